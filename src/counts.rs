@@ -1,0 +1,123 @@
+//! The law of counts: in = out + dead + dropped + duplicate + late + filtered, one fate each.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Fates of the rows of one stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records that came in.
+    #[serde(rename = "in")]
+    pub taken: u64,
+    /// Rows that went on (for windows: counted in at least one).
+    pub out: u64,
+    /// Dead letters written.
+    pub dead: u64,
+    /// Faulty records without a dead-letter output: reported and counted.
+    pub dropped: u64,
+    /// Repeats of an event already seen.
+    pub duplicate: u64,
+    /// Events that came too late for every window.
+    pub late: u64,
+    /// Left out by a user's rule.
+    pub filtered: u64,
+}
+
+impl Counts {
+    /// The sum of all fates.
+    pub fn fates(&self) -> u64 {
+        self.out + self.dead + self.dropped + self.duplicate + self.late + self.filtered
+    }
+
+    /// Exit 70 unless every record has exactly one fate.
+    pub fn check(&self) -> Result<()> {
+        if self.taken == self.fates() {
+            return Ok(());
+        }
+        Err(Error::broken(format!("law of counts: in {} but fates add up to {} ({self})", self.taken, self.fates())))
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in {} out {}", self.taken, self.out)?;
+        for (word, n) in [
+            ("dead", self.dead),
+            ("dropped", self.dropped),
+            ("duplicate", self.duplicate),
+            ("late", self.late),
+            ("filtered", self.filtered),
+        ] {
+            if n > 0 {
+                write!(f, " {word} {n}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fates of the rows of one output of a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkCounts {
+    /// Rows written to it.
+    #[serde(rename = "in")]
+    pub taken: u64,
+    /// Keys that were not there.
+    pub inserted: u64,
+    /// Keys whose row was replaced by a greater (`revision`, `rows`).
+    pub updated: u64,
+    /// Keys whose row was the same already.
+    pub unchanged: u64,
+    /// Rows taken back by a retraction.
+    pub deleted: u64,
+    /// Rows refused because a greater (`revision`, `rows`) is there.
+    pub stale: u64,
+    /// Rows the store could not hold, written as dead letters.
+    pub dead: u64,
+    /// The same without a dead-letter output.
+    pub dropped: u64,
+}
+
+impl SinkCounts {
+    /// Exit 70 unless every row has exactly one fate.
+    pub fn check(&self) -> Result<()> {
+        let fates = self.inserted + self.updated + self.unchanged + self.deleted + self.stale + self.dead + self.dropped;
+        if self.taken == fates {
+            return Ok(());
+        }
+        Err(Error::broken(format!("law of counts: in {} but fates add up to {fates} ({self})", self.taken)))
+    }
+}
+
+impl fmt::Display for SinkCounts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "in {}", self.taken)?;
+        for (word, n) in [
+            ("inserted", self.inserted),
+            ("updated", self.updated),
+            ("unchanged", self.unchanged),
+            ("deleted", self.deleted),
+            ("stale", self.stale),
+            ("dead", self.dead),
+            ("dropped", self.dropped),
+        ] {
+            if n > 0 {
+                write!(f, " {word} {n}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_without_a_fate_breaks_the_law() {
+        let counts = Counts { taken: 3, out: 1, dead: 1, ..Counts::default() };
+        assert!(counts.check().is_err());
+        assert!(Counts { filtered: 1, ..counts }.check().is_ok());
+    }
+}

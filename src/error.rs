@@ -1,0 +1,181 @@
+//! The one error type: what stops a tool, where, and why.
+//!
+//! A record's fault is data, not an [`Error`]: it becomes a dead letter ([`crate::kind::dead`]) and the tool goes on.
+//! An `Error` ends the run; its [`ErrorKind`] decides the exit status (evt(7), EXIT STATUS).
+
+use std::fmt;
+
+/// Result of everything that can end a run.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why a run ends; each kind has one exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The verdict is no: rejects, a discrepancy, windows held (1).
+    Verdict,
+    /// The command line is wrong (2).
+    Usage,
+    /// Input is torn or corrupt (65).
+    Corrupt,
+    /// A service is unavailable after retries (69).
+    Unavailable,
+    /// An invariant of ours is broken (70).
+    Broken,
+    /// Reading or writing failed (74).
+    Io,
+    /// Another run has the lock or a newer epoch (75).
+    Fenced,
+    /// A configuration, metric or schema file is wrong (78).
+    Config,
+    /// The reader of our output has gone: die of SIGPIPE, say nothing.
+    ReaderGone,
+}
+
+impl ErrorKind {
+    /// Exit status; `ReaderGone` is what a shell shows for SIGPIPE where the signal cannot be raised.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Verdict => 1,
+            Self::Usage => 2,
+            Self::Corrupt => 65,
+            Self::Unavailable => 69,
+            Self::Broken => 70,
+            Self::Io => 74,
+            Self::Fenced => 75,
+            Self::Config => 78,
+            Self::ReaderGone => 141,
+        }
+    }
+}
+
+/// An error that ends a run: one line, lower case, `position: message: cause`.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    position: Option<String>,
+    message: String,
+    cause: Option<String>,
+}
+
+impl Error {
+    /// An error of `kind` that says `message`.
+    #[cold]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner { kind, position: None, message: message.into(), cause: None }))
+    }
+
+    /// The command line is wrong.
+    #[cold]
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A configuration, metric or schema file is wrong.
+    #[cold]
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Config, message)
+    }
+
+    /// Input is torn or corrupt.
+    #[cold]
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Corrupt, message)
+    }
+
+    /// An invariant of ours is broken.
+    #[cold]
+    pub fn broken(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Broken, message)
+    }
+
+    /// Reading or writing `what` failed; a broken pipe becomes [`ErrorKind::ReaderGone`].
+    #[cold]
+    pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
+        let kind =
+            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
+        Self::new(kind, what).because(io_cause(error))
+    }
+
+    /// The same error with the place it happened at (`FILE:LINE`, `frame 12 (byte 40960)`); an inner place is kept.
+    #[cold]
+    pub fn at(mut self, position: impl Into<String>) -> Self {
+        let outer = position.into();
+        self.0.position = Some(match self.0.position.take() {
+            Some(inner) => format!("{outer}: {inner}"),
+            None => outer,
+        });
+        self
+    }
+
+    /// The same error with its cause.
+    #[cold]
+    pub fn because(mut self, cause: impl fmt::Display) -> Self {
+        self.0.cause = Some(one_line(&cause.to_string()));
+        self
+    }
+
+    /// What kind it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+}
+
+/// The operating system's words without Rust's "(os error 2)".
+fn io_cause(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text[..end].to_lowercase(),
+        None => text,
+    }
+}
+
+/// A library's message may hold newlines and terminal escapes; ours is one clean line.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "?")
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(position) = &self.0.position {
+            write!(f, "{position}: ")?;
+        }
+        f.write_str(&self.0.message)?;
+        match &self.0.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}({self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Our own batches are well-formed by construction; arrow refusing one is a bug of ours.
+impl From<arrow::error::ArrowError> for Error {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        Self::broken("arrow").because(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_one_line_with_position_message_and_cause() {
+        let e = Error::corrupt("torn stream").because("no\n  end frame").at("frame 3").at("in.arrows");
+        assert_eq!(e.to_string(), "in.arrows: frame 3: torn stream: no end frame");
+    }
+
+    #[test]
+    fn a_broken_pipe_is_a_reader_gone() {
+        let e = Error::io("stdout", &std::io::ErrorKind::BrokenPipe.into());
+        assert_eq!(e.kind(), ErrorKind::ReaderGone);
+    }
+}

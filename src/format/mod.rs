@@ -1,0 +1,147 @@
+//! Formats: bytes ↔ rows. No I/O here; a fault belongs to a record, never to a batch.
+//!
+//! Whatever comes in becomes *records*: the raw bytes for the dead letter, and JSON object text for the one mapping
+//! rule (`event::map`). Text formats are cut out of a stream of bytes by a [`Splitter`]; container formats (Avro,
+//! Parquet, Arrow) decode to batches, whose rows [`cell`] turns into JSON text.
+//!
+//! To add a format: one file, one row in [`ALL`].
+
+use crate::error::{Error, Result};
+use crate::kind::dead::Fault;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::ops::Range;
+
+/// Where the JSON text of a record stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The raw bytes are the JSON text (JSON lines).
+    Raw,
+    /// A range of [`Records::text`].
+    Text(Range<usize>),
+    /// There is none: the record is not of its format.
+    Fault(Fault),
+}
+
+/// One record found in the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its exact bytes, as a range of the input given to [`Splitter::split`].
+    pub raw: Range<usize>,
+    /// Its line (1 is the first of the input) or, in formats without lines, its number from 1.
+    pub line: u64,
+    /// Its JSON text.
+    pub body: Body,
+}
+
+/// Records found so far; cleared and filled again for each chunk of input, so that nothing is allocated per record.
+#[derive(Default)]
+pub struct Records {
+    /// The records, in order.
+    pub rows: Vec<Record>,
+    /// JSON text of records whose raw bytes are no JSON.
+    pub text: String,
+}
+
+impl Records {
+    /// Forgets all records, keeps the memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.text.clear();
+    }
+}
+
+/// Cuts records out of a stream of bytes: push-style, keeps no bytes itself.
+pub trait Splitter {
+    /// Finds the whole records in `input`, which starts where the last call stopped; `last` says that no more follows,
+    /// so that a record without a terminator counts. Returns how many bytes are done with. A call that returns 0 for a
+    /// full buffer has met a record longer than the caller allows: the caller makes it a dead letter with
+    /// [`Splitter::skip`].
+    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize>;
+
+    /// The same for the rest of a record that is too long: bytes up to and including its end, or all of `input` and
+    /// false where the end is not in it.
+    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+        match memchr::memchr(b'\n', input) {
+            Some(at) => (at + 1, true),
+            None => (input.len(), false),
+        }
+    }
+}
+
+/// Turns batches of one schema into the bytes of a file.
+pub trait Encoder {
+    /// Appends the bytes of `batch` to `out`.
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Appends what ends the file.
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
+}
+
+/// How records are written; formats take what concerns them.
+#[derive(Clone, Debug, Default)]
+pub struct EncodeOptions {
+    /// Columns of a table: how wide the terminal is, in cells; none means unbounded.
+    pub width: Option<usize>,
+    /// Colour a table.
+    pub color: bool,
+}
+
+/// How a container is read: a random-access file of known length.
+pub trait Container: parquet::file::reader::ChunkReader<T: Send> + 'static {}
+impl<T: parquet::file::reader::ChunkReader<T: Send> + 'static> Container for T {}
+
+/// Batches of a container, each row's fault apart.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
+
+/// How a format is read.
+pub enum Input {
+    /// Not read by evt.
+    None,
+    /// Cut out of a stream of bytes.
+    Text(fn() -> Box<dyn Splitter>),
+    /// Decoded from a file that is there as a whole (spooled to disk when it comes from a pipe).
+    Container(fn(std::fs::File) -> Result<(SchemaRef, Batches)>),
+    /// Frames and foreign Arrow streams: read by `frame`.
+    Frames,
+}
+
+/// One row of the table of formats.
+pub struct Format {
+    /// The word after `-f` and `-o`.
+    pub name: &'static str,
+    /// File name extensions, without the dot, `.gz` or `.zst`.
+    pub extensions: &'static [&'static str],
+    /// What a file of this format starts with; empty where there is no such thing.
+    pub magic: &'static [u8],
+    /// How it is read.
+    pub input: Input,
+    /// How it is written, if it is.
+    pub output: Option<fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>>,
+    /// Whether a file of it may be appended to, record by record.
+    pub appendable: bool,
+}
+
+/// The format a word names.
+pub fn by_name(name: &str) -> Result<&'static Format> {
+    ALL.iter().copied().find(|format| format.name == name).ok_or_else(|| {
+        let names: Vec<_> = ALL.iter().map(|format| format.name).collect();
+        Error::usage(format!("unknown format '{name}': one of {}", names.join(" ")))
+    })
+}
+
+/// The format a file's name speaks for; `.gz` and `.zst` are passed over.
+pub fn by_extension(path: &str) -> Option<&'static Format> {
+    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
+    let (_, extension) = path.rsplit_once('.')?;
+    let extension = extension.to_ascii_lowercase();
+    ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
+}
+
+/// The format whose magic `bytes` starts with.
+pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
+    ALL.iter().copied().find(|format| !format.magic.is_empty() && bytes.starts_with(format.magic))
+}
+
+/// Every format: adding one is one file and one row here.
+pub const ALL: &[&Format] = &[];

@@ -1,0 +1,91 @@
+//! String content: out of JSON and into it.
+
+use std::borrow::Cow;
+
+/// The content of a string, given what stands between its quotes (already proved to be JSON).
+///
+/// A lone surrogate, which JSON's grammar allows and UTF-8 cannot hold, becomes U+FFFD.
+pub fn unescape(raw: &str) -> Cow<'_, str> {
+    if !raw.contains('\\') {
+        return Cow::Borrowed(raw);
+    }
+    let quoted = format!("\"{raw}\"");
+    match serde_json::from_str::<String>(&quoted) {
+        Ok(content) => Cow::Owned(content),
+        Err(_) => Cow::Owned(unescape_lossy(raw)),
+    }
+}
+
+/// Whether a string's content is text at all: false for a lone surrogate.
+pub fn is_text(raw: &str) -> bool {
+    !raw.contains("\\u") || serde_json::from_str::<Cow<'_, str>>(&format!("\"{raw}\"")).is_ok()
+}
+
+fn unescape_lossy(raw: &str) -> String {
+    let mut units: Vec<u16> = Vec::with_capacity(raw.len());
+    let mut chars = raw.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            units.extend_from_slice(c.encode_utf16(&mut [0; 2]));
+            continue;
+        }
+        units.push(match chars.next() {
+            Some('u') => {
+                let hex: String = chars.by_ref().take(4).collect();
+                u16::from_str_radix(&hex, 16).unwrap_or(0xfffd)
+            }
+            Some('b') => 8,
+            Some('f') => 12,
+            Some('n') => 10,
+            Some('r') => 13,
+            Some('t') => 9,
+            Some(other) => other as u16,
+            None => 0xfffd,
+        });
+    }
+    String::from_utf16_lossy(&units)
+}
+
+/// Appends `content` as a JSON string, escaped as RFC 8785 (3.2.2.2) says: the shortest form, lower-case hex.
+pub fn write_string(out: &mut String, content: &str) {
+    out.push('"');
+    let mut rest = content;
+    while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'"' => out.push_str("\\\""),
+            b'\\' => out.push_str("\\\\"),
+            8 => out.push_str("\\b"),
+            9 => out.push_str("\\t"),
+            10 => out.push_str("\\n"),
+            12 => out.push_str("\\f"),
+            13 => out.push_str("\\r"),
+            control => out.push_str(&format!("\\u{control:04x}")),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.push_str(rest);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for content in ["", "plain", "q\"b\\s/", "\u{0}\u{1}\u{8}\t\n\u{c}\r\u{1f}", "é\u{2028}😀"] {
+            let mut out = String::new();
+            write_string(&mut out, content);
+            assert_eq!(serde_json::from_str::<String>(&out).unwrap(), content);
+            assert_eq!(unescape(&out[1..out.len() - 1]), content);
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_is_no_text_and_becomes_a_replacement() {
+        assert!(!is_text(r"a\ud800b"));
+        assert!(is_text(r"\ud83d\ude00"));
+        assert_eq!(unescape(r"a\ud800\n\u00e9"), "a\u{fffd}\né");
+    }
+}

@@ -1,0 +1,248 @@
+//! Dead letter: a record that failed, byte for byte, with the cause and where it came from.
+
+use super::{dictionary_type, instant, optional, text};
+use crate::error::Result;
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder,
+    StringDictionaryBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Int32Type};
+use std::sync::Arc;
+
+/// Columns of a dead letter, in order.
+pub const COLUMNS: [&str; 13] = [
+    "original_payload",
+    "original_key",
+    "headers",
+    "arrived_at",
+    "error_type",
+    "error_message",
+    "stage",
+    "source_topic",
+    "partition",
+    "offset",
+    "failed_at",
+    "producer_host",
+    "attempts",
+];
+
+/// Index of each column in [`COLUMNS`].
+#[allow(missing_docs, reason = "each is the index of the column of its name")]
+pub mod column {
+    pub const ORIGINAL_PAYLOAD: usize = 0;
+    pub const ORIGINAL_KEY: usize = 1;
+    pub const HEADERS: usize = 2;
+    pub const ARRIVED_AT: usize = 3;
+    pub const ERROR_TYPE: usize = 4;
+    pub const ERROR_MESSAGE: usize = 5;
+    pub const STAGE: usize = 6;
+    pub const SOURCE_TOPIC: usize = 7;
+    pub const PARTITION: usize = 8;
+    pub const OFFSET: usize = 9;
+    pub const FAILED_AT: usize = 10;
+    pub const PRODUCER_HOST: usize = 11;
+    pub const ATTEMPTS: usize = 12;
+}
+
+/// What was wrong with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ErrorType {
+    /// Not of the format it claims.
+    ParseError,
+    /// Of the format, but no event: a required field is missing or of the wrong type.
+    EnvelopeError,
+    /// A time that cannot be read.
+    TimestampError,
+    /// A time too far ahead of its arrival.
+    FutureTimestampError,
+    /// No schema is known for it.
+    UnknownSchemaError,
+    /// It violates its schema.
+    SchemaValidationError,
+    /// Longer than `--max-record`; the one letter whose payload is cut.
+    TooLargeError,
+    /// An expression of a metric asked it for a value of another type.
+    AggregationError,
+    /// The store refused it.
+    SinkError,
+}
+
+impl ErrorType {
+    /// The word in the column `error_type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ParseError => "ParseError",
+            Self::EnvelopeError => "EnvelopeError",
+            Self::TimestampError => "TimestampError",
+            Self::FutureTimestampError => "FutureTimestampError",
+            Self::UnknownSchemaError => "UnknownSchemaError",
+            Self::SchemaValidationError => "SchemaValidationError",
+            Self::TooLargeError => "TooLargeError",
+            Self::AggregationError => "AggregationError",
+            Self::SinkError => "SinkError",
+        }
+    }
+}
+
+/// The fault of one record: the two columns that say why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which kind of fault.
+    pub error_type: ErrorType,
+    /// One line for a person: where in the record (path or byte) and why.
+    pub message: String,
+}
+
+impl Fault {
+    /// A fault of `error_type` that says `message`.
+    #[cold]
+    pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
+        Self { error_type, message: message.into() }
+    }
+}
+
+/// One dead letter, borrowed from whoever holds the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Letter<'a> {
+    /// The record's exact bytes.
+    pub payload: &'a [u8],
+    /// Its key, where the source has keys.
+    pub key: Option<&'a [u8]>,
+    /// When the record arrived, where that is known (µs).
+    pub arrived_at: Option<i64>,
+    /// What was wrong.
+    pub fault: &'a Fault,
+    /// The file or topic it came from.
+    pub origin: &'a str,
+    /// Its partition there.
+    pub partition: &'a str,
+    /// Its offset there; a file's line.
+    pub offset: i64,
+}
+
+pub(super) fn fields() -> Vec<Field> {
+    vec![
+        Field::new("original_payload", DataType::Binary, false),
+        Field::new("original_key", DataType::Binary, true),
+        Field::new("headers", headers_type(), true),
+        optional(instant("arrived_at")),
+        Field::new("error_type", dictionary_type(), false),
+        text("error_message"),
+        Field::new("stage", dictionary_type(), false),
+        Field::new("source_topic", dictionary_type(), false),
+        Field::new("partition", dictionary_type(), false),
+        Field::new("offset", DataType::Int64, false),
+        instant("failed_at"),
+        Field::new("producer_host", dictionary_type(), false),
+        Field::new("attempts", DataType::Int32, false),
+    ]
+}
+
+/// Headers: name → bytes, in the record's order.
+fn headers_type() -> DataType {
+    let key = Field::new("key", DataType::Utf8, false);
+    let value = Field::new("value", DataType::Binary, true);
+    let entry = DataType::Struct(vec![key, value].into());
+    DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
+}
+
+/// Builds batches of dead letters of one stage.
+pub struct Builder {
+    stage: String,
+    host: String,
+    payload: BinaryBuilder,
+    key: BinaryBuilder,
+    headers: MapBuilder<StringBuilder, BinaryBuilder>,
+    arrived_at: TimestampMicrosecondBuilder,
+    error_type: StringDictionaryBuilder<Int32Type>,
+    error_message: StringBuilder,
+    stages: StringDictionaryBuilder<Int32Type>,
+    source_topic: StringDictionaryBuilder<Int32Type>,
+    partition: StringDictionaryBuilder<Int32Type>,
+    offset: Int64Builder,
+    failed_at: TimestampMicrosecondBuilder,
+    producer_host: StringDictionaryBuilder<Int32Type>,
+    attempts: Int32Builder,
+    bytes: usize,
+}
+
+impl Builder {
+    /// Letters of `stage` (the tool's name) written on `host`.
+    pub fn new(stage: &str, host: &str) -> Self {
+        let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+        Self {
+            stage: stage.to_owned(),
+            host: host.to_owned(),
+            payload: BinaryBuilder::new(),
+            key: BinaryBuilder::new(),
+            headers: MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()),
+            arrived_at: TimestampMicrosecondBuilder::new(),
+            error_type: StringDictionaryBuilder::new(),
+            error_message: StringBuilder::new(),
+            stages: StringDictionaryBuilder::new(),
+            source_topic: StringDictionaryBuilder::new(),
+            partition: StringDictionaryBuilder::new(),
+            offset: Int64Builder::new(),
+            failed_at: TimestampMicrosecondBuilder::new(),
+            producer_host: StringDictionaryBuilder::new(),
+            attempts: Int32Builder::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds a letter that failed at `failed_at` (µs).
+    pub fn push(&mut self, letter: &Letter<'_>, failed_at: i64) -> Result<()> {
+        self.bytes += letter.payload.len() + letter.fault.message.len();
+        self.payload.append_value(letter.payload);
+        self.key.append_option(letter.key);
+        self.headers.append(false)?;
+        self.arrived_at.append_option(letter.arrived_at);
+        self.error_type.append(letter.fault.error_type.name())?;
+        self.error_message.append_value(&letter.fault.message);
+        self.stages.append(&self.stage)?;
+        self.source_topic.append(letter.origin)?;
+        self.partition.append(letter.partition)?;
+        self.offset.append_value(letter.offset);
+        self.failed_at.append_value(failed_at);
+        self.producer_host.append(&self.host)?;
+        self.attempts.append_value(1);
+        Ok(())
+    }
+
+    /// Letters in the batch being built.
+    pub fn len(&self) -> usize {
+        use arrow::array::ArrayBuilder;
+        self.payload.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of payload and message held: what bounds a batch.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The batch; the builder is empty again.
+    pub fn finish(&mut self) -> Result<RecordBatch> {
+        self.bytes = 0;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.payload.finish()),
+            Arc::new(self.key.finish()),
+            Arc::new(self.headers.finish()),
+            Arc::new(self.arrived_at.finish().with_timezone("UTC")),
+            Arc::new(self.error_type.finish()),
+            Arc::new(self.error_message.finish()),
+            Arc::new(self.stages.finish()),
+            Arc::new(self.source_topic.finish()),
+            Arc::new(self.partition.finish()),
+            Arc::new(self.offset.finish()),
+            Arc::new(self.failed_at.finish().with_timezone("UTC")),
+            Arc::new(self.producer_host.finish()),
+            Arc::new(self.attempts.finish()),
+        ];
+        Ok(RecordBatch::try_new(super::Kind::Dead.schema(), columns)?)
+    }
+}

@@ -1,0 +1,69 @@
+//! Event: one fact with an id and an event time.
+
+use super::{dictionary_type, id, instant, optional, text};
+use arrow::datatypes::{DataType, Field};
+
+/// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other
+/// field is a property.
+pub const COLUMNS: [&str; 14] = [
+    "event_id",
+    "source",
+    "event_type",
+    "user_id",
+    "properties",
+    "client_timestamp",
+    "server_timestamp",
+    "ingested_at",
+    "event_time",
+    "origin",
+    "partition",
+    "offset",
+    "stream_time",
+    "schema_id",
+];
+
+/// Index of each column in [`COLUMNS`].
+#[allow(missing_docs, reason = "each is the index of the column of its name")]
+pub mod column {
+    pub const EVENT_ID: usize = 0;
+    pub const SOURCE: usize = 1;
+    pub const EVENT_TYPE: usize = 2;
+    pub const USER_ID: usize = 3;
+    pub const PROPERTIES: usize = 4;
+    pub const CLIENT_TIMESTAMP: usize = 5;
+    pub const SERVER_TIMESTAMP: usize = 6;
+    pub const INGESTED_AT: usize = 7;
+    pub const EVENT_TIME: usize = 8;
+    pub const ORIGIN: usize = 9;
+    pub const PARTITION: usize = 10;
+    pub const OFFSET: usize = 11;
+    pub const STREAM_TIME: usize = 12;
+    pub const SCHEMA_ID: usize = 13;
+}
+
+/// Name of the optional fifteenth column: the raw record, where ingest was told `--keep-raw`.
+pub const RAW: &str = "raw";
+
+pub(super) fn fields() -> Vec<Field> {
+    vec![
+        id("event_id"),
+        text("source"),
+        text("event_type"),
+        optional(text("user_id")),
+        text("properties"),
+        optional(instant("client_timestamp")),
+        optional(instant("server_timestamp")),
+        instant("ingested_at"),
+        instant("event_time"),
+        Field::new("origin", dictionary_type(), false),
+        Field::new("partition", dictionary_type(), false),
+        Field::new("offset", DataType::Int64, false),
+        instant("stream_time"),
+        Field::new("schema_id", DataType::Int64, true),
+    ]
+}
+
+/// The column that holds the raw record.
+pub fn raw_field() -> Field {
+    Field::new(RAW, DataType::Binary, true)
+}

@@ -1,0 +1,24 @@
+//! Late: an event and the metrics it came too late for.
+
+use super::event;
+use arrow::datatypes::{DataType, Field};
+use std::sync::Arc;
+
+/// Columns after those of the event: `late_for`, `lateness_ms`, `partial`.
+pub const COLUMNS: [&str; 3] = ["late_for", "lateness_ms", "partial"];
+
+/// Index of `late_for`: names of the metrics the event is late for.
+pub const LATE_FOR: usize = event::COLUMNS.len();
+/// Index of `lateness_ms`: stream time minus event time, in milliseconds.
+pub const LATENESS_MS: usize = LATE_FOR + 1;
+/// Index of `partial`: whether some window of some metric did count it.
+pub const PARTIAL: usize = LATE_FOR + 2;
+
+pub(super) fn fields() -> Vec<Field> {
+    let mut fields = event::fields();
+    let item = Arc::new(Field::new("item", DataType::Utf8, false));
+    fields.push(Field::new("late_for", DataType::List(item), false));
+    fields.push(Field::new("lateness_ms", DataType::Int64, false));
+    fields.push(Field::new("partial", DataType::Boolean, false));
+    fields
+}

@@ -1,0 +1,13 @@
+//! evt: framed events on stdin and stdout.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod counts;
+pub mod error;
+pub mod format;
+pub mod json;
+pub mod kind;
+pub mod store;
+pub mod time;
+
+pub use error::{Error, ErrorKind, Result};

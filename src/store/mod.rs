@@ -1,0 +1,114 @@
+//! Stores: where rows end up, and where a view reads them back.
+//!
+//! One contract for all, shaped for exactly-once: rows are written, [`Sink::prepare`] makes those of an epoch durable,
+//! [`Sink::commit`] applies them, and can be repeated. A store whose rows are guarded keys (SQL) may apply earlier:
+//! a replay converges. To add a store: one file, one row in [`ALL`].
+
+use crate::counts::SinkCounts;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::dead::Fault;
+use arrow::array::RecordBatch;
+use std::collections::BTreeMap;
+
+/// What a URI of a store says after the scheme: `sqlite:PATH?OPTION=VALUE&…`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Location {
+    /// What stands between the scheme and the options.
+    pub path: String,
+    /// The options; an unknown one is exit 2 and names what exists.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Location {
+    /// Refuses options that are not among `known`.
+    pub fn check_options(&self, scheme: &str, known: &[&str]) -> Result<()> {
+        match self.options.keys().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(()),
+            Some(name) if known.is_empty() => Err(Error::usage(format!("{scheme}: takes no options, not '{name}'"))),
+            Some(name) => Err(Error::usage(format!("{scheme}: unknown option '{name}': one of {}", known.join(" ")))),
+        }
+    }
+}
+
+/// The identity of a checkpoint's epoch: run, then number within the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch {
+    /// The run that made it.
+    pub run: u64,
+    /// Its number in that run, from 1.
+    pub number: u64,
+}
+
+/// A row the store refused, with the reason.
+pub struct Refused {
+    /// Index of the row in the batch that was written.
+    pub row: usize,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// One open output of one run.
+pub trait Sink {
+    /// Takes rows of `kind`; rows the store cannot hold come back and become dead letters.
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
+
+    /// Makes every row written so far durable under `epoch`, without a reader seeing half of them.
+    fn prepare(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// Applies what was prepared for `epoch`; a second call changes nothing.
+    fn commit(&mut self, epoch: Epoch) -> Result<()>;
+
+    /// The last epoch committed here by the pipeline of this sink, if any.
+    fn committed(&mut self) -> Result<Option<Epoch>>;
+
+    /// What happened to the rows so far.
+    fn counts(&self) -> SinkCounts;
+
+    /// One line for the summary beyond the counts (files new or replaced, rows of another run replaced), if any.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+}
+
+/// What a reader asks of a store.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// The table (`?table=`); none means a list of the tables and their counts.
+    pub kind: Option<Kind>,
+}
+
+/// Tables of a store with the number of rows in each.
+pub type Tables = Vec<(String, u64)>;
+
+/// How a sink is opened.
+pub struct OpenOptions {
+    /// Name of the pipeline: the key of its epochs.
+    pub pipeline: String,
+    /// The run's clock (µs), for times of writing.
+    pub now: i64,
+}
+
+/// One kind of store.
+pub struct Store {
+    /// The word before the colon in a URI.
+    pub scheme: &'static str,
+    /// One line for `--list` and the man page.
+    pub about: &'static str,
+    /// Options its URIs take.
+    pub options: &'static [&'static str],
+    /// Opens it for writing.
+    pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
+    /// Its tables and how many rows each holds.
+    pub tables: fn(&Location) -> Result<Tables>,
+    /// Reads the rows of one kind, in key order, as batches of the kind's schema.
+    pub read: fn(&Location, Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>>,
+}
+
+/// The store whose scheme is `scheme`.
+pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
+    ALL.iter().copied().find(|store| store.scheme == scheme)
+}
+
+/// Every store: adding one is one file and one row here.
+pub const ALL: &[&Store] = &[];

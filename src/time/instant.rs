@@ -1,0 +1,144 @@
+//! RFC 3339 in and out.
+
+use super::calendar::{civil_from_days, days_from_civil, days_in_month};
+use super::{DAY, HOUR, MINUTE, SECOND};
+
+/// Reads RFC 3339 instants; remembers the last date, because a stream's dates repeat (3 % of a whole parse saved).
+#[derive(Clone, Debug, Default)]
+pub struct Parser {
+    date: [u8; 10],
+    days: i64,
+}
+
+impl Parser {
+    /// The instant `text` names (µs), or none if it is not RFC 3339.
+    pub fn parse(&mut self, text: &str) -> Option<i64> {
+        let bytes = text.as_bytes();
+        let (date, rest) = bytes.split_first_chunk::<10>()?;
+        if *date != self.date {
+            self.days = days_of(date)?;
+            self.date = *date;
+        }
+        let (&[separator, h1, h0, b':', m1, m0, b':', s1, s0], rest) = rest.split_first_chunk::<9>()? else {
+            return None;
+        };
+        if !matches!(separator, b'T' | b't') {
+            return None;
+        }
+        let (hour, minute, second) = (two(h1, h0)?, two(m1, m0)?, two(s1, s0)?);
+        if hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        let (fraction, rest) = fraction_of(rest)?;
+        let offset = offset_of(rest)?;
+        let within = if second == 60 { 60 * SECOND - 1 } else { second * SECOND + fraction };
+        Some(self.days * DAY + hour * HOUR + minute * MINUTE + within - offset)
+    }
+}
+
+/// The instant `text` names (µs), or none if it is not RFC 3339.
+pub fn parse_instant(text: &str) -> Option<i64> {
+    Parser::default().parse(text)
+}
+
+fn two(tens: u8, ones: u8) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
+}
+
+fn days_of(date: &[u8; 10]) -> Option<i64> {
+    let &[y3, y2, y1, y0, b'-', m1, m0, b'-', d1, d0] = date else { return None };
+    let (year, month, day) = (two(y3, y2)? * 100 + two(y1, y0)?, two(m1, m0)?, two(d1, d0)?);
+    let known = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
+    known.then(|| days_from_civil(year, month, day))
+}
+
+/// Microseconds of `.ffffff…` and what follows it; digits beyond the sixth are cut.
+fn fraction_of(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(digits) = bytes.strip_prefix(b".") else { return Some((0, bytes)) };
+    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if count == 0 {
+        return None;
+    }
+    let kept = digits[..count.min(6)].iter().fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+    Some((kept * 10i64.pow(6 - count.min(6) as u32), &digits[count..]))
+}
+
+/// Microseconds east of UTC.
+fn offset_of(bytes: &[u8]) -> Option<i64> {
+    match *bytes {
+        [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), h1, h0, b':', m1, m0] => {
+            let (hour, minute) = (two(h1, h0)?, two(m1, m0)?);
+            if hour > 23 || minute > 59 {
+                return None;
+            }
+            let east = hour * HOUR + minute * MINUTE;
+            Some(if sign == b'-' { -east } else { east })
+        }
+        _ => None,
+    }
+}
+
+/// `2024-01-15T10:00:00.000000Z`: RFC 3339 UTC with six digits. A year beyond 0000–9999 gets its sign.
+pub fn format_instant(micros: i64) -> String {
+    let mut out = String::with_capacity(27);
+    write_instant(&mut out, micros);
+    out
+}
+
+/// Appends what [`format_instant`] returns.
+pub fn write_instant(out: &mut String, micros: i64) {
+    let (year, month, day) = civil_from_days(micros.div_euclid(DAY));
+    let within = micros.rem_euclid(DAY);
+    if (0..=9999).contains(&year) {
+        digits(out, year, 4);
+    } else {
+        out.push_str(&format!("{year:+05}"));
+    }
+    for (mark, value, width) in [
+        ('-', month, 2),
+        ('-', day, 2),
+        ('T', within / HOUR, 2),
+        (':', within / MINUTE % 60, 2),
+        (':', within / SECOND % 60, 2),
+        ('.', within % SECOND, 6),
+    ] {
+        out.push(mark);
+        digits(out, value, width);
+    }
+    out.push('Z');
+}
+
+fn digits(out: &mut String, value: i64, width: u32) {
+    for place in (0..width).rev() {
+        let digit = value / 10i64.pow(place) % 10;
+        out.push(char::from(b'0' + digit as u8));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        for micros in [0, -1, 1, 1_447_200_000_123_456, super::super::EARLIEST, super::super::LATEST] {
+            assert_eq!(parse_instant(&format_instant(micros)), Some(micros));
+        }
+    }
+
+    #[test]
+    fn a_leap_second_is_the_last_microsecond_before_it() {
+        assert_eq!(parse_instant("1990-12-31T23:59:60Z"), parse_instant("1990-12-31T23:59:59.999999Z"));
+    }
+
+    #[test]
+    fn text_cut_at_any_byte_is_refused() {
+        let text = "1985-04-12T23:20:50.52+01:30";
+        assert!(parse_instant(text).is_some());
+        for end in 0..text.len() {
+            assert_eq!(parse_instant(&text[..end]), None);
+        }
+    }
+}
