@@ -5,6 +5,7 @@
 pub mod counts;
 pub mod error;
 pub mod format;
+pub mod frame;
 pub mod json;
 pub mod kind;
 pub mod store;

@@ -1,0 +1,284 @@
+//! Bytes to frames: push-style, every length checked before it is used.
+
+use super::{BODY_MAX, Control, End, HEADER_MAX, MARK};
+use crate::error::{Error, Result};
+use crate::kind::VERSION_KEY;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::datatypes::SchemaRef;
+use arrow_ipc::convert::{MessageBuffer, fb_to_schema};
+use arrow_ipc::reader::{read_dictionary, read_record_batch};
+use arrow_ipc::{Message, MessageHeader};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What comes out of a stream.
+#[derive(Debug)]
+pub enum Frame {
+    /// The first frame: the schema and its metadata.
+    Schema(SchemaRef),
+    /// Rows, at least one.
+    Batch(RecordBatch),
+    /// A control message.
+    Control(Control),
+    /// Arrow's end-of-stream marker, in a stream of ours after a matching `evt.end`.
+    Eos,
+}
+
+/// How the input ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// With the proof of ours.
+    Ended(End),
+    /// A foreign stream, at Arrow's marker.
+    Foreign,
+}
+
+enum Part {
+    /// Mark and length of the next header.
+    Prefix,
+    /// A header of this length.
+    Header,
+    /// The body that belongs to a header.
+    Body(MessageBuffer),
+    /// Nothing may follow.
+    Done,
+}
+
+/// Decodes one stream. Fill [`Decoder::space`], then tell [`Decoder::filled`] how much.
+pub struct Decoder {
+    part: Part,
+    small: Vec<u8>,
+    body: MutableBuffer,
+    wanted: usize,
+    have: usize,
+    schema: Option<SchemaRef>,
+    dictionaries: HashMap<i64, ArrayRef>,
+    ours: bool,
+    end: Option<End>,
+    rows: u64,
+    frames: u64,
+    byte: u64,
+    frame_byte: u64,
+}
+
+impl Default for Decoder {
+    fn default() -> Self {
+        Self {
+            part: Part::Prefix,
+            small: vec![0; 8],
+            body: MutableBuffer::new(0),
+            wanted: 8,
+            have: 0,
+            schema: None,
+            dictionaries: HashMap::new(),
+            ours: false,
+            end: None,
+            rows: 0,
+            frames: 0,
+            byte: 0,
+            frame_byte: 0,
+        }
+    }
+}
+
+/// Memory for a body is claimed in steps, so that a corrupt length costs no more than the bytes that do arrive.
+const BODY_STEP: usize = 8 << 20;
+
+impl Decoder {
+    /// Where the next bytes go; never empty.
+    pub fn space(&mut self) -> &mut [u8] {
+        match self.part {
+            Part::Body(_) => {
+                let end = self.wanted.min(self.body.len().max(self.have + BODY_STEP));
+                if self.body.len() < end {
+                    self.body.resize(end, 0);
+                }
+                &mut self.body.as_slice_mut()[self.have..end]
+            }
+            _ => &mut self.small[self.have..self.wanted],
+        }
+    }
+
+    /// Takes the first `count` bytes of [`Decoder::space`] as read; a frame if they complete one.
+    pub fn filled(&mut self, count: usize) -> Result<Option<Frame>> {
+        self.have += count;
+        self.byte += count as u64;
+        if self.have < self.wanted {
+            return Ok(None);
+        }
+        self.complete().map_err(|error| {
+            let position = format!("frame {} (byte {})", self.frames, self.frame_byte);
+            error.at(position)
+        })
+    }
+
+    /// Frames decoded so far, for messages.
+    pub fn position(&self) -> String {
+        format!("frame {} (byte {})", self.frames, self.byte)
+    }
+
+    /// The verdict at the end of input: proven, or torn (exit 65).
+    pub fn finish(&self) -> Result<Finish> {
+        match (&self.part, self.end) {
+            (Part::Done, Some(end)) => Ok(Finish::Ended(end)),
+            (Part::Done, None) => Ok(Finish::Foreign),
+            _ if self.byte == 0 => Err(Error::corrupt("torn stream: no byte at all, not even a schema")),
+            _ => Err(Error::corrupt(format!("torn stream: it stops at {} without an end", self.position()))),
+        }
+    }
+
+    fn complete(&mut self) -> Result<Option<Frame>> {
+        match std::mem::replace(&mut self.part, Part::Prefix) {
+            Part::Prefix => self.prefix(),
+            Part::Header => self.header(),
+            Part::Body(message) => self.body(&message),
+            Part::Done => Err(Error::corrupt("bytes after the end of the stream")),
+        }
+    }
+
+    fn want(&mut self, part: Part, count: usize) {
+        self.part = part;
+        self.wanted = count;
+        self.have = 0;
+        if !matches!(self.part, Part::Body(_)) && self.small.len() < count {
+            self.small.resize(count, 0);
+        }
+    }
+
+    fn prefix(&mut self) -> Result<Option<Frame>> {
+        self.frame_byte = self.byte - 8;
+        let (mark, length) = (&self.small[..4], i32::from_le_bytes([
+            self.small[4],
+            self.small[5],
+            self.small[6],
+            self.small[7],
+        ]));
+        if mark != MARK {
+            return Err(Error::corrupt("not a frame: the continuation mark FF FF FF FF is missing"));
+        }
+        match usize::try_from(length) {
+            Ok(0) => self.marker(),
+            Ok(length) if length <= HEADER_MAX => {
+                self.want(Part::Header, length);
+                Ok(None)
+            }
+            _ => Err(Error::corrupt(format!("not a frame: a header of {length} bytes"))),
+        }
+    }
+
+    /// Arrow's end-of-stream marker: in a stream of ours only after its own end, with the rows it states.
+    fn marker(&mut self) -> Result<Option<Frame>> {
+        if self.schema.is_none() {
+            return Err(Error::corrupt("the stream ends before its schema"));
+        }
+        match self.end {
+            None if self.ours => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
+            Some(end) if end.rows != self.rows => {
+                return Err(Error::broken(format!("its end states {} rows, {} came", end.rows, self.rows)));
+            }
+            _ => {}
+        }
+        self.want(Part::Done, 1);
+        Ok(Some(Frame::Eos))
+    }
+
+    fn header(&mut self) -> Result<Option<Frame>> {
+        self.frames += 1;
+        let bytes = Buffer::from(&self.small[..self.wanted]);
+        let message = MessageBuffer::try_new(bytes).map_err(|error| corrupt("header", error))?;
+        let length = message.as_ref().bodyLength();
+        let length = usize::try_from(length).ok().filter(|length| *length <= BODY_MAX);
+        let length = length.ok_or_else(|| Error::corrupt("not a frame: the length of its body is out of bounds"))?;
+        self.body = MutableBuffer::new(length.min(BODY_STEP));
+        if length == 0 {
+            return self.body(&message);
+        }
+        self.want(Part::Body(message), length);
+        Ok(None)
+    }
+
+    fn body(&mut self, message: &MessageBuffer) -> Result<Option<Frame>> {
+        let body: Buffer = std::mem::replace(&mut self.body, MutableBuffer::new(0)).into();
+        let frame = self.frame(message.as_ref(), &body);
+        self.want(Part::Prefix, 8);
+        frame
+    }
+
+    fn frame(&mut self, message: Message<'_>, body: &Buffer) -> Result<Option<Frame>> {
+        match (message.header_type(), self.schema.clone()) {
+            (MessageHeader::Schema, None) => self.schema_frame(message),
+            (MessageHeader::DictionaryBatch, Some(schema)) => self.dictionary(message, body, &schema),
+            (MessageHeader::RecordBatch, Some(schema)) => self.batch(message, body, schema),
+            (other, _) => Err(Error::corrupt(format!("an unexpected message: {}", other.variant_name().unwrap_or("?")))),
+        }
+    }
+
+    fn schema_frame(&mut self, message: Message<'_>) -> Result<Option<Frame>> {
+        let schema = message.header_as_schema().ok_or_else(|| Error::corrupt("no schema in its message"))?;
+        let schema = guarded(|| Ok(fb_to_schema(schema)))?;
+        self.ours = schema.metadata().contains_key(VERSION_KEY);
+        let schema = SchemaRef::new(schema);
+        self.schema = Some(schema.clone());
+        Ok(Some(Frame::Schema(schema)))
+    }
+
+    fn dictionary(&mut self, message: Message<'_>, body: &Buffer, schema: &SchemaRef) -> Result<Option<Frame>> {
+        let header = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("no dictionary"))?;
+        let data = header.data().ok_or_else(|| Error::corrupt("a dictionary without data"))?;
+        check_buffers(&data, body.len())?;
+        guarded(|| read_dictionary(body, header, schema, &mut self.dictionaries, &message.version()))?;
+        Ok(None)
+    }
+
+    fn batch(&mut self, message: Message<'_>, body: &Buffer, schema: SchemaRef) -> Result<Option<Frame>> {
+        let header = message.header_as_record_batch().ok_or_else(|| Error::corrupt("no record batch"))?;
+        if self.end.is_some() {
+            return Err(Error::corrupt("rows after the end of the stream"));
+        }
+        for pair in message.custom_metadata().into_iter().flatten() {
+            let control = Control::from_metadata(pair.key().unwrap_or(""), pair.value().unwrap_or(""))?;
+            if let Some(control) = control {
+                if let Control::End(end) = control {
+                    self.end = Some(end);
+                }
+                return Ok(Some(Frame::Control(control)));
+            }
+        }
+        if header.length() == 0 {
+            return Ok(None);
+        }
+        check_buffers(&header, body.len())?;
+        let dictionaries = &self.dictionaries;
+        let batch =
+            guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
+        self.rows += batch.num_rows() as u64;
+        Ok(Some(Frame::Batch(batch)))
+    }
+}
+
+/// Every buffer must lie in the body and every length be one: arrow panics where they do not.
+fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: usize) -> Result<()> {
+    let inside = |offset: i64, length: i64| {
+        let end = offset.checked_add(length)?;
+        (offset >= 0 && length >= 0 && usize::try_from(end).ok()? <= body).then_some(())
+    };
+    for buffer in batch.buffers().into_iter().flatten() {
+        inside(buffer.offset(), buffer.length()).ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
+    }
+    let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
+    if lengths && batch.length() >= 0 { Ok(()) } else { Err(Error::corrupt("a negative length")) }
+}
+
+/// Runs arrow's decoding of outside bytes; a panic in there is a corrupt stream, not a crash of ours.
+fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(corrupt("message", error)),
+        Err(_) => Err(Error::corrupt("the message cannot be decoded")),
+    }
+}
+
+fn corrupt(what: &str, error: arrow::error::ArrowError) -> Error {
+    Error::corrupt(format!("{what} cannot be decoded")).because(error)
+}

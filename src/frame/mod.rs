@@ -1,0 +1,33 @@
+//! Frames: an Arrow IPC stream with control messages. No I/O: bytes in, frames out, and the other way.
+//!
+//! A frame is one encapsulated IPC message. The first holds the schema, the following ones dictionaries and record
+//! batches, the last is Arrow's end-of-stream marker; any Arrow reader takes the whole for an ordinary stream. Control
+//! rides in the `custom_metadata` of record batches without rows, which others skip ([`Control`]).
+//!
+//! A stream of ours ends with `evt.end` *and* the marker, and the reader compares the row count. End of input anywhere
+//! else is torn (exit 65), also between two messages, where Arrow's own readers see a clean end.
+
+mod control;
+mod decode;
+mod encode;
+
+pub use control::{Barrier, Control, End, How, PartitionState, Progress, State};
+pub use decode::{Decoder, Finish, Frame};
+pub use encode::Encoder;
+
+/// Schema metadata key: the stages a stream has passed, comma-separated; each appends itself.
+pub const STAGES_KEY: &str = "evt.stages";
+/// Schema metadata key: the name of the pipeline.
+pub const PIPELINE_KEY: &str = "evt.pipeline";
+/// Schema metadata key: `explicit` where watermarks come from control frames alone.
+pub const WATERMARK_KEY: &str = "evt.watermarks";
+
+/// The largest message header read, in bytes.
+const HEADER_MAX: usize = 16 << 20;
+/// The largest message body read, in bytes.
+const BODY_MAX: usize = 1 << 30;
+/// What precedes every message: a continuation mark, then the header's length.
+const MARK: [u8; 4] = [0xff; 4];
+
+#[cfg(test)]
+mod tests;

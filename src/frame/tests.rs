@@ -1,0 +1,125 @@
+use super::*;
+use crate::error::{ErrorKind, Result};
+use crate::kind::Kind;
+use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+use arrow::array::RecordBatch;
+
+fn letters(rows: i64) -> RecordBatch {
+    let mut builder = Builder::new("evt-test", "host");
+    let fault = Fault::new(ErrorType::ParseError, "byte 1: no JSON");
+    for row in 0..rows {
+        let origin = if row % 2 == 0 { "a.jsonl" } else { "b.jsonl" };
+        let payload = format!("payload {row}");
+        let letter = Letter {
+            payload: payload.as_bytes(),
+            key: None,
+            arrived_at: None,
+            fault: &fault,
+            origin,
+            partition: "0",
+            offset: row,
+        };
+        builder.push(&letter, 7).unwrap();
+    }
+    builder.finish().unwrap()
+}
+
+fn end(rows: u64) -> Control {
+    Control::End(End { how: How::Exhausted, rows, verdict: 0 })
+}
+
+fn stream(rows: u64) -> Vec<u8> {
+    let (mut encoder, mut bytes) = Encoder::new(Kind::Dead.schema());
+    let progress = Control::Progress(Progress { complete: true, ..Progress::default() });
+    bytes.extend(encoder.control(&progress).unwrap().concat());
+    bytes.extend(encoder.batch(&letters(3)).unwrap().concat());
+    bytes.extend(encoder.control(&Control::Watermark(-5)).unwrap().concat());
+    bytes.extend(encoder.batch(&letters(2)).unwrap().concat());
+    bytes.extend(encoder.control(&end(rows)).unwrap().concat());
+    bytes.extend(encoder.finish());
+    bytes
+}
+
+/// Pushes `bytes` in pieces of at most `step`.
+fn decode(bytes: &[u8], step: usize) -> (Vec<Frame>, Result<Finish>) {
+    let mut decoder = Decoder::default();
+    let (mut frames, mut rest) = (vec![], bytes);
+    while !rest.is_empty() {
+        let space = decoder.space();
+        let count = space.len().min(rest.len()).min(step);
+        space[..count].copy_from_slice(&rest[..count]);
+        rest = &rest[count..];
+        match decoder.filled(count) {
+            Ok(frame) => frames.extend(frame),
+            Err(error) => return (frames, Err(error)),
+        }
+    }
+    (frames, decoder.finish())
+}
+
+#[test]
+fn a_stream_reads_back_whatever_the_pieces() {
+    for step in [1, 7, 64, usize::MAX] {
+        let (frames, finish) = decode(&stream(5), step);
+        assert_eq!(finish.unwrap(), Finish::Ended(End { how: How::Exhausted, rows: 5, verdict: 0 }));
+        let batches: Vec<_> = frames.iter().filter_map(|f| if let Frame::Batch(b) = f { Some(b) } else { None }).collect();
+        assert_eq!(batches, [&letters(3), &letters(2)]);
+        assert!(frames.iter().any(|frame| matches!(frame, Frame::Control(Control::Watermark(-5)))));
+        assert!(matches!(frames.last(), Some(Frame::Eos)));
+    }
+}
+
+#[test]
+fn a_stream_cut_at_any_byte_is_torn_never_an_end_never_a_panic() {
+    let whole = stream(5);
+    for length in 0..whole.len() {
+        let (frames, finish) = decode(&whole[..length], usize::MAX);
+        let error = finish.expect_err(&format!("cut at {length}"));
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "cut at {length}: {error}");
+        assert!(!frames.iter().any(|frame| matches!(frame, Frame::Eos)));
+    }
+}
+
+#[test]
+fn a_row_count_that_differs_from_the_stated_one_is_a_broken_invariant() {
+    let (_, finish) = decode(&stream(4), usize::MAX);
+    assert_eq!(finish.unwrap_err().kind(), ErrorKind::Broken);
+}
+
+#[test]
+fn bytes_after_the_end_are_corrupt() {
+    let mut bytes = stream(5);
+    bytes.push(0);
+    let (_, finish) = decode(&bytes, usize::MAX);
+    assert!(finish.unwrap_err().to_string().contains("bytes after the end"));
+}
+
+#[test]
+fn arrows_marker_alone_does_not_end_a_stream_of_ours() {
+    let (encoder, mut bytes) = Encoder::new(Kind::Dead.schema());
+    bytes.extend(encoder.finish());
+    assert!(decode(&bytes, usize::MAX).1.unwrap_err().to_string().contains("without evt.end"));
+}
+
+#[test]
+fn a_flipped_byte_is_an_error_or_another_value_never_a_panic() {
+    let whole = stream(5);
+    for at in 0..whole.len() {
+        for flip in [0x01u8, 0x80, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[at] ^= flip;
+            let _ = decode(&bytes, usize::MAX);
+        }
+    }
+}
+
+#[test]
+fn dictionaries_are_sent_once_while_they_stay_the_same() {
+    let (mut encoder, _) = Encoder::new(Kind::Dead.schema());
+    let batch = letters(4);
+    let first = encoder.batch(&batch).unwrap().len();
+    let control = encoder.control(&Control::Watermark(1)).unwrap().len();
+    let second = encoder.batch(&batch).unwrap().len();
+    assert!(first > 2);
+    assert_eq!((control, second), (2, 2));
+}
