@@ -92,8 +92,7 @@ impl Error {
     /// Reading or writing `what` failed; a broken pipe becomes [`ErrorKind::ReaderGone`].
     #[cold]
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
-        let kind =
-            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
         Self::new(kind, what).because(io_cause(error))
     }
 
@@ -161,6 +160,23 @@ impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         Self::broken("arrow").because(error)
     }
+}
+
+thread_local! {
+    static GUARDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether this thread is inside [`guarded`]: a panic there is not worth a backtrace.
+pub fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+/// Runs a library's decoding of outside bytes; a panic in there is a corrupt input, not a crash of ours.
+pub fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+    let outer = GUARDED.replace(true);
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    GUARDED.set(outer);
+    result.unwrap_or_else(|_| Err(Error::corrupt("it cannot be decoded")))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod format;
 pub mod frame;
 pub mod json;
 pub mod kind;
+pub mod mapping;
 pub mod store;
 pub mod time;
 

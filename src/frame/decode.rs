@@ -10,7 +10,6 @@ use arrow_ipc::convert::{MessageBuffer, fb_to_schema};
 use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Message, MessageHeader};
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What comes out of a stream.
 #[derive(Debug)]
@@ -148,12 +147,8 @@ impl Decoder {
 
     fn prefix(&mut self) -> Result<Option<Frame>> {
         self.frame_byte = self.byte - 8;
-        let (mark, length) = (&self.small[..4], i32::from_le_bytes([
-            self.small[4],
-            self.small[5],
-            self.small[6],
-            self.small[7],
-        ]));
+        let (mark, length) =
+            (&self.small[..4], i32::from_le_bytes([self.small[4], self.small[5], self.small[6], self.small[7]]));
         if mark != MARK {
             return Err(Error::corrupt("not a frame: the continuation mark FF FF FF FF is missing"));
         }
@@ -210,7 +205,9 @@ impl Decoder {
             (MessageHeader::Schema, None) => self.schema_frame(message),
             (MessageHeader::DictionaryBatch, Some(schema)) => self.dictionary(message, body, &schema),
             (MessageHeader::RecordBatch, Some(schema)) => self.batch(message, body, schema),
-            (other, _) => Err(Error::corrupt(format!("an unexpected message: {}", other.variant_name().unwrap_or("?")))),
+            (other, _) => {
+                Err(Error::corrupt(format!("an unexpected message: {}", other.variant_name().unwrap_or("?"))))
+            }
         }
     }
 
@@ -250,8 +247,7 @@ impl Decoder {
         }
         check_buffers(&header, body.len())?;
         let dictionaries = &self.dictionaries;
-        let batch =
-            guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
+        let batch = guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
         self.rows += batch.num_rows() as u64;
         Ok(Some(Frame::Batch(batch)))
     }
@@ -270,13 +266,9 @@ fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: usize) -> Result<()> 
     if lengths && batch.length() >= 0 { Ok(()) } else { Err(Error::corrupt("a negative length")) }
 }
 
-/// Runs arrow's decoding of outside bytes; a panic in there is a corrupt stream, not a crash of ours.
+/// Arrow's decoding of outside bytes.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(decode)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(corrupt("message", error)),
-        Err(_) => Err(Error::corrupt("the message cannot be decoded")),
-    }
+    crate::error::guarded(|| decode().map_err(|error| corrupt("message", error)))
 }
 
 fn corrupt(what: &str, error: arrow::error::ArrowError) -> Error {

@@ -5,9 +5,7 @@ use crate::error::{Error, Result};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-use arrow_ipc::{
-    KeyValue, KeyValueArgs, MessageBuilder, MessageHeader, RecordBatchBuilder, root_as_message,
-};
+use arrow_ipc::{KeyValue, KeyValueArgs, MessageBuilder, MessageHeader, RecordBatchBuilder, root_as_message};
 use flatbuffers::FlatBufferBuilder;
 
 /// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.

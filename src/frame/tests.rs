@@ -62,7 +62,8 @@ fn a_stream_reads_back_whatever_the_pieces() {
     for step in [1, 7, 64, usize::MAX] {
         let (frames, finish) = decode(&stream(5), step);
         assert_eq!(finish.unwrap(), Finish::Ended(End { how: How::Exhausted, rows: 5, verdict: 0 }));
-        let batches: Vec<_> = frames.iter().filter_map(|f| if let Frame::Batch(b) = f { Some(b) } else { None }).collect();
+        let batches: Vec<_> =
+            frames.iter().filter_map(|f| if let Frame::Batch(b) = f { Some(b) } else { None }).collect();
         assert_eq!(batches, [&letters(3), &letters(2)]);
         assert!(frames.iter().any(|frame| matches!(frame, Frame::Control(Control::Watermark(-5)))));
         assert!(matches!(frames.last(), Some(Frame::Eos)));

@@ -1,7 +1,13 @@
 //! Metric: the result of one window of one named aggregate for one set of dimensions.
 
 use super::{id, instant, optional, text};
-use arrow::datatypes::{DataType, Field};
+use crate::error::Result;
+use arrow::array::{
+    ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, SchemaRef};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// Columns of a metric, in order.
@@ -56,3 +62,106 @@ pub fn metric_id(name: &str, window_start: i64, window_end: i64, dimensions: &st
 
 /// UUIDv5 of the name `evt.metric` in the DNS namespace.
 const NAMESPACE: Uuid = uuid::uuid!("09c4c0d2-7f8e-58af-96a5-42df8aab1690");
+
+/// One row of result, before it is a row of a batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Row<'a> {
+    /// The metric's name.
+    pub name: &'a str,
+    /// Start of the window (µs).
+    pub start: i64,
+    /// Its end (µs).
+    pub end: i64,
+    /// The dimensions as canonical JSON.
+    pub dimensions: &'a str,
+    /// The value; none is NULL.
+    pub value: Option<f64>,
+    /// Rows in the window.
+    pub rows: u64,
+    /// Number of the firing, from 0.
+    pub pane: u32,
+    /// Whether the row takes back an earlier one.
+    pub retracted: bool,
+}
+
+/// Rows in a batch at the most.
+const BATCH_ROWS: usize = 1024;
+
+/// Builds batches of live metrics (revision 0).
+pub struct Builder {
+    metric_id: FixedSizeBinaryBuilder,
+    metric_name: StringBuilder,
+    window_start: TimestampMicrosecondBuilder,
+    window_end: TimestampMicrosecondBuilder,
+    dimensions: StringBuilder,
+    value: Float64Builder,
+    rows: Int64Builder,
+    revision: Int32Builder,
+    pane: Int32Builder,
+    retracted: BooleanBuilder,
+    count: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            metric_id: FixedSizeBinaryBuilder::new(16),
+            metric_name: StringBuilder::new(),
+            window_start: TimestampMicrosecondBuilder::new(),
+            window_end: TimestampMicrosecondBuilder::new(),
+            dimensions: StringBuilder::new(),
+            value: Float64Builder::new(),
+            rows: Int64Builder::new(),
+            revision: Int32Builder::new(),
+            pane: Int32Builder::new(),
+            retracted: BooleanBuilder::new(),
+            count: 0,
+        }
+    }
+}
+
+impl Builder {
+    /// Adds a row.
+    pub fn push(&mut self, row: &Row<'_>) -> Result<()> {
+        self.metric_id.append_value(metric_id(row.name, row.start, row.end, row.dimensions))?;
+        self.metric_name.append_value(row.name);
+        self.window_start.append_value(row.start);
+        self.window_end.append_value(row.end);
+        self.dimensions.append_value(row.dimensions);
+        self.value.append_option(row.value);
+        self.rows.append_value(row.rows as i64);
+        self.revision.append_value(0);
+        self.pane.append_value(row.pane as i32);
+        self.retracted.append_value(row.retracted);
+        self.count += 1;
+        Ok(())
+    }
+
+    /// Whether it holds no rows.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a batch is full.
+    pub fn is_full(&self) -> bool {
+        self.count >= BATCH_ROWS
+    }
+
+    /// The batch, with this schema's metadata; the builder is empty again.
+    pub fn finish(&mut self, schema: SchemaRef) -> Result<RecordBatch> {
+        self.count = 0;
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(self.metric_id.finish()),
+            Arc::new(self.metric_name.finish()),
+            Arc::new(self.window_start.finish().with_timezone("UTC")),
+            Arc::new(self.window_end.finish().with_timezone("UTC")),
+            Arc::new(self.dimensions.finish()),
+            Arc::new(self.value.finish()),
+            Arc::new(self.rows.finish()),
+            Arc::new(self.revision.finish()),
+            Arc::new(self.pane.finish()),
+            Arc::new(self.retracted.finish()),
+        ];
+        Ok(RecordBatch::try_new(schema, columns)?)
+    }
+}

@@ -1,0 +1,271 @@
+//! Flags that tools share, one group each, and the values they take.
+
+use crate::error::{Error, Result};
+use crate::format::{self, Format};
+use crate::kind::Kind;
+use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
+use crate::stream::run::Report;
+use crate::stream::uri::Uri;
+use crate::time::{parse_duration, parse_instant};
+use clap::{Args, ValueEnum};
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ColorArg {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl ColorArg {
+    /// Whether output to something that is a terminal or not gets colour.
+    pub fn is_on(self, terminal: bool) -> bool {
+        match self {
+            ColorArg::Always => true,
+            ColorArg::Never => false,
+            ColorArg::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    }
+}
+
+/// Flags of every tool.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Run")]
+pub struct CommonArgs {
+    /// Say nothing but errors: no summary, no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Write the summary as JSON
+    #[arg(long, value_name = "FILE")]
+    pub stats: Option<String>,
+    /// Exit 1 if any record was dead
+    #[arg(long)]
+    pub strict: bool,
+    /// Report the first N faulty records, or all
+    #[arg(long, value_name = "N|all", value_parser = parse_report)]
+    pub report: Option<Report>,
+    /// The clock, for repeatable output
+    #[arg(long, value_name = "INSTANT")]
+    pub now: Option<String>,
+    /// The name under which the stages of one pipe find each other
+    #[arg(long, value_name = "NAME", default_value = "evt")]
+    pub pipeline: String,
+    /// The longest record that is read
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    pub max_record: usize,
+    /// How many times its packed size an input may unpack to
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub max_ratio: u64,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorArg,
+}
+
+/// Flags of tools that read rows.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Input")]
+pub struct InputArgs {
+    /// Paths or URIs; - is standard input
+    #[arg(value_name = "INPUT", default_value = "-")]
+    pub inputs: Vec<String>,
+    /// Format of the input: frames jsonl csv tsv avro parquet clf arrow
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    pub input_format: Option<String>,
+    /// Kind of the rows: event metric dead late alert
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+    /// Accept control lines in JSONL, and drive windows by them alone
+    #[arg(long)]
+    pub control: bool,
+}
+
+/// Flags of tools that write rows.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Where rows go, repeatable; - is standard output
+    #[arg(long, value_name = "URI", default_value = "-")]
+    pub to: Vec<String>,
+    /// Format of the output: frames jsonl csv tsv avro parquet table
+    #[arg(short = 'o', long, value_name = "FORMAT")]
+    pub output_format: Option<String>,
+    /// Replace an output file that exists
+    #[arg(long)]
+    pub overwrite: bool,
+}
+
+/// The flag for dead letters.
+#[derive(Args, Clone, Debug)]
+pub struct DeadArgs {
+    /// Where dead letters go; without it they are reported and dropped
+    #[arg(long, value_name = "URI", help_heading = "Output")]
+    pub dlq: Option<String>,
+}
+
+/// How a foreign record becomes an event.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Mapping of raw records")]
+pub struct MapArgs {
+    /// Copy a field into a column: COLUMN=PATH
+    #[arg(long, value_name = "COLUMN=PATH", value_parser = parse_pair)]
+    pub field: Vec<(String, String)>,
+    /// Set a column: COLUMN=TEXT
+    #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
+    pub set: Vec<(String, String)>,
+    /// Where the event time stands: a column, a path, or arrival
+    #[arg(long, value_name = "FIELD")]
+    pub time: Option<String>,
+    /// Unit of times that are numbers: s ms us ns d
+    #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
+    pub time_unit: Option<TimeUnit>,
+    /// Format of times that are not RFC 3339 (strftime)
+    #[arg(long, value_name = "STRFTIME")]
+    pub time_format: Option<String>,
+    /// Zone of times without one (IANA name); UTC by default
+    #[arg(long, value_name = "NAME")]
+    pub time_zone: Option<String>,
+    /// Dead: events more than this after their arrival
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub max_future: Option<i64>,
+    /// Fields that must be there, comma-separated
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    pub require: Vec<String>,
+    /// Make ids that are no UUID one, from source and text
+    #[arg(long)]
+    pub hash_ids: bool,
+    /// Name of the origin instead of the input's
+    #[arg(long, value_name = "NAME")]
+    pub origin: Option<String>,
+    /// Every partition there will be, where --field maps them
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub partitions: Option<Vec<String>>,
+}
+
+impl MapArgs {
+    /// The mapping these flags ask for.
+    pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
+        if self.time_zone.is_some() && self.time_format.is_none() {
+            return Err(Error::usage("--time-zone speaks of text without a zone: it needs --time-format"));
+        }
+        let zone = self.time_zone.as_deref().map(When::zone).transpose()?;
+        let time = match self.time.as_deref() {
+            None => TimeFrom::Default,
+            Some("arrival") => TimeFrom::Arrival,
+            Some(field) => TimeFrom::Field(field.to_owned()),
+        };
+        Ok(mapping::Options {
+            fields: self.field.clone(),
+            sets: self.set.clone(),
+            time,
+            when: When { unit: self.time_unit, format: self.time_format.clone(), zone },
+            hash_ids: self.hash_ids,
+            require: self.require.clone(),
+            provenance,
+            keep_raw: false,
+            max_future: self.max_future,
+        })
+    }
+}
+
+impl InputArgs {
+    /// The inputs.
+    pub fn uris(&self) -> Result<Vec<Uri>> {
+        self.inputs.iter().map(|text| Uri::parse(text)).collect()
+    }
+
+    /// `-f`.
+    pub fn format(&self) -> Result<Option<&'static Format>> {
+        self.input_format.as_deref().map(format::by_name).transpose()
+    }
+
+    /// `--kind`.
+    pub fn kind(&self) -> Result<Option<Kind>> {
+        let parse = |name: &str| {
+            let unknown = || Error::usage(format!("--kind {name}: one of event metric dead late alert"));
+            Kind::from_name(name).ok_or_else(unknown)
+        };
+        self.kind.as_deref().map(parse).transpose()
+    }
+
+    /// Whether standard input is the only one.
+    pub fn is_standard(&self) -> bool {
+        self.inputs.iter().all(|input| input == "-")
+    }
+}
+
+/// A duration in µs.
+pub fn duration(text: &str) -> Result<i64> {
+    parse_duration(text)
+}
+
+/// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
+pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
+    if let Some(rest) = text.strip_prefix("now") {
+        return match rest.as_bytes().first() {
+            None => Ok(now),
+            Some(b'+') => Ok(now + parse_duration(&rest[1..])?),
+            Some(_) => Ok(now + parse_duration(rest)?),
+        };
+    }
+    parse_instant(text)
+        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
+}
+
+fn parse_report(text: &str) -> Result<Report, String> {
+    match text {
+        "all" => Ok(Report::All),
+        _ => text.parse().map(Report::First).map_err(|_| "a number or all".to_owned()),
+    }
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("say COLUMN=VALUE".to_owned()),
+    }
+}
+
+fn parse_unit(text: &str) -> Result<TimeUnit, String> {
+    TimeUnit::from_name(text).ok_or_else(|| "one of s ms us ns d".to_owned())
+}
+
+/// Bytes: `1MiB`, `64KiB`, `10B`, `2GiB`.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err("a size has a unit: B KiB MiB GiB".to_owned()),
+    };
+    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(scale));
+    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "between 1B and 1GiB".to_owned())
+}
+
+/// A count: `10`, `5k`, `1M`.
+pub fn parse_count(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let scale = match unit {
+        "" => 1,
+        "k" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        _ => return Err("a count is a number with or without k, M or G".to_owned()),
+    };
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a count".to_owned())
+}
+
+/// A share: `0.01` or `1%`, between 0 and 1.
+pub fn parse_share(text: &str) -> Result<f64, String> {
+    let (number, scale) = match text.strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.parse::<f64>().map_err(|_| "a share is 0.01 or 1%".to_owned())? / scale;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share lies between 0 and 1".to_owned()) }
+}

@@ -1,0 +1,75 @@
+//! The progress line: one per pipe, when a person watches.
+//!
+//! The stage whose standard output is no pipe draws it, with what the source's progress frames bring.
+
+use crate::frame::Progress;
+use crate::stream::run::Run;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+/// How often the line changes.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// The progress line of a stage, drawn or not.
+pub struct ProgressLine {
+    bar: Option<ProgressBar>,
+    rows: u64,
+    next: Instant,
+}
+
+impl ProgressLine {
+    /// Draws if a person watches stderr and the next stage is not the one to do it.
+    pub fn new(run: &Run, quiet: bool) -> Self {
+        let watched = !quiet && std::io::stderr().is_terminal() && !stdout_is_pipe();
+        let bar = watched.then(ProgressBar::new_spinner);
+        run.console.set_progress(bar.clone());
+        Self { bar, rows: 0, next: Instant::now() + EVERY }
+    }
+
+    /// Never drawn: a tool that draws its own output on the terminal.
+    pub fn hidden() -> Self {
+        Self { bar: None, rows: 0, next: Instant::now() }
+    }
+
+    /// More rows have passed.
+    pub fn rows(&mut self, count: usize) {
+        self.rows += count as u64;
+        let Some(bar) = &self.bar else { return };
+        if Instant::now() >= self.next {
+            self.next = Instant::now() + EVERY;
+            bar.set_message(format!("{} rows", self.rows));
+            bar.tick();
+        }
+    }
+
+    /// The source is this far.
+    pub fn progress(&mut self, progress: &Progress) {
+        let Some(bar) = &self.bar else { return };
+        match progress.bytes_total {
+            Some(total) if total > 0 => {
+                bar.set_length(total);
+                bar.set_position(progress.bytes_done);
+                bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));
+            }
+            _ => bar.set_style(style("{spinner} {elapsed} {msg}")),
+        }
+    }
+}
+
+impl Drop for ProgressLine {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
+
+fn stdout_is_pipe() -> bool {
+    use rustix::fs::{FileType, fstat};
+    fstat(std::io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}

@@ -1,0 +1,270 @@
+//! A stage: a source, the dead letters, the outputs and the counts of one tool, from opening to the proven end.
+
+use super::args::{CommonArgs, DeadArgs, OutputArgs};
+use super::progress::ProgressLine;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::format::{self, EncodeOptions};
+use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY, WATERMARK_KEY};
+use crate::kind::Kind;
+use crate::stream::dead::DeadLetters;
+use crate::stream::output::{Output, OutputReport, OutputSpec};
+use crate::stream::run::Run;
+use crate::stream::source::Source;
+use crate::stream::uri::Uri;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Opens the dead-letter output, if there is one.
+pub fn open_dead(args: &DeadArgs, run: &Rc<Run>) -> Result<DeadLetters> {
+    let output = match args.dlq.as_deref() {
+        None => None,
+        Some(text) => Some(open_side(text, Kind::Dead.schema(), run)?),
+    };
+    Ok(DeadLetters::new(run.clone(), output))
+}
+
+/// Opens a side output: dead letters, late events. JSON lines unless its name says otherwise.
+pub fn open_side(text: &str, schema: SchemaRef, run: &Rc<Run>) -> Result<Output> {
+    let spec = OutputSpec {
+        schema: stamped(&schema, run, false),
+        format: None,
+        terminal_format: "jsonl",
+        pipe_format: "jsonl",
+        overwrite: false,
+        control: false,
+        encode: EncodeOptions::default(),
+    };
+    Output::open(&Uri::parse(text)?, &spec, run)
+}
+
+/// The schema of what this stage writes: its name joins those of the stages before.
+pub fn stamped(schema: &SchemaRef, run: &Run, explicit: bool) -> SchemaRef {
+    let mut metadata: HashMap<String, String> = schema.metadata().clone();
+    let stages = match metadata.get(STAGES_KEY) {
+        Some(before) => format!("{before},{}", run.console.tool()),
+        None => run.console.tool().to_owned(),
+    };
+    metadata.insert(STAGES_KEY.to_owned(), stages);
+    metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
+    if explicit {
+        metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
+    }
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// What a tool wants of its outputs.
+pub struct Wanted {
+    /// The schema of its rows.
+    pub schema: SchemaRef,
+    /// What a pipe gets where no format is named.
+    pub pipe_format: &'static str,
+    /// What a terminal gets where no format is named.
+    pub terminal_format: &'static str,
+    /// `--control`.
+    pub control: bool,
+}
+
+/// The running stage.
+pub struct Stage {
+    run: Rc<Run>,
+    common: CommonArgs,
+    /// Where faulty records go.
+    pub dead: DeadLetters,
+    outputs: Vec<Output>,
+    schema: SchemaRef,
+    /// Fates of what came in.
+    pub counts: Counts,
+    /// The progress line.
+    pub progress: ProgressLine,
+    notes: Vec<String>,
+    details: serde_json::Map<String, serde_json::Value>,
+    refused: u64,
+}
+
+impl Stage {
+    /// Opens the outputs of a tool, before the first record is read.
+    pub fn open(
+        (common, args): (&CommonArgs, &OutputArgs),
+        wanted: Wanted,
+        dead: DeadLetters,
+        run: &Rc<Run>,
+    ) -> Result<Self> {
+        let format = args.output_format.as_deref().map(format::by_name).transpose()?;
+        let spec = OutputSpec {
+            schema: wanted.schema.clone(),
+            format,
+            terminal_format: wanted.terminal_format,
+            pipe_format: wanted.pipe_format,
+            overwrite: args.overwrite,
+            control: wanted.control,
+            encode: EncodeOptions { width: terminal_width(), ..EncodeOptions::default() },
+        };
+        let mut outputs = vec![];
+        for text in &args.to {
+            outputs.push(Output::open(&Uri::parse(text)?, &spec, run)?);
+        }
+        Ok(Self {
+            run: run.clone(),
+            common: common.clone(),
+            dead,
+            outputs,
+            schema: wanted.schema,
+            counts: Counts::default(),
+            progress: ProgressLine::new(run, common.quiet),
+            notes: vec![],
+            details: serde_json::Map::new(),
+            refused: 0,
+        })
+    }
+
+    /// The schema of the rows written.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// Writes a batch to every output; what a store cannot hold becomes a dead letter.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.progress.rows(batch.num_rows());
+        for output in &mut self.outputs {
+            for refusal in output.write(batch)? {
+                self.refused += 1;
+                crate::stream::intake::push_row(batch, refusal.row, &refusal.fault, &mut self.dead)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a control message on.
+    pub fn control(&mut self, message: &Control) -> Result<()> {
+        if let Control::Progress(progress) = message {
+            self.progress.progress(progress);
+        }
+        self.outputs.iter_mut().try_for_each(|output| output.control(message))
+    }
+
+    /// One more line for the summary.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// One more entry of `--stats`.
+    pub fn detail(&mut self, name: &str, value: impl serde::Serialize) {
+        // Counts and names always serialize.
+        self.details.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
+    }
+
+    /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
+    pub fn finish(mut self, source: &Source, end: End, own: u8) -> Result<u8> {
+        let mut own = own;
+        if self.counts.dropped > 0 || self.common.strict && self.counts.dead > 0 || self.refused > 0 && !self.dead.is_written() {
+            own = own.max(1);
+        }
+        let verdict = own.max(end.verdict);
+        self.counts.check()?;
+        let end = End { verdict, ..end };
+        let mut reports = vec![];
+        for output in self.outputs.drain(..) {
+            let mut report = output.finish(&end)?;
+            if let Some(counts) = &mut report.counts {
+                if !self.dead.is_written() {
+                    counts.dropped += std::mem::take(&mut counts.dead);
+                }
+                counts.check()?;
+            }
+            reports.push(report);
+        }
+        self.dead.finish(&end)?;
+        self.summary(source, &end, &reports)?;
+        Ok(verdict)
+    }
+
+    fn summary(&mut self, source: &Source, end: &End, reports: &[OutputReport]) -> Result<()> {
+        self.run.console.set_progress(None);
+        self.progress = ProgressLine::hidden();
+        let defaults = source.defaults();
+        let console = &self.run.console;
+        if !self.common.quiet {
+            let mut line = self.counts.to_string();
+            if self.dead.total() > 0 {
+                line.push_str(&format!(" ({})", self.dead.describe()));
+            }
+            for report in reports {
+                line.push_str(&describe(report));
+            }
+            if end.how == How::Stopped {
+                line.push_str("; stopped");
+            } else if !source.is_proven() {
+                line.push_str("; end not proven");
+            }
+            if defaults.source || defaults.event_type {
+                line.push_str("; default ");
+                let names = [("source", defaults.source), ("event_type", defaults.event_type)];
+                let used: Vec<_> = names.iter().filter(|(_, used)| *used).map(|(name, _)| *name).collect();
+                line.push_str(&used.join(" and "));
+            }
+            self.notes.iter().for_each(|note| console.say(note));
+            console.say(line);
+        }
+        let Some(path) = self.common.stats.clone() else { return Ok(()) };
+        let stats = self.stats(end, reports);
+        std::fs::write(&path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))
+    }
+
+    fn stats(&self, end: &End, reports: &[OutputReport]) -> serde_json::Value {
+        let seconds = cpu_seconds();
+        let millions = self.counts.taken as f64 / 1e6;
+        let outputs: Vec<_> = reports
+            .iter()
+            .map(|report| {
+                serde_json::json!({
+                    "name": report.name, "rows": report.rows, "counts": report.counts, "remark": report.remark,
+                })
+            })
+            .collect();
+        let dead: serde_json::Map<_, _> =
+            self.dead.by_type().iter().map(|(kind, count)| (kind.name().to_owned(), (*count).into())).collect();
+        let mut stats = serde_json::json!({
+            "tool": self.run.console.tool(),
+            "pipeline": self.run.pipeline,
+            "counts": self.counts,
+            "dead_by_type": dead,
+            "end": end.how,
+            "verdict": end.verdict,
+            "outputs": outputs,
+            "cpu_seconds": seconds,
+            "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
+        });
+        if let Some(object) = stats.as_object_mut() {
+            object.extend(self.details.clone());
+        }
+        stats
+    }
+}
+
+fn describe(report: &OutputReport) -> String {
+    let told: Vec<String> = report
+        .counts
+        .iter()
+        .map(ToString::to_string)
+        .chain(report.remark.clone())
+        .collect();
+    if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
+}
+
+/// CPU time of this process so far.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// How wide the terminal on standard output is.
+pub fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+}

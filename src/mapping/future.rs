@@ -1,0 +1,113 @@
+//! `--max-future`: one bad clock must not push the stream.
+//!
+//! An event too far ahead of its arrival is dead. Arrival is a fact of the record, never the reader's clock; where a
+//! record has none, it is judged by the median of the next [`WINDOW`] rows of its partition, itself included. Those
+//! rows wait here as text: at most [`WINDOW`] records for each partition.
+
+use crate::kind::dead::{ErrorType, Fault};
+use crate::time::{format_duration, format_instant};
+use ahash::AHashMap;
+use std::collections::VecDeque;
+
+/// Rows whose median stands for the arrival of the first of them.
+pub const WINDOW: usize = 101;
+
+/// A record that waits for its verdict.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Its JSON text.
+    pub text: String,
+    /// Its exact bytes; none where the text is the record itself.
+    pub raw: Option<Vec<u8>>,
+    /// Its number in its input.
+    pub offset: i64,
+    /// The partition of its input.
+    pub input: u32,
+    /// When it was read (µs).
+    pub now: i64,
+    /// What the mapper found.
+    pub judged: Judged,
+}
+
+impl Held {
+    /// The record's exact bytes.
+    pub fn raw(&self) -> &[u8] {
+        self.raw.as_deref().unwrap_or(self.text.as_bytes())
+    }
+}
+
+/// What a verdict needs to know of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Its partition.
+    pub partition: u32,
+    /// Its event time (µs).
+    pub event_time: i64,
+    /// Its arrival (µs), where the record tells it.
+    pub arrival: Option<i64>,
+}
+
+/// Records that wait, by partition.
+pub struct Lookahead {
+    limit: i64,
+    queues: AHashMap<u32, VecDeque<Held>>,
+}
+
+impl Lookahead {
+    /// Events more than `limit` µs after their arrival are dead.
+    pub fn new(limit: i64) -> Self {
+        Self { limit, queues: AHashMap::new() }
+    }
+
+    /// The verdict on a record that need not wait: it knows its arrival, and none before it in its partition waits.
+    pub(super) fn at_once(&self, judged: Judged) -> Option<Result<(), Fault>> {
+        let waiting = self.queues.get(&judged.partition).is_some_and(|queue| !queue.is_empty());
+        let arrival = judged.arrival.filter(|_| !waiting)?;
+        Some(self.verdict(judged, arrival, "its arrival"))
+    }
+
+    /// Has a record wait; returns the one whose verdict has become clear, if any.
+    pub fn push(&mut self, held: Held) -> Option<(Held, Result<(), Fault>)> {
+        let partition = held.judged.partition;
+        let queue = self.queues.entry(partition).or_default();
+        queue.push_back(held);
+        if queue.len() < WINDOW { None } else { self.pop(partition) }
+    }
+
+    /// The next record of a partition that gets no more rows.
+    pub fn pop(&mut self, partition: u32) -> Option<(Held, Result<(), Fault>)> {
+        let queue = self.queues.get_mut(&partition)?;
+        let mut times: Vec<i64> = queue.iter().take(WINDOW).map(|held| held.judged.event_time).collect();
+        let held = queue.pop_front()?;
+        let verdict = match held.judged.arrival {
+            Some(arrival) => self.verdict(held.judged, arrival, "its arrival"),
+            None => {
+                let middle = (times.len() - 1) / 2;
+                let (_, median, _) = times.select_nth_unstable(middle);
+                self.verdict(held.judged, *median, "the median of the rows that follow")
+            }
+        };
+        Some((held, verdict))
+    }
+
+    /// Partitions in which records wait, in order.
+    pub fn waiting(&self) -> Vec<u32> {
+        let mut waiting: Vec<u32> =
+            self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(partition, _)| *partition).collect();
+        waiting.sort_unstable();
+        waiting
+    }
+
+    fn verdict(&self, judged: Judged, arrival: i64, of: &str) -> Result<(), Fault> {
+        if judged.event_time.saturating_sub(arrival) <= self.limit {
+            return Ok(());
+        }
+        let message = format!(
+            "{} is more than {} after {of}, {}",
+            format_instant(judged.event_time),
+            format_duration(self.limit),
+            format_instant(arrival)
+        );
+        Err(Fault::new(ErrorType::FutureTimestampError, message))
+    }
+}

@@ -1,0 +1,595 @@
+//! A record's text to a row of a batch.
+
+use super::build::{Builder, Row};
+use super::envelope::{self, Envelope, Member, Value};
+use super::future::{Judged, Lookahead};
+use super::id::{hashed_id, made_id, parse_uuid};
+use super::stamp::{Stamper, UNSTAMPED};
+use super::{Options, Provenance, TimeFrom, column_index};
+use crate::error::{Error, Result};
+use crate::json::text::{is_text, unescape, write_string};
+use crate::json::walk::members;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::{COLUMNS, column};
+use crate::time::Parser;
+use arrow::array::{BooleanArray, RecordBatch};
+use std::borrow::Cow;
+
+/// Where a record stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Its exact bytes.
+    pub raw: &'a [u8],
+    /// Its number in its partition; a file's line.
+    pub offset: i64,
+    /// The partition it is of where the record does not say: a number of the [`Stamper`].
+    pub partition: u32,
+    /// When it is read (µs).
+    pub now: i64,
+    /// Whether `--max-future` has let it pass already.
+    pub judged: bool,
+}
+
+/// What became of a record.
+#[derive(Debug)]
+pub enum Outcome {
+    /// A row.
+    Row,
+    /// A dead letter.
+    Dead(Fault),
+    /// It waits for the rows after it ([`Lookahead`]); the caller keeps its text.
+    Held(Judged),
+    /// It has no time, and no record before it had one: the run ends before anything is written.
+    NoTime,
+}
+
+/// A place in a record: a column or a path into its properties.
+#[derive(Clone, Debug)]
+enum Path {
+    Column(usize),
+    Property(Vec<String>),
+}
+
+impl Path {
+    fn new(text: &str) -> Self {
+        match envelope::column_of(text) {
+            Some(index) if index != column::PROPERTIES => Path::Column(index),
+            _ => {
+                Path::Property(text.strip_prefix("properties.").unwrap_or(text).split('.').map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+/// What the mapper said once and for all about defaults it used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Defaults {
+    /// Some record had no `source`.
+    pub source: bool,
+    /// Some record had no `event_type`.
+    pub event_type: bool,
+}
+
+/// Says which rows of a batch stay; none for all of them.
+pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<Option<BooleanArray>> + 'a;
+
+/// Maps records onto rows.
+pub struct Mapper {
+    own: [bool; COLUMNS.len()],
+    copies: Vec<(usize, Path)>,
+    sets: Vec<(usize, String)>,
+    require: Vec<(String, Path)>,
+    time: Path,
+    options: Options,
+    builder: Builder,
+    scratch: Scratch,
+    defaults: Defaults,
+    timed: bool,
+    /// Records that wait for their verdict on `--max-future`.
+    pub lookahead: Option<Lookahead>,
+}
+
+/// Memory that is used again for each record.
+#[derive(Default)]
+struct Scratch {
+    members: Vec<Member>,
+    properties: String,
+    id: Vec<u8>,
+    parsers: [Parser; 3],
+}
+
+const PROVENANCE: [usize; 5] =
+    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT];
+
+impl Mapper {
+    /// A mapper by these options; exit 2 where they name what is not there.
+    pub fn new(options: Options) -> Result<Self> {
+        let mut own = [true; COLUMNS.len()];
+        if options.provenance == Provenance::Overwrite {
+            PROVENANCE.into_iter().chain([column::SCHEMA_ID]).for_each(|index| own[index] = false);
+        }
+        let mut copies = vec![];
+        for (name, path) in &options.fields {
+            let index = column_index("--field", name)?;
+            let path = Path::new(path);
+            own[index] &= matches!(path, Path::Column(same) if same == index);
+            copies.push((index, path));
+        }
+        let mut sets = vec![];
+        for (name, text) in &options.sets {
+            sets.push((column_index("--set", name)?, text.clone()));
+        }
+        // A column copied from itself is read from the record, whatever becomes of provenance otherwise.
+        for (index, path) in &copies {
+            own[*index] |= matches!(path, Path::Column(same) if same == index);
+        }
+        let time = match &options.time {
+            TimeFrom::Field(path) => Path::new(path),
+            _ => Path::Column(column::SERVER_TIMESTAMP),
+        };
+        let require = options.require.iter().map(|name| (name.clone(), Path::new(name))).collect();
+        let builder = Builder::new(options.keep_raw);
+        let scratch = Scratch::default();
+        let lookahead = options.max_future.map(Lookahead::new);
+        let defaults = Defaults::default();
+        Ok(Self { own, copies, sets, require, time, options, builder, scratch, defaults, timed: false, lookahead })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> arrow::datatypes::SchemaRef {
+        self.builder.schema()
+    }
+
+    /// Which defaults have been used so far.
+    pub fn defaults(&self) -> Defaults {
+        self.defaults
+    }
+
+    /// Whether a batch is full.
+    pub fn is_full(&self) -> bool {
+        self.builder.is_full()
+    }
+
+    /// Rows in the batch under construction.
+    pub fn rows(&self) -> usize {
+        self.builder.rows()
+    }
+
+    /// The rows so far as a batch, stamped; none where there are no rows. `rule` sees them first and says which stay:
+    /// only rows that leave as events move stream time.
+    pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
+        let mut rows = self.builder.finish();
+        if let (Some(rule), false) = (rule, rows.is_empty())
+            && let Some(keep) = rule(&rows.preview(stamper)?)?
+        {
+            rows.filter(&keep)?;
+        }
+        if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
+    }
+
+    /// Maps one record; an error only where a batch cannot be built.
+    #[inline]
+    pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
+        let mut members = std::mem::take(&mut self.scratch.members);
+        let outcome = match envelope::read(text, &self.own, &mut members) {
+            Err(fault) => Ok(Outcome::Dead(fault)),
+            Ok(envelope) => self.row(text, envelope, &members, (place, stamper)),
+        };
+        self.scratch.members = members;
+        outcome
+    }
+
+    fn row<'a>(
+        &mut self,
+        text: &'a str,
+        mut envelope: Envelope<'a>,
+        members: &[Member],
+        (place, stamper): (Place<'_>, &mut Stamper),
+    ) -> Result<Outcome> {
+        let found = Found { text, members, properties: envelope.fields[column::PROPERTIES] };
+        for (index, path) in &self.copies {
+            envelope.fields[*index] = found.value(&envelope, path);
+        }
+        if let Some(fault) = self.missing(&envelope, &found) {
+            return Ok(Outcome::Dead(fault));
+        }
+        let outcome = Assembly { mapper: self, found: &found, fields: &envelope.fields, place, stamper }.run();
+        match outcome {
+            Ok(()) => Ok(Outcome::Row),
+            Err(Refusal::Fault(fault)) => Ok(Outcome::Dead(fault)),
+            Err(Refusal::NoTime) => Ok(Outcome::NoTime),
+            Err(Refusal::Held(judged)) => Ok(Outcome::Held(judged)),
+            Err(Refusal::Error(error)) => Err(error),
+        }
+    }
+
+    /// The fault of a record that lacks what `--require` asks for.
+    fn missing(&self, envelope: &Envelope<'_>, found: &Found<'_, '_>) -> Option<Fault> {
+        let (name, _) = self.require.iter().find(|(_, path)| {
+            let set = matches!(path, Path::Column(index) if self.sets.iter().any(|(set, _)| set == index));
+            !set && found.value(envelope, path) == Value::Absent
+        })?;
+        Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
+    }
+}
+
+/// Why a record makes no row.
+enum Refusal {
+    Fault(Fault),
+    NoTime,
+    Held(Judged),
+    Error(Error),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Refusal::Fault(fault)
+    }
+}
+
+/// The record and where its properties stand.
+struct Found<'a, 'm> {
+    text: &'a str,
+    members: &'m [Member],
+    properties: Value<'a>,
+}
+
+impl<'a> Found<'a, '_> {
+    /// The value at a path; of equal names the last counts.
+    fn value(&self, envelope: &Envelope<'a>, path: &Path) -> Value<'a> {
+        let names = match path {
+            Path::Column(index) => return envelope.fields[*index],
+            Path::Property(names) => names,
+        };
+        let Some((first, rest)) = names.split_first() else { return Value::Absent };
+        let own = self.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
+        let mut value = match (own, self.properties) {
+            (Some(member), _) => Value::of(member.value(self.text)),
+            (None, Value::Other(object)) => last_member(object, first),
+            (None, _) => Value::Absent,
+        };
+        for name in rest {
+            value = match value {
+                Value::Other(object) if object.starts_with('{') => last_member(object, name),
+                _ => return Value::Absent,
+            };
+        }
+        value
+    }
+}
+
+fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
+    let mut last = Value::Absent;
+    members(object, |key, value| {
+        if unescape(key) == name {
+            last = Value::of(value);
+        }
+        true
+    });
+    last
+}
+
+/// One row in the making.
+struct Assembly<'a, 'm, 's> {
+    mapper: &'s mut Mapper,
+    found: &'s Found<'a, 'm>,
+    fields: &'s [Value<'a>; COLUMNS.len()],
+    place: Place<'s>,
+    stamper: &'s mut Stamper,
+}
+
+impl<'a> Assembly<'a, '_, '_> {
+    fn run(&mut self) -> Result<(), Refusal> {
+        let kept = self.kept()?;
+        let (client_timestamp, server_timestamp) =
+            (self.instant(column::CLIENT_TIMESTAMP, 1)?, self.instant(column::SERVER_TIMESTAMP, 2)?);
+        let (event_time, leftover) = match kept {
+            Some(_) => (self.needed(column::EVENT_TIME)?, Value::Absent),
+            None => self.event_time(server_timestamp)?,
+        };
+        let partition = self.partition()?;
+        if kept.is_none() {
+            self.judge(Judged { partition, event_time, arrival: server_timestamp })?;
+        }
+        let offset = self.integer(column::OFFSET)?.unwrap_or(self.place.offset);
+        let ingested_at = self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.place.now);
+        let schema_id = self.integer(column::SCHEMA_ID)?;
+        let source = self.text(column::SOURCE)?;
+        let event_type = self.text(column::EVENT_TYPE)?;
+        let user_id = self.text(column::USER_ID)?;
+        let mut properties = std::mem::take(&mut self.mapper.scratch.properties);
+        let whole = self.properties(&mut properties, leftover)?;
+        let source = match source {
+            Some(source) => source,
+            None => {
+                self.mapper.defaults.source = true;
+                Cow::Owned(self.stamper.name(partition).0.to_owned())
+            }
+        };
+        let event_id = self.event_id(&source, (partition, offset))?;
+        self.mapper.defaults.event_type |= event_type.is_none();
+        let row = Row {
+            event_id,
+            source: &source,
+            event_type: event_type.as_deref().unwrap_or("event"),
+            user_id: user_id.as_deref(),
+            properties: whole.unwrap_or(&properties),
+            client_timestamp,
+            server_timestamp,
+            ingested_at,
+            event_time,
+            partition,
+            offset,
+            stream_time: kept.unwrap_or(UNSTAMPED),
+            schema_id,
+            raw: self.place.raw,
+        };
+        let pushed = self.mapper.builder.push(&row).map_err(Refusal::Error);
+        self.mapper.scratch.properties = properties;
+        pushed
+    }
+
+    /// The stream time of a row that brings all of its provenance; none of a row that brings nothing.
+    fn kept(&mut self) -> Result<Option<i64>, Refusal> {
+        if self.mapper.options.provenance == Provenance::Overwrite {
+            return Ok(None);
+        }
+        let copied = |index: usize| self.mapper.copies.iter().any(|(copy, _)| *copy == index);
+        let missing = PROVENANCE.into_iter().find(|index| self.fields[*index] == Value::Absent);
+        let there = PROVENANCE.into_iter().find(|index| self.fields[*index] != Value::Absent && !copied(*index));
+        match (missing, there) {
+            (_, None) => Ok(None),
+            (None, _) => self.instant(column::STREAM_TIME, 0),
+            (Some(missing), Some(there)) => Err(Fault::new(
+                ErrorType::EnvelopeError,
+                format!(
+                    "{} without {}: a row keeps its provenance where it has all of it; evt-ingest stamps anew",
+                    COLUMNS[there], COLUMNS[missing]
+                ),
+            )
+            .into()),
+        }
+    }
+
+    /// `--max-future`: passes, is dead, or waits.
+    fn judge(&self, judged: Judged) -> Result<(), Refusal> {
+        let Some(lookahead) = self.mapper.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
+        match lookahead.at_once(judged) {
+            Some(verdict) => Ok(verdict?),
+            None => Err(Refusal::Held(judged)),
+        }
+    }
+
+    /// The event time, and an `event_time` field that was not used, which becomes a property.
+    fn event_time(&mut self, server_timestamp: Option<i64>) -> Result<(i64, Value<'a>), Refusal> {
+        let unused = self.fields[column::EVENT_TIME];
+        let time = match (&self.mapper.options.time, &self.mapper.time) {
+            (TimeFrom::Arrival, _) => return Ok((self.place.now, unused)),
+            (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => {
+                return Ok((self.timed(column::EVENT_TIME)?, Value::Absent));
+            }
+            (TimeFrom::Field(_), Path::Column(index)) => self.timed(*index)?,
+            (TimeFrom::Field(name), path) => {
+                let envelope = Envelope { fields: *self.fields };
+                let value = self.found.value(&envelope, path);
+                let name = name.clone();
+                self.read(value, &name, 0)?.ok_or_else(|| self.no_time(&name))?
+            }
+            (policy, _) => match server_timestamp {
+                Some(time) => time,
+                None if unused != Value::Absent => return Ok((self.needed(column::EVENT_TIME)?, Value::Absent)),
+                None if *policy == TimeFrom::Optional => self.place.now,
+                None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
+            },
+        };
+        self.mapper.timed = true;
+        Ok((time, unused))
+    }
+
+    fn timed(&mut self, index: usize) -> Result<i64, Refusal> {
+        let time = self.instant(index, 0)?.ok_or_else(|| self.no_time(COLUMNS[index]))?;
+        self.mapper.timed = true;
+        Ok(time)
+    }
+
+    fn no_time(&self, name: &str) -> Refusal {
+        if !self.mapper.timed {
+            return Refusal::NoTime;
+        }
+        Fault::new(ErrorType::TimestampError, format!("{name}: missing or null, and the event has no other time"))
+            .into()
+    }
+
+    /// The instant in a column that must have one.
+    fn needed(&mut self, index: usize) -> Result<i64, Refusal> {
+        let missing = || Fault::new(ErrorType::TimestampError, format!("{}: missing or null", COLUMNS[index]));
+        Ok(self.instant(index, 0)?.ok_or_else(missing)?)
+    }
+
+    /// The instant in a column, if it has one; `slot` keeps the parser of each busy column apart.
+    fn instant(&mut self, index: usize, slot: usize) -> Result<Option<i64>, Refusal> {
+        if let Some(text) = self.set(index) {
+            let text = text.to_owned();
+            return self.read(Value::Plain(&text), COLUMNS[index], slot);
+        }
+        self.read(self.fields[index], COLUMNS[index], slot)
+    }
+
+    fn read(&mut self, value: Value<'_>, name: &str, slot: usize) -> Result<Option<i64>, Refusal> {
+        if value == Value::Absent {
+            return Ok(None);
+        }
+        let when = &self.mapper.options.when;
+        match when.read(value, &mut self.mapper.scratch.parsers[slot]) {
+            Some(instant) => Ok(Some(instant)),
+            None => {
+                let message = format!("{name}: {} is no instant: {}", shown(value), when.advice(value));
+                Err(Fault::new(ErrorType::TimestampError, message).into())
+            }
+        }
+    }
+
+    fn set(&self, index: usize) -> Option<&str> {
+        self.mapper.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
+    }
+
+    fn copied(&self, index: usize) -> bool {
+        self.mapper.copies.iter().any(|(copy, _)| *copy == index)
+    }
+
+    /// The text in a column: a string, or any scalar's text where a flag copied it.
+    fn text(&self, index: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
+        if let Some(text) = self.set(index) {
+            return Ok(Some(Cow::Owned(text.to_owned())));
+        }
+        let name = COLUMNS[index];
+        match self.fields[index] {
+            Value::Absent => Ok(None),
+            Value::Plain(text) => Ok(Some(Cow::Borrowed(text))),
+            Value::Escaped(raw) if is_text(raw) => Ok(Some(unescape(raw))),
+            Value::Escaped(_) => {
+                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string holds a lone surrogate")).into())
+            }
+            Value::Other(text) if self.copied(index) && !text.starts_with(['{', '[']) => Ok(Some(Cow::Borrowed(text))),
+            value => {
+                let way_out = match value {
+                    Value::Other(text) if !text.starts_with(['{', '[']) => {
+                        format!("; --field {name}={name} takes its text")
+                    }
+                    _ => String::new(),
+                };
+                let message = format!("{name}: a string is asked for, not {}{way_out}", shown(value));
+                Err(Fault::new(ErrorType::EnvelopeError, message).into())
+            }
+        }
+    }
+
+    fn integer(&self, index: usize) -> Result<Option<i64>, Refusal> {
+        let text = match (self.set(index), self.fields[index]) {
+            (Some(text), _) => text,
+            (None, Value::Absent) => return Ok(None),
+            (None, Value::Plain(text) | Value::Escaped(text) | Value::Other(text)) => text,
+        };
+        text.parse().map(Some).map_err(|_| {
+            let message = format!("{}: an integer is asked for, not {}", COLUMNS[index], clip(text));
+            Fault::new(ErrorType::EnvelopeError, message).into()
+        })
+    }
+
+    /// The number of the row's partition.
+    fn partition(&mut self) -> Result<u32, Refusal> {
+        let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
+        if origin.is_none() && name.is_none() {
+            return Ok(self.place.partition);
+        }
+        let (own_origin, own_name) = self.stamper.name(self.place.partition);
+        let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
+        let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
+        Ok(self.stamper.partition(&origin, &name))
+    }
+
+    fn event_id(&mut self, source: &str, (partition, offset): (u32, i64)) -> Result<[u8; 16], Refusal> {
+        let Some(text) = self.text(column::EVENT_ID)? else {
+            let (origin, name) = self.stamper.name(partition);
+            return Ok(made_id(&mut self.mapper.scratch.id, (origin, name, offset), self.place.raw));
+        };
+        match parse_uuid(&text) {
+            Some(id) => Ok(id),
+            None if self.mapper.options.hash_ids => Ok(hashed_id(source, &text)),
+            None => {
+                let message = format!("event_id: {} is no UUID; --hash-ids makes one of any text", clip(&text));
+                Err(Fault::new(ErrorType::EnvelopeError, message).into())
+            }
+        }
+    }
+
+    /// The properties: the record's own object as it stands, or written to `out`.
+    fn properties(&self, out: &mut String, leftover: Value<'a>) -> Result<Option<&'a str>, Refusal> {
+        out.clear();
+        let object = match self.found.properties {
+            Value::Other(object) if object.starts_with('{') => Some(object),
+            Value::Absent => None,
+            value => {
+                let message = format!("properties: an object is asked for, not {}", shown(value));
+                return Err(Fault::new(ErrorType::EnvelopeError, message).into());
+            }
+        };
+        if let (Some(object), true, Value::Absent) = (object, self.found.members.is_empty(), leftover) {
+            return Ok(Some(object));
+        }
+        if let Some(object) = object {
+            self.no_name_twice(object)?;
+            out.push_str(object[..object.len() - 1].trim_end());
+        } else {
+            out.push('{');
+        }
+        for member in self.found.members {
+            separate(out);
+            out.push('"');
+            out.push_str(member.key(self.found.text));
+            out.push_str("\":");
+            out.push_str(member.value(self.found.text));
+        }
+        self.leftover(out, leftover);
+        out.push('}');
+        Ok(None)
+    }
+
+    fn leftover(&self, out: &mut String, leftover: Value<'a>) {
+        let text = match leftover {
+            Value::Absent => return,
+            Value::Plain(text) | Value::Escaped(text) => format!("\"{text}\""),
+            Value::Other(text) => text.to_owned(),
+        };
+        separate(out);
+        write_string(out, COLUMNS[column::EVENT_TIME]);
+        out.push(':');
+        out.push_str(&text);
+    }
+
+    /// A name both in `properties` and beside it would be two values for one thing.
+    fn no_name_twice(&self, object: &str) -> Result<(), Refusal> {
+        let mut twice = None;
+        members(object, |key, _| {
+            let key = unescape(key);
+            let beside = |member: &Member| unescape(member.key(self.found.text)) == key;
+            if self.found.members.iter().any(beside) {
+                twice = Some(key.into_owned());
+            }
+            twice.is_none()
+        });
+        match twice {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("{}: the name stands both in properties and beside it", clip(&name));
+                Err(Fault::new(ErrorType::EnvelopeError, message).into())
+            }
+        }
+    }
+}
+
+fn separate(out: &mut String) {
+    if !out.ends_with('{') {
+        out.push(',');
+    }
+}
+
+/// A value as a message shows it.
+fn shown(value: Value<'_>) -> String {
+    match value {
+        Value::Absent => "nothing".to_owned(),
+        Value::Plain(text) | Value::Escaped(text) => format!("\"{}\"", clip(text)),
+        Value::Other(text) if text.starts_with('{') => "an object".to_owned(),
+        Value::Other(text) if text.starts_with('[') => "an array".to_owned(),
+        Value::Other(text) => clip(text),
+    }
+}
+
+/// The first 40 characters of outside text, control characters neutralised.
+fn clip(text: &str) -> String {
+    let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(40).is_some() {
+        short.push('…');
+    }
+    short
+}

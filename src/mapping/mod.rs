@@ -1,0 +1,91 @@
+//! The one rule that maps a foreign record onto an event.
+//!
+//! A field with an envelope name is that column, every other field is a property; beside a `properties` object they
+//! are appended to its text. Values keep their text as received. Records come as JSON object text, whatever their
+//! format was. [`Mapper::record`] is the hot path: one pass over the text, nothing allocated per event.
+
+mod build;
+mod envelope;
+mod future;
+mod id;
+mod mapper;
+mod stamp;
+mod suggest;
+mod when;
+
+pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
+pub use future::{Held, Judged, Lookahead};
+pub use mapper::{Defaults, Mapper, Outcome, Place};
+pub use stamp::Stamper;
+pub use suggest::time_fields;
+pub use when::{TimeUnit, When};
+
+use crate::error::{Error, Result};
+use crate::kind::event::{COLUMNS, column};
+
+/// What happens to the provenance a record brings along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Provenance {
+    /// evt-ingest: always ours; what the record had becomes a property.
+    #[default]
+    Overwrite,
+    /// Every other tool: kept where a row has it all, ours where it has none; a row with some is a dead letter.
+    Keep,
+}
+
+/// Where an event's time comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TimeFrom {
+    /// `server_timestamp`, or `event_time` where the record brings only that.
+    #[default]
+    Default,
+    /// This column or property path, and nothing else.
+    Field(String),
+    /// The run's own clock.
+    Arrival,
+    /// As `Default`, and the run's own clock where there is no time: for validation alone.
+    Optional,
+}
+
+/// Everything the mapping flags say.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// `--field COLUMN=PATH`: columns copied from elsewhere in the record.
+    pub fields: Vec<(String, String)>,
+    /// `--set COLUMN=TEXT`: columns with one value.
+    pub sets: Vec<(String, String)>,
+    /// `--time`.
+    pub time: TimeFrom,
+    /// How times that are not RFC 3339 are read.
+    pub when: When,
+    /// `--hash-ids`: a string that is no UUID becomes UUIDv5(source, text).
+    pub hash_ids: bool,
+    /// `--require`: columns and property paths that must be there.
+    pub require: Vec<String>,
+    /// What happens to provenance in the record.
+    pub provenance: Provenance,
+    /// Whether batches get a column with the raw record.
+    pub keep_raw: bool,
+    /// `--max-future` (µs).
+    pub max_future: Option<i64>,
+}
+
+/// Index of the column called `name`; exit 2 if an event has none.
+fn column_index(flag: &str, name: &str) -> Result<usize> {
+    let index = COLUMNS.iter().position(|column| *column == name).ok_or_else(|| {
+        Error::usage(format!("{flag} {name}: an event has no such column: one of {}", COLUMNS.join(" ")))
+    })?;
+    match index {
+        column::PROPERTIES | column::EVENT_TIME | column::STREAM_TIME => {
+            Err(Error::usage(format!("{flag} {name}: this column is made by evt{}", way_out(index))))
+        }
+        _ => Ok(index),
+    }
+}
+
+fn way_out(index: usize) -> &'static str {
+    if index == column::EVENT_TIME { "; --time FIELD says where the event time stands" } else { "" }
+}
+
+#[cfg(test)]
+mod tests;

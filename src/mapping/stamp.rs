@@ -1,0 +1,151 @@
+//! Stamps: which partition a row is of, and that partition's stream time at the row.
+
+use crate::frame::{PartitionState, State};
+use crate::time::EARLIEST;
+use ahash::AHashMap;
+use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
+use std::sync::Arc;
+
+/// A row that brought no stream time of its own.
+pub(super) const UNSTAMPED: i64 = i64::MIN;
+/// More values than this in a dictionary, and it starts afresh with each batch.
+const DICTIONARY_MAX: usize = 4096;
+
+/// One partition: (origin, partition).
+#[derive(Clone, Debug)]
+struct Partition {
+    origin: u32,
+    name: u32,
+    stream_time: Option<i64>,
+    ended: bool,
+    told: bool,
+}
+
+/// Texts with a code each.
+#[derive(Default)]
+struct Names {
+    texts: Vec<String>,
+    codes: AHashMap<String, u32>,
+    array: Option<ArrayRef>,
+}
+
+impl Names {
+    fn code(&mut self, text: &str) -> u32 {
+        if let Some(code) = self.codes.get(text) {
+            return *code;
+        }
+        let code = self.texts.len() as u32;
+        self.texts.push(text.to_owned());
+        self.codes.insert(text.to_owned(), code);
+        self.array = None;
+        code
+    }
+
+    /// The dictionary column of `codes`; the same values array every time, so that frames send it once.
+    fn column(&mut self, codes: Vec<u32>) -> arrow::error::Result<ArrayRef> {
+        if self.texts.len() > DICTIONARY_MAX {
+            return self.own_column(&codes);
+        }
+        let texts = &self.texts;
+        let values = self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts))).clone();
+        let keys: Int32Array = codes.into_iter().map(|code| Some(code as i32)).collect();
+        Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
+    }
+
+    /// The same with a dictionary of this batch's values only.
+    fn own_column(&self, codes: &[u32]) -> arrow::error::Result<ArrayRef> {
+        let mut local = AHashMap::new();
+        let mut texts: Vec<&str> = vec![];
+        let keys: Int32Array = codes
+            .iter()
+            .map(|code| {
+                Some(*local.entry(*code).or_insert_with(|| {
+                    texts.push(&self.texts[*code as usize]);
+                    texts.len() as i32 - 1
+                }))
+            })
+            .collect();
+        Ok(Arc::new(DictionaryArray::try_new(keys, Arc::new(StringArray::from(texts)))?))
+    }
+}
+
+/// Knows every partition met so far and its stream time: the largest event time of the rows that left as events.
+#[derive(Default)]
+pub struct Stamper {
+    partitions: Vec<Partition>,
+    ids: AHashMap<(u32, u32), u32>,
+    origins: Names,
+    names: Names,
+    /// The explicit watermark, where control lines drive the stream: rows are judged by it at their place.
+    explicit: Option<i64>,
+}
+
+impl Stamper {
+    /// From here on rows without a stream time get the explicit watermark instead; none before the first.
+    pub fn set_explicit(&mut self, watermark: Option<i64>) {
+        self.explicit = Some(watermark.unwrap_or(EARLIEST));
+    }
+
+    /// The number of a partition, new or known.
+    pub fn partition(&mut self, origin: &str, name: &str) -> u32 {
+        let (origin, name) = (self.origins.code(origin), self.names.code(name));
+        let next = self.partitions.len() as u32;
+        *self.ids.entry((origin, name)).or_insert_with(|| {
+            self.partitions.push(Partition { origin, name, stream_time: None, ended: false, told: false });
+            next
+        })
+    }
+
+    /// The (origin, partition) behind a number.
+    pub fn name(&self, partition: u32) -> (&str, &str) {
+        let partition = &self.partitions[partition as usize];
+        (&self.origins.texts[partition.origin as usize], &self.names.texts[partition.name as usize])
+    }
+
+    /// Gives each row without one its stream time, and learns from those that have one.
+    pub(super) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
+        for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
+            let known = &mut self.partitions[*partition as usize].stream_time;
+            let own = if *stream_time == UNSTAMPED { self.explicit.unwrap_or(*event_time) } else { *stream_time };
+            let now = known.map_or(own, |known| known.max(own));
+            *known = Some(now);
+            if *stream_time == UNSTAMPED {
+                *stream_time = now;
+            }
+        }
+    }
+
+    /// The columns `origin` and `partition` of rows of these partitions.
+    pub(super) fn columns(&mut self, partitions: &[u32]) -> arrow::error::Result<(ArrayRef, ArrayRef)> {
+        let origins = partitions.iter().map(|id| self.partitions[*id as usize].origin).collect();
+        let names = partitions.iter().map(|id| self.partitions[*id as usize].name).collect();
+        Ok((self.origins.column(origins)?, self.names.column(names)?))
+    }
+
+    /// Marks the partitions of `origin` as ended; of all origins where none is named.
+    pub fn end(&mut self, origin: Option<&str>) {
+        let code = origin.and_then(|origin| self.origins.codes.get(origin).copied());
+        for partition in &mut self.partitions {
+            if !partition.ended && (origin.is_none() || Some(partition.origin) == code) {
+                partition.ended = true;
+                partition.told = false;
+            }
+        }
+    }
+
+    /// Partitions that are new or have ended since the last call, as a progress frame tells of them.
+    pub fn news(&mut self) -> Vec<PartitionState> {
+        let (origins, names) = (&self.origins.texts, &self.names.texts);
+        let mut news = vec![];
+        for partition in self.partitions.iter_mut().filter(|partition| !partition.told) {
+            partition.told = true;
+            news.push(PartitionState {
+                origin: origins[partition.origin as usize].clone(),
+                partition: names[partition.name as usize].clone(),
+                stream_time: partition.stream_time,
+                state: if partition.ended { State::Ended } else { State::Live },
+            });
+        }
+        news
+    }
+}

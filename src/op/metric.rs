@@ -1,0 +1,119 @@
+//! The spec of a metric: what is counted, for whom, over which windows.
+
+use super::aggregate::Call;
+use crate::expr::Expr;
+
+/// The shape of a metric's windows; all times in µs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// `[start, start + size)` for every start that is a multiple of `slide` plus `align`; tumbling where slide = size.
+    Sliding {
+        /// Length of a window.
+        size: i64,
+        /// Distance between two starts.
+        slide: i64,
+        /// What starts are shifted by.
+        align: i64,
+    },
+    /// From an event to `gap` after the last one that is not further than `gap` from another.
+    Session {
+        /// The silence that ends a session.
+        gap: i64,
+    },
+}
+
+/// When rows are emitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Emit {
+    /// When W reaches the end of a window, and again when more of its events arrive.
+    #[default]
+    Panes,
+    /// Once, when the state goes.
+    Final,
+}
+
+/// One dimension: its name in the result and where its value stands.
+#[derive(Debug)]
+pub struct Dimension {
+    /// The name.
+    pub name: String,
+    /// The column or property path, as text.
+    pub expr: Expr,
+}
+
+/// One metric.
+#[derive(Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: String,
+    /// The aggregate and its arguments.
+    pub call: Call,
+    /// Rows for which this is not true are left out.
+    pub filter: Option<Expr>,
+    /// Its dimensions, in the order of the spec.
+    pub by: Vec<Dimension>,
+    /// Its windows.
+    pub shape: Shape,
+    /// How long past its end a window stays open (µs).
+    pub lateness: i64,
+    /// The spec as text: a snapshot is for the same spec only.
+    pub text: String,
+}
+
+impl Shape {
+    /// For a row at `time`: the start of its last window, the end of its first one, or none where it lies in no window.
+    pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<Span> {
+        let last_start = (time - align).div_euclid(slide) * slide + align;
+        if time >= last_start + size {
+            return None;
+        }
+        // The first window is the one with the least start beyond time − size.
+        let first_start = (time - size - align).div_euclid(slide) * slide + slide + align;
+        Some(Span { first_end: first_start + size, last_end: last_start + size, slice: last_start.max(first_start - slide + size) })
+    }
+}
+
+/// The windows a row lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// End of the first.
+    pub first_end: i64,
+    /// End of the last.
+    pub last_end: i64,
+    /// Start of the slice: the rows from here on that lie in the same windows.
+    pub slice: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_windows_of_a_row_are_those_a_naive_search_finds() {
+        for (size, slide, align) in [(10, 10, 0), (10, 5, 0), (7, 5, 0), (3, 10, 0), (10, 10, 5), (10, 3, -4), (1, 1, 0)] {
+            for time in -50..50 {
+                let starts: Vec<i64> =
+                    (-30..30).map(|k| k * slide + align).filter(|start| (*start..start + size).contains(&time)).collect();
+                let span = Shape::windows_of(size, slide, align, time);
+                assert_eq!(span.map(|span| span.first_end), starts.first().map(|start| start + size));
+                assert_eq!(span.map(|span| span.last_end), starts.last().map(|start| start + size));
+            }
+        }
+    }
+
+    #[test]
+    fn a_slice_holds_the_rows_of_the_same_windows() {
+        for (size, slide, align) in [(10, 10, 0), (10, 5, 0), (7, 5, 1), (10, 3, -4)] {
+            let mut last: Option<Span> = None;
+            for time in -50..50 {
+                let span = Shape::windows_of(size, slide, align, time).unwrap();
+                assert!(span.slice <= time);
+                if let Some(last) = last {
+                    let same = (last.first_end, last.last_end) == (span.first_end, span.last_end);
+                    assert_eq!(same, last.slice == span.slice, "{size} {slide} {align} {time}");
+                }
+                last = Some(span);
+            }
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Operators: pure functions of their input, each with its state and its saved form. No I/O, no clock.
+
+pub mod aggregate;
+pub mod key;
+pub mod metric;
+pub mod session;
+pub mod slice;
+pub mod slots;
+pub mod snapshot;
+pub mod spec;
+pub mod watermark;
+pub mod window;

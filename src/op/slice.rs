@@ -1,0 +1,278 @@
+//! Tumbling and sliding windows over slices.
+//!
+//! A slice is a span of event time whose rows lie in the same windows; a window is the sum of its slices, so that a
+//! row is added once whatever the overlap. A row that came too late for the first of its windows counts for the rest:
+//! each slice therefore keeps one accumulator per key *and per first end that may see it*.
+
+use super::key::Keys;
+use super::metric::Span;
+use super::slots::Slots;
+use super::snapshot::{Reader, Writer};
+use crate::error::Result;
+use ahash::AHashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A row of result, before it gets its key's text.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fired {
+    /// The key's number.
+    pub key: u32,
+    /// The value; none is NULL.
+    pub value: Option<f64>,
+    /// Rows in the window.
+    pub rows: u64,
+    /// Number of this firing, from 0.
+    pub pane: u32,
+}
+
+/// (start of the slice, first window end that sees its rows).
+type SliceId = (i64, i64);
+
+#[derive(Default)]
+struct Slice {
+    last_end: i64,
+    slots: AHashMap<u32, u32>,
+}
+
+/// Windows that have fired and may fire again: the number of firings of each key, and the keys with news.
+#[derive(Default)]
+struct Refire {
+    panes: AHashMap<u32, u32>,
+    dirty: BTreeSet<u32>,
+}
+
+/// The state of one tumbling or sliding metric.
+#[derive(Default)]
+pub struct Slices {
+    slices: BTreeMap<SliceId, Slice>,
+    /// Ends of windows that hold rows and have not fired.
+    waiting: BTreeSet<i64>,
+    fired: BTreeMap<i64, Refire>,
+    /// The slice of the row before: most rows fall into the same.
+    last: Option<(SliceId, AHashMap<u32, u32>)>,
+}
+
+/// What a metric's windows are cut by.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    /// Length of a window (µs).
+    pub size: i64,
+    /// Distance between two starts (µs).
+    pub slide: i64,
+    /// How long past its end a window stays open (µs).
+    pub lateness: i64,
+}
+
+impl Slices {
+    /// The slot for a row of `key` that lies in `span` and is seen from `first_end` on; `fired` is the watermark up to
+    /// which windows have fired.
+    #[inline]
+    pub fn slot(
+        &mut self,
+        (span, first_end): (Span, i64),
+        key: u32,
+        fired: Option<i64>,
+        (cut, keys, slots): (Cut, &mut Keys, &mut Slots),
+    ) -> u32 {
+        let id = (span.slice, first_end);
+        if fired.is_some_and(|fired| first_end <= fired) {
+            self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, cut.slide);
+        }
+        if let Some((last, known)) = &self.last
+            && *last == id
+            && let Some(slot) = known.get(&key)
+        {
+            return *slot;
+        }
+        self.find(id, span.last_end, key, (cut, keys, slots))
+    }
+
+    #[inline(never)]
+    fn find(&mut self, id: SliceId, last_end: i64, key: u32, (cut, keys, slots): (Cut, &mut Keys, &mut Slots)) -> u32 {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
+            self.put_back();
+            if !self.slices.contains_key(&id) {
+                let mut end = id.1;
+                while end <= last_end {
+                    if !self.fired.contains_key(&end) {
+                        self.waiting.insert(end);
+                    }
+                    end += cut.slide;
+                }
+                self.slices.insert(id, Slice { last_end, slots: AHashMap::new() });
+            }
+            let known = self.slices.get_mut(&id).map(|slice| std::mem::take(&mut slice.slots)).unwrap_or_default();
+            self.last = Some((id, known));
+        }
+        let known = match &mut self.last {
+            Some((_, known)) => known,
+            None => return slots.claim(),
+        };
+        *known.entry(key).or_insert_with(|| {
+            keys.retain(key);
+            slots.claim()
+        })
+    }
+
+    /// Returns the slots at hand to their slice.
+    fn put_back(&mut self) {
+        if let Some((id, known)) = self.last.take()
+            && let Some(slice) = self.slices.get_mut(&id)
+        {
+            slice.slots = known;
+        }
+    }
+
+    #[cold]
+    fn mark_dirty(&mut self, first_end: i64, last_end: i64, key: u32, slide: i64) {
+        let mut end = first_end;
+        while end <= last_end {
+            self.fired.entry(end).or_default().dirty.insert(key);
+            end += slide;
+        }
+    }
+
+    /// Ends of the windows that are due when the watermark has reached `watermark`, in order.
+    pub fn due(&mut self, watermark: i64, delay: i64) -> Vec<i64> {
+        self.put_back();
+        let mut due: Vec<i64> = self.waiting.iter().copied().take_while(|end| end.saturating_add(delay) <= watermark).collect();
+        due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// The rows of the window that ends at `end`: all keys the first time, later the keys with news.
+    pub fn fire(&mut self, end: i64, cut: Cut, slots: &mut Slots) -> Vec<Fired> {
+        self.put_back();
+        let first = self.waiting.remove(&end);
+        let dirty = self.fired.get_mut(&end).map(|refire| std::mem::take(&mut refire.dirty)).unwrap_or_default();
+        let wanted = |key: &u32| first || dirty.contains(key);
+        let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
+        for ((_, first_end), slice) in self.slices.range((end - cut.size, i64::MIN)..(end, i64::MIN)) {
+            if *first_end > end {
+                continue;
+            }
+            for (key, slot) in slice.slots.iter().filter(|(key, _)| wanted(key)) {
+                sums.entry(*key).and_modify(|sum| sum.add(*slot, slots)).or_insert(Sum { slot: *slot, own: false });
+            }
+        }
+        let refire = self.fired.entry(end).or_default();
+        let mut rows = Vec::with_capacity(sums.len());
+        for (key, sum) in sums {
+            let pane = refire.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
+            rows.push(Fired { key, value: slots.result(sum.slot, cut.size), rows: slots.rows(sum.slot), pane: *pane });
+            if sum.own {
+                slots.free(sum.slot);
+            }
+        }
+        rows
+    }
+
+    /// Lets go of the state that no later row can reach.
+    pub fn close(&mut self, watermark: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
+        self.put_back();
+        let reachable = |end: i64| end.saturating_add(cut.lateness) > watermark;
+        self.fired.retain(|end, _| reachable(*end));
+        // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
+        let beyond = watermark.saturating_sub(cut.lateness);
+        let gone: Vec<SliceId> = self
+            .slices
+            .range(..(beyond, i64::MAX))
+            .filter(|(_, slice)| !reachable(slice.last_end))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            for (key, slot) in self.slices.remove(&id).into_iter().flat_map(|slice| slice.slots) {
+                slots.free(slot);
+                keys.release(key);
+            }
+        }
+    }
+
+    /// Windows that hold rows and have not fired.
+    pub fn held(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// The saved form: slices in order, keys by their bytes.
+    pub fn snapshot(&mut self, keys: &Keys, slots: &Slots, out: &mut Writer) {
+        self.put_back();
+        let Slices { slices, waiting, fired, last: _ } = &*self;
+        out.count(slices.len());
+        for ((start, first_end), Slice { last_end, slots: known }) in slices {
+            out.number(*start);
+            out.number(*first_end);
+            out.number(*last_end);
+            let sorted: BTreeMap<&[u8], u32> = known.iter().map(|(key, slot)| (keys.bytes_of(*key), *slot)).collect();
+            out.count(sorted.len());
+            for (key, slot) in sorted {
+                out.bytes(key);
+                slots.save(slot, out);
+            }
+        }
+        out.count(waiting.len());
+        waiting.iter().for_each(|end| out.number(*end));
+        out.count(fired.len());
+        for (end, Refire { panes, dirty }) in fired {
+            out.number(*end);
+            let panes: BTreeMap<&[u8], u32> = panes.iter().map(|(key, pane)| (keys.bytes_of(*key), *pane)).collect();
+            out.count(panes.len());
+            for (key, pane) in panes {
+                out.bytes(key);
+                out.number(i64::from(pane));
+            }
+            let dirty: BTreeSet<&[u8]> = dirty.iter().map(|key| keys.bytes_of(*key)).collect();
+            out.count(dirty.len());
+            dirty.iter().for_each(|key| out.bytes(key));
+        }
+    }
+
+    /// What [`Slices::snapshot`] saved.
+    pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
+        let mut restored = Self::default();
+        for _ in 0..saved.count()? {
+            let (start, first_end, last_end) = (saved.number()?, saved.number()?, saved.number()?);
+            let mut known = AHashMap::new();
+            for _ in 0..saved.count()? {
+                let key = keys.restore(saved.bytes()?);
+                keys.retain(key);
+                known.insert(key, slots.load(saved)?);
+            }
+            restored.slices.insert((start, first_end), Slice { last_end, slots: known });
+        }
+        for _ in 0..saved.count()? {
+            restored.waiting.insert(saved.number()?);
+        }
+        for _ in 0..saved.count()? {
+            let end = saved.number()?;
+            let mut refire = Refire::default();
+            for _ in 0..saved.count()? {
+                let key = keys.restore(saved.bytes()?);
+                refire.panes.insert(key, u32::try_from(saved.number()?).unwrap_or(u32::MAX));
+            }
+            for _ in 0..saved.count()? {
+                refire.dirty.insert(keys.restore(saved.bytes()?));
+            }
+            restored.fired.insert(end, refire);
+        }
+        Ok(restored)
+    }
+}
+
+/// The sum of a key's slots in one window: the only slot itself, or a slot claimed for the sum.
+struct Sum {
+    slot: u32,
+    own: bool,
+}
+
+impl Sum {
+    fn add(&mut self, slot: u32, slots: &mut Slots) {
+        if !self.own {
+            let sum = slots.claim();
+            slots.merge(sum, self.slot);
+            *self = Sum { slot: sum, own: true };
+        }
+        slots.merge(self.slot, slot);
+    }
+}

@@ -1,0 +1,118 @@
+//! Saved forms of operator state: a few primitives, little-endian, lengths before contents.
+
+use crate::error::{Error, Result};
+
+/// Writes a saved form.
+#[derive(Default)]
+pub struct Writer(Vec<u8>);
+
+impl Writer {
+    /// The bytes written.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// One byte.
+    pub fn byte(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    /// A yes or no.
+    pub fn flag(&mut self, value: bool) {
+        self.byte(u8::from(value));
+    }
+
+    /// A signed number: instants and durations.
+    pub fn number(&mut self, value: i64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A length or a count.
+    pub fn count(&mut self, value: usize) {
+        self.0.extend_from_slice(&(value as u64).to_le_bytes());
+    }
+
+    /// A number that may be absent.
+    pub fn optional(&mut self, value: Option<i64>) {
+        self.flag(value.is_some());
+        if let Some(value) = value {
+            self.number(value);
+        }
+    }
+
+    /// Bytes with their length.
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.count(value.len());
+        self.0.extend_from_slice(value);
+    }
+
+    /// Text with its length.
+    pub fn text(&mut self, value: &str) {
+        self.bytes(value.as_bytes());
+    }
+}
+
+/// Reads a saved form; exit 65 where it is cut short or is none.
+pub struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    /// Reads `bytes` from their start.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        if count > self.0.len() {
+            return Err(Error::corrupt("a snapshot is cut short"));
+        }
+        let (taken, rest) = self.0.split_at(count);
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    /// One byte.
+    pub fn byte(&mut self) -> Result<u8> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// A yes or no.
+    pub fn flag(&mut self) -> Result<bool> {
+        Ok(self.byte()? != 0)
+    }
+
+    /// A signed number.
+    pub fn number(&mut self) -> Result<i64> {
+        let bytes = self.take(8)?;
+        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | i64::from(*byte)))
+    }
+
+    /// A length or a count, at most the bytes that are left.
+    pub fn count(&mut self) -> Result<usize> {
+        let value = self.number()?;
+        usize::try_from(value)
+            .ok()
+            .filter(|count| *count <= self.0.len())
+            .ok_or_else(|| Error::corrupt("a snapshot counts more than it holds"))
+    }
+
+    /// A number that may be absent.
+    pub fn optional(&mut self) -> Result<Option<i64>> {
+        if self.flag()? { self.number().map(Some) } else { Ok(None) }
+    }
+
+    /// Bytes with their length.
+    pub fn bytes(&mut self) -> Result<&'a [u8]> {
+        let count = self.count()?;
+        self.take(count)
+    }
+
+    /// Text with its length.
+    pub fn text(&mut self) -> Result<String> {
+        String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Error::corrupt("a snapshot holds text that is not UTF-8"))
+    }
+
+    /// Exit 65 unless everything was read.
+    pub fn finish(self) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { Err(Error::corrupt("a snapshot holds more than its state")) }
+    }
+}

@@ -1,0 +1,293 @@
+//! Metrics as a user writes them: `metrics.toml` (evt-metrics(5)) or inline flags, which are the same spec.
+
+use super::aggregate;
+use super::metric::{Dimension, Metric, Shape};
+use crate::error::{Error, Result};
+use crate::expr::{Leaves, ValueKind, Want};
+use crate::kind::Kind;
+use crate::time::{DAY, format_duration, parse_duration};
+use serde::Deserialize;
+
+/// The metrics of a run and the leaves they read.
+pub struct Spec {
+    /// The leaves of all expressions.
+    pub leaves: Leaves,
+    /// The metrics, in the order written.
+    pub metrics: Vec<Metric>,
+}
+
+/// One spec on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Inline {
+    /// `--agg [NAME=]EXPR`, repeatable.
+    pub aggregates: Vec<String>,
+    /// `--by`.
+    pub by: Vec<String>,
+    /// `--where`.
+    pub filter: Option<String>,
+    /// `--size` (µs).
+    pub size: Option<i64>,
+    /// `--slide` (µs).
+    pub slide: Option<i64>,
+    /// `--gap` (µs).
+    pub gap: Option<i64>,
+    /// `--lateness` (µs).
+    pub lateness: Option<i64>,
+    /// `--align` (µs).
+    pub align: Option<i64>,
+}
+
+impl Inline {
+    /// Whether no flag says anything.
+    pub fn is_empty(&self) -> bool {
+        let Inline { aggregates, by, filter, size, slide, gap, lateness, align } = self;
+        let times = [size, slide, gap, lateness, align];
+        aggregates.is_empty() && by.is_empty() && filter.is_none() && times.iter().all(|time| time.is_none())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpec {
+    #[serde(default)]
+    defaults: MetricSpec,
+    #[serde(default, rename = "metric")]
+    metrics: Vec<MetricSpec>,
+}
+
+/// A `[[metric]]`, or `[defaults]` for all of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MetricSpec {
+    name: Option<String>,
+    aggregate: Option<String>,
+    #[serde(rename = "where")]
+    filter: Option<String>,
+    by: Option<Vec<String>>,
+    size: Option<String>,
+    slide: Option<String>,
+    gap: Option<String>,
+    lateness: Option<String>,
+    align: Option<String>,
+}
+
+/// Windows longer than this are refused: their ends would leave the calendar.
+const LENGTH_MAX: i64 = 400 * 366 * DAY;
+
+/// The metrics of a `metrics.toml`; exit 78 if it is wrong.
+pub fn file(text: &str) -> Result<Spec> {
+    let file: FileSpec = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+        Error::config(format!("line {line}: {}", error.message()))
+    })?;
+    if file.metrics.is_empty() {
+        return Err(Error::config("it has no [[metric]]"));
+    }
+    if file.defaults.name.is_some() {
+        return Err(Error::config("[defaults]: a name belongs to one metric"));
+    }
+    let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
+    for (index, metric) in file.metrics.iter().enumerate() {
+        let place = match &metric.name {
+            Some(name) => format!("metric '{name}'"),
+            None => format!("metric {}", index + 1),
+        };
+        let filled = fill(metric, &file.defaults);
+        spec.add(&filled).map_err(|error| error.at(place))?;
+    }
+    Ok(spec)
+}
+
+/// What a metric does not say, the defaults do; a window's shape goes as a whole.
+fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
+    let own = metric.clone();
+    let shaped = own.size.is_some() || own.gap.is_some();
+    let shape = |own: Option<String>, default: &Option<String>| if shaped { own } else { own.or(default.clone()) };
+    MetricSpec {
+        name: own.name,
+        aggregate: own.aggregate.or(defaults.aggregate.clone()),
+        filter: own.filter.or(defaults.filter.clone()),
+        by: own.by.or(defaults.by.clone()),
+        size: shape(own.size, &defaults.size),
+        slide: shape(own.slide, &defaults.slide),
+        gap: shape(own.gap, &defaults.gap),
+        lateness: own.lateness.or(defaults.lateness.clone()),
+        align: own.align.or(defaults.align.clone()),
+    }
+}
+
+/// The metrics of inline flags; exit 2 if they are no spec, 78 if an expression is wrong.
+pub fn inline(flags: &Inline) -> Result<Spec> {
+    if flags.size.is_none() && flags.gap.is_none() {
+        return Err(Error::usage("no window: say --size DURATION, --gap DURATION, or --metrics FILE"));
+    }
+    let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
+    let default = ["count(*)".to_owned()];
+    let aggregates = if flags.aggregates.is_empty() { &default[..] } else { &flags.aggregates };
+    let text = |time: Option<i64>| time.map(format_duration);
+    for aggregate in aggregates {
+        let (name, expr) = split_name(aggregate);
+        let metric = MetricSpec {
+            name: name.map(str::to_owned),
+            aggregate: Some(expr.to_owned()),
+            filter: flags.filter.clone(),
+            by: Some(flags.by.clone()),
+            size: text(flags.size),
+            slide: text(flags.slide),
+            gap: text(flags.gap),
+            lateness: text(flags.lateness),
+            align: text(flags.align),
+        };
+        spec.add(&metric)?;
+    }
+    Ok(spec)
+}
+
+/// `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
+fn split_name(text: &str) -> (Option<&str>, &str) {
+    match text.split_once('=') {
+        Some((name, expr)) if is_word(name.trim()) && !expr.starts_with('=') => (Some(name.trim()), expr.trim()),
+        _ => (None, text),
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+impl Spec {
+    fn add(&mut self, spec: &MetricSpec) -> Result<()> {
+        let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
+        let call = aggregate::parse(aggregate, &mut self.leaves)?;
+        let filter = spec.filter.as_deref();
+        let filter = filter.map(|text| self.leaves.parse(text, Want::Kind(ValueKind::Bool))).transpose()?;
+        let mut by = vec![];
+        for name in spec.by.iter().flatten() {
+            let expr = self.leaves.parse(name, Want::Dimension)?;
+            if by.iter().any(|other: &Dimension| other.name == *name) {
+                return Err(Error::config(format!("by: {name} stands twice")));
+            }
+            by.push(Dimension { name: name.clone(), expr });
+        }
+        let name = spec.name.clone().unwrap_or_else(|| call.text().to_owned());
+        if name.is_empty() || name.chars().any(char::is_control) {
+            return Err(Error::config("a metric's name is not empty and has no control characters"));
+        }
+        if self.metrics.iter().any(|other| other.name == name) {
+            return Err(Error::config(format!("two metrics are called {name}: give one another name")));
+        }
+        let lateness = time("lateness", spec.lateness.as_deref(), 0)?.unwrap_or(0);
+        let shape = shape(spec)?;
+        let filter_text = filter.as_ref().map_or("", |filter| filter.text());
+        let names: Vec<&str> = by.iter().map(|dimension| dimension.name.as_str()).collect();
+        let text = format!("{name}: {} where {filter_text} by {names:?} {shape:?} lateness {lateness}", call.text());
+        self.metrics.push(Metric { name, call, filter, by, shape, lateness, text });
+        Ok(())
+    }
+
+    /// What `--check` prints.
+    pub fn explain(&self) -> String {
+        let mut out = String::new();
+        for metric in &self.metrics {
+            out.push_str(&format!("{}: {}\n", metric.name, metric.call.text()));
+            if let Some(filter) = &metric.filter {
+                out.push_str(&format!("  where {}\n", filter.text()));
+            }
+            if !metric.by.is_empty() {
+                let names: Vec<&str> = metric.by.iter().map(|dimension| dimension.name.as_str()).collect();
+                out.push_str(&format!("  by {}\n", names.join(", ")));
+            }
+            out.push_str(&format!("  {}", describe(metric.shape)));
+            let lateness = format_duration(metric.lateness);
+            out.push_str(&format!("; open {lateness} past the end\n"));
+            let parts = metric.filter.iter().chain(metric.by.iter().map(|by| &by.expr)).chain(metric.call.args());
+            for expr in parts {
+                out.push_str(&expr.explain(&self.leaves));
+            }
+        }
+        out
+    }
+}
+
+fn describe(shape: Shape) -> String {
+    match shape {
+        Shape::Session { gap } => format!("sessions that end after {} of silence", format_duration(gap)),
+        Shape::Sliding { size, slide, align } => {
+            let mut text = match size == slide {
+                true => format!("tumbling windows of {}", format_duration(size)),
+                false => format!("sliding windows of {} every {}", format_duration(size), format_duration(slide)),
+            };
+            if align != 0 {
+                text.push_str(&format!(", shifted by {}", format_duration(align)));
+            }
+            text
+        }
+    }
+}
+
+fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
+    let Some(text) = text else { return Ok(None) };
+    let value = parse_duration(text).map_err(|error| Error::config(format!("{name}: {error}")))?;
+    if !(least..=LENGTH_MAX).contains(&value) {
+        return Err(Error::config(format!("{name}: {text} is not between {least}us and {}", format_duration(LENGTH_MAX))));
+    }
+    Ok(Some(value))
+}
+
+fn shape(spec: &MetricSpec) -> Result<Shape> {
+    let (size, slide, gap) =
+        (time("size", spec.size.as_deref(), 1)?, time("slide", spec.slide.as_deref(), 1)?, time("gap", spec.gap.as_deref(), 1)?);
+    let align = time("align", spec.align.as_deref(), -LENGTH_MAX)?;
+    match (size, slide, gap) {
+        (Some(size), slide, None) => Ok(Shape::Sliding { size, slide: slide.unwrap_or(size), align: align.unwrap_or(0) }),
+        (None, None, Some(gap)) if align.is_none() => Ok(Shape::Session { gap }),
+        (None, None, None) => Err(Error::config("no window: say size, or gap for sessions")),
+        (None, Some(_), None) => Err(Error::config("slide needs a size")),
+        _ => Err(Error::config("gap makes sessions: it goes with neither size nor slide nor align")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        let error = file(text).err().expect(text);
+        assert_eq!(error.kind(), crate::ErrorKind::Config);
+        error.to_string()
+    }
+
+    #[test]
+    fn defaults_fill_what_a_metric_does_not_say_and_shapes_go_as_a_whole() {
+        let spec = file(
+            "[defaults]\nsize = '5m'\nslide = '1m'\nby = ['country']\n[[metric]]\nname = 'a'\n\
+             [[metric]]\nname = 'b'\nsize = '1h'\nby = []\naggregate = 'sum(amount)'\n[[metric]]\nname = 'c'\ngap = '30s'",
+        )
+        .unwrap();
+        let shapes: Vec<Shape> = spec.metrics.iter().map(|metric| metric.shape).collect();
+        let (minute, hour) = (60_000_000, 3_600_000_000);
+        assert_eq!(shapes[0], Shape::Sliding { size: 5 * minute, slide: minute, align: 0 });
+        assert_eq!(shapes[1], Shape::Sliding { size: hour, slide: hour, align: 0 });
+        assert_eq!(shapes[2], Shape::Session { gap: 30_000_000 });
+        assert_eq!(spec.metrics[1].by.len(), 0);
+        assert_eq!(spec.metrics[2].by.len(), 1);
+    }
+
+    #[test]
+    fn a_wrong_spec_says_where_and_why() {
+        assert!(wrong("[[metric]]\nname = 'a'\nsise = '1m'").starts_with("line 3: unknown field `sise`"));
+        assert!(wrong("[[metric]]\nname = 'a'").contains("no window"));
+        assert!(wrong("[[metric]]\nsize = '90'").contains("'90' is no duration"));
+        assert!(wrong("[[metric]]\nsize = '0s'").contains("not between"));
+        assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap makes sessions"));
+        assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("two metrics are called count(*)"));
+        assert!(wrong("").contains("no [[metric]]"));
+    }
+
+    #[test]
+    fn a_name_before_an_expression_is_a_word_and_an_equals_sign() {
+        assert_eq!(split_name("p99=approx_percentile(x, 0.99)"), (Some("p99"), "approx_percentile(x, 0.99)"));
+        assert_eq!(split_name("ratio(a = 1)"), (None, "ratio(a = 1)"));
+        assert_eq!(split_name("count(*)"), (None, "count(*)"));
+    }
+}

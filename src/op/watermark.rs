@@ -1,0 +1,215 @@
+//! The watermark: W promises that no event with event time < W will follow.
+//!
+//! W = least over live partitions of stream time − out-of-orderness, never back. It exists only when every partition is
+//! known and has begun; an ended partition leaves the minimum. W decides when windows fire and when state goes, never
+//! what is late: that is a matter of a row's own stream time.
+
+use crate::error::{Error, Result};
+use crate::frame::{Progress, State};
+use crate::kind::event::column;
+use crate::op::snapshot::{Reader, Writer};
+use ahash::AHashMap;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+
+/// How W is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How far a row may lie behind its partition's stream time (µs).
+    pub out_of_orderness: i64,
+    /// W comes from explicit promises alone.
+    pub explicit: bool,
+    /// Whether a partition may appear after all were known: its rows that meet closed windows are late.
+    pub new_partitions: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Partition {
+    origin: String,
+    name: String,
+    stream_time: Option<i64>,
+    state: State,
+}
+
+/// What a kill would lose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct WatermarkState {
+    partitions: Vec<Partition>,
+    complete: bool,
+    watermark: Option<i64>,
+}
+
+/// Follows partitions and makes W.
+pub struct Watermark {
+    options: Options,
+    state: WatermarkState,
+    index: AHashMap<(String, String), usize>,
+}
+
+impl Watermark {
+    /// No partition known, no W.
+    pub fn new(options: Options) -> Self {
+        Self { options, state: WatermarkState::default(), index: AHashMap::new() }
+    }
+
+    /// W so far; none before every partition has begun.
+    pub fn get(&self) -> Option<i64> {
+        self.state.watermark
+    }
+
+    /// An explicit promise; one that does not go up is ignored.
+    pub fn on_promise(&mut self, watermark: i64) {
+        self.raise(Some(watermark));
+    }
+
+    /// What the source knows of its partitions.
+    pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
+        for told in &progress.partitions {
+            let at = self.partition(&told.origin, &told.partition)?;
+            let known = &mut self.state.partitions[at];
+            known.stream_time = known.stream_time.max(told.stream_time);
+            known.state = told.state;
+        }
+        self.state.complete |= progress.complete;
+        self.advance();
+        Ok(())
+    }
+
+    /// The rows of a batch move the stream time of their partitions.
+    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        let stream_times = batch.column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>().values();
+        let (origins, names) = (codes(batch.column(column::ORIGIN)), codes(batch.column(column::PARTITION)));
+        let mut last = None;
+        let mut places: AHashMap<(usize, usize), usize> = AHashMap::new();
+        for row in 0..batch.num_rows() {
+            let code = (origins[row], names[row]);
+            let at = match (last, places.get(&code)) {
+                (Some((known, at)), _) if known == code => at,
+                (_, Some(at)) => *at,
+                _ => {
+                    let origin = text(batch.column(column::ORIGIN), code.0);
+                    let name = text(batch.column(column::PARTITION), code.1);
+                    let at = self.partition(origin, name)?;
+                    places.insert(code, at);
+                    at
+                }
+            };
+            last = Some((code, at));
+            let known = &mut self.state.partitions[at];
+            known.stream_time = known.stream_time.max(Some(stream_times[row]));
+            if known.state == State::Idle {
+                known.state = State::Live;
+            }
+        }
+        self.advance();
+        Ok(())
+    }
+
+    /// Every partition has ended: nothing follows.
+    pub fn on_exhausted(&mut self) {
+        self.raise(Some(i64::MAX));
+    }
+
+    /// Takes a partition that has been silent out of the minimum until its next row (`--idle-after`).
+    pub fn set_idle(&mut self, origin: &str, name: &str) {
+        if let Some(at) = self.index.get(&(origin.to_owned(), name.to_owned())) {
+            let partition = &mut self.state.partitions[*at];
+            if partition.state == State::Live {
+                partition.state = State::Idle;
+            }
+        }
+        self.advance();
+    }
+
+    /// The live partition that holds W back, if one does: the slowest, or one that has not begun.
+    pub fn slowest(&self) -> Option<(&str, &str)> {
+        let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
+        let slowest = live.min_by_key(|partition| partition.stream_time)?;
+        Some((&slowest.origin, &slowest.name))
+    }
+
+    /// The largest stream time of any partition.
+    pub fn stream_time(&self) -> Option<i64> {
+        self.state.partitions.iter().filter_map(|partition| partition.stream_time).max()
+    }
+
+    /// Whether every partition there will be is known.
+    pub fn is_complete(&self) -> bool {
+        self.state.complete
+    }
+
+    fn partition(&mut self, origin: &str, name: &str) -> Result<usize> {
+        let key = (origin.to_owned(), name.to_owned());
+        if let Some(at) = self.index.get(&key) {
+            return Ok(*at);
+        }
+        if self.state.watermark.is_some() && !self.options.new_partitions && !self.options.explicit {
+            return Err(Error::corrupt(format!(
+                "partition {name} of {origin} appears after windows were closed without it: name it in --partitions, \
+                 or accept with --new-partitions late that its rows may be late"
+            )));
+        }
+        let at = self.state.partitions.len();
+        let (origin, name) = key.clone();
+        self.state.partitions.push(Partition { origin, name, stream_time: None, state: State::Live });
+        self.index.insert(key, at);
+        Ok(at)
+    }
+
+    fn advance(&mut self) {
+        if !self.options.explicit && self.state.complete {
+            let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
+            let least = live.map(|partition| partition.stream_time).min().flatten();
+            self.raise(least.map(|stream_time| stream_time.saturating_sub(self.options.out_of_orderness)));
+        }
+    }
+
+    fn raise(&mut self, watermark: Option<i64>) {
+        self.state.watermark = self.state.watermark.max(watermark);
+    }
+
+    /// The saved form.
+    pub fn snapshot(&self, out: &mut Writer) {
+        let WatermarkState { partitions, complete, watermark } = &self.state;
+        out.flag(*complete);
+        out.optional(*watermark);
+        out.count(partitions.len());
+        for Partition { origin, name, stream_time, state } in partitions {
+            out.text(origin);
+            out.text(name);
+            out.optional(*stream_time);
+            out.byte(match state {
+                State::Live => 0,
+                State::Idle => 1,
+                State::Ended => 2,
+            });
+        }
+    }
+
+    /// What [`Watermark::snapshot`] saved.
+    pub fn restore(options: Options, saved: &mut Reader<'_>) -> Result<Self> {
+        let (complete, watermark) = (saved.flag()?, saved.optional()?);
+        let mut restored = Self::new(options);
+        for at in 0..saved.count()? {
+            let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
+            let state = match saved.byte()? {
+                0 => State::Live,
+                1 => State::Idle,
+                _ => State::Ended,
+            };
+            restored.index.insert((origin.clone(), name.clone()), at);
+            restored.state.partitions.push(Partition { origin, name, stream_time, state });
+        }
+        restored.state.complete = complete;
+        restored.state.watermark = watermark;
+        Ok(restored)
+    }
+}
+
+fn codes(column: &ArrayRef) -> Vec<usize> {
+    column.as_any_dictionary().normalized_keys()
+}
+
+fn text(column: &ArrayRef, code: usize) -> &str {
+    column.as_any_dictionary().values().as_string::<i32>().value(code)
+}

@@ -1,0 +1,533 @@
+//! Event-time windows: rows in, results out, the late and the wrong told apart.
+//!
+//! A row counts for a window iff stream time − out-of-orderness < end + lateness: its own row decides, per window, and
+//! nothing else is asked; so the results are a function of the partitions' contents, not of batch sizes, timing or
+//! interleaving. The watermark only decides when windows fire and when state goes.
+
+use super::key::Keys;
+use super::metric::{Emit, Metric, Shape};
+use super::session::{Pending, Rule, Sessions};
+use super::slice::{Cut, Slices};
+use super::slots::Slots;
+use super::snapshot::{Reader, Writer};
+use super::watermark::{self, Watermark};
+use crate::error::{Error, Result};
+use crate::expr::{LeafBatch, Leaves};
+use crate::frame::Progress;
+use crate::kind::event::column;
+use crate::kind::metric::Row;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::TimestampMicrosecondType;
+
+/// What the operator is told.
+pub struct Options {
+    /// The leaves of all metrics' expressions.
+    pub leaves: Leaves,
+    /// The metrics, names different.
+    pub metrics: Vec<Metric>,
+    /// How W is made.
+    pub watermark: watermark::Options,
+    /// When rows are emitted.
+    pub emit: Emit,
+}
+
+/// Fates of the rows that one metric saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct MetricCounts {
+    /// Rows in at least one of its windows.
+    pub counted: u64,
+    /// Rows too late for every one of its windows.
+    pub late: u64,
+    /// Rows its `where` refused, or that lie in no window.
+    pub filtered: u64,
+    /// Of the counted, those too late for some of their windows.
+    pub half_late: u64,
+    /// Rows late only because a partition was idle or new.
+    pub late_idle: u64,
+    /// Rows of result left out because the metric began within their window.
+    pub partial: u64,
+    /// The bound beyond stream time (µs) that would have lost none.
+    pub bound_needed: i64,
+}
+
+/// A row that is late for a metric, wholly or for some of its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRow {
+    /// The row in the batch.
+    pub row: u32,
+    /// The metric's index.
+    pub metric: u32,
+    /// Whether some of the metric's windows did count it.
+    pub half: bool,
+}
+
+/// What became of the rows of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows whose value was of the wrong type, with the message; no metric counted them.
+    pub dead: Vec<(usize, String)>,
+    /// Late rows, by row, then metric.
+    pub late: Vec<LateRow>,
+    /// Rows in at least one window of at least one metric.
+    pub counted: u64,
+    /// Rows late for some metric and counted by none.
+    pub late_rows: u64,
+    /// Rows that are neither.
+    pub filtered: u64,
+    /// For each row, whether some metric counted it.
+    pub is_counted: Vec<bool>,
+}
+
+/// Where result rows go.
+pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
+
+enum Windows {
+    Slices(Slices, Cut, i64),
+    Sessions(Sessions, Rule),
+}
+
+/// One metric with its state.
+struct Running {
+    keys: Keys,
+    slots: Slots,
+    windows: Windows,
+    /// Windows that start earlier are partial: the metric began within them.
+    since: Option<i64>,
+    counts: MetricCounts,
+    pending: Pending,
+    /// Whether each dimension, then each argument, was NULL in every row so far.
+    all_null: Vec<bool>,
+}
+
+/// The operator.
+pub struct Window {
+    options: Options,
+    watermark: Watermark,
+    /// The watermark up to which windows have fired.
+    fired: Option<i64>,
+    running: Vec<Running>,
+    /// Metrics by name.
+    order: Vec<usize>,
+}
+
+/// Version of the saved form.
+const VERSION: u8 = 1;
+
+impl Running {
+    fn new(metric: &Metric) -> Self {
+        let windows = match metric.shape {
+            Shape::Sliding { size, slide, align } => {
+                Windows::Slices(Slices::default(), Cut { size, slide, lateness: metric.lateness }, align)
+            }
+            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
+        };
+        Self {
+            keys: Keys::default(),
+            slots: Slots::new(metric.call.create()),
+            windows,
+            since: None,
+            counts: MetricCounts::default(),
+            pending: Pending::default(),
+            all_null: vec![true; metric.by.len() + metric.call.args().len()],
+        }
+    }
+}
+
+/// The columns one metric reads of a batch.
+struct View<'a> {
+    event_times: &'a [i64],
+    stream_times: &'a [i64],
+    passed: Option<BooleanArray>,
+    dimensions: Vec<ArrayRef>,
+    args: Vec<ArrayRef>,
+}
+
+impl Window {
+    /// An operator without state.
+    pub fn new(options: Options) -> Self {
+        let running: Vec<Running> = options.metrics.iter().map(Running::new).collect();
+        let mut order: Vec<usize> = (0..running.len()).collect();
+        order.sort_by_key(|index| options.metrics[*index].name.clone());
+        let watermark = Watermark::new(options.watermark);
+        Self { options, watermark, fired: None, running, order }
+    }
+
+    /// The metrics.
+    pub fn metrics(&self) -> &[Metric] {
+        &self.options.metrics
+    }
+
+    /// The watermark's side of the operator.
+    pub fn watermark(&self) -> &Watermark {
+        &self.watermark
+    }
+
+    /// Takes a silent partition out of the minimum.
+    pub fn set_idle(&mut self, origin: &str, partition: &str) {
+        self.watermark.set_idle(origin, partition);
+    }
+
+    /// Counts of each metric.
+    pub fn counts(&self) -> Vec<MetricCounts> {
+        self.running.iter().map(|running| running.counts).collect()
+    }
+
+    /// Names, for each metric, of dimensions and arguments that were NULL in every row so far.
+    pub fn always_null(&self) -> Vec<(&str, &str)> {
+        let mut found = vec![];
+        for (metric, running) in self.options.metrics.iter().zip(&self.running) {
+            let paths = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
+            for (expr, null) in paths.zip(&running.all_null) {
+                if *null && running.counts.counted > 0 && !expr.paths().is_empty() {
+                    found.push((metric.name.as_str(), expr.text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Windows that hold rows and have not fired.
+    pub fn held(&self) -> u64 {
+        self.running
+            .iter()
+            .map(|running| match &running.windows {
+                Windows::Slices(slices, ..) => slices.held(),
+                Windows::Sessions(sessions, _) => sessions.held(),
+            })
+            .sum()
+    }
+
+    /// What the source knows.
+    pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
+        self.watermark.on_progress(progress)
+    }
+
+    /// An explicit promise.
+    pub fn on_promise(&mut self, watermark: i64) {
+        self.watermark.on_promise(watermark);
+    }
+
+    /// Adds the rows of a batch of events.
+    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<Outcome> {
+        let leaves = self.options.leaves.read(batch)?;
+        let views = self.views(batch, &leaves)?;
+        let dead = self.wrong(&views, &leaves);
+        let mut outcome = Outcome { is_counted: vec![false; batch.num_rows()], ..Outcome::default() };
+        let mut is_dead = vec![false; batch.num_rows()];
+        dead.iter().for_each(|(row, _)| is_dead[*row] = true);
+        let bounds = Bounds {
+            out_of_orderness: if self.options.watermark.explicit { 0 } else { self.options.watermark.out_of_orderness },
+            closed: self.fired,
+            is_dead: &is_dead,
+        };
+        let emit = self.options.emit;
+        for (index, (running, view)) in self.running.iter_mut().zip(&views).enumerate() {
+            running.add(view, &bounds, (index as u32, emit), &mut outcome);
+        }
+        outcome.dead = dead;
+        outcome.finish(&is_dead);
+        self.watermark.on_batch(batch)?;
+        Ok(outcome)
+    }
+
+    fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
+        let instants = |index: usize| -> &'a [i64] {
+            batch.column(index).as_primitive::<TimestampMicrosecondType>().values()
+        };
+        let mut views = vec![];
+        for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
+            let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
+            let dimensions: Vec<ArrayRef> = metric.by.iter().map(|by| by.expr.eval(leaves)).collect::<Result<_>>()?;
+            let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
+            for (null, array) in running.all_null.iter_mut().zip(dimensions.iter().chain(&args)) {
+                *null &= array.null_count() == array.len();
+            }
+            let passed = passed.map(|array| array.as_boolean().clone());
+            views.push(View {
+                event_times: instants(column::EVENT_TIME),
+                stream_times: instants(column::STREAM_TIME),
+                passed,
+                dimensions,
+                args,
+            });
+        }
+        Ok(views)
+    }
+
+    /// Rows in which a leaf was of the wrong type: of a `where` in any row, of an argument in the rows it lets pass.
+    fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<(usize, String)> {
+        if leaves.is_right() {
+            return vec![];
+        }
+        let mut found: std::collections::BTreeMap<usize, String> = std::collections::BTreeMap::new();
+        for (metric, view) in self.options.metrics.iter().zip(views) {
+            let asked = metric.filter.iter().flat_map(|filter| filter.wrong(leaves)).map(|wrong| (wrong, true));
+            let rest = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
+            let rest = rest.flat_map(|expr| expr.wrong(leaves)).map(|wrong| (wrong, false));
+            for (wrong, of_filter) in asked.chain(rest) {
+                let row = wrong.row() as usize;
+                if of_filter || view.passes(row) {
+                    found.entry(row).or_insert_with(|| format!("{}: {}", metric.name, wrong.message()));
+                }
+            }
+        }
+        found.into_iter().collect()
+    }
+
+    /// Fires what is due, in the order of due time, window end, metric and dimensions; then lets go of state.
+    pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
+        let Some(watermark) = self.watermark.get() else { return Ok(()) };
+        let mut due: Vec<(i64, i64, usize)> = vec![];
+        for (place, index) in self.order.iter().enumerate() {
+            let delay = self.delay(*index);
+            let ends = match &mut self.running[*index].windows {
+                Windows::Slices(slices, ..) => slices.due(watermark, delay),
+                Windows::Sessions(sessions, _) => sessions.due(watermark, delay),
+            };
+            due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place)));
+        }
+        due.sort_unstable();
+        for (_, end, place) in due {
+            self.fire_window(self.order[place], end, watermark, emit)?;
+        }
+        for running in &mut self.running {
+            match &mut running.windows {
+                Windows::Slices(slices, cut, _) => slices.close(watermark, *cut, &mut running.keys, &mut running.slots),
+                Windows::Sessions(sessions, rule) => {
+                    sessions.close(watermark, *rule, &mut running.keys, &mut running.slots);
+                }
+            }
+        }
+        self.fired = Some(watermark);
+        Ok(())
+    }
+
+    /// How long after its end a window of this metric fires.
+    fn delay(&self, index: usize) -> i64 {
+        match self.options.emit {
+            Emit::Panes => 0,
+            Emit::Final => self.options.metrics[index].lateness,
+        }
+    }
+
+    fn fire_window(&mut self, index: usize, end: i64, watermark: i64, emit: &mut Emitter<'_>) -> Result<()> {
+        let due = end.saturating_add(self.delay(index)) <= watermark;
+        let metric = &self.options.metrics[index];
+        let running = &mut self.running[index];
+        let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
+        let mut rows: Vec<(String, i64, bool, super::slice::Fired)> = vec![];
+        let dimensions = |keys: &Keys, key: u32| {
+            let mut text = String::new();
+            crate::expr::write_dimensions(&names, &keys.values(key), &mut text);
+            text
+        };
+        match &mut running.windows {
+            Windows::Slices(slices, cut, _) => {
+                for fired in slices.fire(end, *cut, &mut running.slots) {
+                    rows.push((dimensions(&running.keys, fired.key), end - cut.size, false, fired));
+                }
+            }
+            Windows::Sessions(sessions, _) => {
+                for gone in sessions.retract(end) {
+                    let text = dimensions(&running.keys, gone.key);
+                    let fired = super::slice::Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
+                    running.keys.release(gone.key);
+                    rows.push((text, gone.start, true, fired));
+                }
+                for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
+                    rows.push((dimensions(&running.keys, fired.key), start, false, fired));
+                }
+            }
+        }
+        rows.sort_by(|a, b| (&a.0, a.1, !a.2).cmp(&(&b.0, b.1, !b.2)));
+        for (dimensions, start, retracted, fired) in &rows {
+            if running.since.is_some_and(|since| *start < since) {
+                running.counts.partial += 1;
+                continue;
+            }
+            let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
+            let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
+            emit(&Row { name, start, end, dimensions, value, rows, pane, retracted })?;
+        }
+        Ok(())
+    }
+
+    /// Every input is at its end: fires everything.
+    pub fn on_exhausted(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
+        self.watermark.on_exhausted();
+        self.fire(emit)
+    }
+
+    /// The saved form.
+    pub fn snapshot(&mut self) -> Vec<u8> {
+        let mut out = Writer::default();
+        out.byte(VERSION);
+        out.text(&self.fingerprint());
+        self.watermark.snapshot(&mut out);
+        out.optional(self.fired);
+        out.count(self.running.len());
+        for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
+            out.text(&metric.text);
+            // Counts and the notes on NULL belong to the run, pending rows are none between batches.
+            let Running { keys, slots, windows, since, counts: _, pending: _, all_null: _ } = running;
+            out.optional(*since);
+            let mut state = Writer::default();
+            match windows {
+                Windows::Slices(slices, ..) => slices.snapshot(keys, slots, &mut state),
+                Windows::Sessions(sessions, _) => sessions.snapshot(keys, slots, &mut state),
+            }
+            out.bytes(&state.finish());
+        }
+        out.finish()
+    }
+
+    /// What a snapshot must agree with, beside each metric's own text.
+    fn fingerprint(&self) -> String {
+        let watermark::Options { out_of_orderness, explicit, new_partitions: _ } = self.options.watermark;
+        format!("out_of_orderness {out_of_orderness} explicit {explicit} emit {:?}", self.options.emit)
+    }
+
+    /// What [`Window::snapshot`] saved. A metric the snapshot does not know begins with the first window after it.
+    pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
+        let mut saved = Reader::new(bytes);
+        if saved.byte()? != VERSION {
+            return Err(Error::corrupt("a snapshot of windows of another version"));
+        }
+        let mut restored = Self::new(options);
+        if saved.text()? != restored.fingerprint() {
+            return Err(Error::config("the state was made with another --out-of-orderness or --emit"));
+        }
+        restored.watermark = Watermark::restore(restored.options.watermark, &mut saved)?;
+        restored.fired = saved.optional()?;
+        let begins = restored.watermark.stream_time();
+        restored.running.iter_mut().for_each(|running| running.since = begins);
+        for _ in 0..saved.count()? {
+            let (text, since, state) = (saved.text()?, saved.optional()?, saved.bytes()?);
+            let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else { continue };
+            let Running { keys, slots, windows, since: begun, .. } = &mut restored.running[at];
+            let mut state = Reader::new(state);
+            match windows {
+                Windows::Slices(slices, ..) => *slices = Slices::restore(keys, slots, &mut state)?,
+                Windows::Sessions(sessions, _) => *sessions = Sessions::restore(keys, slots, &mut state)?,
+            }
+            state.finish()?;
+            *begun = since;
+        }
+        saved.finish()?;
+        Ok(restored)
+    }
+}
+
+/// What rows are judged by.
+struct Bounds<'a> {
+    out_of_orderness: i64,
+    /// The watermark at which state went: where it is ahead of a row's own bound, a partition was idle or new.
+    closed: Option<i64>,
+    is_dead: &'a [bool],
+}
+
+impl View<'_> {
+    #[inline]
+    fn passes(&self, row: usize) -> bool {
+        self.passed.as_ref().is_none_or(|passed| passed.is_valid(row) && passed.value(row))
+    }
+}
+
+impl Running {
+    fn add(&mut self, view: &View<'_>, bounds: &Bounds<'_>, (index, emit): (u32, Emit), outcome: &mut Outcome) {
+        let columns: Vec<&StringArray> = view.dimensions.iter().map(|array| array.as_string::<i32>()).collect();
+        let fired = if emit == Emit::Final { None } else { bounds.closed };
+        for row in 0..view.event_times.len() {
+            if bounds.is_dead[row] {
+                continue;
+            }
+            if !view.passes(row) {
+                self.counts.filtered += 1;
+                continue;
+            }
+            let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
+            let bound = bounds.closed.map_or(own, |closed| own.max(closed));
+            let time = view.event_times[row];
+            let fate = match &mut self.windows {
+                Windows::Slices(slices, cut, align) => {
+                    let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, time) else {
+                        self.counts.filtered += 1;
+                        continue;
+                    };
+                    match first_seen(span, *cut, bound) {
+                        None => Err((span.last_end, cut.lateness)),
+                        Some(first_end) => {
+                            let key = self.keys.id(&columns, row);
+                            let parts = (*cut, &mut self.keys, &mut self.slots);
+                            Ok((slices.slot((span, first_end), key, fired, parts), first_end > span.first_end))
+                        }
+                    }
+                }
+                Windows::Sessions(sessions, rule) => {
+                    let key = self.keys.id(&columns, row);
+                    let parts = (&mut self.keys, &mut self.slots);
+                    match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
+                        Some(slot) => Ok((slot, false)),
+                        None => {
+                            self.keys.forget_unused(key);
+                            Err((time.saturating_add(rule.gap), rule.lateness))
+                        }
+                    }
+                }
+            };
+            match fate {
+                Ok((slot, half)) => {
+                    self.slots.count(slot);
+                    self.pending.slots.push(slot);
+                    self.pending.rows.push(row as u32);
+                    self.counts.counted += 1;
+                    outcome.is_counted[row] = true;
+                    if half {
+                        self.counts.half_late += 1;
+                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true });
+                    }
+                }
+                Err((end, lateness)) => {
+                    self.counts.late += 1;
+                    self.counts.late_idle += u64::from(own < end.saturating_add(lateness));
+                    let needed = view.stream_times[row].saturating_sub(end.saturating_add(lateness)).saturating_add(1);
+                    self.counts.bound_needed = self.counts.bound_needed.max(needed);
+                    outcome.late.push(LateRow { row: row as u32, metric: index, half: false });
+                }
+            }
+        }
+        self.pending.flush(&mut self.slots, &view.args);
+    }
+}
+
+/// The end of the first window of `span` that a row with this bound counts for.
+#[inline]
+fn first_seen(span: super::metric::Span, cut: Cut, bound: i64) -> Option<i64> {
+    let open = |end: i64| bound < end.saturating_add(cut.lateness);
+    if open(span.first_end) {
+        return Some(span.first_end);
+    }
+    if !open(span.last_end) {
+        return None;
+    }
+    // The first end beyond bound − lateness, in steps of one slide from the first.
+    let beyond = bound.saturating_sub(cut.lateness) - span.first_end;
+    Some(span.first_end + (beyond.div_euclid(cut.slide) + 1) * cut.slide)
+}
+
+impl Outcome {
+    /// One fate for each row, the first that fits: dead, counted, late, filtered.
+    fn finish(&mut self, is_dead: &[bool]) {
+        self.late.sort_unstable_by_key(|late| (late.row, late.metric));
+        let mut is_late = vec![false; is_dead.len()];
+        self.late.iter().filter(|late| !late.half).for_each(|late| is_late[late.row as usize] = true);
+        for ((dead, counted), late) in is_dead.iter().zip(&self.is_counted).zip(is_late) {
+            match (dead, counted, late) {
+                (true, ..) => {}
+                (_, true, _) => self.counted += 1,
+                (_, _, true) => self.late_rows += 1,
+                _ => self.filtered += 1,
+            }
+        }
+    }
+}

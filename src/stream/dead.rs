@@ -1,0 +1,114 @@
+//! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
+
+use super::output::Output;
+use super::run::{Report, Run};
+use crate::error::Result;
+use crate::kind::dead::{Builder, ErrorType, Letter};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// Letters held before they are written, in bytes.
+const HELD_BYTES: usize = 256 << 10;
+/// Letters held before they are written.
+const HELD_ROWS: usize = 1024;
+/// Without `--dlq`, one line this often after the first ones (µs).
+const REPORT_EVERY: i64 = 60_000_000;
+
+/// Where a stage's faulty records go.
+pub struct DeadLetters {
+    run: Rc<Run>,
+    output: Option<Output>,
+    builder: Builder,
+    reported: u64,
+    next_report: i64,
+    counts: BTreeMap<ErrorType, u64>,
+}
+
+impl DeadLetters {
+    /// Letters of this run, written to `output` if there is one.
+    pub fn new(run: Rc<Run>, output: Option<Output>) -> Self {
+        let builder = Builder::new(run.console.tool(), &Run::host());
+        Self { run, output, builder, reported: 0, next_report: i64::MIN, counts: BTreeMap::new() }
+    }
+
+    /// Whether they are written; if not, they are `dropped`.
+    pub fn is_written(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Letters so far.
+    pub fn total(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
+    /// Letters so far, by what was wrong.
+    pub fn by_type(&self) -> &BTreeMap<ErrorType, u64> {
+        &self.counts
+    }
+
+    /// Takes one letter.
+    pub fn push(&mut self, letter: &Letter<'_>) -> Result<()> {
+        *self.counts.entry(letter.fault.error_type).or_default() += 1;
+        if self.output.is_none() || self.run.report == Report::All {
+            self.report(letter);
+        }
+        if self.output.is_some() {
+            self.builder.push(letter, self.run.clock.now())?;
+            if self.builder.len() >= HELD_ROWS || self.builder.bytes() >= HELD_BYTES {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&mut self, letter: &Letter<'_>) {
+        let console = &self.run.console;
+        let line = || {
+            let fault = letter.fault;
+            let place = match letter.partition {
+                "0" => format!("{}:{}", letter.origin, letter.offset),
+                partition => format!("{}/{partition}@{}", letter.origin, letter.offset),
+            };
+            console.say(format!("{place}: {}: {}", fault.error_type.name(), fault.message));
+        };
+        self.reported += 1;
+        match self.run.report {
+            Report::All => line(),
+            Report::First(limit) if self.reported <= limit => line(),
+            Report::First(limit) => {
+                let now = self.run.clock.now();
+                if self.reported == limit + 1 {
+                    console.say("more faulty records: one line a minute from here on (--report all, --dlq FILE)");
+                    self.next_report = now + REPORT_EVERY;
+                } else if now >= self.next_report {
+                    console.say(format!("{} faulty records so far", self.reported));
+                    self.next_report = now + REPORT_EVERY;
+                }
+            }
+        }
+    }
+
+    /// Writes what is held.
+    pub fn flush(&mut self) -> Result<()> {
+        if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
+            output.write(&self.builder.finish()?)?;
+            output.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the output at a proven end.
+    pub fn finish(&mut self, end: &crate::frame::End) -> Result<()> {
+        self.flush()?;
+        match self.output.take() {
+            Some(output) => output.finish(end).map(|_| ()),
+            None => Ok(()),
+        }
+    }
+
+    /// `FutureTimestampError 41, ParseError 2`: for the summary.
+    pub fn describe(&self) -> String {
+        let each: Vec<_> = self.counts.iter().map(|(error_type, n)| format!("{} {n}", error_type.name())).collect();
+        each.join(", ")
+    }
+}

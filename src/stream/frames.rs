@@ -1,0 +1,50 @@
+//! Frames from a file or a pipe.
+
+use super::input::{Bytes, Chunk};
+use crate::error::Result;
+use crate::frame::{Decoder, Finish, Frame};
+
+/// One framed input being read.
+pub struct FrameInput {
+    bytes: Bytes,
+    decoder: Decoder,
+}
+
+/// What a framed input gives.
+pub enum Framed {
+    /// A frame.
+    Frame(Frame),
+    /// The end, proven or Arrow's.
+    End(Finish),
+    /// A signal stopped the reading before the end.
+    Stopped,
+}
+
+impl FrameInput {
+    /// Reads `bytes` as frames.
+    pub fn new(bytes: Bytes) -> Self {
+        Self { bytes, decoder: Decoder::default() }
+    }
+
+    /// The bytes behind it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The next frame; exit 65 where the stream is torn.
+    pub fn next(&mut self) -> Result<Framed> {
+        loop {
+            let at = |error: crate::Error| error.at(self.bytes.name().to_owned());
+            match self.bytes.read(self.decoder.space(), None)? {
+                Chunk::Bytes(count) => {
+                    if let Some(frame) = self.decoder.filled(count).map_err(at)? {
+                        return Ok(Framed::Frame(frame));
+                    }
+                }
+                Chunk::Idle => {}
+                Chunk::End => return self.decoder.finish().map(Framed::End).map_err(at),
+                Chunk::Stopped => return Ok(Framed::Stopped),
+            }
+        }
+    }
+}

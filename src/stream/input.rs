@@ -1,0 +1,259 @@
+//! Inputs: bytes of a file or of standard input, packed or not, that can be waited for.
+
+use super::run::Run;
+use super::stop::Woken;
+use super::uri::Uri;
+use crate::error::{Error, Result};
+use crate::format::unpack::{self, Unpacked};
+use std::cell::{Cell, RefCell};
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// What a read ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// This many bytes.
+    Bytes(usize),
+    /// Nothing for a while.
+    Idle,
+    /// The input is at its end.
+    End,
+    /// A signal asks to stop.
+    Stopped,
+}
+
+/// Bytes read so far, of how many: for progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes read, as they stand in the file.
+    pub done: u64,
+    /// Bytes altogether, where known.
+    pub total: Option<u64>,
+}
+
+/// One input, unpacked on the way.
+pub struct Bytes {
+    name: String,
+    wire: Wire,
+    reader: Reader,
+    packed: bool,
+    /// Unpacked bytes that were looked at and not yet read.
+    front: Vec<u8>,
+}
+
+/// How many unpacked bytes tell a format.
+const HEAD: usize = 8;
+
+enum Reader {
+    Plain(Wire),
+    Unpacked(Box<Unpacked<Wire>>),
+}
+
+/// The raw bytes: what was looked at first, then the file, waiting where it is a pipe.
+#[derive(Clone)]
+struct Wire(Rc<RefCell<WireState>>);
+
+struct WireState {
+    file: File,
+    regular: bool,
+    run: Rc<Run>,
+    head: Vec<u8>,
+    head_read: usize,
+    extent: Extent,
+    heed: bool,
+    timeout: Option<Duration>,
+    woken: Cell<Woken>,
+}
+
+impl Bytes {
+    /// Opens a path or standard input. `heed` says whether a signal stops the reading.
+    pub fn open(uri: &Uri, run: Rc<Run>, heed: bool) -> Result<Self> {
+        let name = uri.to_string();
+        let failed = |error: std::io::Error| Error::io(name.clone(), &error);
+        let file = match uri {
+            Uri::Standard => {
+                // A larger pipe is worth 3× the throughput; where it is not allowed the default stays.
+                let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdin(), 1 << 20);
+                File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
+            }
+            Uri::File(path) => File::open(path).map_err(failed)?,
+            _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
+        };
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
+        }
+        let regular = metadata.is_file();
+        let extent = Extent { done: 0, total: regular.then_some(metadata.len()) };
+        let wire = Wire(Rc::new(RefCell::new(WireState {
+            file,
+            regular,
+            run: run.clone(),
+            head: vec![],
+            head_read: 0,
+            extent,
+            heed,
+            timeout: None,
+            woken: Cell::new(Woken::Ready),
+        })));
+        let mut bytes = Self { name, reader: Reader::Plain(wire.clone()), wire, packed: false, front: vec![] };
+        if unpack::is_packed(&bytes.peek(unpack::MAGIC_LENGTH)?) {
+            bytes.reader = Reader::Unpacked(Box::new(Unpacked::new(bytes.wire.clone(), run.ratio_max)?));
+            bytes.packed = true;
+        }
+        Ok(bytes)
+    }
+
+    /// Its name, as the user gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the bytes come as they stand in a regular file.
+    pub fn is_plain_file(&self) -> bool {
+        !self.packed && self.wire.0.borrow().regular
+    }
+
+    /// Whether a signal stops the reading, from here on.
+    pub fn set_heed(&mut self, heed: bool) {
+        self.wire.0.borrow_mut().heed = heed;
+    }
+
+    /// How far the reading is.
+    pub fn extent(&self) -> Extent {
+        self.wire.0.borrow().extent
+    }
+
+    /// The file itself, from its start, for formats that need all of it.
+    pub fn file(&self) -> Result<File> {
+        self.wire.0.borrow().file.try_clone().map_err(|error| Error::io(self.name.clone(), &error))
+    }
+
+    /// The first bytes of the wire, fewer only where it has no more; they will be read again.
+    fn peek(&mut self, count: usize) -> Result<Vec<u8>> {
+        let mut head = vec![0; count];
+        let have = self.fill(&mut head)?;
+        head.truncate(have);
+        let mut state = self.wire.0.borrow_mut();
+        state.head = head.clone();
+        state.head_read = 0;
+        Ok(head)
+    }
+
+    /// The first unpacked bytes, which will be read again.
+    pub fn head(&mut self) -> Result<Vec<u8>> {
+        let mut head = vec![0; HEAD];
+        let have = self.fill(&mut head)?;
+        head.truncate(have);
+        self.front = head.clone();
+        Ok(head)
+    }
+
+    /// All of the input as a file of its own: itself, or spooled to disk where it is packed or a pipe.
+    pub fn whole_file(&mut self) -> Result<File> {
+        let failed = |error: std::io::Error| Error::io("spooling to disk", &error);
+        if self.is_plain_file() {
+            let mut file = self.file()?;
+            file.rewind().map_err(failed)?;
+            return Ok(file);
+        }
+        let mut spool = tempfile::tempfile().map_err(failed)?;
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match self.read(&mut buffer, None)? {
+                Chunk::Bytes(count) => spool.write_all(&buffer[..count]).map_err(failed)?,
+                Chunk::Idle => {}
+                Chunk::End => break,
+                Chunk::Stopped => return Err(Error::corrupt("stopped before the input was whole").at(self.name.clone())),
+            }
+        }
+        spool.rewind().map_err(failed)?;
+        Ok(spool)
+    }
+
+    fn fill(&mut self, head: &mut [u8]) -> Result<usize> {
+        let mut have = 0;
+        while have < head.len() {
+            match self.read(&mut head[have..], None)? {
+                Chunk::Bytes(count) => have += count,
+                Chunk::Idle => {}
+                Chunk::End | Chunk::Stopped => break,
+            }
+        }
+        Ok(have)
+    }
+
+    /// Reads into `buffer`, waiting at most `timeout` (for ever where there is none).
+    pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
+        if !self.front.is_empty() {
+            let count = self.front.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&self.front[..count]);
+            self.front.drain(..count);
+            return Ok(Chunk::Bytes(count));
+        }
+        {
+            let mut state = self.wire.0.borrow_mut();
+            // A decompressor may not be interrupted in the middle of a block.
+            state.timeout = if self.packed { None } else { timeout };
+            state.woken.set(Woken::Ready);
+        }
+        loop {
+            let result = match &mut self.reader {
+                Reader::Plain(wire) => wire.read(buffer),
+                Reader::Unpacked(unpacked) => unpacked.read(buffer),
+            };
+            let woken = self.wire.0.borrow().woken.get();
+            return match (woken, result) {
+                (Woken::Stopped, _) => Ok(Chunk::Stopped),
+                (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
+                (_, Ok(0)) => Ok(Chunk::End),
+                (_, Ok(count)) => Ok(Chunk::Bytes(count)),
+                (_, Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                (_, Err(error)) => Err(self.failure(error)),
+            };
+        }
+    }
+
+    fn failure(&self, error: std::io::Error) -> Error {
+        match error.downcast::<Error>() {
+            Ok(ours) => ours.at(self.name.clone()),
+            Err(error) if self.packed && error.raw_os_error().is_none() => {
+                Error::corrupt("packed bytes cannot be undone").because(error).at(self.name.clone())
+            }
+            Err(error) => Error::io(self.name.clone(), &error),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut state = self.0.borrow_mut();
+        let state = &mut *state;
+        if state.head_read < state.head.len() {
+            let rest = &state.head[state.head_read..];
+            let count = rest.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&rest[..count]);
+            state.head_read += count;
+            return Ok(count);
+        }
+        let woken = match (state.regular, state.heed && state.run.stop.signal().is_some()) {
+            (_, true) => Woken::Stopped,
+            (true, false) => Woken::Ready,
+            (false, false) => {
+                state.run.stop.wait(&state.file, state.heed, state.timeout).map_err(std::io::Error::other)?
+            }
+        };
+        state.woken.set(woken);
+        match woken {
+            Woken::Ready => {
+                let count = state.file.read(buffer)?;
+                state.extent.done += count as u64;
+                Ok(count)
+            }
+            Woken::Timeout | Woken::Stopped => Err(std::io::ErrorKind::WouldBlock.into()),
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The intake: what all raw inputs of a run share. Records in, batches and dead letters out.
+
+use super::dead::DeadLetters;
+use super::run::Run;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::expr::Filter;
+use crate::format::{Body, Record, Records, Splitter};
+use crate::frame::{Control, Progress};
+use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::event::{COLUMNS, RAW, column};
+use crate::mapping::{self, Held, Judged, Mapper, Outcome, Place, Stamper};
+use crate::time::parse_instant;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What a source gives to a stage.
+#[derive(Debug)]
+pub enum Item {
+    /// Rows of the source's kind.
+    Batch(RecordBatch),
+    /// A control message, never an end.
+    Control(Control),
+    /// The proven end; nothing follows.
+    End(crate::frame::End),
+}
+
+/// Where the records of an input come from.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    /// The input's name.
+    pub name: &'a str,
+    /// The number of its partition.
+    pub partition: u32,
+}
+
+/// Maps records onto events, for one input after another.
+pub struct Intake {
+    run: Rc<Run>,
+    mapper: Mapper,
+    /// Partitions and stream time.
+    pub stamper: Stamper,
+    filter: Option<Filter>,
+    keep_raw: bool,
+    control: bool,
+    splitter: fn() -> Box<dyn Splitter>,
+    queue: VecDeque<Item>,
+    counts: Counts,
+    now: i64,
+}
+
+impl Intake {
+    /// An intake by these mapping options; rows `filter` refuses are left out.
+    pub fn new(run: Rc<Run>, mut options: mapping::Options, filter: Option<Filter>, control: bool) -> Result<Self> {
+        let keep_raw = options.keep_raw;
+        // A row that a rule turns into a dead letter has to show its record.
+        options.keep_raw |= filter.is_some();
+        let mut stamper = Stamper::default();
+        if control {
+            stamper.set_explicit(None);
+        }
+        let now = run.clock.now();
+        let splitter = || -> Box<dyn Splitter> { Box::new(crate::format::jsonl::Lines::default()) };
+        let mapper = Mapper::new(options)?;
+        let (queue, counts) = (VecDeque::new(), Counts::default());
+        Ok(Self { run, mapper, stamper, filter, keep_raw, control, splitter, queue, counts, now })
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        crate::mapping::schema(self.keep_raw)
+    }
+
+    /// Records so far, with the fates they met here.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// How the inputs' text is cut into records.
+    pub fn set_splitter(&mut self, splitter: fn() -> Box<dyn Splitter>) {
+        self.splitter = splitter;
+    }
+
+    /// How the inputs' text is cut into records.
+    pub fn splitter(&self) -> fn() -> Box<dyn Splitter> {
+        self.splitter
+    }
+
+    /// `--max-record`.
+    pub fn record_max(&self) -> usize {
+        self.run.record_max
+    }
+
+    /// Which defaults have been used so far.
+    pub fn defaults(&self) -> mapping::Defaults {
+        self.mapper.defaults()
+    }
+
+    /// Whether rows wait in a batch that is not full.
+    pub fn has_rows(&self) -> bool {
+        self.mapper.rows() > 0
+    }
+
+    /// The next thing that is ready.
+    pub fn pop(&mut self) -> Option<Item> {
+        self.queue.pop_front()
+    }
+
+    /// Maps `records`, found in `input`; `whole` is the same as text if all of it is UTF-8.
+    pub fn records(
+        &mut self,
+        records: &Records,
+        (input, whole): (&[u8], Option<&str>),
+        spot: Spot<'_>,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        self.now = self.run.clock.now();
+        for record in &records.rows {
+            let raw = &input[record.raw.clone()];
+            let text = match &record.body {
+                Body::Raw => match whole {
+                    Some(whole) => Ok(&whole[record.raw.clone()]),
+                    None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
+                },
+                Body::Text(range) => Ok(&records.text[range.clone()]),
+                Body::Fault(fault) => Err(fault.clone()),
+            };
+            self.record(record, (raw, text), spot, dead)?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn record(
+        &mut self,
+        record: &Record,
+        (raw, text): (&[u8], Result<&str, Fault>),
+        spot: Spot<'_>,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        let offset = record.line as i64;
+        if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset, dead)? {
+            return Ok(());
+        }
+        self.counts.taken += 1;
+        let text = match text {
+            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), dead),
+            Ok(_) if raw.len() > self.run.record_max => {
+                let limit = self.run.record_max;
+                let message = format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
+                let fault = Fault::new(ErrorType::TooLargeError, message);
+                return self.letter(&raw[..limit], &fault, (spot.partition, offset), dead);
+            }
+            Ok(text) => text,
+        };
+        // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
+        let raw = if record.raw.is_empty() { text.as_bytes() } else { raw };
+        let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false };
+        self.map(text, place, spot.name, dead)
+    }
+
+    fn map(&mut self, text: &str, place: Place<'_>, name: &str, dead: &mut DeadLetters) -> Result<()> {
+        match self.mapper.record(text, place, &mut self.stamper)? {
+            Outcome::Row => {
+                if self.mapper.is_full() {
+                    self.flush(dead)?;
+                }
+                Ok(())
+            }
+            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), dead),
+            Outcome::NoTime => Err(no_time(text, name, place.offset)),
+            Outcome::Held(judged) => self.hold(text, place, judged, dead),
+        }
+    }
+
+    fn hold(&mut self, text: &str, place: Place<'_>, judged: Judged, dead: &mut DeadLetters) -> Result<()> {
+        let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
+        let (offset, input, now) = (place.offset, place.partition, place.now);
+        let held = Held { text: text.to_owned(), raw, offset, input, now, judged };
+        match self.mapper.lookahead.as_mut().and_then(|lookahead| lookahead.push(held)) {
+            Some(released) => self.release(released, dead),
+            None => Ok(()),
+        }
+    }
+
+    fn release(&mut self, (held, verdict): (Held, Result<(), Fault>), dead: &mut DeadLetters) -> Result<()> {
+        if let Err(fault) = verdict {
+            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), dead);
+        }
+        let place =
+            Place { raw: held.raw(), offset: held.offset, partition: held.input, now: held.now, judged: true };
+        self.map(&held.text, place, "", dead)
+    }
+
+    /// Gives the records that wait for more rows of their partition their verdict: none will come.
+    pub fn drain(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        for partition in self.mapper.lookahead.as_ref().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
+            while let Some(released) = self.mapper.lookahead.as_mut().and_then(|lookahead| lookahead.pop(partition)) {
+                self.release(released, dead)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that never reached the mapper.
+    pub fn dead(&mut self, raw: &[u8], fault: &Fault, at: (u32, i64), dead: &mut DeadLetters) -> Result<()> {
+        self.counts.taken += 1;
+        self.letter(raw, fault, at, dead)
+    }
+
+    fn letter(
+        &mut self,
+        raw: &[u8],
+        fault: &Fault,
+        (partition, offset): (u32, i64),
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        count_dead(&mut self.counts, dead);
+        let (origin, partition) = self.stamper.name(partition);
+        dead.push(&Letter { payload: raw, key: None, arrived_at: None, fault, origin, partition, offset })
+    }
+
+    /// Makes a batch of the rows so far.
+    pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        let (filter, counts) = (&mut self.filter, &mut self.counts);
+        let mut rule = |batch: &RecordBatch| -> Result<Option<BooleanArray>> {
+            let Some(filter) = filter else { return Ok(None) };
+            let passed = filter.apply(batch)?;
+            for (row, message) in &passed.wrong {
+                count_dead(counts, dead);
+                let fault = Fault::new(ErrorType::EnvelopeError, message);
+                push_row(batch, *row, &fault, dead)?;
+            }
+            let kept = passed.keep.true_count();
+            counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
+            Ok(Some(passed.keep))
+        };
+        let batch = self.mapper.batch(&mut self.stamper, Some(&mut rule))?;
+        if let Some(mut batch) = batch {
+            if !self.keep_raw && batch.num_columns() > COLUMNS.len() {
+                batch = batch.project(&(0..COLUMNS.len()).collect::<Vec<_>>())?;
+            }
+            self.counts.out += batch.num_rows() as u64;
+            self.queue.push_back(Item::Batch(batch));
+        }
+        Ok(())
+    }
+
+    /// Queues a progress message if there is any news.
+    pub fn progress(&mut self, complete: bool, extent: super::input::Extent) {
+        let partitions = self.stamper.news();
+        let progress =
+            Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
+        self.queue.push_back(Item::Control(Control::Progress(progress)));
+    }
+
+    /// Whether `text` is a control line (`--control`); if so, it has been acted on.
+    fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64, dead: &mut DeadLetters) -> Result<bool> {
+        let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(false) };
+        let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, clip(rest)));
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
+        let watermark = value["$evt"]["watermark"].as_str().and_then(parse_instant).ok_or_else(wrong)?;
+        self.flush(dead)?;
+        self.stamper.set_explicit(Some(watermark));
+        self.queue.push_back(Item::Control(Control::Watermark(watermark)));
+        Ok(true)
+    }
+}
+
+/// One more faulty record: dead where letters are written, else dropped.
+pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
+    if dead.is_written() {
+        counts.dead += 1;
+    } else {
+        counts.dropped += 1;
+    }
+}
+
+/// The dead letter of an event: its raw record where the batch has it, else the event as JSON.
+pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadLetters) -> Result<()> {
+    let raw = batch.column_by_name(RAW).and_then(|raw| raw.as_binary_opt::<i32>()).filter(|raw| raw.is_valid(row));
+    let written;
+    let payload = match raw {
+        Some(raw) => raw.value(row),
+        None => {
+            written = event_text(batch, row)?;
+            written.as_bytes()
+        }
+    };
+    let text = |index: usize| -> Result<String> {
+        let values = batch.column(index).as_any_dictionary();
+        let key = values.normalized_keys()[row];
+        Ok(values.values().as_string::<i32>().value(key).to_owned())
+    };
+    let (origin, partition) = (text(column::ORIGIN)?, text(column::PARTITION)?);
+    let offset = batch.column(column::OFFSET).as_primitive::<Int64Type>().value(row);
+    let arrived = batch.column(column::SERVER_TIMESTAMP).as_primitive::<TimestampMicrosecondType>();
+    let arrived_at = arrived.is_valid(row).then(|| arrived.value(row));
+    dead.push(&Letter { payload, key: None, arrived_at, fault, origin: &origin, partition: &partition, offset })
+}
+
+/// The event as one line of JSON, its properties byte for byte.
+fn event_text(batch: &RecordBatch, row: usize) -> Result<String> {
+    let mut text = String::new();
+    crate::format::jsonl::Objects::try_new(batch)?.write(row, &mut text);
+    Ok(text)
+}
+
+fn not_utf8(error: &std::str::Utf8Error) -> Fault {
+    Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))
+}
+
+#[cold]
+fn no_time(text: &str, name: &str, line: i64) -> Error {
+    let found = mapping::time_fields(text);
+    let way_out = match found.is_empty() {
+        true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),
+        false => format!("say which field it is: {}", found.join("  or  ")),
+    };
+    Error::usage(format!("the first record has no event time (server_timestamp): {way_out}")).at(format!("{name}:{line}"))
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(60).collect()
+}

@@ -1,0 +1,187 @@
+//! Raw input: records of a text format, mapped onto rows.
+
+use super::dead::DeadLetters;
+use super::follow::Follow;
+use super::input::{Bytes, Chunk};
+use super::intake::{Intake, Spot};
+use super::run::Run;
+use crate::error::{Error, Result};
+use crate::format::{Records, Splitter, jsonl};
+use crate::kind::dead::{ErrorType, Fault};
+use std::rc::Rc;
+
+/// Bytes read at once: a buffer of this size stays in the cache.
+const READ_BYTES: usize = 256 << 10;
+
+/// What a step came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There may be more.
+    More,
+    /// Nothing has come for a while.
+    Idle,
+    /// The input is at its end.
+    End,
+    /// A signal stopped the reading.
+    Stopped,
+}
+
+/// One text input being read.
+pub struct TextInput {
+    bytes: Bytes,
+    splitter: Box<dyn Splitter>,
+    records: Records,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Bytes of a record that is too long, found so far; none while records fit.
+    oversized: Option<Oversized>,
+    started: bool,
+    line: i64,
+    partition: u32,
+    follow: Option<Follow>,
+}
+
+struct Oversized {
+    payload: Vec<u8>,
+    length: u64,
+    line: i64,
+}
+
+impl TextInput {
+    /// Reads `bytes` as records of `splitter`, all of partition number `partition`.
+    pub fn new(bytes: Bytes, splitter: Box<dyn Splitter>, partition: u32, follow: Option<Follow>) -> Self {
+        Self {
+            bytes,
+            splitter,
+            records: Records::default(),
+            buffer: vec![0; READ_BYTES],
+            start: 0,
+            end: 0,
+            oversized: None,
+            started: false,
+            line: 0,
+            partition,
+            follow,
+        }
+    }
+
+    /// The bytes behind it.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Reads once and maps what came.
+    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
+        self.make_room(run.record_max);
+        let timeout = intake.has_rows().then_some(Run::LINGER);
+        let chunk = self.bytes.read(&mut self.buffer[self.end..], timeout)?;
+        match chunk {
+            Chunk::Bytes(count) => {
+                self.end += count;
+                self.check_start()?;
+                self.take(false, intake, dead)?;
+                Ok(Step::More)
+            }
+            Chunk::Idle => Ok(Step::Idle),
+            Chunk::Stopped => Ok(Step::Stopped),
+            Chunk::End => match self.follow.as_mut().map(|follow| follow.wait(&mut self.bytes, run)) {
+                Some(waited) => self.followed(waited?, intake, dead),
+                None => {
+                    self.take(true, intake, dead)?;
+                    Ok(Step::End)
+                }
+            },
+        }
+    }
+
+    /// At the end of a followed file: go on, or begin the one that took its name.
+    fn followed(&mut self, waited: super::follow::Waited, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+        use super::follow::Waited;
+        match waited {
+            Waited::More => Ok(Step::More),
+            Waited::Nothing => Ok(Step::Idle),
+            Waited::Stopped => Ok(Step::Stopped),
+            Waited::Replaced(bytes) => {
+                self.take(true, intake, dead)?;
+                self.bytes = *bytes;
+                (self.start, self.end, self.line, self.started) = (0, 0, 0, false);
+                self.splitter = (intake.splitter())();
+                Ok(Step::More)
+            }
+        }
+    }
+
+    /// Moves what is left to the front, and grows the buffer to hold the longest record allowed.
+    fn make_room(&mut self, record_max: usize) {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() && self.buffer.len() < record_max + READ_BYTES {
+            let length = (self.buffer.len() * 2).min(record_max + READ_BYTES);
+            self.buffer.resize(length, 0);
+        }
+    }
+
+    /// A JSON array is the one wrong format worth a word of its own.
+    fn check_start(&mut self) -> Result<()> {
+        if self.started {
+            return Ok(());
+        }
+        self.started = true;
+        if self.splitter.is_json() && jsonl::is_array(&self.buffer[..self.end]) {
+            return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
+        }
+        Ok(())
+    }
+
+    /// Maps the whole records in the buffer.
+    fn take(&mut self, last: bool, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        loop {
+            if self.oversized.is_some() && !self.skip(last, intake, dead)? {
+                return Ok(());
+            }
+            let input = &self.buffer[self.start..self.end];
+            if input.is_empty() && !last {
+                return Ok(());
+            }
+            self.records.clear();
+            let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
+            let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
+            let spot = Spot { name: self.bytes.name(), partition: self.partition };
+            intake.records(&self.records, (input, whole), spot, dead)?;
+            if let Some(record) = self.records.rows.last() {
+                self.line = record.line as i64;
+            }
+            self.start += done;
+            let rest = self.end - self.start;
+            if rest <= intake.record_max() || last {
+                return Ok(());
+            }
+            self.oversized = Some(Oversized {
+                payload: self.buffer[self.start..self.start + intake.record_max()].to_vec(),
+                length: 0,
+                line: self.line + 1,
+            });
+        }
+    }
+
+    /// Passes over the rest of a record that is too long; true once its end is found.
+    fn skip(&mut self, last: bool, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
+        let (count, found) = self.splitter.skip(&self.buffer[self.start..self.end]);
+        self.start += count;
+        let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
+        oversized.length += count as u64;
+        if !found && !last {
+            self.oversized = Some(oversized);
+            return Ok(false);
+        }
+        let length = oversized.length - u64::from(found);
+        let message = format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
+        let fault = Fault::new(ErrorType::TooLargeError, message);
+        intake.dead(&oversized.payload, &fault, (self.partition, oversized.line), dead)?;
+        Ok(true)
+    }
+}

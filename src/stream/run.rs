@@ -1,0 +1,43 @@
+//! What every part of one run shares: its clock, its voice, its stop signal.
+
+use super::stop::Stop;
+use crate::clock::Clock;
+use crate::console::Console;
+use std::time::Duration;
+
+/// How many faulty records are reported one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// This many, then one line a minute.
+    First(u64),
+    /// Every one.
+    All,
+}
+
+/// One run of one tool.
+pub struct Run {
+    /// The tool's voice on stderr.
+    pub console: Console,
+    /// The clock.
+    pub clock: Clock,
+    /// Whether a signal asked to stop.
+    pub stop: Stop,
+    /// `--report`.
+    pub report: Report,
+    /// `--pipeline`: the name under which the stages of one pipe find each other.
+    pub pipeline: String,
+    /// `--max-record`: bytes of the longest record that is read.
+    pub record_max: usize,
+    /// Bytes that packed input may grow to, as a multiple of its packed size.
+    pub ratio_max: u64,
+}
+
+impl Run {
+    /// How long rows may wait in a batch that is not full.
+    pub const LINGER: Duration = Duration::from_millis(100);
+
+    /// The name of this host, as dead letters carry it.
+    pub fn host() -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+}

@@ -1,0 +1,421 @@
+//! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
+
+use super::dead::DeadLetters;
+use super::follow::Follow;
+use super::frames::{FrameInput, Framed};
+use super::input::{Bytes, Extent};
+use super::intake::{Intake, Item, Spot};
+use super::raw::{Step, TextInput};
+use super::run::Run;
+use super::uri::Uri;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::expr::Filter;
+use crate::format::{self, Format, Input, Records, Rows, jsonl};
+use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
+use crate::kind::Kind;
+use crate::mapping;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// What a source is told.
+#[derive(Default)]
+pub struct SourceOptions {
+    /// The mapping flags.
+    pub mapping: mapping::Options,
+    /// `-f`.
+    pub format: Option<&'static Format>,
+    /// `--kind`.
+    pub kind: Option<Kind>,
+    /// `--origin`: the name of the origin instead of the input's.
+    pub origin: Option<String>,
+    /// `--partitions`: every partition there will be, where a flag maps them.
+    pub partitions: Option<Vec<String>>,
+    /// `--control`.
+    pub control: bool,
+    /// `--follow`.
+    pub follow: bool,
+    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
+    pub raw_only: bool,
+    /// Rows left out before they are stamped (`--where` of evt-ingest).
+    pub filter: Option<Filter>,
+}
+
+enum Current {
+    Text(TextInput),
+    Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
+    Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
+}
+
+/// All inputs of a stage.
+pub struct Source {
+    run: Rc<Run>,
+    options: SourceOptions,
+    pending: VecDeque<Uri>,
+    current: Option<Current>,
+    intake: Intake,
+    queue: VecDeque<Item>,
+    schema: SchemaRef,
+    framed: Counts,
+    verdict: u8,
+    how: How,
+    proven: bool,
+    read: Extent,
+    done: bool,
+}
+
+impl Source {
+    /// Opens the first input and learns what the rows are.
+    pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        let mapping = options.mapping.clone();
+        let intake = Intake::new(run.clone(), mapping, options.filter.take(), options.control)?;
+        let mut source = Self {
+            run,
+            options,
+            pending: inputs.iter().cloned().collect(),
+            current: None,
+            schema: intake.schema(),
+            intake,
+            queue: VecDeque::new(),
+            framed: Counts::default(),
+            verdict: 0,
+            how: How::Exhausted,
+            proven: true,
+            read: Extent::default(),
+            done: false,
+        };
+        source.announce(inputs);
+        source.advance()?;
+        Ok(source)
+    }
+
+    /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
+    fn announce(&mut self, inputs: &[Uri]) {
+        for input in inputs {
+            let origin = self.origin(input);
+            match &self.options.partitions {
+                Some(names) => names.iter().for_each(|name| {
+                    self.intake.stamper.partition(&origin, name);
+                }),
+                None if !self.is_mapped() => {
+                    self.intake.stamper.partition(&origin, "0");
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn is_mapped(&self) -> bool {
+        let names = self.options.mapping.fields.iter().chain(&self.options.mapping.sets);
+        names.into_iter().any(|(column, _)| column == "partition" || column == "origin")
+    }
+
+    /// Whether every partition there will be is known.
+    fn is_complete(&self) -> bool {
+        !self.is_mapped() || self.options.partitions.is_some()
+    }
+
+    fn origin(&self, input: &Uri) -> String {
+        self.options.origin.clone().unwrap_or_else(|| input.origin())
+    }
+
+    /// The schema of the batches.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The kind of the rows.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.schema).unwrap_or(Kind::Event)
+    }
+
+    /// Whether watermarks come from control lines or frames alone.
+    pub fn is_explicit(&self) -> bool {
+        self.options.control || self.schema.metadata().contains_key(WATERMARK_KEY)
+    }
+
+    /// Whether every input came with the proof of its end.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
+    /// What came in, and what was lost on the way into batches.
+    pub fn counts(&self) -> Counts {
+        let raw = self.intake.counts();
+        Counts { taken: raw.taken + self.framed.taken, out: raw.out + self.framed.out, ..raw }
+    }
+
+    /// The defaults the mapping used.
+    pub fn defaults(&self) -> mapping::Defaults {
+        self.intake.defaults()
+    }
+
+    /// How far the current input is.
+    pub fn extent(&self) -> Extent {
+        match &self.current {
+            Some(Current::Text(text)) => text.bytes().extent(),
+            Some(Current::Frames { input, .. }) => input.bytes().extent(),
+            _ => self.read,
+        }
+    }
+
+    /// The next batch or control message; the end comes last.
+    pub fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
+        loop {
+            if let Some(item) = self.queue.pop_front().or_else(|| self.intake.pop()) {
+                return Ok(item);
+            }
+            match self.current.take() {
+                Some(Current::Text(text)) => self.step_text(text, dead)?,
+                Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
+                Some(Current::Frames { input, foreign, partition }) => {
+                    self.step_frames(input, foreign, partition, dead)?;
+                }
+                None if self.done => return Ok(Item::End(self.end())),
+                None => self.advance()?,
+            }
+        }
+    }
+
+    fn end(&self) -> End {
+        End { how: self.how, rows: 0, verdict: self.verdict }
+    }
+
+    fn step_text(&mut self, mut text: TextInput, dead: &mut DeadLetters) -> Result<()> {
+        match text.step(&mut self.intake, dead, &self.run)? {
+            Step::More => self.current = Some(Current::Text(text)),
+            Step::Idle => {
+                self.intake.flush(dead)?;
+                self.current = Some(Current::Text(text));
+            }
+            Step::End => self.finish_raw(text.bytes().name(), dead)?,
+            Step::Stopped => self.stop(dead)?,
+        }
+        Ok(())
+    }
+
+    fn step_rows(
+        &mut self,
+        mut rows: Box<dyn Iterator<Item = Result<Rows>>>,
+        name: String,
+        partition: u32,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        if self.run.stop.signal().is_some() {
+            return self.stop(dead);
+        }
+        match rows.next() {
+            None => return self.finish_raw(&name, dead),
+            Some(next) => match next.map_err(|error| error.at(name.clone()))? {
+                Rows::Text(records) => self.take_text(&records, &name, partition, dead)?,
+                Rows::Batch(batch) => self.push_batch(batch),
+            },
+        }
+        self.current = Some(Current::Rows { rows, name, partition });
+        Ok(())
+    }
+
+    fn take_text(&mut self, records: &Records, name: &str, partition: u32, dead: &mut DeadLetters) -> Result<()> {
+        self.intake.records(records, (&[], Some("")), Spot { name, partition }, dead)
+    }
+
+    fn step_frames(
+        &mut self,
+        mut input: Box<FrameInput>,
+        foreign: bool,
+        partition: u32,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        match input.next()? {
+            Framed::Frame(Frame::Batch(batch)) if foreign => {
+                let mut records = Records::default();
+                let first = self.intake.counts().taken + 1;
+                jsonl::rows_to_json(&batch, first, &mut records)?;
+                let name = input.bytes().name().to_owned();
+                self.take_text(&records, &name, partition, dead)?;
+            }
+            Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch),
+            Framed::Frame(Frame::Control(control)) => self.take_control(control),
+            Framed::Frame(Frame::Schema(_) | Frame::Eos) => {}
+            Framed::End(Finish::Ended(end)) => {
+                self.verdict = self.verdict.max(end.verdict);
+                self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
+                return Ok(());
+            }
+            Framed::End(Finish::Foreign) => {
+                let name = input.bytes().name().to_owned();
+                return self.finish_raw(&name, dead);
+            }
+            Framed::Stopped => return self.stop(dead),
+        }
+        self.current = Some(Current::Frames { input, foreign, partition });
+        Ok(())
+    }
+
+    fn push_batch(&mut self, batch: RecordBatch) {
+        self.framed.taken += batch.num_rows() as u64;
+        self.framed.out += batch.num_rows() as u64;
+        self.queue.push_back(Item::Batch(batch));
+    }
+
+    /// What a framed input says, as this source says it: only the last input completes the partitions.
+    fn take_control(&mut self, control: Control) {
+        let control = match control {
+            Control::End(_) => return,
+            Control::Progress(progress) => {
+                let complete = progress.complete && self.pending.is_empty();
+                Control::Progress(Progress { complete, ..progress })
+            }
+            other => other,
+        };
+        self.queue.push_back(Item::Control(control));
+    }
+
+    /// A raw input is at its end: its partitions have ended.
+    fn finish_raw(&mut self, name: &str, dead: &mut DeadLetters) -> Result<()> {
+        self.proven = false;
+        self.intake.drain(dead)?;
+        self.intake.flush(dead)?;
+        let origin = self.options.origin.clone().unwrap_or_else(|| name.to_owned());
+        if self.pending.is_empty() {
+            self.intake.stamper.end(None);
+        } else if self.options.origin.is_none() && !self.is_mapped() {
+            self.intake.stamper.end(Some(&origin));
+        }
+        let complete = self.is_complete() || self.pending.is_empty();
+        self.intake.progress(complete, self.read);
+        Ok(())
+    }
+
+    fn stop(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        self.intake.drain(dead)?;
+        self.intake.flush(dead)?;
+        self.how = How::Stopped;
+        self.pending.clear();
+        self.done = true;
+        Ok(())
+    }
+
+    /// Opens the next input.
+    fn advance(&mut self) -> Result<()> {
+        let Some(uri) = self.pending.pop_front() else {
+            self.done = true;
+            return Ok(());
+        };
+        if let Uri::Store(store, location) = &uri {
+            return self.open_store(store, location, &uri);
+        }
+        let heed = self.options.raw_only || !matches!(uri, Uri::Standard);
+        let mut bytes = Bytes::open(&uri, self.run.clone(), heed)?;
+        let origin = self.origin(&uri);
+        let format = self.detect(&mut bytes)?;
+        match format.input {
+            Input::None => Err(Error::usage(format!("-f {}: evt writes it but does not read it", format.name))),
+            Input::Frames => self.open_frames(bytes, &origin),
+            Input::Container(open) => {
+                let opened = open(bytes.whole_file()?).map_err(|error| error.at(bytes.name()))?;
+                self.become_kind(opened.kind)?;
+                let partition = self.partition(&origin);
+                self.current = Some(Current::Rows { rows: opened.rows, name: origin, partition });
+                Ok(())
+            }
+            Input::Text(splitter) => {
+                bytes.set_heed(true);
+                self.intake.set_splitter(splitter);
+                let partition = self.partition(&origin);
+                let follow = match (&uri, self.options.follow) {
+                    (Uri::File(path), true) => Some(Follow::new(path.clone(), &bytes)?),
+                    _ => None,
+                };
+                self.current = Some(Current::Text(TextInput::new(bytes, splitter(), partition, follow)));
+                self.intake.progress(self.is_complete(), self.extent());
+                Ok(())
+            }
+        }
+    }
+
+    /// The partition of an input's records that name none of their own.
+    fn partition(&mut self, origin: &str) -> u32 {
+        self.intake.stamper.partition(origin, "0")
+    }
+
+    fn become_kind(&mut self, kind: Option<Kind>) -> Result<()> {
+        let Some(kind) = kind else { return Ok(()) };
+        if kind != self.kind() {
+            self.schema = kind.schema();
+        }
+        Ok(())
+    }
+
+    fn open_store(&mut self, store: &'static crate::store::Store, location: &crate::store::Location, uri: &Uri) -> Result<()> {
+        let (kind, rows) = store.rows(location)?;
+        self.become_kind(Some(kind))?;
+        let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
+        let partition = self.partition(&uri.origin());
+        self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });
+        Ok(())
+    }
+
+    /// Reads up to the schema, which says what the rows are.
+    fn open_frames(&mut self, mut bytes: Bytes, origin: &str) -> Result<()> {
+        bytes.set_heed(self.options.raw_only || bytes.is_plain_file());
+        let mut input = Box::new(FrameInput::new(bytes));
+        let schema = match input.next()? {
+            Framed::Frame(Frame::Schema(schema)) => schema,
+            Framed::Stopped => {
+                self.how = How::Stopped;
+                self.pending.clear();
+                self.done = true;
+                return Ok(());
+            }
+            _ => return Err(Error::corrupt("the stream does not start with a schema").at(input.bytes().name())),
+        };
+        let foreign = Kind::of(&schema).is_none();
+        if !foreign {
+            self.check_columns(&schema, input.bytes().name())?;
+            self.schema = schema;
+        }
+        let partition = self.partition(origin);
+        self.current = Some(Current::Frames { input, foreign, partition });
+        if foreign {
+            self.intake.progress(self.is_complete(), self.extent());
+        }
+        Ok(())
+    }
+
+    /// A stream that says it is of a kind must have that kind's columns: operators rely on it.
+    fn check_columns(&self, schema: &SchemaRef, name: &str) -> Result<()> {
+        let Some(kind) = Kind::of(schema) else { return Ok(()) };
+        let wanted = kind.schema();
+        let same = wanted.fields().iter().enumerate().all(|(index, field)| {
+            schema.fields().get(index).is_some_and(|got| {
+                got.name() == field.name() && got.data_type().equals_datatype(field.data_type())
+            })
+        });
+        if same {
+            return Ok(());
+        }
+        Err(Error::corrupt(format!("it says its rows are of kind {}, but has other columns", kind.name())).at(name))
+    }
+
+    /// What an input is: as told, by its first bytes, by its name, else JSON lines.
+    fn detect(&self, bytes: &mut Bytes) -> Result<&'static Format> {
+        let jsonl = format::by_name("jsonl");
+        if let Some(format) = self.options.format {
+            return Ok(format);
+        }
+        let head = bytes.head()?;
+        if let Some(format) = format::by_magic(&head) {
+            return Ok(format);
+        }
+        if let Some(format) = format::by_extension(bytes.name()) {
+            return Ok(format);
+        }
+        if head.is_empty() && !self.options.raw_only {
+            return format::by_name("frames");
+        }
+        jsonl
+    }
+}

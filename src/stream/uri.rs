@@ -1,0 +1,115 @@
+//! URIs: what every input and output is named by.
+
+use crate::error::{Error, Result};
+use crate::store::{self, Location, Store};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where bytes or rows come from or go to.
+#[derive(Clone)]
+pub enum Uri {
+    /// `-`: standard input or output.
+    Standard,
+    /// `null:`: nothing is written.
+    Null,
+    /// A path, or `file:PATH`.
+    File(PathBuf),
+    /// A store, and where it is.
+    Store(&'static Store, Location),
+}
+
+/// Schemes that later tools bring; named so that the message can say so.
+const LATER: [&str; 9] = ["http", "https", "kafka", "redis", "rediss", "postgres", "iceberg", "delta", "s3"];
+
+impl Uri {
+    /// Reads a URI; exit 2 for an unknown scheme or option.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == "-" {
+            return Ok(Uri::Standard);
+        }
+        if text.is_empty() {
+            return Err(Error::usage("an empty name is no input or output"));
+        }
+        let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+            return Ok(Uri::File(text.into()));
+        };
+        match scheme {
+            "null" if rest.is_empty() => Ok(Uri::Null),
+            "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
+            "file" => Ok(Uri::File(rest.strip_prefix("//").unwrap_or(rest).into())),
+            _ => match store::by_scheme(scheme) {
+                Some(store) => Ok(Uri::Store(store, location(store, rest)?)),
+                None if Path::new(text).exists() => Ok(Uri::File(text.into())),
+                None => Err(unknown(text, scheme)),
+            },
+        }
+    }
+
+    /// The name of an event's origin, where this is the input.
+    pub fn origin(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Uri::Standard => f.write_str("-"),
+            Uri::Null => f.write_str("null:"),
+            Uri::File(path) => write!(f, "{}", path.display()),
+            Uri::Store(store, location) => write!(f, "{}:{}", store.scheme, location.path),
+        }
+    }
+}
+
+/// Letters, digits, `+`, `-`, `.`, at least two of them: `C:x` and `10:30.log` stay paths.
+fn is_scheme(text: &str) -> bool {
+    text.len() >= 2
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
+        && !text.contains('.')
+}
+
+fn location(store: &'static Store, rest: &str) -> Result<Location> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let path = path.strip_prefix("//").filter(|path| !path.is_empty()).unwrap_or(path);
+    if path.is_empty() {
+        return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
+    }
+    let mut location = Location { path: path.to_owned(), ..Location::default() };
+    for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        location.options.insert(name.to_owned(), value.to_owned());
+    }
+    location.check_options(store.scheme, store.options)?;
+    Ok(location)
+}
+
+fn unknown(text: &str, scheme: &str) -> Error {
+    let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
+    let why = if LATER.contains(&scheme) { "is not there yet" } else { "is no scheme evt knows" };
+    Error::usage(format!("{text}: {scheme}: {why}: - PATH file: null: {}: (./{text} is a path)", known.join(": ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_dash_and_null_are_told_apart() {
+        assert!(matches!(Uri::parse("-").unwrap(), Uri::Standard));
+        assert!(matches!(Uri::parse("null:").unwrap(), Uri::Null));
+        for path in ["a.jsonl", "dir/b:c", "C:x", "10:30.log", "file:a.jsonl", "a.b:c"] {
+            assert!(matches!(Uri::parse(path).unwrap(), Uri::File(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
+        for text in ["mysql:x", "kafka://b/t"] {
+            let error = Uri::parse(text).err().unwrap();
+            assert_eq!(error.kind(), crate::ErrorKind::Usage);
+            assert!(error.to_string().contains("null:"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The tools: flags, options and `run`, one file each.
+
+pub mod generate;
+pub mod ingest;
+pub mod schema;
+pub mod sink;
+pub mod validate;
+pub mod view;
+pub mod window;

@@ -1,0 +1,411 @@
+//! evt-window: events in, metrics of event-time windows out.
+
+use crate::cli::Tool;
+use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration};
+use crate::cli::stage::{Stage, Wanted, open_dead, open_side, stamped};
+use crate::error::{Error, Result};
+use crate::frame::{Control, End, How, State};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::{Kind, late, metric};
+use crate::mapping::Provenance;
+use crate::op::metric::Emit;
+use crate::op::spec::{self, Inline, Spec};
+use crate::op::watermark;
+use crate::op::window::{MetricCounts, Options, Outcome, Window};
+use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::output::Output;
+use crate::stream::run::Run;
+use crate::stream::source::{Source, SourceOptions};
+use crate::time::format_duration;
+use arrow::array::RecordBatch;
+use clap::{Parser, ValueEnum};
+use std::rc::Rc;
+
+/// Aggregate events over event-time windows
+#[derive(Parser, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Metrics to compute (evt-metrics(5))
+    #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
+    metrics: Option<String>,
+    #[command(flatten)]
+    inline: InlineArgs,
+    /// Explain the metrics and stop; exit 78 if they are wrong
+    #[arg(long, help_heading = "Metrics")]
+    check: bool,
+    #[command(flatten)]
+    watermark: WatermarkArgs,
+    /// Where late events go
+    #[arg(long, value_name = "URI", help_heading = "Output")]
+    late: Option<String>,
+    /// Write events that some windows did count to --late too
+    #[arg(long, help_heading = "Output")]
+    late_partial: bool,
+    #[command(flatten)]
+    map: MapArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// One metric on the command line.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Metrics")]
+struct InlineArgs {
+    /// An aggregate, repeatable: [NAME=]EXPR; count(*) by default
+    #[arg(long, value_name = "[NAME=]EXPR")]
+    agg: Vec<String>,
+    /// Dimensions: columns and property paths, comma-separated
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    by: Vec<String>,
+    /// Count only events for which this is true
+    #[arg(long = "where", value_name = "EXPR")]
+    filter: Option<String>,
+    /// Length of a window
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    size: Option<i64>,
+    /// Distance between two windows; tumbling without it
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    slide: Option<i64>,
+    /// Session windows: the silence that ends one
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    gap: Option<i64>,
+    /// How long past its end a window stays open
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    lateness: Option<i64>,
+    /// Shift window starts, also by a negative duration
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
+    align: Option<i64>,
+}
+
+/// When windows fire.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Time")]
+struct WatermarkArgs {
+    /// How far an event may lie behind its partition's stream time
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    out_of_orderness: i64,
+    /// Emit panes as windows fire, or one final row when their state goes
+    #[arg(long, value_name = "WHEN", default_value = "panes")]
+    emit: EmitArg,
+    /// What happens to open windows at the end; by default they fire at an exhausted end and are held at a stopped one
+    #[arg(long, value_name = "WHAT")]
+    at_end: Option<AtEnd>,
+    /// Let a partition that is silent this long hold the watermark back no more (impure)
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    idle_after: Option<i64>,
+    /// Accept partitions that appear after windows closed without them; their rows may be late (impure)
+    #[arg(long, value_name = "HOW")]
+    new_partitions: Option<NewPartitions>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EmitArg {
+    Panes,
+    Final,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AtEnd {
+    Fire,
+    Hold,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum NewPartitions {
+    Late,
+}
+
+impl Args {
+    fn spec(&self) -> Result<Spec> {
+        let inline = Inline {
+            aggregates: self.inline.agg.clone(),
+            by: self.inline.by.clone(),
+            filter: self.inline.filter.clone(),
+            size: self.inline.size,
+            slide: self.inline.slide,
+            gap: self.inline.gap,
+            lateness: self.inline.lateness,
+            align: self.inline.align,
+        };
+        match &self.metrics {
+            None => spec::inline(&inline),
+            Some(_) if !inline.is_empty() => Err(Error::usage("--metrics FILE and inline flags are two specs: say one")),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
+                spec::file(&text).map_err(|error| error.at(path.clone()))
+            }
+        }
+    }
+
+    fn watermark(&self, explicit: bool) -> watermark::Options {
+        watermark::Options {
+            out_of_orderness: self.watermark.out_of_orderness,
+            explicit,
+            new_partitions: self.watermark.new_partitions.is_some(),
+        }
+    }
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-window";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("Count events a minute by type.", "evt-ingest events.jsonl | evt-window --size 1m --by event_type | evt-view"),
+        (
+            "The 99th percentile of a property over five minutes, every thirty seconds.",
+            "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' -o csv",
+        ),
+        ("All metrics of a file, late events kept.", "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl"),
+        ("Explain a file of metrics.", "evt-window -m metrics.toml --check"),
+    ];
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn waits_at_terminal(&self) -> bool {
+        !self.check && self.input.is_standard() && self.input.input_format.is_none()
+    }
+
+    fn run(self, run: Rc<Run>) -> Result<u8> {
+        let spec = self.spec()?;
+        if self.check {
+            print!("{}", spec.explain());
+            return Ok(0);
+        }
+        let mapping = self.map.options(Provenance::Keep)?;
+        let mut dead = open_dead(&self.dead, &run)?;
+        let options = SourceOptions {
+            mapping,
+            format: self.input.format()?,
+            kind: self.input.kind()?,
+            origin: self.map.origin.clone(),
+            partitions: self.map.partitions.clone(),
+            control: self.input.control,
+            ..SourceOptions::default()
+        };
+        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
+        if source.kind() != Kind::Event {
+            return Err(Error::usage(format!("windows are made of events, these rows are of kind {}", source.kind().name())));
+        }
+        let first = source.next(&mut dead)?;
+        let late = match &self.late {
+            None => None,
+            Some(uri) => Some(open_side(uri, Kind::Late.schema(), &run)?),
+        };
+        let schema = stamped(&Kind::Metric.schema(), &run, false);
+        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control: self.input.control };
+        let stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        let emit = if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
+        let window = Window::new(Options {
+            leaves: spec.leaves,
+            metrics: spec.metrics,
+            watermark: self.watermark(source.is_explicit()),
+            emit,
+        });
+        let metrics = metric::Builder::default();
+        Job { args: &self, run, source, stage, window, late, late_rows: 0, metrics }.run(first)
+    }
+}
+
+/// One run of the tool.
+struct Job<'a> {
+    args: &'a Args,
+    run: Rc<Run>,
+    source: Source,
+    stage: Stage,
+    window: Window,
+    late: Option<Output>,
+    late_rows: u64,
+    metrics: metric::Builder,
+}
+
+impl Job<'_> {
+    fn run(mut self, first: Item) -> Result<u8> {
+        let mut next = first;
+        let mut waited = false;
+        loop {
+            match next {
+                Item::Batch(batch) => {
+                    let outcome = self.window.on_batch(&batch)?;
+                    self.settle(&batch, &outcome)?;
+                    self.fire()?;
+                }
+                Item::Control(Control::Progress(progress)) => {
+                    self.window.on_progress(&progress)?;
+                    self.fire()?;
+                    let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
+                    self.stage.control(&Control::Progress(crate::frame::Progress {
+                        partitions: if news { progress.partitions } else { vec![] },
+                        ..progress
+                    }))?;
+                }
+                Item::Control(Control::Watermark(instant)) => {
+                    self.window.on_promise(instant);
+                    self.fire()?;
+                }
+                Item::Control(other) => self.stage.control(&other)?,
+                Item::End(end) => return self.end(end),
+            }
+            if self.run.stop.signal().is_some() && !std::mem::replace(&mut waited, true) && !self.args.common.quiet {
+                self.run.console.say("stopping: reading on to the end that the source sends");
+            }
+            next = self.source.next(&mut self.stage.dead)?;
+        }
+    }
+
+    /// Each row of a batch meets its fate.
+    fn settle(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
+        let counts = &mut self.stage.counts;
+        counts.taken += batch.num_rows() as u64;
+        counts.out += outcome.counted;
+        counts.late += outcome.late_rows;
+        counts.filtered += outcome.filtered;
+        for (row, message) in &outcome.dead {
+            count_dead(&mut self.stage.counts, &self.stage.dead);
+            push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message), &mut self.stage.dead)?;
+        }
+        let Some(output) = self.late.as_mut().filter(|_| !outcome.late.is_empty()) else { return Ok(()) };
+        let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
+        let rows = late_rows(outcome, self.args.late_partial);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.late_rows += rows.len() as u64;
+        output.write(&late::batch(batch, &rows, &names)?).map(|_| ())
+    }
+
+    /// Emits what is due.
+    fn fire(&mut self) -> Result<()> {
+        let (stage, metrics) = (&mut self.stage, &mut self.metrics);
+        self.window.fire(&mut |row| emit(stage, metrics, row))?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.metrics.is_empty() {
+            return Ok(());
+        }
+        let batch = self.metrics.finish(self.stage.schema())?;
+        self.stage.write(&batch)
+    }
+
+    fn end(mut self, end: End) -> Result<u8> {
+        let fire = match self.args.watermark.at_end {
+            None => end.how == How::Exhausted,
+            Some(at_end) => at_end == AtEnd::Fire,
+        };
+        let mut own = 0;
+        if fire {
+            let (stage, metrics) = (&mut self.stage, &mut self.metrics);
+            self.window.on_exhausted(&mut |row| emit(stage, metrics, row))?;
+        }
+        self.flush()?;
+        let held = self.window.held();
+        if held > 0 {
+            self.stage.note(format!("{held} windows held: they had not ended (--at-end fire)"));
+            own = 1;
+        }
+        let before = self.source.counts();
+        let counts = &mut self.stage.counts;
+        // What was lost before it became an event was lost here: this stage read the raw records.
+        counts.taken += before.dead + before.dropped + before.filtered;
+        counts.dead += before.dead;
+        counts.dropped += before.dropped;
+        counts.filtered += before.filtered;
+        self.check_metrics()?;
+        self.notes();
+        self.stage.detail("held", held);
+        if let Some(late) = self.late.take() {
+            late.finish(&end)?;
+        }
+        self.stage.finish(&self.source, end, own)
+    }
+
+    /// The law of counts, per metric.
+    fn check_metrics(&mut self) -> Result<()> {
+        let counts = self.stage.counts;
+        let before = self.source.counts();
+        let seen = counts.taken - counts.dead - counts.dropped - before.filtered;
+        let all = self.window.counts();
+        for (metric, each) in self.window.metrics().iter().zip(&all) {
+            let MetricCounts { counted, late, filtered, half_late, .. } = *each;
+            if seen != counted + late + filtered || half_late > counted {
+                let name = &metric.name;
+                return Err(Error::broken(format!(
+                    "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {half_late} half late"
+                )));
+            }
+        }
+        let named: serde_json::Map<_, _> = self
+            .window
+            .metrics()
+            .iter()
+            .zip(&all)
+            .map(|(metric, counts)| (metric.name.clone(), serde_json::to_value(counts).unwrap_or_default()))
+            .collect();
+        self.stage.detail("metrics", named);
+        self.stage.detail("late_rows", self.late_rows);
+        Ok(())
+    }
+
+    /// What a person should know about the result.
+    fn notes(&mut self) {
+        let nulls: Vec<String> = self
+            .window
+            .always_null()
+            .into_iter()
+            .map(|(metric, path)| format!("{metric}: {path} was NULL in every event: is that its name?"))
+            .collect();
+        nulls.into_iter().for_each(|note| self.stage.note(note));
+        let counts = self.window.counts();
+        let notes: Vec<String> =
+            self.window.metrics().iter().zip(counts).filter_map(|(metric, counts)| late_note(&metric.name, counts)).collect();
+        notes.into_iter().for_each(|note| self.stage.note(note));
+    }
+}
+
+fn late_note(name: &str, counts: MetricCounts) -> Option<String> {
+    let MetricCounts { late, half_late, late_idle, partial, bound_needed, .. } = counts;
+    let mut told = vec![];
+    if late > 0 {
+        let bound = format_duration(bound_needed.max(0));
+        told.push(format!("{late} late (--out-of-orderness {bound} would have lost none)"));
+    }
+    if half_late > 0 {
+        told.push(format!("{half_late} half late"));
+    }
+    if late_idle > 0 {
+        told.push(format!("{late_idle} late because a partition was idle or new"));
+    }
+    if partial > 0 {
+        told.push(format!("{partial} results left out as partial: the metric began within their window"));
+    }
+    (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
+}
+
+fn emit(stage: &mut Stage, metrics: &mut metric::Builder, row: &metric::Row<'_>) -> Result<()> {
+    metrics.push(row)?;
+    if metrics.is_full() {
+        let batch = metrics.finish(stage.schema())?;
+        stage.write(&batch)?;
+    }
+    Ok(())
+}
+
+/// Which rows go to `--late`: those late for some metric, and with `--late-partial` the half-late.
+fn late_rows(outcome: &Outcome, with_partial: bool) -> Vec<late::Row> {
+    let mut rows: Vec<late::Row> = vec![];
+    for late in outcome.late.iter().filter(|late| with_partial || !late.half) {
+        let counted = outcome.is_counted[late.row as usize];
+        match rows.last_mut().filter(|row| row.row == late.row as usize) {
+            Some(row) => row.metrics.push(late.metric as usize),
+            None => rows.push(late::Row { row: late.row as usize, metrics: vec![late.metric as usize], partial: counted }),
+        }
+    }
+    rows
+}
