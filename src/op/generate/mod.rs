@@ -208,8 +208,8 @@ impl Generator {
         }
     }
 
-    /// Which record a duplicate at `index` repeats: one at most a second old, or the last that moved stream time, so
-    /// that a repeat of an event in time is in time.
+    /// Which record a duplicate at `index` repeats: one of the last second, or else the last that moved stream time;
+    /// in both cases the repeat is at most a second further behind than the original was.
     #[cold]
     fn original(&self, index: u64, random: &mut Random) -> Option<u64> {
         let from = index.saturating_sub(1 + random.below(self.repeat_distance_max));
