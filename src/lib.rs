@@ -8,7 +8,11 @@ pub mod format;
 pub mod frame;
 pub mod json;
 pub mod kind;
+<<<<<<< HEAD
 pub mod mapping;
+=======
+pub mod op;
+>>>>>>> gen
 pub mod store;
 pub mod time;
 

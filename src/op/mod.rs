@@ -1,3 +1,4 @@
+<<<<<<< HEAD
 //! Operators: pure functions of their input, each with its state and its saved form. No I/O, no clock.
 
 pub mod aggregate;
@@ -10,3 +11,8 @@ pub mod snapshot;
 pub mod spec;
 pub mod watermark;
 pub mod window;
+=======
+//! Operators: pure functions of rows, specs and options; no I/O and no clock.
+
+pub mod generate;
+>>>>>>> gen

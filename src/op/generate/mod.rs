@@ -1,0 +1,345 @@
+//! Events from a seed: any rate, skew, disorder, lateness and fault, the same bytes for the same options for ever.
+//!
+//! Record n arrives at `start` + `disorder` + n / `rate`; its event time (`server_timestamp`) lies up to `disorder`
+//! before. What
+//! record n is depends on the seed and n alone, so a duplicate is an earlier record made again, byte for byte; only how
+//! far a late record lies behind depends on the stream so far. With [`Options::default`] every record is clean: it has
+//! an id of its own, all its fields, and is at most `disorder` behind its stream time.
+//!
+//! What the records should come to is computed beside, by [`truth`].
+
+pub mod defect;
+pub mod random;
+pub mod record;
+pub mod schema;
+pub mod truth;
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod truth_tests;
+
+pub use defect::Defect;
+pub use record::Event;
+
+use crate::error::{Error, Result};
+use crate::time::{DAY, EARLIEST, HOUR, LATEST, MINUTE, SECOND, format_duration};
+use random::Random;
+use record::{Dates, Vocabulary};
+
+/// What to make. Shares are of all records, between 0 and 1, and add up to at most 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Records to make, faults and duplicates included.
+    pub events: u64,
+    /// What decides every byte.
+    pub seed: u64,
+    /// Records a second of event time.
+    pub rate: f64,
+    /// The earliest event time of a record that is not late (µs).
+    pub start: i64,
+    /// Partitions; with more than one, each record has the field `shard` ("0", "1" …), which
+    /// `--field partition=shard --partitions 0,1,…` maps.
+    pub partitions: u32,
+    /// Distinct users; one record in ten has none.
+    pub users: u32,
+    /// Distinct pages.
+    pub pages: u32,
+    /// Distinct countries.
+    pub countries: u32,
+    /// Distinct event types.
+    pub event_types: u32,
+    /// Zipf's exponent for all of these; 0 makes all equally likely.
+    pub skew: f64,
+    /// Versions of the schema, mixed; version 2 has one more property, `experiment`.
+    pub schema_versions: u32,
+    /// How far an event may lie behind its arrival, at most (µs); most lie nearer.
+    pub disorder: i64,
+    /// Share of records that come `late_by` behind the stream time of their partition, or up to twice as far.
+    pub late: f64,
+    /// How far the late ones lie behind, at least (µs).
+    pub late_by: i64,
+    /// Share of records that repeat a recent one byte for byte.
+    pub duplicates: f64,
+    /// Share of records whose client's clock is `future_by` ahead of the server's, or up to twice as far.
+    pub future: f64,
+    /// How far those clocks are ahead, at least (µs).
+    pub future_by: i64,
+    /// Share of records that are no events: [`defect::MALFORMED`].
+    pub malformed: f64,
+    /// Share of records that violate their schema: [`defect::INVALID`].
+    pub invalid: f64,
+    /// Share of records longer than 1 MiB.
+    pub too_large: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            events: 1_000_000,
+            seed: 0,
+            rate: 1000.0,
+            start: 1_767_225_600 * SECOND,
+            partitions: 1,
+            users: 100_000,
+            pages: 500,
+            countries: record::COUNTRIES.len() as u32,
+            event_types: record::EVENT_TYPES.len() as u32,
+            skew: 1.0,
+            schema_versions: 1,
+            disorder: 5 * SECOND,
+            late: 0.0,
+            late_by: 2 * MINUTE,
+            duplicates: 0.0,
+            future: 0.0,
+            future_by: HOUR,
+            malformed: 0.0,
+            invalid: 0.0,
+            too_large: 0.0,
+        }
+    }
+}
+
+/// What was made of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fate {
+    /// An event, at most `disorder` behind.
+    Clean,
+    /// An event at least `late_by` behind the stream time of its partition.
+    Late,
+    /// The bytes of a record up to a second before.
+    Duplicate,
+    /// An event whose client's clock is ahead.
+    Future,
+    /// A faulty record.
+    Defective(Defect),
+}
+
+/// One record that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Made {
+    /// What was made of it.
+    pub fate: Fate,
+    /// What it says; for a faulty one, what it said before it was spoiled.
+    pub event: Event,
+}
+
+/// Makes the records one after the other.
+pub struct Generator {
+    options: Options,
+    vocabulary: Vocabulary,
+    limits: Limits,
+    interval_us: f64,
+    repeat_distance_max: u64,
+    // State: what the next record depends on besides the seed.
+    made: u64,
+    stream_time: Vec<Option<i64>>,
+    dates: Dates,
+}
+
+/// How far a duplicate may lie behind its original, in records.
+const REPEAT_DISTANCE_MAX: f64 = 64.0;
+const TABLE_MAX: u32 = 10_000_000;
+const PARTITIONS_MAX: u32 = 65_536;
+const FAR: i64 = 36_500 * DAY;
+
+impl Generator {
+    /// Exit 2 if an option is out of its range.
+    pub fn new(options: Options) -> Result<Self> {
+        check(&options)?;
+        Ok(Self {
+            vocabulary: Vocabulary::new(&options),
+            limits: Limits::new(&options),
+            interval_us: 1e6 / options.rate,
+            repeat_distance_max: options.rate.clamp(1.0, REPEAT_DISTANCE_MAX) as u64,
+            made: 0,
+            stream_time: vec![None; options.partitions as usize],
+            dates: Dates::new(),
+            options,
+        })
+    }
+
+    /// Appends the next record to `out`, one line of JSON without its newline; none after the last.
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Option<Made> {
+        if self.made == self.options.events {
+            return None;
+        }
+        let index = self.made;
+        self.made += 1;
+        let mut random = Random::at(self.options.seed, index);
+        let mut fate = self.limits.fate(random.bits(), index);
+        let mut event = self.vocabulary.draw(&mut random, self.arrival(index));
+        match fate {
+            Fate::Duplicate => match self.original(index, &mut random) {
+                Some(original) => {
+                    random = Random::at(self.options.seed, original);
+                    let fate = self.limits.fate(random.bits(), original);
+                    event = self.vocabulary.draw(&mut random, self.arrival(original));
+                    self.shift(&mut event, fate, &mut random);
+                }
+                None => fate = Fate::Clean,
+            },
+            Fate::Late if self.stream_time[event.shard as usize].is_none() => fate = Fate::Clean,
+            _ => self.shift(&mut event, fate, &mut random),
+        }
+        self.write(fate, &event, &mut random, out);
+        Some(Made { fate, event })
+    }
+
+    /// When record `index` arrives (µs).
+    fn arrival(&self, index: u64) -> i64 {
+        self.options.start + self.options.disorder + (index as f64 * self.interval_us) as i64
+    }
+
+    /// Moves the clocks of an event that is late or ahead.
+    #[inline]
+    fn shift(&self, event: &mut Event, fate: Fate, random: &mut Random) {
+        let beyond = |least: i64, random: &mut Random| least + random.below(least.unsigned_abs() + 1) as i64;
+        match (fate, self.stream_time[event.shard as usize]) {
+            (Fate::Late, Some(stream_time)) => {
+                let lag = event.server_timestamp - event.client_timestamp;
+                event.server_timestamp = stream_time - beyond(self.options.late_by, random);
+                event.client_timestamp = event.server_timestamp - lag;
+            }
+            (Fate::Future, _) => {
+                event.client_timestamp = event.server_timestamp + beyond(self.options.future_by, random);
+            }
+            _ => {}
+        }
+    }
+
+    /// Which record a duplicate at `index` repeats: one of the last second, or else the last that moved stream time;
+    /// in both cases the repeat is at most a second further behind than the original was.
+    #[cold]
+    fn original(&self, index: u64, random: &mut Random) -> Option<u64> {
+        let from = index.saturating_sub(1 + random.below(self.repeat_distance_max));
+        let fate = |n: u64| self.limits.fate(Random::at(self.options.seed, n).bits(), n);
+        let repeatable = |n: &u64| matches!(fate(*n), Fate::Clean | Fate::Future);
+        let moved = |n: &u64| match fate(*n) {
+            Fate::Clean | Fate::Future => true,
+            Fate::Late | Fate::Duplicate => false,
+            Fate::Defective(defect) => defect.is_event(),
+        };
+        let before = index.saturating_sub(REPEAT_DISTANCE_MAX as u64)..index;
+        (from..index).find(repeatable).or_else(|| before.rev().find(moved).filter(repeatable))
+    }
+
+    fn write(&mut self, fate: Fate, event: &Event, random: &mut Random, out: &mut Vec<u8>) {
+        let start = out.len();
+        self.vocabulary.write(event, random, &mut self.dates, out);
+        if let Fate::Defective(defect) = fate {
+            defect.spoil(out, start, random);
+            if !defect.is_event() {
+                return;
+            }
+        }
+        let stream_time = &mut self.stream_time[event.shard as usize];
+        *stream_time = Some(stream_time.map_or(event.server_timestamp, |time| time.max(event.server_timestamp)));
+    }
+}
+
+/// Where one draw of 64 bits stops being one fate and begins to be the next.
+struct Limits {
+    late: u64,
+    duplicates: u64,
+    future: u64,
+    malformed: u64,
+    invalid: u64,
+    too_large: u64,
+}
+
+impl Limits {
+    fn new(options: &Options) -> Self {
+        let mut sum = 0.0;
+        let mut limit = |share: f64| {
+            sum += share;
+            (sum * (1u64 << 53) as f64) as u64
+        };
+        Self {
+            late: limit(options.late),
+            duplicates: limit(options.duplicates),
+            future: limit(options.future),
+            malformed: limit(options.malformed),
+            invalid: limit(options.invalid),
+            too_large: limit(options.too_large),
+        }
+    }
+
+    /// The fate that `bits` decide; the first record is clean, because a reader learns format and fields from it.
+    #[inline]
+    fn fate(&self, bits: u64, index: u64) -> Fate {
+        let draw = bits >> 11;
+        if draw >= self.too_large || index == 0 {
+            return Fate::Clean;
+        }
+        let one_of = |defects: &[Defect]| Fate::Defective(defects[(bits % defects.len() as u64) as usize]);
+        match draw {
+            _ if draw < self.late => Fate::Late,
+            _ if draw < self.duplicates => Fate::Duplicate,
+            _ if draw < self.future => Fate::Future,
+            _ if draw < self.malformed => one_of(&defect::MALFORMED),
+            _ if draw < self.invalid => one_of(&defect::INVALID),
+            _ => Fate::Defective(Defect::TooLarge),
+        }
+    }
+}
+
+fn check(options: &Options) -> Result<()> {
+    let shares = [
+        ("late", options.late),
+        ("duplicates", options.duplicates),
+        ("future", options.future),
+        ("malformed", options.malformed),
+        ("invalid", options.invalid),
+        ("too-large", options.too_large),
+    ];
+    for (name, share) in shares {
+        within(name, share, 0.0..=1.0)?;
+    }
+    let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+    if sum > 1.0 + 1e-9 {
+        return Err(Error::usage(format!("shares add up to {sum}: all fates together may be at most 1 (100%)")));
+    }
+    within("rate", options.rate, 1e-6..=1e9)?;
+    within("skew", options.skew, 0.0..=10.0)?;
+    for (name, count, most) in [
+        ("partitions", options.partitions, PARTITIONS_MAX),
+        ("users", options.users, TABLE_MAX),
+        ("pages", options.pages, TABLE_MAX),
+        ("countries", options.countries, record::COUNTRIES.len() as u32),
+        ("event-types", options.event_types, record::EVENT_TYPES.len() as u32),
+        ("schema-versions", options.schema_versions, schema::VERSION_MAX),
+    ] {
+        within(name, count, 1..=most)?;
+    }
+    check_times(options)
+}
+
+fn check_times(options: &Options) -> Result<()> {
+    for (name, duration) in
+        [("disorder", options.disorder), ("late-by", options.late_by), ("future-by", options.future_by)]
+    {
+        if !(0..=FAR).contains(&duration) {
+            return Err(Error::usage(format!(
+                "{name} {}: must be between 0s and {}",
+                format_duration(duration),
+                format_duration(FAR)
+            )));
+        }
+    }
+    let before = options.disorder.max(2 * options.late_by) + DAY;
+    let last = options.start as f64
+        + options.events as f64 / options.rate * 1e6
+        + (2 * options.future_by + options.disorder) as f64;
+    if options.start < EARLIEST + before || options.events > 1 << 53 || last > (LATEST - DAY) as f64 {
+        return Err(Error::usage("start, events and rate: every time must lie within the years 1 to 9999"));
+    }
+    Ok(())
+}
+
+fn within<T: PartialOrd + std::fmt::Display>(name: &str, value: T, range: std::ops::RangeInclusive<T>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Error::usage(format!("{name} {value}: must be between {} and {}", range.start(), range.end())))
+}

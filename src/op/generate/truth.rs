@@ -1,0 +1,405 @@
+//! What generated records must come to, by the rules of evt(7) alone: an oracle, so it shares no code with the windows.
+//!
+//! It judges record after record as the law says: a faulty record moves no stream time; a row counts for a window iff
+//! its stream time − out-of-orderness < end + lateness; it is late when it lies in a window and counts for none. It
+//! reads what the generator says about a record, never its bytes; a test proves that the two agree.
+//!
+//! Memory: one entry for each window and key until the end, plus the ids seen within `dedup`.
+
+use super::{Defect, Event, Fate, Made, record};
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::kind::dead::ErrorType;
+use crate::time::{MINUTE, SECOND, format_duration, format_instant};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// How the records will be read: the flags of evt-ingest, evt-validate and evt-window.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rules {
+    /// Length of a window (µs).
+    pub size: i64,
+    /// From one window's start to the next (µs); none: `size`.
+    pub slide: Option<i64>,
+    /// What a key consists of.
+    pub by: Vec<Dimension>,
+    /// The bound subtracted from stream time (µs).
+    pub out_of_orderness: i64,
+    /// How long past its end a window stays open (µs).
+    pub lateness: i64,
+    /// Which field is the event time.
+    pub time: TimeField,
+    /// How far an event may lie ahead of its `server_timestamp` (µs); none: any distance.
+    pub max_future: Option<i64>,
+    /// An id seen at most that much stream time ago (µs), in its partition, is a duplicate; none: every row counts.
+    pub dedup: Option<i64>,
+    /// Whether evt-validate holds the schemas of [`super::schema`].
+    pub validated: bool,
+    /// Whether `shard` is mapped to the partition; else the file is one.
+    pub sharded: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            size: MINUTE,
+            slide: None,
+            by: vec![Dimension::EventType],
+            out_of_orderness: 30 * SECOND,
+            lateness: 0,
+            time: TimeField::Server,
+            max_future: None,
+            dedup: None,
+            validated: false,
+            sharded: false,
+        }
+    }
+}
+
+/// A field that can be the event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeField {
+    /// `server_timestamp`, the default of every tool.
+    Server,
+    /// `client_timestamp`, which [`Fate::Future`] sets ahead.
+    Client,
+}
+
+/// What a key can consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    /// The column of that name.
+    EventType,
+    /// The column of that name.
+    Source,
+    /// The column `user_id`; null for anonymous events.
+    User,
+    /// The property of that name.
+    Page,
+    /// The property of that name.
+    Country,
+    /// The property of that name.
+    Device,
+}
+
+impl Dimension {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::EventType, Self::Source, Self::User, Self::Page, Self::Country, Self::Device];
+
+    /// Its name in a record.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EventType => "event_type",
+            Self::Source => "source",
+            Self::User => "user_id",
+            Self::Page => "page",
+            Self::Country => "country",
+            Self::Device => "device",
+        }
+    }
+
+    fn value(self, event: &Event) -> Option<String> {
+        match self {
+            Self::EventType => Some(event.event_type.to_owned()),
+            Self::Source => Some(event.source.to_owned()),
+            Self::User => event.user.map(record::user_text),
+            Self::Page => Some(record::page_text(event.page)),
+            Self::Country => Some(event.country.to_owned()),
+            Self::Device => Some(event.device.to_owned()),
+        }
+    }
+}
+
+impl std::str::FromStr for Dimension {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|dimension| dimension.name() == name).ok_or_else(|| {
+            Error::usage(format!("'{name}': the truth can be by {}", Self::ALL.map(Self::name).join(", ")))
+        })
+    }
+}
+
+/// Judges records in the order of the file.
+pub struct Truth {
+    rules: Rules,
+    counts: Counts,
+    half_late: u64,
+    bytes: u64,
+    made: BTreeMap<&'static str, u64>,
+    defects: BTreeMap<&'static str, u64>,
+    dead: BTreeMap<&'static str, u64>,
+    schema_versions: BTreeMap<u32, u64>,
+    span: Option<Span>,
+    partitions: HashMap<u32, Partition>,
+    windows: HashMap<WindowKey, u64>,
+}
+
+/// A window's start and the values of its dimensions.
+type WindowKey = (i64, Vec<Option<String>>);
+
+/// First and last event time, and how far a row lay behind its stream time at most (µs).
+#[derive(Clone, Copy)]
+struct Span {
+    first: i64,
+    last: i64,
+    behind_max: i64,
+}
+
+#[derive(Default)]
+struct Partition {
+    stream_time: Option<i64>,
+    /// At which stream time an id was seen, and the same in the order of seeing.
+    seen: HashMap<u128, i64>,
+    order: VecDeque<(i64, u128)>,
+}
+
+/// How many windows one row may lie in.
+const WINDOWS_A_ROW_MAX: i64 = 10_000;
+
+impl Truth {
+    /// Exit 2 if a rule is out of its range.
+    pub fn new(rules: Rules) -> Result<Self> {
+        let slide = rules.slide.unwrap_or(rules.size);
+        if rules.size < 1 || slide < 1 || rules.size / slide > WINDOWS_A_ROW_MAX {
+            return Err(Error::usage(format!(
+                "size {} and slide {}: must be positive, with at most {WINDOWS_A_ROW_MAX} windows to a row",
+                format_duration(rules.size),
+                format_duration(slide)
+            )));
+        }
+        Ok(Self {
+            rules,
+            counts: Counts::default(),
+            half_late: 0,
+            bytes: 0,
+            made: BTreeMap::new(),
+            defects: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            schema_versions: BTreeMap::new(),
+            span: None,
+            partitions: HashMap::new(),
+            windows: HashMap::new(),
+        })
+    }
+
+    /// Judges the next record, of `bytes` with its newline.
+    pub fn record(&mut self, made: &Made, bytes: u64) {
+        self.bytes += bytes;
+        self.counts.taken += 1;
+        *self.made.entry(fate_name(made.fate)).or_default() += 1;
+        let defect = match made.fate {
+            Fate::Defective(defect) => Some(defect),
+            _ => None,
+        };
+        if let Some(defect) = defect {
+            *self.defects.entry(defect.name()).or_default() += 1;
+        }
+        if let Some(error_type) = self.refused_at_ingest(defect, &made.event) {
+            return self.bury(error_type);
+        }
+        *self.schema_versions.entry(made.event.schema_version).or_default() += 1;
+        let time = self.event_time(&made.event);
+        let stream_time = self.move_stream_time(&made.event, time);
+        match defect {
+            Some(defect) if self.rules.validated => self.bury(defect.error_type()),
+            _ if self.repeated(&made.event, stream_time) => self.counts.duplicate += 1,
+            _ => self.count(&made.event, time, stream_time),
+        }
+    }
+
+    fn event_time(&self, event: &Event) -> i64 {
+        match self.rules.time {
+            TimeField::Server => event.server_timestamp,
+            TimeField::Client => event.client_timestamp,
+        }
+    }
+
+    fn refused_at_ingest(&self, defect: Option<Defect>, event: &Event) -> Option<ErrorType> {
+        match defect {
+            Some(defect) if !defect.is_event() => Some(defect.error_type()),
+            _ => {
+                let ahead = self.event_time(event) - event.server_timestamp;
+                self.rules.max_future.is_some_and(|most| ahead > most).then_some(ErrorType::FutureTimestampError)
+            }
+        }
+    }
+
+    fn bury(&mut self, error_type: ErrorType) {
+        self.counts.dead += 1;
+        *self.dead.entry(error_type.name()).or_default() += 1;
+    }
+
+    fn partition(&mut self, event: &Event) -> &mut Partition {
+        self.partitions.entry(if self.rules.sharded { event.shard } else { 0 }).or_default()
+    }
+
+    fn move_stream_time(&mut self, event: &Event, time: i64) -> i64 {
+        let partition = self.partition(event);
+        let stream_time = partition.stream_time.map_or(time, |largest| largest.max(time));
+        partition.stream_time = Some(stream_time);
+        let span = self.span.unwrap_or(Span { first: time, last: time, behind_max: 0 });
+        self.span = Some(Span {
+            first: span.first.min(time),
+            last: span.last.max(time),
+            behind_max: span.behind_max.max(stream_time - time),
+        });
+        stream_time
+    }
+
+    fn repeated(&mut self, event: &Event, stream_time: i64) -> bool {
+        let Some(within) = self.rules.dedup else { return false };
+        let partition = self.partition(event);
+        while let Some((_, id)) = partition.order.pop_front_if(|(seen, _)| stream_time - *seen > within) {
+            partition.seen.remove(&id);
+        }
+        if partition.seen.contains_key(&event.event_id) {
+            return true;
+        }
+        partition.seen.insert(event.event_id, stream_time);
+        partition.order.push_back((stream_time, event.event_id));
+        false
+    }
+
+    fn count(&mut self, event: &Event, time: i64, stream_time: i64) {
+        let slide = self.rules.slide.unwrap_or(self.rules.size);
+        let (mut counted, mut refused) = (0u64, 0u64);
+        let mut start = time.div_euclid(slide) * slide;
+        while start + self.rules.size > time {
+            if stream_time - self.rules.out_of_orderness < start + self.rules.size + self.rules.lateness {
+                counted += 1;
+                let key = self.rules.by.iter().map(|dimension| dimension.value(event)).collect();
+                *self.windows.entry((start, key)).or_default() += 1;
+            } else {
+                refused += 1;
+            }
+            start -= slide;
+        }
+        match (counted, refused) {
+            (0, 0) => self.counts.filtered += 1,
+            (0, _) => self.counts.late += 1,
+            (_, refused) => {
+                self.counts.out += 1;
+                self.half_late += u64::from(refused > 0);
+            }
+        }
+    }
+
+    /// What all records came to. Exit 70 if the fates do not add up.
+    pub fn finish(self) -> Result<Report> {
+        self.counts.check()?;
+        let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
+        counted.sort_unstable();
+        let names: Vec<&'static str> = self.rules.by.iter().map(|dimension| dimension.name()).collect();
+        let windows = counted.into_iter().map(|((start, key), value)| WindowCount {
+            window_start: format_instant(start),
+            window_end: format_instant(start + self.rules.size),
+            dimensions: names.iter().copied().zip(key).collect(),
+            value,
+        });
+        Ok(Report {
+            records: self.counts.taken,
+            bytes: self.bytes,
+            made: self.made,
+            defects: self.defects,
+            schema_versions: self.schema_versions,
+            event_time_first: self.span.map(|span| format_instant(span.first)),
+            event_time_last: self.span.map(|span| format_instant(span.last)),
+            behind_max: self.span.map(|span| format_duration(span.behind_max)),
+            rules: RulesText::new(&self.rules),
+            counts: self.counts,
+            dead: self.dead,
+            half_late: self.half_late,
+            windows: windows.collect(),
+        })
+    }
+}
+
+fn fate_name(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Clean => "clean",
+        Fate::Late => "late",
+        Fate::Duplicate => "duplicate",
+        Fate::Future => "future",
+        Fate::Defective(_) => "defective",
+    }
+}
+
+/// The truth, as it is written.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// Lines made.
+    pub records: u64,
+    /// Bytes made, newlines included.
+    pub bytes: u64,
+    /// Records by what was made of them.
+    pub made: BTreeMap<&'static str, u64>,
+    /// Faulty records by [`Defect::name`].
+    pub defects: BTreeMap<&'static str, u64>,
+    /// Events by the version of their schema.
+    pub schema_versions: BTreeMap<u32, u64>,
+    /// The least event time; none without events.
+    pub event_time_first: Option<String>,
+    /// The largest event time.
+    pub event_time_last: Option<String>,
+    /// How far an event lay behind its stream time, at most.
+    pub behind_max: Option<String>,
+    /// What everything below depends on.
+    pub rules: RulesText,
+    /// One fate for each record; `out` counts the rows of at least one window.
+    pub counts: Counts,
+    /// Dead letters by `error_type`.
+    pub dead: BTreeMap<&'static str, u64>,
+    /// Rows counted by some of their windows only.
+    pub half_late: u64,
+    /// What `count(*)` must give, by window and key.
+    pub windows: Vec<WindowCount>,
+}
+
+/// Rows of one window and key.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WindowCount {
+    /// RFC 3339.
+    pub window_start: String,
+    /// RFC 3339.
+    pub window_end: String,
+    /// Name → value or null.
+    pub dimensions: BTreeMap<&'static str, Option<String>>,
+    /// How many.
+    pub value: u64,
+}
+
+/// [`Rules`] as they are written: names and durations as the flags take them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RulesText {
+    size: String,
+    slide: String,
+    by: Vec<&'static str>,
+    out_of_orderness: String,
+    lateness: String,
+    time: &'static str,
+    max_future: Option<String>,
+    dedup: Option<String>,
+    validated: bool,
+    sharded: bool,
+}
+
+impl RulesText {
+    fn new(rules: &Rules) -> Self {
+        Self {
+            size: format_duration(rules.size),
+            slide: format_duration(rules.slide.unwrap_or(rules.size)),
+            by: rules.by.iter().map(|dimension| dimension.name()).collect(),
+            out_of_orderness: format_duration(rules.out_of_orderness),
+            lateness: format_duration(rules.lateness),
+            time: match rules.time {
+                TimeField::Server => "server_timestamp",
+                TimeField::Client => "client_timestamp",
+            },
+            max_future: rules.max_future.map(format_duration),
+            dedup: rules.dedup.map(format_duration),
+            validated: rules.validated,
+            sharded: rules.sharded,
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! evt-gen: make events, at any rate, disorder, lateness and fault, from a seed. (`gen` is a word of Rust's own.)
+
+use crate::error::{Error, Result};
+use crate::op::generate::truth::{Dimension, Rules, TimeField, Truth};
+use crate::op::generate::{Generator, Options};
+use crate::time::{parse_duration, parse_instant};
+use clap::Args as ClapArgs;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Flags of evt-gen.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Args {
+    /// Records to make, faults and duplicates included
+    #[arg(long, value_name = "COUNT", default_value = "1M", value_parser = count)]
+    pub events: u64,
+    /// What decides every byte: the same seed and flags give the same bytes
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Records a second of event time
+    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    pub rate: f64,
+    /// The earliest event time of a record that is not late
+    #[arg(long, value_name = "INSTANT", default_value = "2026-01-01T00:00:00Z", value_parser = instant)]
+    pub start: i64,
+    /// Partitions; with more than one, each record has the field `shard` for `--field partition=shard`
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub partitions: u32,
+    /// Distinct users; one record in ten has none
+    #[arg(long, value_name = "COUNT", default_value = "100k", value_parser = table)]
+    pub users: u32,
+    /// Distinct pages
+    #[arg(long, value_name = "COUNT", default_value = "500", value_parser = table)]
+    pub pages: u32,
+    /// Distinct countries, at most 40
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    pub countries: u32,
+    /// Distinct event types, at most 8
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub event_types: u32,
+    /// Zipf's exponent for users, pages, countries and event types; 0 makes all equally likely
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    pub skew: f64,
+    /// Versions of the schemas, mixed: 1 or 2
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub schema_versions: u32,
+    /// How far an event may lie behind its arrival, at most
+    #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_duration)]
+    pub disorder: i64,
+    /// Share of records that come --late-by behind the stream time of their partition, or up to twice as far
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub late: f64,
+    /// How far the late ones lie behind, at least
+    #[arg(long, value_name = "D", default_value = "2m", value_parser = parse_duration)]
+    pub late_by: i64,
+    /// Share of records that repeat a recent one byte for byte
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub duplicates: f64,
+    /// Share of records whose client's clock is --future-by ahead of the server's, or up to twice as far
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub future: f64,
+    /// How far those clocks are ahead, at least
+    #[arg(long, value_name = "D", default_value = "1h", value_parser = parse_duration)]
+    pub future_by: i64,
+    /// Share of records that evt-ingest refuses, of twelve kinds
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub malformed: f64,
+    /// Share of records that violate their schema
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub invalid: f64,
+    /// Share of records longer than 1 MiB
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
+    pub too_large: f64,
+    /// Where to write, as JSON, what the records must come to under the rules below
+    #[arg(long, value_name = "FILE")]
+    pub truth: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RuleArgs,
+}
+
+/// Flags that say how the records will be read, named as in evt-ingest, evt-validate and evt-window.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(next_help_heading = "Rules of the truth")]
+struct RuleArgs {
+    /// Length of a window
+    #[arg(long, value_name = "D", default_value = "1m", value_parser = parse_duration, requires = "truth")]
+    size: i64,
+    /// From one window's start to the next [default: --size]
+    #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
+    slide: Option<i64>,
+    /// What a key consists of: event_type, source, user_id, page, country, device
+    #[arg(long, value_name = "FIELD", default_value = "event_type", value_delimiter = ',', requires = "truth")]
+    by: Vec<Dimension>,
+    /// The bound subtracted from stream time
+    #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration, requires = "truth")]
+    out_of_orderness: i64,
+    /// How long past its end a window stays open
+    #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration, requires = "truth")]
+    lateness: i64,
+    /// The event time: server_timestamp or client_timestamp
+    #[arg(long, value_name = "FIELD", default_value = "server_timestamp", value_parser = time_field, requires = "truth")]
+    time: TimeField,
+    /// How far an event may lie ahead of its server_timestamp [default: any distance]
+    #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
+    max_future: Option<i64>,
+    /// An event_id seen at most that much stream time ago is a duplicate [default: every row counts]
+    #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
+    dedup: Option<i64>,
+    /// evt-validate holds the schemas, so that --invalid records are dead letters
+    #[arg(long, requires = "truth")]
+    validated: bool,
+    /// `shard` is mapped to the partition
+    #[arg(long, requires = "truth")]
+    sharded: bool,
+}
+
+impl Args {
+    /// What to make.
+    pub fn options(&self) -> Options {
+        Options {
+            events: self.events,
+            seed: self.seed,
+            rate: self.rate,
+            start: self.start,
+            partitions: self.partitions,
+            users: self.users,
+            pages: self.pages,
+            countries: self.countries,
+            event_types: self.event_types,
+            skew: self.skew,
+            schema_versions: self.schema_versions,
+            disorder: self.disorder,
+            late: self.late,
+            late_by: self.late_by,
+            duplicates: self.duplicates,
+            future: self.future,
+            future_by: self.future_by,
+            malformed: self.malformed,
+            invalid: self.invalid,
+            too_large: self.too_large,
+        }
+    }
+
+    /// How the truth reads it.
+    pub fn rules(&self) -> Rules {
+        let rules = self.rules.clone();
+        Rules {
+            size: rules.size,
+            slide: rules.slide,
+            by: rules.by,
+            out_of_orderness: rules.out_of_orderness,
+            lateness: rules.lateness,
+            time: rules.time,
+            max_future: rules.max_future,
+            dedup: rules.dedup,
+            validated: rules.validated,
+            sharded: rules.sharded,
+        }
+    }
+}
+
+/// Bytes gathered before they are written.
+const CHUNK_BYTES: usize = 1 << 16;
+
+/// Writes the records to `out` as JSON lines and, once all are made, what they must come to as JSON to `truth`.
+///
+/// Exit 2 if an option or a rule is out of its range, before anything is written.
+pub fn write(options: Options, out: &mut dyn Write, truth: Option<(Rules, &mut dyn Write)>) -> Result<()> {
+    let mut generator = Generator::new(options)?;
+    let mut truth = match truth {
+        Some((rules, target)) => Some((Truth::new(rules)?, target)),
+        None => None,
+    };
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES + (1 << 12));
+    let mut start = 0;
+    while let Some(made) = generator.next(&mut chunk) {
+        chunk.push(b'\n');
+        if let Some((truth, _)) = &mut truth {
+            truth.record(&made, (chunk.len() - start) as u64);
+        }
+        if chunk.len() >= CHUNK_BYTES {
+            out.write_all(&chunk).map_err(|error| Error::io("events", &error))?;
+            chunk.clear();
+        }
+        start = chunk.len();
+    }
+    out.write_all(&chunk).and_then(|()| out.flush()).map_err(|error| Error::io("events", &error))?;
+    match truth {
+        Some((truth, target)) => write_truth(truth, target),
+        None => Ok(()),
+    }
+}
+
+fn write_truth(truth: Truth, target: &mut dyn Write) -> Result<()> {
+    let text = serde_json::to_string_pretty(&truth.finish()?).map_err(|error| Error::broken("truth").because(error))?;
+    target
+        .write_all(text.as_bytes())
+        .and_then(|()| target.write_all(b"\n"))
+        .and_then(|()| target.flush())
+        .map_err(|error| Error::io("truth", &error))
+}
+
+/// `250`, `100k`, `1M`.
+fn count(text: &str) -> Result<u64> {
+    let (digits, scale) = match text.as_bytes().last() {
+        Some(b'k') => (&text[..text.len() - 1], 1000),
+        Some(b'M') => (&text[..text.len() - 1], 1_000_000),
+        _ => (text, 1),
+    };
+    let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(scale));
+    number.ok_or_else(|| Error::usage(format!("'{text}' is no count: say a number, like 250, 100k or 1M")))
+}
+
+fn table(text: &str) -> Result<u32> {
+    u32::try_from(count(text)?).map_err(|_| Error::usage(format!("'{text}' is too many")))
+}
+
+/// `0.01` or `1%`.
+fn share(text: &str) -> Result<f64> {
+    let read = match text.strip_suffix('%') {
+        Some(percent) => percent.parse::<f64>().ok().map(|percent| percent / 100.0),
+        None => text.parse().ok(),
+    };
+    read.filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| Error::usage(format!("'{text}' is no share: say a part of one, like 0.01 or 1%")))
+}
+
+fn instant(text: &str) -> Result<i64> {
+    parse_instant(text)
+        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: say RFC 3339, like 2026-01-01T00:00:00Z")))
+}
+
+fn time_field(text: &str) -> Result<TimeField> {
+    match text {
+        "server_timestamp" => Ok(TimeField::Server),
+        "client_timestamp" => Ok(TimeField::Client),
+        _ => Err(Error::usage(format!("'{text}': the truth knows server_timestamp and client_timestamp"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(flags: &[&str]) -> Option<Args> {
+        Some(Command::try_parse_from(["evt-gen"].iter().chain(flags)).ok()?.args)
+    }
+
+    #[test]
+    fn without_flags_options_and_rules_are_the_defaults() {
+        let args = parse(&[]).unwrap();
+        assert_eq!(args.options(), Options::default());
+        assert_eq!(args.rules(), Rules::default());
+    }
+
+    #[test]
+    fn values_are_written_as_everywhere_in_the_house() {
+        let args = parse(&["--events", "2k", "--late", "1%", "--truth", "t", "--by", "country,page", "--slide", "10s"]);
+        let args = args.unwrap();
+        assert_eq!((args.options().events, args.options().late), (2000, 0.01));
+        assert_eq!(args.rules().by, [Dimension::Country, Dimension::Page]);
+        for bad in [["--late", "2"], ["--late", "nan"], ["--events", "1G"], ["--events", "1é"], ["--disorder", "5"]] {
+            assert!(parse(&bad).is_none(), "{bad:?}");
+        }
+        assert!(parse(&["--size", "1h"]).is_none(), "a rule without a truth would do nothing");
+    }
+
+    #[test]
+    fn lines_and_truth_agree_in_number() {
+        let options = Options { events: 1000, late: 0.1, malformed: 0.1, too_large: 0.001, ..Options::default() };
+        let (mut lines, mut truth) = (vec![], vec![]);
+        write(options.clone(), &mut lines, Some((Rules::default(), &mut truth))).unwrap();
+        let truth: serde_json::Value = serde_json::from_slice(&truth).unwrap();
+        assert_eq!(truth["records"], lines.iter().filter(|byte| **byte == b'\n').count());
+        assert_eq!(truth["bytes"], lines.len());
+        let mut alone = vec![];
+        write(options, &mut alone, None).unwrap();
+        assert!(alone == lines, "the truth changes no byte");
+    }
+
+    #[test]
+    fn nothing_is_written_when_a_rule_is_wrong() {
+        let mut lines = vec![];
+        let rules = Rules { size: 0, ..Rules::default() };
+        assert!(write(Options::default(), &mut lines, Some((rules, &mut vec![]))).is_err());
+        assert!(lines.is_empty());
+    }
+}
