@@ -12,7 +12,8 @@ use tempfile::TempDir;
 /// A store in a directory of its own.
 pub struct Bench {
     store: &'static Store,
-    pub directory: TempDir,
+    /// Removed with the bench.
+    _directory: TempDir,
     pub location: Location,
 }
 
@@ -20,7 +21,7 @@ impl Bench {
     pub fn new(store: &'static Store) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(store.scheme).display().to_string();
-        Self { store, directory, location: Location { path, ..Location::default() } }
+        Self { store, _directory: directory, location: Location { path, ..Location::default() } }
     }
 
     pub fn with(mut self, option: &str, value: &str) -> Self {

@@ -4,11 +4,11 @@ use crate::kind::Kind;
 use crate::kind::metric::metric_id;
 use crate::time::{DAY, HOUR};
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array,
+    ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array,
     Int64Array, ListBuilder, MapBuilder, MapFieldNames, RecordBatch, StringArray, StringBuilder,
     StringDictionaryBuilder, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::sync::Arc;
 
@@ -20,6 +20,10 @@ pub type Pane = (i64, i32, i64, bool);
 
 fn instants(values: impl Iterator<Item = Option<i64>>) -> ArrayRef {
     Arc::new(values.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+}
+
+fn ids(values: impl Iterator<Item = [u8; 16]>) -> ArrayRef {
+    Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values.map(Some), 16).unwrap())
 }
 
 fn words<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
@@ -35,7 +39,7 @@ fn batch(kind: Kind, columns: Vec<ArrayRef>) -> RecordBatch {
 /// Rows `from..to` of an endless sample of `kind`; the same numbers are the same rows.
 pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
     match kind {
-        Kind::Event => batch(kind, event_columns(from, to, "-")),
+        Kind::Event => batch(kind, event_columns(from, to, "-", 0)),
         Kind::Late => batch(kind, late_columns(from, to)),
         Kind::Metric => metrics(&(from..to).map(|n| (n, 0, n + 1, false)).collect::<Vec<_>>()),
         Kind::Dead => batch(kind, dead_columns(from, to)),
@@ -45,15 +49,15 @@ pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
 
 /// Events `from..to` at lines 1, 2, … of `origin`: another `from` is another day's file.
 pub fn events(origin: &str, from: i64, to: i64) -> RecordBatch {
-    batch(Kind::Event, event_columns(from, to, origin))
+    batch(Kind::Event, event_columns(from, to, origin, from))
 }
 
-fn event_columns(from: i64, to: i64, origin: &str) -> Vec<ArrayRef> {
+fn event_columns(from: i64, to: i64, origin: &str, before: i64) -> Vec<ArrayRef> {
     let numbers = || from..to;
     let time = |n: i64| START + n * HOUR / 4;
     let text = |of: fn(i64) -> String| -> ArrayRef { Arc::new(StringArray::from_iter_values((from..to).map(of))) };
     vec![
-        Arc::new(FixedSizeBinaryArray::try_from_iter(numbers().map(|n| metric_id("id", n, 0, ""))).unwrap()),
+        ids(numbers().map(|n| metric_id("id", n, 0, ""))),
         text(|n| format!("source {}", n % 3)),
         text(|_| "click".to_owned()),
         Arc::new(numbers().map(|n| (n % 2 == 0).then(|| format!("ü{n}"))).collect::<StringArray>()),
@@ -64,14 +68,14 @@ fn event_columns(from: i64, to: i64, origin: &str) -> Vec<ArrayRef> {
         instants(numbers().map(|n| Some(time(n)))),
         words(numbers().map(|_| origin)),
         words(numbers().map(|n| if n % 2 == 0 { "0" } else { "one" })),
-        Arc::new(Int64Array::from_iter_values(numbers().map(|n| n - from + 1))),
+        Arc::new(Int64Array::from_iter_values(numbers().map(|n| n - before + 1))),
         instants(numbers().map(|n| Some(time(n)))),
         Arc::new(numbers().map(|n| (n % 4 == 0).then_some(n)).collect::<Int64Array>()),
     ]
 }
 
 fn late_columns(from: i64, to: i64) -> Vec<ArrayRef> {
-    let mut columns = event_columns(from, to, "late.jsonl");
+    let mut columns = event_columns(from, to, "late.jsonl", 0);
     let item = Arc::new(Field::new("item", DataType::Utf8, false));
     let mut names = ListBuilder::new(StringBuilder::new()).with_field(item);
     for n in from..to {
@@ -140,7 +144,7 @@ pub fn metrics(panes: &[Pane]) -> RecordBatch {
     };
     let id = |key: i64| metric_id("per minute", start(key), start(key) + HOUR, &dimensions(key));
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(FixedSizeBinaryArray::try_from_iter(panes.iter().map(|pane| id(pane.0))).unwrap()),
+        ids(panes.iter().map(|pane| id(pane.0))),
         Arc::new(StringArray::from_iter_values(panes.iter().map(|_| "per minute"))),
         instants(panes.iter().map(|pane| Some(start(pane.0)))),
         instants(panes.iter().map(|pane| Some(start(pane.0) + HOUR))),
@@ -159,8 +163,8 @@ pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = Vec::new();
     for batch in batches {
-        let columns: Vec<_> =
-            batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap()).collect();
+        let plain: Vec<ArrayRef> = batch.columns().iter().map(without_zone).collect();
+        let columns: Vec<_> = plain.iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
         for row in 0..batch.num_rows() {
             let cells: Vec<String> = columns.iter().map(|column| column.value(row).to_string()).collect();
             lines.push(cells.join(" | "));
@@ -168,4 +172,12 @@ pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+/// A formatter without time zones cannot show an instant: its number will do.
+fn without_zone(column: &ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<TimestampMicrosecondType>() {
+        Some(instants) => Arc::new(instants.reinterpret_cast::<Int64Type>()),
+        None => column.clone(),
+    }
 }
