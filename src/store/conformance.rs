@@ -1,7 +1,8 @@
 //! One suite for every store in [`ALL`]: what `prepare`, `commit`, `finish`, a kill and a replay mean.
 
-use super::sample::{Pane, as_text, events, metrics, rows};
+use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
+use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
@@ -210,6 +211,68 @@ fn an_instant_no_reader_can_hold_comes_back_and_the_other_rows_stay() {
         assert_eq!(sink.finish().unwrap().counts.dead, 1);
         assert_eq!(bench.table(Kind::Event).len(), 2);
     }
+}
+
+#[test]
+fn a_metric_under_the_id_of_another_key_comes_back() {
+    for bench in all() {
+        let good = metrics(&[(0, 0, 1, false), (1, 0, 1, false)]);
+        let mut columns = good.columns().to_vec();
+        columns[0] = metrics(&[(0, 0, 1, false), (2, 0, 1, false)]).column(0).clone();
+        let mut sink = bench.open();
+        let refused = sink.write(Kind::Metric, &RecordBatch::try_new(good.schema(), columns).unwrap()).unwrap();
+        assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            sink.finish().unwrap().counts,
+            SinkCounts { taken: 2, inserted: 1, dead: 1, ..SinkCounts::default() }
+        );
+    }
+}
+
+const FULL_DISK: &str = "EVT_TEST_FULL_DISK";
+
+/// The limit of a file's size stands in for a full disk; it holds for a process, so the test runs itself as one.
+#[test]
+fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
+    if let Ok(path) = std::env::var(FULL_DISK) {
+        return fill_up(&path);
+    }
+    let name = "store::conformance::a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole";
+    for bench in all() {
+        let child = std::process::Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; exec "$0" --exact "$1" --nocapture"#])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(FULL_DISK, &bench.location.path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout).into_owned();
+        let scheme = bench.store.scheme;
+        let line = said.lines().find(|line| line.starts_with(&format!("{scheme} failed "))).expect(&said);
+        assert!(line.contains("74") && line.contains(&bench.location.path), "{line}");
+        let seen = bench.table(Kind::Event);
+        let events = scattered(30_000, 1);
+        let all_rows = as_text(std::slice::from_ref(&events));
+        assert!(seen.len() < all_rows.len() && seen.iter().all(|row| all_rows.binary_search(row).is_ok()));
+        assert!(seen.is_empty() || scheme != "parquet", "a file is there that is not whole");
+        bench.run(Kind::Event, &[events]);
+        assert_eq!(bench.table(Kind::Event), all_rows);
+    }
+}
+
+/// Writes until the first error and says it; no file may be longer than 400 KiB.
+fn fill_up(path: &str) {
+    let limit = rustix::process::Rlimit { current: Some(400 << 10), maximum: Some(400 << 10) };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    let store = ALL.iter().find(|store| path.ends_with(store.scheme)).unwrap();
+    let location = Location { path: path.to_owned(), ..Location::default() };
+    let clock = Arc::new(|| super::sample::START);
+    let options = OpenOptions { pipeline: "p".to_owned(), run: "full".to_owned(), epochs: false, clock };
+    let mut sink = (store.open)(&location, &options).unwrap();
+    let events = scattered(30_000, 1);
+    let failed = (0..30).find_map(|step| sink.write(Kind::Event, &events.slice(step * 1000, 1000)).err());
+    let error = failed.unwrap_or_else(|| sink.finish().unwrap_err());
+    println!("\n{} failed {} {error}", store.scheme, error.kind().exit_status());
 }
 
 #[test]

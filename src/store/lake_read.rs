@@ -5,6 +5,7 @@ use super::lake_file::parquet_failed;
 use super::parquet::root;
 use super::{Location, Tables, rows};
 use crate::error::{Error, Result};
+use crate::format::Batches;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
@@ -29,7 +30,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// The rows of every file; exit 2 where they are of another kind.
-pub fn read(location: &Location, kind: Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>> {
+pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let root = root(location)?;
     match kind_of(&root)? {
         Some(found) => check_kind(&root, found, kind)?,
@@ -72,21 +73,21 @@ fn open(path: &Path) -> Result<(Kind, ParquetRecordBatchReaderBuilder<File>)> {
 }
 
 /// The rows of one file.
-pub fn batches(path: &Path, kind: Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>> {
+pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
     let (found, builder) = open(path)?;
     check_kind(path, found, kind)?;
     let reader = builder.with_batch_size(BATCH).build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
-    Ok(Box::new(Batches { reader, kind, path }))
+    Ok(Box::new(Rows { reader, kind, path }))
 }
 
-struct Batches {
+struct Rows {
     reader: ParquetRecordBatchReader,
     kind: Kind,
     path: PathBuf,
 }
 
-impl Iterator for Batches {
+impl Iterator for Rows {
     type Item = Result<RecordBatch>;
 
     fn next(&mut self) -> Option<Self::Item> {

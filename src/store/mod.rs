@@ -9,6 +9,7 @@ pub mod rows;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
+use crate::format::Batches;
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
@@ -120,7 +121,7 @@ pub struct Store {
     /// Its tables and how many rows each holds.
     pub tables: fn(&Location) -> Result<Tables>,
     /// Reads the rows of one kind, in key order, as batches of the kind's schema.
-    pub read: fn(&Location, Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>>,
+    pub read: fn(&Location, Kind) -> Result<Batches>,
 }
 
 /// The store whose scheme is `scheme`.

@@ -145,7 +145,7 @@ impl Parquet {
 impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
         lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
-        let (fit, refused) = rows::split_unfit(rows::align(kind, batch)?)?;
+        let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         if kind == Kind::Metric {
             self.results.apply(&fit, &mut self.counts)?;
         } else {
@@ -231,3 +231,7 @@ fn parse_size(word: &str) -> Option<usize> {
     let (digits, scale) = units.iter().find_map(|(unit, scale)| Some((word.strip_suffix(unit)?, scale)))?;
     digits.parse::<usize>().ok()?.checked_mul(*scale)
 }
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;

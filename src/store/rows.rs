@@ -5,6 +5,7 @@ use super::Refused;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::metric::metric_id;
 use crate::time::{DAY, EARLIEST, LATEST};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
@@ -50,9 +51,10 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// Takes the rows apart that hold an instant outside the years 1 to 9999, which no store and no reader can write.
-pub fn split_unfit(batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
-    let mut refused: Vec<Refused> = Vec::new();
+/// Takes the rows apart that no store can hold: an instant outside the years 1 to 9999, which readers cannot write, and
+/// a metric under an id that is not that of its key, by which two metrics could become one.
+pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
+    let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
         if instants.values().iter().all(|micros| (EARLIEST..=LATEST).contains(micros)) {
@@ -75,6 +77,19 @@ pub fn split_unfit(batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
         keep[refused.row] = false;
     }
     Ok((filter_record_batch(&batch, &BooleanArray::from(keep))?, refused))
+}
+
+/// Metrics whose id is not that of their key.
+fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
+    let ids = column(batch, "metric_id")?.as_fixed_size_binary();
+    let names = column(batch, "metric_name")?.as_string::<i32>();
+    let starts = column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>();
+    let ends = column(batch, "window_end")?.as_primitive::<TimestampMicrosecondType>();
+    let dimensions = column(batch, "dimensions")?.as_string::<i32>();
+    let id = |row| metric_id(names.value(row), starts.value(row), ends.value(row), dimensions.value(row));
+    let foreign = (0..batch.num_rows()).filter(|row| ids.value(*row) != id(*row));
+    let fault = || Fault::new(ErrorType::SinkError, "metric_id is not the UUIDv5 of name, window and dimensions");
+    Ok(foreign.map(|row| Refused { row, fault: fault() }).collect())
 }
 
 /// Days since 1970 of the rows of `batch`.

@@ -52,6 +52,15 @@ pub fn events(origin: &str, from: i64, to: i64) -> RecordBatch {
     batch(Kind::Event, event_columns(from, to, origin, from))
 }
 
+/// Events spread over `days` days in a fixed disorder.
+pub fn scattered(rows: i64, days: i64) -> RecordBatch {
+    let batch = events("f", 0, rows);
+    let mut columns = batch.columns().to_vec();
+    let times = (0..rows).map(|n| Some(START + n * 7919 % days * DAY)).collect::<TimestampMicrosecondArray>();
+    columns[8] = Arc::new(times.with_timezone("UTC")) as ArrayRef;
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
 fn event_columns(from: i64, to: i64, origin: &str, before: i64) -> Vec<ArrayRef> {
     let numbers = || from..to;
     let time = |n: i64| START + n * HOUR / 4;

@@ -18,6 +18,7 @@ use crate::time::{MILLISECOND, SECOND, format_duration, format_instant, parse_du
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::fmt;
+use std::fs::File;
 use std::time::Duration;
 
 /// The row of [`super::ALL`].
@@ -123,19 +124,17 @@ impl Sqlite {
 
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
-        let (fit, mut refused) = rows::split_unfit(rows::align(kind, batch)?)?;
+        let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let Self { place, db, options, counts, replaced, retracts } = self;
         let failed = |e: rusqlite::Error| place.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
         if kind == Kind::Metric {
-            let mut metrics = Metrics::new(&tx, &options.run, replaced, retracts);
-            let mut foreign = metrics.write(&fit, &mut sum).map_err(|e| e.into_error(place))?;
-            restore_rows(&refused, &mut foreign);
-            refused.append(&mut foreign);
+            Metrics::new(&tx, &options.run, replaced, retracts).write(&fit, &mut sum)
         } else {
-            insert_once(&tx, kind, &fit, &mut sum).map_err(|e| e.into_error(place))?;
+            insert_once(&tx, kind, &fit, &mut sum)
         }
+        .map_err(|e| e.into_error(place))?;
         tx.commit().map_err(failed)?;
         sum.taken += refused.len() as u64;
         sum.dead += refused.len() as u64;
@@ -182,11 +181,16 @@ impl Sink for Sqlite {
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome> {
-        // Folds the log into the file and syncs both; a reader may keep it from finishing, which costs nothing.
+        // Folds the log into the file as far as readers let it; whatever stays in the log is synced there.
         self.db
-            .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE)")
-            .or_else(|e| if e.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) { Ok(()) } else { Err(e) })
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
             .map_err(|e| self.place.failed("cannot sync", &e))?;
+        match File::open(format!("{}-wal", self.place.path)).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("{}: cannot sync", self.place), &error));
+            }
+            _ => {}
+        }
         Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
     }
 }
@@ -195,11 +199,6 @@ fn signed(number: u64) -> Result<i64> {
     i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")))
 }
 
-/// `foreign` counts rows of what was left after `unfit` were taken out; makes them rows of the whole batch again.
-fn restore_rows(unfit: &[Refused], foreign: &mut [Refused]) {
-    for refused in foreign {
-        for gone in unfit {
-            refused.row += usize::from(gone.row <= refused.row);
-        }
-    }
-}
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;

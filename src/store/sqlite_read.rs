@@ -3,6 +3,7 @@
 use super::sqlite::Place;
 use super::{Location, Tables, sqlite_cell, sqlite_schema};
 use crate::error::{Error, Result};
+use crate::format::Batches;
 use crate::kind::Kind;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -34,7 +35,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// The rows of `kind`, as they were when the first page was read.
-pub fn read(location: &Location, kind: Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>> {
+pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let (place, db) = open(location)?;
     db.execute_batch("BEGIN").map_err(|e| place.failed("cannot read", &e))?;
     Ok(Box::new(Pages { place, db, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 /// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.
 const MIGRATIONS: &[&str] = &[r#"
 CREATE TABLE aggregated_metrics (
-    metric_id TEXT NOT NULL PRIMARY KEY,
+    metric_id TEXT NOT NULL,
     metric_name TEXT NOT NULL,
     window_start TEXT NOT NULL,
     window_end TEXT NOT NULL,
@@ -25,7 +25,7 @@ CREATE TABLE aggregated_metrics (
     revision INTEGER NOT NULL,
     pane INTEGER NOT NULL,
     run TEXT NOT NULL,
-    UNIQUE (metric_name, window_start, window_end, dimensions)
+    PRIMARY KEY (metric_name, window_start, window_end, dimensions)
 ) WITHOUT ROWID;
 CREATE TABLE raw_events (
     event_id TEXT NOT NULL,

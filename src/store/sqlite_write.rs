@@ -1,19 +1,20 @@
 //! Rows into the tables of a SQLite store: inserted once, or under the guard of metrics.
 
 use super::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use super::rows;
 use super::sqlite::Place;
 use super::sqlite_cell::{Cells, real, write_id};
-use super::{Refused, rows};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::column;
+use crate::time::format_instant;
 use arrow::array::{
     Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
 };
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use rusqlite::{CachedStatement, ErrorCode, OptionalExtension, Transaction};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use rusqlite::{CachedStatement, OptionalExtension, Transaction};
+use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// What can go wrong while a row is written: ours, or SQLite's.
@@ -128,13 +129,14 @@ impl Record<'_> {
     }
 }
 
-const SELECT: &str = r#"SELECT revision, "rows", value, run = ?2 FROM aggregated_metrics WHERE metric_id = ?1"#;
-const DELETE: &str = "DELETE FROM aggregated_metrics WHERE metric_id = ?1";
-const SELECT_TAKEN_BACK: &str = r#"SELECT revision, "rows" FROM temp.taken_back WHERE metric_id = ?1"#;
-const TAKE_BACK: &str = r#"
-INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
-ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
-WHERE (revision, "rows") < (excluded.revision, excluded."rows")
+/// The key's parameters have the same numbers in every statement: one binding serves all.
+const SELECT: &str = r#"
+SELECT revision, "rows", value, run = ?10 FROM aggregated_metrics
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
+"#;
+const DELETE: &str = r#"
+DELETE FROM aggregated_metrics
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
 "#;
 const INSERT: &str = r#"
 INSERT INTO aggregated_metrics
@@ -142,10 +144,19 @@ INSERT INTO aggregated_metrics
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 "#;
 const UPDATE: &str = r#"
-UPDATE aggregated_metrics SET value = ?6, "rows" = ?7, revision = ?8, pane = ?9, run = ?10 WHERE metric_id = ?1
+UPDATE aggregated_metrics SET value = ?6, "rows" = ?7, revision = ?8, pane = ?9, run = ?10
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
+"#;
+const SELECT_TAKEN_BACK: &str = r#"SELECT revision, "rows" FROM temp.taken_back WHERE metric_id = ?1"#;
+const TAKE_BACK: &str = r#"
+INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
+WHERE (revision, "rows") < (excluded.revision, excluded."rows")
 "#;
 /// Columns of a metric that are stored: all but `retracted`, which no stored row is.
 const STORED_COLUMNS: usize = column::RETRACTED;
+/// Parameters of the key.
+const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
 /// Writes metrics under the guard, in one transaction.
 pub struct Metrics<'a> {
@@ -153,12 +164,13 @@ pub struct Metrics<'a> {
     run: &'a str,
     replaced: &'a mut Replaced,
     retracts: &'a mut bool,
-    id: String,
     text: String,
 }
 
-/// The columns the guard looks at.
-struct Guarded<'a> {
+/// The columns of a batch: as cells, and those the guard looks at.
+struct Columns<'a> {
+    batch: &'a RecordBatch,
+    cells: Vec<Cells<'a>>,
     ids: &'a FixedSizeBinaryArray,
     values: &'a Float64Array,
     rows: &'a Int64Array,
@@ -166,112 +178,127 @@ struct Guarded<'a> {
     retracted: &'a BooleanArray,
 }
 
-impl Guarded<'_> {
+impl<'a> Columns<'a> {
+    fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            batch,
+            cells: batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?,
+            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
+            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
+            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
+            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
+            retracted: rows::column(batch, "retracted")?.as_boolean(),
+        })
+    }
+
     fn row(&self, row: usize) -> Stored {
         Stored {
             version: Version { revision: self.revisions.value(row), rows: self.rows.value(row) },
             value: self.values.is_valid(row).then(|| self.values.value(row)),
         }
     }
+
+    /// The key for a person: name, start of the window, dimensions.
+    fn key(&self, row: usize) -> String {
+        let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
+        let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
+        let start = format_instant(starts.value(row));
+        format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
+    }
+
+    fn id(&self, row: usize, text: &mut String) {
+        write_id(self.ids.value(row), text);
+    }
 }
 
 impl<'a> Metrics<'a> {
     /// Metrics of `run`; `retracts` says whether it has taken a row back.
     pub fn new(tx: &'a Transaction<'a>, run: &'a str, replaced: &'a mut Replaced, retracts: &'a mut bool) -> Self {
-        Self { tx, run, replaced, retracts, id: String::new(), text: String::new() }
+        Self { tx, run, replaced, retracts, text: String::new() }
     }
 
-    /// Applies the rows in order. Those come back whose key another id has: their maker computes ids in another way.
-    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<Vec<Refused>, Failure> {
-        let cells = batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<Vec<_>>>()?;
-        let guarded = Guarded {
-            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
-            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
-            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
-            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
-            retracted: rows::column(batch, "retracted")?.as_boolean(),
-        };
-        let mut refused = Vec::new();
+    /// Applies the rows in order.
+    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<(), Failure> {
+        let columns = Columns::try_new(batch)?;
         for row in 0..batch.num_rows() {
-            write_id(guarded.ids.value(row), &mut self.id);
-            let new = guarded.row(row);
-            if guarded.retracted.value(row) {
-                counts.add(self.take_back(new.version)?);
-                continue;
-            }
-            match self.put(&cells, row, new) {
-                Ok(fate) => counts.add(fate),
-                Err(Failure::Sqlite(e)) if e.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                    let message = format!("metric_id {} is not the id of this row's key", self.id);
-                    refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
-                }
-                Err(failure) => return Err(failure),
+            let take_back = columns.retracted.value(row);
+            counts.add(if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? });
+        }
+        Ok(())
+    }
+
+    /// Binds the cells `which` (by parameter number, from 1) of `row`, and the run as the last parameter.
+    fn bind(
+        &mut self,
+        statement: &mut CachedStatement<'_>,
+        columns: &Columns<'_>,
+        row: usize,
+        which: RangeInclusive<usize>,
+    ) -> Result<(), Failure> {
+        for index in which {
+            if let Some(cell) = columns.cells.get(index - 1) {
+                cell.bind(statement, index, row, &mut self.text)?;
             }
         }
-        Ok(refused)
+        if statement.parameter_count() > STORED_COLUMNS {
+            statement.raw_bind_parameter(STORED_COLUMNS + 1, self.run)?;
+        }
+        Ok(())
     }
 
-    /// The row there is under the id, and whether this run wrote it.
-    fn stored(&self) -> Result<Option<(Stored, bool)>, Failure> {
+    /// The row there is under the key, and whether this run wrote it.
+    fn stored(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
         let mut select = self.tx.prepare_cached(SELECT)?;
-        let found = select.query_row((&self.id, self.run), |row| {
-            let version = Version { revision: row.get(0)?, rows: row.get(1)? };
-            Ok((Stored { version, value: real(row.get_ref(2)?) }, row.get(3)?))
-        });
-        Ok(found.optional()?)
+        self.bind(&mut select, columns, row, KEY)?;
+        let mut found = select.raw_query();
+        let Some(row) = found.next()? else { return Ok(None) };
+        let version = Version { revision: row.get(0)?, rows: row.get(1)? };
+        Ok(Some((Stored { version, value: real(row.get_ref(2)?) }, row.get(3)?)))
     }
 
-    fn taken_back(&self) -> Result<Option<Version>, Failure> {
+    fn taken_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<Version>, Failure> {
         if !*self.retracts {
             return Ok(None);
         }
+        columns.id(row, &mut self.text);
         let mut select = self.tx.prepare_cached(SELECT_TAKEN_BACK)?;
-        let found = select.query_row([&self.id], |row| Ok(Version { revision: row.get(0)?, rows: row.get(1)? }));
+        let found = select.query_row([&self.text], |row| Ok(Version { revision: row.get(0)?, rows: row.get(1)? }));
         Ok(found.optional()?)
     }
 
-    fn take_back(&mut self, version: Version) -> Result<Fate, Failure> {
-        let fate = judge_retraction(self.stored()?.map(|(stored, _)| stored), version);
+    fn take_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+        let version = columns.row(row).version;
+        let fate = judge_retraction(self.stored(columns, row)?.map(|(stored, _)| stored), version);
         if fate == Fate::Deleted {
-            self.tx.prepare_cached(DELETE)?.execute([&self.id])?;
+            let mut delete = self.tx.prepare_cached(DELETE)?;
+            self.bind(&mut delete, columns, row, KEY)?;
+            delete.raw_execute()?;
         }
-        self.tx.prepare_cached(TAKE_BACK)?.execute((&self.id, version.revision, version.rows))?;
+        columns.id(row, &mut self.text);
+        self.tx.prepare_cached(TAKE_BACK)?.execute((&self.text, version.revision, version.rows))?;
         *self.retracts = true;
         Ok(fate)
     }
 
-    fn put(&mut self, cells: &[Cells<'_>], row: usize, new: Stored) -> Result<Fate, Failure> {
-        let there = self.stored()?;
-        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back()?, new);
+    fn put(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+        let new = columns.row(row);
+        let there = self.stored(columns, row)?;
+        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(columns, row)?, new);
         let statement = match fate {
             Fate::Inserted => INSERT,
             Fate::Updated => UPDATE,
             _ => return Ok(fate),
         };
         let mut statement = self.tx.prepare_cached(statement)?;
-        for (index, cell) in cells.iter().enumerate() {
-            cell.bind(&mut statement, index + 1, row, &mut self.text)?;
-        }
-        statement.raw_bind_parameter(STORED_COLUMNS + 1, self.run)?;
+        self.bind(&mut statement, columns, row, 1..=STORED_COLUMNS)?;
         statement.raw_execute()?;
-        drop(statement);
         if let Some((old, false)) = there {
-            self.note_replaced(old.version, new.version)?;
+            self.replaced.rows += 1;
+            if self.replaced.first.is_none() {
+                let (key, before, now) = (columns.key(row), old.version.rows, new.version.rows);
+                self.replaced.first = Some(format!("{key}: rows {before} before, {now} now"));
+            }
         }
         Ok(fate)
-    }
-
-    /// Remembers that a row of another run gave way to ours.
-    fn note_replaced(&mut self, old: Version, new: Version) -> Result<(), Failure> {
-        self.replaced.rows += 1;
-        if self.replaced.first.is_none() {
-            let sql = "SELECT metric_name, window_start, dimensions FROM aggregated_metrics WHERE metric_id = ?1";
-            let named = self.tx.query_row(sql, [&self.id], |row| {
-                let (name, start, dimensions): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok(format!("{name} {start} {dimensions}: rows {} before, {} now", old.rows, new.rows))
-            })?;
-            self.replaced.first = Some(named);
-        }
-        Ok(())
     }
 }
