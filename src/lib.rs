@@ -7,6 +7,7 @@ pub mod error;
 pub mod format;
 pub mod json;
 pub mod kind;
+pub mod op;
 pub mod registry;
 pub mod store;
 pub mod time;

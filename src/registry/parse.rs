@@ -132,7 +132,7 @@ impl Parser {
         let mut seen = HashSet::new();
         for (n, branch) in branches.iter().enumerate() {
             let id = self.within(&format!("[{n}]"), |parser| parser.schema(branch, namespace))?;
-            let what = match &self.nodes[id.0 as usize].shape {
+            let what = match &self.nodes[id.index()].shape {
                 Shape::Union(_) => return self.refuse("a union holds another union"),
                 Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => name.full(),
                 shape => shape.word().to_owned(),
@@ -158,7 +158,7 @@ impl Parser {
     }
 
     fn define(&mut self, id: NodeId, shape: Shape, logical: Option<Logical>) -> Parsed<NodeId> {
-        self.nodes[id.0 as usize] = Node { shape, logical };
+        self.nodes[id.index()] = Node { shape, logical };
         Ok(id)
     }
 

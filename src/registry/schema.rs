@@ -10,6 +10,13 @@ use std::collections::HashSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub(super) u32);
 
+impl NodeId {
+    /// Its place among [`Schema::ids`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A whole schema, references resolved.
 #[derive(Clone, Debug)]
 pub struct Schema {
@@ -170,7 +177,7 @@ impl Schema {
 
     /// The type at `id`, an index of this schema.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0 as usize]
+        &self.nodes[id.index()]
     }
 
     /// Every index of this schema, in order.
