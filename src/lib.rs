@@ -9,10 +9,15 @@ pub mod frame;
 pub mod json;
 pub mod kind;
 <<<<<<< HEAD
+<<<<<<< HEAD
 pub mod mapping;
 =======
 pub mod op;
 >>>>>>> gen
+=======
+pub mod op;
+pub mod registry;
+>>>>>>> registry
 pub mod store;
 pub mod time;
 

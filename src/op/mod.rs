@@ -1,4 +1,5 @@
 <<<<<<< HEAD
+<<<<<<< HEAD
 //! Operators: pure functions of their input, each with its state and its saved form. No I/O, no clock.
 
 pub mod aggregate;
@@ -16,3 +17,11 @@ pub mod window;
 
 pub mod generate;
 >>>>>>> gen
+=======
+//! Operators: batches in, verdicts and batches out. No I/O and no clock; state is plain data with its snapshot beside.
+
+pub mod dedup;
+pub mod schema_scalar;
+pub mod schema_walk;
+pub mod validate;
+>>>>>>> registry

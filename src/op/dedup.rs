@@ -1,0 +1,318 @@
+//! Repeats: an `event_id` seen within a span of stream time in its own partition.
+//!
+//! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
+//! least the row's own stream time less the span. So a sender that goes on repeating itself stays silent, and the
+//! verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
+//!
+//! Memory: the ids seen within the span, about 100 bytes each. [`Options::max_ids`] bounds it: at that many ids the
+//! eighth seen longest ago (over all partitions) is forgotten, counted in [`Dedup::forgotten`]. Only then can a
+//! duplicate pass, and only then does the interleaving of partitions matter.
+
+use crate::error::{Error, Result};
+use crate::kind::event::{COLUMNS, column};
+use arrow::array::{
+    Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TypedDictionaryArray,
+};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use std::collections::{HashMap, VecDeque};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many ids are held by default.
+pub const MAX_IDS: usize = 1 << 20;
+/// First byte of a snapshot: the layout that follows.
+const VERSION: u8 = 1;
+
+type Id = [u8; 16];
+type Map<K, V> = HashMap<K, V, ahash::RandomState>;
+
+/// How repeats are found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// How far back in stream time an id counts as seen, in microseconds.
+    pub span: i64,
+    /// How many ids are held at most, over all partitions; at least 1.
+    pub max_ids: usize,
+}
+
+impl Options {
+    /// Repeats within `span` microseconds, with [`MAX_IDS`].
+    pub fn new(span: i64) -> Self {
+        Self { span, max_ids: MAX_IDS }
+    }
+
+    /// What a snapshot must agree on.
+    fn digest(&self) -> u64 {
+        let Self { span, max_ids } = self;
+        xxh3_64(format!("dedup {span} {max_ids}").as_bytes())
+    }
+}
+
+/// Finds repeats in batches of events.
+pub struct Dedup {
+    options: Options,
+    state: State,
+    /// Where the partition of each name is in the state.
+    index: Map<(String, String), usize>,
+}
+
+/// What a kill would lose.
+#[derive(Default)]
+struct State {
+    partitions: Vec<Partition>,
+    /// Number of the next sighting, over all partitions.
+    next: u64,
+    forgotten: u64,
+}
+
+#[derive(Default)]
+struct Partition {
+    origin: String,
+    partition: String,
+    /// The last sighting of each id.
+    last: Map<Id, Sighting>,
+    /// Sightings in order; one that is not its id's last is passed over.
+    order: VecDeque<(Id, u64)>,
+}
+
+#[derive(Clone, Copy)]
+struct Sighting {
+    number: u64,
+    stream_time: i64,
+}
+
+impl Dedup {
+    /// Has seen nothing yet.
+    pub fn new(options: Options) -> Self {
+        Self { options, state: State::default(), index: Map::default() }
+    }
+
+    /// Ids dropped before their time because there were too many.
+    pub fn forgotten(&self) -> u64 {
+        self.state.forgotten
+    }
+
+    /// Ids held now.
+    pub fn ids(&self) -> usize {
+        self.state.partitions.iter().map(|partition| partition.last.len()).sum()
+    }
+
+    /// One per row of a batch of events: false for a duplicate.
+    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
+        let rows = Rows::new(batch)?;
+        let mut keep = BooleanBuilder::with_capacity(batch.num_rows());
+        let mut held = self.ids();
+        let mut places: Map<(i32, i32), usize> = Map::default();
+        for row in 0..batch.num_rows() {
+            let key = (rows.origin.keys().value(row), rows.partition.keys().value(row));
+            let place = match places.get(&key) {
+                Some(place) => *place,
+                None => {
+                    let place = self.place(rows.origin.value(row), rows.partition.value(row));
+                    places.insert(key, place);
+                    place
+                }
+            };
+            let partition = &mut self.state.partitions[place];
+            let stream_time = rows.stream_time.value(row);
+            held -= partition.expire(stream_time.saturating_sub(self.options.span));
+            let is_new = partition.see(rows.id(row)?, stream_time, &mut self.state.next);
+            keep.append_value(is_new);
+            held += usize::from(is_new);
+            if held > self.options.max_ids {
+                held -= self.forget(held);
+                places.clear();
+            }
+        }
+        Ok(keep.finish())
+    }
+
+    /// Index of a partition in the state; a new one is added.
+    fn place(&mut self, origin: &str, partition: &str) -> usize {
+        let name = (origin.to_owned(), partition.to_owned());
+        let partitions = &mut self.state.partitions;
+        *self.index.entry(name).or_insert_with_key(|(origin, partition)| {
+            let (origin, partition) = (origin.clone(), partition.clone());
+            partitions.push(Partition { origin, partition, ..Partition::default() });
+            partitions.len() - 1
+        })
+    }
+
+    /// Drops the eighth of the ids seen longest ago, at least one, and partitions left without any; how many ids.
+    fn forget(&mut self, held: usize) -> usize {
+        let sightings = self.state.partitions.iter().flat_map(|partition| partition.last.values());
+        let mut numbers: Vec<u64> = sightings.map(|sighting| sighting.number).collect();
+        let (_, first_kept, _) = numbers.select_nth_unstable((held / 8).max(1).min(held - 1));
+        let mut dropped = 0;
+        for partition in &mut self.state.partitions {
+            dropped += partition.drop_while(|sighting| sighting.number < *first_kept);
+        }
+        self.state.forgotten += dropped as u64;
+        self.state.partitions.retain(|partition| !partition.last.is_empty());
+        self.index = index_of(&self.state.partitions);
+        dropped
+    }
+
+    /// The state as bytes; changes nothing.
+    pub fn snapshot(&self) -> Vec<u8> {
+        let State { partitions, next, forgotten } = &self.state;
+        let mut out = vec![VERSION];
+        out.extend(self.options.digest().to_le_bytes());
+        out.extend(next.to_le_bytes());
+        out.extend(forgotten.to_le_bytes());
+        out.extend((partitions.len() as u64).to_le_bytes());
+        for Partition { origin, partition, last, order } in partitions {
+            for name in [origin, partition] {
+                out.extend((name.len() as u64).to_le_bytes());
+                out.extend(name.as_bytes());
+            }
+            out.extend((last.len() as u64).to_le_bytes());
+            for (id, number) in order {
+                let Some(Sighting { number: live, stream_time }) = last.get(id) else { continue };
+                if number == live {
+                    out.extend(id);
+                    out.extend(number.to_le_bytes());
+                    out.extend(stream_time.to_le_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// What [`Dedup::snapshot`] saved; 78 if it was saved with other options, 65 if it is damaged.
+    pub fn restore(options: Options, snapshot: &[u8]) -> Result<Self> {
+        let mut reader = Reader(snapshot);
+        match (reader.take::<1>(), reader.number()) {
+            (Some([VERSION]), Some(digest)) if digest == options.digest() => {}
+            (Some([VERSION]), Some(_)) => return Err(Error::config("snapshot of dedup: saved with other options")),
+            (Some([version]), _) if version != VERSION => {
+                return Err(Error::config(format!("snapshot of dedup: unknown version {version}")));
+            }
+            _ => return Err(damaged()),
+        }
+        let state = reader.state().filter(|_| reader.0.is_empty()).ok_or_else(damaged)?;
+        let index = index_of(&state.partitions);
+        Ok(Self { options, state, index })
+    }
+}
+
+fn damaged() -> Error {
+    Error::corrupt("snapshot of dedup: damaged")
+}
+
+fn index_of(partitions: &[Partition]) -> Map<(String, String), usize> {
+    let name = |partition: &Partition| (partition.origin.clone(), partition.partition.clone());
+    partitions.iter().enumerate().map(|(place, partition)| (name(partition), place)).collect()
+}
+
+impl Partition {
+    /// Drops ids last seen before `horizon`; how many.
+    fn expire(&mut self, horizon: i64) -> usize {
+        self.drop_while(|sighting| sighting.stream_time < horizon)
+    }
+
+    /// Drops ids from the one seen longest ago on; how many.
+    fn drop_while(&mut self, old: impl Fn(Sighting) -> bool) -> usize {
+        let held = self.last.len();
+        while let Some((id, number)) = self.order.front() {
+            match self.last.get(id) {
+                Some(sighting) if sighting.number == *number && !old(*sighting) => break,
+                Some(sighting) if sighting.number == *number => {
+                    self.last.remove(id);
+                }
+                _ => {}
+            }
+            self.order.pop_front();
+        }
+        held - self.last.len()
+    }
+
+    /// Notes a sighting; whether the id was not held.
+    fn see(&mut self, id: Id, stream_time: i64, next: &mut u64) -> bool {
+        let known = self.last.get(&id).copied();
+        if known.is_none_or(|known| known.stream_time < stream_time) {
+            self.last.insert(id, Sighting { number: *next, stream_time });
+            self.order.push_back((id, *next));
+            *next += 1;
+            // What repeats often leaves sightings behind; they must not outgrow the ids.
+            if self.order.len() > 2 * self.last.len() + 64 {
+                let last = &self.last;
+                self.order.retain(|(id, number)| last.get(id).is_some_and(|sighting| sighting.number == *number));
+            }
+        }
+        known.is_none()
+    }
+}
+
+/// The columns that matter here.
+struct Rows<'a> {
+    ids: &'a arrow::array::FixedSizeBinaryArray,
+    origin: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    partition: TypedDictionaryArray<'a, Int32Type, StringArray>,
+    stream_time: &'a arrow::array::PrimitiveArray<TimestampMicrosecondType>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Self> {
+        let bad = |at: usize| Error::corrupt(format!("no events: '{}' is missing or of another type", COLUMNS[at]));
+        let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);
+        let dictionary = |at: usize| {
+            let column = column(at)?.as_dictionary_opt::<Int32Type>()?;
+            column.downcast_dict::<StringArray>()
+        };
+        let ids = column(column::EVENT_ID).and_then(|ids| ids.as_fixed_size_binary_opt());
+        let stream_time = column(column::STREAM_TIME).and_then(|times| times.as_primitive_opt());
+        Ok(Self {
+            ids: ids.ok_or_else(|| bad(column::EVENT_ID))?,
+            origin: dictionary(column::ORIGIN).ok_or_else(|| bad(column::ORIGIN))?,
+            partition: dictionary(column::PARTITION).ok_or_else(|| bad(column::PARTITION))?,
+            stream_time: stream_time.ok_or_else(|| bad(column::STREAM_TIME))?,
+        })
+    }
+
+    fn id(&self, row: usize) -> Result<Id> {
+        Id::try_from(self.ids.value(row)).map_err(|_| Error::corrupt("no events: an event_id of not 16 bytes"))
+    }
+}
+
+/// Takes numbers and names off the front of a snapshot; none where it ends too early.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, tail) = self.0.split_first_chunk::<N>()?;
+        self.0 = tail;
+        Some(*head)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn name(&mut self) -> Option<String> {
+        let length = usize::try_from(self.number()?).ok()?;
+        let (head, tail) = self.0.split_at_checked(length)?;
+        self.0 = tail;
+        String::from_utf8(head.to_vec()).ok()
+    }
+
+    fn state(&mut self) -> Option<State> {
+        let mut state = State { next: self.number()?, forgotten: self.number()?, partitions: vec![] };
+        for _ in 0..self.number()? {
+            let (origin, partition) = (self.name()?, self.name()?);
+            let mut restored = Partition { origin, partition, ..Partition::default() };
+            for _ in 0..self.number()? {
+                let (id, number) = (self.take::<16>()?, self.number()?);
+                let stream_time = self.take().map(i64::from_le_bytes)?;
+                restored.last.insert(id, Sighting { number, stream_time });
+                restored.order.push_back((id, number));
+            }
+            state.partitions.push(restored);
+        }
+        Some(state)
+    }
+}
+
+#[cfg(test)]
+#[path = "dedup_tests.rs"]
+mod tests;

@@ -1,0 +1,559 @@
+//! A schema compiled to checks, and one walk over JSON text that is already proved to be JSON.
+//!
+//! The text is plain JSON, not Avro's tagged encoding: a union's value is written as itself. One walk serves two ends:
+//! [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] goes on, counts, and words the first. A
+//! record's fields may come in any order; a name that comes twice must be right each time.
+
+use super::schema_scalar as scalar;
+use crate::json::scan::{at, skip_space, value_end};
+use crate::json::text::{is_text, unescape};
+use crate::json::walk::{members, string_content};
+use crate::registry::schema::{Logical, NodeId, Schema, Shape};
+use std::collections::HashMap;
+
+/// Longest excerpt of a value in a message, in characters.
+const EXCERPT_CHARS_MAX: usize = 60;
+/// Most symbols of an enum named in a message.
+const SYMBOLS_MAX: usize = 8;
+
+/// Index of a check in its [`Checks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckId(usize);
+
+/// A compiled schema.
+pub struct Checks {
+    /// One per type of the schema, in its order.
+    checks: Vec<Check>,
+}
+
+/// What one type asks of a value.
+pub enum Check {
+    /// `null`.
+    Null,
+    /// `true` or `false`.
+    Boolean,
+    /// A whole number of 32 bits.
+    Int,
+    /// A whole number of 64 bits.
+    Long,
+    /// A number within the range of a float.
+    Float,
+    /// A number within the range of a double.
+    Double,
+    /// A string that is text.
+    Text,
+    /// A string whose characters stand for bytes.
+    Bytes,
+    /// The same, of that many.
+    Fixed(u64),
+    /// A decimal number, as a number or in a string: precision, scale.
+    Decimal(u32, u32),
+    /// A UUID in a string.
+    Uuid,
+    /// An ISO date, or days.
+    Date,
+    /// A time of day, or a number.
+    TimeOfDay(bool),
+    /// An RFC 3339 instant, or a number.
+    Timestamp,
+    /// The same without a zone.
+    LocalTimestamp,
+    /// One of these strings.
+    Symbols(Vec<String>),
+    /// An array of values of one type.
+    Array(CheckId),
+    /// An object of values of one type.
+    Map(CheckId),
+    /// An object of named fields.
+    Record(Fields),
+    /// A value of any of these types.
+    Union(Union),
+}
+
+/// The branches of a union.
+pub struct Union {
+    branches: Vec<CheckId>,
+    /// Whether several branches take containers, so that a value may have to be walked once for each.
+    ambiguous: bool,
+}
+
+/// One field of a record.
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// What it asks of its value.
+    pub check: CheckId,
+    /// Whether it must be there: it has no default.
+    pub required: bool,
+}
+
+/// The fields of a record, found by name without hashing: few names have the same length.
+#[derive(Default)]
+pub struct Fields {
+    list: Vec<Field>,
+    /// Indexes of `list` by the length of the name.
+    by_length: Vec<Vec<usize>>,
+    /// Whether a member that is no field is a fault.
+    closed: bool,
+}
+
+impl Fields {
+    /// A table of these fields; in a closed one a member that is no field is a fault.
+    pub fn new(list: Vec<Field>, closed: bool) -> Self {
+        let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
+        let mut by_length = vec![vec![]; longest + 1];
+        for (slot, field) in list.iter().enumerate() {
+            by_length[field.name.len()].push(slot);
+        }
+        Self { list, by_length, closed }
+    }
+
+    /// Whether nothing can be wrong with any object.
+    pub fn is_trivial(&self) -> bool {
+        self.list.is_empty() && !self.closed
+    }
+
+    #[inline]
+    fn find(&self, key: &str) -> Option<usize> {
+        let slots = self.by_length.get(key.len())?;
+        slots.iter().copied().find(|slot| self.list[*slot].name == key)
+    }
+
+    /// The field of a key that may be written with escapes.
+    #[inline]
+    fn find_escaped(&self, key: &str) -> Option<usize> {
+        self.find(key).or_else(|| if key.contains('\\') { self.find(&unescape(key)) } else { None })
+    }
+}
+
+/// Which fields of a record have been met; no allocation for records of up to 256 fields.
+struct Met {
+    few: [u64; 4],
+    many: Vec<u64>,
+}
+
+impl Met {
+    fn new(fields: usize) -> Self {
+        Self { few: [0; 4], many: if fields > 256 { vec![0; fields.div_ceil(64)] } else { vec![] } }
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        if self.many.is_empty() { &mut self.few } else { &mut self.many }
+    }
+
+    #[inline]
+    fn insert(&mut self, slot: usize) {
+        self.words()[slot / 64] |= 1 << (slot % 64);
+    }
+
+    #[inline]
+    fn contains(&mut self, slot: usize) -> bool {
+        self.words()[slot / 64] & (1 << (slot % 64)) != 0
+    }
+}
+
+/// A step of a path into a record.
+#[derive(Clone, Copy)]
+pub enum Step<'a> {
+    /// Into a field or a map's entry.
+    Name(&'a str),
+    /// Into an array.
+    Item(usize),
+}
+
+/// What a walk does with the faults it finds.
+pub trait Report {
+    /// Whether the first fault ends the walk.
+    const QUIET: bool;
+    /// Asks for a verdict only.
+    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool;
+    /// The walk goes into a part.
+    fn enter(&mut self, step: Step<'_>);
+    /// The walk comes back out.
+    fn leave(&mut self);
+    /// A fault at the current path; whether to go on.
+    fn fault(&mut self, why: impl FnOnce() -> String) -> bool;
+}
+
+/// Only the verdict is wanted: stop at the first fault. For one row only: what it remembers are places in its text.
+#[derive(Default)]
+pub struct Quiet {
+    /// Verdicts of ambiguous unions, so that records nested in records of several kinds cost no more than the product
+    /// of types and places, not two to the depth.
+    verdicts: HashMap<(usize, usize), bool, ahash::RandomState>,
+}
+
+impl Report for Quiet {
+    const QUIET: bool = true;
+
+    #[inline(always)]
+    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool {
+        ask(self)
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, _: Step<'_>) {}
+
+    #[inline(always)]
+    fn leave(&mut self) {}
+
+    #[inline(always)]
+    fn fault(&mut self, _: impl FnOnce() -> String) -> bool {
+        false
+    }
+}
+
+/// Words the first fault and counts the others.
+#[derive(Default)]
+pub struct Explain {
+    path: String,
+    lengths: Vec<usize>,
+    first: Option<String>,
+    count: usize,
+}
+
+impl Explain {
+    /// `PATH: WHY (and N more)`; none if no fault was found.
+    pub fn message(self) -> Option<String> {
+        let first = self.first?;
+        Some(if self.count > 1 { format!("{first} (and {} more)", self.count - 1) } else { first })
+    }
+}
+
+impl Report for Explain {
+    const QUIET: bool = false;
+
+    fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool {
+        ask(&mut Quiet::default())
+    }
+
+    fn enter(&mut self, step: Step<'_>) {
+        self.lengths.push(self.path.len());
+        match step {
+            Step::Item(n) => self.path.push_str(&format!("[{n}]")),
+            Step::Name(name) => {
+                if !self.path.is_empty() {
+                    self.path.push('.');
+                }
+                self.path.push_str(&excerpt(name));
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.path.truncate(self.lengths.pop().unwrap_or(0));
+    }
+
+    fn fault(&mut self, why: impl FnOnce() -> String) -> bool {
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some(format!("{}: {}", self.path, why()));
+        }
+        true
+    }
+}
+
+/// The start of a text that may be long or hold control characters.
+pub fn excerpt(text: &str) -> String {
+    let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+impl Union {
+    /// The checks of its branches.
+    pub fn branches(&self) -> &[CheckId] {
+        &self.branches
+    }
+}
+
+impl Checks {
+    /// Compiles a schema; in a closed one a member that is no field of its record is a fault.
+    pub fn new(schema: &Schema, closed: bool) -> Self {
+        Self { checks: schema.ids().map(|id| compile(schema, id, closed)).collect() }
+    }
+
+    /// The check of a type of the schema.
+    pub fn of(&self, id: NodeId) -> CheckId {
+        CheckId(id.index())
+    }
+
+    /// The check at an index of these checks.
+    pub fn get(&self, id: CheckId) -> &Check {
+        &self.checks[id.0]
+    }
+
+    /// Whether the check at `id` takes null.
+    pub fn takes_null(&self, id: CheckId) -> bool {
+        match self.get(id) {
+            Check::Null => true,
+            Check::Union(union) => union.branches.iter().any(|branch| self.takes_null(*branch)),
+            _ => false,
+        }
+    }
+
+    /// Walks the value `text`, one proved JSON value without white space around it; false as soon as `report` stops.
+    pub fn value<R: Report>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
+        let check = self.get(id);
+        match (check, text.as_bytes().first()) {
+            (Check::Record(fields), Some(b'{')) => self.record(fields, text, report, |_, report| missing(report)),
+            (Check::Map(inner), Some(b'{')) => self.map(*inner, text, report),
+            (Check::Array(item), Some(b'[')) => self.array(*item, text, report),
+            (Check::Union(union), _) => {
+                report.probe(|quiet| self.any(id, union, text, quiet)) || !R::QUIET && self.explain(union, text, report)
+            }
+            _ => is_scalar(check, text) || report.fault(|| self.mismatch(id, &found(text))),
+        }
+    }
+
+    /// Walks the members of an object; `absent` judges each required field that was not among them.
+    #[inline]
+    pub fn record<R: Report>(
+        &self,
+        fields: &Fields,
+        text: &str,
+        report: &mut R,
+        mut absent: impl FnMut(&Field, &mut R) -> bool,
+    ) -> bool {
+        let mut met = Met::new(fields.list.len());
+        let mut going = true;
+        members(text, |key, value| {
+            if let Some(slot) = fields.find_escaped(key) {
+                met.insert(slot);
+                report.enter(Step::Name(key));
+                going = self.value(fields.list[slot].check, value, report);
+                report.leave();
+            } else if fields.closed {
+                report.enter(Step::Name(key));
+                going = report.fault(|| "not in the schema".to_owned());
+                report.leave();
+            }
+            going
+        });
+        for (slot, field) in fields.list.iter().enumerate() {
+            if going && field.required && !met.contains(slot) {
+                report.enter(Step::Name(&field.name));
+                going = absent(field, report);
+                report.leave();
+            }
+        }
+        going
+    }
+
+    fn map<R: Report>(&self, inner: CheckId, text: &str, report: &mut R) -> bool {
+        let mut going = true;
+        members(text, |key, value| {
+            report.enter(Step::Name(key));
+            going = self.value(inner, value, report);
+            report.leave();
+            going
+        });
+        going
+    }
+
+    fn array<R: Report>(&self, item: CheckId, text: &str, report: &mut R) -> bool {
+        let bytes = text.as_bytes();
+        let mut p = skip_space(bytes, 1);
+        for n in 0.. {
+            let Some(end) = value_end(bytes, p, 0) else { break };
+            report.enter(Step::Item(n));
+            let going = text.get(p..end).is_none_or(|value| self.value(item, value, report));
+            report.leave();
+            if !going {
+                return false;
+            }
+            p = skip_space(bytes, end);
+            if at(bytes, p) != b',' {
+                break;
+            }
+            p = skip_space(bytes, p + 1);
+        }
+        true
+    }
+
+    /// Whether some branch of the union at `id` takes the value.
+    fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut Quiet) -> bool {
+        let place = (id.0, text.as_ptr().addr());
+        if let (true, Some(verdict)) = (union.ambiguous, quiet.verdicts.get(&place)) {
+            return *verdict;
+        }
+        let verdict = union.branches.iter().any(|branch| self.value(*branch, text, quiet));
+        if union.ambiguous {
+            quiet.verdicts.insert(place, verdict);
+        }
+        verdict
+    }
+
+    /// The faults of a value no branch takes. The only branch of the value's own shape is the one that was meant: its
+    /// faults are the better message.
+    fn explain<R: Report>(&self, union: &Union, text: &str, report: &mut R) -> bool {
+        let mut alike = union.branches.iter().filter(|branch| self.is_alike(**branch, text));
+        match (alike.next(), alike.next()) {
+            (Some(branch), None) => self.value(*branch, text, report),
+            _ => report.fault(|| format!("expected {}, found {}", self.expected_any(union), found(text))),
+        }
+    }
+
+    fn is_alike(&self, id: CheckId, text: &str) -> bool {
+        match text.as_bytes().first() {
+            Some(b'{') => matches!(self.get(id), Check::Record(_) | Check::Map(_)),
+            Some(b'[') => matches!(self.get(id), Check::Array(_)),
+            _ => false,
+        }
+    }
+
+    /// `expected double, found string "x"`.
+    pub fn mismatch(&self, id: CheckId, found: &str) -> String {
+        format!("expected {}, found {found}", self.expected(id))
+    }
+
+    fn expected(&self, id: CheckId) -> String {
+        let word = match self.get(id) {
+            Check::Null => "null",
+            Check::Boolean => "boolean",
+            Check::Int => "int (32 bits)",
+            Check::Long => "long (64 bits)",
+            Check::Float => "float",
+            Check::Double => "double",
+            Check::Text => "string",
+            Check::Bytes => "bytes (a string of characters up to U+00FF)",
+            Check::Fixed(size) => return format!("fixed (a string of {size} characters up to U+00FF)"),
+            Check::Decimal(precision, scale) => return format!("decimal({precision}, {scale})"),
+            Check::Uuid => "uuid",
+            Check::Date => "date (YYYY-MM-DD or days since 1970)",
+            Check::TimeOfDay(_) => "time (HH:MM:SS or a whole number)",
+            Check::Timestamp => "timestamp (RFC 3339 or a whole number)",
+            Check::LocalTimestamp => "local timestamp (RFC 3339 or a whole number)",
+            Check::Symbols(symbols) => return expected_symbols(symbols),
+            Check::Array(_) => "array",
+            Check::Map(_) => "map (an object)",
+            Check::Record(_) => "record (an object)",
+            Check::Union(union) => return self.expected_any(union),
+        };
+        word.to_owned()
+    }
+
+    fn expected_any(&self, union: &Union) -> String {
+        let words: Vec<String> = union.branches.iter().map(|branch| self.expected(*branch)).collect();
+        words.join(" or ")
+    }
+}
+
+fn expected_symbols(symbols: &[String]) -> String {
+    let named = symbols.iter().take(SYMBOLS_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match symbols.len().saturating_sub(SYMBOLS_MAX) {
+        0 => format!("one of {named}"),
+        more => format!("one of {named} and {more} more"),
+    }
+}
+
+/// The verdict on a field that is not there.
+pub fn missing<R: Report>(report: &mut R) -> bool {
+    report.fault(|| "missing".to_owned())
+}
+
+/// What a person calls a JSON value.
+fn found(text: &str) -> String {
+    let excerpt = excerpt(text);
+    match text.as_bytes().first() {
+        Some(b'{') => format!("object {excerpt}"),
+        Some(b'[') => format!("array {excerpt}"),
+        Some(b'"') => format!("string {excerpt}"),
+        Some(b'-' | b'0'..=b'9') => format!("number {excerpt}"),
+        _ => excerpt,
+    }
+}
+
+/// Whether a JSON value that is not a container passes a check that is not one.
+#[inline]
+fn is_scalar(check: &Check, text: &str) -> bool {
+    match string_content(text) {
+        Some(raw) if raw.contains('\\') => is_text(raw) && is_string(check, &unescape(raw)),
+        Some(content) => is_string(check, content),
+        None => is_bare(check, text),
+    }
+}
+
+/// Whether a string of that content passes.
+#[inline]
+pub fn is_string(check: &Check, content: &str) -> bool {
+    match check {
+        Check::Text => true,
+        Check::Symbols(symbols) => symbols.iter().any(|symbol| symbol == content),
+        Check::Bytes => scalar::is_bytes(content),
+        Check::Fixed(size) => scalar::is_fixed(content, *size),
+        Check::Decimal(precision, scale) => scalar::is_decimal(content, *precision, *scale),
+        Check::Uuid => scalar::is_uuid(content),
+        Check::Date => scalar::is_date(content),
+        Check::TimeOfDay(_) => scalar::is_time_of_day(content),
+        Check::Timestamp => scalar::is_instant(content),
+        Check::LocalTimestamp => scalar::is_local_time(content),
+        _ => false,
+    }
+}
+
+/// Whether a number, `true`, `false` or `null` passes.
+#[inline]
+pub fn is_bare(check: &Check, text: &str) -> bool {
+    match check {
+        Check::Null => text == "null",
+        Check::Boolean => text == "true" || text == "false",
+        Check::Int | Check::Date | Check::TimeOfDay(false) => scalar::is_int(text),
+        Check::Long | Check::Timestamp | Check::LocalTimestamp | Check::TimeOfDay(true) => scalar::is_long(text),
+        Check::Float => scalar::is_float(text),
+        Check::Double => scalar::is_double(text),
+        Check::Decimal(precision, scale) => scalar::is_number(text) && scalar::is_decimal(text, *precision, *scale),
+        _ => false,
+    }
+}
+
+fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
+    let node = schema.node(id);
+    if let Some(logical) = node.logical {
+        return match logical {
+            Logical::Decimal { precision, scale } => Check::Decimal(precision, scale),
+            Logical::Uuid => Check::Uuid,
+            Logical::Date => Check::Date,
+            Logical::Time(_) => Check::TimeOfDay(matches!(node.shape, Shape::Long)),
+            Logical::Timestamp(_) => Check::Timestamp,
+            Logical::LocalTimestamp(_) => Check::LocalTimestamp,
+        };
+    }
+    let check = |id: &NodeId| CheckId(id.index());
+    match &node.shape {
+        Shape::Null => Check::Null,
+        Shape::Boolean => Check::Boolean,
+        Shape::Int => Check::Int,
+        Shape::Long => Check::Long,
+        Shape::Float => Check::Float,
+        Shape::Double => Check::Double,
+        Shape::Bytes => Check::Bytes,
+        Shape::String => Check::Text,
+        Shape::Fixed { size, .. } => Check::Fixed(*size),
+        Shape::Enum { symbols, .. } => Check::Symbols(symbols.clone()),
+        Shape::Array(item) => Check::Array(check(item)),
+        Shape::Map(value) => Check::Map(check(value)),
+        Shape::Union(branches) => {
+            let container = |id: &&NodeId| {
+                matches!(schema.node(**id).shape, Shape::Record { .. } | Shape::Map(_) | Shape::Array(_))
+            };
+            let ambiguous = branches.iter().filter(container).count() > 1;
+            Check::Union(Union { branches: branches.iter().map(check).collect(), ambiguous })
+        }
+        Shape::Record { fields, .. } => {
+            let field = |field: &crate::registry::schema::Field| Field {
+                name: field.name.clone(),
+                check: check(&field.node),
+                required: field.default.is_none(),
+            };
+            Check::Record(Fields::new(fields.iter().map(field).collect(), closed))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "schema_walk_tests.rs"]
+mod tests;

@@ -1,0 +1,453 @@
+//! Validation: every event against the schema of its subject.
+//!
+//! A record schema describes the record a producer sends. Its fields are mapped as the record's are: a field with an
+//! envelope name is that column, every other one is a property; the fields of a record called `properties` are
+//! properties too. Names of provenance (`origin`, `offset`, …) are the producer's property where there is one, because
+//! ingest gives the column a value of its own, and the column otherwise.
+//!
+//! A subject has several versions, and producers are not all at the last one: an event is valid if *any* version takes
+//! it, tried from the latest down, and its schema id is that version's. If none does, the fault told is the first one
+//! against the latest version: columns in the schema's order, then properties in the event's, then what is missing.
+//!
+//! Before a row is given up its subject is asked for again, once a batch, so that a version registered while the stream
+//! runs counts without a restart.
+
+use super::schema_walk::{Check, CheckId, Checks, Explain, Field, Fields, Quiet, Report, Step};
+use super::schema_walk::{excerpt, is_string, missing};
+use crate::error::{Error, Result};
+use crate::json::scan::{at, skip_space};
+use crate::json::text::unescape;
+use crate::json::walk::{members, string_content};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::{self, column};
+use crate::registry::schema::Shape;
+use crate::registry::{Schemas, Subject, Version};
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringArray, TypedDictionaryArray,
+};
+use arrow::datatypes::{DataType, Int32Type};
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+
+/// How many subjects are kept compiled; beyond that all are compiled again when next met.
+const SUBJECTS_MAX: usize = 4096;
+
+/// Columns the producer does not decide.
+const PROVENANCE: [usize; 6] =
+    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
+
+/// What names the subject of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubjectOf {
+    /// A column, or the path of a property (`kind`, `meta.type`).
+    Column(String),
+    /// All events are of this one.
+    Fixed(String),
+}
+
+/// How events are validated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// What names the subject; the column `event_type` by default.
+    pub subject: SubjectOf,
+    /// Whether a property unknown to the schema is a fault; false by default.
+    pub closed: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { subject: SubjectOf::Column("event_type".to_owned()), closed: false }
+    }
+}
+
+/// The verdicts on the rows of one batch.
+#[derive(Debug)]
+pub struct Verdicts {
+    /// One per row: the id of the version that took it, null where none did.
+    pub schema_ids: Int64Array,
+    /// The rows no version took, in order.
+    pub faults: Vec<(usize, Fault)>,
+}
+
+/// Validates batches of events.
+pub struct Validator {
+    options: Options,
+    known: Known,
+}
+
+/// Subjects met so far.
+#[derive(Default)]
+struct Known {
+    compiled: HashMap<String, Compiled, ahash::RandomState>,
+    /// Subjects asked for during this batch: not again before the next.
+    asked: HashSet<String, ahash::RandomState>,
+    closed: bool,
+}
+
+struct Compiled {
+    subject: Arc<Subject>,
+    /// One per version, latest first.
+    plans: Vec<Plan>,
+}
+
+impl Validator {
+    /// A validator that knows no subject yet.
+    pub fn new(options: Options) -> Self {
+        let known = Known { closed: options.closed, ..Known::default() };
+        Self { options, known }
+    }
+
+    /// Judges every row of `batch`, whose `properties` are proved to be JSON objects. Fails only if a schema cannot be
+    /// had or is no record, or the batch holds no events.
+    pub fn check(&mut self, batch: &RecordBatch, schemas: &mut dyn Schemas) -> Result<Verdicts> {
+        let Self { options, known } = self;
+        let rows = Rows::new(batch)?;
+        let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
+        let mut faults = vec![];
+        known.asked.clear();
+        for row in 0..batch.num_rows() {
+            let verdict = match subject_of(&options.subject, &rows, row) {
+                Some(name) => known.judge(&name, (&rows, row), schemas)?,
+                None => Err(nameless(&options.subject)),
+            };
+            match verdict {
+                Ok(id) => schema_ids.append_value(id),
+                Err(fault) => {
+                    schema_ids.append_null();
+                    faults.push((row, fault));
+                }
+            }
+        }
+        Ok(Verdicts { schema_ids: schema_ids.finish(), faults })
+    }
+}
+
+impl Known {
+    /// The id of the version that takes the row, or what is wrong with it.
+    #[inline]
+    fn judge(&mut self, name: &str, row: At<'_>, schemas: &mut dyn Schemas) -> Result<Result<i64, Fault>> {
+        if let Some(id) = self.id_of(name, row) {
+            return Ok(Ok(id));
+        }
+        if self.refresh(name, schemas)?
+            && let Some(id) = self.id_of(name, row)
+        {
+            return Ok(Ok(id));
+        }
+        Ok(Err(match self.compiled.get(name) {
+            Some(compiled) => compiled.fault_of(row),
+            None => Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'", excerpt(name))),
+        }))
+    }
+
+    #[inline]
+    fn id_of(&self, name: &str, row: At<'_>) -> Option<i64> {
+        self.compiled.get(name)?.id_of(row)
+    }
+
+    /// Asks for the subject, unless this batch has; whether it is another than before.
+    fn refresh(&mut self, name: &str, schemas: &mut dyn Schemas) -> Result<bool> {
+        if !self.asked.insert(name.to_owned()) {
+            return Ok(false);
+        }
+        let Some(subject) = schemas.subject(name)? else {
+            return Ok(self.compiled.remove(name).is_some());
+        };
+        if self.compiled.get(name).is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
+            return Ok(false);
+        }
+        let plan = |version: &Version| Plan::new(&subject.name, version, self.closed);
+        let plans = subject.versions.iter().rev().map(plan).collect::<Result<_>>()?;
+        if self.compiled.len() >= SUBJECTS_MAX {
+            self.compiled.clear();
+        }
+        self.compiled.insert(name.to_owned(), Compiled { subject, plans });
+        Ok(true)
+    }
+}
+
+#[cold]
+fn nameless(of: &SubjectOf) -> Fault {
+    let name = match of {
+        SubjectOf::Column(name) | SubjectOf::Fixed(name) => name,
+    };
+    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, and it names the subject"))
+}
+
+/// The subject of a row; none if the event does not name one.
+#[inline]
+fn subject_of<'a>(of: &'a SubjectOf, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
+    let name = match of {
+        SubjectOf::Fixed(name) => return Some(Cow::Borrowed(name)),
+        SubjectOf::Column(name) => name,
+    };
+    match event::COLUMNS.iter().position(|column| column == name) {
+        Some(index) => match rows.cell(index, row) {
+            Cell::Text(text) => Some(Cow::Borrowed(text)),
+            _ => None,
+        },
+        None => property(rows.properties.value(row), name),
+    }
+}
+
+/// The value at a path of names joined by dots: a string's content, else its text; none if it is null or not there.
+fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
+    let mut value = object;
+    for name in path.split('.') {
+        if !value.starts_with('{') {
+            return None;
+        }
+        let mut inner = None;
+        members(value, |key, value| {
+            if key == name || key.contains('\\') && unescape(key) == name {
+                inner = Some(value);
+            }
+            inner.is_none()
+        });
+        value = inner?;
+    }
+    match string_content(value) {
+        Some(content) => Some(unescape(content)),
+        None => (value != "null").then_some(Cow::Borrowed(value)),
+    }
+}
+
+impl Compiled {
+    /// The id of the latest version that takes the row.
+    #[inline]
+    fn id_of(&self, row: At<'_>) -> Option<i64> {
+        self.plans.iter().find(|plan| plan.walk(row, &mut Quiet::default())).map(|plan| plan.id)
+    }
+
+    /// What the latest version has against the row.
+    #[cold]
+    fn fault_of(&self, row: At<'_>) -> Fault {
+        let mut report = Explain::default();
+        if let Some(plan) = self.plans.first() {
+            plan.walk(row, &mut report);
+        }
+        Fault::new(ErrorType::SchemaValidationError, report.message().unwrap_or_default())
+    }
+}
+
+/// One version, compiled for events.
+struct Plan {
+    id: i64,
+    checks: Checks,
+    /// Fields that are columns.
+    columns: Vec<ColumnField>,
+    /// Fields that are properties.
+    properties: Fields,
+    /// A field called `properties` that is not a plain record: judged as a whole.
+    whole: Option<Whole>,
+}
+
+struct ColumnField {
+    column: usize,
+    check: CheckId,
+    /// Whether the column must hold a value: the field has no default and does not take null.
+    required: bool,
+}
+
+struct Whole {
+    check: CheckId,
+    /// Whether an object without members passes too: it may stand for a field that is not there.
+    optional: bool,
+}
+
+impl Plan {
+    fn new(subject: &str, version: &Version, closed: bool) -> Result<Plan> {
+        let schema = &version.schema;
+        let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
+        let Shape::Record { fields, .. } = &schema.node(schema.root()).shape else {
+            return Err(bad(format!("an event is a record, its schema a {}", schema.describe(schema.root()))));
+        };
+        let checks = Checks::new(schema, closed);
+        let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
+        let plain = |field: &crate::registry::schema::Field| Field {
+            name: field.name.clone(),
+            check: checks.of(field.node),
+            required: field.default.is_none(),
+        };
+        for field in fields {
+            let required = field.default.is_none();
+            match (event::COLUMNS.iter().position(|name| *name == field.name), &schema.node(field.node).shape) {
+                (Some(column::PROPERTIES), Shape::Record { fields, .. }) if required => {
+                    properties.extend(fields.iter().map(plain));
+                }
+                (Some(column::PROPERTIES), _) => {
+                    let check = checks.of(field.node);
+                    whole = Some(Whole { check, optional: !required || checks.takes_null(check) });
+                }
+                (Some(column), _) if !PROVENANCE.contains(&column) => {
+                    let check = checks.of(field.node);
+                    columns.push(ColumnField { column, check, required: required && !checks.takes_null(check) });
+                }
+                _ => properties.push(plain(field)),
+            }
+        }
+        let mut names = HashSet::new();
+        if let Some(twice) = properties.iter().find(|field| !names.insert(&field.name)) {
+            return Err(bad(format!("'{}' is a field of the record and of its 'properties'", twice.name)));
+        }
+        let properties = Fields::new(properties, closed && whole.is_none());
+        Ok(Plan { id: version.id, checks, columns, properties, whole })
+    }
+
+    /// Whether the row passes, as far as `report` lets the walk go.
+    #[inline]
+    fn walk<R: Report>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
+        if !self.columns.iter().all(|field| self.column(field, rows.cell(field.column, row), report)) {
+            return false;
+        }
+        let text = rows.properties.value(row);
+        report.enter(Step::Name(event::COLUMNS[column::PROPERTIES]));
+        let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
+        let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
+            && (self.properties.is_trivial() || self.checks.record(&self.properties, text, report, absent));
+        report.leave();
+        going
+    }
+
+    #[inline]
+    fn column<R: Report>(&self, field: &ColumnField, cell: Cell<'_>, report: &mut R) -> bool {
+        if self.takes(field.check, cell) || matches!(cell, Cell::None) && !field.required {
+            return true;
+        }
+        report.enter(Step::Name(event::COLUMNS[field.column]));
+        let going = match cell {
+            Cell::None => missing(report),
+            _ => report.fault(|| self.checks.mismatch(field.check, &cell.to_string())),
+        };
+        report.leave();
+        going
+    }
+
+    /// A required property that is not there: the column of its name, if it is one of provenance.
+    #[cold]
+    fn absent<R: Report>(&self, field: &Field, (rows, row): At<'_>, report: &mut R) -> bool {
+        let column = PROVENANCE.into_iter().find(|column| event::COLUMNS[*column] == field.name);
+        match column.map(|column| rows.cell(column, row)) {
+            None | Some(Cell::None) => missing(report),
+            Some(cell) => {
+                self.takes(field.check, cell) || report.fault(|| self.checks.mismatch(field.check, &cell.to_string()))
+            }
+        }
+    }
+
+    fn whole<R: Report>(&self, whole: &Whole, text: &str, report: &mut R) -> bool {
+        let bytes = text.as_bytes();
+        let empty = || at(bytes, skip_space(bytes, skip_space(bytes, 0) + 1)) == b'}';
+        whole.optional && empty() || self.checks.value(whole.check, text.trim_ascii(), report)
+    }
+
+    /// Whether the check takes what a column holds. An instant has been read from whatever the producer wrote, so text
+    /// and every number stand for it.
+    #[inline]
+    fn takes(&self, id: CheckId, cell: Cell<'_>) -> bool {
+        use Check::{Bytes, Double, Fixed, Float, Int, LocalTimestamp, Long, Text, Timestamp, Union, Uuid};
+        match (self.checks.get(id), cell) {
+            (Union(union), cell) => union.branches().iter().any(|branch| self.takes(*branch, cell)),
+            (check, Cell::Text(content)) => is_string(check, content),
+            (check, Cell::Instant) => matches!(check, Text | Int | Long | Float | Double | Timestamp | LocalTimestamp),
+            (Int, Cell::Number(n)) => i32::try_from(n).is_ok(),
+            (check, Cell::Number(_)) => matches!(check, Long | Float | Double),
+            (check, Cell::Uuid) => matches!(check, Text | Uuid | Bytes | Fixed(16)),
+            (_, Cell::None) => false,
+        }
+    }
+}
+
+/// What a column holds in one row.
+#[derive(Clone, Copy)]
+enum Cell<'a> {
+    None,
+    Text(&'a str),
+    Number(i64),
+    Instant,
+    Uuid,
+}
+
+impl fmt::Display for Cell<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cell::None => f.write_str("nothing"),
+            Cell::Text(text) => write!(f, "string \"{}\"", excerpt(text)),
+            Cell::Number(n) => write!(f, "number {n}"),
+            Cell::Instant => f.write_str("an instant"),
+            Cell::Uuid => f.write_str("a uuid"),
+        }
+    }
+}
+
+/// A row of a batch.
+type At<'a> = (&'a Rows<'a>, usize);
+
+/// The columns of a batch, their types looked at once.
+struct Rows<'a> {
+    columns: Vec<Option<View<'a>>>,
+    properties: &'a StringArray,
+}
+
+enum View<'a> {
+    Text(&'a StringArray),
+    Dictionary(TypedDictionaryArray<'a, Int32Type, StringArray>),
+    Number(&'a Int64Array),
+    Instant(&'a dyn Array),
+    Uuid(&'a dyn Array),
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Self> {
+        let view = |name: &&str| batch.column_by_name(name).map(|column| View::new(name, column)).transpose();
+        let columns = event::COLUMNS.iter().map(view).collect::<Result<Vec<_>>>()?;
+        match columns.get(column::PROPERTIES) {
+            Some(Some(View::Text(properties))) => Ok(Self { properties, columns }),
+            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
+        }
+    }
+
+    #[inline]
+    fn cell(&self, column: usize, row: usize) -> Cell<'a> {
+        match self.columns.get(column).and_then(Option::as_ref) {
+            None => Cell::None,
+            Some(view) => view.cell(row),
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    fn new(name: &str, column: &'a ArrayRef) -> Result<Self> {
+        let other = || Error::corrupt(format!("column '{name}' of events cannot be {}", column.data_type()));
+        Ok(match column.data_type() {
+            DataType::Utf8 => View::Text(column.as_string()),
+            DataType::Int64 => View::Number(column.as_primitive()),
+            DataType::Timestamp(..) => View::Instant(column),
+            DataType::FixedSizeBinary(16) => View::Uuid(column),
+            DataType::Dictionary(..) => {
+                let dictionary = column.as_dictionary_opt::<Int32Type>().ok_or_else(other)?;
+                View::Dictionary(dictionary.downcast_dict::<StringArray>().ok_or_else(other)?)
+            }
+            _ => return Err(other()),
+        })
+    }
+
+    #[inline]
+    fn cell(&self, row: usize) -> Cell<'a> {
+        match self {
+            View::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            View::Dictionary(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            View::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
+            View::Instant(array) if array.is_valid(row) => Cell::Instant,
+            View::Uuid(array) if array.is_valid(row) => Cell::Uuid,
+            _ => Cell::None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

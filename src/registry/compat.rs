@@ -1,0 +1,310 @@
+//! Compatibility: can data written with one schema be read with another, and may a schema follow a history?
+//!
+//! The rules are Avro's schema resolution as registries apply it: names of records, enums and fixed are compared
+//! without namespace, a reader's aliases count, logical types do not. Types may be recursive, so the verdict is the
+//! greatest fixed point: every pair of types that meets is taken for compatible until a rule says otherwise, and rules
+//! are asked again until nothing changes. A second walk tells the reasons, each pair once.
+
+use super::schema::{Field, Name, NodeId, Schema, Shape};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+/// One reason why a reader cannot read what a writer wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incompatibility {
+    /// Where in the reader's schema: `Order.items[].price`; `[]` steps into an array, `{}` into a map.
+    pub path: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for Incompatibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.why)
+    }
+}
+
+/// Every reason why `reader` cannot read all data written with `writer`; none means that it can.
+pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
+    let comparison = Comparison::new(reader, writer);
+    let mut report = Report { comparison: &comparison, told: HashSet::new(), found: vec![] };
+    report.explain((reader.root(), writer.root()), &reader.title());
+    report.found
+}
+
+/// A reader's type and the writer's type it meets.
+type Pair = (NodeId, NodeId);
+
+/// What makes a pair compatible.
+enum Rule {
+    /// Nothing more is needed.
+    Yes,
+    /// It never is.
+    No(String),
+    /// All of these must be, and nothing stands in `faults`; each with the step of the path that leads to it.
+    All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
+    /// One of these must be.
+    Any(Vec<Pair>),
+}
+
+struct Comparison<'a> {
+    reader: &'a Schema,
+    writer: &'a Schema,
+    rules: HashMap<Pair, Rule>,
+    refuted: HashSet<Pair>,
+}
+
+impl<'a> Comparison<'a> {
+    fn new(reader: &'a Schema, writer: &'a Schema) -> Self {
+        let mut comparison = Self { reader, writer, rules: HashMap::new(), refuted: HashSet::new() };
+        comparison.gather((reader.root(), writer.root()));
+        while comparison.refute() {}
+        comparison
+    }
+
+    /// Finds the rule of every pair that meets.
+    fn gather(&mut self, first: Pair) {
+        let mut open = vec![first];
+        while let Some(pair) = open.pop() {
+            if self.rules.contains_key(&pair) {
+                continue;
+            }
+            let rule = self.rule(pair);
+            match &rule {
+                Rule::Yes | Rule::No(_) => {}
+                Rule::All { pairs, .. } => open.extend(pairs.iter().map(|(_, pair)| *pair)),
+                Rule::Any(pairs) => open.extend(pairs),
+            }
+            self.rules.insert(pair, rule);
+        }
+    }
+
+    /// Asks every rule again; whether some pair turned out incompatible.
+    fn refute(&mut self) -> bool {
+        let stands = |pair: &Pair| !self.refuted.contains(pair);
+        let fallen = |rule: &Rule| match rule {
+            Rule::Yes => false,
+            Rule::No(_) => true,
+            Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|(_, pair)| stands(pair)),
+            Rule::Any(pairs) => !pairs.iter().any(stands),
+        };
+        let more: Vec<Pair> =
+            self.rules.iter().filter(|(pair, rule)| stands(pair) && fallen(rule)).map(|(pair, _)| *pair).collect();
+        self.refuted.extend(&more);
+        !more.is_empty()
+    }
+
+    fn rule(&self, (r, w): Pair) -> Rule {
+        use Shape::*;
+        match (&self.reader.node(r).shape, &self.writer.node(w).shape) {
+            (_, Union(branches)) => {
+                let step = |branch: &NodeId| ("".to_owned(), (r, *branch));
+                Rule::All { faults: vec![], pairs: branches.iter().map(step).collect() }
+            }
+            (Union(branches), _) => Rule::Any(branches.iter().map(|branch| (*branch, w)).collect()),
+            (Null, Null) | (Boolean, Boolean) | (Int, Int) | (String | Bytes, String | Bytes) => Rule::Yes,
+            (Long, Int | Long) | (Float, Int | Long | Float) | (Double, Int | Long | Float | Double) => Rule::Yes,
+            (Array(r), Array(w)) => Rule::All { faults: vec![], pairs: vec![("[]".to_owned(), (*r, *w))] },
+            (Map(r), Map(w)) => Rule::All { faults: vec![], pairs: vec![("{}".to_owned(), (*r, *w))] },
+            (Fixed { name: r, .. }, Fixed { name: w, .. }) | (Enum { name: r, .. }, Enum { name: w, .. })
+                if !answers_to(r, w) =>
+            {
+                renamed(r, w)
+            }
+            (Record { name: r, .. }, Record { name: w, .. }) if !answers_to(r, w) => renamed(r, w),
+            (Fixed { size: r, .. }, Fixed { size: w, .. }) if r != w => {
+                Rule::No(format!("the writer's size is {w} bytes, the reader's {r}"))
+            }
+            (Fixed { .. }, Fixed { .. }) => Rule::Yes,
+            (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => symbols(r, default.is_some(), w),
+            (Record { fields: r, .. }, Record { fields: w, .. }) => fields(r, w),
+            _ => Rule::No(format!("a {} cannot be read as {}", self.writer.describe(w), self.reader.describe(r))),
+        }
+    }
+}
+
+fn answers_to(reader: &Name, writer: &Name) -> bool {
+    let short = |alias: &String| alias.rsplit('.').next() == Some(writer.short.as_str());
+    reader.short == writer.short || reader.aliases.iter().any(short)
+}
+
+fn renamed(reader: &Name, writer: &Name) -> Rule {
+    Rule::No(format!("the writer's name is {}, the reader's {}, and no alias says so", writer.short, reader.short))
+}
+
+fn symbols(reader: &[String], has_default: bool, writer: &[String]) -> Rule {
+    let unknown: Vec<&str> = writer.iter().filter(|symbol| !reader.contains(symbol)).map(String::as_str).collect();
+    if has_default || unknown.is_empty() {
+        return Rule::Yes;
+    }
+    Rule::No(format!("the reader does not know {} and has no default", unknown.join(", ")))
+}
+
+fn fields(reader: &[Field], writer: &[Field]) -> Rule {
+    let (mut faults, mut pairs) = (vec![], vec![]);
+    for field in reader {
+        let named = |name: &String| writer.iter().find(|candidate| candidate.name == *name);
+        match named(&field.name).or_else(|| field.aliases.iter().find_map(named)) {
+            Some(written) => pairs.push((format!(".{}", field.name), (field.node, written.node))),
+            None if field.default.is_some() => {}
+            None => {
+                faults.push((format!(".{}", field.name), "the writer has no such field and it has no default".into()))
+            }
+        }
+    }
+    Rule::All { faults, pairs }
+}
+
+struct Report<'a> {
+    comparison: &'a Comparison<'a>,
+    told: HashSet<Pair>,
+    found: Vec<Incompatibility>,
+}
+
+impl Report<'_> {
+    /// Tells why `pair`, met at `path`, is not compatible, if so.
+    fn explain(&mut self, pair: Pair, path: &str) {
+        if !self.comparison.refuted.contains(&pair) || !self.told.insert(pair) {
+            return;
+        }
+        match self.comparison.rules.get(&pair) {
+            None | Some(Rule::Yes) => {}
+            Some(Rule::No(why)) => self.push(path.to_owned(), why.clone()),
+            Some(Rule::All { faults, pairs }) => {
+                for (step, why) in faults {
+                    self.push(format!("{path}{step}"), why.clone());
+                }
+                for (step, inner) in pairs {
+                    self.explain(*inner, &format!("{path}{step}"));
+                }
+            }
+            Some(Rule::Any(branches)) => self.explain_union(pair, branches, path),
+        }
+    }
+
+    /// No branch reads the writer's type: the reasons of the branch that was meant, if one can be told.
+    fn explain_union(&mut self, (_, w): Pair, branches: &[Pair], path: &str) {
+        let Comparison { reader, writer, .. } = self.comparison;
+        let meant = |(r, w): &&Pair| reader.describe(*r) == writer.describe(*w);
+        match branches.iter().find(meant) {
+            Some(branch) => self.explain(*branch, path),
+            None => self.push(path.to_owned(), format!("no branch of the reader's union reads {}", writer.describe(w))),
+        }
+    }
+
+    fn push(&mut self, path: String, why: String) {
+        self.found.push(Incompatibility { path, why });
+    }
+}
+
+/// How strictly a new schema must agree with the ones before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// Anything goes.
+    None,
+    /// The new schema reads data of the latest one.
+    #[default]
+    Backward,
+    /// The latest schema reads data of the new one.
+    Forward,
+    /// Both.
+    Full,
+    /// As `Backward`, against every version.
+    BackwardTransitive,
+    /// As `Forward`, against every version.
+    ForwardTransitive,
+    /// As `Full`, against every version.
+    FullTransitive,
+}
+
+impl Level {
+    /// Every level, weakest first.
+    pub const ALL: [Level; 7] = [
+        Level::None,
+        Level::Backward,
+        Level::Forward,
+        Level::Full,
+        Level::BackwardTransitive,
+        Level::ForwardTransitive,
+        Level::FullTransitive,
+    ];
+
+    /// The word of registries: `BACKWARD_TRANSITIVE`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::None => "NONE",
+            Level::Backward => "BACKWARD",
+            Level::Forward => "FORWARD",
+            Level::Full => "FULL",
+            Level::BackwardTransitive => "BACKWARD_TRANSITIVE",
+            Level::ForwardTransitive => "FORWARD_TRANSITIVE",
+            Level::FullTransitive => "FULL_TRANSITIVE",
+        }
+    }
+
+    /// The level a word names.
+    pub fn from_name(name: &str) -> Option<Level> {
+        Self::ALL.into_iter().find(|level| level.name() == name)
+    }
+
+    fn directions(self) -> &'static [Direction] {
+        match self {
+            Level::None => &[],
+            Level::Backward | Level::BackwardTransitive => &[Direction::Backward],
+            Level::Forward | Level::ForwardTransitive => &[Direction::Forward],
+            Level::Full | Level::FullTransitive => &[Direction::Backward, Direction::Forward],
+        }
+    }
+
+    fn is_transitive(self) -> bool {
+        matches!(self, Level::BackwardTransitive | Level::ForwardTransitive | Level::FullTransitive)
+    }
+}
+
+/// Who reads whose data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The new schema reads old data.
+    Backward,
+    /// The old schema reads new data.
+    Forward,
+}
+
+/// One reason why a new schema may not follow its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Index in the history of the schema it disagrees with.
+    pub against: usize,
+    /// Who cannot read.
+    pub direction: Direction,
+    /// Where and why.
+    pub incompatibility: Incompatibility,
+}
+
+impl Conflict {
+    /// One line for a person; `old` is what they call the schema of the history (`version 3`, a file's name).
+    pub fn describe(&self, old: &str) -> String {
+        match self.direction {
+            Direction::Backward => format!("cannot read data of {old}: {}", self.incompatibility),
+            Direction::Forward => format!("{old} cannot read its data: {}", self.incompatibility),
+        }
+    }
+}
+
+/// Every reason why `new` may not follow `history` (oldest first) at `level`; an empty history allows anything.
+pub fn check_level(new: &Schema, history: &[&Schema], level: Level) -> Vec<Conflict> {
+    let first = if level.is_transitive() { 0 } else { history.len().saturating_sub(1) };
+    let mut conflicts = vec![];
+    for (against, old) in history.iter().enumerate().skip(first) {
+        for direction in level.directions() {
+            let (reader, writer) = if *direction == Direction::Backward { (new, *old) } else { (*old, new) };
+            let found = check(reader, writer).into_iter();
+            conflicts.extend(found.map(|incompatibility| Conflict { against, direction: *direction, incompatibility }));
+        }
+    }
+    conflicts
+}
+
+#[cfg(test)]
+#[path = "compat_tests.rs"]
+mod tests;

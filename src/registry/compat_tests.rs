@@ -1,0 +1,157 @@
+//! Compatibility: the third-party facts, and the reasons we give.
+
+use super::*;
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// A file of third-party facts; none, and said so, where they are not at hand (a failure in CI).
+fn facts(name: &str) -> Option<PathBuf> {
+    match std::env::var_os("EVT_DATA") {
+        Some(dir) => Some(PathBuf::from(dir).join(name)),
+        None if std::env::var_os("CI").is_some() => panic!("EVT_DATA is not set"),
+        None => {
+            eprintln!("skipped: EVT_DATA is not set");
+            None
+        }
+    }
+}
+
+fn lines(name: &str) -> Vec<Value> {
+    let Some(path) = facts(name) else { return vec![] };
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn schema(value: &Value) -> Schema {
+    Schema::parse(&value.to_string()).unwrap_or_else(|e| panic!("{e}: {value}"))
+}
+
+fn parsed(text: &str) -> Schema {
+    Schema::parse(text).unwrap()
+}
+
+fn reasons(reader: &str, writer: &str) -> Vec<String> {
+    check(&parsed(reader), &parsed(writer)).iter().map(Incompatibility::to_string).collect()
+}
+
+#[test]
+fn all_pairs_of_the_collection_get_their_verdict() {
+    let pairs = lines("compat/pairs.jsonl");
+    for pair in &pairs {
+        let found = check(&schema(&pair["reader"]), &schema(&pair["writer"]));
+        assert_eq!(found.is_empty(), pair["expected"].as_bool().unwrap(), "{pair} {found:?}");
+    }
+    assert!(pairs.is_empty() || pairs.len() == 109);
+}
+
+#[test]
+fn all_histories_of_the_collection_get_their_verdict() {
+    let histories = lines("compat/levels.jsonl");
+    for case in &histories {
+        let history: Vec<Schema> = case["history"].as_array().unwrap().iter().map(schema).collect();
+        let history: Vec<&Schema> = history.iter().collect();
+        let level = Level::from_name(case["level"].as_str().unwrap()).unwrap();
+        let found = check_level(&schema(&case["new"]), &history, level);
+        assert_eq!(found.is_empty(), case["expected"].as_bool().unwrap(), "{case} {found:?}");
+    }
+    assert!(histories.is_empty() || histories.len() == 75);
+}
+
+const ORDER: &str = r#"{"type":"record","name":"Order","fields":[
+    {"name":"id","type":"string"},
+    {"name":"state","type":{"type":"enum","name":"State","symbols":["NEW","PAID","SENT"]}},
+    {"name":"items","type":{"type":"array","items":{"type":"record","name":"Item","fields":[
+        {"name":"price","type":"double"}]}}},
+    {"name":"tags","type":{"type":"map","values":"string"}},
+    {"name":"note","type":["null","string"],"default":null}]}"#;
+
+#[test]
+fn each_reason_names_its_path_and_why() {
+    let reader = r#"{"type":"record","name":"Order","fields":[
+        {"name":"key","type":"string"},
+        {"name":"state","type":{"type":"enum","name":"State","symbols":["NEW"]}},
+        {"name":"items","type":{"type":"array","items":{"type":"record","name":"Item","fields":[
+            {"name":"price","type":"long"},{"name":"count","type":"int"}]}}},
+        {"name":"tags","type":{"type":"map","values":"boolean"}},
+        {"name":"note","type":["null","int"]}]}"#;
+    assert_eq!(
+        reasons(reader, ORDER),
+        [
+            "Order.key: the writer has no such field and it has no default",
+            "Order.state: the reader does not know PAID, SENT and has no default",
+            "Order.items[].count: the writer has no such field and it has no default",
+            "Order.items[].price: a double cannot be read as long",
+            "Order.tags{}: a string cannot be read as boolean",
+            "Order.note: no branch of the reader's union reads string",
+        ]
+    );
+}
+
+#[test]
+fn names_sizes_and_shapes_are_told_apart() {
+    let record = |name: &str| format!(r#"{{"type":"record","name":"{name}","fields":[]}}"#);
+    assert_eq!(
+        reasons(&record("ns.New"), &record("Old")),
+        ["New: the writer's name is Old, the reader's New, and no alias says so"]
+    );
+    let fixed = |size: u32| format!(r#"{{"type":"fixed","name":"F","size":{size}}}"#);
+    assert_eq!(reasons(&fixed(4), &fixed(8)), ["F: the writer's size is 8 bytes, the reader's 4"]);
+    assert_eq!(reasons("\"int\"", ORDER), ["int: a record Order cannot be read as int"]);
+}
+
+#[test]
+fn a_record_meant_in_a_union_gets_its_own_reasons() {
+    let wrap = |fields: &str| format!(r#"["null",{{"type":"record","name":"A","fields":[{fields}]}}]"#);
+    let reader = wrap(r#"{"name":"x","type":"int"}"#);
+    assert_eq!(reasons(&reader, &wrap("")), ["union.x: the writer has no such field and it has no default"]);
+}
+
+#[test]
+fn a_recursive_type_that_disagrees_deep_inside_is_refused_once() {
+    let tree = |leaf: &str| {
+        format!(
+            r#"{{"type":"record","name":"Tree","fields":[
+                {{"name":"left","type":["null","Tree"]}},{{"name":"right","type":["null","Tree"]}},
+                {{"name":"leaf","type":"{leaf}"}}]}}"#
+        )
+    };
+    assert_eq!(reasons(&tree("long"), &tree("int")), Vec::<String>::new());
+    assert_eq!(reasons(&tree("int"), &tree("string")), ["Tree.leaf: a string cannot be read as int"]);
+}
+
+/// What fails only by way of a cycle must not be taken for proved by the assumption made on the way in.
+#[test]
+fn a_branch_that_holds_only_by_assumption_does_not_hold() {
+    let reader = r#"{"type":"record","name":"A","fields":[
+        {"name":"any","type":["null",{"type":"record","name":"B","fields":[{"name":"up","type":["null","A"]}]}]},
+        {"name":"x","type":"int"}]}"#;
+    let writer = r#"{"type":"record","name":"A","fields":[
+        {"name":"any","type":["null",{"type":"record","name":"B","fields":[{"name":"up","type":["null","A"]}]}]},
+        {"name":"x","type":"string"}]}"#;
+    assert_eq!(reasons(reader, writer), ["A.x: a string cannot be read as int"]);
+}
+
+#[test]
+fn a_conflict_says_who_cannot_read_whose_data() {
+    let old = parsed(r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#);
+    let new = parsed(r#"{"type":"record","name":"R","fields":[{"name":"b","type":"int"}]}"#);
+    let lines: Vec<String> = check_level(&new, &[&new, &old], Level::FullTransitive)
+        .iter()
+        .map(|conflict| conflict.describe(&format!("version {}", conflict.against + 1)))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "cannot read data of version 2: R.b: the writer has no such field and it has no default",
+            "version 2 cannot read its data: R.a: the writer has no such field and it has no default",
+        ]
+    );
+}
+
+#[test]
+fn every_level_is_found_by_its_name() {
+    for level in Level::ALL {
+        assert_eq!(Level::from_name(level.name()), Some(level));
+    }
+    assert_eq!(Level::from_name("backward"), None);
+}

@@ -1,0 +1,48 @@
+//! Whether defaults are values of their fields' types.
+
+use super::schema::{Field, NodeId, Schema, Shape};
+use serde_json::Value;
+
+/// The first default that is no value of its field's type: where, and why.
+pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
+    schema.ids().find_map(|id| {
+        let Shape::Record { name, fields } = &schema.node(id).shape else { return None };
+        let bad = |field: &&Field| field.default.as_ref().is_some_and(|value| !fits(schema, field.node, value));
+        let field = fields.iter().find(bad)?;
+        let default = field.default.as_ref()?;
+        let why = format!("default {default} is no {}", schema.describe(field.node));
+        Some((format!("{}.{}", name.short, field.name), why))
+    })
+}
+
+/// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
+fn fits(schema: &Schema, id: NodeId, value: &Value) -> bool {
+    match (&schema.node(id).shape, value) {
+        (Shape::Null, value) => value.is_null(),
+        (Shape::Boolean, value) => value.is_boolean(),
+        (Shape::Int, value) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+        (Shape::Long, value) => value.is_i64(),
+        (Shape::Float | Shape::Double, value) => value.is_number(),
+        (Shape::String, value) => value.is_string(),
+        (Shape::Bytes, Value::String(text)) => text.chars().all(is_byte),
+        (Shape::Fixed { size, .. }, Value::String(text)) => {
+            text.chars().all(is_byte) && text.chars().count() as u64 == *size
+        }
+        (Shape::Enum { symbols, .. }, Value::String(symbol)) => symbols.contains(symbol),
+        (Shape::Array(item), Value::Array(values)) => values.iter().all(|value| fits(schema, *item, value)),
+        (Shape::Map(inner), Value::Object(values)) => values.values().all(|value| fits(schema, *inner, value)),
+        (Shape::Record { fields, .. }, Value::Object(values)) => {
+            fields.iter().all(|field| match values.get(&field.name) {
+                Some(value) => fits(schema, field.node, value),
+                None => field.default.is_some(),
+            })
+        }
+        (Shape::Union(branches), value) => branches.iter().any(|branch| fits(schema, *branch, value)),
+        _ => false,
+    }
+}
+
+/// Avro writes bytes in JSON as characters up to U+00FF.
+fn is_byte(c: char) -> bool {
+    u32::from(c) <= 0xff
+}

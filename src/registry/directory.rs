@@ -1,0 +1,320 @@
+//! A registry that is a directory: `DIR/SUBJECT/VERSION.avsc`, and the levels in `DIR/levels.toml`.
+//!
+//! ```text
+//! schemas/levels.toml              default = "BACKWARD"        (also without the file)
+//!                                  [subjects]
+//!                                  purchase = "FULL_TRANSITIVE"
+//! schemas/purchase/1.avsc          versions count from 1; gaps are allowed
+//! schemas/purchase/2.avsc
+//! schemas/repo%2Fpush/1.avsc       the subject `repo/push`
+//! ```
+//!
+//! A subject's directory is its name with every byte but ASCII letters, digits, `-`, `_`, `.` written `%XX`, a leading
+//! dot too; so no name leaves the directory or hides in it. What begins with a dot is passed over; any other name that
+//! is not of this form is an error, because a schema that silently does not count is worse.
+//!
+//! A version is written once, under a hidden name, and moved to its own without replacing another: of two registrars
+//! at the same time one wins, the other looks again. A file that is there is never changed.
+
+use super::compat::{Conflict, check_level};
+use super::parse::TEXT_BYTES_MAX;
+use super::{Level, Schema, Schemas, Subject, Version, schema_id};
+use crate::error::{Error, ErrorKind, Result};
+use serde::Deserialize;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Name of the file that holds the levels.
+pub const LEVELS_FILE: &str = "levels.toml";
+/// The longest file name there is on the usual file systems, in bytes.
+const FILE_NAME_BYTES_MAX: usize = 255;
+/// How often a registrar looks again after another one took its number.
+const ATTEMPTS_MAX: usize = 100;
+
+/// An open directory registry.
+pub struct Directory {
+    dir: PathBuf,
+    levels: Levels,
+    known: HashMap<String, Arc<Subject>>,
+}
+
+/// What came of a registration.
+#[derive(Debug)]
+pub enum Registration {
+    /// It is a new version, this one.
+    Added(u32),
+    /// It is the same as this version; nothing was written.
+    Existing(u32),
+    /// It may not follow the versions there are; nothing was written. Each with the number of the version it meets.
+    Refused(Vec<(u32, Conflict)>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LevelsFile {
+    default: Option<String>,
+    #[serde(default)]
+    subjects: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+struct Levels {
+    default: Level,
+    subjects: BTreeMap<String, Level>,
+}
+
+impl Directory {
+    /// Opens the registry in `dir`, which must exist (78 if not), and reads its levels.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
+        let dir = dir.into();
+        if !dir.is_dir() {
+            return Err(Error::config(format!("{}: no such directory of schemas", dir.display())));
+        }
+        let levels = Levels::read(&dir.join(LEVELS_FILE))?;
+        Ok(Directory { dir, levels, known: HashMap::new() })
+    }
+
+    /// The subjects there are, by name.
+    pub fn subjects(&self) -> Result<Vec<String>> {
+        let mut subjects = vec![];
+        for entry in std::fs::read_dir(&self.dir).map_err(|e| io(&self.dir, &e))? {
+            let entry = entry.map_err(|e| io(&self.dir, &e))?;
+            let name = entry.file_name();
+            if !entry.path().is_dir() || name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            match name.to_str().and_then(subject_of) {
+                Some(subject) if self.numbers(&subject)?.is_empty() => {}
+                Some(subject) => subjects.push(subject),
+                None => return Err(not_a_subject(&entry.path())),
+            }
+        }
+        subjects.sort_unstable();
+        Ok(subjects)
+    }
+
+    /// The numbers of a subject's versions, oldest first; none if there is no such subject.
+    pub fn versions(&self, subject: &str) -> Result<Vec<u32>> {
+        self.numbers(subject)
+    }
+
+    /// The level of a subject, which need not exist yet.
+    pub fn level(&self, subject: &str) -> Level {
+        self.levels.subjects.get(subject).copied().unwrap_or(self.levels.default)
+    }
+
+    /// One version of a subject; none if it does not exist.
+    pub fn schema(&mut self, subject: &str, number: u32) -> Result<Option<Version>> {
+        Ok(self.subject(subject)?.and_then(|subject| subject.version(number).cloned()))
+    }
+
+    /// The last version of a subject; none if it has none.
+    pub fn latest(&mut self, subject: &str) -> Result<Option<Version>> {
+        Ok(self.subject(subject)?.and_then(|subject| subject.latest().cloned()))
+    }
+
+    /// Adds `text` as the next version of `subject`, if its level allows it. 78 if the text is no valid schema.
+    pub fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
+        let schema = Schema::parse(text)?;
+        let identity = schema.identity();
+        for _ in 0..ATTEMPTS_MAX {
+            let current = self.subject(subject)?;
+            let versions = current.as_ref().map_or(&[][..], |subject| &subject.versions);
+            if let Some(same) = versions.iter().rev().find(|version| version.schema.identity() == identity) {
+                return Ok(Registration::Existing(same.number));
+            }
+            let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
+            let conflicts = check_level(&schema, &history, self.level(subject));
+            if !conflicts.is_empty() {
+                let numbered = |conflict: Conflict| Some((versions.get(conflict.against)?.number, conflict));
+                return Ok(Registration::Refused(conflicts.into_iter().filter_map(numbered).collect()));
+            }
+            let number = versions.last().map_or(0, |version| version.number).saturating_add(1);
+            if self.write(subject, number, text)? {
+                return Ok(Registration::Added(number));
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': others register all the time, try later")))
+    }
+
+    /// Writes a version; false if another registrar has written it in the meantime.
+    fn write(&self, subject: &str, number: u32, text: &str) -> Result<bool> {
+        let dir = self.subject_dir(subject)?;
+        std::fs::create_dir_all(&dir).map_err(|e| io(&dir, &e))?;
+        let path = dir.join(format!("{number}.avsc"));
+        let readable = std::fs::Permissions::from_mode(0o644);
+        let mut part = tempfile::Builder::new()
+            .prefix(&format!(".{number}."))
+            .suffix(".part")
+            .permissions(readable)
+            .tempfile_in(&dir)
+            .map_err(|e| io(&dir, &e))?;
+        let line_end = if text.ends_with('\n') { "" } else { "\n" };
+        let written = part.write_all(text.as_bytes()).and_then(|()| part.write_all(line_end.as_bytes()));
+        written.and_then(|()| part.as_file().sync_all()).map_err(|e| io(&path, &e))?;
+        match part.persist_noclobber(&path) {
+            Ok(_) => {}
+            Err(error) if error.error.kind() == IoErrorKind::AlreadyExists => return Ok(false),
+            Err(error) => return Err(io(&path, &error.error)),
+        }
+        File::open(&dir).and_then(|dir| dir.sync_all()).map_err(|e| io(&dir, &e))?;
+        Ok(true)
+    }
+
+    fn subject_dir(&self, subject: &str) -> Result<PathBuf> {
+        let name = file_name_of(subject);
+        if name.is_empty() || name.len() > FILE_NAME_BYTES_MAX {
+            let why = format!("subject '{subject}': a name takes 1 to {FILE_NAME_BYTES_MAX} bytes as a file name");
+            return Err(Error::config(why));
+        }
+        Ok(self.dir.join(name))
+    }
+
+    fn numbers(&self, subject: &str) -> Result<Vec<u32>> {
+        let dir = self.subject_dir(subject)?;
+        let entries = match std::fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
+                return Ok(vec![]);
+            }
+            Err(error) => return Err(io(&dir, &error)),
+        };
+        let mut numbers = vec![];
+        for entry in entries {
+            let name = entry.map_err(|e| io(&dir, &e))?.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let Some(number) = name.to_str().and_then(number_of) else {
+                let why = format!("{}: not a version: they are called 1.avsc, 2.avsc, …", dir.join(name).display());
+                return Err(Error::config(why));
+            };
+            numbers.push(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn read(&self, subject: &str, number: u32) -> Result<Version> {
+        let path = self.subject_dir(subject)?.join(format!("{number}.avsc"));
+        let text = read_text(&path)?;
+        let schema = Schema::parse(&text).map_err(|e| e.at(path.display().to_string()))?;
+        Ok(Version { number, id: schema_id(subject, number), schema: Arc::new(schema), text: text.into() })
+    }
+}
+
+impl Schemas for Directory {
+    /// Lists the subject's directory each time; files are read once.
+    fn subject(&mut self, name: &str) -> Result<Option<Arc<Subject>>> {
+        // An event may carry any text as its type; one that cannot be a file name is simply unknown.
+        let Ok(_) = self.subject_dir(name) else { return Ok(None) };
+        let numbers = self.numbers(name)?;
+        if numbers.is_empty() {
+            self.known.remove(name);
+            return Ok(None);
+        }
+        let known = self.known.get(name);
+        if let Some(known) = known.filter(|known| known.versions.iter().map(|v| v.number).eq(numbers.iter().copied())) {
+            return Ok(Some(known.clone()));
+        }
+        let kept = |number: u32| known.and_then(|known| known.version(number).cloned());
+        let read = |number: u32| kept(number).map_or_else(|| self.read(name, number), Ok);
+        let versions = numbers.into_iter().map(read).collect::<Result<_>>()?;
+        let subject = Arc::new(Subject { name: name.to_owned(), level: self.level(name), versions });
+        self.known.insert(name.to_owned(), subject.clone());
+        Ok(Some(subject))
+    }
+}
+
+impl Levels {
+    fn read(path: &Path) -> Result<Levels> {
+        if !path.exists() {
+            return Ok(Levels::default());
+        }
+        let bad = |why: String| Error::config(format!("{}: {why}", path.display()));
+        let file: LevelsFile =
+            toml::from_str(&read_text(path)?).map_err(|e| bad(String::new()).because(e.message()))?;
+        let level = |word: &str| {
+            let words: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
+            Level::from_name(word).ok_or_else(|| bad(format!("unknown level '{word}': one of {}", words.join(" "))))
+        };
+        let subjects = file.subjects.iter().map(|(name, word)| Ok((name.clone(), level(word)?)));
+        Ok(Levels {
+            default: file.default.as_deref().map_or(Ok(Level::default()), level)?,
+            subjects: subjects.collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn io(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(path.display().to_string(), error)
+}
+
+/// A text file, no longer than a schema may be.
+fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let limit = TEXT_BYTES_MAX as u64 + 1;
+    let read = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
+    match read {
+        Ok(length) if length > TEXT_BYTES_MAX => {
+            Err(Error::config(format!("{}: longer than {} KiB", path.display(), TEXT_BYTES_MAX >> 10)))
+        }
+        Ok(_) => Ok(text),
+        Err(error) if error.kind() == IoErrorKind::InvalidData => {
+            Err(Error::config(format!("{}: not UTF-8", path.display())))
+        }
+        Err(error) => Err(io(path, &error)),
+    }
+}
+
+fn not_a_subject(path: &Path) -> Error {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let way_out = format!("rename it to '{}', or give it a leading dot", file_name_of(&name));
+    Error::config(format!("{}: not a subject's directory: {way_out}", path.display()))
+}
+
+/// The number of the version a file name stands for.
+fn number_of(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".avsc")?;
+    let number: u32 = digits.parse().ok()?;
+    (number > 0 && number.to_string() == digits).then_some(number)
+}
+
+/// The name of a subject's directory.
+fn file_name_of(subject: &str) -> String {
+    let mut name = String::with_capacity(subject.len());
+    for (n, byte) in subject.bytes().enumerate() {
+        match byte {
+            b'.' if n == 0 => name.push_str("%2E"),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
+            _ => name.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    name
+}
+
+/// The subject whose directory has that name; none if no subject's has.
+fn subject_of(name: &str) -> Option<String> {
+    let mut bytes = vec![];
+    let mut rest = name.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (hex, tail) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
+        rest = tail;
+    }
+    let subject = String::from_utf8(bytes).ok()?;
+    (file_name_of(&subject) == name).then_some(subject)
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -1,0 +1,360 @@
+//! An Avro schema as a small arena: every type is a node, a named type is one node however often it is used.
+//!
+//! References are resolved when the text is read ([`super::parse`]), so that a recursive type is a cycle of [`NodeId`]s
+//! and nobody has to look names up again.
+
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// Index of a type in its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(super) u32);
+
+impl NodeId {
+    /// Its place among [`Schema::ids`].
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A whole schema, references resolved.
+#[derive(Clone, Debug)]
+pub struct Schema {
+    pub(super) nodes: Vec<Node>,
+    pub(super) root: NodeId,
+}
+
+/// One type.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub shape: Shape,
+    /// What its values mean, where the schema says so and the type can carry it.
+    pub logical: Option<Logical>,
+}
+
+/// What a type is.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// `null`.
+    Null,
+    /// `boolean`.
+    Boolean,
+    /// `int`: 32 bits, signed.
+    Int,
+    /// `long`: 64 bits, signed.
+    Long,
+    /// `float`.
+    Float,
+    /// `double`.
+    Double,
+    /// `bytes`.
+    Bytes,
+    /// `string`.
+    String,
+    /// A number of bytes under a name.
+    Fixed {
+        /// Its name.
+        name: Name,
+        /// How many bytes.
+        size: u64,
+    },
+    /// One of some symbols.
+    Enum {
+        /// Its name.
+        name: Name,
+        /// The symbols, in order.
+        symbols: Vec<String>,
+        /// The symbol a reader takes for one it does not know.
+        default: Option<String>,
+    },
+    /// Named fields.
+    Record {
+        /// Its name.
+        name: Name,
+        /// The fields, in order.
+        fields: Vec<Field>,
+    },
+    /// Many of one type.
+    Array(NodeId),
+    /// Many of one type, by string keys.
+    Map(NodeId),
+    /// One of several types.
+    Union(Vec<NodeId>),
+}
+
+/// The name of a record, an enum or a fixed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// The name without namespace.
+    pub short: String,
+    /// The namespace; none is Avro's null namespace.
+    pub namespace: Option<String>,
+    /// Other full names a reader knows it by.
+    pub aliases: Vec<String>,
+}
+
+impl Name {
+    /// `namespace.name`.
+    pub fn full(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("{namespace}.{}", self.short),
+            None => self.short.clone(),
+        }
+    }
+}
+
+/// A field of a record.
+#[derive(Clone, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// Other names a reader finds it under.
+    pub aliases: Vec<String>,
+    /// Its type.
+    pub node: NodeId,
+    /// What a reader takes where the writer has none; `Some(Value::Null)` is the default null.
+    pub default: Option<Value>,
+}
+
+/// The unit of a number that stands for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+/// What values of a type mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logical {
+    /// A decimal number.
+    Decimal {
+        /// Digits at most.
+        precision: u32,
+        /// Digits after the point at most.
+        scale: u32,
+    },
+    /// A UUID.
+    Uuid,
+    /// Days since 1970.
+    Date,
+    /// Time of day.
+    Time(Unit),
+    /// An instant.
+    Timestamp(Unit),
+    /// A date and time without zone.
+    LocalTimestamp(Unit),
+}
+
+impl Logical {
+    /// Avro's word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decimal { .. } => "decimal",
+            Self::Uuid => "uuid",
+            Self::Date => "date",
+            Self::Time(Unit::Millis) => "time-millis",
+            Self::Time(_) => "time-micros",
+            Self::Timestamp(Unit::Millis) => "timestamp-millis",
+            Self::Timestamp(Unit::Micros) => "timestamp-micros",
+            Self::Timestamp(Unit::Nanos) => "timestamp-nanos",
+            Self::LocalTimestamp(Unit::Millis) => "local-timestamp-millis",
+            Self::LocalTimestamp(Unit::Micros) => "local-timestamp-micros",
+            Self::LocalTimestamp(Unit::Nanos) => "local-timestamp-nanos",
+        }
+    }
+}
+
+impl Schema {
+    /// The outermost type.
+    pub fn root(&self) -> NodeId {
+        self.root
+    }
+
+    /// The type at `id`, an index of this schema.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+
+    /// Every index of this schema, in order.
+    pub fn ids(&self) -> impl Iterator<Item = NodeId> {
+        (0u32..).take(self.nodes.len()).map(NodeId)
+    }
+
+    /// What a person calls the type at `id`: `string`, `record Order`, `array`.
+    pub fn describe(&self, id: NodeId) -> String {
+        match &self.node(id).shape {
+            Shape::Fixed { name, .. } => format!("fixed {}", name.short),
+            Shape::Enum { name, .. } => format!("enum {}", name.short),
+            Shape::Record { name, .. } => format!("record {}", name.short),
+            shape => shape.word().to_owned(),
+        }
+    }
+
+    /// Where paths into this schema start: the name of its outermost type.
+    pub fn title(&self) -> String {
+        match &self.node(self.root).shape {
+            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => name.short.clone(),
+            shape => shape.word().to_owned(),
+        }
+    }
+
+    /// Avro's parsing canonical form: what decides how bytes are read, and nothing else.
+    pub fn canonical_form(&self) -> String {
+        self.write(false)
+    }
+
+    /// Everything that decides what the schema accepts or reads: the canonical form with defaults, aliases and logical
+    /// types. Two schemas are the same version iff this text is equal; `doc`, `order` and attributes unknown to Avro
+    /// do not count.
+    pub fn identity(&self) -> String {
+        self.write(true)
+    }
+
+    fn write(&self, full: bool) -> String {
+        let mut writer = Writer { schema: self, full, written: HashSet::new(), out: String::new() };
+        writer.node(self.root);
+        writer.out
+    }
+}
+
+impl Shape {
+    /// Avro's word for this shape.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Shape::Null => "null",
+            Shape::Boolean => "boolean",
+            Shape::Int => "int",
+            Shape::Long => "long",
+            Shape::Float => "float",
+            Shape::Double => "double",
+            Shape::Bytes => "bytes",
+            Shape::String => "string",
+            Shape::Fixed { .. } => "fixed",
+            Shape::Enum { .. } => "enum",
+            Shape::Record { .. } => "record",
+            Shape::Array(_) => "array",
+            Shape::Map(_) => "map",
+            Shape::Union(_) => "union",
+        }
+    }
+}
+
+struct Writer<'a> {
+    schema: &'a Schema,
+    full: bool,
+    written: HashSet<NodeId>,
+    out: String,
+}
+
+impl Writer<'_> {
+    fn node(&mut self, id: NodeId) {
+        let node = self.schema.node(id);
+        match &node.shape {
+            Shape::Union(branches) => self.list(branches, |writer, branch| writer.node(*branch)),
+            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => self.named(id, name),
+            Shape::Array(item) => self.container("array", "items", *item),
+            Shape::Map(value) => self.container("map", "values", *value),
+            plain if self.full && node.logical.is_some() => {
+                self.out.push_str("{\"type\":");
+                self.json(plain.word());
+                self.logical(node);
+                self.out.push('}');
+            }
+            plain => self.json(plain.word()),
+        }
+    }
+
+    fn named(&mut self, id: NodeId, name: &Name) {
+        if !self.written.insert(id) {
+            return self.json(&name.full());
+        }
+        self.out.push_str("{\"name\":");
+        self.json(&name.full());
+        self.out.push_str(",\"type\":");
+        let node = self.schema.node(id);
+        self.json(node.shape.word());
+        match &node.shape {
+            Shape::Fixed { size, .. } => self.text(&format!(",\"size\":{size}")),
+            Shape::Enum { symbols, default, .. } => {
+                self.strings("symbols", symbols);
+                if let (true, Some(default)) = (self.full, default) {
+                    self.out.push_str(",\"default\":");
+                    self.json(default);
+                }
+            }
+            Shape::Record { fields, .. } => {
+                self.out.push_str(",\"fields\":");
+                self.list(fields, Self::field);
+            }
+            _ => {}
+        }
+        if self.full {
+            self.strings_if_any("aliases", &name.aliases);
+            self.logical(node);
+        }
+        self.out.push('}');
+    }
+
+    fn field(&mut self, field: &Field) {
+        self.out.push_str("{\"name\":");
+        self.json(&field.name);
+        self.out.push_str(",\"type\":");
+        self.node(field.node);
+        if self.full {
+            self.strings_if_any("aliases", &field.aliases);
+            if let Some(default) = &field.default {
+                self.text(&format!(",\"default\":{default}"));
+            }
+        }
+        self.out.push('}');
+    }
+
+    fn logical(&mut self, node: &Node) {
+        let Some(logical) = node.logical else { return };
+        self.text(&format!(",\"logicalType\":\"{}\"", logical.name()));
+        if let Logical::Decimal { precision, scale } = logical {
+            self.text(&format!(",\"precision\":{precision},\"scale\":{scale}"));
+        }
+    }
+
+    fn container(&mut self, word: &str, key: &str, inner: NodeId) {
+        self.text(&format!("{{\"type\":\"{word}\",\"{key}\":"));
+        self.node(inner);
+        self.out.push('}');
+    }
+
+    fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.out.push('[');
+        for (n, item) in items.iter().enumerate() {
+            if n > 0 {
+                self.out.push(',');
+            }
+            each(self, item);
+        }
+        self.out.push(']');
+    }
+
+    fn strings(&mut self, key: &str, items: &[String]) {
+        self.text(&format!(",\"{key}\":"));
+        self.list(items, |writer, item| writer.json(item));
+    }
+
+    fn strings_if_any(&mut self, key: &str, items: &[String]) {
+        if !items.is_empty() {
+            self.strings(key, items);
+        }
+    }
+
+    fn json(&mut self, content: &str) {
+        crate::json::text::write_string(&mut self.out, content);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.out.push_str(text);
+    }
+}
