@@ -9,8 +9,22 @@
 use crate::error::{Error, Result};
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
+use crate::kind::Kind;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
+
+pub mod arrow_file;
+pub mod avro;
+pub mod avro_value;
+pub mod cell;
+pub mod clf;
+pub mod container;
+pub mod csv;
+pub mod jsonl;
+pub mod parquet;
+pub mod row;
+pub mod table;
+pub mod unpack;
 
 /// Where the JSON text of a record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +40,8 @@ pub enum Body {
 /// One record found in the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its exact bytes, as a range of the input given to [`Splitter::split`].
+    /// Its exact bytes, as a range of the input given to [`Splitter::split`]; empty in a container, where the JSON text
+    /// stands for it.
     pub raw: Range<usize>,
     /// Its line (1 is the first of the input) or, in formats without lines, its number from 1.
     pub line: u64,
@@ -87,12 +102,21 @@ pub struct EncodeOptions {
     pub color: bool,
 }
 
-/// How a container is read: a random-access file of known length.
-pub trait Container: parquet::file::reader::ChunkReader<T: Send> + 'static {}
-impl<T: parquet::file::reader::ChunkReader<T: Send> + 'static> Container for T {}
+/// What a container gives next.
+pub enum Rows {
+    /// Rows of one of our kinds, exactly its schema, JSON columns proved.
+    Batch(RecordBatch),
+    /// Foreign rows as JSON text.
+    Text(Records),
+}
 
-/// Batches of a container, each row's fault apart.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
+/// A container that has been opened.
+pub struct Opened {
+    /// The kind the file says its rows are of: written by evt.
+    pub kind: Option<Kind>,
+    /// Its rows. An error is the end: what came before it stands.
+    pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
+}
 
 /// How a format is read.
 pub enum Input {
@@ -101,7 +125,7 @@ pub enum Input {
     /// Cut out of a stream of bytes.
     Text(fn() -> Box<dyn Splitter>),
     /// Decoded from a file that is there as a whole (spooled to disk when it comes from a pipe).
-    Container(fn(std::fs::File) -> Result<(SchemaRef, Batches)>),
+    Container(fn(std::fs::File) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.
     Frames,
 }
@@ -144,4 +168,30 @@ pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
 }
 
 /// Every format: adding one is one file and one row here.
-pub const ALL: &[&Format] = &[];
+pub const ALL: &[&Format] = &[
+    &jsonl::FORMAT,
+    &csv::CSV,
+    &csv::TSV,
+    &avro::FORMAT,
+    &parquet::FORMAT,
+    &clf::FORMAT,
+    &arrow_file::FORMAT,
+    &FRAMES,
+    &table::FORMAT,
+];
+
+/// Frames and foreign Arrow streams: read and written by `frame`.
+const FRAMES: Format = Format {
+    name: "frames",
+    extensions: &["frames", "arrows"],
+    magic: &[0xff; 4],
+    input: Input::Frames,
+    output: None,
+    appendable: false,
+};
+
+#[cfg(test)]
+mod test_data;
+#[cfg(test)]
+#[path = "splitter_tests.rs"]
+mod tests;

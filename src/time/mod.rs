@@ -6,6 +6,7 @@
 pub mod calendar;
 pub mod duration;
 pub mod instant;
+pub mod stamp;
 
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_instant, write_instant};

@@ -1,0 +1,454 @@
+//! One value of an Arrow array as text: the same words in JSON lines, CSV, tables and JSON text of foreign rows.
+//!
+//! What JSON has no word for is text: instants are RFC 3339 with `Z` (six digits, nine where nanoseconds need them; an
+//! instant without a zone is taken as UTC), dates `2024-01-15`, times of day `10:00:00.000000`, durations and intervals
+//! ISO 8601 (`PT1.500S`, `P1M2DT0S`), uuids hyphenated, other binary base64, NaN and infinities `NaN`, `Infinity`,
+//! `-Infinity`. Decimals are JSON numbers with every digit. A null field of a struct is left out; a null item of a list
+//! or value of a map is `null`. A union is its value.
+//!
+//! Everything about a column is decided once per batch: a row costs one call per cell.
+
+use crate::json::base64;
+use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
+use crate::json::text::write_string;
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, MapArray, OffsetSizeTrait, RunArray, UnionArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    ArrowNativeType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
+    Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
+    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use std::fmt::{Display, Write};
+
+/// How strings stand at the top: between quotes with escapes, or bare (CSV, tables). Inside containers it is JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A JSON value.
+    Json,
+    /// The bare content.
+    Text,
+}
+
+type Writer<'a> = Box<dyn FnMut(usize, &mut String) + 'a>;
+
+/// One column of a batch, ready to be written cell by cell.
+pub struct Column<'a> {
+    nulls: Option<NullBuffer>,
+    write: Writer<'a>,
+}
+
+impl<'a> Column<'a> {
+    /// The values of `array`; `field` tells uuids from other binary.
+    pub fn new(field: &Field, array: &'a dyn Array, form: Form) -> Self {
+        Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
+    }
+
+    /// The values of a text column that holds JSON text: written as they are, in either form.
+    pub fn raw(array: &'a dyn Array) -> Option<Self> {
+        let strings = array.as_string_opt::<i32>()?;
+        let write: Writer<'a> = Box::new(move |row, out| out.push_str(strings.value(row)));
+        Some(Self { nulls: array.logical_nulls(), write })
+    }
+
+    /// A column written by `write`, null where `array` is.
+    pub fn with(array: &'a dyn Array, write: impl FnMut(usize, &mut String) + 'a) -> Self {
+        Self { nulls: array.logical_nulls(), write: Box::new(write) }
+    }
+
+    /// Whether the value is null.
+    #[inline]
+    pub fn is_null(&self, row: usize) -> bool {
+        self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    /// Appends the value, which must not be null.
+    #[inline]
+    pub fn write(&mut self, row: usize, out: &mut String) {
+        (self.write)(row, out);
+    }
+
+    /// Appends the value or the word `null`.
+    fn write_or_null(&mut self, row: usize, out: &mut String) {
+        if self.is_null(row) { out.push_str("null") } else { self.write(row, out) }
+    }
+}
+
+fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+    match array.data_type() {
+        DataType::Null => Box::new(|_, out| out.push_str("null")),
+        DataType::Boolean => {
+            let values = array.as_boolean();
+            Box::new(move |row, out| out.push_str(if values.value(row) { "true" } else { "false" }))
+        }
+        DataType::Int8 => integer::<Int8Type>(array),
+        DataType::Int16 => integer::<Int16Type>(array),
+        DataType::Int32 => integer::<Int32Type>(array),
+        DataType::Int64 => integer::<Int64Type>(array),
+        DataType::UInt8 => integer::<UInt8Type>(array),
+        DataType::UInt16 => integer::<UInt16Type>(array),
+        DataType::UInt32 => integer::<UInt32Type>(array),
+        DataType::UInt64 => integer::<UInt64Type>(array),
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => float(array, form),
+        DataType::Decimal32(..) => decimal::<Decimal32Type>(array),
+        DataType::Decimal64(..) => decimal::<Decimal64Type>(array),
+        DataType::Decimal128(..) => decimal::<Decimal128Type>(array),
+        DataType::Decimal256(..) => decimal::<Decimal256Type>(array),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => string(array, form),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+            quoted(form, bytes(field, array))
+        }
+        DataType::List(_)
+        | DataType::LargeList(_)
+        | DataType::FixedSizeList(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => list(array),
+        DataType::Struct(_) => object(array),
+        DataType::Map(..) => map(array.as_map()),
+        DataType::Union(..) => union(array, form),
+        DataType::Dictionary(..) => dictionary(field, array, form),
+        DataType::RunEndEncoded(ends, values) => match ends.data_type() {
+            DataType::Int16 => run::<Int16Type>(values, array, form),
+            DataType::Int32 => run::<Int32Type>(values, array, form),
+            _ => run::<Int64Type>(values, array, form),
+        },
+        _ => quoted(form, time(array)),
+    }
+}
+
+/// What stands between quotes in JSON and needs no escapes.
+fn quoted<'a>(form: Form, mut write: Writer<'a>) -> Writer<'a> {
+    match form {
+        Form::Text => write,
+        Form::Json => Box::new(move |row, out| {
+            out.push('"');
+            write(row, out);
+            out.push('"');
+        }),
+    }
+}
+
+fn integer<T: ArrowPrimitiveType<Native: Display>>(array: &dyn Array) -> Writer<'_> {
+    let values = array.as_primitive::<T>().values();
+    Box::new(move |row, out| {
+        let _ = write!(out, "{}", values[row]);
+    })
+}
+
+fn decimal<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Writer<'_> {
+    let values = array.as_primitive::<T>();
+    Box::new(move |row, out| out.push_str(&values.value_as_string(row)))
+}
+
+fn float(array: &dyn Array, form: Form) -> Writer<'_> {
+    if let Some(values) = array.as_primitive_opt::<Float64Type>() {
+        return Box::new(move |row, out| write_float(out, values.value(row), form));
+    }
+    if let Some(values) = array.as_primitive_opt::<Float32Type>() {
+        return Box::new(move |row, out| write_float32(out, values.value(row), form));
+    }
+    let values = array.as_primitive::<Float16Type>();
+    Box::new(move |row, out| write_float32(out, values.value(row).to_f32(), form))
+}
+
+/// Appends the shortest text that reads back as `value`; NaN and infinities as words, quoted in JSON.
+pub fn write_float(out: &mut String, value: f64, form: Form) {
+    match special(value) {
+        Some(word) => write_word(out, word, form),
+        None => {
+            let _ = write!(out, "{value:?}");
+        }
+    }
+}
+
+/// The same for single precision, whose shortest text is shorter.
+pub fn write_float32(out: &mut String, value: f32, form: Form) {
+    match special(value.into()) {
+        Some(word) => write_word(out, word, form),
+        None => {
+            let _ = write!(out, "{value:?}");
+        }
+    }
+}
+
+fn special(value: f64) -> Option<&'static str> {
+    if value.is_finite() {
+        None
+    } else if value.is_nan() {
+        Some("NaN")
+    } else {
+        Some(if value > 0.0 { "Infinity" } else { "-Infinity" })
+    }
+}
+
+fn write_word(out: &mut String, word: &str, form: Form) {
+    match form {
+        Form::Json => write_string(out, word),
+        Form::Text => out.push_str(word),
+    }
+}
+
+fn string(array: &dyn Array, form: Form) -> Writer<'_> {
+    fn of<'a>(value: impl Fn(usize) -> &'a str + 'a, form: Form) -> Writer<'a> {
+        match form {
+            Form::Json => Box::new(move |row, out| write_string(out, value(row))),
+            Form::Text => Box::new(move |row, out| out.push_str(value(row))),
+        }
+    }
+    if let Some(values) = array.as_string_opt::<i32>() {
+        return of(|row| values.value(row), form);
+    }
+    if let Some(values) = array.as_string_opt::<i64>() {
+        return of(|row| values.value(row), form);
+    }
+    let values = array.as_string_view();
+    of(|row| values.value(row), form)
+}
+
+/// Whether values of a field are uuids.
+pub fn is_uuid(field: &Field) -> bool {
+    *field.data_type() == DataType::FixedSizeBinary(16)
+        && field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
+}
+
+fn bytes<'a>(field: &Field, array: &'a dyn Array) -> Writer<'a> {
+    if let Some(values) = array.as_fixed_size_binary_opt() {
+        if is_uuid(field) {
+            return Box::new(move |row, out| write_uuid(out, values.value(row)));
+        }
+        return Box::new(move |row, out| base64::encode(values.value(row), out));
+    }
+    if let Some(values) = array.as_binary_opt::<i32>() {
+        return Box::new(move |row, out| base64::encode(values.value(row), out));
+    }
+    if let Some(values) = array.as_binary_opt::<i64>() {
+        return Box::new(move |row, out| base64::encode(values.value(row), out));
+    }
+    let values = array.as_binary_view();
+    Box::new(move |row, out| base64::encode(values.value(row), out))
+}
+
+/// Appends 16 bytes as a hyphenated lower-case uuid.
+pub fn write_uuid(out: &mut String, bytes: &[u8]) {
+    let Ok(id) = uuid::Uuid::from_slice(bytes) else { return };
+    out.push_str(id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]));
+}
+
+/// Instants, dates, times of day, durations and intervals.
+fn time(array: &dyn Array) -> Writer<'_> {
+    match array.data_type() {
+        DataType::Timestamp(unit, _) => {
+            let (mut stamp, value, unit) = (Stamp::default(), ticks(array), *unit);
+            Box::new(move |row, out| stamp.write_ticks(out, value(row), unit))
+        }
+        DataType::Date32 => {
+            let values = array.as_primitive::<Date32Type>();
+            Box::new(move |row, out| write_date(out, values.value(row).into()))
+        }
+        DataType::Date64 => {
+            let values = array.as_primitive::<Date64Type>();
+            Box::new(move |row, out| write_date(out, values.value(row).div_euclid(86_400_000)))
+        }
+        DataType::Time32(unit) | DataType::Time64(unit) => {
+            let (value, unit) = (ticks(array), *unit);
+            Box::new(move |row, out| write_time_of_day(out, value(row), unit))
+        }
+        DataType::Duration(unit) => {
+            let (value, unit) = (ticks(array), *unit);
+            Box::new(move |row, out| {
+                out.push_str("PT");
+                write_seconds(out, value(row), unit);
+                out.push('S');
+            })
+        }
+        DataType::Interval(unit) => interval(array, *unit),
+        _ => Box::new(|_, _| {}),
+    }
+}
+
+/// Values of a time type as 64-bit counts of its unit, whatever its width.
+fn ticks<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> i64 + 'a> {
+    use arrow::datatypes as t;
+    macro_rules! first_of {
+        ($($kind:ty)*) => {
+            $(if let Some(values) = array.as_primitive_opt::<$kind>() {
+                return Box::new(|row| i64::from(values.value(row)));
+            })*
+        };
+    }
+    first_of!(t::TimestampSecondType t::TimestampMillisecondType t::TimestampMicrosecondType t::TimestampNanosecondType);
+    first_of!(t::Time32SecondType t::Time32MillisecondType t::Time64MicrosecondType t::Time64NanosecondType);
+    first_of!(t::DurationSecondType t::DurationMillisecondType t::DurationMicrosecondType t::DurationNanosecondType);
+    Box::new(|_| 0)
+}
+
+fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
+    fn write(out: &mut String, months: i32, days: i32, nanoseconds: i64) {
+        let _ = write!(out, "P{months}M{days}DT");
+        write_seconds(out, nanoseconds, TimeUnit::Nanosecond);
+        out.push('S');
+    }
+    match unit {
+        IntervalUnit::YearMonth => {
+            let values = array.as_primitive::<IntervalYearMonthType>();
+            Box::new(move |row, out| write(out, values.value(row), 0, 0))
+        }
+        IntervalUnit::DayTime => {
+            let values = array.as_primitive::<IntervalDayTimeType>();
+            Box::new(move |row, out| {
+                let value = values.value(row);
+                write(out, 0, value.days, i64::from(value.milliseconds) * 1_000_000);
+            })
+        }
+        IntervalUnit::MonthDayNano => {
+            let values = array.as_primitive::<IntervalMonthDayNanoType>();
+            Box::new(move |row, out| {
+                let value = values.value(row);
+                write(out, value.months, value.days, value.nanoseconds);
+            })
+        }
+    }
+}
+
+fn list(array: &dyn Array) -> Writer<'_> {
+    if let Some(values) = array.as_list_opt::<i32>() {
+        return items(values.values(), |row| span(values.value_offsets(), row));
+    }
+    if let Some(values) = array.as_list_opt::<i64>() {
+        return items(values.values(), |row| span(values.value_offsets(), row));
+    }
+    if let Some(values) = array.as_fixed_size_list_opt() {
+        let length = values.value_length().as_usize();
+        return items(values.values(), move |row| (row * length, (row + 1) * length));
+    }
+    if let Some(values) = array.as_list_view_opt::<i32>() {
+        return items(values.values(), |row| view(values, row));
+    }
+    let values = array.as_list_view::<i64>();
+    items(values.values(), |row| view(values, row))
+}
+
+fn span<O: OffsetSizeTrait>(offsets: &[O], row: usize) -> (usize, usize) {
+    (offsets[row].as_usize(), offsets[row + 1].as_usize())
+}
+
+fn view<O: OffsetSizeTrait>(list: &GenericListViewArray<O>, row: usize) -> (usize, usize) {
+    let start = list.offsets()[row].as_usize();
+    (start, start + list.sizes()[row].as_usize())
+}
+
+/// A JSON array of the items whose range `range` tells.
+fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a) -> Writer<'a> {
+    let field = Field::new("item", values.data_type().clone(), true);
+    let mut item = Column::new(&field, values.as_ref(), Form::Json);
+    Box::new(move |row, out| {
+        let (start, end) = range(row);
+        out.push('[');
+        for at in start..end {
+            if at > start {
+                out.push(',');
+            }
+            item.write_or_null(at, out);
+        }
+        out.push(']');
+    })
+}
+
+fn object(array: &dyn Array) -> Writer<'_> {
+    let array = array.as_struct();
+    let mut members: Vec<(String, Column)> = vec![];
+    for (field, values) in array.fields().iter().zip(array.columns()) {
+        members.push((key(field.name()), Column::new(field, values.as_ref(), Form::Json)));
+    }
+    Box::new(move |row, out| {
+        out.push('{');
+        let mut first = true;
+        for (key, column) in &mut members {
+            if !column.is_null(row) {
+                out.push_str(if first { &key[1..] } else { key });
+                column.write(row, out);
+                first = false;
+            }
+        }
+        out.push('}');
+    })
+}
+
+/// `,"name":`, so that a member is one append; the first one goes without the comma.
+pub fn key(name: &str) -> String {
+    let mut key = String::from(",");
+    write_string(&mut key, name);
+    key.push(':');
+    key
+}
+
+fn map(array: &MapArray) -> Writer<'_> {
+    let (keys, values) = (array.keys(), array.values());
+    let field = |array: &ArrayRef| Field::new("", array.data_type().clone(), true);
+    let mut name = Column::new(&field(keys), keys.as_ref(), Form::Text);
+    let mut value = Column::new(&field(values), values.as_ref(), Form::Json);
+    let mut scratch = String::new();
+    Box::new(move |row, out| {
+        let (start, end) = span(array.value_offsets(), row);
+        out.push('{');
+        for at in start..end {
+            if at > start {
+                out.push(',');
+            }
+            scratch.clear();
+            name.write_or_null(at, &mut scratch);
+            write_string(out, &scratch);
+            out.push(':');
+            value.write_or_null(at, out);
+        }
+        out.push('}');
+    })
+}
+
+fn union(array: &dyn Array, form: Form) -> Writer<'_> {
+    let Some(array) = array.as_any().downcast_ref::<UnionArray>() else { return Box::new(|_, _| {}) };
+    let DataType::Union(fields, _) = array.data_type() else { return Box::new(|_, _| {}) };
+    let mut children: Vec<(i8, Column)> = vec![];
+    for (id, field) in fields.iter() {
+        children.push((id, Column::new(field, array.child(id).as_ref(), form)));
+    }
+    Box::new(move |row, out| {
+        let id = array.type_id(row);
+        if let Some((_, child)) = children.iter_mut().find(|(each, _)| *each == id) {
+            child.write_or_null(array.value_offset(row), out);
+        }
+    })
+}
+
+/// Each value is rendered once where that is less work than rendering each row.
+fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+    let array = array.as_any_dictionary();
+    let values = array.values();
+    if values.is_empty() {
+        return Box::new(|_, _| {});
+    }
+    let keys = array.normalized_keys();
+    let field = field.clone().with_data_type(values.data_type().clone());
+    let mut column = Column::new(&field, values.as_ref(), form);
+    if values.len() > keys.len() {
+        return Box::new(move |row, out| column.write_or_null(keys[row], out));
+    }
+    let (mut text, mut ends) = (String::new(), vec![0]);
+    for at in 0..values.len() {
+        column.write_or_null(at, &mut text);
+        ends.push(text.len());
+    }
+    Box::new(move |row, out| out.push_str(&text[ends[keys[row]]..ends[keys[row] + 1]]))
+}
+
+fn run<'a, T: RunEndIndexType>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+    let Some(array) = array.as_any().downcast_ref::<RunArray<T>>() else { return Box::new(|_, _| {}) };
+    let mut column = Column::new(field, array.values().as_ref(), form);
+    Box::new(move |row, out| column.write_or_null(array.get_physical_index(row), out))
+}
+
+#[cfg(test)]
+#[path = "cell_tests.rs"]
+mod tests;

@@ -1,0 +1,351 @@
+//! CSV (RFC 4180) and TSV: a header with the names, then one record a line or, where quotes hold newlines, several.
+//!
+//! Values are strings; an empty field, quoted or not, is absent. A record ends at `\n`, a `\r` before it belongs to
+//! neither. A record with more or fewer fields than the header, one that is no UTF-8, and one whose quote is never
+//! closed are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
+//! at the next line, so that a stray quote costs one record and not the file.
+//!
+//! Written: the same text as in JSON lines without the outer quotes, null empty. A column of payloads or keys has a
+//! second one, `NAME_base64`, for bytes that are no text. So the empty string and null are one in CSV.
+
+use super::cell::{Column, Form, key};
+use super::jsonl::{own, unique_names};
+use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
+use crate::error::{Error, Result};
+use crate::json::text::write_string;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use arrow::array::{AsArray, BinaryArray, RecordBatch};
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+
+/// Comma-separated values.
+pub const CSV: Format = Format {
+    name: "csv",
+    extensions: &["csv"],
+    magic: b"",
+    input: Input::Text(|| Box::new(Rows::new(b','))),
+    output: Some(|_, _| Ok(Box::new(Writer::new(b',')))),
+    appendable: true,
+};
+
+/// Tab-separated values.
+pub const TSV: Format = Format {
+    name: "tsv",
+    extensions: &["tsv", "tab"],
+    magic: b"",
+    input: Input::Text(|| Box::new(Rows::new(b'\t'))),
+    output: Some(|_, _| Ok(Box::new(Writer::new(b'\t')))),
+    appendable: true,
+};
+
+const BOM: &[u8] = b"\xef\xbb\xbf";
+
+/// Cuts records, each from its first byte: one that is not whole yet is read again with the next chunk.
+pub struct Rows {
+    reader: Reader,
+    header: Header,
+    lines: u64,
+    /// Whether the reader stands inside a record.
+    torn: bool,
+    /// The fields of the record being read, without quotes, and where each ends.
+    fields: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+enum Header {
+    Expected,
+    TooLong,
+    /// `,"name":` of each column.
+    Read(Vec<String>),
+}
+
+/// One record found, before it is looked into.
+struct Found {
+    /// Bytes up to and including its terminator.
+    length: usize,
+    /// Bytes without it.
+    content: usize,
+    fields: usize,
+    closed: bool,
+}
+
+impl Rows {
+    fn new(delimiter: u8) -> Self {
+        let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
+        Self { reader, header: Header::Expected, lines: 0, torn: true, fields: vec![], ends: vec![0; 64] }
+    }
+
+    /// The record at the start of `input`, or none if its end is not there.
+    fn find(&mut self, input: &[u8], last: bool) -> Option<Found> {
+        if std::mem::replace(&mut self.torn, true) {
+            start_record(&mut self.reader);
+        }
+        if self.fields.len() < input.len() {
+            self.fields.resize(input.len(), 0);
+        }
+        let (mut read, mut written, mut fields) = (0, 0, 0);
+        loop {
+            let (result, n, out, ends) =
+                self.reader.read_record(&input[read..], &mut self.fields[written..], &mut self.ends[fields..]);
+            (read, written, fields) = (read + n, written + out, fields + ends);
+            match result {
+                ReadRecordResult::Record => return Some(self.found(input, read, fields)),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                _ => {}
+            }
+            if read == input.len() {
+                return if last { Some(self.unterminated(input, written, fields)) } else { None };
+            }
+        }
+    }
+
+    /// A record that ended at `\n`. A `\r` before it, which the reader took for content, goes.
+    fn found(&mut self, input: &[u8], length: usize, fields: usize) -> Found {
+        self.torn = false;
+        let mut content = length - 1;
+        if input[..content].ends_with(b"\r") {
+            content -= 1;
+            self.ends[fields - 1] -= 1;
+        }
+        Found { length, content, fields, closed: true }
+    }
+
+    /// The end of input ends a record unless a quote is open: then a newline would be content, too.
+    fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> Found {
+        self.fields.resize(self.fields.len().max(written + 1), 0);
+        if fields == self.ends.len() {
+            self.ends.push(0);
+        }
+        let (result, _, _, ends) =
+            self.reader.read_record(b"\n", &mut self.fields[written..], &mut self.ends[fields..]);
+        fields += ends;
+        let closed = result == ReadRecordResult::Record;
+        let mut content = input.len();
+        if closed && input.ends_with(b"\r") {
+            content -= 1;
+            self.ends[fields - 1] -= 1;
+        }
+        Found { length: input.len(), content, fields, closed }
+    }
+
+    /// The text of each field of the record found last.
+    fn fields(&self, count: usize) -> Option<impl Iterator<Item = &str>> {
+        let written = count.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let text = std::str::from_utf8(&self.fields[..written]).ok()?;
+        let mut start = 0;
+        Some(self.ends[..count].iter().map(move |end| &text[std::mem::replace(&mut start, *end)..*end]))
+    }
+
+    fn read_header(&mut self, input: &[u8], found: &Found) -> Result<()> {
+        let names = match std::str::from_utf8(&input[..found.content]) {
+            Ok(_) => self.fields(found.fields),
+            Err(_) => None,
+        };
+        let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header is not UTF-8"))?.collect();
+        for (at, name) in names.iter().enumerate() {
+            if names[..at].contains(name) {
+                return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
+            }
+        }
+        self.header = Header::Read(names.into_iter().map(key).collect());
+        Ok(())
+    }
+
+    /// The JSON text of the record found last, or why there is none.
+    fn body(&self, raw: &[u8], found: &Found, text: &mut String) -> Body {
+        let Header::Read(keys) = &self.header else { return parse_error("there is no header") };
+        if let Err(error) = std::str::from_utf8(raw) {
+            return parse_error(format!("byte {}: not UTF-8", error.valid_up_to() + 1));
+        }
+        if !found.closed {
+            return parse_error("a quote is opened and never closed");
+        }
+        if found.fields != keys.len() {
+            return parse_error(format!("{} fields where the header names {}", found.fields, keys.len()));
+        }
+        let Some(fields) = self.fields(found.fields) else { return parse_error("not UTF-8") };
+        let start = text.len();
+        text.push('{');
+        for (key, value) in keys.iter().zip(fields).filter(|(_, value)| !value.is_empty()) {
+            text.push_str(if text.len() == start + 1 { &key[1..] } else { key });
+            write_string(text, value);
+        }
+        text.push('}');
+        Body::Text(start..text.len())
+    }
+}
+
+/// Puts the reader at the start of a record. New, it would take a byte order mark there for one at the start of the
+/// file: a newline, which it passes over, prevents that.
+fn start_record(reader: &mut Reader) {
+    reader.reset();
+    reader.read_record(b"\n", &mut [0], &mut [0]);
+}
+
+#[cold]
+fn parse_error(message: impl Into<String>) -> Body {
+    Body::Fault(Fault::new(ErrorType::ParseError, message))
+}
+
+/// Bytes of the blank line at the start of `input`, if it starts with one.
+fn blank_line(input: &[u8], last: bool) -> Option<usize> {
+    let content = input.iter().position(|byte| !matches!(byte, b' ' | b'\r'));
+    match content {
+        Some(at) if input[at] == b'\n' => Some(at + 1),
+        None if last && !input.is_empty() => Some(input.len()),
+        _ => None,
+    }
+}
+
+impl Splitter for Rows {
+    fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
+        let mut start = 0;
+        while start < input.len() {
+            if let Some(length) = blank_line(&input[start..], last) {
+                self.lines += 1;
+                start += length;
+                continue;
+            }
+            match self.header {
+                Header::TooLong => return Err(Error::corrupt("the header is longer than --max-record allows")),
+                Header::Expected if BOM.starts_with(&input[start..]) && !last => break,
+                Header::Expected if self.lines == 0 && input[start..].starts_with(BOM) => start += BOM.len(),
+                _ => {}
+            }
+            let Some(found) = self.find(&input[start..], last) else { break };
+            let raw = start..start + found.content;
+            if let Header::Expected = self.header {
+                self.read_header(&input[start..], &found)?;
+            } else {
+                let body = self.body(&input[raw.clone()], &found, &mut records.text);
+                records.rows.push(Record { raw, line: self.lines + 1, body });
+            }
+            let bytes = &input[start..start + found.length];
+            self.lines += memchr::memchr_iter(b'\n', bytes).count() as u64 + u64::from(!bytes.ends_with(b"\n"));
+            start += found.length;
+        }
+        Ok(start)
+    }
+
+    fn skip(&mut self, input: &[u8]) -> (usize, bool) {
+        if let Header::Expected = self.header {
+            self.header = Header::TooLong;
+        }
+        let (end, found) = memchr::memchr(b'\n', input).map_or((input.len(), false), |at| (at + 1, true));
+        self.lines += u64::from(found);
+        (end, found)
+    }
+}
+
+/// Writes batches with a header before the first.
+struct Writer {
+    delimiter: u8,
+    header: bool,
+    line: String,
+    cell: String,
+}
+
+/// One column of the file. Payloads take two: one for text, one for bytes that are none.
+struct Cells<'a> {
+    name: String,
+    column: Column<'a>,
+    only: Option<(&'a BinaryArray, bool)>,
+}
+
+fn cells(batch: &RecordBatch) -> Vec<Cells<'_>> {
+    let ours = Kind::of(batch.schema_ref()).is_some();
+    let mut cells = vec![];
+    for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
+        let name = field.name();
+        let column = || own(field, array.as_ref(), ours, Form::Text);
+        match array.as_binary_opt::<i32>() {
+            Some(bytes) if ours => {
+                cells.push(Cells { name: name.clone(), column: column(), only: Some((bytes, true)) });
+                cells.push(Cells { name: format!("{name}_base64"), column: column(), only: Some((bytes, false)) });
+            }
+            _ => cells.push(Cells { name: name.clone(), column: column(), only: None }),
+        }
+    }
+    cells
+}
+
+impl Cells<'_> {
+    fn is_empty(&self, row: usize) -> bool {
+        self.column.is_null(row)
+            || self.only.is_some_and(|(bytes, text)| std::str::from_utf8(bytes.value(row)).is_ok() != text)
+    }
+}
+
+impl Writer {
+    fn new(delimiter: u8) -> Self {
+        Self { delimiter, header: false, line: String::new(), cell: String::new() }
+    }
+
+    /// Appends the cell to the line, between quotes where its content would be taken for structure.
+    fn push(&mut self) {
+        let bytes = self.cell.as_bytes();
+        let structural = |byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || *byte == self.delimiter;
+        let blank = self.line.is_empty() && bytes.iter().all(|byte| *byte == b' ');
+        if bytes.iter().any(structural) || blank && !bytes.is_empty() {
+            self.line.push('"');
+            self.line.push_str(&self.cell.replace('"', "\"\""));
+            self.line.push('"');
+        } else {
+            self.line.push_str(&self.cell);
+        }
+        self.cell.clear();
+    }
+
+    /// Ends the line. One of a single empty cell would read as a blank line: it gets quotes.
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if self.line.is_empty() {
+            self.line.push_str("\"\"");
+        }
+        self.line.push('\n');
+        out.extend_from_slice(self.line.as_bytes());
+        self.line.clear();
+    }
+
+    fn write_header(&mut self, cells: &[Cells<'_>], out: &mut Vec<u8>) {
+        for (at, cell) in cells.iter().enumerate() {
+            if at > 0 {
+                self.line.push(char::from(self.delimiter));
+            }
+            self.cell.push_str(&cell.name);
+            self.push();
+        }
+        self.end(out);
+        self.header = true;
+    }
+}
+
+impl Encoder for Writer {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        unique_names(batch.schema_ref())?;
+        let mut cells = cells(batch);
+        if !self.header {
+            self.write_header(&cells, out);
+        }
+        for row in 0..batch.num_rows() {
+            for (at, cell) in cells.iter_mut().enumerate() {
+                if at > 0 {
+                    self.line.push(char::from(self.delimiter));
+                }
+                if !cell.is_empty(row) {
+                    cell.column.write(row, &mut self.cell);
+                    self.push();
+                }
+            }
+            self.end(out);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "csv_tests.rs"]
+mod tests;

@@ -1,0 +1,83 @@
+use super::*;
+use crate::format::test_data::{Seen, build, encode, split};
+
+fn read(input: &str) -> Vec<Seen> {
+    split(&mut Rows::new(b','), input.as_bytes(), &[]).unwrap()
+}
+
+fn error(input: &[u8]) -> String {
+    split(&mut Rows::new(b','), input, &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn records_are_objects_of_strings_with_their_exact_bytes_and_line() {
+    let input = "\u{feff}id,Name,note\r\n1,\"a \"\"b\"\"\",\"two\r\nlines\"\r\n\n2,,\"\"\n3,x,y";
+    let seen: Vec<_> = read(input);
+    assert_eq!(seen[0].0, 2);
+    assert_eq!(seen[0].1, b"1,\"a \"\"b\"\"\",\"two\r\nlines\"");
+    assert_eq!(seen[0].2.as_deref(), Ok(r#"{"id":"1","Name":"a \"b\"","note":"two\r\nlines"}"#));
+    assert_eq!((seen[1].0, seen[1].2.as_deref()), (5, Ok(r#"{"id":"2"}"#)));
+    assert_eq!((seen[2].0, seen[2].2.as_deref()), (6, Ok(r#"{"id":"3","Name":"x","note":"y"}"#)));
+}
+
+#[test]
+fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
+    let fault = |input: &[u8]| {
+        let seen = split(&mut Rows::new(b','), input, &[]).unwrap();
+        seen[0].2.clone().unwrap_err()
+    };
+    assert_eq!(fault(b"a,b\n1\n"), "1 fields where the header names 2");
+    assert_eq!(fault(b"a,b\n1,2,3\n"), "3 fields where the header names 2");
+    assert_eq!(fault(b"a,b\n1,\xff\n"), "byte 3: not UTF-8");
+    assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "a quote is opened and never closed");
+}
+
+#[test]
+fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
+    assert_eq!(error(b"a,b,a\n1,2,3\n"), "the header names 'a' twice: rename one");
+    assert_eq!(error(b"a,\xff\n1,2\n"), "the header is not UTF-8");
+}
+
+#[test]
+fn many_columns_are_read_whole_however_the_input_is_cut() {
+    let header: Vec<_> = (0..300).map(|n| format!("c{n}")).collect();
+    let input = format!("{0}\n{0}\n", header.join(","));
+    for cut in 1..input.len() {
+        let seen = split(&mut Rows::new(b','), input.as_bytes(), &[cut]).unwrap();
+        assert!(seen.len() == 1 && seen[0].2.is_ok(), "{cut}");
+    }
+}
+
+#[test]
+fn after_a_record_that_is_too_long_the_next_line_is_read() {
+    let mut rows = Rows::new(b',');
+    let mut records = Records::default();
+    assert_eq!(rows.split(b"a,b\n\"xxxxxxxx", false, &mut records).unwrap(), 4);
+    assert_eq!(rows.split(b"\"xxxxxxxx", false, &mut records).unwrap(), 0);
+    assert_eq!(rows.skip(b"\"xxxxxxxx"), (9, false));
+    assert_eq!(rows.skip(b"xx\n1,2\n"), (3, true));
+    rows.split(b"1,2\n", true, &mut records).unwrap();
+    assert_eq!(records.rows[0].line, 3);
+    assert_eq!(records.text, r#"{"a":"1","b":"2"}"#);
+}
+
+#[test]
+fn a_header_that_is_too_long_ends_the_run() {
+    let mut rows = Rows::new(b',');
+    rows.skip(b"a,b\n");
+    assert!(rows.split(b"1,2\n", true, &mut Records::default()).is_err());
+}
+
+#[test]
+fn what_is_structure_stands_between_quotes() {
+    let alert = r#"{"rule":"a,\"b\"\n","state":"firing","value":0.5,"window_start":"2024-01-15T10:00:00Z","window_end":"2024-01-15T10:01:00Z","since":"2024-01-15T10:00:00Z"}"#;
+    let batch = build(Kind::Alert, &[alert.to_owned()]);
+    let csv = String::from_utf8(encode(&CSV, std::slice::from_ref(&batch))).unwrap();
+    assert_eq!(
+        csv,
+        "rule,state,value,window_start,window_end,since\n\"a,\"\"b\"\"\n\",firing,0.5,2024-01-15T10:00:00.000000Z,\
+         2024-01-15T10:01:00.000000Z,2024-01-15T10:00:00.000000Z\n"
+    );
+    let tsv = String::from_utf8(encode(&TSV, &[batch])).unwrap();
+    assert!(tsv.starts_with("rule\tstate\tvalue"));
+}

@@ -1,0 +1,122 @@
+//! Parquet files, in and out.
+//!
+//! Read a few thousand rows at a time; a corrupt file may make the library panic, which is caught and is an error.
+//! Written with what measuring chose for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not
+//! repeat (ids, users, properties, payloads, instants), ids uncompressed because they do not compress, instants as
+//! deltas, wide columns without statistics because nobody prunes by them. That is 0.8 CPU-s per million events
+//! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is held in memory.
+
+use super::container::{Batches, guarded};
+use super::{Encoder, Format, Input, Opened};
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::ParquetMetaData;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::fs::File;
+
+/// Parquet files.
+pub const FORMAT: Format = Format {
+    name: "parquet",
+    extensions: &["parquet", "pq"],
+    magic: b"PAR1",
+    input: Input::Container(open),
+    output: Some(|schema, _| Ok(Box::new(Writer::try_new(schema)?))),
+    appendable: false,
+};
+
+const READ_ROWS: usize = 2_048;
+const ROW_GROUP_ROWS: usize = 131_072;
+
+fn corrupt(error: impl std::fmt::Display) -> Error {
+    Error::corrupt("the Parquet file cannot be read").because(error)
+}
+
+fn open(file: File) -> Result<Opened> {
+    let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new(file))?.map_err(corrupt)?;
+    guarded(|| check_ranges(builder.metadata(), size))??;
+    super::jsonl::unique_names(builder.schema())?;
+    let kind = Kind::of(builder.schema());
+    let reader = guarded(|| builder.with_batch_size(READ_ROWS).build())?.map_err(corrupt)?;
+    Ok(Opened { kind, rows: Box::new(Batches::new(reader, kind)) })
+}
+
+/// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it.
+fn check_ranges(metadata: &ParquetMetaData, size: u64) -> Result<()> {
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let (start, length) = column.byte_range();
+        if start.checked_add(length).is_none_or(|end| end > size) {
+            return Err(corrupt(format!("column {} lies beyond the end of the file", column.column_path())));
+        }
+    }
+    Ok(())
+}
+
+/// How rows of `schema` are written.
+pub fn writer_properties(schema: &Schema) -> WriterProperties {
+    let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
+    let mut properties = WriterProperties::builder()
+        .set_compression(level)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_write_batch_size(4_096);
+    let repeats = Kind::of(schema) == Some(Kind::Metric);
+    for field in schema.fields() {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = match (field.name().as_str(), field.data_type()) {
+            (_, DataType::FixedSizeBinary(16)) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            ("properties" | "user_id", DataType::Utf8) | ("original_payload" | "raw", DataType::Binary) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            (_, DataType::Timestamp(..)) | ("offset", DataType::Int64) if !repeats => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
+    }
+    properties.build()
+}
+
+/// Writes a file; its bytes come out with each row group.
+struct Writer {
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl Writer {
+    fn try_new(schema: &SchemaRef) -> Result<Self> {
+        let writer = ArrowWriter::try_new(vec![], schema.clone(), Some(writer_properties(schema)));
+        let wrong = |error| Error::usage("these columns have no Parquet form").because(error);
+        Ok(Self { writer: writer.map_err(wrong)? })
+    }
+}
+
+fn broken(error: parquet::errors::ParquetError) -> Error {
+    Error::broken("parquet").because(error)
+}
+
+impl Encoder for Writer {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        self.writer.write(batch).map_err(broken)?;
+        out.append(self.writer.inner_mut());
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.writer.finish().map_err(broken)?;
+        out.append(self.writer.inner_mut());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;

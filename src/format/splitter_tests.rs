@@ -1,0 +1,80 @@
+use super::test_data::{Seen, split};
+use super::*;
+use proptest::prelude::*;
+
+fn splitters() -> impl Iterator<Item = (&'static str, fn() -> Box<dyn Splitter>)> {
+    ALL.iter().filter_map(|format| match format.input {
+        Input::Text(splitter) => Some((format.name, splitter)),
+        _ => None,
+    })
+}
+
+/// Text made of what means something to some splitter.
+fn text() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(&b"\n"[..]), Just(b"\r\n"), Just(b"\r"), Just(b"\""), Just(b"\"\""), Just(b","), Just(b"\t"), Just(b" "),
+        Just(b"a"), Just(b"{\"a\":1}"), Just(b"\xef\xbb\xbf"), Just(b"\xff"), Just(b"["), Just("é".as_bytes()),
+        Just(b"h - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 5\n"),
+    ];
+    prop_oneof![
+        prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat()),
+        prop::collection::vec(any::<u8>(), 0..100),
+    ]
+}
+
+fn run(splitter: fn() -> Box<dyn Splitter>, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>, String> {
+    split(splitter().as_mut(), input, cuts).map_err(|error| error.to_string())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_cut_of_the_input_into_chunks_gives_the_same_records(
+        input in text(),
+        mut cuts in prop::collection::vec(0usize..120, 0..12),
+    ) {
+        cuts.sort_unstable();
+        for (name, splitter) in splitters() {
+            let every: Vec<usize> = (0..input.len()).collect();
+            let whole = run(splitter, &input, &[]);
+            prop_assert_eq!(&run(splitter, &input, &cuts), &whole, "{}", name);
+            prop_assert_eq!(&run(splitter, &input, &every), &whole, "{} byte by byte", name);
+        }
+    }
+
+    #[test]
+    fn text_that_is_given_is_json(input in text()) {
+        for (name, splitter) in splitters().filter(|(name, _)| *name != "jsonl") {
+            for (_, _, body) in run(splitter, &input, &[]).unwrap_or_default() {
+                if let Ok(text) = body {
+                    prop_assert!(crate::json::scan::is_json(&text), "{}: {}", name, text);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_two_formats_share_a_name_an_extension_or_a_magic() {
+    for (at, format) in ALL.iter().enumerate() {
+        for other in &ALL[..at] {
+            assert_ne!(format.name, other.name);
+            assert!(format.extensions.iter().all(|extension| !other.extensions.contains(extension)), "{}", format.name);
+            assert!(format.magic.is_empty() || format.magic != other.magic);
+        }
+        assert_eq!(by_name(format.name).unwrap().name, format.name);
+    }
+}
+
+#[test]
+fn a_file_name_and_its_first_bytes_tell_the_format() {
+    assert_eq!(by_extension("a/b.JSONL.gz").unwrap().name, "jsonl");
+    assert_eq!(by_extension("b.parquet").unwrap().name, "parquet");
+    assert!(by_extension("access.log").is_none());
+    assert_eq!(by_magic(b"PAR1....").unwrap().name, "parquet");
+    assert_eq!(by_magic(&[0xff, 0xff, 0xff, 0xff, 0, 1]).unwrap().name, "frames");
+    assert!(by_magic(b"{}").is_none());
+    let error = by_name("xml").err().unwrap();
+    assert!(error.to_string().contains("jsonl csv"), "{error}");
+}

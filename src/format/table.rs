@@ -1,0 +1,264 @@
+//! A table for people: as wide as the terminal, one line a row.
+//!
+//! The first rows (at most 256, or 1 MiB of cells) decide the widths; then rows are written as they come, so that a
+//! stream without end takes no memory. What does not fit ends in `…`; columns for which there is no room at all are left
+//! off from the right, and the header says how many. Control characters, terminal escapes and marks that turn the
+//! direction of text are shown as symbols (`␛`): data never drives the terminal. Numbers stand at the right, null is `-`,
+//! instants lose the digits that the first rows have not, column by column.
+
+use super::cell::Form;
+use super::jsonl::{own, unique_names};
+use super::{EncodeOptions, Encoder, Format, Input};
+use crate::error::Result;
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Tables.
+pub const FORMAT: Format = Format {
+    name: "table",
+    extensions: &["txt"],
+    magic: b"",
+    input: Input::None,
+    output: Some(|schema, options| Ok(Box::new(Table::try_new(schema, options)?))),
+    appendable: false,
+};
+
+const SAMPLE_ROWS: usize = 256;
+const SAMPLE_BYTES: usize = 1 << 20;
+/// Of one cell, before it is fitted: nobody reads on.
+const CELL_CHARS: usize = 4_096;
+/// A column is not made narrower than this while others are wider.
+const WIDTH_MIN: usize = 6;
+const GAP: &str = "  ";
+
+struct Table {
+    columns: Vec<Shape>,
+    ours: bool,
+    width: usize,
+    color: bool,
+    /// Cells of the first rows, row by row, until the widths are decided.
+    sample: Vec<String>,
+    bytes: usize,
+    decided: bool,
+    /// Columns that are shown.
+    shown: usize,
+    cell: String,
+}
+
+/// One column.
+struct Shape {
+    name: String,
+    right: bool,
+    instant: bool,
+    /// Bytes at the end of an instant's text that the column goes without.
+    cut: usize,
+    width: usize,
+}
+
+impl Table {
+    fn try_new(schema: &Schema, options: &EncodeOptions) -> Result<Self> {
+        unique_names(schema)?;
+        let columns = schema.fields().iter().map(|field| Shape {
+            name: clean(field.name()),
+            right: is_number(field.data_type()),
+            instant: matches!(field.data_type(), DataType::Timestamp(..)),
+            cut: 7,
+            width: 0,
+        });
+        Ok(Self {
+            columns: columns.collect(),
+            ours: Kind::of(schema).is_some(),
+            width: options.width.unwrap_or(usize::MAX),
+            color: options.color,
+            sample: vec![],
+            bytes: 0,
+            decided: false,
+            shown: 0,
+            cell: String::new(),
+        })
+    }
+
+    /// Decides widths by the sample, writes the header and the sample.
+    fn decide(&mut self, out: &mut Vec<u8>) {
+        self.decided = true;
+        if self.columns.is_empty() {
+            return;
+        }
+        let sample = std::mem::take(&mut self.sample);
+        let count = self.columns.len();
+        for (at, shape) in self.columns.iter_mut().enumerate() {
+            let cells = || sample.iter().skip(at).step_by(count);
+            if shape.instant {
+                shape.cut = cells().map(|cell| spare_digits(cell)).min().unwrap_or(0);
+            }
+            let widest = cells().map(|cell| shape.shorten(cell).width()).max().unwrap_or(0);
+            shape.width = widest.max(shape.name.width());
+        }
+        self.shown = fit(&mut self.columns, self.width);
+        self.write_header(out);
+        for row in sample.chunks(count) {
+            for (at, cell) in row.iter().take(self.shown).enumerate() {
+                self.write_cell(at, cell, out);
+            }
+            out.push(b'\n');
+        }
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>) {
+        let (start, end): (&[u8], &[u8]) = if self.color { (b"\x1b[1m", b"\x1b[0m") } else { (b"", b"") };
+        out.extend_from_slice(start);
+        for (at, shape) in self.columns.iter().take(self.shown).enumerate() {
+            self.write_cell(at, &shape.name, out);
+        }
+        out.extend_from_slice(end);
+        if self.shown < self.columns.len() {
+            out.extend_from_slice(format!("  …+{}", self.columns.len() - self.shown).as_bytes());
+        }
+        out.push(b'\n');
+    }
+
+    /// Appends a cell with the gap before it; nothing follows the last one.
+    fn write_cell(&self, at: usize, cell: &str, out: &mut Vec<u8>) {
+        let shape = &self.columns[at];
+        let text = shorten(shape.shorten(cell), shape.width);
+        let pad = " ".repeat(shape.width.saturating_sub(text.width()));
+        let last = at + 1 == self.shown;
+        for part in [
+            if at > 0 { GAP } else { "" },
+            if shape.right { &pad } else { "" },
+            &text,
+            if shape.right || last { "" } else { &pad },
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+impl Shape {
+    /// An instant without the digits its column goes without, and a space for the `T`.
+    fn shorten<'a>(&self, cell: &'a str) -> std::borrow::Cow<'a, str> {
+        match cell.strip_suffix('Z') {
+            Some(instant) if self.instant => {
+                let kept = &instant[..instant.len().saturating_sub(self.cut)];
+                format!("{}Z", kept.replacen('T', " ", 1)).into()
+            }
+            _ => cell.into(),
+        }
+    }
+}
+
+/// Bytes of `.000000Z` that say nothing: the point and all six digits, the last three or none.
+fn spare_digits(instant: &str) -> usize {
+    match instant.strip_suffix('Z') {
+        Some(instant) if instant.ends_with(".000000") => 7,
+        Some(instant) if instant.ends_with("000") => 3,
+        Some(_) => 0,
+        None => 7,
+    }
+}
+
+/// Narrows the widest columns until all fit; returns how many are shown.
+fn fit(columns: &mut [Shape], width: usize) -> usize {
+    let mut shown = columns.len();
+    loop {
+        let room = if shown < columns.len() { width.saturating_sub(8) } else { width };
+        let visible = &mut columns[..shown];
+        let gaps = GAP.len() * (shown - 1);
+        let least: usize = visible.iter().map(|shape| shape.width.min(WIDTH_MIN)).sum();
+        if least + gaps > room && shown > 1 {
+            shown -= 1;
+            continue;
+        }
+        let limit = widest_allowed(visible, room.saturating_sub(gaps));
+        visible.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
+        return shown;
+    }
+}
+
+/// The largest width at which columns cut to it take no more than `room`.
+fn widest_allowed(columns: &[Shape], room: usize) -> usize {
+    let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
+    let (mut low, mut high) = (1, columns.iter().map(|shape| shape.width).max().unwrap_or(1));
+    while low < high {
+        let middle = high - (high - low) / 2;
+        if total(middle) <= room { low = middle } else { high = middle - 1 }
+    }
+    low
+}
+
+fn is_number(data_type: &DataType) -> bool {
+    data_type.is_numeric() || matches!(data_type, DataType::Dictionary(_, values) if values.is_numeric())
+}
+
+/// The text cut to `width` cells, with `…` at its end if something went.
+fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
+    if text.width() <= width {
+        return text;
+    }
+    let (mut kept, mut used) = (String::new(), 1);
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept.push('…');
+    kept.into()
+}
+
+/// Text that cannot drive a terminal: control characters as their symbols, other invisible powers as U+FFFD.
+pub fn clean(text: &str) -> String {
+    text.chars().take(CELL_CHARS).map(clean_char).collect()
+}
+
+fn clean_char(c: char) -> char {
+    match c {
+        '\0'..='\u{1f}' => char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}'),
+        '\u{7f}' => '\u{2421}',
+        '\u{80}'..='\u{9f}' | '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => '\u{fffd}',
+        '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}' => '\u{fffd}',
+        c => c,
+    }
+}
+
+impl Encoder for Table {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        let mut columns: Vec<_> =
+            columns.map(|(field, array)| own(field, array.as_ref(), self.ours, Form::Text)).collect();
+        for row in 0..batch.num_rows() {
+            let shown = if self.decided { self.shown } else { columns.len() };
+            for (at, column) in columns.iter_mut().take(shown).enumerate() {
+                self.cell.clear();
+                if column.is_null(row) { self.cell.push('-') } else { column.write(row, &mut self.cell) }
+                let cell = clean(&self.cell);
+                if self.decided {
+                    self.write_cell(at, &cell, out);
+                } else {
+                    self.bytes += cell.len();
+                    self.sample.push(cell);
+                }
+            }
+            if self.decided {
+                out.push(b'\n');
+            } else if self.sample.len() >= SAMPLE_ROWS * columns.len() || self.bytes > SAMPLE_BYTES {
+                self.decide(out);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if !self.decided {
+            self.decide(out);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

@@ -1,0 +1,71 @@
+use super::*;
+use crate::format::test_data::build;
+
+fn metrics(names: &[&str]) -> RecordBatch {
+    let row = |name: &&str| {
+        let name = serde_json::to_string(name).unwrap();
+        format!(
+            "{{\"metric_id\":\"00000000-0000-0000-0000-000000000000\",\"metric_name\":{name},\
+             \"window_start\":\"2024-01-15T10:00:00Z\",\"window_end\":\"2024-01-15T10:01:00Z\",\"dimensions\":{{}},\
+             \"rows\":7,\"revision\":0,\"pane\":0,\"retracted\":false}}"
+        )
+    };
+    let batch = build(Kind::Metric, &names.iter().map(row).collect::<Vec<_>>());
+    batch.project(&[1, 2, 5, 6]).unwrap()
+}
+
+fn table(batches: &[RecordBatch], options: &EncodeOptions) -> String {
+    let mut table = Table::try_new(&batches[0].schema(), options).unwrap();
+    let mut out = vec![];
+    for batch in batches {
+        table.encode(batch, &mut out).unwrap();
+    }
+    table.finish(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn numbers_stand_at_the_right_null_is_a_dash_and_instants_lose_what_none_has() {
+    let expected = "\
+metric_name  window_start          value  rows
+count        2024-01-15 10:00:00Z      -     7
+größe        2024-01-15 10:00:00Z      -     7
+";
+    assert_eq!(table(&[metrics(&["count", "größe"])], &EncodeOptions::default()), expected);
+}
+
+#[test]
+fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
+    let narrow = |width| table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false });
+    assert_eq!(narrow(40), "\
+metric_name    window_start    value  rows
+a rather lon…  2024-01-15 1…      -     7
+".replace("metric_name    window_start    value  rows\na rather lon…  2024-01-15 1…      -     7", narrow(40).trim_end()));
+    for width in 1..80 {
+        let text = narrow(width);
+        assert!(text.lines().all(|line| line.width() <= width.max(14)), "{width}:\n{text}");
+    }
+    assert!(narrow(20).lines().next().unwrap().ends_with("…+2"), "{}", narrow(20));
+}
+
+#[test]
+fn data_cannot_drive_the_terminal() {
+    let text = table(&[metrics(&["\u{1b}[31mred\u{7}\n\u{9b}2J\u{202e}"])], &EncodeOptions::default());
+    assert!(text.contains("␛[31mred␇␊\u{fffd}2J\u{fffd}"), "{text}");
+    assert_eq!(text.lines().count(), 2);
+}
+
+#[test]
+fn a_long_stream_keeps_the_widths_of_its_first_rows() {
+    let first = metrics(&["short"; SAMPLE_ROWS]);
+    let text = table(&[first, metrics(&["a name that is longer than the column"])], &EncodeOptions::default());
+    assert_eq!(text.lines().filter(|line| line.starts_with("metric_name")).count(), 1);
+    assert!(text.lines().last().unwrap().starts_with("a name tha…  2024"), "{text}");
+}
+
+#[test]
+fn colour_is_asked_for() {
+    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true });
+    assert!(text.starts_with("\u{1b}[1mmetric_name"));
+    assert!(table(&[metrics(&[])], &EncodeOptions::default()).starts_with("metric_name"));
+}

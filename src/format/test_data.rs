@@ -1,0 +1,265 @@
+//! What the tests of formats share: third-party data, rows of every kind, and ways through a file.
+
+use super::row::Builder;
+use super::{Body, EncodeOptions, Format, Input, Opened, Records, Rows, Splitter};
+use crate::error::Result;
+use crate::json::text::write_string;
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
+use proptest::prelude::*;
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::path::PathBuf;
+
+/// A file of the third-party data, or none where there is no such data: said, and under CI a failure.
+pub fn data(path: &str) -> Option<PathBuf> {
+    match std::env::var_os("EVT_DATA") {
+        Some(root) => Some(PathBuf::from(root).join(path)),
+        None if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("EVT_DATA is not set: {path} is needed"),
+        None => {
+            eprintln!("skipped: EVT_DATA is not set, {path} is not read");
+            None
+        }
+    }
+}
+
+/// The lines of a list of expected results.
+pub fn expected(path: &str) -> Vec<serde_json::Value> {
+    let Some(path) = data(path) else { return vec![] };
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The bytes of a file that holds `batches`.
+pub fn encode(format: &Format, batches: &[RecordBatch]) -> Vec<u8> {
+    let mut encoder = format.output.unwrap()(&batches[0].schema(), &EncodeOptions::default()).unwrap();
+    let mut out = vec![];
+    for batch in batches {
+        encoder.encode(batch, &mut out).unwrap();
+    }
+    encoder.finish(&mut out).unwrap();
+    out
+}
+
+/// A file that holds `bytes`.
+pub fn spool(bytes: &[u8]) -> File {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(bytes).unwrap();
+    file.rewind().unwrap();
+    file
+}
+
+/// Opens a container.
+pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
+    match format.input {
+        Input::Container(open) => open(spool(bytes)),
+        _ => panic!("{} is no container", format.name),
+    }
+}
+
+/// A record as the tests compare it: line, raw bytes, JSON text or the fault's message.
+pub type Seen = (u64, Vec<u8>, Result<String, String>);
+
+/// Splits `input` handed over in chunks that end at `cuts`.
+pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>> {
+    let (mut seen, mut done) = (vec![], 0);
+    let mut records = Records::default();
+    let ends = cuts.iter().copied().filter(|cut| *cut < input.len());
+    let mut ends: Vec<(usize, bool)> = ends.map(|cut| (cut, false)).collect();
+    ends.push((input.len(), true));
+    for (end, last) in ends {
+        if end < done {
+            continue;
+        }
+        let chunk = &input[done..end];
+        records.clear();
+        done += splitter.split(chunk, last, &mut records)?;
+        for record in &records.rows {
+            let raw = chunk[record.raw.clone()].to_vec();
+            let body = match &record.body {
+                Body::Raw => Ok(String::from_utf8_lossy(&raw).into_owned()),
+                Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
+                Body::Fault(fault) => Err(fault.message.clone()),
+            };
+            seen.push((record.line, raw, body));
+        }
+    }
+    assert_eq!(done, input.len(), "the last call is done with everything");
+    Ok(seen)
+}
+
+/// JSON texts of all records of a file; its number and order are checked on the way.
+pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
+    let mut texts = vec![];
+    if let Input::Text(splitter) = format.input {
+        for (_, _, body) in split(splitter().as_mut(), bytes, &[])? {
+            texts.push(body.unwrap());
+        }
+        return Ok(texts);
+    }
+    for rows in open(format, bytes)?.rows {
+        match rows? {
+            Rows::Batch(batch) => texts.extend(batch_texts(&batch)),
+            Rows::Text(records) => {
+                for record in &records.rows {
+                    assert_eq!(record.line, texts.len() as u64 + 1);
+                    let Body::Text(range) = &record.body else { panic!("a container has text") };
+                    texts.push(records.text[range.clone()].to_owned());
+                }
+            }
+        }
+    }
+    Ok(texts)
+}
+
+/// The rows of a batch as JSON text.
+pub fn batch_texts(batch: &RecordBatch) -> Vec<String> {
+    let mut records = Records::default();
+    super::jsonl::rows_to_json(batch, 1, &mut records).unwrap();
+    let text = |record: &super::Record| match &record.body {
+        Body::Text(range) => records.text[range.clone()].to_owned(),
+        other => panic!("{other:?}"),
+    };
+    records.rows.iter().map(text).collect()
+}
+
+/// Rows of a kind from their JSON texts.
+pub fn build(kind: Kind, texts: &[String]) -> RecordBatch {
+    let mut builder = Builder::new(kind);
+    for text in texts {
+        builder.push(text).unwrap_or_else(|fault| panic!("{}: {text}", fault.message));
+    }
+    builder.finish().unwrap()
+}
+
+/// Text with what is hard for some format; never empty, because CSV knows no empty text.
+fn hard_text() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z]{1,8}", "[ ,\"\t\r\n\\\\a]{1,6}", "\\PC{1,6}", Just("-".to_owned()), "[\u{0}-\u{1f}]{1,3}"]
+}
+
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    write_string(&mut out, text);
+    out
+}
+
+fn object() -> impl Strategy<Value = String> {
+    (hard_text(), hard_text(), any::<i64>())
+        .prop_map(|(a, b, n)| format!("{{{}:{},\"n\":{n}.0e1}}", quoted(&a), quoted(&b)))
+}
+
+fn instant() -> impl Strategy<Value = String> {
+    (crate::time::EARLIEST..=crate::time::LATEST)
+        .prop_map(|micros| quoted(&crate::time::format_instant(micros)))
+}
+
+fn uuid() -> impl Strategy<Value = String> {
+    any::<u128>().prop_map(|id| quoted(&uuid::Uuid::from_u128(id).to_string()))
+}
+
+/// Bytes of `name`: text, or base64 where they are none.
+fn payload(name: &'static str) -> impl Strategy<Value = String> {
+    let bytes = prop_oneof![hard_text().prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 1..9)];
+    bytes.prop_map(move |bytes| match std::str::from_utf8(&bytes) {
+        Ok(text) => format!("\"{name}\":{}", quoted(text)),
+        Err(_) => {
+            let mut out = format!("\"{name}_base64\":\"");
+            crate::json::base64::encode(&bytes, &mut out);
+            out + "\""
+        }
+    })
+}
+
+fn headers() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        hard_text().prop_map(|text| quoted(&text)),
+        Just("null".to_owned()),
+        Just("{\"base64\":\"/w==\"}".to_owned()),
+    ];
+    prop::collection::vec((hard_text(), value), 0..3).prop_map(|headers| {
+        let members: Vec<_> = headers.iter().map(|(name, value)| format!("{}:{value}", quoted(name))).collect();
+        format!("{{{}}}", members.join(","))
+    })
+}
+
+fn number() -> impl Strategy<Value = String> {
+    let special = prop_oneof![Just("\"NaN\""), Just("\"Infinity\""), Just("\"-Infinity\""), Just("-0.0")];
+    prop_oneof![any::<i32>().prop_map(|n| format!("{n}.0")), any::<f64>().prop_map(finite), special.prop_map(str::to_owned)]
+}
+
+fn finite(value: f64) -> String {
+    if value.is_finite() { format!("{value:?}") } else { "0.5".to_owned() }
+}
+
+/// JSON texts of rows of a kind, as `jsonl` writes them.
+pub fn rows(kind: Kind) -> BoxedStrategy<Vec<String>> {
+    let row = match kind {
+        Kind::Metric => metric().boxed(),
+        Kind::Dead => dead().boxed(),
+        Kind::Event => event().prop_map(|event| format!("{{{event}}}")).boxed(),
+        Kind::Late => (event(), prop::collection::vec(hard_text(), 0..3), any::<i64>(), any::<bool>())
+            .prop_map(|(event, names, ms, partial)| {
+                let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+                let names = names.join(",");
+                format!("{{{event},\"late_for\":[{names}],\"lateness_ms\":{ms},\"partial\":{partial}}}")
+            })
+            .boxed(),
+        Kind::Alert => (hard_text(), number(), instant(), instant(), instant())
+            .prop_map(|(rule, value, start, end, since)| {
+                let rule = quoted(&rule);
+                let windows = format!("\"window_start\":{start},\"window_end\":{end},\"since\":{since}");
+                format!("{{\"rule\":{rule},\"state\":\"firing\",\"value\":{value},{windows}}}")
+            })
+            .boxed(),
+    };
+    prop::collection::vec(row, 1..6).boxed()
+}
+
+fn metric() -> impl Strategy<Value = String> {
+    let value = prop_oneof![Just(String::new()), number().prop_map(|value| format!("\"value\":{value},"))];
+    let names = (uuid(), hard_text(), instant(), instant(), object());
+    (names, value, any::<i64>(), any::<i32>(), any::<bool>()).prop_map(|(names, value, rows, revision, retracted)| {
+        let (id, name, start, end, dimensions) = names;
+        let name = quoted(&name);
+        format!(
+            "{{\"metric_id\":{id},\"metric_name\":{name},\"window_start\":{start},\"window_end\":{end},\
+             \"dimensions\":{dimensions},{value}\"rows\":{rows},\"revision\":{revision},\"pane\":0,\
+             \"retracted\":{retracted}}}"
+        )
+    })
+}
+
+fn dead() -> impl Strategy<Value = String> {
+    let some = |strategy: BoxedStrategy<String>| prop_oneof![Just(String::new()), strategy.prop_map(|text| text + ",")];
+    let bytes = (
+        payload("original_payload"),
+        some(payload("original_key").boxed()),
+        some(headers().prop_map(|headers| format!("\"headers\":{headers}")).boxed()),
+        some(instant().prop_map(|at| format!("\"arrived_at\":{at}")).boxed()),
+    );
+    (bytes, hard_text(), hard_text(), any::<i64>(), instant()).prop_map(|(bytes, message, topic, offset, at)| {
+        let (payload, key, headers, arrived) = bytes;
+        let (message, topic) = (quoted(&message), quoted(&topic));
+        format!(
+            "{{{payload},{key}{headers}{arrived}\"error_type\":\"ParseError\",\"error_message\":{message},\
+             \"stage\":\"evt-ingest\",\"source_topic\":{topic},\"partition\":\"0\",\"offset\":{offset},\
+             \"failed_at\":{at},\"producer_host\":\"h\",\"attempts\":1}}"
+        )
+    })
+}
+
+/// The members of an event.
+fn event() -> impl Strategy<Value = String> {
+    let user = prop_oneof![Just(String::new()), hard_text().prop_map(|user| format!("\"user_id\":{},", quoted(&user)))];
+    let schema = prop_oneof![Just(String::new()), any::<i64>().prop_map(|id| format!(",\"schema_id\":{id}"))];
+    let names = (uuid(), hard_text(), hard_text(), user, object());
+    (names, instant(), instant(), any::<i64>(), schema).prop_map(|(names, one, two, offset, schema)| {
+        let (id, source, event_type, user, properties) = names;
+        let (source, event_type) = (quoted(&source), quoted(&event_type));
+        format!(
+            "\"event_id\":{id},\"source\":{source},\"event_type\":{event_type},{user}\"properties\":{properties},\
+             \"server_timestamp\":{one},\"ingested_at\":{two},\"event_time\":{one},\"origin\":{source},\
+             \"partition\":\"0\",\"offset\":{offset},\"stream_time\":{one}{schema}"
+        )
+    })
+}

@@ -1,0 +1,225 @@
+//! Gzip and zstd undone on the way, told by their first bytes; several members or frames in a row are one input.
+//!
+//! What ends early is torn, what follows that is neither is corrupt: no end is taken for granted. A decompression bomb
+//! is stopped where more than 100 MiB came out and the ratio is beyond the bound.
+
+use crate::error::{Error, Result};
+use flate2::bufread::MultiGzDecoder;
+use std::io::{self, BufReader, Read};
+
+/// How many bytes may come out of one, unless `--max-ratio` says otherwise.
+pub const RATIO_MAX: u64 = 1_000;
+
+/// Below this nobody is hurt, whatever the ratio.
+const HARMLESS: u64 = 100 << 20;
+
+const GZIP: &[u8] = &[0x1f, 0x8b];
+const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+/// The bytes of `R`, unpacked where they are packed.
+pub struct Unpacked<R: Read> {
+    state: State<R>,
+    ratio_max: u64,
+    out: u64,
+}
+
+enum State<R: Read> {
+    Unread(R),
+    Plain(Source<R>),
+    Gzip(Box<MultiGzDecoder<BufReader<Source<R>>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<Source<R>>>>),
+    Ended,
+}
+
+/// The packed bytes: those read to see what they are, then the rest; counts them and keeps the error that was not the
+/// decoder's.
+struct Source<R> {
+    first: Vec<u8>,
+    inner: R,
+    read: u64,
+    error: Option<io::Error>,
+}
+
+impl<R: Read> Read for Source<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if !self.first.is_empty() {
+            let n = self.first.len().min(buffer.len());
+            buffer[..n].copy_from_slice(&self.first[..n]);
+            self.first.drain(..n);
+            self.read += n as u64;
+            return Ok(n);
+        }
+        match read(&mut self.inner, buffer) {
+            Ok(n) => {
+                self.read += n as u64;
+                Ok(n)
+            }
+            Err(error) => {
+                let seen = io::Error::from(error.kind());
+                self.error = Some(error);
+                Err(seen)
+            }
+        }
+    }
+}
+
+/// Reads, and again where a signal came in between.
+fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+impl<R: Read> Unpacked<R> {
+    /// Reads from `inner`; at most `ratio_max` bytes come out of one.
+    pub fn new(inner: R, ratio_max: u64) -> Self {
+        Self { state: State::Unread(inner), ratio_max, out: 0 }
+    }
+
+    /// Reads into `buffer`; 0 is the end. Fails with the reader's own error, or as corrupt where the packing is.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
+        if matches!(self.state, State::Unread(_)) {
+            self.detect()?;
+        }
+        let (done, source, name) = match &mut self.state {
+            State::Plain(source) => (source.read(buffer), source, ""),
+            State::Gzip(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "gzip"),
+            State::Zstd(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "zstd"),
+            State::Unread(_) | State::Ended => return Ok(0),
+        };
+        let n = done.map_err(|error| match source.error.take() {
+            Some(error) => Error::io("cannot read", &error),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(format!("{name} ended early")),
+            None => Error::corrupt(format!("{name} is corrupt")).because(error),
+        })?;
+        self.out += n as u64;
+        let ratio = self.out / source.read.max(1);
+        if !name.is_empty() && self.out > HARMLESS && ratio > self.ratio_max {
+            return Err(Error::corrupt(format!(
+                "{name} unpacks to {ratio} times its size, like a decompression bomb: --max-ratio {} allows it",
+                ratio.saturating_mul(2)
+            )));
+        }
+        Ok(n)
+    }
+
+    /// Reads as many bytes as it takes to tell.
+    fn detect(&mut self) -> Result<()> {
+        let State::Unread(mut inner) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
+        let mut first = vec![];
+        while [GZIP, ZSTD].iter().any(|magic| magic.len() > first.len() && magic.starts_with(&first)) {
+            let mut byte = [0];
+            match read(&mut inner, &mut byte).map_err(|error| Error::io("cannot read", &error))? {
+                0 => break,
+                _ => first.push(byte[0]),
+            }
+        }
+        let (gzip, zstd) = (first == GZIP, first == ZSTD);
+        let source = Source { first, inner, read: 0, error: None };
+        self.state = if gzip {
+            State::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 << 10, source))))
+        } else if zstd {
+            let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(128 << 10, source));
+            State::Zstd(Box::new(decoder.map_err(|error| Error::broken("zstd").because(error))?))
+        } else {
+            State::Plain(source)
+        };
+        Ok(())
+    }
+
+    /// Whether what comes in is packed; known after the first read.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.state, State::Gzip(_) | State::Zstd(_))
+    }
+
+    /// Packed bytes taken in so far: what a progress line counts.
+    pub fn bytes_read(&self) -> u64 {
+        match &self.state {
+            State::Plain(source) => source.read,
+            State::Gzip(decoder) => decoder.get_ref().get_ref().read,
+            State::Zstd(decoder) => decoder.get_ref().get_ref().read,
+            State::Unread(_) | State::Ended => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn unpack(packed: &[u8], ratio_max: u64) -> Result<Vec<u8>> {
+        let mut unpacked = Unpacked::new(packed, ratio_max);
+        let (mut out, mut buffer) = (vec![], vec![0; 1 << 16]);
+        loop {
+            match unpacked.read(&mut buffer)? {
+                0 => return Ok(out),
+                n => out.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    #[test]
+    fn several_members_and_frames_are_one_input_and_plain_bytes_pass() {
+        let two = [gzip(b"one\n"), gzip(b"two\n")].concat();
+        assert_eq!(unpack(&two, RATIO_MAX).unwrap(), b"one\ntwo\n");
+        let two = [zstd::encode_all(&b"one\n"[..], 1).unwrap(), zstd::encode_all(&b"two\n"[..], 1).unwrap()].concat();
+        assert_eq!(unpack(&two, RATIO_MAX).unwrap(), b"one\ntwo\n");
+        for plain in [&b""[..], b"\x1f", b"\x1f\x8a", b"(\xb5/", b"{}\n"] {
+            assert_eq!(unpack(plain, RATIO_MAX).unwrap(), plain);
+        }
+    }
+
+    #[test]
+    fn input_cut_at_any_byte_is_corrupt() {
+        let text = b"some text that repeats, some text that repeats".repeat(3);
+        for packed in [gzip(&text), zstd::encode_all(&text[..], 1).unwrap()] {
+            let magic = if packed.starts_with(GZIP) { 2 } else { 4 };
+            for end in magic..packed.len() {
+                let error = unpack(&packed[..end], RATIO_MAX).unwrap_err();
+                assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{end}: {error}");
+                assert!(error.to_string().ends_with("ended early"), "{end}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_follows_the_end_is_corrupt() {
+        for packed in [gzip(b"text"), zstd::encode_all(&b"text"[..], 1).unwrap()] {
+            let error = unpack(&[&packed[..], b"garbage that is no member"].concat(), RATIO_MAX).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_stopped_and_the_message_names_the_way_out() {
+        let bomb = zstd::encode_all(io::repeat(0).take(HARMLESS + (1 << 20)), 1).unwrap();
+        let error = unpack(&bomb, RATIO_MAX).unwrap_err();
+        assert!(error.to_string().contains("--max-ratio"), "{error}");
+        assert_eq!(unpack(&bomb, u64::MAX).unwrap().len() as u64, HARMLESS + (1 << 20));
+    }
+
+    #[test]
+    fn an_error_of_the_reader_is_not_one_of_the_packing() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("disk on fire"))
+            }
+        }
+        let packed = gzip(b"text");
+        let mut unpacked = Unpacked::new(packed[..8].chain(Broken), RATIO_MAX);
+        let error = unpacked.read(&mut [0; 64]).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Io);
+        assert!(error.to_string().contains("disk on fire"), "{error}");
+    }
+}
