@@ -1,24 +1,34 @@
 //! evt: framed events on stdin and stdout.
+//!
+//! ```text
+//!  files, pipes      frames: an Arrow IPC stream + control             stores
+//!      |          ┌──────────────┐  ┌────────────┐  ┌──────────┐
+//!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ SQLite, Parquet, files
+//!      │          └──────┬───────┘  └─────┬──────┘  └──────────┘
+//!      ▼ dead letters    ▼ dead           ▼ late
+//! ```
+//!
+//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`store`], [`registry`] (which do I/O) → [`op`], [`mapping`],
+//! [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which know none, and no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod cli;
+pub mod clock;
+pub mod console;
 pub mod counts;
 pub mod error;
+pub mod expr;
 pub mod format;
 pub mod frame;
 pub mod json;
 pub mod kind;
-<<<<<<< HEAD
-<<<<<<< HEAD
 pub mod mapping;
-=======
-pub mod op;
->>>>>>> gen
-=======
 pub mod op;
 pub mod registry;
->>>>>>> registry
 pub mod store;
+pub mod stream;
 pub mod time;
+pub mod tool;
 
 pub use error::{Error, ErrorKind, Result};

@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    evt::cli::main::<evt::tool::ingest::Args>()
+}

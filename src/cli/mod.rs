@@ -112,9 +112,15 @@ fn start(tool: &'static str, common: &CommonArgs) -> Result<Run> {
         stop: Stop::on_signals()?,
         report: common.report.unwrap_or(Report::First(10)),
         pipeline: common.pipeline.clone(),
+        id: run_id(clock),
         record_max: common.max_record,
         ratio_max: common.max_ratio,
     })
+}
+
+/// When the run began and its process: different for any two runs, and readable.
+fn run_id(clock: Clock) -> String {
+    format!("{}-{}", crate::time::format_instant(clock.now()), std::process::id())
 }
 
 /// clap's message as ours: one line; help and version are no errors.

@@ -24,7 +24,7 @@ pub const CSV: Format = Format {
     extensions: &["csv"],
     magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b','))),
-    output: Some(|_, _| Ok(Box::new(Writer::new(b',')))),
+    output: Some(|_, options| Ok(Box::new(Writer { header: options.append, ..Writer::new(b',') }))),
     appendable: true,
 };
 
@@ -34,7 +34,7 @@ pub const TSV: Format = Format {
     extensions: &["tsv", "tab"],
     magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b'\t'))),
-    output: Some(|_, _| Ok(Box::new(Writer::new(b'\t')))),
+    output: Some(|_, options| Ok(Box::new(Writer { header: options.append, ..Writer::new(b'\t') }))),
     appendable: true,
 };
 

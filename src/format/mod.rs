@@ -100,6 +100,8 @@ pub struct EncodeOptions {
     pub width: Option<usize>,
     /// Colour a table.
     pub color: bool,
+    /// The rows are appended to a file that has some: no header again.
+    pub append: bool,
 }
 
 /// What a container gives next.

@@ -78,6 +78,8 @@ pub struct Stamper {
     names: Names,
     /// The explicit watermark, where control lines drive the stream: rows are judged by it at their place.
     explicit: Option<i64>,
+    /// How many partitions have news.
+    untold: usize,
 }
 
 impl Stamper {
@@ -91,6 +93,7 @@ impl Stamper {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
         *self.ids.entry((origin, name)).or_insert_with(|| {
+            self.untold += 1;
             self.partitions.push(Partition { origin, name, stream_time: None, ended: false, told: false });
             next
         })
@@ -128,15 +131,21 @@ impl Stamper {
         for partition in &mut self.partitions {
             if !partition.ended && (origin.is_none() || Some(partition.origin) == code) {
                 partition.ended = true;
-                partition.told = false;
+                self.untold += usize::from(std::mem::replace(&mut partition.told, false));
             }
         }
+    }
+
+    /// Whether some partition is new or has ended since the last call of [`Stamper::news`].
+    pub fn has_news(&self) -> bool {
+        self.untold > 0
     }
 
     /// Partitions that are new or have ended since the last call, as a progress frame tells of them.
     pub fn news(&mut self) -> Vec<PartitionState> {
         let (origins, names) = (&self.origins.texts, &self.names.texts);
         let mut news = vec![];
+        self.untold = 0;
         for partition in self.partitions.iter_mut().filter(|partition| !partition.told) {
             partition.told = true;
             news.push(PartitionState {

@@ -9,7 +9,7 @@ use crate::frame::{Progress, State};
 use crate::kind::event::column;
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// How W is made.

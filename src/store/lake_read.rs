@@ -5,7 +5,7 @@ use super::lake_file::parquet_failed;
 use super::parquet::root;
 use super::{Location, Tables, rows};
 use crate::error::{Error, Result};
-use crate::format::Batches;
+use super::Batches;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};

@@ -9,7 +9,9 @@ pub mod rows;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-use crate::format::Batches;
+/// Batches read back, one after another.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
+
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
@@ -122,6 +124,20 @@ pub struct Store {
     pub tables: fn(&Location) -> Result<Tables>,
     /// Reads the rows of one kind, in key order, as batches of the kind's schema.
     pub read: fn(&Location, Kind) -> Result<Batches>,
+}
+
+impl Store {
+    /// The rows of the table that `?table=` names, with their kind.
+    pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
+        let named = location.options.get("table").map(String::as_str);
+        let kinds = || Kind::ALL.map(|kind| kind.table()).join(" ");
+        let kind = match named {
+            Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
+            None => return Err(Error::usage(format!("{}: say which table: ?table=NAME: {}", location.path, kinds()))),
+        };
+        let kind = kind.ok_or_else(|| Error::usage(format!("{}: no such table: {}", location.path, kinds())))?;
+        Ok((kind, (self.read)(location, kind)?))
+    }
 }
 
 /// The store whose scheme is `scheme`.

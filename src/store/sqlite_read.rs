@@ -3,7 +3,7 @@
 use super::sqlite::Place;
 use super::{Location, Tables, sqlite_cell, sqlite_schema};
 use crate::error::{Error, Result};
-use crate::format::Batches;
+use super::Batches;
 use crate::kind::Kind;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;

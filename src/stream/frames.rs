@@ -34,8 +34,9 @@ impl FrameInput {
     /// The next frame; exit 65 where the stream is torn.
     pub fn next(&mut self) -> Result<Framed> {
         loop {
-            let at = |error: crate::Error| error.at(self.bytes.name().to_owned());
-            match self.bytes.read(self.decoder.space(), None)? {
+            let read = self.bytes.read(self.decoder.space(), None)?;
+            let at = |error: crate::Error| error.at(self.bytes.name());
+            match read {
                 Chunk::Bytes(count) => {
                     if let Some(frame) = self.decoder.filled(count).map_err(at)? {
                         return Ok(Framed::Frame(frame));

@@ -4,7 +4,7 @@ use super::run::Run;
 use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::{Error, Result};
-use crate::format::unpack::{self, Unpacked};
+use crate::format::unpack::Unpacked;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -38,8 +38,7 @@ pub struct Extent {
 pub struct Bytes {
     name: String,
     wire: Wire,
-    reader: Reader,
-    packed: bool,
+    reader: Unpacked<Wire>,
     /// Unpacked bytes that were looked at and not yet read.
     front: Vec<u8>,
 }
@@ -47,12 +46,7 @@ pub struct Bytes {
 /// How many unpacked bytes tell a format.
 const HEAD: usize = 8;
 
-enum Reader {
-    Plain(Wire),
-    Unpacked(Box<Unpacked<Wire>>),
-}
-
-/// The raw bytes: what was looked at first, then the file, waiting where it is a pipe.
+/// The bytes as they come, waited for where they come through a pipe.
 #[derive(Clone)]
 struct Wire(Rc<RefCell<WireState>>);
 
@@ -60,8 +54,6 @@ struct WireState {
     file: File,
     regular: bool,
     run: Rc<Run>,
-    head: Vec<u8>,
-    head_read: usize,
     extent: Extent,
     heed: bool,
     timeout: Option<Duration>,
@@ -92,19 +84,13 @@ impl Bytes {
             file,
             regular,
             run: run.clone(),
-            head: vec![],
-            head_read: 0,
             extent,
             heed,
             timeout: None,
             woken: Cell::new(Woken::Ready),
         })));
-        let mut bytes = Self { name, reader: Reader::Plain(wire.clone()), wire, packed: false, front: vec![] };
-        if unpack::is_packed(&bytes.peek(unpack::MAGIC_LENGTH)?) {
-            bytes.reader = Reader::Unpacked(Box::new(Unpacked::new(bytes.wire.clone(), run.ratio_max)?));
-            bytes.packed = true;
-        }
-        Ok(bytes)
+        let reader = Unpacked::new(wire.clone(), run.ratio_max);
+        Ok(Self { name, reader, wire, front: vec![] })
     }
 
     /// Its name, as the user gave it.
@@ -114,7 +100,7 @@ impl Bytes {
 
     /// Whether the bytes come as they stand in a regular file.
     pub fn is_plain_file(&self) -> bool {
-        !self.packed && self.wire.0.borrow().regular
+        !self.reader.is_packed() && self.wire.0.borrow().regular
     }
 
     /// Whether a signal stops the reading, from here on.
@@ -130,17 +116,6 @@ impl Bytes {
     /// The file itself, from its start, for formats that need all of it.
     pub fn file(&self) -> Result<File> {
         self.wire.0.borrow().file.try_clone().map_err(|error| Error::io(self.name.clone(), &error))
-    }
-
-    /// The first bytes of the wire, fewer only where it has no more; they will be read again.
-    fn peek(&mut self, count: usize) -> Result<Vec<u8>> {
-        let mut head = vec![0; count];
-        let have = self.fill(&mut head)?;
-        head.truncate(have);
-        let mut state = self.wire.0.borrow_mut();
-        state.head = head.clone();
-        state.head_read = 0;
-        Ok(head)
     }
 
     /// The first unpacked bytes, which will be read again.
@@ -197,33 +172,16 @@ impl Bytes {
         {
             let mut state = self.wire.0.borrow_mut();
             // A decompressor may not be interrupted in the middle of a block.
-            state.timeout = if self.packed { None } else { timeout };
+            state.timeout = if self.reader.is_packed() { None } else { timeout };
             state.woken.set(Woken::Ready);
         }
-        loop {
-            let result = match &mut self.reader {
-                Reader::Plain(wire) => wire.read(buffer),
-                Reader::Unpacked(unpacked) => unpacked.read(buffer),
-            };
-            let woken = self.wire.0.borrow().woken.get();
-            return match (woken, result) {
-                (Woken::Stopped, _) => Ok(Chunk::Stopped),
-                (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
-                (_, Ok(0)) => Ok(Chunk::End),
-                (_, Ok(count)) => Ok(Chunk::Bytes(count)),
-                (_, Err(error)) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                (_, Err(error)) => Err(self.failure(error)),
-            };
-        }
-    }
-
-    fn failure(&self, error: std::io::Error) -> Error {
-        match error.downcast::<Error>() {
-            Ok(ours) => ours.at(self.name.clone()),
-            Err(error) if self.packed && error.raw_os_error().is_none() => {
-                Error::corrupt("packed bytes cannot be undone").because(error).at(self.name.clone())
-            }
-            Err(error) => Error::io(self.name.clone(), &error),
+        let result = self.reader.read(buffer);
+        match (self.wire.0.borrow().woken.get(), result) {
+            (Woken::Stopped, _) => Ok(Chunk::Stopped),
+            (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
+            (_, Ok(0)) => Ok(Chunk::End),
+            (_, Ok(count)) => Ok(Chunk::Bytes(count)),
+            (_, Err(error)) => Err(error.at(self.name.clone())),
         }
     }
 }
@@ -232,13 +190,6 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let mut state = self.0.borrow_mut();
         let state = &mut *state;
-        if state.head_read < state.head.len() {
-            let rest = &state.head[state.head_read..];
-            let count = rest.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&rest[..count]);
-            state.head_read += count;
-            return Ok(count);
-        }
         let woken = match (state.regular, state.heed && state.run.stop.signal().is_some()) {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,

@@ -5,11 +5,12 @@ use super::run::Run;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
-use crate::format::{Body, Record, Records, Splitter};
+use crate::format::{Body, Record, Records, Splitter, row};
 use crate::frame::{Control, Progress};
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, column};
-use crate::mapping::{self, Held, Judged, Mapper, Outcome, Place, Stamper};
+use crate::kind::event::{COLUMNS, RAW};
+use crate::kind::Kind;
+use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper};
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
@@ -49,11 +50,21 @@ pub struct Intake {
     queue: VecDeque<Item>,
     counts: Counts,
     now: i64,
+    /// What the records are; none until the first one tells.
+    kind: Option<Kind>,
+    /// Builds rows of the other kinds.
+    rows: Option<row::Builder>,
 }
 
 impl Intake {
-    /// An intake by these mapping options; rows `filter` refuses are left out.
-    pub fn new(run: Rc<Run>, mut options: mapping::Options, filter: Option<Filter>, control: bool) -> Result<Self> {
+    /// An intake by these mapping options; rows `filter` refuses are left out. The first record's names tell the kind
+    /// where none is given.
+    pub fn new(
+        run: Rc<Run>,
+        mut options: mapping::Options,
+        filter: Option<Filter>,
+        (control, kind): (bool, Option<Kind>),
+    ) -> Result<Self> {
         let keep_raw = options.keep_raw;
         // A row that a rule turns into a dead letter has to show its record.
         options.keep_raw |= filter.is_some();
@@ -65,12 +76,16 @@ impl Intake {
         let splitter = || -> Box<dyn Splitter> { Box::new(crate::format::jsonl::Lines::default()) };
         let mapper = Mapper::new(options)?;
         let (queue, counts) = (VecDeque::new(), Counts::default());
-        Ok(Self { run, mapper, stamper, filter, keep_raw, control, splitter, queue, counts, now })
+        let rows = kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new);
+        Ok(Self { run, mapper, stamper, filter, keep_raw, control, splitter, queue, counts, now, kind, rows })
     }
 
-    /// The schema of the batches.
+    /// The schema of the batches; right once a record has been seen.
     pub fn schema(&self) -> SchemaRef {
-        crate::mapping::schema(self.keep_raw)
+        match self.kind {
+            None | Some(Kind::Event) => crate::mapping::schema(self.keep_raw),
+            Some(kind) => kind.schema(),
+        }
     }
 
     /// Records so far, with the fates they met here.
@@ -100,7 +115,7 @@ impl Intake {
 
     /// Whether rows wait in a batch that is not full.
     pub fn has_rows(&self) -> bool {
-        self.mapper.rows() > 0
+        self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
     }
 
     /// The next thing that is ready.
@@ -161,7 +176,37 @@ impl Intake {
         self.map(text, place, spot.name, dead)
     }
 
+    /// A record of another kind than event.
+    fn row(&mut self, text: &str, place: Place<'_>, dead: &mut DeadLetters) -> Result<()> {
+        let Some(rows) = &mut self.rows else { return Ok(()) };
+        match rows.push(text) {
+            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), dead),
+            Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(dead),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Learns from the first record that is one what the records are.
+    fn learn(&mut self, text: &str) {
+        if !text.trim_start().starts_with('{') || !crate::json::scan::is_json(text) {
+            return;
+        }
+        let names = row::names_of(text);
+        let names: Vec<&str> = names.iter().map(|name| name.as_ref()).collect();
+        let kind = row::kind_of(&names);
+        self.kind = Some(kind);
+        if kind != Kind::Event {
+            self.rows = Some(row::Builder::new(kind));
+        }
+    }
+
     fn map(&mut self, text: &str, place: Place<'_>, name: &str, dead: &mut DeadLetters) -> Result<()> {
+        if self.kind.is_none() {
+            self.learn(text);
+        }
+        if self.rows.is_some() {
+            return self.row(text, place, dead);
+        }
         match self.mapper.record(text, place, &mut self.stamper)? {
             Outcome::Row => {
                 if self.mapper.is_full() {
@@ -224,6 +269,11 @@ impl Intake {
 
     /// Makes a batch of the rows so far.
     pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
+            let batch = rows.finish()?;
+            self.counts.out += batch.num_rows() as u64;
+            self.queue.push_back(Item::Batch(batch));
+        }
         let (filter, counts) = (&mut self.filter, &mut self.counts);
         let mut rule = |batch: &RecordBatch| -> Result<Option<BooleanArray>> {
             let Some(filter) = filter else { return Ok(None) };
@@ -248,7 +298,12 @@ impl Intake {
         Ok(())
     }
 
-    /// Queues a progress message if there is any news.
+    /// Whether a partition is new or has ended since the last progress message.
+    pub fn has_news(&self) -> bool {
+        self.stamper.has_news()
+    }
+
+    /// Queues a progress message.
     pub fn progress(&mut self, complete: bool, extent: super::input::Extent) {
         let partitions = self.stamper.news();
         let progress =
@@ -278,31 +333,36 @@ pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
     }
 }
 
-/// The dead letter of an event: its raw record where the batch has it, else the event as JSON.
+/// The dead letter of a row: its raw record where the batch has it, else the row as JSON.
 pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadLetters) -> Result<()> {
     let raw = batch.column_by_name(RAW).and_then(|raw| raw.as_binary_opt::<i32>()).filter(|raw| raw.is_valid(row));
     let written;
     let payload = match raw {
         Some(raw) => raw.value(row),
         None => {
-            written = event_text(batch, row)?;
+            written = row_text(batch, row)?;
             written.as_bytes()
         }
     };
-    let text = |index: usize| -> Result<String> {
-        let values = batch.column(index).as_any_dictionary();
+    let text = |name: &str| {
+        let values = batch.column_by_name(name)?.as_any_dictionary_opt()?;
         let key = values.normalized_keys()[row];
-        Ok(values.values().as_string::<i32>().value(key).to_owned())
+        Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
     };
-    let (origin, partition) = (text(column::ORIGIN)?, text(column::PARTITION)?);
-    let offset = batch.column(column::OFFSET).as_primitive::<Int64Type>().value(row);
-    let arrived = batch.column(column::SERVER_TIMESTAMP).as_primitive::<TimestampMicrosecondType>();
-    let arrived_at = arrived.is_valid(row).then(|| arrived.value(row));
+    // A dead letter's origin is called source_topic; a metric has none and goes by its own name.
+    let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
+    let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
+    let partition = text("partition").unwrap_or_else(|| "0".to_owned());
+    let offset = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
+    let offset = offset.map_or(0, |offset| offset.value(row));
+    let arrived = batch.column_by_name("server_timestamp");
+    let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
+    let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
     dead.push(&Letter { payload, key: None, arrived_at, fault, origin: &origin, partition: &partition, offset })
 }
 
-/// The event as one line of JSON, its properties byte for byte.
-fn event_text(batch: &RecordBatch, row: usize) -> Result<String> {
+/// The row as one line of JSON, properties byte for byte.
+fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
     let mut text = String::new();
     crate::format::jsonl::Objects::try_new(batch)?.write(row, &mut text);
     Ok(text)

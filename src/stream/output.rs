@@ -82,7 +82,13 @@ impl Output {
             Uri::Null => Target::Null,
             Uri::Store(store, location) => {
                 let kind = Kind::of(&spec.schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
-                let options = OpenOptions { pipeline: run.pipeline.clone(), now: run.clock.now() };
+                let clock = run.clock;
+                let options = OpenOptions {
+                    pipeline: run.pipeline.clone(),
+                    run: run.id.clone(),
+                    epochs: false,
+                    clock: std::sync::Arc::new(move || clock.now()),
+                };
                 Target::Store { kind, sink: (store.open)(location, &options)? }
             }
             Uri::Standard => {
@@ -186,9 +192,9 @@ impl Output {
                 report.remark = file.finish()?;
             }
             Target::Store { sink, .. } => {
-                let remark = sink.remark();
-                report.counts = Some(sink.finish()?);
-                report.remark = remark;
+                let outcome = sink.finish()?;
+                report.counts = Some(outcome.counts);
+                report.remark = outcome.remark;
             }
         }
         Ok(report)

@@ -36,6 +36,8 @@ pub struct TextInput {
     end: usize,
     /// Bytes of a record that is too long, found so far; none while records fit.
     oversized: Option<Oversized>,
+    /// Whether records are JSON lines, so that an array is worth a word.
+    json: bool,
     started: bool,
     line: i64,
     partition: u32,
@@ -49,11 +51,17 @@ struct Oversized {
 }
 
 impl TextInput {
-    /// Reads `bytes` as records of `splitter`, all of partition number `partition`.
-    pub fn new(bytes: Bytes, splitter: Box<dyn Splitter>, partition: u32, follow: Option<Follow>) -> Self {
+    /// Reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition number `partition`.
+    pub fn new(
+        bytes: Bytes,
+        (splitter, json): (Box<dyn Splitter>, bool),
+        partition: u32,
+        follow: Option<Follow>,
+    ) -> Self {
         Self {
             bytes,
             splitter,
+            json,
             records: Records::default(),
             buffer: vec![0; READ_BYTES],
             start: 0,
@@ -131,7 +139,7 @@ impl TextInput {
             return Ok(());
         }
         self.started = true;
-        if self.splitter.is_json() && jsonl::is_array(&self.buffer[..self.end]) {
+        if self.json && jsonl::is_array(&self.buffer[..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
         Ok(())

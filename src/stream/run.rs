@@ -26,6 +26,8 @@ pub struct Run {
     pub report: Report,
     /// `--pipeline`: the name under which the stages of one pipe find each other.
     pub pipeline: String,
+    /// The name of this run: tells its rows in a store from those of other runs.
+    pub id: String,
     /// `--max-record`: bytes of the longest record that is read.
     pub record_max: usize,
     /// Bytes that packed input may grow to, as a multiple of its packed size.

@@ -43,6 +43,9 @@ pub struct SourceOptions {
     pub filter: Option<Filter>,
 }
 
+/// How many bytes of input lie between two progress messages.
+const PROGRESS_BYTES: u64 = 16 << 20;
+
 enum Current {
     Text(TextInput),
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
@@ -57,7 +60,8 @@ pub struct Source {
     current: Option<Current>,
     intake: Intake,
     queue: VecDeque<Item>,
-    schema: SchemaRef,
+    /// The schema that frames or a container brought; else it is the intake's.
+    schema: Option<SchemaRef>,
     framed: Counts,
     verdict: u8,
     how: How,
@@ -70,13 +74,15 @@ impl Source {
     /// Opens the first input and learns what the rows are.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mapping = options.mapping.clone();
-        let intake = Intake::new(run.clone(), mapping, options.filter.take(), options.control)?;
+        // evt-ingest makes events, whatever the records look like.
+        let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
+        let intake = Intake::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
         let mut source = Self {
             run,
             options,
             pending: inputs.iter().cloned().collect(),
             current: None,
-            schema: intake.schema(),
+            schema: None,
             intake,
             queue: VecDeque::new(),
             framed: Counts::default(),
@@ -121,19 +127,19 @@ impl Source {
         self.options.origin.clone().unwrap_or_else(|| input.origin())
     }
 
-    /// The schema of the batches.
+    /// The schema of the batches; right once something has been read.
     pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
+        self.schema.clone().unwrap_or_else(|| self.intake.schema())
     }
 
-    /// The kind of the rows.
+    /// The kind of the rows; right once something has been read.
     pub fn kind(&self) -> Kind {
-        Kind::of(&self.schema).unwrap_or(Kind::Event)
+        Kind::of(&self.schema()).unwrap_or(Kind::Event)
     }
 
     /// Whether watermarks come from control lines or frames alone.
     pub fn is_explicit(&self) -> bool {
-        self.options.control || self.schema.metadata().contains_key(WATERMARK_KEY)
+        self.options.control || self.schema.as_ref().is_some_and(|schema| schema.metadata().contains_key(WATERMARK_KEY))
     }
 
     /// Whether every input came with the proof of its end.
@@ -185,7 +191,10 @@ impl Source {
 
     fn step_text(&mut self, mut text: TextInput, dead: &mut DeadLetters) -> Result<()> {
         match text.step(&mut self.intake, dead, &self.run)? {
-            Step::More => self.current = Some(Current::Text(text)),
+            Step::More => {
+                self.tell(text.bytes().extent());
+                self.current = Some(Current::Text(text));
+            }
             Step::Idle => {
                 self.intake.flush(dead)?;
                 self.current = Some(Current::Text(text));
@@ -194,6 +203,15 @@ impl Source {
             Step::Stopped => self.stop(dead)?,
         }
         Ok(())
+    }
+
+    /// Tells of partitions that are new, and now and then how far the input is.
+    fn tell(&mut self, extent: Extent) {
+        let far = extent.done.saturating_sub(self.read.done) >= PROGRESS_BYTES;
+        if far || extent.done < self.read.done || self.intake.has_news() {
+            self.read = extent;
+            self.intake.progress(self.is_complete(), extent);
+        }
     }
 
     fn step_rows(
@@ -235,6 +253,7 @@ impl Source {
                 jsonl::rows_to_json(&batch, first, &mut records)?;
                 let name = input.bytes().name().to_owned();
                 self.take_text(&records, &name, partition, dead)?;
+                self.tell(input.bytes().extent());
             }
             Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch),
             Framed::Frame(Frame::Control(control)) => self.take_control(control),
@@ -329,8 +348,8 @@ impl Source {
                     (Uri::File(path), true) => Some(Follow::new(path.clone(), &bytes)?),
                     _ => None,
                 };
-                self.current = Some(Current::Text(TextInput::new(bytes, splitter(), partition, follow)));
-                self.intake.progress(self.is_complete(), self.extent());
+                let splitter = (splitter(), format.name == "jsonl");
+                self.current = Some(Current::Text(TextInput::new(bytes, splitter, partition, follow)));
                 Ok(())
             }
         }
@@ -342,11 +361,22 @@ impl Source {
     }
 
     fn become_kind(&mut self, kind: Option<Kind>) -> Result<()> {
-        let Some(kind) = kind else { return Ok(()) };
-        if kind != self.kind() {
-            self.schema = kind.schema();
+        if let Some(kind) = kind {
+            self.same_kind(kind)?;
+            self.schema = Some(kind.schema());
         }
         Ok(())
+    }
+
+    /// All inputs of a run hold rows of one kind.
+    fn same_kind(&self, kind: Kind) -> Result<()> {
+        match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
+            Some(known) if known != kind => {
+                let (known, kind) = (known.name(), kind.name());
+                Err(Error::usage(format!("one input has rows of kind {known}, another of kind {kind}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn open_store(&mut self, store: &'static crate::store::Store, location: &crate::store::Location, uri: &Uri) -> Result<()> {
@@ -373,15 +403,13 @@ impl Source {
             _ => return Err(Error::corrupt("the stream does not start with a schema").at(input.bytes().name())),
         };
         let foreign = Kind::of(&schema).is_none();
-        if !foreign {
+        if let Some(kind) = Kind::of(&schema) {
             self.check_columns(&schema, input.bytes().name())?;
-            self.schema = schema;
+            self.same_kind(kind)?;
+            self.schema = Some(schema);
         }
         let partition = self.partition(origin);
         self.current = Some(Current::Frames { input, foreign, partition });
-        if foreign {
-            self.intake.progress(self.is_complete(), self.extent());
-        }
         Ok(())
     }
 

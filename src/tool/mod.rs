@@ -5,5 +5,4 @@ pub mod ingest;
 pub mod schema;
 pub mod sink;
 pub mod validate;
-pub mod view;
 pub mod window;

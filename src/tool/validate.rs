@@ -1,0 +1,175 @@
+//! evt-validate: events against their envelope and the schemas of their subjects; repeats left out.
+
+use crate::cli::Tool;
+use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration};
+use crate::cli::stage::{Stage, Wanted, open_dead, stamped};
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::event::column;
+use crate::mapping::{Provenance, TimeFrom};
+use crate::op::dedup::{self, Dedup};
+use crate::op::validate::{Options, SubjectOf, Validator};
+use crate::registry::directory::Directory;
+use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::run::Run;
+use crate::stream::source::{Source, SourceOptions};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use clap::Parser;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Check events against their schemas
+#[derive(Parser, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Directory of schemas (evt-schema(1)); without it only the envelope is checked
+    #[arg(long, value_name = "DIR", help_heading = "Schemas")]
+    schemas: Option<String>,
+    /// What names an event's subject: a column or path, or =TEXT for all
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
+    subject: String,
+    /// Refuse properties that the schema does not know
+    #[arg(long, help_heading = "Schemas")]
+    closed: bool,
+    /// Leave out an event_id seen within this much stream time in its partition
+    #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Schemas")]
+    dedup: Option<i64>,
+    #[command(flatten)]
+    map: MapArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-validate";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("Keep what its schema refuses.", "evt-ingest events.jsonl | evt-validate --schemas schemas --dlq dead.jsonl | evt-view"),
+        ("In CI: every reject on stderr, exit 1.", "evt-validate --schemas schemas --report all --to null: events.jsonl"),
+        ("Leave out repeats of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
+    ];
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn waits_at_terminal(&self) -> bool {
+        self.input.is_standard() && self.input.input_format.is_none()
+    }
+
+    fn run(self, run: Rc<Run>) -> Result<u8> {
+        let mut mapping = self.map.options(Provenance::Keep)?;
+        if mapping.time == TimeFrom::Default && self.output.to.iter().all(|to| to == "null:") {
+            // Where only validation is asked for, no time is needed.
+            mapping.time = TimeFrom::Optional;
+        }
+        let schemas = self.schemas.as_ref().map(Directory::open).transpose()?;
+        let mut dead = open_dead(&self.dead, &run)?;
+        let options = SourceOptions {
+            mapping,
+            format: self.input.format()?,
+            kind: self.input.kind()?,
+            origin: self.map.origin.clone(),
+            partitions: self.map.partitions.clone(),
+            control: self.input.control,
+            ..SourceOptions::default()
+        };
+        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
+        let first = source.next(&mut dead)?;
+        if source.kind() != Kind::Event {
+            return Err(Error::usage(format!("events are validated, these rows are of kind {}", source.kind().name())));
+        }
+        let schema = stamped(&source.schema(), &run, source.is_explicit());
+        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control: self.input.control };
+        let stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        let validator = Validator::new(self.validator_options());
+        let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+        Job { source, stage, validator, schemas, dedup }.run(first)
+    }
+}
+
+impl Args {
+    fn validator_options(&self) -> Options {
+        let subject = match self.subject.strip_prefix('=') {
+            Some(text) => SubjectOf::Fixed(text.to_owned()),
+            None => SubjectOf::Column(self.subject.clone()),
+        };
+        let mut options = Options::default();
+        (options.subject, options.closed) = (subject, self.closed);
+        options
+    }
+}
+
+/// One run of the tool.
+struct Job {
+    source: Source,
+    stage: Stage,
+    validator: Validator,
+    schemas: Option<Directory>,
+    dedup: Option<Dedup>,
+}
+
+impl Job {
+    fn run(mut self, first: Item) -> Result<u8> {
+        let mut next = first;
+        loop {
+            match next {
+                Item::Batch(batch) => self.batch(batch)?,
+                Item::Control(control) => self.stage.control(&control)?,
+                Item::End(end) => {
+                    let before = self.source.counts();
+                    let counts = &mut self.stage.counts;
+                    // What was lost before it became an event was lost here: this stage read the raw records.
+                    counts.taken += before.dead + before.dropped + before.filtered;
+                    counts.dead += before.dead;
+                    counts.dropped += before.dropped;
+                    counts.filtered += before.filtered;
+                    if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
+                        self.stage.note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));
+                    }
+                    return self.stage.finish(&self.source, end, 0);
+                }
+            }
+            next = self.source.next(&mut self.stage.dead)?;
+        }
+    }
+
+    fn batch(&mut self, batch: RecordBatch) -> Result<()> {
+        self.stage.counts.taken += batch.num_rows() as u64;
+        let batch = self.without_repeats(batch)?;
+        let batch = self.valid(batch)?;
+        self.stage.counts.out += batch.num_rows() as u64;
+        self.stage.write(&batch)
+    }
+
+    fn without_repeats(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some(dedup) = &mut self.dedup else { return Ok(batch) };
+        let keep = dedup.on_batch(&batch)?;
+        let repeats = batch.num_rows() - keep.true_count();
+        self.stage.counts.duplicate += repeats as u64;
+        if repeats == 0 { Ok(batch) } else { Ok(filter_record_batch(&batch, &keep)?) }
+    }
+
+    fn valid(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some(schemas) = &mut self.schemas else { return Ok(batch) };
+        let verdicts = self.validator.check(&batch, schemas)?;
+        for (row, fault) in &verdicts.faults {
+            count_dead(&mut self.stage.counts, &self.stage.dead);
+            push_row(&batch, *row, fault, &mut self.stage.dead)?;
+        }
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns[column::SCHEMA_ID] = Arc::new(verdicts.schema_ids);
+        let batch = RecordBatch::try_new(batch.schema(), columns)?;
+        if verdicts.faults.is_empty() {
+            return Ok(batch);
+        }
+        let mut keep = vec![true; batch.num_rows()];
+        verdicts.faults.iter().for_each(|(row, _)| keep[*row] = false);
+        Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
+    }
+}
