@@ -4,12 +4,17 @@
 //! [`Sink::commit`] applies them, and can be repeated. A store whose rows are guarded keys (SQL) may apply earlier:
 //! a replay converges. To add a store: one file, one row in [`ALL`].
 
+pub mod guard;
+pub mod rows;
+
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
+use crate::format::Batches;
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What a URI of a store says after the scheme: `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,9 +53,11 @@ pub struct Refused {
     pub fault: Fault,
 }
 
-/// One open output of one run.
+/// One open output of one run. Dropped without [`Sink::finish`] it leaves nothing that looks whole; rows that a store
+/// with guarded keys has applied already stay: they are right, and a replay converges.
 pub trait Sink {
-    /// Takes rows of `kind`; rows the store cannot hold come back and become dead letters.
+    /// Takes rows of `kind`; rows the store cannot hold come back and become dead letters. They are counted as `dead`:
+    /// a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
 
     /// Makes every row written so far durable under `epoch`, without a reader seeing half of them.
@@ -62,13 +69,20 @@ pub trait Sink {
     /// The last epoch committed here by the pipeline of this sink, if any.
     fn committed(&mut self) -> Result<Option<Epoch>>;
 
-    /// What happened to the rows so far.
+    /// What happened to the rows so far; the law of counts holds after every call.
     fn counts(&self) -> SinkCounts;
 
+    /// The proven end: makes durable and visible whatever no epoch has committed.
+    fn finish(self: Box<Self>) -> Result<Outcome>;
+}
+
+/// What a finished sink has to say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What happened to the rows.
+    pub counts: SinkCounts,
     /// One line for the summary beyond the counts (files new or replaced, rows of another run replaced), if any.
-    fn remark(&self) -> Option<String> {
-        None
-    }
+    pub remark: Option<String>,
 }
 
 /// What a reader asks of a store.
@@ -82,11 +96,16 @@ pub struct Query {
 pub type Tables = Vec<(String, u64)>;
 
 /// How a sink is opened.
+#[derive(Clone)]
 pub struct OpenOptions {
     /// Name of the pipeline: the key of its epochs.
     pub pipeline: String,
-    /// The run's clock (µs), for times of writing.
-    pub now: i64,
+    /// Name of this run: tells its rows from those of other runs.
+    pub run: String,
+    /// Whether epochs are committed here: what a store publishes early then waits for its commit.
+    pub epochs: bool,
+    /// The run's clock (µs), for times of writing and the age of a file.
+    pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
 }
 
 /// One kind of store.
@@ -102,7 +121,7 @@ pub struct Store {
     /// Its tables and how many rows each holds.
     pub tables: fn(&Location) -> Result<Tables>,
     /// Reads the rows of one kind, in key order, as batches of the kind's schema.
-    pub read: fn(&Location, Kind) -> Result<Box<dyn Iterator<Item = Result<RecordBatch>>>>,
+    pub read: fn(&Location, Kind) -> Result<Batches>,
 }
 
 /// The store whose scheme is `scheme`.
@@ -110,5 +129,21 @@ pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
     ALL.iter().copied().find(|store| store.scheme == scheme)
 }
 
+mod lake;
+mod lake_file;
+mod lake_metric;
+mod lake_read;
+mod parquet;
+mod sqlite;
+mod sqlite_cell;
+mod sqlite_read;
+mod sqlite_schema;
+mod sqlite_write;
+
 /// Every store: adding one is one file and one row here.
-pub const ALL: &[&Store] = &[];
+pub const ALL: &[&Store] = &[&sqlite::STORE, &parquet::STORE];
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,360 @@
+//! One suite for every store in [`ALL`]: what `prepare`, `commit`, `finish`, a kill and a replay mean.
+
+use super::sample::{Pane, as_text, events, metrics, rows, scattered};
+use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
+use crate::counts::SinkCounts;
+use crate::error::ErrorKind;
+use crate::kind::Kind;
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use proptest::prelude::*;
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// A store in a directory of its own.
+pub struct Bench {
+    store: &'static Store,
+    /// Removed with the bench.
+    _directory: TempDir,
+    pub location: Location,
+}
+
+impl Bench {
+    pub fn new(store: &'static Store) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(store.scheme).display().to_string();
+        Self { store, _directory: directory, location: Location { path, ..Location::default() } }
+    }
+
+    pub fn with(mut self, option: &str, value: &str) -> Self {
+        self.location.options.insert(option.to_owned(), value.to_owned());
+        self
+    }
+
+    pub fn open_as(&self, run: &str, epochs: bool) -> Result<Box<dyn Sink>, crate::Error> {
+        let run = run.to_owned();
+        let options = OpenOptions { pipeline: "p".to_owned(), run, epochs, clock: Arc::new(|| super::sample::START) };
+        (self.store.open)(&self.location, &options)
+    }
+
+    pub fn open(&self) -> Box<dyn Sink> {
+        self.open_as("run", false).unwrap()
+    }
+
+    /// One whole run.
+    pub fn run(&self, kind: Kind, batches: &[RecordBatch]) -> Outcome {
+        let mut sink = self.open();
+        for batch in batches {
+            assert!(sink.write(kind, batch).unwrap().is_empty());
+            sink.counts().check().unwrap();
+        }
+        let outcome = sink.finish().unwrap();
+        outcome.counts.check().unwrap();
+        outcome
+    }
+
+    pub fn read(&self, kind: Kind) -> Vec<RecordBatch> {
+        (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
+    }
+
+    /// What a reader sees; nothing where there is no table yet.
+    pub fn table(&self, kind: Kind) -> Vec<String> {
+        match (self.store.read)(&self.location, kind) {
+            Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+fn all() -> impl Iterator<Item = Bench> {
+    ALL.iter().map(|store| Bench::new(store))
+}
+
+fn law(sink: &dyn Sink, taken: u64) {
+    sink.counts().check().unwrap();
+    assert_eq!(sink.counts().taken, taken);
+}
+
+const N: usize = 1000;
+
+#[test]
+fn what_is_written_is_read_back_whatever_the_kind() {
+    for kind in Kind::ALL {
+        for bench in all() {
+            let written = [rows(kind, 0, 300), rows(kind, 300, N as i64)];
+            let outcome = bench.run(kind, &written);
+            assert_eq!(outcome.counts.inserted, N as u64, "{} {kind:?}", bench.store.scheme);
+            let read = bench.read(kind);
+            assert!(read.iter().all(|batch| batch.schema() == kind.schema()), "{} {kind:?}", bench.store.scheme);
+            assert_eq!(as_text(&read), as_text(&written), "{} {kind:?}", bench.store.scheme);
+            let tables = (bench.store.tables)(&bench.location).unwrap();
+            assert!(tables.contains(&(kind.table().to_owned(), N as u64)), "{tables:?}");
+        }
+    }
+}
+
+#[test]
+fn the_same_rows_again_change_nothing() {
+    for kind in Kind::ALL {
+        for bench in all() {
+            bench.run(kind, &[rows(kind, 0, 200)]);
+            let first = bench.table(kind);
+            let again = bench.run(kind, &[rows(kind, 0, 123), rows(kind, 123, 200)]);
+            assert_eq!((again.counts.taken, again.counts.unchanged), (200, 200), "{} {kind:?}", bench.store.scheme);
+            assert_eq!(bench.table(kind), first);
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one() {
+    for kind in Kind::ALL {
+        for (bench, undisturbed) in all().zip(all()) {
+            let batches = [rows(kind, 0, 100), rows(kind, 100, 300)];
+            let mut killed = bench.open();
+            killed.write(kind, &batches[0]).unwrap();
+            drop(killed);
+            let seen = bench.table(kind);
+            let whole = as_text(&batches[..1]);
+            assert!(seen.is_empty() || seen == whole, "{}: half a run looks whole", bench.store.scheme);
+            bench.run(kind, &batches);
+            undisturbed.run(kind, &batches);
+            assert_eq!(bench.table(kind), undisturbed.table(kind), "{} {kind:?}", bench.store.scheme);
+        }
+    }
+}
+
+#[test]
+fn an_epoch_is_committed_once_and_read_back_by_the_next_run() {
+    let epochs = [Epoch { run: 3, number: 1 }, Epoch { run: 3, number: 2 }];
+    for bench in all() {
+        let mut sink = bench.open_as("3", true).unwrap();
+        assert_eq!(sink.committed().unwrap(), None);
+        for (epoch, from) in epochs.into_iter().zip([0, 400]) {
+            sink.write(Kind::Event, &rows(Kind::Event, from, from + 400)).unwrap();
+            sink.prepare(epoch).unwrap();
+            law(&*sink, from as u64 + 400);
+            sink.commit(epoch).unwrap();
+            let table = bench.table(Kind::Event);
+            assert_eq!(table.len(), from as usize + 400, "{}", bench.store.scheme);
+            sink.commit(epoch).unwrap();
+            assert_eq!(bench.table(Kind::Event), table);
+            law(&*sink, from as u64 + 400);
+            assert_eq!(sink.committed().unwrap(), Some(epoch));
+        }
+        drop(sink);
+        let mut next = bench.open_as("4", true).unwrap();
+        assert_eq!(next.committed().unwrap(), Some(epochs[1]));
+        next.commit(epochs[0]).unwrap();
+        assert_eq!(next.committed().unwrap(), Some(epochs[1]), "an old epoch is not committed again");
+        assert_eq!(next.finish().unwrap().counts.taken, 0);
+    }
+}
+
+#[test]
+fn an_epoch_prepared_by_a_run_that_died_is_committed_by_the_next() {
+    let epoch = Epoch { run: 1, number: 1 };
+    for bench in all() {
+        let mut dies = bench.open_as("1", true).unwrap();
+        dies.write(Kind::Late, &rows(Kind::Late, 0, 300)).unwrap();
+        dies.prepare(epoch).unwrap();
+        dies.write(Kind::Late, &rows(Kind::Late, 300, 310)).unwrap();
+        drop(dies);
+        let mut next = bench.open_as("2", true).unwrap();
+        next.commit(epoch).unwrap();
+        let table = bench.table(Kind::Late);
+        assert!(as_text(&[rows(Kind::Late, 0, 300)]).iter().all(|row| table.contains(row)), "{}", bench.store.scheme);
+        next.write(Kind::Late, &rows(Kind::Late, 300, 310)).unwrap();
+        next.finish().unwrap().counts.check().unwrap();
+        assert_eq!(bench.table(Kind::Late), as_text(&[rows(Kind::Late, 0, 310)]));
+    }
+}
+
+#[test]
+fn a_run_that_has_been_replaced_is_fenced() {
+    for bench in all() {
+        let mut sink = bench.open_as("9", true).unwrap();
+        for run in [9, 8] {
+            let epoch = Epoch { run, number: 1 };
+            sink.write(Kind::Event, &rows(Kind::Event, 0, 10)).unwrap();
+            sink.prepare(epoch).unwrap();
+            match sink.commit(epoch) {
+                Ok(()) => assert_eq!(run, 9),
+                Err(error) => assert_eq!((run, error.kind()), (8, ErrorKind::Fenced)),
+            }
+        }
+    }
+}
+
+#[test]
+fn two_days_of_standard_input_overwrite_nothing() {
+    for bench in all() {
+        let (monday, tuesday) = (events("-", 0, 100), events("-", 5000, 5100));
+        bench.run(Kind::Event, std::slice::from_ref(&monday));
+        assert_eq!(bench.run(Kind::Event, std::slice::from_ref(&tuesday)).counts.inserted, 100);
+        assert_eq!(bench.table(Kind::Event), as_text(&[monday, tuesday]));
+    }
+}
+
+#[test]
+fn an_instant_no_reader_can_hold_comes_back_and_the_other_rows_stay() {
+    for bench in all() {
+        let good = rows(Kind::Event, 0, 3);
+        let mut columns = good.columns().to_vec();
+        let times = TimestampMicrosecondArray::from(vec![Some(0), Some(i64::MAX), Some(1)]);
+        columns[8] = Arc::new(times.with_timezone("UTC")) as ArrayRef;
+        let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
+        let mut sink = bench.open();
+        let refused = sink.write(Kind::Event, &batch).unwrap();
+        assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
+        assert_eq!(refused[0].fault.message, "event_time lies outside the years 1 to 9999");
+        law(&*sink, 3);
+        assert_eq!(sink.finish().unwrap().counts.dead, 1);
+        assert_eq!(bench.table(Kind::Event).len(), 2);
+    }
+}
+
+#[test]
+fn a_metric_under_the_id_of_another_key_comes_back() {
+    for bench in all() {
+        let good = metrics(&[(0, 0, 1, false), (1, 0, 1, false)]);
+        let mut columns = good.columns().to_vec();
+        columns[0] = metrics(&[(0, 0, 1, false), (2, 0, 1, false)]).column(0).clone();
+        let mut sink = bench.open();
+        let refused = sink.write(Kind::Metric, &RecordBatch::try_new(good.schema(), columns).unwrap()).unwrap();
+        assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [1]);
+        assert_eq!(
+            sink.finish().unwrap().counts,
+            SinkCounts { taken: 2, inserted: 1, dead: 1, ..SinkCounts::default() }
+        );
+    }
+}
+
+const FULL_DISK: &str = "EVT_TEST_FULL_DISK";
+
+/// The limit of a file's size stands in for a full disk; it holds for a process, so the test runs itself as one.
+#[test]
+fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
+    if let Ok(path) = std::env::var(FULL_DISK) {
+        return fill_up(&path);
+    }
+    let name = "store::conformance::a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole";
+    for bench in all() {
+        let child = std::process::Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; exec "$0" --exact "$1" --nocapture"#])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(FULL_DISK, &bench.location.path)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout).into_owned();
+        let scheme = bench.store.scheme;
+        let line = said.lines().find(|line| line.starts_with(&format!("{scheme} failed "))).expect(&said);
+        assert!(line.contains("74") && line.contains(&bench.location.path), "{line}");
+        let seen = bench.table(Kind::Event);
+        let events = scattered(30_000, 1);
+        let all_rows = as_text(std::slice::from_ref(&events));
+        assert!(seen.len() < all_rows.len() && seen.iter().all(|row| all_rows.binary_search(row).is_ok()));
+        assert!(seen.is_empty() || scheme != "parquet", "a file is there that is not whole");
+        bench.run(Kind::Event, &[events]);
+        assert_eq!(bench.table(Kind::Event), all_rows);
+    }
+}
+
+/// Writes until the first error and says it; no file may be longer than 400 KiB.
+fn fill_up(path: &str) {
+    let limit = rustix::process::Rlimit { current: Some(400 << 10), maximum: Some(400 << 10) };
+    rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
+    let store = ALL.iter().find(|store| path.ends_with(store.scheme)).unwrap();
+    let location = Location { path: path.to_owned(), ..Location::default() };
+    let clock = Arc::new(|| super::sample::START);
+    let options = OpenOptions { pipeline: "p".to_owned(), run: "full".to_owned(), epochs: false, clock };
+    let mut sink = (store.open)(&location, &options).unwrap();
+    let events = scattered(30_000, 1);
+    let failed = (0..30).find_map(|step| sink.write(Kind::Event, &events.slice(step * 1000, 1000)).err());
+    let error = failed.unwrap_or_else(|| sink.finish().unwrap_err());
+    println!("\n{} failed {} {error}", store.scheme, error.kind().exit_status());
+}
+
+#[test]
+fn an_unknown_option_names_those_there_are() {
+    for bench in all() {
+        let bench = bench.with("colour", "red");
+        let error = bench.open_as("run", false).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(bench.store.options.iter().all(|known| error.to_string().contains(known)), "{error}");
+    }
+}
+
+#[test]
+fn a_batch_without_a_column_is_our_own_fault() {
+    for bench in all() {
+        let short = rows(Kind::Event, 0, 1).project(&[0, 1, 2]).unwrap();
+        assert_eq!(bench.open().write(Kind::Event, &short).err().unwrap().kind(), ErrorKind::Broken);
+    }
+}
+
+#[test]
+fn a_column_a_stage_added_is_left_behind() {
+    for bench in all() {
+        let row = rows(Kind::Event, 0, 1);
+        let mut fields = row.schema().fields().to_vec();
+        fields.insert(3, Arc::new(crate::kind::event::raw_field()));
+        let mut columns = row.columns().to_vec();
+        columns.insert(3, arrow::array::new_null_array(&arrow::datatypes::DataType::Binary, 1));
+        let schema = arrow::datatypes::Schema::new(fields);
+        bench.run(Kind::Event, &[RecordBatch::try_new(Arc::new(schema), columns).unwrap()]);
+        assert_eq!(bench.table(Kind::Event), as_text(&[row]));
+    }
+}
+
+#[test]
+fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
+    for bench in all() {
+        let first: Vec<Pane> = (0..8).map(|key| (key, 0, 10, false)).collect();
+        bench.run(Kind::Metric, &[metrics(&first)]);
+        let second: Vec<Pane> =
+            (0..8).map(|key| (key, i32::from(key < 2), if key < 4 { 9 } else { 11 }, false)).collect();
+        let counts = bench.run(Kind::Metric, &[metrics(&second)]).counts;
+        assert_eq!((counts.updated, counts.stale), (6, 2), "{}", bench.store.scheme);
+        let kept: Vec<Pane> = (0..8).map(|key| if (2..4).contains(&key) { first[key] } else { second[key] }).collect();
+        assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&kept)]));
+    }
+}
+
+/// Panes of one key as a window makes them: rows grow, a last one may be taken back, a backfill may follow.
+fn panes(key: i64) -> impl Strategy<Value = (Vec<Pane>, Option<Pane>)> {
+    (1..4i64, any::<bool>(), 0..3i64).prop_map(move |(live, gone, backfill)| {
+        let mut made: Vec<Pane> = (1..=live).map(|rows| (key, 0, rows, false)).collect();
+        if gone {
+            made.push((key, 0, live, true));
+        }
+        made.extend((1..=backfill).map(|rows| (key, 1, rows, false)));
+        let last = made.last().copied().filter(|pane| !pane.3);
+        (made, last)
+    })
+}
+
+fn all_panes() -> Vec<impl Strategy<Value = (Vec<Pane>, Option<Pane>)>> {
+    (0..8).map(panes).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn metrics_converge_whatever_the_order_and_however_often_they_come(
+        (stream, results) in all_panes().prop_flat_map(|keys| {
+            let results: Vec<Pane> = keys.iter().filter_map(|(_, last)| *last).collect();
+            let made: Vec<Pane> = keys.into_iter().flat_map(|(made, _)| made).collect();
+            let twice: Vec<Pane> = made.iter().chain(&made).copied().collect();
+            (Just(twice).prop_shuffle(), Just(results))
+        }),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (left, right) = stream.split_at(cut.index(stream.len()));
+        for bench in all() {
+            let outcome = bench.run(Kind::Metric, &[metrics(left), metrics(right)]);
+            prop_assert_eq!(outcome.counts.taken, stream.len() as u64);
+            prop_assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&results)]), "{}", bench.store.scheme);
+        }
+    }
+}

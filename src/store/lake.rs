@@ -1,0 +1,298 @@
+//! The directory of a lake.
+//!
+//! ```text
+//! DIR/date=2024-01-15/0f3c….parquet    whole files only, named by a digest of their rows' keys
+//! DIR/.evt/lock                        held (flock) by the run that writes; a second one is exit 75
+//! DIR/.evt/NAME.part                   files being written; readers pass over the directory, which begins with a dot
+//! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
+//! DIR/.evt/PIPELINE.committed          the last epoch committed
+//! ```
+//!
+//! A part is synced, then renamed into its place, then the directories are synced: a file is there as a whole or not at
+//! all. Parts that no prepared epoch names are what a killed run left: the next run removes them.
+
+use super::Epoch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::calendar::civil_from_days;
+use rustix::fs::{FlockOperation, flock, syncfs};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Files that are synced one by one; more are synced together.
+const SYNC_SINGLY: usize = 8;
+/// Extension of whole files.
+const EXTENSION: &str = "parquet";
+
+/// A file that waits for its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name under `.evt`.
+    pub part: String,
+    /// The day its rows are filed under, since 1970.
+    pub day: i64,
+    /// Its name to be.
+    pub name: String,
+    /// Whether it replaces a file of that name; without, that file stays, because it holds the same rows.
+    pub replace: bool,
+    /// Rows of it that this process has counted as inserted; what another process left was counted there.
+    #[serde(skip)]
+    pub inserted: u64,
+}
+
+/// What became of a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// Its name was free.
+    New,
+    /// It replaced a file of its name.
+    Replaced,
+    /// A file of its name was there and stayed.
+    Present,
+}
+
+/// A lake open for writing; the lock lasts as long as this.
+pub struct Lake {
+    root: PathBuf,
+    /// Held, never read.
+    _lock: File,
+    pipeline: String,
+    next_part: u64,
+    /// Directories whose entries have changed since they were last synced.
+    dirty: BTreeSet<PathBuf>,
+}
+
+impl Lake {
+    /// Opens or makes the directory, locks it and removes what a killed run left.
+    pub fn open(root: &Path, pipeline: &str) -> Result<Self> {
+        let hidden = root.join(".evt");
+        fs::create_dir_all(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
+        let path = hidden.join("lock");
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
+        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            return Err(match error {
+                rustix::io::Errno::WOULDBLOCK => {
+                    Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display()))
+                }
+                other => failed(&path, "cannot lock", &other.into()),
+            });
+        }
+        let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
+        let lake = Self { root: root.to_owned(), _lock: lock, pipeline, next_part: 0, dirty: BTreeSet::new() };
+        lake.remove_orphans()?;
+        Ok(lake)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.root.join(".evt").join(name)
+    }
+
+    fn remove_orphans(&self) -> Result<()> {
+        let hidden = self.root.join(".evt");
+        let mut parts = Vec::new();
+        let mut prepared = BTreeSet::new();
+        for entry in entries(&hidden)? {
+            match entry.extension().and_then(|extension| extension.to_str()) {
+                Some("part") => parts.push(entry),
+                Some("prepared") => {
+                    let parts: Option<Vec<Part>> = read_json(&entry)?;
+                    prepared.extend(parts.into_iter().flatten().map(|part| part.part));
+                }
+                _ => {}
+            }
+        }
+        for part in parts {
+            let name = part.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if !prepared.contains(name) {
+                fs::remove_file(&part).map_err(|e| failed(&part, "cannot remove", &e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A new part and its name.
+    pub fn create_part(&mut self) -> Result<(String, File)> {
+        loop {
+            let name = format!("{}.part", self.next_part);
+            self.next_part += 1;
+            let path = self.hidden(&name);
+            match OpenOptions::new().create_new(true).write(true).open(&path) {
+                Ok(file) => return Ok((name, file)),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(&path, "cannot create", &error)),
+            }
+        }
+    }
+
+    /// Where a whole file stands.
+    pub fn file(&self, day: i64, name: &str) -> PathBuf {
+        self.root.join(day_name(day)).join(format!("{name}.{EXTENSION}"))
+    }
+
+    /// Gives a part its name. A part that is gone has been published.
+    pub fn publish(&mut self, part: &Part) -> Result<Published> {
+        let from = self.hidden(&part.part);
+        let target = self.file(part.day, &part.name);
+        let there = target.exists();
+        if there && (!part.replace || !from.exists()) {
+            remove_if_there(&from)?;
+            return Ok(Published::Present);
+        }
+        let directory = self.root.join(day_name(part.day));
+        if !directory.exists() {
+            fs::create_dir(&directory).map_err(|e| failed(&directory, "cannot make the directory", &e))?;
+            self.dirty.insert(self.root.clone());
+        }
+        fs::rename(&from, &target).map_err(|e| failed(&target, "cannot rename into place", &e))?;
+        self.dirty.insert(directory);
+        Ok(if there { Published::Replaced } else { Published::New })
+    }
+
+    /// Removes the files of `day` that are not among `names`; how many there were.
+    pub fn remove_others(&mut self, day: i64, names: &BTreeSet<String>) -> Result<u64> {
+        let directory = self.root.join(day_name(day));
+        let mut removed = 0;
+        for path in files_in(&directory)? {
+            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if !names.contains(stem) {
+                fs::remove_file(&path).map_err(|e| failed(&path, "cannot remove", &e))?;
+                removed += 1;
+                self.dirty.insert(directory.clone());
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Makes the bytes of `parts` durable, before anything names them; those whose rows are there already can go.
+    pub fn sync_parts(&self, parts: &[Part]) -> Result<()> {
+        let new = parts.iter().filter(|part| part.replace || !self.file(part.day, &part.name).exists());
+        sync_each(&self.root, new.map(|part| self.hidden(&part.part)).collect())
+    }
+
+    /// Makes renames and removals durable.
+    pub fn sync_names(&mut self) -> Result<()> {
+        sync_each(&self.root, std::mem::take(&mut self.dirty).into_iter().collect())
+    }
+
+    /// Makes `parts` those of `epoch`.
+    pub fn write_prepared(&self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+        self.write_json(&self.manifest(epoch), &parts)
+    }
+
+    /// The parts prepared for `epoch`, by this process or by one that died.
+    pub fn prepared(&self, epoch: Epoch) -> Result<Vec<Part>> {
+        Ok(read_json(&self.hidden(&self.manifest(epoch)))?.unwrap_or_default())
+    }
+
+    fn manifest(&self, epoch: Epoch) -> String {
+        format!("{}-{}-{}.prepared", self.pipeline, epoch.run, epoch.number)
+    }
+
+    /// Records that `epoch` is committed.
+    pub fn write_committed(&self, epoch: Epoch) -> Result<()> {
+        self.write_json(&format!("{}.committed", self.pipeline), &(epoch.run, epoch.number))?;
+        remove_if_there(&self.hidden(&self.manifest(epoch)))
+    }
+
+    /// The last epoch committed.
+    pub fn committed(&self) -> Result<Option<Epoch>> {
+        let found: Option<(u64, u64)> = read_json(&self.hidden(&format!("{}.committed", self.pipeline)))?;
+        Ok(found.map(|(run, number)| Epoch { run, number }))
+    }
+
+    /// Written beside, synced, renamed: the old text or the new one, never half.
+    fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
+        let path = self.hidden(name);
+        let beside = self.hidden(&format!("{name}.new"));
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(&serde_json::to_vec(value)?)?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)
+        };
+        write().map_err(|e| failed(&path, "cannot write", &e))?;
+        sync(&self.root.join(".evt"))
+    }
+}
+
+/// Whole files of a lake by day, both in order; nothing where there is no such directory.
+pub fn files(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
+    let mut found = BTreeMap::new();
+    for directory in entries(root)? {
+        let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if name.starts_with("date=") && directory.is_dir() {
+            found.insert(name.to_owned(), files_in(&directory)?);
+        }
+    }
+    Ok(found)
+}
+
+/// `date=YYYY-MM-DD`.
+fn day_name(day: i64) -> String {
+    let (year, month, day) = civil_from_days(day);
+    format!("date={year:04}-{month:02}-{day:02}")
+}
+
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = entries(directory)?;
+    files.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
+    Ok(files)
+}
+
+/// The entries of a directory, sorted; none where it does not exist.
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let listing = match fs::read_dir(directory) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(directory, "cannot list", &error)),
+    };
+    let paths: std::io::Result<Vec<PathBuf>> = listing.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths.map_err(|e| failed(directory, "cannot list", &e))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path, "cannot read", &error)),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Syncs files or directories of the lake: one by one, or, where they are many, with the whole file system at once. Ten
+/// years of days are thousands of files, and a sync each would take minutes.
+fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
+    if paths.len() <= SYNC_SINGLY {
+        return paths.iter().try_for_each(|path| sync(path));
+    }
+    let failed = |e: std::io::Error| failed(root, "cannot sync", &e);
+    let root = File::open(root).map_err(failed)?;
+    syncfs(&root).map_err(|e| failed(e.into()))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed(path, "cannot sync", &e))
+}
+
+/// An I/O error of the lake.
+pub fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
+    Error::io(format!("parquet:{}: {what}", path.display()), error)
+}

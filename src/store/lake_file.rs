@@ -1,0 +1,356 @@
+//! Rows that are written as they come: a file per day, open until it is rolled, has to make room, or the run ends.
+//!
+//! What a file holds, and every byte of it, is a function of the rows alone, not of how they were cut into batches: rows
+//! are gathered into steps of some megabytes, and whatever is decided is decided between two steps. So a run that was
+//! killed and started again writes the files of an undisturbed one.
+//!
+//! Days with many rows in a step go straight to their file; scattered ones (a stream badly out of order) are held back
+//! until there are many of them and the days with the most go first, so that ten years of days do not make
+//! ten years of tiny files for every step.
+
+use super::lake::{Lake, Part, failed};
+use super::rows;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::DataType;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What bounds a stream of rows: none of it depends on time or on how rows were cut into batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes between two decisions.
+    pub step_bytes: usize,
+    /// Bytes of scattered rows held at most.
+    pub scattered_bytes: usize,
+    /// Rows of one day in one step that make it worth writing at once.
+    pub many_rows: usize,
+    /// Files open at once; beyond it the one written to least recently is finished.
+    pub open_files: usize,
+    /// Row groups being built, in all files together.
+    pub row_groups: usize,
+    /// Their bytes, in all files together.
+    pub row_group_bytes: usize,
+}
+
+const LIMITS: Limits = Limits {
+    step_bytes: 4 << 20,
+    scattered_bytes: 64 << 20,
+    many_rows: 1024,
+    open_files: 64,
+    row_groups: 8,
+    row_group_bytes: 64 << 20,
+};
+
+/// What a row weighs besides its text.
+const ROW_WEIGHT: usize = 128;
+
+/// When a file is finished before the end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Roll {
+    /// At this many bytes.
+    pub bytes: Option<usize>,
+    /// When the first of its rows came so long ago (µs of processing time).
+    pub age: Option<i64>,
+}
+
+/// One file being written.
+pub struct Writing {
+    kind: Kind,
+    day: i64,
+    part: String,
+    writer: ArrowWriter<File>,
+    digest: Xxh3,
+    rows: u64,
+    last_write: u64,
+}
+
+impl Writing {
+    /// A new part for rows of `day`.
+    pub fn create(lake: &mut Lake, kind: Kind, day: i64) -> Result<Self> {
+        let (part, file) = lake.create_part()?;
+        let writer = ArrowWriter::try_new(file, kind.schema(), Some(properties(kind)?));
+        let writer = writer.map_err(|e| parquet_failed(lake.root(), e))?;
+        Ok(Self { kind, day, part, writer, digest: Xxh3::new(), rows: 0, last_write: 0 })
+    }
+
+    /// Appends rows.
+    pub fn write(&mut self, lake: &Lake, batch: &RecordBatch) -> Result<()> {
+        rows::digest_keys(self.kind, batch, &mut self.digest)?;
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(batch).map_err(|e| parquet_failed(lake.root(), e))
+    }
+
+    /// Ends the file: it wants a sync and its name.
+    pub fn finish(mut self, lake: &Lake) -> Result<Part> {
+        let name = name(&self.digest);
+        self.writer.finish().map_err(|e| parquet_failed(lake.root(), e))?;
+        Ok(Part { part: self.part, day: self.day, name, replace: false, inserted: self.rows })
+    }
+
+    fn bytes(&self) -> usize {
+        self.writer.bytes_written() + self.writer.in_progress_size()
+    }
+}
+
+/// A file's name: the same for the same keys in the same order.
+pub fn name(digest: &Xxh3) -> String {
+    format!("{:032x}", digest.digest128())
+}
+
+/// The rows of one kind on their way to their days' files.
+pub struct Stream {
+    kind: Kind,
+    roll: Roll,
+    limits: Limits,
+    step: Vec<RecordBatch>,
+    step_bytes: usize,
+    writes: u64,
+    scattered: Vec<RecordBatch>,
+    scattered_bytes: usize,
+    files: BTreeMap<i64, Writing>,
+    finished: Vec<Part>,
+    /// When the first row came that no finished file holds.
+    since: Option<i64>,
+}
+
+impl Stream {
+    /// A stream of `kind`, whose files are rolled by `roll`.
+    pub fn new(kind: Kind, roll: Roll) -> Self {
+        Self {
+            kind,
+            roll,
+            limits: LIMITS,
+            step: Vec::new(),
+            step_bytes: 0,
+            writes: 0,
+            scattered: Vec::new(),
+            scattered_bytes: 0,
+            files: BTreeMap::new(),
+            finished: Vec::new(),
+            since: None,
+        }
+    }
+
+    /// The same with limits that a small test reaches.
+    #[cfg(test)]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Takes rows; returns the files that were finished.
+    pub fn push(&mut self, lake: &mut Lake, batch: &RecordBatch, now: i64) -> Result<Vec<Part>> {
+        let mut start = 0;
+        for (row, weight) in weights(batch).into_iter().enumerate() {
+            self.step_bytes += weight;
+            if self.step_bytes >= self.limits.step_bytes {
+                self.step.push(batch.slice(start, row + 1 - start));
+                start = row + 1;
+                self.take_step(lake)?;
+            }
+        }
+        if start < batch.num_rows() {
+            self.step.push(batch.slice(start, batch.num_rows() - start));
+        }
+        // Age is a matter of the clock: the one thing about files that a repeated run does not repeat.
+        let since = *self.since.get_or_insert(now);
+        if self.roll.age.is_some_and(|age| now - since >= age) {
+            return self.finish(lake);
+        }
+        Ok(std::mem::take(&mut self.finished))
+    }
+
+    /// Ends all files.
+    pub fn finish(&mut self, lake: &mut Lake) -> Result<Vec<Part>> {
+        self.since = None;
+        self.take_step(lake)?;
+        self.spill(lake, 0)?;
+        for (_, file) in std::mem::take(&mut self.files) {
+            self.finished.push(file.finish(lake)?);
+        }
+        Ok(std::mem::take(&mut self.finished))
+    }
+
+    /// Brings the rows gathered to their days and decides what is to be finished.
+    fn take_step(&mut self, lake: &mut Lake) -> Result<()> {
+        self.step_bytes = 0;
+        if self.step.is_empty() {
+            return Ok(());
+        }
+        let batch = concat_batches(&self.kind.schema(), &std::mem::take(&mut self.step))?;
+        let mut scattered = Vec::new();
+        for (day, rows) in by_day(self.kind, &batch)? {
+            if rows.len() == batch.num_rows() {
+                return self.write(lake, day, &batch);
+            }
+            if rows.len() >= self.limits.many_rows {
+                self.write(lake, day, &pick(&batch, rows)?)?;
+            } else {
+                scattered.extend(rows);
+            }
+        }
+        if !scattered.is_empty() {
+            scattered.sort_unstable();
+            self.hold_back(pick(&batch, scattered)?);
+        }
+        if self.scattered_bytes > self.limits.scattered_bytes {
+            self.spill(lake, self.limits.scattered_bytes / 2)?;
+        }
+        Ok(())
+    }
+
+    fn hold_back(&mut self, batch: RecordBatch) {
+        self.scattered_bytes += weights(&batch).into_iter().sum::<usize>();
+        self.scattered.push(batch);
+    }
+
+    /// Writes scattered rows, the days with the most first, until at most `keep` bytes are left.
+    fn spill(&mut self, lake: &mut Lake, keep: usize) -> Result<()> {
+        if self.scattered.is_empty() {
+            return Ok(());
+        }
+        let batch = concat_batches(&self.kind.schema(), &std::mem::take(&mut self.scattered))?;
+        let weights = weights(&batch);
+        let mut left = std::mem::take(&mut self.scattered_bytes);
+        let mut days: Vec<(i64, Vec<u64>)> = by_day(self.kind, &batch)?.into_iter().collect();
+        days.sort_by_key(|(_, rows)| std::cmp::Reverse(rows.len()));
+        let mut kept = Vec::new();
+        for (day, rows) in days {
+            if left > keep {
+                left -= rows.iter().filter_map(|row| weights.get(*row as usize)).sum::<usize>();
+                self.write(lake, day, &pick(&batch, rows)?)?;
+            } else {
+                kept.extend(rows);
+            }
+        }
+        if !kept.is_empty() {
+            kept.sort_unstable();
+            self.hold_back(pick(&batch, kept)?);
+        }
+        Ok(())
+    }
+
+    /// Appends rows to a day's file, makes room for it where it has to be opened, and rolls it by size.
+    fn write(&mut self, lake: &mut Lake, day: i64, batch: &RecordBatch) -> Result<()> {
+        let mut file = match self.files.remove(&day) {
+            Some(file) => file,
+            None => {
+                if self.files.len() >= self.limits.open_files {
+                    self.finish_oldest(lake)?;
+                }
+                Writing::create(lake, self.kind, day)?
+            }
+        };
+        file.write(lake, batch)?;
+        self.writes += 1;
+        file.last_write = self.writes;
+        if self.roll.bytes.is_some_and(|limit| file.bytes() >= limit) {
+            self.finished.push(file.finish(lake)?);
+        } else {
+            self.files.insert(day, file);
+        }
+        self.close_row_groups(lake)
+    }
+
+    fn finish_oldest(&mut self, lake: &Lake) -> Result<()> {
+        let oldest = self.files.values().min_by_key(|file| file.last_write).map(|file| file.day);
+        if let Some(file) = oldest.and_then(|day| self.files.remove(&day)) {
+            self.finished.push(file.finish(lake)?);
+        }
+        Ok(())
+    }
+
+    /// Ends row groups of the files written to least recently until few enough are being built: each of their columns
+    /// has a compressor of its own, so that one takes some 13 MB however little is in it.
+    fn close_row_groups(&mut self, lake: &Lake) -> Result<()> {
+        loop {
+            let mut open: Vec<&mut Writing> =
+                self.files.values_mut().filter(|file| file.writer.in_progress_rows() > 0).collect();
+            let bytes: usize = open.iter().map(|file| file.writer.in_progress_size()).sum();
+            if open.len() <= self.limits.row_groups && bytes <= self.limits.row_group_bytes {
+                return Ok(());
+            }
+            if let Some(oldest) = open.iter_mut().min_by_key(|file| file.last_write) {
+                oldest.writer.flush().map_err(|e| parquet_failed(lake.root(), e))?;
+            }
+        }
+    }
+}
+
+/// Bytes of each row: a function of its content, unlike the memory a batch happens to take.
+fn weights(batch: &RecordBatch) -> Vec<usize> {
+    let mut weights = vec![ROW_WEIGHT; batch.num_rows()];
+    for column in batch.columns() {
+        let offsets = match column.data_type() {
+            DataType::Utf8 => column.as_string::<i32>().value_offsets(),
+            DataType::Binary => column.as_binary::<i32>().value_offsets(),
+            _ => continue,
+        };
+        for (weight, ends) in weights.iter_mut().zip(offsets.windows(2)) {
+            *weight += usize::try_from(ends[1] - ends[0]).unwrap_or(0);
+        }
+    }
+    weights
+}
+
+/// Rows of each day, both in order.
+fn by_day(kind: Kind, batch: &RecordBatch) -> Result<BTreeMap<i64, Vec<u64>>> {
+    let mut found: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
+    for (row, day) in rows::days(kind, batch)?.into_iter().enumerate() {
+        found.entry(day).or_default().push(row as u64);
+    }
+    Ok(found)
+}
+
+fn pick(batch: &RecordBatch, rows: Vec<u64>) -> Result<RecordBatch> {
+    Ok(take_record_batch(batch, &UInt64Array::from(rows))?)
+}
+
+/// What a column is made of decides how it is written: ids do not compress, wide text has no use for a dictionary or for
+/// statistics, numbers that grow are stored as differences.
+fn properties(kind: Kind) -> Result<WriterProperties> {
+    let level = ZstdLevel::try_new(1).map_err(|e| Error::broken("zstd level").because(e))?;
+    let mut properties = WriterProperties::builder()
+        .set_created_by("evt".to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(131_072))
+        .set_write_batch_size(4096);
+    for field in kind.schema().fields() {
+        let path = ColumnPath::from(field.name().as_str());
+        properties = match (field.name().as_str(), field.data_type()) {
+            (_, DataType::FixedSizeBinary(_)) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_compression(path.clone(), Compression::UNCOMPRESSED)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            ("properties" | "user_id" | "original_payload" | "original_key", _) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
+                .set_column_statistics_enabled(path, EnabledStatistics::None),
+            (_, DataType::Timestamp(_, _) | DataType::Int64) => properties
+                .set_column_dictionary_enabled(path.clone(), false)
+                .set_column_encoding(path, Encoding::DELTA_BINARY_PACKED),
+            _ => properties,
+        };
+    }
+    Ok(properties.build())
+}
+
+/// The error of a file of the lake: an I/O error says its own cause.
+pub fn parquet_failed(path: &Path, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {
+            Ok(io) => failed(path, "cannot write", &io),
+            Err(other) => Error::broken(format!("parquet:{}", path.display())).because(other),
+        },
+        other => Error::broken(format!("parquet:{}", path.display())).because(other),
+    }
+}

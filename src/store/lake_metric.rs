@@ -1,0 +1,235 @@
+//! Metrics on their way into a lake: the last row of every key, retractions applied, so that a lake holds results and not
+//! panes. They stay in memory until the end or the epoch; there are at most [`KEYS`] of them.
+
+use super::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use super::lake::{Lake, Part};
+use super::lake_file::Writing;
+use super::{lake_read, rows};
+use crate::counts::SinkCounts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
+use crate::time::DAY;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+    StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Keys of one run, or of one epoch; about 1 GiB.
+const KEYS: usize = 4 << 20;
+
+type Id = [u8; 16];
+
+/// A metric row in memory; ordered by its natural key.
+#[derive(Clone, Debug)]
+struct Row {
+    id: Id,
+    name: Arc<str>,
+    start: i64,
+    end: i64,
+    dimensions: Box<str>,
+    stored: Stored,
+    pane: i32,
+}
+
+impl Row {
+    fn key(&self) -> (&str, i64, i64, &str) {
+        (&self.name, self.start, self.end, &self.dimensions)
+    }
+}
+
+#[derive(Default)]
+struct Entry {
+    row: Option<Row>,
+    taken_back: Option<Version>,
+}
+
+/// The results of a run so far.
+#[derive(Default)]
+pub struct Results {
+    entries: HashMap<Id, Entry>,
+    /// Names repeat in every row.
+    names: HashMap<Box<str>, Arc<str>>,
+    touched: BTreeSet<i64>,
+}
+
+impl Results {
+    /// Applies rows in order and counts their fates within this run. Exit 74 where there are too many keys.
+    pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
+        let columns = Columns::try_new(batch)?;
+        for row in 0..batch.num_rows() {
+            self.touched.insert(columns.starts.value(row).div_euclid(DAY));
+            let stored = columns.stored(row);
+            let entry = self.entries.entry(columns.id(row)?).or_default();
+            let there = entry.row.as_ref().map(|row| row.stored);
+            let fate = if columns.retracted.value(row) {
+                entry.taken_back = entry.taken_back.max(Some(stored.version));
+                judge_retraction(there, stored.version)
+            } else {
+                judge_row(there, entry.taken_back, stored)
+            };
+            match fate {
+                Fate::Inserted | Fate::Updated => entry.row = Some(columns.row(row, &mut self.names)?),
+                Fate::Deleted => entry.row = None,
+                Fate::Unchanged | Fate::Stale => {}
+            }
+            counts.add(fate);
+        }
+        if self.entries.len() > KEYS {
+            let message =
+                format!("parquet: more than {KEYS} results in one run: it has to hold them all until the end");
+            return Err(Error::new(ErrorKind::Io, message + ": write them to sqlite:PATH"));
+        }
+        Ok(())
+    }
+
+    /// Days any row or retraction lay in since the last call.
+    pub fn take_touched(&mut self) -> BTreeSet<i64> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// One part per day; forgets the rows. Where the lake has a file of the same keys (a repetition, a backfill), the
+    /// guard decides row by row, unless `replace` says that the day is this run's.
+    pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<Part>> {
+        let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+        for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
+            days.entry(row.start.div_euclid(DAY)).or_default().push(row);
+        }
+        let mut parts = Vec::new();
+        for (day, mut rows) in days {
+            rows.sort_by(|left, right| left.key().cmp(&right.key()));
+            let mut batch = to_batch(&rows)?;
+            let path = lake.file(day, &name_of(&batch)?);
+            let merge = !replace && path.exists();
+            if merge {
+                if !merge_with(&path, &mut rows, counts)? {
+                    continue;
+                }
+                batch = to_batch(&rows)?;
+            }
+            let mut file = Writing::create(lake, Kind::Metric, day)?;
+            file.write(lake, &batch)?;
+            let mut part = file.finish(lake)?;
+            if merge {
+                (part.replace, part.inserted) = (true, 0);
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+}
+
+/// Puts the stored rows that stay into `rows`, which have the same keys, and moves the counts; whether any row is new.
+fn merge_with(path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts) -> Result<bool> {
+    let mut stored = HashMap::new();
+    let mut names = HashMap::new();
+    for batch in lake_read::batches(path, Kind::Metric)? {
+        let batch = batch?;
+        let columns = Columns::try_new(&batch)?;
+        for row in 0..batch.num_rows() {
+            let row = columns.row(row, &mut names)?;
+            stored.insert(row.id, row);
+        }
+    }
+    let mut changed = false;
+    for row in rows {
+        let there = stored.remove(&row.id);
+        let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
+        // Within the run, this key's row was counted as inserted once; that is what another fate takes the place of.
+        counts.taken -= 1;
+        counts.inserted -= 1;
+        counts.add(fate);
+        match there {
+            Some(there) if matches!(fate, Fate::Unchanged | Fate::Stale) => *row = there,
+            _ => changed = true,
+        }
+    }
+    Ok(changed)
+}
+
+fn name_of(batch: &RecordBatch) -> Result<String> {
+    let mut digest = Xxh3::new();
+    rows::digest_keys(Kind::Metric, batch, &mut digest)?;
+    Ok(super::lake_file::name(&digest))
+}
+
+/// The columns of a batch of metrics.
+struct Columns<'a> {
+    ids: &'a FixedSizeBinaryArray,
+    names: &'a StringArray,
+    starts: &'a TimestampMicrosecondArray,
+    ends: &'a TimestampMicrosecondArray,
+    dimensions: &'a StringArray,
+    values: &'a Float64Array,
+    rows: &'a Int64Array,
+    revisions: &'a Int32Array,
+    panes: &'a Int32Array,
+    retracted: &'a BooleanArray,
+}
+
+impl<'a> Columns<'a> {
+    fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
+            names: rows::column(batch, "metric_name")?.as_string(),
+            starts: rows::column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>(),
+            ends: rows::column(batch, "window_end")?.as_primitive::<TimestampMicrosecondType>(),
+            dimensions: rows::column(batch, "dimensions")?.as_string(),
+            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
+            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
+            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
+            panes: rows::column(batch, "pane")?.as_primitive::<Int32Type>(),
+            retracted: rows::column(batch, "retracted")?.as_boolean(),
+        })
+    }
+
+    fn id(&self, row: usize) -> Result<Id> {
+        self.ids.value(row).try_into().map_err(|_| Error::broken("a metric_id is not of 16 bytes"))
+    }
+
+    fn stored(&self, row: usize) -> Stored {
+        Stored {
+            version: Version { revision: self.revisions.value(row), rows: self.rows.value(row) },
+            value: self.values.is_valid(row).then(|| self.values.value(row)),
+        }
+    }
+
+    fn row(&self, row: usize, names: &mut HashMap<Box<str>, Arc<str>>) -> Result<Row> {
+        let name = self.names.value(row);
+        let name = match names.get(name) {
+            Some(known) => known.clone(),
+            None => names.entry(name.into()).or_insert_with(|| name.into()).clone(),
+        };
+        Ok(Row {
+            id: self.id(row)?,
+            name,
+            start: self.starts.value(row),
+            end: self.ends.value(row),
+            dimensions: self.dimensions.value(row).into(),
+            stored: self.stored(row),
+            pane: self.panes.value(row),
+        })
+    }
+}
+
+fn to_batch(rows: &[Row]) -> Result<RecordBatch> {
+    let instants = |of: fn(&Row) -> i64| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(of(row))).collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(FixedSizeBinaryArray::try_from_iter(rows.iter().map(|row| row.id))?),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.name))),
+        instants(|row| row.start),
+        instants(|row| row.end),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.dimensions))),
+        Arc::new(rows.iter().map(|row| row.stored.value).collect::<Float64Array>()),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.stored.version.rows))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.stored.version.revision))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.pane))),
+        Arc::new(BooleanArray::from(vec![false; rows.len()])),
+    ];
+    Ok(RecordBatch::try_new(Kind::Metric.schema(), columns)?)
+}

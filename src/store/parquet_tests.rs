@@ -1,0 +1,184 @@
+use super::{Lake, Roll, STORE, Stream, parse_roll};
+use crate::error::ErrorKind;
+use crate::kind::Kind;
+use crate::store::conformance::Bench;
+use crate::store::lake::Part;
+use crate::store::lake_file::Limits;
+use crate::store::sample::{as_text, metrics, rows, scattered};
+use arrow::array::RecordBatch;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+fn bench() -> Bench {
+    Bench::new(&STORE)
+}
+
+/// Every file below the lake but the lock, with its bytes.
+fn contents(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
+    let root = Path::new(&bench.location.path);
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(root).unwrap().map(Result::unwrap) {
+        for file in std::fs::read_dir(entry.path()).unwrap().map(Result::unwrap) {
+            let name = file.path().strip_prefix(root).unwrap().display().to_string();
+            if name != ".evt/lock" {
+                found.insert(name, std::fs::read(file.path()).unwrap());
+            }
+        }
+    }
+    found
+}
+
+fn cut(batch: &RecordBatch, sizes: &[usize]) -> Vec<RecordBatch> {
+    let (mut parts, mut at) = (Vec::new(), 0);
+    for size in sizes.iter().cycle() {
+        let size = (*size).clamp(1, batch.num_rows() - at);
+        parts.push(batch.slice(at, size));
+        at += size;
+        if at == batch.num_rows() {
+            return parts;
+        }
+    }
+    parts
+}
+
+/// The parts a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
+fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
+    let limits = Limits {
+        step_bytes: 100 << 10,
+        scattered_bytes: 400 << 10,
+        many_rows: 64,
+        open_files: 8,
+        row_groups: 3,
+        row_group_bytes: 100 << 10,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut lake = Lake::open(directory.path(), "p").unwrap();
+    let roll = Roll { bytes: Some(100 << 10), age: None };
+    let mut stream = Stream::new(Kind::Event, roll).with_limits(limits);
+    let mut finished = Vec::new();
+    for batch in batches {
+        finished.extend(stream.push(&mut lake, batch, 0).unwrap());
+    }
+    finished.extend(stream.finish(&mut lake).unwrap());
+    let bytes = |part: &Part| std::fs::read(directory.path().join(".evt").join(&part.part)).unwrap();
+    finished.iter().map(|part| (part.day, part.name.clone(), bytes(part))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn every_byte_of_a_lake_is_a_function_of_the_rows_and_not_of_their_batches(
+        sizes in prop::collection::vec(1..3000usize, 1..5),
+        days in prop::sample::select(vec![1, 3, 20, 200]),
+    ) {
+        let events = scattered(10_000, days);
+        let whole = parts(std::slice::from_ref(&events));
+        prop_assert!(whole.len() as i64 >= days);
+        prop_assert!(whole == parts(&cut(&events, &sizes)));
+    }
+}
+
+#[test]
+fn rows_lie_in_the_directory_of_their_day_and_more_days_than_open_files_are_no_matter() {
+    let bench = bench();
+    let events = scattered(20_000, 150);
+    bench.run(Kind::Event, std::slice::from_ref(&events));
+    let files = contents(&bench);
+    let days: Vec<&str> = files.keys().filter_map(|name| name.split('/').next()).collect();
+    assert_eq!((days.len(), days[0], days[149]), (150, "date=2024-01-15", "date=2024-06-12"), "one file for each day");
+    assert_eq!(as_text(&bench.read(Kind::Event)), as_text(&[events]));
+}
+
+#[test]
+fn files_rolled_by_size_appear_at_once_and_the_same_again_after_a_kill() {
+    let (bench, undisturbed) = (bench().with("roll", "200KiB"), bench().with("roll", "200KiB"));
+    let events = scattered(60_000, 1);
+    let mut killed = bench.open();
+    killed.write(Kind::Event, &events.slice(0, 40_000)).unwrap();
+    let rolled = contents(&bench).keys().filter(|name| name.ends_with(".parquet")).count();
+    assert!(rolled >= 1);
+    drop(killed);
+    let counts = bench.run(Kind::Event, std::slice::from_ref(&events)).counts;
+    assert!(counts.unchanged > 0 && counts.inserted > 0 && counts.unchanged + counts.inserted == 60_000, "{counts}");
+    undisturbed.run(Kind::Event, &[events]);
+    assert!(contents(&bench) == contents(&undisturbed));
+}
+
+#[test]
+fn files_rolled_by_age_appear_without_an_end() {
+    let bench = bench().with("roll", "1m");
+    let clock = Arc::new(std::sync::atomic::AtomicI64::new(0));
+    let reading = clock.clone();
+    let options = crate::store::OpenOptions {
+        pipeline: "p".to_owned(),
+        run: "r".to_owned(),
+        epochs: false,
+        clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
+    };
+    let mut sink = (STORE.open)(&bench.location, &options).unwrap();
+    for (now, visible) in [(0, 0), (59, 0), (60, 30), (61, 30), (121, 50)] {
+        clock.store(now * crate::time::SECOND, std::sync::atomic::Ordering::Relaxed);
+        sink.write(Kind::Event, &rows(Kind::Event, now * 10, now * 10 + 10)).unwrap();
+        assert_eq!(bench.table(Kind::Event).len(), visible);
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_parts_nobody_reads_and_the_next_run_removes_them() {
+    let bench = bench();
+    let mut killed = bench.open();
+    killed.write(Kind::Event, &scattered(60_000, 2)).unwrap();
+    drop(killed);
+    let left: Vec<String> = contents(&bench).into_keys().collect();
+    assert!(!left.is_empty() && left.iter().all(|name| name.starts_with(".evt/")), "{left:?}");
+    bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
+    let left: Vec<String> = contents(&bench).into_keys().collect();
+    assert!(left.len() == 1 && left[0].starts_with("date="), "{left:?}");
+}
+
+#[test]
+fn a_directory_is_for_one_run_and_one_kind() {
+    let bench = bench();
+    let mut first = bench.open();
+    assert_eq!(bench.open_as("second", false).err().unwrap().kind(), ErrorKind::Fenced);
+    first.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
+    assert_eq!(first.write(Kind::Late, &rows(Kind::Late, 0, 1)).err().unwrap().kind(), ErrorKind::Usage);
+    first.finish().unwrap();
+    let error = bench.open().write(Kind::Metric, &rows(Kind::Metric, 0, 1)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    assert!(error.to_string().contains("this directory holds raw_events, not aggregated_metrics"), "{error}");
+    assert_eq!((STORE.read)(&bench.location, Kind::Dead).err().unwrap().kind(), ErrorKind::Usage);
+}
+
+#[test]
+fn replace_leaves_the_days_of_the_run_with_its_rows_and_other_days_alone() {
+    let bench = bench();
+    let day = |first: i64| metrics(&(first..first + 8).map(|key| (key, 0, 5, false)).collect::<Vec<_>>());
+    bench.run(Kind::Metric, &[day(0), day(8), day(16)]);
+    let replacing = bench.with("mode", "replace");
+    // Of the second day one smaller row; of the third a row that was taken back: nothing is left of it.
+    let outcome = replacing.run(Kind::Metric, &[metrics(&[(9, 0, 2, false), (17, 0, 1, false), (17, 0, 1, true)])]);
+    assert_eq!(outcome.remark.as_deref(), Some("files: 1 new, 2 removed"));
+    assert_eq!(replacing.table(Kind::Metric), as_text(&[day(0), metrics(&[(9, 0, 2, false)])]));
+    let again = replacing.run(Kind::Metric, &[metrics(&[(9, 0, 1, false)])]);
+    assert_eq!((again.counts.updated, again.remark.as_deref()), (1, Some("files: 1 replaced")));
+    assert_eq!(replacing.open_as("r", true).err().unwrap().kind(), ErrorKind::Usage, "not with epochs");
+}
+
+#[test]
+fn a_file_that_is_not_ours_is_left_alone_and_said() {
+    let bench = bench();
+    let day = Path::new(&bench.location.path).join("date=2024-01-15");
+    std::fs::create_dir_all(&day).unwrap();
+    std::fs::write(day.join("x.parquet"), "PAR1").unwrap();
+    assert_eq!(bench.open_as("r", false).err().unwrap().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn a_roll_is_a_size_an_age_or_both() {
+    let roll = parse_roll("128MiB,10m").unwrap();
+    assert_eq!((roll.bytes, roll.age), (Some(128 << 20), Some(600 * crate::time::SECOND)));
+    assert!(parse_roll("128").is_err() && parse_roll("").is_err());
+}

@@ -1,0 +1,170 @@
+//! What every store asks of a batch: the kind's columns in order, its keys, its days, and whether its instants can be
+//! written.
+
+use super::Refused;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::metric::metric_id;
+use crate::time::{DAY, EARLIEST, LATEST};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
+use xxhash_rust::xxh3::Xxh3;
+
+/// The columns that tell two rows of a kind apart, and by which a replay finds its row. A position alone does not:
+/// another day's standard input has the same ones; an id alone does not either: producers repeat them.
+pub fn key_columns(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Event => &["origin", "partition", "offset", "event_id"],
+        Kind::Metric => &["metric_name", "window_start", "window_end", "dimensions"],
+        Kind::Dead => &["stage", "source_topic", "partition", "offset", "original_payload"],
+        Kind::Late => &["origin", "partition", "offset", "event_id", "late_for"],
+        Kind::Alert => &["rule", "window_start", "window_end", "state"],
+    }
+}
+
+/// The instant whose day a row is filed under.
+pub fn day_column(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Event | Kind::Late => "event_time",
+        Kind::Metric => "window_start",
+        Kind::Dead => "failed_at",
+        Kind::Alert => "since",
+    }
+}
+
+/// The kind's own columns of `batch`, in order, under the kind's schema: what a stage added is left behind. Exit 70 if
+/// one is missing or of another type.
+pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = kind.schema();
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for field in schema.fields() {
+        let column = batch.column_by_name(field.name()).ok_or_else(|| {
+            Error::broken(format!("a batch of kind {} has no column '{}'", kind.name(), field.name()))
+        })?;
+        columns.push(column.clone());
+    }
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// Takes the rows apart that no store can hold: an instant outside the years 1 to 9999, which readers cannot write, and
+/// a metric under an id that is not that of its key, by which two metrics could become one.
+pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
+    let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
+        if instants.values().iter().all(|micros| (EARLIEST..=LATEST).contains(micros)) {
+            continue;
+        }
+        for (row, micros) in instants.iter().enumerate() {
+            if micros.is_some_and(|micros| !(EARLIEST..=LATEST).contains(&micros)) {
+                let message = format!("{} lies outside the years 1 to 9999", field.name());
+                refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+            }
+        }
+    }
+    if refused.is_empty() {
+        return Ok((batch, refused));
+    }
+    refused.sort_by_key(|refused| refused.row);
+    refused.dedup_by_key(|refused| refused.row);
+    let mut keep = vec![true; batch.num_rows()];
+    for refused in &refused {
+        keep[refused.row] = false;
+    }
+    Ok((filter_record_batch(&batch, &BooleanArray::from(keep))?, refused))
+}
+
+/// Metrics whose id is not that of their key.
+fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
+    let ids = column(batch, "metric_id")?.as_fixed_size_binary();
+    let names = column(batch, "metric_name")?.as_string::<i32>();
+    let starts = column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>();
+    let ends = column(batch, "window_end")?.as_primitive::<TimestampMicrosecondType>();
+    let dimensions = column(batch, "dimensions")?.as_string::<i32>();
+    let id = |row| metric_id(names.value(row), starts.value(row), ends.value(row), dimensions.value(row));
+    let foreign = (0..batch.num_rows()).filter(|row| ids.value(*row) != id(*row));
+    let fault = || Fault::new(ErrorType::SinkError, "metric_id is not the UUIDv5 of name, window and dimensions");
+    Ok(foreign.map(|row| Refused { row, fault: fault() }).collect())
+}
+
+/// Days since 1970 of the rows of `batch`.
+pub fn days(kind: Kind, batch: &RecordBatch) -> Result<Vec<i64>> {
+    let instants: &TimestampMicrosecondArray = column(batch, day_column(kind))?.as_primitive();
+    Ok(instants.values().iter().map(|micros| micros.div_euclid(DAY)).collect())
+}
+
+/// The column called `name`; exit 70 if there is none, because [`align`] has seen to it.
+pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
+    batch.column_by_name(name).ok_or_else(|| Error::broken(format!("a batch has no column '{name}'")))
+}
+
+/// Feeds the keys of `batch`, in order, to `digest`.
+pub fn digest_keys(kind: Kind, batch: &RecordBatch, digest: &mut Xxh3) -> Result<()> {
+    let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    for row in 0..batch.num_rows() {
+        for column in &columns {
+            column.feed(row, digest);
+        }
+    }
+    Ok(())
+}
+
+/// A column that is part of a key; keys are never null.
+enum KeyColumn<'a> {
+    Id(&'a FixedSizeBinaryArray),
+    Text(&'a StringArray),
+    Word(&'a [i32], &'a StringArray),
+    Whole(&'a [i64]),
+    Bytes(&'a BinaryArray),
+    Names(&'a arrow::array::ListArray),
+}
+
+impl<'a> KeyColumn<'a> {
+    fn try_new(array: &'a ArrayRef) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::FixedSizeBinary(_) => Self::Id(array.as_fixed_size_binary()),
+            DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Dictionary(_, _) => {
+                let words = array.as_dictionary::<Int32Type>();
+                Self::Word(words.keys().values(), words.values().as_string())
+            }
+            DataType::Int64 => Self::Whole(array.as_primitive::<Int64Type>().values()),
+            DataType::Timestamp(_, _) => Self::Whole(array.as_primitive::<TimestampMicrosecondType>().values()),
+            DataType::Binary => Self::Bytes(array.as_binary()),
+            DataType::List(_) => Self::Names(array.as_list()),
+            other => return Err(Error::broken(format!("no key is of type {other}"))),
+        })
+    }
+
+    fn feed(&self, row: usize, digest: &mut Xxh3) {
+        match self {
+            Self::Id(ids) => digest.update(ids.value(row)),
+            Self::Text(texts) => feed_bytes(texts.value(row).as_bytes(), digest),
+            Self::Word(keys, values) => {
+                let place = keys.get(row).and_then(|key| usize::try_from(*key).ok());
+                feed_bytes(place.map_or("", |place| values.value(place)).as_bytes(), digest);
+            }
+            Self::Whole(numbers) => digest.update(&numbers.get(row).copied().unwrap_or_default().to_le_bytes()),
+            Self::Bytes(bytes) => feed_bytes(bytes.value(row), digest),
+            Self::Names(lists) => {
+                let names = lists.value(row);
+                digest.update(&(names.len() as u64).to_le_bytes());
+                for name in names.as_string::<i32>().iter().flatten() {
+                    feed_bytes(name.as_bytes(), digest);
+                }
+            }
+        }
+    }
+}
+
+/// The length first, so that no two keys read the same.
+fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
+    digest.update(&(bytes.len() as u64).to_le_bytes());
+    digest.update(bytes);
+}

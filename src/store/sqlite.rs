@@ -1,0 +1,204 @@
+//! `sqlite:PATH`: one file, one table per kind, rows visible as they come.
+//!
+//! Every row is guarded by its key, so a replay converges and nothing has to wait for an epoch: each call of
+//! [`Sink::write`] is one transaction, and an epoch only records itself in `pipeline_checkpoints`. Rows of events,
+//! letters, late events and alerts are inserted once and never overwritten (a letter only by one of more `attempts`);
+//! metrics follow [`super::guard`].
+//!
+//! WAL with `synchronous=NORMAL`: a crash of the process loses nothing, a loss of power may lose the last transactions
+//! but never tears the file, and what was lost is sent again, because the source goes on from the last epoch. That one
+//! is written with `synchronous=FULL`: its sync makes every transaction before it durable too.
+
+use super::sqlite_write::{Metrics, Replaced, insert_once};
+use super::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows, sqlite_read, sqlite_schema};
+use crate::counts::SinkCounts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
+use crate::time::{MILLISECOND, SECOND, format_duration, format_instant, parse_duration};
+use arrow::array::RecordBatch;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use std::fmt;
+use std::fs::File;
+use std::time::Duration;
+
+/// The row of [`super::ALL`].
+pub static STORE: Store = Store {
+    scheme: "sqlite",
+    about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
+    options: &["table", "wait"],
+    open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
+    tables: sqlite_read::tables,
+    read: sqlite_read::read,
+};
+
+/// How long to wait for another writer, unless `?wait=` says otherwise.
+const WAIT: i64 = 10 * SECOND;
+
+/// A SQLite file and how long to wait for it.
+#[derive(Clone)]
+pub struct Place {
+    path: String,
+    wait: i64,
+}
+
+impl Place {
+    /// What a URI says; exit 2 for an option that does not exist.
+    pub fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(STORE.scheme, STORE.options)?;
+        if location.path.is_empty() {
+            return Err(Error::usage("sqlite: says no file: sqlite:PATH"));
+        }
+        let wait = location.options.get("wait").map_or(Ok(WAIT), |wait| parse_duration(wait))?;
+        Ok(Self { path: location.path.clone(), wait })
+    }
+
+    /// Opens the file with `flags`.
+    pub fn connect(&self, flags: OpenFlags) -> Result<Connection> {
+        let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
+        // SQLite reads some names in its own way: `:memory:`, `file:…`.
+        let path = if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) };
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+        let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
+        db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;
+        Ok(db)
+    }
+
+    /// The error that ends a run: exit 75 where another run holds the lock, 65 where the file is no database, else 74.
+    pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                let waited = format_duration(self.wait);
+                let message =
+                    format!("{self}: {what}: another run has held the lock for {waited} (?wait= waits longer)");
+                return Error::new(ErrorKind::Fenced, message);
+            }
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("{self}: {what}")).because(error)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite:{}", self.path)
+    }
+}
+
+struct Sqlite {
+    place: Place,
+    db: Connection,
+    options: OpenOptions,
+    counts: SinkCounts,
+    replaced: Replaced,
+    /// Whether this run has seen a retraction; without one, no row asks for it.
+    retracts: bool,
+}
+
+impl Sqlite {
+    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let place = Place::try_new(location)?;
+        let mut db = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+        // Retractions of this run live in a temporary table: they may be many, and end with the run.
+        db.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+             CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
+                 \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
+        )
+        .map_err(|e| place.failed("cannot open", &e))?;
+        sqlite_schema::migrate(&mut db, &place)?;
+        let counts = SinkCounts::default();
+        Ok(Self { place, db, options: options.clone(), counts, replaced: Replaced::default(), retracts: false })
+    }
+
+    /// Runs `statement` with the pipeline, the epoch's run and number, and the time, as a transaction that is synced.
+    fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
+        let failed = |e: rusqlite::Error| self.place.failed("cannot record the epoch", &e);
+        let now = format_instant((self.options.clock)());
+        let (run, number) = (signed(epoch.run)?, signed(epoch.number)?);
+        self.db.execute_batch("PRAGMA synchronous = FULL").map_err(failed)?;
+        self.db.execute(statement, (&self.options.pipeline, run, number, now)).map_err(failed)?;
+        self.db.execute_batch("PRAGMA synchronous = NORMAL").map_err(failed)
+    }
+}
+
+impl Sink for Sqlite {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+        let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        let Self { place, db, options, counts, replaced, retracts } = self;
+        let failed = |e: rusqlite::Error| place.failed("cannot write", &e);
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let mut sum = *counts;
+        if kind == Kind::Metric {
+            Metrics::new(&tx, &options.run, replaced, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
+        } else {
+            insert_once(&tx, kind, &fit, &mut sum)
+        }
+        .map_err(|e| e.into_error(place))?;
+        tx.commit().map_err(failed)?;
+        sum.taken += refused.len() as u64;
+        sum.dead += refused.len() as u64;
+        *counts = sum;
+        Ok(refused)
+    }
+
+    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
+        self.record(
+            "INSERT INTO pipeline_checkpoints (pipeline, prepared_run, prepared_epoch, prepared_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET prepared_run = excluded.prepared_run, prepared_epoch = excluded.prepared_epoch,
+                 prepared_at = excluded.prepared_at",
+            epoch,
+        )
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        if let Some(newer) = self.committed()?.filter(|done| done.run > epoch.run) {
+            let message = format!("{}: run {} has been replaced by run {}", self.place, epoch.run, newer.run);
+            return Err(Error::new(ErrorKind::Fenced, message));
+        }
+        self.record(
+            "INSERT INTO pipeline_checkpoints (pipeline, run, epoch, committed_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET run = excluded.run, epoch = excluded.epoch, committed_at = excluded.committed_at
+             WHERE run IS NULL OR (run, epoch) < (excluded.run, excluded.epoch)",
+            epoch,
+        )
+    }
+
+    fn committed(&mut self) -> Result<Option<Epoch>> {
+        let found = self
+            .db
+            .query_row(
+                "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = ?1 AND run IS NOT NULL",
+                [&self.options.pipeline],
+                |row| Ok(Epoch { run: row.get(0)?, number: row.get(1)? }),
+            )
+            .optional();
+        found.map_err(|e| self.place.failed("cannot read the epoch", &e))
+    }
+
+    fn counts(&self) -> SinkCounts {
+        self.counts
+    }
+
+    fn finish(self: Box<Self>) -> Result<Outcome> {
+        // Folds the log into the file as far as readers let it; whatever stays in the log is synced there.
+        self.db
+            .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
+            .map_err(|e| self.place.failed("cannot sync", &e))?;
+        match File::open(format!("{}-wal", self.place.path)).and_then(|log| log.sync_all()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("{}: cannot sync", self.place), &error));
+            }
+            _ => {}
+        }
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+    }
+}
+
+fn signed(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")))
+}
+
+#[cfg(test)]
+#[path = "sqlite_tests.rs"]
+mod tests;

@@ -1,0 +1,133 @@
+//! Reading a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
+
+use super::sqlite::Place;
+use super::{Location, Tables, sqlite_cell, sqlite_schema};
+use crate::error::{Error, Result};
+use crate::format::Batches;
+use crate::kind::Kind;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, params_from_iter};
+use std::sync::Arc;
+
+/// Rows of a page, and of the batch made of it.
+const PAGE: usize = 2048;
+
+fn open(location: &Location) -> Result<(Place, Connection)> {
+    let place = Place::try_new(location)?;
+    let db = place.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    match sqlite_schema::version(&db, &place)? {
+        Some(_) => Ok((place, db)),
+        None => Err(Error::usage(format!("{place}: holds no tables of evt"))),
+    }
+}
+
+/// Every kind's table and how many rows it holds.
+pub fn tables(location: &Location) -> Result<Tables> {
+    let (place, db) = open(location)?;
+    let count = |kind: Kind| {
+        let sql = format!("SELECT count(*) FROM {}", kind.table());
+        let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| place.failed("cannot count", &e))?;
+        Ok((kind.table().to_owned(), rows))
+    };
+    Kind::ALL.into_iter().map(count).collect()
+}
+
+/// The rows of `kind`, as they were when the first page was read.
+pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+    let (place, db) = open(location)?;
+    db.execute_batch("BEGIN").map_err(|e| place.failed("cannot read", &e))?;
+    Ok(Box::new(Pages { place, db, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
+}
+
+/// Pages of one table: each goes on behind the last key of the one before.
+struct Pages {
+    place: Place,
+    db: Connection,
+    kind: Kind,
+    schema: SchemaRef,
+    last_key: Vec<Value>,
+    done: bool,
+}
+
+impl Pages {
+    /// The key of the table, as it was declared: what the rows are clustered or indexed by.
+    fn key(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Dead => &["stage", "source_topic", "partition", "offset", "payload_hash"],
+            kind => super::rows::key_columns(kind),
+        }
+    }
+
+    fn sql(&self) -> String {
+        let quoted = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
+        let key = quoted(self.key());
+        // The key once more at the end: what the next page starts from.
+        let stored: Vec<&str> = self.stored_columns().chain(self.key().iter().copied()).collect();
+        let behind = if self.last_key.is_empty() {
+            String::new()
+        } else {
+            let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
+            format!("WHERE ({key}) > ({})", marks.join(", "))
+        };
+        format!("SELECT {} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", quoted(&stored), self.kind.table())
+    }
+
+    /// Columns of the kind that are in the table: a stored metric is never a retracted one.
+    fn stored_columns(&self) -> impl Iterator<Item = &str> {
+        let metric = self.kind == Kind::Metric;
+        let names = self.schema.fields().iter().map(|field| field.name().as_str());
+        names.filter(move |name| !(metric && *name == "retracted"))
+    }
+
+    /// The values of the next rows, column by column, the key at the end.
+    fn page(&self) -> rusqlite::Result<Vec<Vec<Value>>> {
+        let mut statement = self.db.prepare_cached(&self.sql())?;
+        let mut columns = vec![Vec::new(); statement.column_count()];
+        let mut rows = statement.query(params_from_iter(&self.last_key))?;
+        while let Some(row) = rows.next()? {
+            for (index, column) in columns.iter_mut().enumerate() {
+                column.push(row.get(index)?);
+            }
+        }
+        Ok(columns)
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        let mut columns = self.page().map_err(|e| self.place.failed("cannot read", &e))?;
+        let key = columns.split_off(columns.len().saturating_sub(self.key().len()));
+        let rows = columns.first().map_or(0, Vec::len);
+        self.done = rows < PAGE;
+        if rows == 0 {
+            return Ok(None);
+        }
+        self.last_key = key.into_iter().filter_map(|mut column| column.pop()).collect();
+        let mut stored = columns.iter();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
+        for field in self.schema.fields() {
+            arrays.push(match (self.kind, field.name().as_str()) {
+                (Kind::Metric, "retracted") => Arc::new(BooleanArray::from(vec![false; rows])),
+                _ => sqlite_cell::to_array(field, stored.next().map_or(&[], Vec::as_slice))
+                    .map_err(|e| e.at(self.place.to_string()))?,
+            });
+        }
+        Ok(Some(
+            RecordBatch::try_new(self.schema.clone(), arrays)
+                .map_err(|e| Error::corrupt(format!("{}: rows evt did not write", self.place)).because(e))?,
+        ))
+    }
+}
+
+impl Iterator for Pages {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let batch = self.batch();
+        self.done |= batch.is_err();
+        batch.transpose()
+    }
+}

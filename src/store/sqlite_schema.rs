@@ -1,0 +1,143 @@
+//! The tables of a SQLite store and how an older file becomes a newer one.
+//!
+//! Instants are RFC 3339 UTC text with six digits, so that they sort and compare as text; ids are hyphenated text;
+//! booleans 0 or 1; dimensions, headers and names of metrics JSON text; a payload is TEXT where it is UTF-8, else BLOB.
+//! `value` is REAL; infinities are REAL too, but SQLite makes NULL of a NaN, so a NaN is the text `NaN`.
+//!
+//! Rows of events, letters and late events are clustered by position (`WITHOUT ROWID`): a stream inserts at the end of
+//! each partition, where an index by random id would touch the whole file. The id is in the key as well, because another
+//! day's standard input has the same positions; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
+
+use super::sqlite::Place;
+use crate::error::{Error, Result};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+/// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.
+const MIGRATIONS: &[&str] = &[r#"
+CREATE TABLE aggregated_metrics (
+    metric_id TEXT NOT NULL,
+    metric_name TEXT NOT NULL,
+    window_start TEXT NOT NULL,
+    window_end TEXT NOT NULL,
+    dimensions TEXT NOT NULL,
+    value REAL,
+    "rows" INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    pane INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    PRIMARY KEY (metric_name, window_start, window_end, dimensions)
+) WITHOUT ROWID;
+CREATE TABLE raw_events (
+    event_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    user_id TEXT,
+    properties TEXT NOT NULL,
+    client_timestamp TEXT,
+    server_timestamp TEXT,
+    ingested_at TEXT NOT NULL,
+    event_time TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    "partition" TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    stream_time TEXT NOT NULL,
+    schema_id INTEGER,
+    PRIMARY KEY (origin, "partition", "offset", event_id)
+) WITHOUT ROWID;
+CREATE TABLE dead_letters (
+    original_payload NOT NULL,
+    original_key,
+    headers TEXT,
+    arrived_at TEXT,
+    error_type TEXT NOT NULL,
+    error_message TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    source_topic TEXT NOT NULL,
+    "partition" TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    failed_at TEXT NOT NULL,
+    producer_host TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    payload_hash INTEGER NOT NULL,
+    PRIMARY KEY (stage, source_topic, "partition", "offset", payload_hash)
+) WITHOUT ROWID;
+CREATE TABLE late_events (
+    event_id TEXT NOT NULL,
+    source TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    user_id TEXT,
+    properties TEXT NOT NULL,
+    client_timestamp TEXT,
+    server_timestamp TEXT,
+    ingested_at TEXT NOT NULL,
+    event_time TEXT NOT NULL,
+    origin TEXT NOT NULL,
+    "partition" TEXT NOT NULL,
+    "offset" INTEGER NOT NULL,
+    stream_time TEXT NOT NULL,
+    schema_id INTEGER,
+    late_for TEXT NOT NULL,
+    lateness_ms INTEGER NOT NULL,
+    partial INTEGER NOT NULL,
+    PRIMARY KEY (origin, "partition", "offset", event_id, late_for)
+) WITHOUT ROWID;
+CREATE TABLE alerts (
+    rule TEXT NOT NULL,
+    state TEXT NOT NULL,
+    value REAL,
+    window_start TEXT NOT NULL,
+    window_end TEXT NOT NULL,
+    since TEXT NOT NULL,
+    PRIMARY KEY (rule, window_start, window_end, state)
+) WITHOUT ROWID;
+CREATE TABLE pipeline_checkpoints (
+    pipeline TEXT NOT NULL PRIMARY KEY,
+    prepared_run INTEGER,
+    prepared_epoch INTEGER,
+    prepared_at TEXT,
+    run INTEGER,
+    epoch INTEGER,
+    committed_at TEXT
+) WITHOUT ROWID;
+"#];
+
+/// What stands in `evt_schema` when every step has been taken.
+const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// Brings the file to this version, all steps in one transaction. A file of a newer evt is refused (78). The version has
+/// its own table: `user_version` belongs to whoever shares the file.
+pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
+    if version(db, place)? == Some(VERSION) {
+        return Ok(());
+    }
+    let failed = |e: rusqlite::Error| place.failed("cannot create the tables", &e);
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let found = version(&tx, place)?;
+    let behind = usize::try_from(found.unwrap_or(0)).ok().and_then(|found| MIGRATIONS.get(found..));
+    let Some(steps) = behind else {
+        let newer = found.unwrap_or_default();
+        return Err(Error::config(format!(
+            "{place}: made by a newer evt: its tables are version {newer}, not {VERSION}"
+        )));
+    };
+    for step in steps {
+        tx.execute_batch(step).map_err(failed)?;
+    }
+    tx.execute_batch("CREATE TABLE IF NOT EXISTS evt_schema (version INTEGER NOT NULL); DELETE FROM evt_schema;")
+        .map_err(failed)?;
+    tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION]).map_err(failed)?;
+    tx.commit().map_err(failed)
+}
+
+/// The version of the tables, or none where evt has made none.
+pub fn version(db: &Connection, place: &Place) -> Result<Option<i64>> {
+    let failed = |e: rusqlite::Error| place.failed("cannot read", &e);
+    let known = db
+        .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'evt_schema'", [], |_| Ok(()))
+        .optional()
+        .map_err(failed)?;
+    match known {
+        None => Ok(None),
+        Some(()) => db.query_row("SELECT version FROM evt_schema", [], |row| row.get(0)).optional().map_err(failed),
+    }
+}

@@ -1,0 +1,143 @@
+use super::STORE;
+use crate::error::ErrorKind;
+use crate::kind::Kind;
+use crate::store::conformance::Bench;
+use crate::store::sample::{Pane, metrics, rows};
+use arrow::array::{ArrayRef, Int32Array, RecordBatch};
+use rusqlite::Connection;
+use std::sync::Arc;
+
+fn bench() -> Bench {
+    Bench::new(&STORE)
+}
+
+fn ask<T: rusqlite::types::FromSql>(bench: &Bench, sql: &str) -> Vec<T> {
+    let db = Connection::open(&bench.location.path).unwrap();
+    let mut statement = db.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn the_tables_have_the_columns_of_the_kinds_in_order() {
+    let bench = bench();
+    bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
+    for kind in Kind::ALL {
+        let found: Vec<String> = ask(&bench, &format!("SELECT name FROM pragma_table_info('{}')", kind.table()));
+        let schema = kind.schema();
+        let mut expected: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        match kind {
+            Kind::Metric => expected[crate::kind::metric::column::RETRACTED] = "run",
+            Kind::Dead => expected.push("payload_hash"),
+            _ => {}
+        }
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn cells_are_the_text_a_person_would_type() {
+    let bench = bench();
+    bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
+    bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false), (1, 0, 1, false), (2, 0, 1, false), (3, 0, 1, false)])]);
+    bench.run(Kind::Dead, &[rows(Kind::Dead, 2, 4)]);
+    assert_eq!(ask::<String>(&bench, "SELECT event_time FROM raw_events"), ["2024-01-15T00:00:00.000000Z"]);
+    assert_eq!(ask::<String>(&bench, "SELECT properties ->> 'n' || typeof(event_id) FROM raw_events"), ["0text"]);
+    let values = "SELECT typeof(value) || ' ' || coalesce(value, '') FROM aggregated_metrics ORDER BY window_start";
+    assert_eq!(ask::<String>(&bench, values), ["text NaN", "null ", "real -Inf", "real 1.1"]);
+    let payloads = "SELECT typeof(original_payload) || coalesce(headers, '') FROM dead_letters ORDER BY \"offset\"";
+    let headers = r#"[{"key":"trace","value":"text"},{"key":"trace","value_hex":"fe01"}"#;
+    let expected = [format!("text{headers}]"), format!(r#"blob{headers},{{"key":"trace"}}]"#)];
+    assert_eq!(ask::<String>(&bench, payloads), expected);
+}
+
+#[test]
+fn rows_are_read_in_key_order_over_many_pages() {
+    let bench = bench();
+    let panes: Vec<Pane> = (0..5000).rev().map(|key| (key, 0, 1, false)).collect();
+    bench.run(Kind::Metric, &[metrics(&panes)]);
+    let batches = bench.read(Kind::Metric);
+    assert!(batches.len() > 2 && batches.iter().all(|batch| batch.num_rows() <= 2048));
+    let read = arrow::compute::concat_batches(&Kind::Metric.schema(), &batches).unwrap();
+    let ascending: Vec<Pane> = panes.iter().rev().copied().collect();
+    assert_eq!(read.column(2), metrics(&ascending).column(2));
+}
+
+#[test]
+fn a_row_that_replaces_another_runs_is_named_and_a_replay_of_the_run_is_not() {
+    let bench = bench();
+    for (run, rows, remark) in [
+        ("monday", 5, None),
+        ("monday", 6, None),
+        (
+            "tuesday",
+            9,
+            Some(
+                r#"replaced 2 rows of other runs (a metric row is the whole of its window), first per minute 2024-01-15T00:00:00.000000Z {"country":"0"}: rows 6 before, 9 now"#,
+            ),
+        ),
+        ("wednesday", 9, None),
+    ] {
+        let mut sink = bench.open_as(run, false).unwrap();
+        sink.write(Kind::Metric, &metrics(&[(0, 0, rows, false), (1, 0, rows, false)])).unwrap();
+        assert_eq!(sink.finish().unwrap().remark.as_deref(), remark);
+    }
+}
+
+#[test]
+fn a_letter_whose_replay_failed_again_says_how_often() {
+    let bench = bench();
+    let letter = rows(Kind::Dead, 0, 2);
+    let mut columns = letter.columns().to_vec();
+    columns[12] = Arc::new(Int32Array::from(vec![2, 1])) as ArrayRef;
+    let again = RecordBatch::try_new(letter.schema(), columns).unwrap();
+    bench.run(Kind::Dead, std::slice::from_ref(&letter));
+    let counts = bench.run(Kind::Dead, std::slice::from_ref(&again)).counts;
+    assert_eq!((counts.updated, counts.unchanged), (1, 1));
+    assert_eq!(bench.run(Kind::Dead, &[letter]).counts.unchanged, 2, "fewer attempts are older news");
+    assert_eq!(ask::<i64>(&bench, "SELECT attempts FROM dead_letters ORDER BY \"offset\""), [2, 1]);
+}
+
+#[test]
+fn a_file_another_run_has_locked_is_exit_75_and_one_line() {
+    let bench = bench().with("wait", "20ms");
+    let mut sink = bench.open();
+    let other = Connection::open(&bench.location.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().ends_with("another run has held the lock for 20ms (?wait= waits longer)"), "{error}");
+    other.execute_batch("ROLLBACK").unwrap();
+    sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
+    assert_eq!(sink.finish().unwrap().counts.inserted, 1);
+}
+
+#[test]
+fn what_cannot_be_a_store_is_refused_with_its_exit_status() {
+    let bench = bench();
+    let open = || bench.open_as("run", false).err().unwrap();
+    std::fs::write(&bench.location.path, "no database, but long enough to be taken for one".repeat(100)).unwrap();
+    assert_eq!(open().kind(), ErrorKind::Corrupt);
+    std::fs::remove_file(&bench.location.path).unwrap();
+    std::fs::create_dir(&bench.location.path).unwrap();
+    assert_eq!(open().kind(), ErrorKind::Io);
+    std::fs::remove_dir(&bench.location.path).unwrap();
+    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Io, "reading makes no file");
+    bench.run(Kind::Event, &[]);
+    Connection::open(&bench.location.path).unwrap().execute("UPDATE evt_schema SET version = 99", []).unwrap();
+    let error = open();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("newer evt"), "{error}");
+}
+
+#[test]
+fn a_database_of_somebody_else_keeps_its_tables() {
+    let bench = bench();
+    let theirs = "CREATE TABLE theirs (x); INSERT INTO theirs VALUES (7); PRAGMA user_version = 42";
+    Connection::open(&bench.location.path).unwrap().execute_batch(theirs).unwrap();
+    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage);
+    bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
+    assert_eq!(
+        ask::<i64>(&bench, "SELECT x FROM theirs UNION ALL SELECT user_version FROM pragma_user_version"),
+        [7, 42]
+    );
+}

@@ -1,0 +1,313 @@
+//! Rows into the tables of a SQLite store: inserted once, or under the guard of metrics.
+
+use super::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use super::rows;
+use super::sqlite::Place;
+use super::sqlite_cell::{Cells, real, write_id};
+use crate::counts::SinkCounts;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::metric::column;
+use crate::time::format_instant;
+use arrow::array::{
+    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use rusqlite::{CachedStatement, OptionalExtension, Transaction};
+use std::ops::RangeInclusive;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What can go wrong while a row is written: ours, or SQLite's.
+pub enum Failure {
+    /// Of evt.
+    Ours(Error),
+    /// Of the file.
+    Sqlite(rusqlite::Error),
+}
+
+impl Failure {
+    /// The error that ends the run.
+    pub fn into_error(self, place: &Place) -> Error {
+        match self {
+            Self::Ours(error) => error,
+            Self::Sqlite(error) => place.failed("cannot write", &error),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Ours(error)
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+/// Rows of other runs that this one replaced: the sign that two runs wrote parts of one window.
+#[derive(Default)]
+pub struct Replaced {
+    rows: u64,
+    first: Option<String>,
+}
+
+impl Replaced {
+    /// The line for the summary, if there were any.
+    pub fn remark(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        let count = self.rows;
+        Some(format!("replaced {count} rows of other runs (a metric row is the whole of its window), first {first}"))
+    }
+}
+
+/// `INSERT INTO table (columns) VALUES (?1, …)` that leaves rows alone whose key is there.
+fn insert_sql(kind: Kind, names: &[&str]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
+    let marks: Vec<String> = (1..=names.len()).map(|index| format!("?{index}")).collect();
+    let (names, marks) = (quoted.join(", "), marks.join(", "));
+    format!("INSERT INTO {} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", kind.table())
+}
+
+/// A letter whose replay failed again says so in its row. The parameters are those of the insert.
+const UPDATE_LETTER: &str = r#"
+UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, producer_host = ?12, attempts = ?13
+WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?14 AND attempts < ?13
+"#;
+
+/// Inserts the rows whose key is not there; counts their fates.
+pub fn insert_once(
+    tx: &Transaction<'_>,
+    kind: Kind,
+    batch: &RecordBatch,
+    counts: &mut SinkCounts,
+) -> Result<(), Failure> {
+    let schema = batch.schema();
+    let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let mut record = Record { cells: Vec::new(), payloads: None, text: String::new() };
+    record.cells = batch.columns().iter().map(Cells::try_new).collect::<Result<_>>()?;
+    if kind == Kind::Dead {
+        names.push("payload_hash");
+        record.payloads = Some(batch.column(crate::kind::dead::column::ORIGINAL_PAYLOAD).as_binary());
+    }
+    let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
+    for row in 0..batch.num_rows() {
+        record.bind(&mut insert, row)?;
+        let fate = if insert.raw_execute()? == 1 {
+            Fate::Inserted
+        } else if kind == Kind::Dead {
+            let mut update = tx.prepare_cached(UPDATE_LETTER)?;
+            record.bind(&mut update, row)?;
+            if update.raw_execute()? == 1 { Fate::Updated } else { Fate::Unchanged }
+        } else {
+            Fate::Unchanged
+        };
+        counts.add(fate);
+    }
+    Ok(())
+}
+
+/// The cells of a batch, and the digest of a letter's payload after them.
+struct Record<'a> {
+    cells: Vec<Cells<'a>>,
+    payloads: Option<&'a arrow::array::BinaryArray>,
+    text: String,
+}
+
+impl Record<'_> {
+    fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
+        for (index, cell) in self.cells.iter().enumerate() {
+            cell.bind(statement, index + 1, row, &mut self.text)?;
+        }
+        if let Some(payloads) = self.payloads {
+            let digest = xxh3_64(payloads.value(row)).cast_signed();
+            statement.raw_bind_parameter(self.cells.len() + 1, digest)?;
+        }
+        Ok(())
+    }
+}
+
+/// The key's parameters have the same numbers in every statement: one binding serves all.
+const SELECT: &str = r#"
+SELECT revision, "rows", value, run = ?10 FROM aggregated_metrics
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
+"#;
+const DELETE: &str = r#"
+DELETE FROM aggregated_metrics
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
+"#;
+const INSERT: &str = r#"
+INSERT INTO aggregated_metrics
+    (metric_id, metric_name, window_start, window_end, dimensions, value, "rows", revision, pane, run)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+"#;
+const UPDATE: &str = r#"
+UPDATE aggregated_metrics SET value = ?6, "rows" = ?7, revision = ?8, pane = ?9, run = ?10
+WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
+"#;
+const SELECT_TAKEN_BACK: &str = r#"SELECT revision, "rows" FROM temp.taken_back WHERE metric_id = ?1"#;
+const TAKE_BACK: &str = r#"
+INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
+ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
+WHERE (revision, "rows") < (excluded.revision, excluded."rows")
+"#;
+/// Columns of a metric that are stored: all but `retracted`, which no stored row is.
+const STORED_COLUMNS: usize = column::RETRACTED;
+/// The parameter after them: the run.
+const RUN: usize = STORED_COLUMNS + 1;
+/// Parameters of the key.
+const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
+
+/// Writes metrics under the guard, in one transaction.
+pub struct Metrics<'a> {
+    tx: &'a Transaction<'a>,
+    run: &'a str,
+    replaced: &'a mut Replaced,
+    retracts: &'a mut bool,
+    select: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
+    text: String,
+}
+
+/// The columns of a batch: as cells, and those the guard looks at.
+struct Columns<'a> {
+    batch: &'a RecordBatch,
+    cells: Vec<Cells<'a>>,
+    ids: &'a FixedSizeBinaryArray,
+    values: &'a Float64Array,
+    rows: &'a Int64Array,
+    revisions: &'a Int32Array,
+    retracted: &'a BooleanArray,
+}
+
+impl<'a> Columns<'a> {
+    fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            batch,
+            cells: batch.columns().iter().take(STORED_COLUMNS).map(Cells::try_new).collect::<Result<_>>()?,
+            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
+            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
+            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
+            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
+            retracted: rows::column(batch, "retracted")?.as_boolean(),
+        })
+    }
+
+    fn row(&self, row: usize) -> Stored {
+        Stored {
+            version: Version { revision: self.revisions.value(row), rows: self.rows.value(row) },
+            value: self.values.is_valid(row).then(|| self.values.value(row)),
+        }
+    }
+
+    /// Binds the parameters `which`, that is the cells before them, because parameters count from 1.
+    fn bind(
+        &self,
+        which: RangeInclusive<usize>,
+        row: usize,
+        statement: &mut CachedStatement<'_>,
+        text: &mut String,
+    ) -> Result<()> {
+        for index in which {
+            if let Some(cell) = self.cells.get(index - 1) {
+                cell.bind(statement, index, row, text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The key for a person: name, start of the window, dimensions.
+    fn key(&self, row: usize) -> String {
+        let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
+        let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
+        let start = format_instant(starts.value(row));
+        format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
+    }
+
+    fn id(&self, row: usize, text: &mut String) {
+        write_id(self.ids.value(row), text);
+    }
+}
+
+impl<'a> Metrics<'a> {
+    /// Metrics of `run`; `retracts` says whether it has taken a row back.
+    pub fn new(
+        tx: &'a Transaction<'a>,
+        run: &'a str,
+        replaced: &'a mut Replaced,
+        retracts: &'a mut bool,
+    ) -> Result<Self, Failure> {
+        let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);
+        let update = tx.prepare_cached(UPDATE)?;
+        Ok(Self { tx, run, replaced, retracts, select, insert, update, text: String::new() })
+    }
+
+    /// Applies the rows in order.
+    pub fn write(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<(), Failure> {
+        let columns = Columns::try_new(batch)?;
+        for row in 0..batch.num_rows() {
+            let take_back = columns.retracted.value(row);
+            counts.add(if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? });
+        }
+        Ok(())
+    }
+
+    /// The row there is under the key, and whether this run wrote it.
+    fn stored(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
+        columns.bind(KEY, row, &mut self.select, &mut self.text)?;
+        self.select.raw_bind_parameter(RUN, self.run)?;
+        let mut found = self.select.raw_query();
+        let Some(row) = found.next()? else { return Ok(None) };
+        let version = Version { revision: row.get(0)?, rows: row.get(1)? };
+        Ok(Some((Stored { version, value: real(row.get_ref(2)?) }, row.get(3)?)))
+    }
+
+    fn taken_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<Version>, Failure> {
+        if !*self.retracts {
+            return Ok(None);
+        }
+        columns.id(row, &mut self.text);
+        let mut select = self.tx.prepare_cached(SELECT_TAKEN_BACK)?;
+        let found = select.query_row([&self.text], |row| Ok(Version { revision: row.get(0)?, rows: row.get(1)? }));
+        Ok(found.optional()?)
+    }
+
+    fn take_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+        let version = columns.row(row).version;
+        let fate = judge_retraction(self.stored(columns, row)?.map(|(stored, _)| stored), version);
+        if fate == Fate::Deleted {
+            let mut delete = self.tx.prepare_cached(DELETE)?;
+            columns.bind(KEY, row, &mut delete, &mut self.text)?;
+            delete.raw_execute()?;
+        }
+        columns.id(row, &mut self.text);
+        self.tx.prepare_cached(TAKE_BACK)?.execute((&self.text, version.revision, version.rows))?;
+        *self.retracts = true;
+        Ok(fate)
+    }
+
+    fn put(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+        let new = columns.row(row);
+        let there = self.stored(columns, row)?;
+        let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(columns, row)?, new);
+        let statement = match fate {
+            Fate::Inserted => &mut self.insert,
+            Fate::Updated => &mut self.update,
+            _ => return Ok(fate),
+        };
+        columns.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
+        statement.raw_bind_parameter(RUN, self.run)?;
+        statement.raw_execute()?;
+        if let Some((old, false)) = there {
+            self.replaced.rows += 1;
+            if self.replaced.first.is_none() {
+                let (key, before, now) = (columns.key(row), old.version.rows, new.version.rows);
+                self.replaced.first = Some(format!("{key}: rows {before} before, {now} now"));
+            }
+        }
+        Ok(fate)
+    }
+}
