@@ -74,13 +74,13 @@ fn law(sink: &dyn Sink, taken: u64) {
     assert_eq!(sink.counts().taken, taken);
 }
 
-const N: usize = 3000;
+const N: usize = 1000;
 
 #[test]
 fn what_is_written_is_read_back_whatever_the_kind() {
     for kind in Kind::ALL {
         for bench in all() {
-            let written = [rows(kind, 0, 1000), rows(kind, 1000, N as i64)];
+            let written = [rows(kind, 0, 300), rows(kind, 300, N as i64)];
             let outcome = bench.run(kind, &written);
             assert_eq!(outcome.counts.inserted, N as u64, "{} {kind:?}", bench.store.scheme);
             let read = bench.read(kind);
@@ -96,10 +96,10 @@ fn what_is_written_is_read_back_whatever_the_kind() {
 fn the_same_rows_again_change_nothing() {
     for kind in Kind::ALL {
         for bench in all() {
-            bench.run(kind, &[rows(kind, 0, 500)]);
+            bench.run(kind, &[rows(kind, 0, 200)]);
             let first = bench.table(kind);
-            let again = bench.run(kind, &[rows(kind, 0, 123), rows(kind, 123, 500)]);
-            assert_eq!((again.counts.taken, again.counts.unchanged), (500, 500), "{} {kind:?}", bench.store.scheme);
+            let again = bench.run(kind, &[rows(kind, 0, 123), rows(kind, 123, 200)]);
+            assert_eq!((again.counts.taken, again.counts.unchanged), (200, 200), "{} {kind:?}", bench.store.scheme);
             assert_eq!(bench.table(kind), first);
         }
     }
@@ -109,7 +109,7 @@ fn the_same_rows_again_change_nothing() {
 fn a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one() {
     for kind in Kind::ALL {
         for (bench, undisturbed) in all().zip(all()) {
-            let batches = [rows(kind, 0, 700), rows(kind, 700, 1500)];
+            let batches = [rows(kind, 0, 100), rows(kind, 100, 300)];
             let mut killed = bench.open();
             killed.write(kind, &batches[0]).unwrap();
             drop(killed);

@@ -14,7 +14,7 @@
 use super::Epoch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::calendar::civil_from_days;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, syncfs};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
@@ -22,6 +22,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Files that are synced one by one; more are synced together.
+const SYNC_SINGLY: usize = 8;
 /// Extension of whole files.
 const EXTENSION: &str = "parquet";
 
@@ -170,12 +172,15 @@ impl Lake {
         Ok(removed)
     }
 
+    /// Makes the bytes of `parts` durable, before anything names them; those whose rows are there already can go.
+    pub fn sync_parts(&self, parts: &[Part]) -> Result<()> {
+        let new = parts.iter().filter(|part| part.replace || !self.file(part.day, &part.name).exists());
+        sync_each(&self.root, new.map(|part| self.hidden(&part.part)).collect())
+    }
+
     /// Makes renames and removals durable.
-    pub fn sync(&mut self) -> Result<()> {
-        while let Some(directory) = self.dirty.pop_first() {
-            sync_directory(&directory)?;
-        }
-        Ok(())
+    pub fn sync_names(&mut self) -> Result<()> {
+        sync_each(&self.root, std::mem::take(&mut self.dirty).into_iter().collect())
     }
 
     /// Makes `parts` those of `epoch`.
@@ -215,7 +220,7 @@ impl Lake {
             fs::rename(&beside, &path)
         };
         write().map_err(|e| failed(&path, "cannot write", &e))?;
-        sync_directory(&self.root.join(".evt"))
+        sync(&self.root.join(".evt"))
     }
 }
 
@@ -272,8 +277,19 @@ fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-fn sync_directory(directory: &Path) -> Result<()> {
-    File::open(directory).and_then(|file| file.sync_all()).map_err(|e| failed(directory, "cannot sync", &e))
+/// Syncs files or directories of the lake: one by one, or, where they are many, with the whole file system at once. Ten
+/// years of days are thousands of files, and a sync each would take minutes.
+fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
+    if paths.len() <= SYNC_SINGLY {
+        return paths.iter().try_for_each(|path| sync(path));
+    }
+    let failed = |e: std::io::Error| failed(root, "cannot sync", &e);
+    let root = File::open(root).map_err(failed)?;
+    syncfs(&root).map_err(|e| failed(e.into()))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed(path, "cannot sync", &e))
 }
 
 /// An I/O error of the lake.

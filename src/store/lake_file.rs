@@ -1,11 +1,11 @@
 //! Rows that are written as they come: a file per day, open until it is rolled, has to make room, or the run ends.
 //!
 //! What a file holds, and every byte of it, is a function of the rows alone, not of how they were cut into batches: rows
-//! are gathered into steps of [`STEP`] bytes, and whatever is decided is decided between two steps. So a run that was
+//! are gathered into steps of some megabytes, and whatever is decided is decided between two steps. So a run that was
 //! killed and started again writes the files of an undisturbed one.
 //!
 //! Days with many rows in a step go straight to their file; scattered ones (a stream badly out of order) are held back
-//! until there are [`SCATTERED`] bytes of them and the days with the most go first, so that ten years of days do not make
+//! until there are many of them and the days with the most go first, so that ten years of days do not make
 //! ten years of tiny files for every step.
 
 use super::lake::{Lake, Part, failed};
@@ -25,16 +25,32 @@ use std::fs::File;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes between two decisions.
-const STEP: usize = 4 << 20;
-/// Bytes of scattered rows held at most.
-const SCATTERED: usize = 64 << 20;
-/// Rows of one day in one step that make it worth writing at once.
-const MANY_ROWS: usize = 1024;
-/// Files open at once; beyond it the one written to least recently is finished.
-const OPEN_FILES: usize = 64;
-/// Bytes of row groups being built, in all files together; beyond it the largest is closed.
-const OPEN_ROW_GROUPS: usize = 64 << 20;
+/// What bounds a stream of rows: none of it depends on time or on how rows were cut into batches.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes between two decisions.
+    pub step_bytes: usize,
+    /// Bytes of scattered rows held at most.
+    pub scattered_bytes: usize,
+    /// Rows of one day in one step that make it worth writing at once.
+    pub many_rows: usize,
+    /// Files open at once; beyond it the one written to least recently is finished.
+    pub open_files: usize,
+    /// Row groups being built, in all files together.
+    pub row_groups: usize,
+    /// Their bytes, in all files together.
+    pub row_group_bytes: usize,
+}
+
+const LIMITS: Limits = Limits {
+    step_bytes: 4 << 20,
+    scattered_bytes: 64 << 20,
+    many_rows: 1024,
+    open_files: 64,
+    row_groups: 8,
+    row_group_bytes: 64 << 20,
+};
+
 /// What a row weighs besides its text.
 const ROW_WEIGHT: usize = 128;
 
@@ -55,7 +71,7 @@ pub struct Writing {
     writer: ArrowWriter<File>,
     digest: Xxh3,
     rows: u64,
-    last_step: u64,
+    last_write: u64,
 }
 
 impl Writing {
@@ -64,7 +80,7 @@ impl Writing {
         let (part, file) = lake.create_part()?;
         let writer = ArrowWriter::try_new(file, kind.schema(), Some(properties(kind)?));
         let writer = writer.map_err(|e| parquet_failed(lake.root(), e))?;
-        Ok(Self { kind, day, part, writer, digest: Xxh3::new(), rows: 0, last_step: 0 })
+        Ok(Self { kind, day, part, writer, digest: Xxh3::new(), rows: 0, last_write: 0 })
     }
 
     /// Appends rows.
@@ -74,11 +90,10 @@ impl Writing {
         self.writer.write(batch).map_err(|e| parquet_failed(lake.root(), e))
     }
 
-    /// Ends the file and syncs it: it only wants its name.
+    /// Ends the file: it wants a sync and its name.
     pub fn finish(mut self, lake: &Lake) -> Result<Part> {
         let name = name(&self.digest);
         self.writer.finish().map_err(|e| parquet_failed(lake.root(), e))?;
-        self.writer.inner().sync_all().map_err(|e| failed(lake.root(), "cannot sync", &e))?;
         Ok(Part { part: self.part, day: self.day, name, replace: false, inserted: self.rows })
     }
 
@@ -96,9 +111,10 @@ pub fn name(digest: &Xxh3) -> String {
 pub struct Stream {
     kind: Kind,
     roll: Roll,
+    limits: Limits,
     step: Vec<RecordBatch>,
     step_bytes: usize,
-    steps: u64,
+    writes: u64,
     scattered: Vec<RecordBatch>,
     scattered_bytes: usize,
     files: BTreeMap<i64, Writing>,
@@ -113,9 +129,10 @@ impl Stream {
         Self {
             kind,
             roll,
+            limits: LIMITS,
             step: Vec::new(),
             step_bytes: 0,
-            steps: 0,
+            writes: 0,
             scattered: Vec::new(),
             scattered_bytes: 0,
             files: BTreeMap::new(),
@@ -124,12 +141,18 @@ impl Stream {
         }
     }
 
+    /// The same with limits that a small test reaches.
+    #[cfg(test)]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
     /// Takes rows; returns the files that were finished.
     pub fn push(&mut self, lake: &mut Lake, batch: &RecordBatch, now: i64) -> Result<Vec<Part>> {
         let mut start = 0;
         for (row, weight) in weights(batch).into_iter().enumerate() {
             self.step_bytes += weight;
-            if self.step_bytes >= STEP {
+            if self.step_bytes >= self.limits.step_bytes {
                 self.step.push(batch.slice(start, row + 1 - start));
                 start = row + 1;
                 self.take_step(lake)?;
@@ -160,7 +183,6 @@ impl Stream {
     /// Brings the rows gathered to their days and decides what is to be finished.
     fn take_step(&mut self, lake: &mut Lake) -> Result<()> {
         self.step_bytes = 0;
-        self.steps += 1;
         if self.step.is_empty() {
             return Ok(());
         }
@@ -170,7 +192,7 @@ impl Stream {
             if rows.len() == batch.num_rows() {
                 return self.write(lake, day, &batch);
             }
-            if rows.len() >= MANY_ROWS || self.files.contains_key(&day) {
+            if rows.len() >= self.limits.many_rows {
                 self.write(lake, day, &pick(&batch, rows)?)?;
             } else {
                 scattered.extend(rows);
@@ -180,8 +202,8 @@ impl Stream {
             scattered.sort_unstable();
             self.hold_back(pick(&batch, scattered)?);
         }
-        if self.scattered_bytes > SCATTERED {
-            self.spill(lake, SCATTERED / 2)?;
+        if self.scattered_bytes > self.limits.scattered_bytes {
+            self.spill(lake, self.limits.scattered_bytes / 2)?;
         }
         Ok(())
     }
@@ -222,14 +244,15 @@ impl Stream {
         let mut file = match self.files.remove(&day) {
             Some(file) => file,
             None => {
-                if self.files.len() >= OPEN_FILES {
+                if self.files.len() >= self.limits.open_files {
                     self.finish_oldest(lake)?;
                 }
                 Writing::create(lake, self.kind, day)?
             }
         };
         file.write(lake, batch)?;
-        file.last_step = self.steps;
+        self.writes += 1;
+        file.last_write = self.writes;
         if self.roll.bytes.is_some_and(|limit| file.bytes() >= limit) {
             self.finished.push(file.finish(lake)?);
         } else {
@@ -239,21 +262,26 @@ impl Stream {
     }
 
     fn finish_oldest(&mut self, lake: &Lake) -> Result<()> {
-        let oldest = self.files.values().min_by_key(|file| (file.last_step, file.day)).map(|file| file.day);
+        let oldest = self.files.values().min_by_key(|file| file.last_write).map(|file| file.day);
         if let Some(file) = oldest.and_then(|day| self.files.remove(&day)) {
             self.finished.push(file.finish(lake)?);
         }
         Ok(())
     }
 
+    /// Ends row groups of the files written to least recently until few enough are being built: each of their columns
+    /// has a compressor of its own, so that one takes some 13 MB however little is in it.
     fn close_row_groups(&mut self, lake: &Lake) -> Result<()> {
-        let open: usize = self.files.values().map(|file| file.writer.in_progress_size()).sum();
-        if open <= OPEN_ROW_GROUPS {
-            return Ok(());
-        }
-        match self.files.values_mut().max_by_key(|file| file.writer.in_progress_size()) {
-            Some(largest) => largest.writer.flush().map_err(|e| parquet_failed(lake.root(), e)),
-            None => Ok(()),
+        loop {
+            let mut open: Vec<&mut Writing> =
+                self.files.values_mut().filter(|file| file.writer.in_progress_rows() > 0).collect();
+            let bytes: usize = open.iter().map(|file| file.writer.in_progress_size()).sum();
+            if open.len() <= self.limits.row_groups && bytes <= self.limits.row_group_bytes {
+                return Ok(());
+            }
+            if let Some(oldest) = open.iter_mut().min_by_key(|file| file.last_write) {
+                oldest.writer.flush().map_err(|e| parquet_failed(lake.root(), e))?;
+            }
         }
     }
 }

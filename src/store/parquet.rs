@@ -103,13 +103,13 @@ impl Parquet {
         for day in self.results.take_touched() {
             self.published.entry(day).or_default();
         }
+        self.parts.iter_mut().for_each(|part| part.replace |= replace);
         Ok(())
     }
 
-    /// Gives parts their names and makes that durable.
+    /// Gives parts that are synced their names and makes that durable.
     fn publish(&mut self, parts: Vec<Part>) -> Result<()> {
-        for mut part in parts {
-            part.replace |= self.replace;
+        for part in parts {
             match self.lake.publish(&part)? {
                 Published::New => self.tally.new += 1,
                 Published::Replaced => {
@@ -127,7 +127,7 @@ impl Parquet {
                 self.published.entry(part.day).or_default().insert(part.name);
             }
         }
-        self.lake.sync()
+        self.lake.sync_names()
     }
 
     fn remark(&self) -> String {
@@ -157,7 +157,9 @@ impl Sink for Parquet {
         self.counts.taken += refused.len() as u64;
         self.counts.dead += refused.len() as u64;
         if self.roll.is_some() && !self.options.epochs {
-            let rolled = std::mem::take(&mut self.parts);
+            let mut rolled = std::mem::take(&mut self.parts);
+            rolled.iter_mut().for_each(|part| part.replace |= self.replace);
+            self.lake.sync_parts(&rolled)?;
             self.publish(rolled)?;
         }
         Ok(refused)
@@ -166,6 +168,7 @@ impl Sink for Parquet {
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {
         self.finish_parts()?;
         let parts = std::mem::take(&mut self.parts);
+        self.lake.sync_parts(&parts)?;
         self.lake.write_prepared(epoch, &parts)?;
         self.prepared.insert(epoch, parts);
         Ok(())
@@ -203,12 +206,13 @@ impl Sink for Parquet {
     fn finish(mut self: Box<Self>) -> Result<Outcome> {
         self.finish_parts()?;
         let parts = std::mem::take(&mut self.parts);
+        self.lake.sync_parts(&parts)?;
         self.publish(parts)?;
         if self.replace {
             for (day, names) in std::mem::take(&mut self.published) {
                 self.tally.removed += self.lake.remove_others(day, &names)?;
             }
-            self.lake.sync()?;
+            self.lake.sync_names()?;
         }
         Ok(Outcome { counts: self.counts, remark: Some(self.remark()) })
     }

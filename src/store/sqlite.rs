@@ -55,8 +55,8 @@ impl Place {
     /// Opens the file with `flags`.
     pub fn connect(&self, flags: OpenFlags) -> Result<Connection> {
         let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
-        // SQLite would read a name that begins with "file:" as a URI of its own.
-        let path = if self.path.starts_with("file:") { format!("./{}", self.path) } else { self.path.clone() };
+        // SQLite reads some names in its own way: `:memory:`, `file:…`.
+        let path = if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) };
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
         db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;
@@ -130,7 +130,7 @@ impl Sink for Sqlite {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
         if kind == Kind::Metric {
-            Metrics::new(&tx, &options.run, replaced, retracts).write(&fit, &mut sum)
+            Metrics::new(&tx, &options.run, replaced, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
         } else {
             insert_once(&tx, kind, &fit, &mut sum)
         }

@@ -90,7 +90,7 @@ fn a_letter_whose_replay_failed_again_says_how_often() {
     let mut columns = letter.columns().to_vec();
     columns[12] = Arc::new(Int32Array::from(vec![2, 1])) as ArrayRef;
     let again = RecordBatch::try_new(letter.schema(), columns).unwrap();
-    bench.run(Kind::Dead, &[letter.clone()]);
+    bench.run(Kind::Dead, std::slice::from_ref(&letter));
     let counts = bench.run(Kind::Dead, std::slice::from_ref(&again)).counts;
     assert_eq!((counts.updated, counts.unchanged), (1, 1));
     assert_eq!(bench.run(Kind::Dead, &[letter]).counts.unchanged, 2, "fewer attempts are older news");

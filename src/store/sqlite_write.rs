@@ -155,6 +155,8 @@ WHERE (revision, "rows") < (excluded.revision, excluded."rows")
 "#;
 /// Columns of a metric that are stored: all but `retracted`, which no stored row is.
 const STORED_COLUMNS: usize = column::RETRACTED;
+/// The parameter after them: the run.
+const RUN: usize = STORED_COLUMNS + 1;
 /// Parameters of the key.
 const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
@@ -164,6 +166,9 @@ pub struct Metrics<'a> {
     run: &'a str,
     replaced: &'a mut Replaced,
     retracts: &'a mut bool,
+    select: CachedStatement<'a>,
+    insert: CachedStatement<'a>,
+    update: CachedStatement<'a>,
     text: String,
 }
 
@@ -198,6 +203,22 @@ impl<'a> Columns<'a> {
         }
     }
 
+    /// Binds the parameters `which`, that is the cells before them, because parameters count from 1.
+    fn bind(
+        &self,
+        which: RangeInclusive<usize>,
+        row: usize,
+        statement: &mut CachedStatement<'_>,
+        text: &mut String,
+    ) -> Result<()> {
+        for index in which {
+            if let Some(cell) = self.cells.get(index - 1) {
+                cell.bind(statement, index, row, text)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The key for a person: name, start of the window, dimensions.
     fn key(&self, row: usize) -> String {
         let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
@@ -213,8 +234,15 @@ impl<'a> Columns<'a> {
 
 impl<'a> Metrics<'a> {
     /// Metrics of `run`; `retracts` says whether it has taken a row back.
-    pub fn new(tx: &'a Transaction<'a>, run: &'a str, replaced: &'a mut Replaced, retracts: &'a mut bool) -> Self {
-        Self { tx, run, replaced, retracts, text: String::new() }
+    pub fn new(
+        tx: &'a Transaction<'a>,
+        run: &'a str,
+        replaced: &'a mut Replaced,
+        retracts: &'a mut bool,
+    ) -> Result<Self, Failure> {
+        let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);
+        let update = tx.prepare_cached(UPDATE)?;
+        Ok(Self { tx, run, replaced, retracts, select, insert, update, text: String::new() })
     }
 
     /// Applies the rows in order.
@@ -227,30 +255,11 @@ impl<'a> Metrics<'a> {
         Ok(())
     }
 
-    /// Binds the cells `which` (by parameter number, from 1) of `row`, and the run as the last parameter.
-    fn bind(
-        &mut self,
-        statement: &mut CachedStatement<'_>,
-        columns: &Columns<'_>,
-        row: usize,
-        which: RangeInclusive<usize>,
-    ) -> Result<(), Failure> {
-        for index in which {
-            if let Some(cell) = columns.cells.get(index - 1) {
-                cell.bind(statement, index, row, &mut self.text)?;
-            }
-        }
-        if statement.parameter_count() > STORED_COLUMNS {
-            statement.raw_bind_parameter(STORED_COLUMNS + 1, self.run)?;
-        }
-        Ok(())
-    }
-
     /// The row there is under the key, and whether this run wrote it.
     fn stored(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
-        let mut select = self.tx.prepare_cached(SELECT)?;
-        self.bind(&mut select, columns, row, KEY)?;
-        let mut found = select.raw_query();
+        columns.bind(KEY, row, &mut self.select, &mut self.text)?;
+        self.select.raw_bind_parameter(RUN, self.run)?;
+        let mut found = self.select.raw_query();
         let Some(row) = found.next()? else { return Ok(None) };
         let version = Version { revision: row.get(0)?, rows: row.get(1)? };
         Ok(Some((Stored { version, value: real(row.get_ref(2)?) }, row.get(3)?)))
@@ -271,7 +280,7 @@ impl<'a> Metrics<'a> {
         let fate = judge_retraction(self.stored(columns, row)?.map(|(stored, _)| stored), version);
         if fate == Fate::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
-            self.bind(&mut delete, columns, row, KEY)?;
+            columns.bind(KEY, row, &mut delete, &mut self.text)?;
             delete.raw_execute()?;
         }
         columns.id(row, &mut self.text);
@@ -285,12 +294,12 @@ impl<'a> Metrics<'a> {
         let there = self.stored(columns, row)?;
         let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(columns, row)?, new);
         let statement = match fate {
-            Fate::Inserted => INSERT,
-            Fate::Updated => UPDATE,
+            Fate::Inserted => &mut self.insert,
+            Fate::Updated => &mut self.update,
             _ => return Ok(fate),
         };
-        let mut statement = self.tx.prepare_cached(statement)?;
-        self.bind(&mut statement, columns, row, 1..=STORED_COLUMNS)?;
+        columns.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
+        statement.raw_bind_parameter(RUN, self.run)?;
         statement.raw_execute()?;
         if let Some((old, false)) = there {
             self.replaced.rows += 1;
