@@ -95,6 +95,8 @@ pub struct Fields {
     list: Vec<Field>,
     /// Indexes of `list` by the length of the name.
     by_length: Vec<Vec<usize>>,
+    /// Length of the shortest key that may be a name written with escapes: names are ASCII words, `\u0061` for one letter.
+    escaped_bytes_min: usize,
     /// Whether a member that is no field is a fault.
     closed: bool,
 }
@@ -103,11 +105,12 @@ impl Fields {
     /// A table of these fields; in a closed one a member that is no field is a fault.
     pub fn new(list: Vec<Field>, closed: bool) -> Self {
         let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
+        let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
         let mut by_length = vec![vec![]; longest + 1];
         for (slot, field) in list.iter().enumerate() {
             by_length[field.name.len()].push(slot);
         }
-        Self { list, by_length, closed }
+        Self { list, by_length, escaped_bytes_min: shortest + 5, closed }
     }
 
     /// Whether nothing can be wrong with any object.
@@ -125,7 +128,7 @@ impl Fields {
                 return Some(*slot);
             }
         }
-        if is_escaped(key) { self.find_escaped(key) } else { None }
+        if key.len() >= self.escaped_bytes_min && is_escaped(key) { self.find_escaped(key) } else { None }
     }
 
     #[cold]
