@@ -4,7 +4,7 @@
 //! least the row's own stream time less the span. So a sender that goes on repeating itself stays silent, and the
 //! verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
 //!
-//! Memory: the ids seen within the span, about 100 bytes each. [`Options::max_ids`] bounds it: at that many ids the
+//! Memory: the ids seen within the span, 60 to 110 bytes each. [`Options::max_ids`] bounds it: at that many ids the
 //! eighth seen longest ago (over all partitions) is forgotten, counted in [`Dedup::forgotten`]. Only then can a
 //! duplicate pass, and only then does the interleaving of partitions matter.
 
@@ -17,8 +17,8 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use std::collections::{HashMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many ids are held by default.
-pub const MAX_IDS: usize = 1 << 20;
+/// How many ids are held by default: 100 MB at most.
+pub const MAX_IDS: usize = 900_000;
 /// First byte of a snapshot: the layout that follows.
 const VERSION: u8 = 1;
 

@@ -123,8 +123,8 @@ proptest! {
             (0u8..4).flat_map(|p| rows.iter().filter(move |row| row.partition == p).cloned()).collect();
         let count = |rows: &[Row]| {
             let keep = run(&mut Dedup::new(Options::new(span)), rows);
-            let mut kept: Vec<(u8, u8, i64)> =
-                rows.iter().zip(keep).filter(|(_, keep)| *keep).map(|(row, _)| (row.partition, row.id, row.stream_time)).collect();
+            let kept = rows.iter().zip(keep).filter(|(_, keep)| *keep);
+            let mut kept: Vec<_> = kept.map(|(row, _)| (row.partition, row.id, row.stream_time)).collect();
             kept.sort_unstable();
             kept
         };

@@ -269,7 +269,9 @@ mod tests {
         }
 
         #[test]
-        fn doubles_agree_with_the_standard_library(text in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?") {
+        fn doubles_agree_with_the_standard_library(
+            text in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][+-]?[0-9]{1,4})?",
+        ) {
             prop_assert_eq!(is_double(&text), text.parse::<f64>().unwrap().is_finite());
             prop_assert_eq!(is_float(&text), text.parse::<f32>().unwrap().is_finite());
         }

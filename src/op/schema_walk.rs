@@ -9,7 +9,7 @@ use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{members, string_content};
 use crate::registry::schema::{Logical, NodeId, Schema, Shape};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Longest excerpt of a value in a message, in characters.
 const EXCERPT_CHARS_MAX: usize = 60;
@@ -73,6 +73,8 @@ pub enum Check {
 /// The branches of a union.
 pub struct Union {
     branches: Vec<CheckId>,
+    /// Whether null is one of them.
+    takes_null: bool,
     /// Whether several branches take containers, so that a value may have to be walked once for each.
     ambiguous: bool,
 }
@@ -93,6 +95,8 @@ pub struct Fields {
     list: Vec<Field>,
     /// Indexes of `list` by the length of the name.
     by_length: Vec<Vec<usize>>,
+    /// Length of the shortest key that may be a name written with escapes: names are ASCII words, `\u0061` for one letter.
+    escaped_bytes_min: usize,
     /// Whether a member that is no field is a fault.
     closed: bool,
 }
@@ -101,11 +105,12 @@ impl Fields {
     /// A table of these fields; in a closed one a member that is no field is a fault.
     pub fn new(list: Vec<Field>, closed: bool) -> Self {
         let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
+        let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
         let mut by_length = vec![vec![]; longest + 1];
         for (slot, field) in list.iter().enumerate() {
             by_length[field.name.len()].push(slot);
         }
-        Self { list, by_length, closed }
+        Self { list, by_length, escaped_bytes_min: shortest + 5, closed }
     }
 
     /// Whether nothing can be wrong with any object.
@@ -113,17 +118,30 @@ impl Fields {
         self.list.is_empty() && !self.closed
     }
 
+    /// The field of a key, which may be written with escapes.
     #[inline]
     fn find(&self, key: &str) -> Option<usize> {
-        let slots = self.by_length.get(key.len())?;
-        slots.iter().copied().find(|slot| self.list[*slot].name == key)
+        let last = key.as_bytes().last();
+        for slot in self.by_length.get(key.len()).map_or(&[][..], Vec::as_slice) {
+            let name = &self.list[*slot].name;
+            if name.as_bytes().last() == last && name == key {
+                return Some(*slot);
+            }
+        }
+        if key.len() >= self.escaped_bytes_min && is_escaped(key) { self.find_escaped(key) } else { None }
     }
 
-    /// The field of a key that may be written with escapes.
-    #[inline]
+    #[cold]
     fn find_escaped(&self, key: &str) -> Option<usize> {
-        self.find(key).or_else(|| if key.contains('\\') { self.find(&unescape(key)) } else { None })
+        let key = unescape(key);
+        self.list.iter().position(|field| field.name == key)
     }
+}
+
+/// Whether there is a backslash; without a branch per byte, because almost always there is none.
+#[inline]
+fn is_escaped(raw: &str) -> bool {
+    raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }
 
 /// Which fields of a record have been met; no allocation for records of up to 256 fields.
@@ -181,7 +199,7 @@ pub trait Report {
 pub struct Quiet {
     /// Verdicts of ambiguous unions, so that records nested in records of several kinds cost no more than the product
     /// of types and places, not two to the depth.
-    verdicts: HashMap<(usize, usize), bool, ahash::RandomState>,
+    verdicts: BTreeMap<(usize, usize), bool>,
 }
 
 impl Report for Quiet {
@@ -290,7 +308,7 @@ impl Checks {
     pub fn takes_null(&self, id: CheckId) -> bool {
         match self.get(id) {
             Check::Null => true,
-            Check::Union(union) => union.branches.iter().any(|branch| self.takes_null(*branch)),
+            Check::Union(union) => union.takes_null,
             _ => false,
         }
     }
@@ -321,7 +339,7 @@ impl Checks {
         let mut met = Met::new(fields.list.len());
         let mut going = true;
         members(text, |key, value| {
-            if let Some(slot) = fields.find_escaped(key) {
+            if let Some(slot) = fields.find(key) {
                 met.insert(slot);
                 report.enter(Step::Name(key));
                 going = self.value(fields.list[slot].check, value, report);
@@ -376,6 +394,9 @@ impl Checks {
 
     /// Whether some branch of the union at `id` takes the value.
     fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut Quiet) -> bool {
+        if text.starts_with('n') {
+            return union.takes_null;
+        }
         let place = (id.0, text.as_ptr().addr());
         if let (true, Some(verdict)) = (union.ambiguous, quiet.verdicts.get(&place)) {
             return *verdict;
@@ -471,7 +492,7 @@ fn found(text: &str) -> String {
 #[inline]
 fn is_scalar(check: &Check, text: &str) -> bool {
     match string_content(text) {
-        Some(raw) if raw.contains('\\') => is_text(raw) && is_string(check, &unescape(raw)),
+        Some(raw) if is_escaped(raw) => is_text(raw) && is_string(check, &unescape(raw)),
         Some(content) => is_string(check, content),
         None => is_bare(check, text),
     }
@@ -541,7 +562,8 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
                 matches!(schema.node(**id).shape, Shape::Record { .. } | Shape::Map(_) | Shape::Array(_))
             };
             let ambiguous = branches.iter().filter(container).count() > 1;
-            Check::Union(Union { branches: branches.iter().map(check).collect(), ambiguous })
+            let takes_null = branches.iter().any(|id| matches!(schema.node(*id).shape, Shape::Null));
+            Check::Union(Union { branches: branches.iter().map(check).collect(), takes_null, ambiguous })
         }
         Shape::Record { fields, .. } => {
             let field = |field: &crate::registry::schema::Field| Field {

@@ -107,9 +107,10 @@ impl Validator {
         let rows = Rows::new(batch)?;
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
+        let whence = Whence::new(&options.subject);
         known.asked.clear();
         for row in 0..batch.num_rows() {
-            let verdict = match subject_of(&options.subject, &rows, row) {
+            let verdict = match whence.subject(&rows, row) {
                 Some(name) => known.judge(&name, (&rows, row), schemas)?,
                 None => Err(nameless(&options.subject)),
             };
@@ -177,19 +178,35 @@ fn nameless(of: &SubjectOf) -> Fault {
     Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, and it names the subject"))
 }
 
-/// The subject of a row; none if the event does not name one.
-#[inline]
-fn subject_of<'a>(of: &'a SubjectOf, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
-    let name = match of {
-        SubjectOf::Fixed(name) => return Some(Cow::Borrowed(name)),
-        SubjectOf::Column(name) => name,
-    };
-    match event::COLUMNS.iter().position(|column| column == name) {
-        Some(index) => match rows.cell(index, row) {
-            Cell::Text(text) => Some(Cow::Borrowed(text)),
-            _ => None,
-        },
-        None => property(rows.properties.value(row), name),
+/// Where the subject of a row is found.
+enum Whence<'a> {
+    Fixed(&'a str),
+    Column(usize),
+    Property(&'a str),
+}
+
+impl<'a> Whence<'a> {
+    fn new(of: &'a SubjectOf) -> Self {
+        match of {
+            SubjectOf::Fixed(name) => Self::Fixed(name),
+            SubjectOf::Column(name) => match event::COLUMNS.iter().position(|column| column == name) {
+                Some(column) => Self::Column(column),
+                None => Self::Property(name),
+            },
+        }
+    }
+
+    /// The subject of a row; none if the event does not name one.
+    #[inline]
+    fn subject(&self, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
+        match *self {
+            Self::Fixed(name) => Some(Cow::Borrowed(name)),
+            Self::Property(path) => property(rows.properties.value(row), path),
+            Self::Column(column) => match rows.cell(column, row) {
+                Cell::Text(text) => Some(Cow::Borrowed(text)),
+                _ => None,
+            },
+        }
     }
 }
 
@@ -263,7 +280,7 @@ impl Plan {
         let schema = &version.schema;
         let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
         let Shape::Record { fields, .. } = &schema.node(schema.root()).shape else {
-            return Err(bad(format!("an event is a record, its schema a {}", schema.describe(schema.root()))));
+            return Err(bad(format!("an event is a record, its schema {}", schema.describe(schema.root()))));
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);

@@ -33,6 +33,13 @@ fn schemas_that_must_pass_do() {
 }
 
 #[test]
+fn schemas_of_the_specification_are_taken() {
+    for (file, text) in files("avro/share/test/schemas").into_iter().filter(|(file, _)| file.ends_with(".avsc")) {
+        Schema::parse(&text).unwrap_or_else(|e| panic!("{file}: {e}"));
+    }
+}
+
+#[test]
 fn schemas_that_must_fail_do() {
     for (file, text) in files("avro/schema_tests/fail") {
         assert!(Schema::parse(&text).is_err(), "{file}");
