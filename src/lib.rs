@@ -4,9 +4,11 @@
 
 pub mod counts;
 pub mod error;
+pub mod expr;
 pub mod format;
 pub mod json;
 pub mod kind;
+pub mod op;
 pub mod store;
 pub mod time;
 
