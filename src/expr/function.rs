@@ -14,6 +14,9 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
+/// What an argument must be, or why it is not.
+type Check = fn(&Node) -> Result<(), String>;
+
 /// A function of its arguments, row by row; NULL where an argument is NULL.
 #[derive(Debug)]
 pub struct Function {
@@ -28,7 +31,7 @@ pub struct Function {
     /// Kind of its result.
     pub(super) result: ValueKind,
     /// What the first argument must be for the text to be accepted.
-    pub(super) check: Option<fn(&Node) -> Result<(), String>>,
+    pub(super) check: Option<Check>,
     /// Arguments → result, of equal lengths unless they are all scalars.
     pub(super) call: fn(&[Value]) -> Result<ArrayRef>,
 }

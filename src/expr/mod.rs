@@ -172,3 +172,5 @@ pub(crate) fn without_blanks(text: &str) -> String {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::events as tests_events;

@@ -291,7 +291,7 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Ref
 fn call(function: &Function) -> Result<Node, Refusal> {
     let Written { name, star, args, filter } = written(function)?;
     if star || filter.is_some() {
-        return Err(format!("{name}(...) is no aggregate here: neither * nor filter fits"));
+        return Err(format!("{name}(...) inside an expression is no aggregate: neither * nor filter fits"));
     }
     match name.as_str() {
         "coalesce" if !args.is_empty() => Ok(Node::Coalesce(args)),

