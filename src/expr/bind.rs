@@ -1,0 +1,405 @@
+//! The typing rule: every name gets the kind that its place asks of it.
+//!
+//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind asked.
+
+use super::function::{FUNCTIONS, Function};
+use super::leaf::{Ask, Leaves, Place};
+use super::node::{Literal, Node, Operator};
+use super::tree::Tree;
+use super::{ValueKind, Want, cast};
+use crate::json::scan::number_end;
+use crate::time::parse_instant;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};
+use arrow::datatypes::DataType;
+use regex::Regex;
+use std::sync::Arc;
+
+/// Why an expression is refused; the caller adds its text.
+type Refusal = String;
+type Bound<T> = Result<T, Refusal>;
+
+/// The kind a node has before anything is asked of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// None: a property, or null.
+    Nothing,
+    /// A text constant: an instant where a Time stands beside it.
+    Constant,
+    /// This one.
+    Kind(ValueKind),
+}
+
+impl Known {
+    /// The kind of two that must be of one; the two themselves where they differ.
+    fn join(self, other: Known) -> Result<Known, (ValueKind, ValueKind)> {
+        match (self, other) {
+            (Known::Nothing, known) | (known, Known::Nothing) => Ok(known),
+            (Known::Constant, Known::Kind(ValueKind::Text | ValueKind::Time)) => Ok(other),
+            (Known::Kind(ValueKind::Text | ValueKind::Time), Known::Constant) => Ok(self),
+            (a, b) if a == b => Ok(a),
+            (a, b) => Err((a.kind().unwrap_or(ValueKind::Text), b.kind().unwrap_or(ValueKind::Text))),
+        }
+    }
+
+    fn kind(self) -> Option<ValueKind> {
+        match self {
+            Known::Nothing => None,
+            Known::Constant => Some(ValueKind::Text),
+            Known::Kind(kind) => Some(kind),
+        }
+    }
+}
+
+/// Types one expression, adding its leaves to those of the spec.
+pub(super) struct Binder<'a> {
+    leaves: &'a mut Leaves,
+    used: Vec<usize>,
+    paths: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Binder<'a> {
+    pub(super) fn new(leaves: &'a mut Leaves) -> Self {
+        Self { leaves, used: vec![], paths: vec![], warnings: vec![] }
+    }
+
+    /// The leaves it reads, their names, and the warnings.
+    pub(super) fn finish(self) -> (Vec<usize>, Vec<String>, Vec<String>) {
+        (self.used, self.paths, self.warnings)
+    }
+
+    /// The whole expression, for the place that wants it.
+    pub(super) fn root(&mut self, node: &Node, want: Want) -> Bound<(Tree, ValueKind)> {
+        match (want, node) {
+            (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
+            (Want::Presence, Node::Name(parts)) => Ok((self.presence(parts)?, ValueKind::Bool)),
+            (Want::Presence, _) => self.by_itself(node),
+            (Want::Dimension, Node::Name(_)) | (Want::AsText, _) => Ok((self.as_text(node)?, ValueKind::Text)),
+            (Want::Dimension, _) => Err("by takes columns and property paths".to_owned()),
+        }
+    }
+
+    /// A node of the kind it has; text where it has none.
+    fn by_itself(&mut self, node: &Node) -> Bound<(Tree, ValueKind)> {
+        let kind = self.known(node)?.kind().unwrap_or(ValueKind::Text);
+        Ok((self.bind(node, kind)?, kind))
+    }
+
+    fn as_text(&mut self, node: &Node) -> Bound<Tree> {
+        let (tree, kind) = self.by_itself(node)?;
+        Ok(converted(tree, kind, ValueKind::Text))
+    }
+
+    fn known(&self, node: &Node) -> Bound<Known> {
+        Ok(match node {
+            Node::Name(parts) => match self.leaves.resolve(parts)? {
+                Place::Column(_, kind) => Known::Kind(kind),
+                Place::Path(_) => Known::Nothing,
+            },
+            Node::Literal(Literal::Null) => Known::Nothing,
+            Node::Literal(Literal::Text(_)) => Known::Constant,
+            Node::Literal(Literal::Number(_)) | Node::Negate(_) => Known::Kind(ValueKind::Number),
+            Node::Literal(Literal::Time(_)) => Known::Kind(ValueKind::Time),
+            Node::Binary(operator, ..) => Known::Kind(result_kind(*operator)),
+            Node::Cast { kind, .. } => Known::Kind(*kind),
+            Node::Case { branches, otherwise, .. } => {
+                let results = branches.iter().map(|(_, result)| result).chain(otherwise.as_deref());
+                self.joined(&results.collect::<Vec<_>>())?
+            }
+            Node::Coalesce(values) => self.joined(&values.iter().collect::<Vec<_>>())?,
+            Node::Call { name, .. } => Known::Kind(function(name)?.result),
+            Node::Literal(Literal::Bool(_))
+            | Node::Not(_)
+            | Node::IsNull { .. }
+            | Node::In { .. }
+            | Node::Between { .. }
+            | Node::Like { .. }
+            | Node::Match { .. } => Known::Kind(ValueKind::Bool),
+        })
+    }
+
+    /// The one kind of several nodes, or a refusal that shows the first two that differ.
+    fn joined(&self, nodes: &[&Node]) -> Bound<Known> {
+        let mut known = Known::Nothing;
+        let mut from = None;
+        for node in nodes {
+            let next = self.known(node)?;
+            known = known.join(next).map_err(|(a, b)| {
+                let first = from.unwrap_or(*node);
+                format!("{first} is {}, {node} is {}: {}", article(a), article(b), casts(first, node, a, b))
+            })?;
+            if known == next && next != Known::Nothing {
+                from = Some(*node);
+            }
+        }
+        Ok(known)
+    }
+
+    /// The kind in which nodes are compared with each other.
+    fn compared(&self, nodes: &[&Node]) -> Bound<ValueKind> {
+        self.joined(nodes)?.kind().ok_or_else(|| {
+            let name = nodes.iter().find(|node| matches!(node, Node::Name(_))).or(nodes.first());
+            let name = name.map_or(String::new(), ToString::to_string);
+            let all = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            format!("the kind of {all} is not known: say cast({name} as double) or cast({name} as text)")
+        })
+    }
+
+    /// The tree of `node`, whose values are of the kind `want`.
+    fn bind(&mut self, node: &Node, want: ValueKind) -> Bound<Tree> {
+        if let Some(kind) = self.known(node)?.kind()
+            && kind != want
+            && !matches!(node, Node::Literal(Literal::Text(_)) | Node::Case { .. } | Node::Coalesce(_))
+        {
+            return Err(format!("{node} is {}, not {}: {}", article(kind), article(want), cast_hint(node, kind, want)));
+        }
+        match node {
+            Node::Name(parts) => self.leaf(parts, Ask::Kind { kind: want, lenient: false }),
+            Node::Literal(literal) => constant(literal, want).map(Tree::Constant),
+            Node::Not(value) => Ok(Tree::Not(self.boxed(value, ValueKind::Bool)?)),
+            Node::Negate(value) => Ok(Tree::Negate(self.boxed(value, ValueKind::Number)?)),
+            Node::Binary(operator, left, right) => self.binary(*operator, left, right),
+            Node::IsNull { value, negated } => {
+                let value = Box::new(match &**value {
+                    Node::Name(parts) => self.presence(parts)?,
+                    other => self.by_itself(other)?.0,
+                });
+                Ok(Tree::IsNull { value, negated: *negated })
+            }
+            Node::In { value, list, negated } => self.within(value, list, *negated),
+            Node::Between { value, low, high, negated } => {
+                let kind = self.compared(&[&**value, &**low, &**high])?;
+                self.warn_of_text(kind, &[&**value, &**low, &**high]);
+                let value = self.boxed(value, kind)?;
+                let (low, high) = (self.boxed(low, kind)?, self.boxed(high, kind)?);
+                Ok(Tree::Between { value, low, high, negated: *negated })
+            }
+            Node::Like { value, pattern, negated, any_case } => {
+                let (value, pattern) = (self.boxed(value, ValueKind::Text)?, self.boxed(pattern, ValueKind::Text)?);
+                Ok(Tree::Like { value, pattern, negated: *negated, any_case: *any_case })
+            }
+            Node::Match { value, pattern, negated } => {
+                let (value, pattern) = (self.boxed(value, ValueKind::Text)?, regex(pattern)?);
+                Ok(Tree::Match { value, pattern, negated: *negated })
+            }
+            Node::Case { operand, branches, otherwise } => {
+                self.case(operand.as_deref(), branches, otherwise.as_deref(), want)
+            }
+            Node::Cast { value, kind, lenient } => self.cast(value, *kind, *lenient),
+            Node::Coalesce(values) => Ok(Tree::Coalesce(self.all(values, want)?)),
+            Node::Call { name, args } => self.call(name, args),
+        }
+    }
+
+    fn boxed(&mut self, node: &Node, want: ValueKind) -> Bound<Box<Tree>> {
+        self.bind(node, want).map(Box::new)
+    }
+
+    fn all(&mut self, nodes: &[Node], want: ValueKind) -> Bound<Vec<Tree>> {
+        nodes.iter().map(|node| self.bind(node, want)).collect()
+    }
+
+    fn binary(&mut self, operator: Operator, left: &Node, right: &Node) -> Bound<Tree> {
+        let kind = match operator {
+            Operator::And | Operator::Or => ValueKind::Bool,
+            Operator::Concat => ValueKind::Text,
+            Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
+                ValueKind::Number
+            }
+            _ => self.compared(&[left, right])?,
+        };
+        if operator.orders() {
+            self.warn_of_text(kind, &[left, right]);
+        }
+        Ok(Tree::Binary(operator, self.boxed(left, kind)?, self.boxed(right, kind)?))
+    }
+
+    fn within(&mut self, value: &Node, list: &[Node], negated: bool) -> Bound<Tree> {
+        let nodes: Vec<&Node> = std::iter::once(value).chain(list).collect();
+        let kind = self.compared(&nodes)?;
+        let value = self.boxed(value, kind)?;
+        let list = self.all(list, kind)?;
+        if kind != ValueKind::Text {
+            return Ok(Tree::In { value, list, negated });
+        }
+        let texts = list.iter().map(|item| match item {
+            Tree::Constant(text) => text.as_string_opt::<i32>()?.iter().next()?.map(str::to_owned),
+            _ => None,
+        });
+        match texts.collect() {
+            Some(list) => Ok(Tree::InTexts { value, list, negated }),
+            None => Ok(Tree::In { value, list, negated }),
+        }
+    }
+
+    fn case(
+        &mut self,
+        operand: Option<&Node>,
+        branches: &[(Node, Node)],
+        otherwise: Option<&Node>,
+        want: ValueKind,
+    ) -> Bound<Tree> {
+        let kind = match operand {
+            None => ValueKind::Bool,
+            Some(operand) => {
+                let tests = branches.iter().map(|(test, _)| test);
+                self.compared(&std::iter::once(operand).chain(tests).collect::<Vec<_>>())?
+            }
+        };
+        let operand = operand.map(|operand| self.boxed(operand, kind)).transpose()?;
+        let branches = branches.iter().map(|(test, result)| Ok((self.bind(test, kind)?, self.bind(result, want)?)));
+        let branches = branches.collect::<Bound<Vec<_>>>()?;
+        let otherwise = Box::new(self.bind(otherwise.unwrap_or(&Node::Literal(Literal::Null)), want)?);
+        Ok(Tree::Case { operand, branches, otherwise })
+    }
+
+    fn cast(&mut self, value: &Node, to: ValueKind, lenient: bool) -> Bound<Tree> {
+        let known = self.known(value)?.kind();
+        if let Node::Name(parts) = value
+            && known.is_none_or(|from| cast::may_fail(from, to) && from == ValueKind::Text)
+        {
+            return self.leaf(parts, Ask::Kind { kind: to, lenient });
+        }
+        let from = known.unwrap_or(to);
+        if !cast::exists(from, to) {
+            return Err(format!("{value} is {}, which is never {}", article(from), article(to)));
+        }
+        if cast::may_fail(from, to) && !lenient {
+            let to = to.cast_name();
+            return Err(format!("cast({value} as {to}) may fail: say try_cast({value} as {to}), which gives null"));
+        }
+        Ok(converted(self.bind(value, from)?, from, to))
+    }
+
+    fn call(&mut self, name: &str, args: &[Node]) -> Bound<Tree> {
+        let function = function(name)?;
+        let fits = (function.args.len() - function.optional..=function.args.len()).contains(&args.len());
+        if !fits {
+            return Err(format!("{name} takes {}", function.usage));
+        }
+        if let Some(check) = function.check {
+            args.first().map_or(Ok(()), check)?;
+        }
+        let args = args.iter().zip(function.args).map(|(node, kind)| self.bind(node, *kind));
+        Ok(Tree::Call { function, args: args.collect::<Bound<Vec<_>>>()? })
+    }
+
+    fn leaf(&mut self, parts: &[String], ask: Ask) -> Bound<Tree> {
+        let name = parts.join(".");
+        let place = self.leaves.resolve(parts)?;
+        let leaf = self.leaves.leaf(place, ask, &name);
+        if !self.used.contains(&leaf) {
+            self.used.push(leaf);
+        }
+        if !self.paths.contains(&name) {
+            self.paths.push(name);
+        }
+        Ok(Tree::Leaf(leaf))
+    }
+
+    fn presence(&mut self, parts: &[String]) -> Bound<Tree> {
+        self.leaf(parts, Ask::Presence)
+    }
+
+    /// An order of texts where one is a number in quotes is rarely what was meant.
+    fn warn_of_text(&mut self, kind: ValueKind, nodes: &[&Node]) {
+        for node in nodes {
+            if let (ValueKind::Text, Node::Literal(Literal::Text(text))) = (kind, node)
+                && number_end(text.as_bytes(), 0) == Some(text.len())
+            {
+                let names = nodes.iter().find(|node| matches!(node, Node::Name(_))).map_or(node, |name| name);
+                self.warnings.push(format!("{names} compares as text with '{text}'; without quotes it is a number"));
+                return;
+            }
+        }
+    }
+}
+
+fn result_kind(operator: Operator) -> ValueKind {
+    match operator {
+        Operator::Concat => ValueKind::Text,
+        Operator::Add | Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
+            ValueKind::Number
+        }
+        _ => ValueKind::Bool,
+    }
+}
+
+fn article(kind: ValueKind) -> String {
+    match kind {
+        ValueKind::Text => "text".to_owned(),
+        ValueKind::Time => "an instant".to_owned(),
+        other => format!("a {}", other.name()),
+    }
+}
+
+/// The way out where two nodes of known kinds differ: a cast of the one that is not text to text, or of text to it.
+fn casts(first: &Node, second: &Node, a: ValueKind, b: ValueKind) -> String {
+    match (a, b) {
+        (ValueKind::Text, b) => format!("say {} or {}", say(first, b), say(second, ValueKind::Text)),
+        (a, ValueKind::Text) => format!("say {} or {}", say(first, ValueKind::Text), say(second, a)),
+        (_, b) => format!("say {}", say(first, b)),
+    }
+}
+
+fn cast_hint(node: &Node, from: ValueKind, to: ValueKind) -> String {
+    match cast::exists(from, to) {
+        true => format!("say {}", say(node, to)),
+        false => "compare it with something".to_owned(),
+    }
+}
+
+fn say(node: &Node, kind: ValueKind) -> String {
+    format!("cast({node} as {})", kind.cast_name())
+}
+
+fn function(name: &str) -> Bound<&'static Function> {
+    FUNCTIONS.iter().find(|function| function.name == name).ok_or_else(|| {
+        let names = FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>().join(" ");
+        format!("there is no function {name} here; there are coalesce {names}")
+    })
+}
+
+fn converted(tree: Tree, from: ValueKind, to: ValueKind) -> Tree {
+    if from == to { tree } else { Tree::Cast { value: Box::new(tree), from, to } }
+}
+
+fn regex(pattern: &Node) -> Bound<Regex> {
+    let Node::Literal(Literal::Text(pattern)) = pattern else {
+        return Err(format!("the pattern of ~ is a text constant, not {pattern}"));
+    };
+    Regex::new(pattern).map_err(|error| {
+        let message = error.to_string();
+        let cause = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        format!("'{pattern}' is no regular expression: {cause}")
+    })
+}
+
+/// An array of one value.
+fn constant(literal: &Literal, want: ValueKind) -> Bound<ArrayRef> {
+    Ok(match (literal, want) {
+        (Literal::Null, _) => new_null_array(&array_type(want), 1),
+        (Literal::Number(number), _) => Arc::new(Float64Array::from(vec![cast::canonical(*number)])),
+        (Literal::Bool(truth), _) => Arc::new(BooleanArray::from(vec![*truth])),
+        (Literal::Time(micros), _) => Arc::new(Int64Array::from(vec![*micros])),
+        (Literal::Text(text), ValueKind::Text) => Arc::new(StringArray::from(vec![text.as_str()])),
+        (Literal::Text(text), ValueKind::Time) => match parse_instant(text) {
+            Some(micros) => Arc::new(Int64Array::from(vec![micros])),
+            None => return Err(format!("'{text}' stands beside an instant and is no RFC 3339 instant")),
+        },
+        (Literal::Text(text), want) => {
+            let want = article(want);
+            return Err(format!("'{text}' is text, not {want}: write it without quotes"));
+        }
+    })
+}
+
+/// The type of the arrays in which values of a kind are evaluated.
+pub(super) fn array_type(kind: ValueKind) -> DataType {
+    match kind {
+        ValueKind::Number => DataType::Float64,
+        ValueKind::Text => DataType::Utf8,
+        ValueKind::Bool => DataType::Boolean,
+        ValueKind::Time => DataType::Int64,
+    }
+}

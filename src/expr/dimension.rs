@@ -1,0 +1,57 @@
+//! Dimensions as text: the RFC 8785 canonical JSON object that is part of a metric's natural key.
+
+use crate::json::text::write_string;
+
+/// Appends the canonical object of `names` and their `values`, a missing one as null: keys in the order of their UTF-16
+/// code units, no blanks. Of equal names the last counts.
+pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut String) {
+    let mut order: Vec<(&str, Option<&str>)> = names.iter().copied().zip(values.iter().copied()).collect();
+    order.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+    out.push('{');
+    for (at, (name, value)) in order.iter().enumerate() {
+        if order.get(at + 1).is_some_and(|(next, _)| next == name) {
+            continue;
+        }
+        if !out.ends_with('{') {
+            out.push(',');
+        }
+        write_string(out, name);
+        out.push(':');
+        match value {
+            Some(value) => write_string(out, value),
+            None => out.push_str("null"),
+        }
+    }
+    out.push('}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(names: &[&str], values: &[Option<&str>]) -> String {
+        let mut out = String::new();
+        write_dimensions(names, values, &mut out);
+        out
+    }
+
+    #[test]
+    fn dimensions_are_canonical_json() {
+        assert_eq!(written(&[], &[]), "{}");
+        assert_eq!(written(&["b", "a"], &[Some("x\"\n"), None]), r#"{"a":null,"b":"x\"\n"}"#);
+    }
+
+    #[test]
+    fn keys_are_in_the_order_of_their_utf16_code_units() {
+        // RFC 8785 3.2.3: U+1F600 is D83D DE00 in UTF-16 and so comes before U+FB33, unlike in UTF-8.
+        assert_eq!(
+            written(&["\u{fb33}", "\u{1f600}"], &[Some("1"), Some("2")]),
+            "{\"\u{1f600}\":\"2\",\"\u{fb33}\":\"1\"}"
+        );
+    }
+
+    #[test]
+    fn of_equal_names_the_last_counts() {
+        assert_eq!(written(&["a", "a"], &[Some("1"), Some("2")]), r#"{"a":"2"}"#);
+    }
+}

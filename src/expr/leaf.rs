@@ -1,0 +1,192 @@
+//! The leaves of all expressions of one spec: each distinct (column or path, kind asked) once.
+//!
+//! One walk per row over the properties serves every leaf: the wanted names form a small tree ([`Step`]), level by level
+//! as they nest.
+
+use super::bind::Binder;
+use super::node::Node;
+use super::parse::{parse, refused};
+use super::{Expr, ValueKind, Want, without_blanks};
+use crate::error::Result;
+use arrow::datatypes::{DataType, SchemaRef};
+use std::sync::Arc;
+
+/// Columns whose JSON object holds what no column has: an event's properties, a metric's dimensions.
+const OBJECTS: [&str; 2] = ["properties", "dimensions"];
+
+/// What a leaf asks of its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// A value of this kind; one of another type is wrong, or NULL where the leaf is lenient (`try_cast`).
+    Kind { kind: ValueKind, lenient: bool },
+    /// Only whether there is one.
+    Presence,
+}
+
+/// Where a leaf's value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Index of a column and its own kind.
+    Column(usize, ValueKind),
+    /// Index of a path into the object column, and its parts.
+    Path(usize, Vec<String>),
+}
+
+/// One value per row that some expression reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Leaf {
+    pub(super) source: Source,
+    pub(super) ask: Ask,
+    /// The name as first written.
+    pub(super) name: String,
+}
+
+/// One wanted name at one level of the object, and those wanted inside its value.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) key: String,
+    pub(super) path: Option<usize>,
+    pub(super) below: Vec<Step>,
+}
+
+/// The leaves of all expressions of one spec, over streams of one schema.
+#[derive(Clone, Debug)]
+pub struct Leaves {
+    schema: SchemaRef,
+    object: Option<usize>,
+    pub(super) leaves: Vec<Arc<Leaf>>,
+    pub(super) steps: Vec<Step>,
+    pub(super) paths: usize,
+}
+
+/// The kind a column of that type has; none for lists and maps.
+fn kind_of(data_type: &DataType) -> Option<ValueKind> {
+    match data_type {
+        DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(16) => Some(ValueKind::Text),
+        DataType::Dictionary(_, value) => kind_of(value),
+        DataType::Timestamp(..) => Some(ValueKind::Time),
+        DataType::Float64 | DataType::Int64 | DataType::Int32 => Some(ValueKind::Number),
+        DataType::Boolean => Some(ValueKind::Bool),
+        _ => None,
+    }
+}
+
+impl Leaves {
+    /// No leaf yet; `columns` is the schema of the batches to come.
+    pub fn new(columns: &SchemaRef) -> Self {
+        let object = OBJECTS.iter().find_map(|name| columns.index_of(name).ok());
+        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0 }
+    }
+
+    /// The expression `text` says, typed for the place that wants it. Exit 78, naming the text, the place and the way out.
+    pub fn parse(&mut self, text: &str, want: Want) -> Result<Expr> {
+        let node = parse(text)?;
+        self.bind(&node, want, text)
+    }
+
+    /// Whether no expression reads anything.
+    pub fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
+    /// Types `node`, a part of `text`.
+    pub(crate) fn bind(&mut self, node: &Node, want: Want, text: &str) -> Result<Expr> {
+        let mut binder = Binder::new(self);
+        let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
+        let (leaves, paths, warnings) = binder.finish();
+        Ok(Expr { tree, kind, text: without_blanks(text), leaves, paths, warnings })
+    }
+
+    /// One line for a person: the leaf, where it stands, and what is asked of it.
+    pub(super) fn describe(&self, leaf: usize) -> String {
+        let leaf = &self.leaves[leaf];
+        let place = match &leaf.source {
+            Source::Column(..) => "column",
+            Source::Path(..) => "property",
+        };
+        let asked = match leaf.ask {
+            Ask::Presence => "only whether it is null".to_owned(),
+            Ask::Kind { kind, lenient: false } => format!("as {}", kind.name()),
+            Ask::Kind { kind, lenient: true } => format!("as {}, null if it is none", kind.name()),
+        };
+        format!("{}: {place}, {asked}", leaf.name)
+    }
+
+    /// Index of the object column, where the stream has one.
+    pub(super) fn object(&self) -> Option<usize> {
+        self.object
+    }
+
+    /// Where a name stands, or why nowhere.
+    pub(super) fn resolve(&self, parts: &[String]) -> Result<Place, String> {
+        let (Some(first), rest) = (parts.first(), parts.get(1..).unwrap_or(&[])) else {
+            return Err("a name without parts".to_owned());
+        };
+        let object = self.object.map(|column| self.schema.field(column).name());
+        if !rest.is_empty() && object == Some(first) {
+            return Ok(Place::Path(rest.to_vec()));
+        }
+        match self.schema.index_of(first) {
+            Ok(column) if rest.is_empty() => {
+                let data_type = self.schema.field(column).data_type();
+                let kind = kind_of(data_type).ok_or(format!("the column {first} is a list: no expression reads it"))?;
+                Ok(Place::Column(column, kind))
+            }
+            Ok(_) => Err(match object {
+                Some(object) => format!("{first} is a column without parts; say {object}.{}", parts.join(".")),
+                None => format!("{first} is a column without parts"),
+            }),
+            Err(_) if object.is_some() => Ok(Place::Path(parts.to_vec())),
+            Err(_) => Err(format!("{} is no column; there are {}", parts.join("."), self.column_names())),
+        }
+    }
+
+    fn column_names(&self) -> String {
+        self.schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Index of the leaf that reads `place` as asked.
+    pub(super) fn leaf(&mut self, place: Place, ask: Ask, name: &str) -> usize {
+        let source = match place {
+            Place::Column(column, kind) => Source::Column(column, kind),
+            Place::Path(parts) => Source::Path(self.path(&parts), parts),
+        };
+        match self.leaves.iter().position(|leaf| leaf.source == source && leaf.ask == ask) {
+            Some(index) => index,
+            None => {
+                self.leaves.push(Arc::new(Leaf { source, ask, name: name.to_owned() }));
+                self.leaves.len() - 1
+            }
+        }
+    }
+
+    fn path(&mut self, parts: &[String]) -> usize {
+        path_in(&mut self.steps, parts, &mut self.paths)
+    }
+}
+
+/// Index of the path `parts` below `steps`, made where there is none.
+fn path_in(steps: &mut Vec<Step>, parts: &[String], count: &mut usize) -> usize {
+    let Some((key, rest)) = parts.split_first() else { return *count };
+    let at = steps.iter().position(|step| step.key == *key).unwrap_or_else(|| {
+        steps.push(Step { key: key.clone(), path: None, below: vec![] });
+        steps.len() - 1
+    });
+    let step = &mut steps[at];
+    if !rest.is_empty() {
+        return path_in(&mut step.below, rest, count);
+    }
+    *step.path.get_or_insert_with(|| {
+        *count += 1;
+        *count - 1
+    })
+}
+
+/// Where a name stands.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Index of a column, and its kind.
+    Column(usize, ValueKind),
+    /// Parts of a path into the object column.
+    Path(Vec<String>),
+}

@@ -1,0 +1,169 @@
+//! What an expression says, before anything is known about kinds: our own few nodes, whatever parser made them.
+
+use super::ValueKind;
+use std::fmt;
+
+/// A constant in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Literal {
+    Null,
+    Number(f64),
+    Text(String),
+    Bool(bool),
+    /// Microseconds since 1970, UTC.
+    Time(i64),
+}
+
+/// An operator between two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    And,
+    Or,
+    Equal,
+    NotEqual,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+    Concat,
+}
+
+impl Operator {
+    /// How it is written.
+    pub(crate) fn sign(self) -> &'static str {
+        match self {
+            Self::And => "and",
+            Self::Or => "or",
+            Self::Equal => "=",
+            Self::NotEqual => "<>",
+            Self::Less => "<",
+            Self::LessEqual => "<=",
+            Self::Greater => ">",
+            Self::GreaterEqual => ">=",
+            Self::Add => "+",
+            Self::Subtract => "-",
+            Self::Multiply => "*",
+            Self::Divide => "/",
+            Self::Remainder => "%",
+            Self::Concat => "||",
+        }
+    }
+
+    /// Whether it asks for an order, where text and numbers part ways ('9' > '10').
+    pub(crate) fn orders(self) -> bool {
+        matches!(self, Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
+    }
+}
+
+/// One node of an expression.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Node {
+    /// A column or a path into the properties, one part per step.
+    Name(Vec<String>),
+    Literal(Literal),
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    Binary(Operator, Box<Node>, Box<Node>),
+    IsNull {
+        value: Box<Node>,
+        negated: bool,
+    },
+    In {
+        value: Box<Node>,
+        list: Vec<Node>,
+        negated: bool,
+    },
+    Between {
+        value: Box<Node>,
+        low: Box<Node>,
+        high: Box<Node>,
+        negated: bool,
+    },
+    Like {
+        value: Box<Node>,
+        pattern: Box<Node>,
+        negated: bool,
+        any_case: bool,
+    },
+    Match {
+        value: Box<Node>,
+        pattern: Box<Node>,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Node>>,
+        branches: Vec<(Node, Node)>,
+        otherwise: Option<Box<Node>>,
+    },
+    Cast {
+        value: Box<Node>,
+        kind: ValueKind,
+        lenient: bool,
+    },
+    Coalesce(Vec<Node>),
+    Call {
+        name: String,
+        args: Vec<Node>,
+    },
+}
+
+/// An aggregate as written: `ratio(status >= 500) filter (where host is not null)`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Written {
+    pub(crate) name: String,
+    /// `*` stands alone: no argument at all.
+    pub(crate) star: bool,
+    pub(crate) args: Vec<Node>,
+    pub(crate) filter: Option<Node>,
+}
+
+impl Node {
+    /// The constant `true`.
+    pub(crate) fn truth() -> Self {
+        Self::Literal(Literal::Bool(true))
+    }
+
+    /// `value` where `filter` is true, else null: what a filter makes of an argument.
+    pub(crate) fn only_where(filter: Node, value: Node) -> Self {
+        Self::Case { operand: None, branches: vec![(filter, value)], otherwise: None }
+    }
+}
+
+/// The number a node is, if it is a constant one.
+pub(crate) fn literal_number(node: &Node) -> Option<f64> {
+    match node {
+        Node::Literal(Literal::Number(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Node {
+    /// Enough of the node for a person to find it in the text.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(parts) => f.write_str(&parts.join(".")),
+            Self::Literal(Literal::Null) => f.write_str("null"),
+            Self::Literal(Literal::Number(number)) => write!(f, "{number}"),
+            Self::Literal(Literal::Text(text)) => write!(f, "'{text}'"),
+            Self::Literal(Literal::Bool(truth)) => write!(f, "{truth}"),
+            Self::Literal(Literal::Time(micros)) => write!(f, "timestamp '{}'", crate::time::format_instant(*micros)),
+            Self::Binary(operator, left, right) => write!(f, "{left} {} {right}", operator.sign()),
+            Self::Negate(value) => write!(f, "-{value}"),
+            Self::Call { name, .. } => write!(f, "{name}(...)"),
+            Self::Coalesce(_) => f.write_str("coalesce(...)"),
+            Self::Cast { .. } => f.write_str("cast(...)"),
+            Self::Case { .. } => f.write_str("case ... end"),
+            Self::Not(value) => write!(f, "not {value}"),
+            Self::IsNull { value, .. } => write!(f, "{value} is null"),
+            Self::In { value, .. } => write!(f, "{value} in (...)"),
+            Self::Between { value, .. } => write!(f, "{value} between ..."),
+            Self::Like { value, .. } => write!(f, "{value} like ..."),
+            Self::Match { value, .. } => write!(f, "{value} ~ ..."),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! SQL text → [`Node`]: the only file that names the crate sqlparser.
+//!
+//! An allow-list: what has no arm here is refused with a message. The dialect is our own, so that words such as `user`
+//! stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the end (`parse_expr`
+//! stops early on `labels.0 = 1`).
+
+use super::ValueKind;
+use super::node::{Literal, Node, Operator, Written};
+use crate::error::{Error, Result};
+use crate::time::parse_instant;
+use sqlparser::ast::{
+    BinaryOperator, CastKind, CeilFloorKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments,
+    Ident, UnaryOperator, Value,
+};
+use sqlparser::dialect::Dialect;
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+/// Longest text of one expression, in bytes.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// How many words and signs an expression may have, beside its literals and commas: bounds the depth of every tree.
+const WORDS_MAX: usize = 1000;
+
+#[derive(Debug)]
+struct Names;
+
+impl Dialect for Names {
+    fn is_identifier_start(&self, c: char) -> bool {
+        c.is_alphabetic() || c == '_'
+    }
+
+    fn is_identifier_part(&self, c: char) -> bool {
+        c.is_alphanumeric() || c == '_' || c == '$'
+    }
+
+    fn is_delimited_identifier_start(&self, c: char) -> bool {
+        c == '"'
+    }
+
+    fn supports_boolean_literals(&self) -> bool {
+        true
+    }
+
+    fn supports_filter_during_aggregation(&self) -> bool {
+        true
+    }
+}
+
+/// Why a node is refused; the caller adds the text it stands in.
+type Refusal = String;
+
+/// The node a text says. Exit 78, naming the text, the place and the way out.
+pub(crate) fn parse(text: &str) -> Result<Node> {
+    let sql = read(text)?;
+    node(&sql).map_err(|why| refused(text, &why))
+}
+
+/// The aggregate a text says: `count(*)`, `approx_percentile(latency_ms, 0.99)`.
+pub(crate) fn parse_call(text: &str) -> Result<Written> {
+    match read(text)? {
+        Expr::Function(function) => written(&function).map_err(|why| refused(text, &why)),
+        _ => Err(refused(text, "an aggregate is one call, like count(*) or sum(amount)")),
+    }
+}
+
+/// An error about the expression `text`.
+#[cold]
+pub(crate) fn refused(text: &str, why: &str) -> Error {
+    Error::config(format!("expression `{}`: {why}", text.trim()))
+}
+
+fn read(text: &str) -> Result<Expr> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::config(format!("an expression of {} bytes: at most {TEXT_BYTES_MAX} fit", text.len())));
+    }
+    let tokens = Tokenizer::new(&Names, text)
+        .tokenize_with_location()
+        .map_err(|error| refused(text, &format!("{} at column {}", error.message, error.location.column)))?;
+    let words = tokens.iter().filter(|token| is_word(&token.token)).count();
+    if words > WORDS_MAX {
+        return Err(refused(text, &format!("{words} words and signs: at most {WORDS_MAX} fit; use `in (...)`")));
+    }
+    let keyword = first_keyword(&tokens);
+    let mut parser = Parser::new(&Names).with_tokens_with_locations(tokens);
+    let sql = parser.parse_expr().map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
+    let next = parser.peek_token();
+    if next.token != Token::EOF {
+        let place = format!("`{}` at column {} is one too many", next.token, next.span.start.column);
+        return Err(refused(text, &(place + &hint(keyword.as_deref()))));
+    }
+    Ok(sql)
+}
+
+fn is_word(token: &Token) -> bool {
+    !matches!(token, Token::Comma | Token::Whitespace(_) | Token::SingleQuotedString(_) | Token::Number(..))
+}
+
+/// The first word that could be meant as a name and is none to the parser.
+fn first_keyword(tokens: &[TokenWithSpan]) -> Option<String> {
+    const OURS: [Keyword; 17] = [
+        Keyword::AND,
+        Keyword::OR,
+        Keyword::NOT,
+        Keyword::IN,
+        Keyword::IS,
+        Keyword::NULL,
+        Keyword::LIKE,
+        Keyword::ILIKE,
+        Keyword::BETWEEN,
+        Keyword::TRUE,
+        Keyword::FALSE,
+        Keyword::CAST,
+        Keyword::TRY_CAST,
+        Keyword::COALESCE,
+        Keyword::FILTER,
+        Keyword::WHERE,
+        Keyword::AS,
+    ];
+    tokens.iter().find_map(|token| match &token.token {
+        Token::Word(word) if word.quote_style.is_none() && word.keyword != Keyword::NoKeyword => {
+            (!OURS.contains(&word.keyword)).then(|| word.value.clone())
+        }
+        _ => None,
+    })
+}
+
+fn hint(keyword: Option<&str>) -> String {
+    keyword.map_or(String::new(), |word| format!("; if {word} is a name, quote it: \"{word}\", it is an SQL keyword"))
+}
+
+fn spoken(error: &ParserError, keyword: Option<&str>) -> String {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.clone(),
+        ParserError::RecursionLimitExceeded => "nested too deeply".to_owned(),
+    };
+    let message = message.replacen("Expected:", "expected", 1).replacen("found:", "found", 1);
+    let message = message.replacen(" at Line: 1, Column: ", " at column ", 1).replacen("EOF", "the end", 1);
+    message + &hint(keyword)
+}
+
+fn boxed(sql: &Expr) -> Result<Box<Node>, Refusal> {
+    node(sql).map(Box::new)
+}
+
+fn nodes(sql: &[Expr]) -> Result<Vec<Node>, Refusal> {
+    sql.iter().map(node).collect()
+}
+
+fn node(sql: &Expr) -> Result<Node, Refusal> {
+    Ok(match sql {
+        Expr::Nested(inner) => node(inner)?,
+        Expr::Identifier(name) => Node::Name(vec![part(name)?]),
+        Expr::CompoundIdentifier(parts) => Node::Name(parts.iter().map(part).collect::<Result<_, _>>()?),
+        Expr::Value(value) => Node::Literal(literal(&value.value)?),
+        Expr::TypedString(typed) => time_literal(&typed.data_type, &typed.value.value)?,
+        Expr::UnaryOp { op: UnaryOperator::Not, expr } => Node::Not(boxed(expr)?),
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => negated(node(expr)?),
+        Expr::UnaryOp { op: UnaryOperator::Plus, expr } => node(expr)?,
+        Expr::BinaryOp { left, op, right } => binary(op, left, right)?,
+        Expr::IsNull(value) => Node::IsNull { value: boxed(value)?, negated: false },
+        Expr::IsNotNull(value) => Node::IsNull { value: boxed(value)?, negated: true },
+        Expr::InList { expr, list, negated } => Node::In { value: boxed(expr)?, list: nodes(list)?, negated: *negated },
+        Expr::Between { expr, negated, low, high } => {
+            Node::Between { value: boxed(expr)?, low: boxed(low)?, high: boxed(high)?, negated: *negated }
+        }
+        Expr::Like { negated, any: false, expr, pattern, escape_char: None } => {
+            Node::Like { value: boxed(expr)?, pattern: boxed(pattern)?, negated: *negated, any_case: false }
+        }
+        Expr::ILike { negated, any: false, expr, pattern, escape_char: None } => {
+            Node::Like { value: boxed(expr)?, pattern: boxed(pattern)?, negated: *negated, any_case: true }
+        }
+        Expr::Cast { kind, expr, data_type, array: false, format: None } => cast(kind, expr, data_type)?,
+        other => special(other)?,
+    })
+}
+
+/// What SQL writes in a way of its own, and the refusal of everything else.
+fn special(sql: &Expr) -> Result<Node, Refusal> {
+    Ok(match sql {
+        Expr::Case { operand, conditions, else_result, .. } => Node::Case {
+            operand: operand.as_deref().map(boxed).transpose()?,
+            branches: conditions
+                .iter()
+                .map(|when| Ok((node(&when.condition)?, node(&when.result)?)))
+                .collect::<Result<_, Refusal>>()?,
+            otherwise: else_result.as_deref().map(boxed).transpose()?,
+        },
+        Expr::Function(function) => call(function)?,
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime) } => {
+            named("ceil", vec![node(expr)?])
+        }
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(sqlparser::ast::DateTimeField::NoDateTime) } => {
+            named("floor", vec![node(expr)?])
+        }
+        Expr::Trim { expr, trim_where: None, trim_what: None, trim_characters: None } => {
+            named("trim", vec![node(expr)?])
+        }
+        Expr::Substring { expr, substring_from: Some(from), substring_for, .. } => {
+            let mut args = vec![node(expr)?, node(from)?];
+            args.extend(substring_for.as_deref().map(node).transpose()?);
+            named("substr", args)
+        }
+        other => return Err(format!("`{other}` is not understood here; evt-metrics(5) lists what is")),
+    })
+}
+
+fn named(name: &str, args: Vec<Node>) -> Node {
+    Node::Call { name: name.to_owned(), args }
+}
+
+fn part(name: &Ident) -> Result<String, Refusal> {
+    match name.quote_style {
+        None | Some('"') => Ok(name.value.clone()),
+        Some(quote) => Err(format!("{quote}{}{quote} is no name; a name is quoted by \"", name.value)),
+    }
+}
+
+fn literal(value: &Value) -> Result<Literal, Refusal> {
+    match value {
+        Value::Null => Ok(Literal::Null),
+        Value::Boolean(truth) => Ok(Literal::Bool(*truth)),
+        Value::SingleQuotedString(text) => Ok(Literal::Text(text.clone())),
+        Value::Number(text, false) => match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(Literal::Number(number)),
+            _ => Err(format!("{text} is no number in the range of a double")),
+        },
+        other => Err(format!("{other} is not understood here; text stands in '...', a name in \"...\"")),
+    }
+}
+
+fn time_literal(data_type: &DataType, value: &Value) -> Result<Node, Refusal> {
+    let (DataType::Timestamp(..), Value::SingleQuotedString(text)) = (data_type, value) else {
+        return Err(format!("{data_type} {value}: an instant is written timestamp '2024-01-15T10:00:00Z'"));
+    };
+    match parse_instant(text) {
+        Some(micros) => Ok(Node::Literal(Literal::Time(micros))),
+        None => Err(format!("'{text}' is no RFC 3339 instant, like 2024-01-15T10:00:00Z")),
+    }
+}
+
+fn negated(node: Node) -> Node {
+    match node {
+        Node::Literal(Literal::Number(number)) => Node::Literal(Literal::Number(-number)),
+        other => Node::Negate(Box::new(other)),
+    }
+}
+
+fn binary(op: &BinaryOperator, left: &Expr, right: &Expr) -> Result<Node, Refusal> {
+    let operator = match op {
+        BinaryOperator::And => Operator::And,
+        BinaryOperator::Or => Operator::Or,
+        BinaryOperator::Eq => Operator::Equal,
+        BinaryOperator::NotEq => Operator::NotEqual,
+        BinaryOperator::Lt => Operator::Less,
+        BinaryOperator::LtEq => Operator::LessEqual,
+        BinaryOperator::Gt => Operator::Greater,
+        BinaryOperator::GtEq => Operator::GreaterEqual,
+        BinaryOperator::Plus => Operator::Add,
+        BinaryOperator::Minus => Operator::Subtract,
+        BinaryOperator::Multiply => Operator::Multiply,
+        BinaryOperator::Divide => Operator::Divide,
+        BinaryOperator::Modulo => Operator::Remainder,
+        BinaryOperator::StringConcat => Operator::Concat,
+        BinaryOperator::PGRegexMatch | BinaryOperator::PGRegexNotMatch => {
+            let negated = *op == BinaryOperator::PGRegexNotMatch;
+            return Ok(Node::Match { value: boxed(left)?, pattern: boxed(right)?, negated });
+        }
+        other => return Err(format!("the operator {other} is not understood here")),
+    };
+    Ok(Node::Binary(operator, boxed(left)?, boxed(right)?))
+}
+
+fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Refusal> {
+    let kind = match data_type {
+        DataType::Double(_) | DataType::DoublePrecision | DataType::Float64 => ValueKind::Number,
+        DataType::Text | DataType::Varchar(None) => ValueKind::Text,
+        DataType::Boolean | DataType::Bool => ValueKind::Bool,
+        DataType::Timestamp(..) => ValueKind::Time,
+        other => return Err(format!("cast to {other}: the kinds are double, text, boolean and timestamp")),
+    };
+    let lenient = matches!(cast, CastKind::TryCast);
+    match cast {
+        CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast => {
+            Ok(Node::Cast { value: boxed(value)?, kind, lenient })
+        }
+        CastKind::SafeCast => Err("safe_cast is written try_cast here".to_owned()),
+    }
+}
+
+fn call(function: &Function) -> Result<Node, Refusal> {
+    let Written { name, star, args, filter } = written(function)?;
+    if star || filter.is_some() {
+        return Err(format!("{name}(...) inside an expression is no aggregate: neither * nor filter fits"));
+    }
+    match name.as_str() {
+        "coalesce" if !args.is_empty() => Ok(Node::Coalesce(args)),
+        _ => Ok(Node::Call { name, args }),
+    }
+}
+
+fn written(function: &Function) -> Result<Written, Refusal> {
+    let name = function.name.to_string().to_ascii_lowercase();
+    let plain = function.over.is_none()
+        && function.null_treatment.is_none()
+        && function.within_group.is_empty()
+        && function.parameters == FunctionArguments::None;
+    let FunctionArguments::List(list) = &function.args else {
+        return Err(format!("{name} needs its arguments in parentheses"));
+    };
+    if list.duplicate_treatment.is_some() {
+        return Err(format!("{name}(distinct ...) is not understood; approx_distinct(x) counts distinct values"));
+    }
+    if !plain || !list.clauses.is_empty() {
+        return Err(format!("{name}(...) takes arguments and filter (where ...) only"));
+    }
+    let filter = function.filter.as_deref().map(node).transpose()?;
+    let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
+    let args = if star { vec![] } else { list.args.iter().map(argument).collect::<Result<_, _>>()? };
+    Ok(Written { name, star, args, filter })
+}
+
+fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
+        other => Err(format!("`{other}` is no argument here")),
+    }
+}

@@ -1,0 +1,325 @@
+//! Reading a batch into leaves: columns as they are or converted, properties by one walk per row.
+
+use super::ValueKind;
+use super::cast;
+use super::leaf::{Ask, Leaf, Leaves, Source, Step};
+use crate::error::{Error, Result};
+use crate::json::text::unescape;
+use crate::json::walk::{members, string_content};
+use crate::time;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray,
+    StringBuilder,
+};
+use arrow::buffer::BooleanBuffer;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// How many bytes of a wrong value a message shows.
+const SHOWN_BYTES_MAX: usize = 40;
+/// Room made for each text, in bytes; the builder grows where it is not enough.
+const TEXT_BYTES: usize = 16;
+
+/// The values of every leaf for the rows of one batch.
+#[derive(Debug)]
+pub struct LeafBatch {
+    batch: RecordBatch,
+    object: Option<usize>,
+    leaves: Vec<Arc<Leaf>>,
+    arrays: Vec<ArrayRef>,
+    wrong: Vec<Vec<u32>>,
+}
+
+/// A leaf whose value in one row is of another type than asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Wrong<'a> {
+    batch: &'a LeafBatch,
+    leaf: usize,
+    row: u32,
+}
+
+impl Wrong<'_> {
+    /// The row in the batch.
+    pub fn row(&self) -> u32 {
+        self.row
+    }
+
+    /// One line for a dead letter: the path, the kind asked and the value's first 40 bytes.
+    pub fn message(&self) -> String {
+        let leaf = &self.batch.leaves[self.leaf];
+        let asked = match leaf.ask {
+            Ask::Kind { kind, .. } => kind.name(),
+            Ask::Presence => "value",
+        };
+        let value = self.batch.value_text(leaf, self.row as usize).unwrap_or_default();
+        format!("{}: {} is no {asked}", leaf.name, shown(&value))
+    }
+}
+
+/// The first bytes of a value, on one line.
+fn shown(value: &str) -> String {
+    let start = &value[..value.floor_char_boundary(SHOWN_BYTES_MAX)];
+    let mark = if start.len() < value.len() { "…" } else { "" };
+    format!("{}{mark}", start.replace(char::is_control, " "))
+}
+
+impl LeafBatch {
+    /// How many rows it has.
+    pub fn num_rows(&self) -> usize {
+        self.batch.num_rows()
+    }
+
+    /// Whether no leaf of any expression is of the wrong type in any row.
+    pub fn is_right(&self) -> bool {
+        self.wrong.iter().all(Vec::is_empty)
+    }
+
+    pub(super) fn array(&self, leaf: usize) -> Result<&ArrayRef> {
+        self.arrays.get(leaf).ok_or_else(|| Error::broken("an expression over other leaves than were read"))
+    }
+
+    pub(super) fn wrong(&self, leaf: usize) -> impl Iterator<Item = Wrong<'_>> {
+        let rows = self.wrong.get(leaf).map_or(&[][..], Vec::as_slice);
+        rows.iter().map(move |row| Wrong { batch: self, leaf, row: *row })
+    }
+
+    /// The value of a leaf as it was received.
+    fn value_text(&self, leaf: &Leaf, row: usize) -> Option<String> {
+        match &leaf.source {
+            Source::Column(column, _) => {
+                let texts = cast::column(self.batch.column(*column), ValueKind::Text).ok()?;
+                Some(format!("'{}'", texts.as_string_opt::<i32>()?.value(row)))
+            }
+            Source::Path(_, parts) => {
+                let mut value = self.batch.column(self.object?).as_string_opt::<i32>()?.value(row);
+                for part in parts {
+                    value = last_member(value, part)?;
+                }
+                Some(value.to_owned())
+            }
+        }
+    }
+}
+
+fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
+    let mut found = None;
+    members(object, |key, value| {
+        if unescape(key) == wanted {
+            found = Some(value);
+        }
+        true
+    });
+    found
+}
+
+impl Leaves {
+    /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug (70).
+    pub fn read(&self, batch: &RecordBatch) -> Result<LeafBatch> {
+        let spans = if self.paths > 0 { self.walk(batch)? } else { vec![] };
+        let mut arrays = Vec::with_capacity(self.leaves.len());
+        let mut wrong = Vec::with_capacity(self.leaves.len());
+        for leaf in &self.leaves {
+            let (array, rows) = match &leaf.source {
+                Source::Column(index, own) => from_column(batch.column(*index), *own, leaf.ask)?,
+                Source::Path(path, _) => from_json(spans.iter().skip(*path).step_by(self.paths).copied(), leaf.ask),
+            };
+            arrays.push(array);
+            wrong.push(rows);
+        }
+        Ok(LeafBatch { batch: batch.clone(), object: self.object(), leaves: self.leaves.clone(), arrays, wrong })
+    }
+
+    /// The JSON text of every path of every row, row by row.
+    fn walk<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Option<&'a str>>> {
+        let objects = self.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
+        let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
+        let mut spans = vec![None; self.paths * objects.len()];
+        let mut guesses = Vec::new();
+        for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
+            find_guessing(&self.steps, objects.value(row), spans, &mut guesses);
+        }
+        Ok(spans)
+    }
+}
+
+/// How many members are remembered of the row before.
+const GUESSES_MAX: usize = 64;
+
+/// Notes the value of every wanted path in `object`. The members of a row mostly come in the order of the row before:
+/// where a name is the same as there, so is the step it means. Measured: 0.169 instead of 0.201 µs
+/// for a row of nine members, five of them wanted.
+#[inline]
+fn find_guessing<'a, 's>(
+    steps: &'s [Step],
+    object: &'a str,
+    spans: &mut [Option<&'a str>],
+    guesses: &mut Vec<(&'a str, Option<&'s Step>)>,
+) {
+    let mut member = 0;
+    members(object, |key, value| {
+        let step = match guesses.get_mut(member) {
+            Some((guess, step)) if *guess == key => *step,
+            Some(guess) => {
+                *guess = (key, step_of(steps, key));
+                guess.1
+            }
+            None => {
+                let step = step_of(steps, key);
+                if member < GUESSES_MAX {
+                    guesses.push((key, step));
+                }
+                step
+            }
+        };
+        member += 1;
+        if let Some(step) = step {
+            note(step, value, spans);
+        }
+        true
+    });
+}
+
+/// The wanted step that a name, still escaped, means.
+fn step_of<'s>(steps: &'s [Step], key: &str) -> Option<&'s Step> {
+    let key = unescape(key);
+    steps.iter().find(|step| step.key == key)
+}
+
+/// Notes what stands at a step; the last of equal names counts, so a walk goes to the end and later values replace.
+#[inline]
+fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
+    if let Some(path) = step.path {
+        spans[path] = Some(value);
+    }
+    if !step.below.is_empty() {
+        below(&step.below, value, spans);
+    }
+}
+
+/// Steps into `value`; what an earlier member of the same name held counts no more.
+fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
+    forget(steps, spans);
+    if value.starts_with('{') {
+        members(value, |key, value| {
+            if let Some(step) = step_of(steps, key) {
+                note(step, value, spans);
+            }
+            true
+        });
+    }
+}
+
+fn forget(steps: &[Step], spans: &mut [Option<&str>]) {
+    for step in steps {
+        if let Some(path) = step.path {
+            spans[path] = None;
+        }
+        forget(&step.below, spans);
+    }
+}
+
+/// JSON texts as a leaf asks for them, and the rows of the wrong type.
+fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> (ArrayRef, Vec<u32>) {
+    let rows = texts.len();
+    let texts = texts.map(|text| text.filter(|text| *text != "null"));
+    let Ask::Kind { kind, lenient } = ask else {
+        return (Arc::new(texts.map(|text| text.map(|_| true)).collect::<BooleanArray>()), vec![]);
+    };
+    let mut wrong = vec![];
+    let array: ArrayRef = match kind {
+        ValueKind::Text => Arc::new(texts_of(texts, rows)),
+        ValueKind::Number => {
+            let mut builder = Float64Builder::with_capacity(rows);
+            each(texts, number, |number| builder.append_option(number), &mut wrong);
+            Arc::new(builder.finish())
+        }
+        ValueKind::Bool => {
+            let mut builder = BooleanBuilder::with_capacity(rows);
+            each(texts, boolean, |truth| builder.append_option(truth), &mut wrong);
+            Arc::new(builder.finish())
+        }
+        ValueKind::Time => {
+            let mut parser = time::Parser::default();
+            let mut builder = Int64Builder::with_capacity(rows);
+            let instant = |text: &str| string_content(text).and_then(|content| parser.parse(&unescape(content)));
+            each(texts, instant, |micros| builder.append_option(micros), &mut wrong);
+            Arc::new(builder.finish())
+        }
+    };
+    if lenient {
+        wrong.clear();
+    }
+    (array, wrong)
+}
+
+fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>, rows: usize) -> StringArray {
+    let mut builder = StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
+    for text in texts {
+        match text.map(|text| string_content(text).unwrap_or(text)) {
+            None => builder.append_null(),
+            // A backslash stands in strings only, or in a container, which is kept as received.
+            Some(content) if content.as_bytes().contains(&b'\\') && text.is_some_and(|text| text.starts_with('"')) => {
+                builder.append_value(unescape(content));
+            }
+            Some(content) => builder.append_value(content),
+        }
+    }
+    builder.finish()
+}
+
+/// Reads each text and appends its value, or NULL; notes the rows where there was a text of the wrong type.
+#[inline(always)]
+fn each<'a, T>(
+    texts: impl Iterator<Item = Option<&'a str>>,
+    mut read: impl FnMut(&'a str) -> Option<T>,
+    mut append: impl FnMut(Option<T>),
+    wrong: &mut Vec<u32>,
+) {
+    for (row, text) in (0..).zip(texts) {
+        let value = text.and_then(&mut read);
+        if value.is_none() && text.is_some() {
+            wrong.push(row);
+        }
+        append(value);
+    }
+}
+
+/// The number a JSON value is: a number, or a string that is one as a whole.
+#[inline]
+fn number(value: &str) -> Option<f64> {
+    match value.as_bytes().first()? {
+        b'-' | b'0'..=b'9' => cast::finite(value),
+        b'"' => cast::text_number(&content(value)),
+        _ => None,
+    }
+}
+
+#[inline]
+fn boolean(value: &str) -> Option<bool> {
+    match value {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ if value.starts_with('"') => cast::text_bool(&content(value)),
+        _ => None,
+    }
+}
+
+fn content(value: &str) -> Cow<'_, str> {
+    unescape(string_content(value).unwrap_or_default())
+}
+
+/// A column as a leaf asks for it, and the rows of the wrong type.
+fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<(ArrayRef, Vec<u32>)> {
+    let Ask::Kind { kind, lenient } = ask else {
+        let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());
+        return Ok((Arc::new(present), vec![]));
+    };
+    let values = cast::column(column, own)?;
+    let array = cast::cast(&values, own, kind)?;
+    let mut wrong = vec![];
+    if array.null_count() > values.null_count() && !lenient {
+        let rows = (0..values.len()).filter(|row| array.is_null(*row) && values.is_valid(*row));
+        wrong.extend(rows.map(|row| u32::try_from(row).unwrap_or(u32::MAX)));
+    }
+    Ok((array, wrong))
+}

@@ -1,0 +1,67 @@
+//! A typed expression: what is left when names are leaves, kinds are known and patterns are compiled.
+
+use super::ValueKind;
+use super::function::Function;
+use super::node::Operator;
+use arrow::array::ArrayRef;
+use regex::Regex;
+use std::collections::HashSet;
+
+/// A typed node; its operands have the kinds the node asks, so that evaluation never meets another.
+#[derive(Debug)]
+pub(super) enum Tree {
+    /// Index of a leaf.
+    Leaf(usize),
+    /// An array of one value.
+    Constant(ArrayRef),
+    Not(Box<Tree>),
+    Negate(Box<Tree>),
+    Binary(Operator, Box<Tree>, Box<Tree>),
+    IsNull {
+        value: Box<Tree>,
+        negated: bool,
+    },
+    In {
+        value: Box<Tree>,
+        list: Vec<Tree>,
+        negated: bool,
+    },
+    /// `in` with a list of nothing but text constants.
+    InTexts {
+        value: Box<Tree>,
+        list: HashSet<String>,
+        negated: bool,
+    },
+    Between {
+        value: Box<Tree>,
+        low: Box<Tree>,
+        high: Box<Tree>,
+        negated: bool,
+    },
+    Like {
+        value: Box<Tree>,
+        pattern: Box<Tree>,
+        negated: bool,
+        any_case: bool,
+    },
+    Match {
+        value: Box<Tree>,
+        pattern: Regex,
+        negated: bool,
+    },
+    Case {
+        operand: Option<Box<Tree>>,
+        branches: Vec<(Tree, Tree)>,
+        otherwise: Box<Tree>,
+    },
+    Coalesce(Vec<Tree>),
+    Cast {
+        value: Box<Tree>,
+        from: ValueKind,
+        to: ValueKind,
+    },
+    Call {
+        function: &'static Function,
+        args: Vec<Tree>,
+    },
+}

@@ -1,0 +1,89 @@
+//! count and rate: how many rows, or how many in which the argument is not NULL.
+
+use super::Definition;
+use super::exact;
+use super::saved::{Reader, put_u64};
+use super::slots::{Accumulator, Asked, Slots, each_present};
+use crate::error::Result;
+use crate::expr::Want;
+use crate::time::SECOND;
+use arrow::array::ArrayRef;
+use num_bigint::BigInt;
+
+/// `count(*)`, `count(x)`.
+pub(super) const COUNT: Definition = Definition {
+    name: "count",
+    usage: "count(*) or count(x)",
+    about: "rows, or rows where x is not null; 0 where there is none",
+    star: true,
+    args: &[Want::Presence],
+    least: 1,
+    quantile: false,
+    create: Slots::<Count>::create,
+};
+
+/// `rate(*)`, `rate(x)`.
+pub(super) const RATE: Definition = Definition {
+    name: "rate",
+    usage: "rate(*) or rate(x)",
+    about: "count per second of the window, rounded once",
+    create: Slots::<Rate>::create,
+    ..COUNT
+};
+
+#[derive(Default)]
+struct Count(u64);
+
+#[derive(Default)]
+struct Rate(Count);
+
+impl Accumulator for Count {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        match args.first() {
+            Some(arg) => each_present(arg, slots, rows, |slot, _| states[slot].0 += 1),
+            None => slots.iter().for_each(|slot| states[*slot as usize].0 += 1),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.0 += other.0;
+    }
+
+    fn result(&self, _: Asked) -> Option<f64> {
+        Some(self.0 as f64)
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.0);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        reader.u64().map(Self)
+    }
+}
+
+impl Accumulator for Rate {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        match args.first() {
+            Some(arg) => each_present(arg, slots, rows, |slot, _| states[slot].0.0 += 1),
+            None => slots.iter().for_each(|slot| states[*slot as usize].0.0 += 1),
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
+    }
+
+    fn result(&self, asked: Asked) -> Option<f64> {
+        let micros = u64::try_from(asked.window_micros).ok().filter(|micros| *micros > 0)?;
+        Some(exact::round(&(BigInt::from(self.0.0) * SECOND), micros, 0))
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        self.0.save(out);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        Count::load(reader).map(Self)
+    }
+}

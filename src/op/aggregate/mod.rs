@@ -1,0 +1,149 @@
+//! Aggregates: functions of the multiset of their arguments, held as mergeable states.
+//!
+//! A state does not depend on the order of its values nor on how they were split and merged: sums are exact and rounded
+//! once, sketches are counters or maxima. Its saved form is canonical (equal states, equal bytes) and starts with a
+//! version. An aggregate is one file here and one row of [`ALL`].
+//!
+//! States are grouped: one [`Aggregate`] holds those of one metric, by slot, so that a batch costs one dynamic call.
+
+mod avg;
+mod count;
+mod distinct;
+mod exact;
+mod min_max;
+mod percentile;
+mod ratio;
+mod saved;
+mod slots;
+mod stddev;
+mod sum;
+
+use crate::error::Result;
+use crate::expr::{Expr, Leaves, Node, Want, literal_number, parse_call, refused, without_blanks};
+use arrow::array::ArrayRef;
+
+/// The states of one metric, indexed by slot.
+pub trait Aggregate {
+    /// Makes room: the slots `0..slots` exist, new ones are empty. Never takes one away.
+    fn ensure(&mut self, slots: usize);
+    /// Row `rows[i]` of the arguments goes to `slots[i]`; both are of one length, and within what there is.
+    fn add(&mut self, slots: &[u32], rows: &[u32], args: &[ArrayRef]);
+    /// Adds the state of slot `from` to that of another slot; `from` keeps its own.
+    fn merge(&mut self, into: u32, from: u32);
+    /// The value of a slot for a window of that length in µs (`rate` divides by it); none is NULL.
+    fn result(&self, slot: u32, window_micros: i64) -> Option<f64>;
+    /// Makes a slot empty again.
+    fn clear(&mut self, slot: u32);
+    /// Bytes a slot holds.
+    fn size(&self, slot: u32) -> usize;
+    /// Appends the saved form of a slot: a function of the multiset.
+    fn save(&self, slot: u32, out: &mut Vec<u8>);
+    /// Replaces the state of a slot by a saved one. Exit 65 if it is none, and the slot is as before.
+    fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()>;
+}
+
+/// One aggregate: its row in the table.
+#[derive(Debug)]
+pub struct Definition {
+    /// Its name, lower case.
+    pub name: &'static str,
+    /// How it is called.
+    pub usage: &'static str,
+    /// What it gives and how exactly, for the manual.
+    pub about: &'static str,
+    /// Whether `*` (every row) may stand for its argument.
+    star: bool,
+    /// What it asks of its arguments.
+    args: &'static [Want],
+    /// How many of them must be given; the others are `true`.
+    least: usize,
+    /// Whether a constant from 0 to 1 follows them.
+    quantile: bool,
+    create: fn(quantile: f64) -> Box<dyn Aggregate>,
+}
+
+/// Every aggregate, in the order of the manual.
+pub const ALL: &[&Definition] = &[
+    &count::COUNT,
+    &sum::SUM,
+    &avg::AVG,
+    &min_max::MIN,
+    &min_max::MAX,
+    &stddev::STDDEV,
+    &distinct::APPROX_DISTINCT,
+    &percentile::APPROX_PERCENTILE,
+    &count::RATE,
+    &ratio::RATIO,
+];
+
+/// An aggregate with its arguments, as a spec calls it.
+#[derive(Debug)]
+pub struct Call {
+    definition: &'static Definition,
+    args: Vec<Expr>,
+    quantile: f64,
+    text: String,
+}
+
+impl Call {
+    /// Which aggregate.
+    pub fn definition(&self) -> &'static Definition {
+        self.definition
+    }
+
+    /// Its arguments, whose values [`Aggregate::add`] takes in this order; none for `count(*)`.
+    pub fn args(&self) -> &[Expr] {
+        &self.args
+    }
+
+    /// The text without blanks: the metric's name where it is given none.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// A new aggregate without slots.
+    pub fn create(&self) -> Box<dyn Aggregate> {
+        (self.definition.create)(self.quantile)
+    }
+}
+
+/// The aggregate that `text` calls: `count(*)`, `approx_percentile(latency_ms, 0.99)`, `sum(a) filter (where b)`.
+///
+/// Exit 78, naming the text and the way out. A filter makes the arguments NULL where it is not true, as in SQL.
+pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
+    let written = parse_call(text)?;
+    let definition = *ALL.iter().find(|row| row.name == written.name).ok_or_else(|| {
+        let names = ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
+        refused(text, &format!("there is no aggregate {}; there are {names}", written.name))
+    })?;
+    let misused = || refused(text, &format!("it is called {}", definition.usage));
+    let mut args = written.args;
+    let quantile = match (definition.quantile, args.len()) {
+        (true, 2) => args.pop().as_ref().and_then(literal_number).filter(|q| (0.0..=1.0).contains(q)),
+        (true, _) => None,
+        (false, _) => Some(0.0),
+    };
+    let quantile = quantile.ok_or_else(misused)?;
+    let every = written.star || args.is_empty();
+    if every && !definition.star || !every && !(definition.least..=definition.args.len()).contains(&args.len()) {
+        return Err(misused());
+    }
+    if !every || written.filter.is_some() {
+        args.resize(definition.args.len(), Node::truth());
+    }
+    let args = args.into_iter().zip(definition.args).map(|(arg, want)| {
+        let arg = match &written.filter {
+            Some(filter) => Node::only_where(filter.clone(), arg),
+            None => arg,
+        };
+        leaves.bind(&arg, *want, text)
+    });
+    Ok(Call { definition, args: args.collect::<Result<_>>()?, quantile, text: without_blanks(text) })
+}
+
+#[cfg(test)]
+#[path = "law_tests.rs"]
+mod law_tests;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,155 @@
+//! approx_percentile: DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch", VLDB 2019) with
+//! the linearly interpolated mapping.
+//!
+//! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins for each power of
+//! two, found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by at most 1/64 of
+//! `a`; the value shown for it is 2ab/(a + b), off by at most (b − a)/(a + b) ≤ 1/129 of any value inside: less than the
+//! stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞ and NaN have bins of their own,
+//! which are exact; NaN comes after ∞.
+//!
+//! Bins are counters, so the state is a function of the multiset. They are never collapsed: at most 64 for each power of
+//! two that occurs, and there are 2,098 of those for each sign.
+//!
+//! The result for q is the value shown for the bin of the ⌊q·(n − 1)⌋-th least value (from 0) of n.
+
+use super::Definition;
+use super::saved::{Reader, put_u64};
+use super::slots::{Accumulator, Asked, Slots, each_number};
+use crate::error::{Error, Result};
+use crate::expr::{ValueKind, Want};
+use arrow::array::ArrayRef;
+
+/// `approx_percentile(x, q)`.
+pub(super) const APPROX_PERCENTILE: Definition = Definition {
+    name: "approx_percentile",
+    usage: "approx_percentile(x, q) with q from 0 to 1",
+    about: "value at rank q, within 1 % of the exact one: DDSketch",
+    star: false,
+    args: &[Want::Kind(ValueKind::Number)],
+    least: 1,
+    quantile: true,
+    create: Slots::<Percentile>::create,
+};
+
+/// Bits of the mantissa that tell bins apart.
+const STEP_BITS: u32 = 6;
+const CUT_BITS: u32 = 52 - STEP_BITS;
+/// What makes the bin of the least subnormal 1: 54 powers of two lie below the exponent field's 0 after scaling.
+const OFFSET: i32 = (SCALE_BITS << STEP_BITS) + 1;
+/// Subnormal doubles are multiplied by 2^54, which is exact.
+const SCALE_BITS: i32 = 54;
+const SCALE: f64 = (1u64 << SCALE_BITS) as f64;
+const INFINITE: i32 = i32::MAX - 1;
+const NAN: i32 = i32::MAX;
+
+/// Bins in order, with how many values each holds; the keys lie together because every value searches them.
+#[derive(Debug, Default)]
+struct Percentile {
+    keys: Vec<i32>,
+    counts: Vec<u64>,
+}
+
+/// The bin of a value; bins are in the order of values.
+#[inline(always)]
+fn key_of(value: f64) -> i32 {
+    let magnitude = value.abs();
+    let key =
+        if magnitude.is_normal() { (magnitude.to_bits() >> CUT_BITS) as i32 + OFFSET } else { odd_key(magnitude) };
+    if value.is_sign_negative() && key != NAN { -key } else { key }
+}
+
+/// The bin of a magnitude that is no normal double.
+#[cold]
+fn odd_key(magnitude: f64) -> i32 {
+    if magnitude.is_nan() {
+        NAN
+    } else if magnitude.is_infinite() {
+        INFINITE
+    } else if magnitude == 0.0 {
+        0
+    } else {
+        ((magnitude * SCALE).to_bits() >> CUT_BITS) as i32 + OFFSET - (SCALE_BITS << STEP_BITS)
+    }
+}
+
+/// The value shown for a bin.
+fn value_of(key: i32) -> f64 {
+    match key {
+        NAN => f64::NAN,
+        0 => 0.0,
+        INFINITE => f64::INFINITY,
+        key if key < 0 => -value_of(-key),
+        key => {
+            // Below the first normal bin: work on the scaled value, and scale the result back, rounding once.
+            let normal = OFFSET + (1 << STEP_BITS);
+            let (steps, scale) = if key < normal { (SCALE_BITS << STEP_BITS, SCALE) } else { (0, 1.0) };
+            let low = ((key - OFFSET + steps) as u64) << CUT_BITS;
+            let (a, b) = (f64::from_bits(low), f64::from_bits(low + (1 << CUT_BITS)));
+            // 2ab/(a + b), written so that nothing overflows; the last bin of all has no finite upper bound.
+            let shown = if b.is_finite() { a * (b / (a / 2.0 + b / 2.0)) } else { a * (129.0 / 128.0) };
+            shown / scale
+        }
+    }
+}
+
+impl Percentile {
+    #[inline]
+    fn push(&mut self, key: i32, count: u64) {
+        let at = self.keys.partition_point(|held| *held < key);
+        if self.keys.get(at) == Some(&key) {
+            self.counts[at] += count;
+        } else {
+            self.keys.insert(at, key);
+            self.counts.insert(at, count);
+        }
+    }
+}
+
+impl Accumulator for Percentile {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        each_number(states, slots, rows, args, |state, value| state.push(key_of(value), 1));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        other.keys.iter().zip(&other.counts).for_each(|(key, count)| self.push(*key, *count));
+    }
+
+    fn result(&self, asked: Asked) -> Option<f64> {
+        let total: u64 = self.counts.iter().sum();
+        let rank = (asked.quantile * total.checked_sub(1)? as f64).floor();
+        let mut before = 0u64;
+        for (key, count) in self.keys.iter().zip(&self.counts) {
+            before += count;
+            if before as f64 > rank {
+                return Some(value_of(*key));
+            }
+        }
+        self.keys.last().map(|key| value_of(*key))
+    }
+
+    fn heap(&self) -> usize {
+        self.keys.capacity() * size_of::<i32>() + self.counts.capacity() * size_of::<u64>()
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.keys.len() as u64);
+        for (key, count) in self.keys.iter().zip(&self.counts) {
+            out.extend_from_slice(&key.to_le_bytes());
+            put_u64(out, *count);
+        }
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        let bins = reader.u64()?;
+        let mut state = Self::default();
+        for _ in 0..bins {
+            let key = i32::from_le_bytes(reader.array()?);
+            if state.keys.last().is_some_and(|last| *last >= key) {
+                return Err(Error::corrupt("saved approx_percentile: bins out of order"));
+            }
+            state.keys.push(key);
+            state.counts.push(reader.u64()?);
+        }
+        Ok(state)
+    }
+}

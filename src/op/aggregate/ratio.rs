@@ -1,0 +1,63 @@
+//! ratio: rows where a condition holds over rows where another does.
+
+use super::saved::{Reader, put_u64};
+use super::slots::{Accumulator, Asked, Slots};
+use super::{Definition, exact};
+use crate::error::Result;
+use crate::expr::{ValueKind, Want};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use num_bigint::BigInt;
+
+/// `ratio(COND[, OF])`.
+pub(super) const RATIO: Definition = Definition {
+    name: "ratio",
+    usage: "ratio(COND) or ratio(COND, OF)",
+    about: "rows where COND holds over rows where OF does (every row without it); null where there is none",
+    star: false,
+    args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
+    least: 1,
+    quantile: false,
+    create: Slots::<Ratio>::create,
+};
+
+#[derive(Default)]
+struct Ratio {
+    hits: u64,
+    of: u64,
+}
+
+fn holds(truth: &BooleanArray, row: usize) -> bool {
+    truth.is_valid(row) && truth.value(row)
+}
+
+impl Accumulator for Ratio {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        let (cond, of) = (args[0].as_boolean(), args[1].as_boolean());
+        for (slot, row) in slots.iter().zip(rows) {
+            let row = *row as usize;
+            if holds(of, row) {
+                let state = &mut states[*slot as usize];
+                state.of += 1;
+                state.hits += u64::from(holds(cond, row));
+            }
+        }
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.of += other.of;
+    }
+
+    fn result(&self, _: Asked) -> Option<f64> {
+        (self.of > 0).then(|| exact::round(&BigInt::from(self.hits), self.of, 0))
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        put_u64(out, self.hits);
+        put_u64(out, self.of);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { hits: reader.u64()?, of: reader.u64()? })
+    }
+}

@@ -1,0 +1,116 @@
+//! From one state to many: every aggregate is an [`Accumulator`], [`Slots`] holds as many of it as there are slots.
+
+use super::Aggregate;
+use super::saved::{Reader, VERSION};
+use crate::error::Result;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::Float64Type;
+
+/// What a result may depend on beside the state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    /// From 0 to 1; the percentile's.
+    pub(super) quantile: f64,
+    /// Length of the window; the rate's.
+    pub(super) window_micros: i64,
+}
+
+/// The state of one slot.
+pub(super) trait Accumulator: Default + 'static {
+    /// Adds row `rows[i]` of the arguments to `states[slots[i]]`.
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]);
+    /// Adds another state.
+    fn merge(&mut self, other: &Self);
+    /// The value; none is NULL.
+    fn result(&self, asked: Asked) -> Option<f64>;
+    /// Bytes beside the state itself.
+    fn heap(&self) -> usize {
+        0
+    }
+    /// Saved form, after the version byte.
+    fn save(&self, out: &mut Vec<u8>);
+    /// The state of a saved form.
+    fn load(reader: &mut Reader<'_>) -> Result<Self>;
+}
+
+/// The states of one metric.
+pub(super) struct Slots<A> {
+    quantile: f64,
+    states: Vec<A>,
+}
+
+impl<A: Accumulator> Slots<A> {
+    /// For the table: no slot yet.
+    pub(super) fn create(quantile: f64) -> Box<dyn Aggregate> {
+        Box::new(Self { quantile, states: Vec::new() })
+    }
+}
+
+impl<A: Accumulator> Aggregate for Slots<A> {
+    fn ensure(&mut self, slots: usize) {
+        if self.states.len() < slots {
+            self.states.resize_with(slots, A::default);
+        }
+    }
+
+    fn add(&mut self, slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        A::add(&mut self.states, slots, rows, args);
+    }
+
+    fn merge(&mut self, into: u32, from: u32) {
+        if let Ok([into, from]) = self.states.get_disjoint_mut([into as usize, from as usize]) {
+            into.merge(from);
+        } else {
+            debug_assert!(false, "merge of a slot with itself, or of one that is not there");
+        }
+    }
+
+    fn result(&self, slot: u32, window_micros: i64) -> Option<f64> {
+        self.states[slot as usize].result(Asked { quantile: self.quantile, window_micros })
+    }
+
+    fn clear(&mut self, slot: u32) {
+        self.states[slot as usize] = A::default();
+    }
+
+    fn size(&self, slot: u32) -> usize {
+        size_of::<A>() + self.states[slot as usize].heap()
+    }
+
+    fn save(&self, slot: u32, out: &mut Vec<u8>) {
+        out.push(VERSION);
+        self.states[slot as usize].save(out);
+    }
+
+    fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()> {
+        let mut reader = Reader::new(bytes)?;
+        let state = A::load(&mut reader)?;
+        reader.finish()?;
+        self.states[slot as usize] = state;
+        Ok(())
+    }
+}
+
+/// Calls `f(slot, row)` for every row where the argument is not NULL.
+#[inline(always)]
+pub(super) fn each_present(arg: &dyn Array, slots: &[u32], rows: &[u32], mut f: impl FnMut(usize, usize)) {
+    let pairs = slots.iter().zip(rows).map(|(slot, row)| (*slot as usize, *row as usize));
+    match arg.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => pairs.for_each(|(slot, row)| f(slot, row)),
+        Some(nulls) => pairs.filter(|(_, row)| nulls.is_valid(*row)).for_each(|(slot, row)| f(slot, row)),
+    }
+}
+
+/// Calls `f(state, number)` for every row where the first argument, a Number, is not NULL.
+#[inline(always)]
+pub(super) fn each_number<A>(
+    states: &mut [A],
+    slots: &[u32],
+    rows: &[u32],
+    args: &[ArrayRef],
+    f: impl Fn(&mut A, f64),
+) {
+    let numbers = args[0].as_primitive::<Float64Type>();
+    let values = numbers.values();
+    each_present(numbers, slots, rows, |slot, row| f(&mut states[slot], values[row]));
+}

@@ -1,0 +1,130 @@
+//! sum: exact, rounded once.
+
+use super::Definition;
+use super::exact::{Exact, UNIT, round};
+use super::saved::{Reader, put_u64};
+use super::slots::{Accumulator, Asked, Slots, each_number};
+use crate::error::Result;
+use crate::expr::{ValueKind, Want};
+use arrow::array::ArrayRef;
+
+/// `sum(x)`.
+pub(super) const SUM: Definition = Definition {
+    name: "sum",
+    usage: "sum(x)",
+    about: "exact sum, rounded once; NaN where a value is NaN or both infinities are there",
+    star: false,
+    args: &[Want::Kind(ValueKind::Number)],
+    least: 1,
+    quantile: false,
+    create: Slots::<Sum>::create,
+};
+
+/// Which values that are no finite numbers are there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Specials(u8);
+
+impl Specials {
+    const POSITIVE: u8 = 1;
+    const NEGATIVE: u8 = 2;
+    const NAN: u8 = 4;
+
+    #[cold]
+    pub(super) fn note(&mut self, value: f64) {
+        self.0 |= match value {
+            f64::INFINITY => Self::POSITIVE,
+            f64::NEG_INFINITY => Self::NEGATIVE,
+            _ => Self::NAN,
+        };
+    }
+
+    pub(super) fn merge(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// What a sum with them is; none where there are none.
+    pub(super) fn sum(self) -> Option<f64> {
+        match self.0 {
+            0 => None,
+            Self::POSITIVE => Some(f64::INFINITY),
+            Self::NEGATIVE => Some(f64::NEG_INFINITY),
+            _ => Some(f64::NAN),
+        }
+    }
+
+    pub(super) fn save(self, out: &mut Vec<u8>) {
+        out.push(self.0);
+    }
+
+    pub(super) fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        reader.byte().map(Self)
+    }
+}
+
+/// An exact sum and how many values it is of.
+#[derive(Debug, Default)]
+pub(super) struct Sum {
+    exact: Exact,
+    count: u64,
+    specials: Specials,
+}
+
+impl Sum {
+    #[inline(always)]
+    pub(super) fn push(&mut self, value: f64) {
+        self.count += 1;
+        if value.is_finite() {
+            self.exact.add(value);
+        } else {
+            self.specials.note(value);
+        }
+    }
+
+    /// The sum divided by `divisor`, rounded once; none where there is no value.
+    fn divided(&self, divisor: u64) -> Option<f64> {
+        if self.count == 0 {
+            return None;
+        }
+        if let Some(sum) = self.specials.sum() {
+            return Some(sum);
+        }
+        let (total, shift) = self.exact.total();
+        Some(round(&total, divisor, UNIT + shift))
+    }
+
+    /// The mean, rounded once.
+    pub(super) fn mean(&self) -> Option<f64> {
+        self.divided(self.count)
+    }
+}
+
+impl Accumulator for Sum {
+    fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
+        each_number(states, slots, rows, args, Self::push);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.exact.merge(&other.exact);
+        self.count += other.count;
+        self.specials.merge(other.specials);
+    }
+
+    fn result(&self, _: Asked) -> Option<f64> {
+        self.divided(1)
+    }
+
+    fn heap(&self) -> usize {
+        self.exact.heap()
+    }
+
+    fn save(&self, out: &mut Vec<u8>) {
+        let Self { exact, count, specials } = self;
+        put_u64(out, *count);
+        specials.save(out);
+        exact.save(out);
+    }
+
+    fn load(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { count: reader.u64()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
+    }
+}
