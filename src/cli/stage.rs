@@ -163,7 +163,10 @@ impl Stage {
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
     pub fn finish(mut self, source: &Source, end: End, own: u8) -> Result<u8> {
         let mut own = own;
-        if self.counts.dropped > 0 || self.common.strict && self.counts.dead > 0 || self.refused > 0 && !self.dead.is_written() {
+        if self.counts.dropped > 0
+            || self.common.strict && self.counts.dead > 0
+            || self.refused > 0 && !self.dead.is_written()
+        {
             own = own.max(1);
         }
         let verdict = own.max(end.verdict);
@@ -249,12 +252,7 @@ impl Stage {
 }
 
 fn describe(report: &OutputReport) -> String {
-    let told: Vec<String> = report
-        .counts
-        .iter()
-        .map(ToString::to_string)
-        .chain(report.remark.clone())
-        .collect();
+    let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
     if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
 }
 
@@ -266,5 +264,8 @@ fn cpu_seconds() -> f64 {
 
 /// How wide the terminal on standard output is.
 pub fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0)
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width > 0)
 }

@@ -24,6 +24,7 @@ mod bind;
 mod cast;
 mod dimension;
 mod eval;
+mod filter;
 mod function;
 mod leaf;
 mod node;
@@ -32,6 +33,7 @@ mod read;
 mod tree;
 
 pub use dimension::write_dimensions;
+pub use filter::{Filter, Passed};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};

@@ -9,17 +9,17 @@
 //! Everything about a column is decided once per batch: a row costs one call per cell.
 
 use crate::json::base64;
-use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
 use crate::json::text::write_string;
+use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, MapArray, OffsetSizeTrait, RunArray, UnionArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowNativeType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType,
-    Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalDayTimeType,
-    IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    ArrowNativeType, DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type,
+    DecimalType, Field, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit,
+    UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use std::fmt::{Display, Write};
 

@@ -7,9 +7,9 @@
 //! To add a format: one file, one row in [`ALL`].
 
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
-use crate::kind::Kind;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
 

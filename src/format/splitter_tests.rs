@@ -12,8 +12,20 @@ fn splitters() -> impl Iterator<Item = (&'static str, fn() -> Box<dyn Splitter>)
 /// Text made of what means something to some splitter.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
-        Just(&b"\n"[..]), Just(b"\r\n"), Just(b"\r"), Just(b"\""), Just(b"\"\""), Just(b","), Just(b"\t"), Just(b" "),
-        Just(b"a"), Just(b"{\"a\":1}"), Just(b"\xef\xbb\xbf"), Just(b"\xff"), Just(b"["), Just("é".as_bytes()),
+        Just(&b"\n"[..]),
+        Just(b"\r\n"),
+        Just(b"\r"),
+        Just(b"\""),
+        Just(b"\"\""),
+        Just(b","),
+        Just(b"\t"),
+        Just(b" "),
+        Just(b"a"),
+        Just(b"{\"a\":1}"),
+        Just(b"\xef\xbb\xbf"),
+        Just(b"\xff"),
+        Just(b"["),
+        Just("é".as_bytes()),
         Just(b"h - - [17/May/2015:10:05:03 +0000] \"GET / HTTP/1.1\" 200 5\n"),
     ];
     prop_oneof![

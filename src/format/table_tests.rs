@@ -36,11 +36,19 @@ größe        2024-01-15 10:00:00Z      -     7
 
 #[test]
 fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
-    let narrow = |width| table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false });
-    assert_eq!(narrow(40), "\
+    let narrow =
+        |width| table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false });
+    assert_eq!(
+        narrow(40),
+        "\
 metric_name    window_start    value  rows
 a rather lon…  2024-01-15 1…      -     7
-".replace("metric_name    window_start    value  rows\na rather lon…  2024-01-15 1…      -     7", narrow(40).trim_end()));
+"
+        .replace(
+            "metric_name    window_start    value  rows\na rather lon…  2024-01-15 1…      -     7",
+            narrow(40).trim_end()
+        )
+    );
     for width in 1..80 {
         let text = narrow(width);
         assert!(text.lines().all(|line| line.width() <= width.max(14)), "{width}:\n{text}");

@@ -69,7 +69,11 @@ impl Shape {
         }
         // The first window is the one with the least start beyond time − size.
         let first_start = (time - size - align).div_euclid(slide) * slide + slide + align;
-        Some(Span { first_end: first_start + size, last_end: last_start + size, slice: last_start.max(first_start - slide + size) })
+        Some(Span {
+            first_end: first_start + size,
+            last_end: last_start + size,
+            slice: last_start.max(first_start - slide + size),
+        })
     }
 }
 
@@ -90,10 +94,14 @@ mod tests {
 
     #[test]
     fn the_windows_of_a_row_are_those_a_naive_search_finds() {
-        for (size, slide, align) in [(10, 10, 0), (10, 5, 0), (7, 5, 0), (3, 10, 0), (10, 10, 5), (10, 3, -4), (1, 1, 0)] {
+        for (size, slide, align) in
+            [(10, 10, 0), (10, 5, 0), (7, 5, 0), (3, 10, 0), (10, 10, 5), (10, 3, -4), (1, 1, 0)]
+        {
             for time in -50..50 {
-                let starts: Vec<i64> =
-                    (-30..30).map(|k| k * slide + align).filter(|start| (*start..start + size).contains(&time)).collect();
+                let starts: Vec<i64> = (-30..30)
+                    .map(|k| k * slide + align)
+                    .filter(|start| (*start..start + size).contains(&time))
+                    .collect();
                 let span = Shape::windows_of(size, slide, align, time);
                 assert_eq!(span.map(|span| span.first_end), starts.first().map(|start| start + size));
                 assert_eq!(span.map(|span| span.last_end), starts.last().map(|start| start + size));

@@ -230,8 +230,7 @@ impl Sessions {
             keys.retain(key);
             let (start, end) = (saved.number()?, saved.number()?);
             let slot = slots.load(saved)?;
-            let fired =
-                if saved.flag()? { Some((narrow(saved.number()?), saved.number()? as u64)) } else { None };
+            let fired = if saved.flag()? { Some((narrow(saved.number()?), saved.number()? as u64)) } else { None };
             let dirty = saved.flag()?;
             restored.open.insert((end, key, start));
             if dirty {

@@ -135,7 +135,8 @@ impl Slices {
     /// Ends of the windows that are due when the watermark has reached `watermark`, in order.
     pub fn due(&mut self, watermark: i64, delay: i64) -> Vec<i64> {
         self.put_back();
-        let mut due: Vec<i64> = self.waiting.iter().copied().take_while(|end| end.saturating_add(delay) <= watermark).collect();
+        let mut due: Vec<i64> =
+            self.waiting.iter().copied().take_while(|end| end.saturating_add(delay) <= watermark).collect();
         due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
         due.sort_unstable();
         due.dedup();

@@ -229,17 +229,25 @@ fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
     let Some(text) = text else { return Ok(None) };
     let value = parse_duration(text).map_err(|error| Error::config(format!("{name}: {error}")))?;
     if !(least..=LENGTH_MAX).contains(&value) {
-        return Err(Error::config(format!("{name}: {text} is not between {least}us and {}", format_duration(LENGTH_MAX))));
+        return Err(Error::config(format!(
+            "{name}: {text} is not between {least}us and {}",
+            format_duration(LENGTH_MAX)
+        )));
     }
     Ok(Some(value))
 }
 
 fn shape(spec: &MetricSpec) -> Result<Shape> {
-    let (size, slide, gap) =
-        (time("size", spec.size.as_deref(), 1)?, time("slide", spec.slide.as_deref(), 1)?, time("gap", spec.gap.as_deref(), 1)?);
+    let (size, slide, gap) = (
+        time("size", spec.size.as_deref(), 1)?,
+        time("slide", spec.slide.as_deref(), 1)?,
+        time("gap", spec.gap.as_deref(), 1)?,
+    );
     let align = time("align", spec.align.as_deref(), -LENGTH_MAX)?;
     match (size, slide, gap) {
-        (Some(size), slide, None) => Ok(Shape::Sliding { size, slide: slide.unwrap_or(size), align: align.unwrap_or(0) }),
+        (Some(size), slide, None) => {
+            Ok(Shape::Sliding { size, slide: slide.unwrap_or(size), align: align.unwrap_or(0) })
+        }
         (None, None, Some(gap)) if align.is_none() => Ok(Shape::Session { gap }),
         (None, None, None) => Err(Error::config("no window: say size, or gap for sessions")),
         (None, Some(_), None) => Err(Error::config("slide needs a size")),

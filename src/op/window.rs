@@ -231,9 +231,8 @@ impl Window {
     }
 
     fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
-        let instants = |index: usize| -> &'a [i64] {
-            batch.column(index).as_primitive::<TimestampMicrosecondType>().values()
-        };
+        let instants =
+            |index: usize| -> &'a [i64] { batch.column(index).as_primitive::<TimestampMicrosecondType>().values() };
         let mut views = vec![];
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;

@@ -1,11 +1,11 @@
 //! Reading a lake back: files in order of day and name, each in the order it was written.
 
+use super::Batches;
 use super::lake;
 use super::lake_file::parquet_failed;
 use super::parquet::root;
 use super::{Location, Tables, rows};
 use crate::error::{Error, Result};
-use super::Batches;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};

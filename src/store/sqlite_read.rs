@@ -1,9 +1,9 @@
 //! Reading a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
 
+use super::Batches;
 use super::sqlite::Place;
 use super::{Location, Tables, sqlite_cell, sqlite_schema};
 use crate::error::{Error, Result};
-use super::Batches;
 use crate::kind::Kind;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;

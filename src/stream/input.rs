@@ -142,7 +142,9 @@ impl Bytes {
                 Chunk::Bytes(count) => spool.write_all(&buffer[..count]).map_err(failed)?,
                 Chunk::Idle => {}
                 Chunk::End => break,
-                Chunk::Stopped => return Err(Error::corrupt("stopped before the input was whole").at(self.name.clone())),
+                Chunk::Stopped => {
+                    return Err(Error::corrupt("stopped before the input was whole").at(self.name.clone()));
+                }
             }
         }
         spool.rewind().map_err(failed)?;

@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::format::{Body, Record, Records, Splitter, row};
 use crate::frame::{Control, Progress};
+use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW};
-use crate::kind::Kind;
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper};
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -164,7 +164,8 @@ impl Intake {
             Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), dead),
             Ok(_) if raw.len() > self.run.record_max => {
                 let limit = self.run.record_max;
-                let message = format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
+                let message =
+                    format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
                 let fault = Fault::new(ErrorType::TooLargeError, message);
                 return self.letter(&raw[..limit], &fault, (spot.partition, offset), dead);
             }
@@ -234,8 +235,7 @@ impl Intake {
         if let Err(fault) = verdict {
             return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), dead);
         }
-        let place =
-            Place { raw: held.raw(), offset: held.offset, partition: held.input, now: held.now, judged: true };
+        let place = Place { raw: held.raw(), offset: held.offset, partition: held.input, now: held.now, judged: true };
         self.map(&held.text, place, "", dead)
     }
 
@@ -306,8 +306,7 @@ impl Intake {
     /// Queues a progress message.
     pub fn progress(&mut self, complete: bool, extent: super::input::Extent) {
         let partitions = self.stamper.news();
-        let progress =
-            Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
+        let progress = Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
         self.queue.push_back(Item::Control(Control::Progress(progress)));
     }
 
@@ -379,7 +378,8 @@ fn no_time(text: &str, name: &str, line: i64) -> Error {
         true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),
         false => format!("say which field it is: {}", found.join("  or  ")),
     };
-    Error::usage(format!("the first record has no event time (server_timestamp): {way_out}")).at(format!("{name}:{line}"))
+    Error::usage(format!("the first record has no event time (server_timestamp): {way_out}"))
+        .at(format!("{name}:{line}"))
 }
 
 fn clip(text: &str) -> String {

@@ -81,7 +81,8 @@ impl Output {
         let sink = match uri {
             Uri::Null => Target::Null,
             Uri::Store(store, location) => {
-                let kind = Kind::of(&spec.schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
+                let kind =
+                    Kind::of(&spec.schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
                 let clock = run.clock;
                 let options = OpenOptions {
                     pipeline: run.pipeline.clone(),
@@ -115,7 +116,9 @@ impl Output {
             file.write(&[&head])?;
             return Ok(Target::Frames { encoder, file });
         }
-        let open = format.output.ok_or_else(|| Error::usage(format!("-o {}: evt reads it but does not write it", format.name)))?;
+        let open = format
+            .output
+            .ok_or_else(|| Error::usage(format!("-o {}: evt reads it but does not write it", format.name)))?;
         let mut encode = spec.encode.clone();
         encode.append = file.appends_to_rows();
         let encoder = open(&spec.schema, &encode)?;

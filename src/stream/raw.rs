@@ -187,7 +187,8 @@ impl TextInput {
             return Ok(false);
         }
         let length = oversized.length - u64::from(found);
-        let message = format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
+        let message =
+            format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message);
         intake.dead(&oversized.payload, &fault, (self.partition, oversized.line), dead)?;
         Ok(true)

@@ -379,7 +379,12 @@ impl Source {
         }
     }
 
-    fn open_store(&mut self, store: &'static crate::store::Store, location: &crate::store::Location, uri: &Uri) -> Result<()> {
+    fn open_store(
+        &mut self,
+        store: &'static crate::store::Store,
+        location: &crate::store::Location,
+        uri: &Uri,
+    ) -> Result<()> {
         let (kind, rows) = store.rows(location)?;
         self.become_kind(Some(kind))?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
@@ -418,9 +423,10 @@ impl Source {
         let Some(kind) = Kind::of(schema) else { return Ok(()) };
         let wanted = kind.schema();
         let same = wanted.fields().iter().enumerate().all(|(index, field)| {
-            schema.fields().get(index).is_some_and(|got| {
-                got.name() == field.name() && got.data_type().equals_datatype(field.data_type())
-            })
+            schema
+                .fields()
+                .get(index)
+                .is_some_and(|got| got.name() == field.name() && got.data_type().equals_datatype(field.data_type()))
         });
         if same {
             return Ok(());

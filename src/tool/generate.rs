@@ -1,12 +1,12 @@
 //! evt-gen: make events, at any rate, disorder, lateness and fault, from a seed. (`gen` is a word of Rust's own.)
 
+use crate::cli::Tool;
+use crate::cli::args::{CommonArgs, parse_count, parse_share};
 use crate::error::{Error, Result};
 use crate::op::generate::truth::{Dimension, Rules, TimeField, Truth};
 use crate::op::generate::{Generator, Options};
-use crate::time::{parse_duration, parse_instant};
-use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, parse_count, parse_share};
 use crate::stream::run::Run;
+use crate::time::{parse_duration, parse_instant};
 use clap::Args as ClapArgs;
 use clap::Parser;
 use std::fs::File;

@@ -40,8 +40,14 @@ pub struct Args {
 impl Tool for Args {
     const NAME: &'static str = "evt-ingest";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("Count requests per hour and status in an access log.", "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status | evt-view"),
-        ("Look at events whose time is called created_at.", "evt-ingest events.jsonl --time created_at | evt-view --head 5"),
+        (
+            "Count requests per hour and status in an access log.",
+            "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status | evt-view",
+        ),
+        (
+            "Look at events whose time is called created_at.",
+            "evt-ingest events.jsonl --time created_at | evt-view --head 5",
+        ),
         ("Keep what fails.", "evt-ingest events.jsonl --dlq dead.jsonl --to events.parquet"),
     ];
 

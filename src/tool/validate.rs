@@ -49,8 +49,14 @@ pub struct Args {
 impl Tool for Args {
     const NAME: &'static str = "evt-validate";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("Keep what its schema refuses.", "evt-ingest events.jsonl | evt-validate --schemas schemas --dlq dead.jsonl | evt-view"),
-        ("In CI: every reject on stderr, exit 1.", "evt-validate --schemas schemas --report all --to null: events.jsonl"),
+        (
+            "Keep what its schema refuses.",
+            "evt-ingest events.jsonl | evt-validate --schemas schemas --dlq dead.jsonl | evt-view",
+        ),
+        (
+            "In CI: every reject on stderr, exit 1.",
+            "evt-validate --schemas schemas --report all --to null: events.jsonl",
+        ),
         ("Leave out repeats of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
     ];
 
@@ -130,7 +136,8 @@ impl Job {
                     counts.dropped += before.dropped;
                     counts.filtered += before.filtered;
                     if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
-                        self.stage.note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));
+                        self.stage
+                            .note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));
                     }
                     return self.stage.finish(&self.source, end, 0);
                 }

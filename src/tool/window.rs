@@ -134,7 +134,9 @@ impl Args {
         };
         match &self.metrics {
             None => spec::inline(&inline),
-            Some(_) if !inline.is_empty() => Err(Error::usage("--metrics FILE and inline flags are two specs: say one")),
+            Some(_) if !inline.is_empty() => {
+                Err(Error::usage("--metrics FILE and inline flags are two specs: say one"))
+            }
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
                 spec::file(&text).map_err(|error| error.at(path.clone()))
@@ -159,7 +161,10 @@ impl Tool for Args {
             "The 99th percentile of a property over five minutes, every thirty seconds.",
             "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' -o csv",
         ),
-        ("All metrics of a file, late events kept.", "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl"),
+        (
+            "All metrics of a file, late events kept.",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl",
+        ),
         ("Explain a file of metrics.", "evt-window -m metrics.toml --check"),
     ];
 
@@ -190,7 +195,10 @@ impl Tool for Args {
         };
         let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
         if source.kind() != Kind::Event {
-            return Err(Error::usage(format!("windows are made of events, these rows are of kind {}", source.kind().name())));
+            return Err(Error::usage(format!(
+                "windows are made of events, these rows are of kind {}",
+                source.kind().name()
+            )));
         }
         let first = source.next(&mut dead)?;
         let late = match &self.late {
@@ -363,8 +371,13 @@ impl Job<'_> {
             .collect();
         nulls.into_iter().for_each(|note| self.stage.note(note));
         let counts = self.window.counts();
-        let notes: Vec<String> =
-            self.window.metrics().iter().zip(counts).filter_map(|(metric, counts)| late_note(&metric.name, counts)).collect();
+        let notes: Vec<String> = self
+            .window
+            .metrics()
+            .iter()
+            .zip(counts)
+            .filter_map(|(metric, counts)| late_note(&metric.name, counts))
+            .collect();
         notes.into_iter().for_each(|note| self.stage.note(note));
     }
 }
@@ -404,7 +417,9 @@ fn late_rows(outcome: &Outcome, with_partial: bool) -> Vec<late::Row> {
         let counted = outcome.is_counted[late.row as usize];
         match rows.last_mut().filter(|row| row.row == late.row as usize) {
             Some(row) => row.metrics.push(late.metric as usize),
-            None => rows.push(late::Row { row: late.row as usize, metrics: vec![late.metric as usize], partial: counted }),
+            None => {
+                rows.push(late::Row { row: late.row as usize, metrics: vec![late.metric as usize], partial: counted })
+            }
         }
     }
     rows

@@ -1,0 +1,45 @@
+//! A filter: which rows of a batch an expression is true for.
+
+use super::{Expr, Leaves, ValueKind, Want};
+use crate::error::Result;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+/// A `--where`.
+#[derive(Debug)]
+pub struct Filter {
+    leaves: Leaves,
+    expr: Expr,
+}
+
+/// What a filter says of a batch.
+#[derive(Debug)]
+pub struct Passed {
+    /// The rows for which it is true.
+    pub keep: BooleanArray,
+    /// Rows in which a value is of the wrong type, each once, in order, with the message; none of them is kept.
+    pub wrong: Vec<(usize, String)>,
+}
+
+impl Filter {
+    /// The filter `text` over rows of `schema`; exit 78 if it is none.
+    pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
+        let mut leaves = Leaves::new(schema);
+        let expr = leaves.parse(text, Want::Kind(ValueKind::Bool))?;
+        Ok(Self { leaves, expr })
+    }
+
+    /// Looks at a batch.
+    pub fn apply(&self, batch: &RecordBatch) -> Result<Passed> {
+        let leaves = self.leaves.read(batch)?;
+        let truth = self.expr.eval(&leaves)?;
+        let truth = truth.as_boolean();
+        let mut wrong: Vec<(usize, String)> =
+            self.expr.wrong(&leaves).map(|wrong| (wrong.row() as usize, wrong.message())).collect();
+        wrong.sort_by_key(|(row, _)| *row);
+        wrong.dedup_by_key(|(row, _)| *row);
+        let mut keep: Vec<bool> = (0..truth.len()).map(|row| truth.is_valid(row) && truth.value(row)).collect();
+        wrong.iter().for_each(|(row, _)| keep[*row] = false);
+        Ok(Passed { keep: keep.into(), wrong })
+    }
+}
