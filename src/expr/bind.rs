@@ -141,7 +141,8 @@ impl<'a> Binder<'a> {
             let name = nodes.iter().find(|node| matches!(node, Node::Name(_))).or(nodes.first());
             let name = name.map_or(String::new(), ToString::to_string);
             let all = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            format!("the kind of {all} is not known: say cast({name} as double) or cast({name} as text); a text constant stands in '...'")
+            let casts = format!("cast({name} as double) or cast({name} as text)");
+            format!("the kind of {all} is not known: say {casts}; a text constant stands in '...'")
         })
     }
 
