@@ -1,6 +1,7 @@
 //! The typing rule: every name gets the kind that its place asks of it.
 //!
-//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind asked.
+//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind
+//! asked.
 
 use super::function::{FUNCTIONS, Function};
 use super::leaf::{Ask, Leaves, Place};
