@@ -57,7 +57,8 @@ fn values_that_are_no_records_are_wrapped_and_a_schema_may_recur() {
     use apache_avro::types::Value;
     let bytes = foreign("\"long\"", vec![Value::Long(-3), Value::Long(i64::MAX)]);
     assert_eq!(texts(&FORMAT, &bytes).unwrap(), ["{\"value\":-3}", "{\"value\":9223372036854775807}"]);
-    let list = r#"{"type":"record","name":"n","fields":[{"name":"v","type":"int"},{"name":"next","type":["null","n"]}]}"#;
+    let list =
+        r#"{"type":"record","name":"n","fields":[{"name":"v","type":"int"},{"name":"next","type":["null","n"]}]}"#;
     let node = |v, next: Option<Value>| {
         let next = next.map_or(Value::Union(0, Box::new(Value::Null)), |next| Value::Union(1, Box::new(next)));
         Value::Record(vec![("v".into(), Value::Int(v)), ("next".into(), next)])
@@ -75,7 +76,11 @@ fn logical_types_are_written_as_their_meaning() {
         (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":2}"#, &[2, 0xfb], "-0.05"),
         (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":0}"#, &[4, 1, 0], "256"),
         (r#"{"type":"string","logicalType":"nonsense"}"#, &[2, b'x'], "\"x\""),
-        (r#"{"type":"fixed","name":"f","size":12,"logicalType":"duration"}"#, &[1, 0, 0, 0, 2, 0, 0, 0, 220, 5, 0, 0], "\"P1M2DT1.500S\""),
+        (
+            r#"{"type":"fixed","name":"f","size":12,"logicalType":"duration"}"#,
+            &[1, 0, 0, 0, 2, 0, 0, 0, 220, 5, 0, 0],
+            "\"P1M2DT1.500S\"",
+        ),
         (r#"{"type":"array","items":"null"}"#, &[3, 0, 0], "[null,null]"),
         (r#"{"type":"map","values":["null","boolean"]}"#, &[2, 2, b'k', 2, 1, 0], r#"{"k":true}"#),
         (r#"{"type":"enum","name":"e","symbols":["A","B"]}"#, &[2], "\"B\""),

@@ -105,12 +105,10 @@ fn dictionaries_runs_and_unions_are_their_values() {
     assert_eq!(json(none), ["{"]);
     let runs = RunArray::try_new(&Int32Array::from(vec![2, 3]), &StringArray::from(vec![Some("a"), None])).unwrap();
     assert_eq!(json(runs.slice(1, 2)), ["\"a\"", "{"]);
-    let fields: UnionFields = [
-        (0, Arc::new(Field::new("i", DataType::Int32, true))),
-        (5, Arc::new(Field::new("s", DataType::Utf8, true))),
-    ]
-    .into_iter()
-    .collect();
+    let fields: UnionFields =
+        [(0, Arc::new(Field::new("i", DataType::Int32, true))), (5, Arc::new(Field::new("s", DataType::Utf8, true)))]
+            .into_iter()
+            .collect();
     let children: Vec<ArrayRef> = vec![Arc::new(Int32Array::from(vec![7])), Arc::new(StringArray::from(vec!["x"]))];
     let union = UnionArray::try_new(fields, vec![5, 0].into(), Some(vec![0, 0].into()), children).unwrap();
     assert_eq!(json(union), ["\"x\"", "7"]);

@@ -7,9 +7,9 @@
 //! To add a format: one file, one row in [`ALL`].
 
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
-use crate::kind::Kind;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
 
@@ -191,7 +191,7 @@ const FRAMES: Format = Format {
 };
 
 #[cfg(test)]
-mod test_data;
+pub(crate) mod test_data;
 #[cfg(test)]
 #[path = "splitter_tests.rs"]
 mod tests;

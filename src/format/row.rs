@@ -246,9 +246,7 @@ impl Column {
                 (content(value).and_then(|text| text.parse().ok()).map(Value::Int), "an integer of 32 bits")
             }
             Column::Double(_) => (content(value).and_then(|text| double(&text)).map(Value::Double), "a number"),
-            Column::Bool(_) => {
-                (content(value).and_then(|text| text.parse().ok()).map(Value::Bool), "true or false")
-            }
+            Column::Bool(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Bool), "true or false"),
             Column::Bytes(_) if encoded => {
                 (string(value).and_then(|text| base64::decode(&text)).map(Value::Bytes), "base64")
             }
@@ -302,10 +300,7 @@ impl Column {
     }
 }
 
-fn append_headers(
-    to: &mut MapBuilder<StringBuilder, BinaryBuilder>,
-    headers: Option<Vec<(String, Option<Vec<u8>>)>>,
-) {
+fn append_headers(to: &mut MapBuilder<StringBuilder, BinaryBuilder>, headers: Option<Vec<(String, Option<Vec<u8>>)>>) {
     let present = headers.is_some();
     for (name, value) in headers.into_iter().flatten() {
         to.keys().append_value(name);

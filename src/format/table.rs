@@ -233,7 +233,11 @@ impl Encoder for Table {
             let shown = if self.decided { self.shown } else { columns.len() };
             for (at, column) in columns.iter_mut().take(shown).enumerate() {
                 self.cell.clear();
-                if column.is_null(row) { self.cell.push('-') } else { column.write(row, &mut self.cell) }
+                if column.is_null(row) {
+                    self.cell.push('-')
+                } else {
+                    column.write(row, &mut self.cell)
+                }
                 let cell = clean(&self.cell);
                 if self.decided {
                     self.write_cell(at, &cell, out);

@@ -23,6 +23,12 @@ pub fn data(path: &str) -> Option<PathBuf> {
     }
 }
 
+/// So many cases, the same ones each time.
+pub fn cases(cases: u32) -> ProptestConfig {
+    let seed = proptest::test_runner::RngSeed::Fixed(7);
+    ProptestConfig { cases, rng_seed: seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 /// The lines of a list of expected results.
 pub fn expected(path: &str) -> Vec<serde_json::Value> {
     let Some(path) = data(path) else { return vec![] };
@@ -149,8 +155,7 @@ fn object() -> impl Strategy<Value = String> {
 }
 
 fn instant() -> impl Strategy<Value = String> {
-    (crate::time::EARLIEST..=crate::time::LATEST)
-        .prop_map(|micros| quoted(&crate::time::format_instant(micros)))
+    (crate::time::EARLIEST..=crate::time::LATEST).prop_map(|micros| quoted(&crate::time::format_instant(micros)))
 }
 
 fn uuid() -> impl Strategy<Value = String> {
@@ -184,7 +189,11 @@ fn headers() -> impl Strategy<Value = String> {
 
 fn number() -> impl Strategy<Value = String> {
     let special = prop_oneof![Just("\"NaN\""), Just("\"Infinity\""), Just("\"-Infinity\""), Just("-0.0")];
-    prop_oneof![any::<i32>().prop_map(|n| format!("{n}.0")), any::<f64>().prop_map(finite), special.prop_map(str::to_owned)]
+    prop_oneof![
+        any::<i32>().prop_map(|n| format!("{n}.0")),
+        any::<f64>().prop_map(finite),
+        special.prop_map(str::to_owned)
+    ]
 }
 
 fn finite(value: f64) -> String {
