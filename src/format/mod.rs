@@ -193,7 +193,7 @@ const FRAMES: Format = Format {
 };
 
 #[cfg(test)]
-mod test_data;
+pub(crate) mod test_data;
 #[cfg(test)]
 #[path = "splitter_tests.rs"]
 mod tests;

@@ -67,6 +67,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::format::test_data::cases(300))]
+
         #[test]
         fn bytes_survive(bytes: Vec<u8>) {
             let mut out = String::new();

@@ -148,6 +148,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::format::test_data::cases(300))]
+
         #[test]
         fn a_kept_text_equals_one_written_from_nothing(
             instants in proptest::collection::vec(prop_oneof![0i64..200_000_000_000, any::<i64>()], 1..50),
