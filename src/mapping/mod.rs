@@ -9,6 +9,7 @@ mod envelope;
 mod future;
 mod id;
 mod mapper;
+mod place;
 mod stamp;
 mod suggest;
 mod when;
