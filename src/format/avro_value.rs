@@ -398,9 +398,18 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
             };
             write_decimal(out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale);
         }
-        Node::Uuid => quoted(out, |out| Ok(write_uuid(out, take(input, 16)?)))?,
-        Node::Date => quoted(out, |out| Ok(write_date(out, int(input)?.into())))?,
-        Node::Time(unit) => quoted(out, |out| Ok(write_time_of_day(out, long(input)?, *unit)))?,
+        Node::Uuid => {
+            let id = take(input, 16)?;
+            quoted(out, |out| write_uuid(out, id));
+        }
+        Node::Date => {
+            let days = int(input)?;
+            quoted(out, |out| write_date(out, days.into()));
+        }
+        Node::Time(unit) => {
+            let ticks = long(input)?;
+            quoted(out, |out| write_time_of_day(out, ticks, *unit));
+        }
         Node::Interval => {
             let (months, days, millis) = (unsigned(input)?, unsigned(input)?, unsigned(input)?);
             out.push_str(&format!("\"P{months}M{days}DT{}.{:03}S\"", millis / 1_000, millis % 1_000));
@@ -410,11 +419,10 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
     Ok(())
 }
 
-fn quoted(out: &mut String, write: impl FnOnce(&mut String) -> Result<(), Fault>) -> Result<(), Fault> {
+fn quoted(out: &mut String, write: impl FnOnce(&mut String)) {
     out.push('"');
-    write(out)?;
+    write(out);
     out.push('"');
-    Ok(())
 }
 
 fn write_base64(out: &mut String, bytes: &[u8]) {

@@ -291,11 +291,16 @@ impl Writer {
     /// Appends the cell to the line, between quotes where its content would be taken for structure.
     fn push(&mut self) {
         let bytes = self.cell.as_bytes();
-        let structural = |byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || *byte == self.delimiter;
-        let blank = self.line.is_empty() && bytes.iter().all(|byte| *byte == b' ');
-        if bytes.iter().any(structural) || blank && !bytes.is_empty() {
+        let structural = memchr::memchr3(b'"', b'\n', self.delimiter, bytes).is_some();
+        let blank = self.line.is_empty() && !bytes.is_empty() && bytes.iter().all(|byte| *byte == b' ');
+        if structural || blank || memchr::memchr(b'\r', bytes).is_some() {
             self.line.push('"');
-            self.line.push_str(&self.cell.replace('"', "\"\""));
+            let mut start = 0;
+            for at in memchr::memchr_iter(b'"', bytes) {
+                self.line.push_str(&self.cell[start..=at]);
+                start = at;
+            }
+            self.line.push_str(&self.cell[start..]);
             self.line.push('"');
         } else {
             self.line.push_str(&self.cell);
