@@ -349,6 +349,10 @@ impl<'a> Assembly<'a, '_, '_> {
                 Some(time) => time,
                 None if unused != Value::Absent => return Ok((self.needed(column::EVENT_TIME)?, Value::Absent)),
                 None if *policy == TimeFrom::Optional => self.place.now,
+                None if *policy == TimeFrom::Untimed && !self.mapper.timed => {
+                    self.mapper.options.time = TimeFrom::Optional;
+                    self.place.now
+                }
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
             },
         };
