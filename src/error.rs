@@ -92,7 +92,8 @@ impl Error {
     /// Reading or writing `what` failed; a broken pipe becomes [`ErrorKind::ReaderGone`].
     #[cold]
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
-        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
+        let kind =
+            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
         Self::new(kind, what).because(io_cause(error))
     }
 
@@ -166,17 +167,28 @@ thread_local! {
     static GUARDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Whether this thread is inside [`guarded`]: a panic there is not worth a backtrace.
-pub fn is_guarded() -> bool {
-    GUARDED.get()
-}
-
-/// Runs a library's decoding of outside bytes; a panic in there is a corrupt input, not a crash of ours.
-pub fn guarded<T>(decode: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Calls `decode`, which reads bytes from outside with a library that may panic on them: a panic is corrupt input.
+///
+/// What `decode` worked on must not be used again after an error. The panic prints nothing: the hook that prints is
+/// passed over for this thread while `decode` runs, and is what it was for all others.
+pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T> {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                print(panic);
+            }
+        }));
+    });
     let outer = GUARDED.replace(true);
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
+    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode));
     GUARDED.set(outer);
-    result.unwrap_or_else(|_| Err(Error::corrupt("it cannot be decoded")))
+    done.map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        Error::corrupt("it makes its decoder fail").because(text.unwrap_or_else(|| "a panic".to_owned()))
+    })
 }
 
 #[cfg(test)]

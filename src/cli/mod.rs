@@ -69,7 +69,6 @@ pub fn main<T: Tool>() -> ExitCode {
             return ExitCode::from(error.kind().exit_status());
         }
     };
-    silence_guarded_panics();
     let result = tool.run(run.clone());
     run.console.set_progress(None);
     end(&run, result)
@@ -138,14 +137,4 @@ fn usage(tool: &'static str, error: &clap::Error) -> ExitCode {
     let told: Vec<&str> = told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
     Console::new(tool, Colour::Off).fail(&Error::usage(format!("{} (see {tool} --help)", told.join(" "))));
     ExitCode::from(ErrorKind::Usage.exit_status())
-}
-
-/// Decoders of outside bytes are run guarded: a panic in there is a corrupt input, said once, by us.
-fn silence_guarded_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if !crate::error::is_guarded() {
-            default(info);
-        }
-    }));
 }

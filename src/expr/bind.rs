@@ -1,6 +1,7 @@
 //! The typing rule: every name gets the kind that its place asks of it.
 //!
-//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind asked.
+//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind
+//! asked.
 
 use super::function::{FUNCTIONS, Function};
 use super::leaf::{Ask, Leaves, Place};
@@ -141,7 +142,8 @@ impl<'a> Binder<'a> {
             let name = nodes.iter().find(|node| matches!(node, Node::Name(_))).or(nodes.first());
             let name = name.map_or(String::new(), ToString::to_string);
             let all = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
-            format!("the kind of {all} is not known: say cast({name} as double) or cast({name} as text)")
+            let casts = format!("cast({name} as double) or cast({name} as text)");
+            format!("the kind of {all} is not known: say {casts}; a text constant stands in '...'")
         })
     }
 

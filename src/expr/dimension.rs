@@ -2,8 +2,8 @@
 
 use crate::json::text::write_string;
 
-/// Appends the canonical object of `names` and their `values`, a missing one as null: keys in the order of their UTF-16
-/// code units, no blanks. Of equal names the last counts.
+/// Appends the canonical object of `names` and their `values`, a missing one as null: keys in the order of their
+/// UTF-16 code units, no blanks. Of equal names the last counts.
 pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut String) {
     let mut order: Vec<(&str, Option<&str>)> = names.iter().copied().zip(values.iter().copied()).collect();
     order.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));

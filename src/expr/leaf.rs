@@ -1,7 +1,7 @@
 //! The leaves of all expressions of one spec: each distinct (column or path, kind asked) once.
 //!
-//! One walk per row over the properties serves every leaf: the wanted names form a small tree ([`Step`]), level by level
-//! as they nest.
+//! One walk per row over the properties serves every leaf: the wanted names form a small tree ([`Step`]), level by
+//! level as they nest.
 
 use super::bind::Binder;
 use super::node::Node;
@@ -78,7 +78,8 @@ impl Leaves {
         Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0 }
     }
 
-    /// The expression `text` says, typed for the place that wants it. Exit 78, naming the text, the place and the way out.
+    /// The expression `text` says, typed for the place that wants it. Exit 78, naming the text, the place and the way
+    /// out.
     pub fn parse(&mut self, text: &str, want: Want) -> Result<Expr> {
         let node = parse(text)?;
         self.bind(&node, want, text)

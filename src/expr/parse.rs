@@ -1,8 +1,8 @@
 //! SQL text → [`Node`]: the only file that names the crate sqlparser.
 //!
-//! An allow-list: what has no arm here is refused with a message. The dialect is our own, so that words such as `user`
-//! stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the end (`parse_expr`
-//! stops early on `labels.0 = 1`).
+//! An allow-list: what has no arm here is refused with a message. The dialect is our own, so that words such as
+//! `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the end
+//! (`parse_expr` stops early on `labels.0 = 1`).
 
 use super::ValueKind;
 use super::node::{Literal, Node, Operator, Written};

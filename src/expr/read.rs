@@ -113,7 +113,8 @@ fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
 }
 
 impl Leaves {
-    /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug (70).
+    /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug
+    /// (70).
     pub fn read(&self, batch: &RecordBatch) -> Result<LeafBatch> {
         let spans = if self.paths > 0 { self.walk(batch)? } else { vec![] };
         let mut arrays = Vec::with_capacity(self.leaves.len());

@@ -1,6 +1,7 @@
 //! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
 
-use super::container::{Batches, guarded};
+use super::container::Batches;
+use crate::error::guarded;
 use super::{Format, Input, Opened};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -55,4 +56,64 @@ fn check_blocks(file: &mut File) -> Result<()> {
         }
     }
     file.rewind().map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Rows;
+    use crate::format::test_data::{build, open as open_bytes, rows, texts};
+    use arrow::array::RecordBatch;
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
+    use proptest::strategy::{Strategy, ValueTree};
+    use proptest::test_runner::TestRunner;
+
+    fn events() -> RecordBatch {
+        let texts = rows(Kind::Event).new_tree(&mut TestRunner::deterministic()).unwrap().current();
+        build(Kind::Event, &texts)
+    }
+
+    fn file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
+        let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let mut writer = FileWriter::try_new_with_options(vec![], &batch.schema(), options).unwrap();
+        writer.write(batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn a_file_of_ours_gives_batches_of_its_kind_however_it_is_compressed() {
+        let batch = events();
+        for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
+            let opened = open_bytes(&FORMAT, &file(&batch, compression)).unwrap();
+            assert_eq!(opened.kind, Some(Kind::Event));
+            let read: Vec<_> = opened.rows.map(|rows| rows.unwrap()).collect();
+            assert!(matches!(&read[..], [Rows::Batch(read)] if *read == batch));
+        }
+    }
+
+    #[test]
+    fn a_file_that_claims_a_kind_and_holds_no_json_is_corrupt() {
+        let batch = events();
+        let mut columns = batch.columns().to_vec();
+        columns[4] = std::sync::Arc::new(arrow::array::StringArray::from(vec!["{]"; batch.num_rows()]));
+        let error = texts(&FORMAT, &file(&RecordBatch::try_new(batch.schema(), columns).unwrap(), None)).unwrap_err();
+        assert!(error.to_string().contains("claims rows of kind event"), "{error}");
+    }
+
+    #[test]
+    fn a_file_cut_or_changed_anywhere_is_rows_or_an_error_and_never_a_panic() {
+        let whole = file(&events(), None);
+        for end in 0..whole.len() {
+            let error = texts(&FORMAT, &whole[..end]).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{end}: {error}");
+        }
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            if let Err(error) = texts(&FORMAT, &bytes) {
+                assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{at}: {error}");
+            }
+        }
+    }
 }

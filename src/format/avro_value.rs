@@ -7,7 +7,7 @@
 //! Values are written as [`super::cell`] writes them: nulls of a record left out, bytes base64, decimals as numbers,
 //! instants RFC 3339, a union is its value. In files of our kinds payloads are text where they are, and JSON is JSON.
 
-use super::cell::{Form, key, write_float, write_float32, write_uuid};
+use super::cell::{Form, key, write_decimal, write_float, write_float32, write_uuid};
 use crate::error::{Error, Result};
 use crate::json::text::write_string;
 use crate::json::{DEPTH_MAX, base64, scan};
@@ -47,7 +47,7 @@ enum Node {
     Date,
     Time(TimeUnit),
     Timestamp(TimeUnit),
-    Decimal(Box<Node>, u32),
+    Decimal(Box<Node>, i32),
     Interval,
     /// Text that holds a JSON object, in our own kinds.
     Json,
@@ -226,7 +226,7 @@ fn logical_type(primitive: Node, logical: &str, schema: &Map<String, Value>) -> 
         ("timestamp-micros" | "local-timestamp-micros", Node::Long) => Node::Timestamp(TimeUnit::Microsecond),
         ("timestamp-nanos" | "local-timestamp-nanos", Node::Long) => Node::Timestamp(TimeUnit::Nanosecond),
         ("decimal", node @ Node::Bytes(_)) => match schema.get("scale").map_or(Some(0), Value::as_u64) {
-            Some(scale @ 0..=10_000) => Node::Decimal(Box::new(node), scale as u32),
+            Some(scale @ 0..=10_000) => Node::Decimal(Box::new(node), scale as i32),
             _ => node,
         },
         ("duration", Node::Bytes(Some(12))) => Node::Interval,
@@ -396,11 +396,20 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
                 Node::Bytes(Some(size)) => take(input, size)?,
                 _ => bytes(input)?,
             };
-            write_decimal(out, digits, *scale as usize);
+            write_decimal(out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale);
         }
-        Node::Uuid => quoted(out, |out| Ok(write_uuid(out, take(input, 16)?)))?,
-        Node::Date => quoted(out, |out| Ok(write_date(out, int(input)?.into())))?,
-        Node::Time(unit) => quoted(out, |out| Ok(write_time_of_day(out, long(input)?, *unit)))?,
+        Node::Uuid => {
+            let id = take(input, 16)?;
+            quoted(out, |out| write_uuid(out, id));
+        }
+        Node::Date => {
+            let days = int(input)?;
+            quoted(out, |out| write_date(out, days.into()));
+        }
+        Node::Time(unit) => {
+            let ticks = long(input)?;
+            quoted(out, |out| write_time_of_day(out, ticks, *unit));
+        }
         Node::Interval => {
             let (months, days, millis) = (unsigned(input)?, unsigned(input)?, unsigned(input)?);
             out.push_str(&format!("\"P{months}M{days}DT{}.{:03}S\"", millis / 1_000, millis % 1_000));
@@ -410,31 +419,16 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
     Ok(())
 }
 
-fn quoted(out: &mut String, write: impl FnOnce(&mut String) -> Result<(), Fault>) -> Result<(), Fault> {
+fn quoted(out: &mut String, write: impl FnOnce(&mut String)) {
     out.push('"');
-    write(out)?;
+    write(out);
     out.push('"');
-    Ok(())
 }
 
 fn write_base64(out: &mut String, bytes: &[u8]) {
     out.push('"');
     base64::encode(bytes, out);
     out.push('"');
-}
-
-/// Two's complement, big-endian, `scale` digits after the point.
-fn write_decimal(out: &mut String, digits: &[u8], scale: usize) {
-    let number = BigInt::from_signed_bytes_be(digits).to_string();
-    let (sign, digits) = number.strip_prefix('-').map_or(("", number.as_str()), |digits| ("-", digits));
-    let digits = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - scale);
-    out.push_str(sign);
-    out.push_str(whole);
-    if scale > 0 {
-        out.push('.');
-        out.push_str(fraction);
-    }
 }
 
 fn take<'a>(input: &mut &'a [u8], count: usize) -> Result<&'a [u8], Fault> {

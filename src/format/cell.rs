@@ -137,9 +137,27 @@ fn integer<T: ArrowPrimitiveType<Native: Display>>(array: &dyn Array) -> Writer<
     })
 }
 
-fn decimal<T: DecimalType + ArrowPrimitiveType>(array: &dyn Array) -> Writer<'_> {
+fn decimal<T: DecimalType + ArrowPrimitiveType<Native: Display>>(array: &dyn Array) -> Writer<'_> {
     let values = array.as_primitive::<T>();
-    Box::new(move |row, out| out.push_str(&values.value_as_string(row)))
+    let scale = values.scale();
+    Box::new(move |row, out| write_decimal(out, &values.value(row).to_string(), scale.into()))
+}
+
+/// Appends the number whose digits, with a sign, are `digits` and of which `scale` stand after the point; a negative
+/// scale adds zeros. Every digit is kept, also where there are more than the precision allows.
+pub fn write_decimal(out: &mut String, digits: &str, scale: i32) {
+    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
+    out.push_str(sign);
+    let places = usize::try_from(scale).unwrap_or(0);
+    let digits = format!("{digits:0>width$}", width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    out.push_str(whole);
+    if places > 0 {
+        out.push('.');
+        out.push_str(fraction);
+    } else if whole != "0" {
+        out.extend((scale..0).map(|_| '0'));
+    }
 }
 
 fn float(array: &dyn Array, form: Form) -> Writer<'_> {

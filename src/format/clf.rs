@@ -4,7 +4,7 @@
 //! event: `event_type` http_request, `server_timestamp`, and the rest as properties. `-` is absent, `ident` is left out
 //! (nobody has trusted it since 1993). A request that is not three words is kept whole as `request`. The escapes `\"`,
 //! `\\` and `\xHH` are undone where the result is text, else the field stays as it is. `source` is left to the mapping:
-//! it is the file.
+//! it is the file. A user agent may lack its closing quote where the line was cut inside it.
 
 use super::jsonl::content;
 use super::{Body, Format, Input, Record, Records, Splitter};
@@ -144,6 +144,15 @@ impl<'a> Cursor<'a> {
         self.stop("a closing quote")
     }
 
+    /// The same, but a line that was cut inside it is taken as it is: servers cut long lines, and every field stands.
+    fn last_quoted(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
+        let start = self.byte + 1;
+        match self.quoted(expected) {
+            Err(stop) if stop.byte == self.line.len() && start < stop.byte => Ok(&self.line[start..]),
+            done => done,
+        }
+    }
+
     /// `[17/May/2015:10:05:03 +0000]` as an instant.
     fn time(&mut self) -> Result<i64, Stop> {
         let expected = "a time like [17/May/2015:10:05:03 +0000]";
@@ -193,7 +202,7 @@ fn entry(line: &str, out: &mut String) -> Result<(), Stop> {
         cursor.mark(" ", "a space or the end of the line")?;
         member(out, "referrer", cursor.quoted("a referrer in quotes")?);
         cursor.mark(" ", "a space")?;
-        member(out, "user_agent", cursor.quoted("a user agent in quotes")?);
+        member(out, "user_agent", cursor.last_quoted("a user agent in quotes")?);
     }
     if !cursor.rest().is_empty() {
         return cursor.stop("the end of the line");

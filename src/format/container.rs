@@ -2,41 +2,10 @@
 
 use super::jsonl::{is_proved, rows_to_json};
 use super::{Records, Rows};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
-
-thread_local! {
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls `decode`, which reads bytes from outside with a library that may panic on them: a panic is a corrupt file.
-///
-/// What `decode` worked on must not be used again after an error. The panic prints nothing: the hook that prints is
-/// passed over for this thread while `decode` runs, and is what it was for all others.
-pub(super) fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let print = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !GUARDED.get() {
-                print(panic);
-            }
-        }));
-    });
-    let outer = GUARDED.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(decode));
-    GUARDED.set(outer);
-    done.map_err(|payload| {
-        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
-        Error::corrupt("the file makes its decoder fail").because(text.unwrap_or_else(|| "a panic".to_owned()))
-    })
-}
 
 /// The rows of a reader of batches.
 pub(super) struct Batches<I> {

@@ -45,6 +45,8 @@ pub struct Rows {
     reader: Reader,
     header: Header,
     lines: u64,
+    /// Whether nothing has been read yet: a byte order mark may come.
+    unread: bool,
     /// Whether the reader stands inside a record.
     torn: bool,
     /// The fields of the record being read, without quotes, and where each ends.
@@ -72,7 +74,7 @@ struct Found {
 impl Rows {
     fn new(delimiter: u8) -> Self {
         let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
-        Self { reader, header: Header::Expected, lines: 0, torn: true, fields: vec![], ends: vec![0; 64] }
+        Self { reader, header: Header::Expected, lines: 0, unread: true, torn: true, fields: vec![], ends: vec![0; 64] }
     }
 
     /// The record at the start of `input`, or none if its end is not there.
@@ -201,16 +203,21 @@ impl Splitter for Rows {
     fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
         let mut start = 0;
         while start < input.len() {
+            if std::mem::take(&mut self.unread) {
+                if input.len() < BOM.len() && BOM.starts_with(input) && !last {
+                    self.unread = true;
+                    break;
+                }
+                start = if input.starts_with(BOM) { BOM.len() } else { 0 };
+                continue;
+            }
             if let Some(length) = blank_line(&input[start..], last) {
                 self.lines += 1;
                 start += length;
                 continue;
             }
-            match self.header {
-                Header::TooLong => return Err(Error::corrupt("the header is longer than --max-record allows")),
-                Header::Expected if BOM.starts_with(&input[start..]) && !last => break,
-                Header::Expected if self.lines == 0 && input[start..].starts_with(BOM) => start += BOM.len(),
-                _ => {}
+            if let Header::TooLong = self.header {
+                return Err(Error::corrupt("the header is longer than --max-record allows"));
             }
             let Some(found) = self.find(&input[start..], last) else { break };
             let raw = start..start + found.content;
@@ -284,11 +291,16 @@ impl Writer {
     /// Appends the cell to the line, between quotes where its content would be taken for structure.
     fn push(&mut self) {
         let bytes = self.cell.as_bytes();
-        let structural = |byte: &u8| matches!(byte, b'"' | b'\n' | b'\r') || *byte == self.delimiter;
-        let blank = self.line.is_empty() && bytes.iter().all(|byte| *byte == b' ');
-        if bytes.iter().any(structural) || blank && !bytes.is_empty() {
+        let structural = memchr::memchr3(b'"', b'\n', self.delimiter, bytes).is_some();
+        let blank = self.line.is_empty() && !bytes.is_empty() && bytes.iter().all(|byte| *byte == b' ');
+        if structural || blank || memchr::memchr(b'\r', bytes).is_some() {
             self.line.push('"');
-            self.line.push_str(&self.cell.replace('"', "\"\""));
+            let mut start = 0;
+            for at in memchr::memchr_iter(b'"', bytes) {
+                self.line.push_str(&self.cell[start..=at]);
+                start = at;
+            }
+            self.line.push_str(&self.cell[start..]);
             self.line.push('"');
         } else {
             self.line.push_str(&self.cell);

@@ -132,6 +132,9 @@ pub enum Input {
     Frames,
 }
 
+/// How a format is written.
+pub type Output = fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>;
+
 /// One row of the table of formats.
 pub struct Format {
     /// The word after `-f` and `-o`.
@@ -143,7 +146,7 @@ pub struct Format {
     /// How it is read.
     pub input: Input,
     /// How it is written, if it is.
-    pub output: Option<fn(&SchemaRef, &EncodeOptions) -> Result<Box<dyn Encoder>>>,
+    pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
 }
@@ -193,7 +196,7 @@ const FRAMES: Format = Format {
 };
 
 #[cfg(test)]
-mod test_data;
+pub(crate) mod test_data;
 #[cfg(test)]
 #[path = "splitter_tests.rs"]
 mod tests;

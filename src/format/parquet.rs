@@ -6,7 +6,8 @@
 //! deltas, wide columns without statistics because nobody prunes by them. That is 0.8 CPU-s per million events
 //! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is held in memory.
 
-use super::container::{Batches, guarded};
+use super::container::Batches;
+use crate::error::guarded;
 use super::{Encoder, Format, Input, Opened};
 use crate::error::{Error, Result};
 use crate::kind::Kind;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::format::test_data::{batch_texts, build, encode, rows, texts};
+use crate::format::test_data::{batch_texts, build, cases, encode, rows, texts};
 use crate::format::{ALL, Input};
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn check(kind: Kind, written: &[String]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(cases(150))]
 
     #[test]
     fn metrics_survive_every_format(rows in rows(Kind::Metric)) {

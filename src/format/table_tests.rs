@@ -38,22 +38,16 @@ größe        2024-01-15 10:00:00Z      -     7
 fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
     let narrow =
         |width| table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false });
-    assert_eq!(
-        narrow(40),
-        "\
-metric_name    window_start    value  rows
-a rather lon…  2024-01-15 1…      -     7
-"
-        .replace(
-            "metric_name    window_start    value  rows\na rather lon…  2024-01-15 1…      -     7",
-            narrow(40).trim_end()
-        )
-    );
+    let expected = "\
+metric_name   window_start  value  rows
+a rather lo…  2024-01-15 …      -     7
+";
+    assert_eq!(narrow(40), expected);
     for width in 1..80 {
         let text = narrow(width);
         assert!(text.lines().all(|line| line.width() <= width.max(14)), "{width}:\n{text}");
     }
-    assert!(narrow(20).lines().next().unwrap().ends_with("…+2"), "{}", narrow(20));
+    assert!(narrow(24).lines().next().unwrap().ends_with("…+2"), "{}", narrow(24));
 }
 
 #[test]

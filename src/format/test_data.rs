@@ -23,6 +23,12 @@ pub fn data(path: &str) -> Option<PathBuf> {
     }
 }
 
+/// So many cases, the same ones each time.
+pub fn cases(cases: u32) -> ProptestConfig {
+    let seed = proptest::test_runner::RngSeed::Fixed(7);
+    ProptestConfig { cases, rng_seed: seed, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 /// The lines of a list of expected results.
 pub fn expected(path: &str) -> Vec<serde_json::Value> {
     let Some(path) = data(path) else { return vec![] };

@@ -268,7 +268,7 @@ fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: usize) -> Result<()> 
 
 /// Arrow's decoding of outside bytes.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> Result<T> {
-    crate::error::guarded(|| decode().map_err(|error| corrupt("message", error)))
+    crate::error::guarded(decode)?.map_err(|error| corrupt("message", error))
 }
 
 fn corrupt(what: &str, error: arrow::error::ArrowError) -> Error {

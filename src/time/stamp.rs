@@ -1,7 +1,7 @@
 //! Instants, dates and seconds as text, fast: what changed since the last instant is written, the rest is kept.
 
 use super::calendar::civil_from_days;
-use super::{DAY, HOUR, MINUTE, SECOND, write_instant};
+use super::{DAY, SECOND, write_instant};
 use arrow::datatypes::TimeUnit;
 use std::fmt::Write;
 
@@ -10,14 +10,12 @@ use std::fmt::Write;
 pub struct Stamp {
     micros: i64,
     day: i64,
-    text: [u8; LENGTH],
+    text: String,
 }
-
-const LENGTH: usize = 27;
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self { micros: 0, day: 0, text: *b"1970-01-01T00:00:00.000000Z" }
+        Self { micros: 0, day: 0, text: "1970-01-01T00:00:00.000000Z".to_owned() }
     }
 }
 
@@ -25,10 +23,10 @@ impl Stamp {
     /// Appends the instant `micros` (µs) as [`write_instant`] does.
     #[inline]
     pub fn write(&mut self, out: &mut String, micros: i64) {
-        if micros != self.micros && !self.update(micros) {
-            return write_instant(out, micros);
+        if micros != self.micros {
+            self.update(micros);
         }
-        out.push_str(std::str::from_utf8(&self.text).unwrap_or_default());
+        out.push_str(&self.text);
     }
 
     /// Appends an instant counted in `unit`; one beyond what microseconds can hold is the bare count.
@@ -50,32 +48,41 @@ impl Stamp {
         }
     }
 
-    /// False where the text has not its usual length: a year beyond 0000–9999.
-    fn update(&mut self, micros: i64) -> bool {
+    fn update(&mut self, micros: i64) {
         let (day, within) = (micros.div_euclid(DAY), micros.rem_euclid(DAY));
-        if day != self.day {
-            let mut text = String::with_capacity(LENGTH);
-            write_instant(&mut text, micros);
-            let Ok(text) = text.as_bytes().try_into() else { return false };
-            self.text = text;
-            self.day = day;
-        } else {
-            put(&mut self.text[11..13], within / HOUR);
-            put(&mut self.text[14..16], within / MINUTE % 60);
-            put(&mut self.text[17..19], within / SECOND % 60);
-            put(&mut self.text[20..22], within / 10_000 % 100);
-            put(&mut self.text[22..24], within / 100 % 100);
-            put(&mut self.text[24..26], within % 100);
-        }
         self.micros = micros;
-        true
+        if day != self.day {
+            self.day = day;
+            self.text.clear();
+            return write_instant(&mut self.text, micros);
+        }
+        let seconds = within / SECOND;
+        let fraction = within % SECOND;
+        // A year beyond 0000–9999 has a longer date, and its `T` stands where the text without the time ends.
+        self.text.truncate(self.text.len() - "00:00:00.000000Z".len());
+        for (pair, mark) in [
+            (seconds / 3_600, ":"),
+            (seconds / 60 % 60, ":"),
+            (seconds % 60, "."),
+            (fraction / 10_000, ""),
+            (fraction / 100 % 100, ""),
+            (fraction % 100, "Z"),
+        ] {
+            self.text.push_str(two(pair));
+            self.text.push_str(mark);
+        }
     }
 }
 
+const PAIRS: &str = "\
+00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748\
+4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798\
+99";
+
 /// Two decimal digits of `value`, which is below 100.
-fn put(place: &mut [u8], value: i64) {
-    let value = value as u8;
-    place.copy_from_slice(&[b'0' + value / 10, b'0' + value % 10]);
+fn two(value: i64) -> &'static str {
+    let at = 2 * value as usize;
+    &PAIRS[at..at + 2]
 }
 
 /// Appends the date that many days from 1970-01-01; a year beyond 0000–9999 gets its sign.
@@ -148,6 +155,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(crate::format::test_data::cases(300))]
+
         #[test]
         fn a_kept_text_equals_one_written_from_nothing(
             instants in proptest::collection::vec(prop_oneof![0i64..200_000_000_000, any::<i64>()], 1..50),

@@ -1,12 +1,13 @@
 //! approx_distinct: HyperLogLog with 4,096 registers.
 //!
-//! A text's hash (xxh3, 64 bits, seed 0: the same for ever) names a register by its top 12 bits; the register holds the
-//! greatest rank (leading zeros of the other 52 bits, plus one) it has seen. Registers are maxima, so the state is a
-//! function of the set of texts. Up to [`SPARSE_MAX`] registers in use are kept as a sorted list, more as one byte each.
+//! A text's hash (xxh3, 64 bits, seed 0: the same for ever) names a register by its top 12 bits; the register holds
+//! the greatest rank (leading zeros of the other 52 bits, plus one) it has seen. Registers are maxima, so the state
+//! is a function of the set of texts. Up to [`SPARSE_MAX`] registers in use are kept as a sorted list, more as one
+//! byte each.
 //!
 //! Estimator: the improved raw estimator of O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
-//! (arXiv 1702.01284, algorithm 6), which needs no bias tables and no switch of ranges. Standard error
-//! 1.04 / √4096 = 1.6 % (two in three estimates within 1.6 %, practically all within 6.5 %); far less below a few hundred.
+//! (arXiv 1702.01284, algorithm 6), which needs no bias tables and no switch of ranges. Standard error 1.04 / √4096 =
+//! 1.6 % (two in three estimates within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
 use super::Definition;
 use super::saved::Reader;

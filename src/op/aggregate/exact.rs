@@ -1,10 +1,10 @@
 //! Exact sums: a fixed-point accumulator over the whole range of doubles, rounded once at the result.
 //!
-//! A finite double is `m · 2^s` units of 2⁻¹⁰⁷⁴ with `m < 2^53` and `0 ≤ s ≤ 2045`. Limb `k` weighs `2^(32k)` units and
-//! holds the sum of `m << (s mod 32)` of the values with `s div 32 = k` in an `i128`: a value adds less than 2⁸⁴, so 2⁴³
-//! additions fit before a carry is needed. Squares are in units of 2⁻²¹⁴⁸ and go in as two halves. Only the limbs between
-//! the least and the greatest in use are kept: values of one magnitude need two. Addition is of integers, so the sum is a
-//! function of the multiset.
+//! A finite double is `m · 2^s` units of 2⁻¹⁰⁷⁴ with `m < 2^53` and `0 ≤ s ≤ 2045`. Limb `k` weighs `2^(32k)` units
+//! and holds the sum of `m << (s mod 32)` of the values with `s div 32 = k` in an `i128`: a value adds less than 2⁸⁴,
+//! so 2⁴³ additions fit before a carry is needed. Squares are in units of 2⁻²¹⁴⁸ and go in as two halves. Only the
+//! limbs between the least and the greatest in use are kept: values of one magnitude need two. Addition is of
+//! integers, so the sum is a function of the multiset.
 
 use super::saved::{Reader, put_u64};
 use crate::error::Result;
@@ -180,8 +180,8 @@ pub(super) fn round(numerator: &BigInt, denominator: u64, exponent: i64) -> f64 
     if numerator.sign() == Sign::Minus { -magnitude } else { magnitude }
 }
 
-/// √(numerator / denominator · 2^exponent): the quotient rounded to a double, then the root, so within one unit in the
-/// last place, also where the quotient itself is beyond the range of doubles.
+/// √(numerator / denominator · 2^exponent): the quotient rounded to a double, then the root, so within one unit in
+/// the last place, also where the quotient itself is beyond the range of doubles.
 pub(super) fn root(numerator: &BigUint, denominator: &BigUint, exponent: i64) -> f64 {
     if numerator.bits() == 0 {
         return 0.0;

@@ -45,8 +45,8 @@ fn whole(exact: &Exact) -> BigInt {
     total << shift
 }
 
-/// Whether `value` is the double nearest to `numerator / denominator · 2⁻¹⁰⁷⁴`, halves to even: compared with the midpoints
-/// to its neighbours, in integers.
+/// Whether `value` is the double nearest to `numerator / denominator · 2⁻¹⁰⁷⁴`, halves to even: compared with the
+/// midpoints to its neighbours, in integers.
 fn is_nearest(value: f64, numerator: &BigInt, denominator: u64) -> bool {
     let double = |value: f64| -> BigInt {
         match value {

@@ -67,7 +67,8 @@ fn whole(definition: &Definition, values: &[Option<f64>]) -> (Vec<u8>, Option<u6
 proptest! {
     #![proptest_config(config(150))]
 
-    /// Any split into slots, added in any order, merged in any tree, saved and loaded anywhere: bit for bit all in one.
+    /// Any split into slots, added in any order, merged in any tree, saved and loaded anywhere: bit for bit all in
+    /// one.
     #[test]
     fn a_split_merged_again_is_the_whole(
         values in prop::collection::vec((value(), 0u32..4), 0..60), shuffle in any::<u64>(), left in any::<bool>(),

@@ -1,8 +1,8 @@
 //! Aggregates: functions of the multiset of their arguments, held as mergeable states.
 //!
-//! A state does not depend on the order of its values nor on how they were split and merged: sums are exact and rounded
-//! once, sketches are counters or maxima. Its saved form is canonical (equal states, equal bytes) and starts with a
-//! version. An aggregate is one file here and one row of [`ALL`].
+//! A state does not depend on the order of its values nor on how they were split and merged: sums are exact and
+//! rounded once, sketches are counters or maxima. Its saved form is canonical (equal states, equal bytes) and starts
+//! with a version. An aggregate is one file here and one row of [`ALL`].
 //!
 //! States are grouped: one [`Aggregate`] holds those of one metric, by slot, so that a batch costs one dynamic call.
 

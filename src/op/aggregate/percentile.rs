@@ -1,14 +1,14 @@
-//! approx_percentile: DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch", VLDB 2019) with
-//! the linearly interpolated mapping.
+//! approx_percentile: DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch", VLDB 2019)
+//! with the linearly interpolated mapping.
 //!
-//! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins for each power of
-//! two, found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by at most 1/64 of
-//! `a`; the value shown for it is 2ab/(a + b), off by at most (b − a)/(a + b) ≤ 1/129 of any value inside: less than the
-//! stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞ and NaN have bins of their own,
-//! which are exact; NaN comes after ∞.
+//! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins for each
+//! power of two, found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by
+//! at most 1/64 of `a`; the value shown for it is 2ab/(a + b), off by at most (b − a)/(a + b) ≤ 1/129 of any value
+//! inside: less than the stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞
+//! and NaN have bins of their own, which are exact; NaN comes after ∞.
 //!
-//! Bins are counters, so the state is a function of the multiset. They are never collapsed: at most 64 for each power of
-//! two that occurs, and there are 2,098 of those for each sign.
+//! Bins are counters, so the state is a function of the multiset. They are never collapsed: at most 64 for each power
+//! of two that occurs, and there are 2,098 of those for each sign.
 //!
 //! The result for q is the value shown for the bin of the ⌊q·(n − 1)⌋-th least value (from 0) of n.
 
