@@ -82,7 +82,8 @@ pub struct SinkCounts {
 impl SinkCounts {
     /// Exit 70 unless every row has exactly one fate.
     pub fn check(&self) -> Result<()> {
-        let fates = self.inserted + self.updated + self.unchanged + self.deleted + self.stale + self.dead + self.dropped;
+        let fates =
+            self.inserted + self.updated + self.unchanged + self.deleted + self.stale + self.dead + self.dropped;
         if self.taken == fates {
             return Ok(());
         }

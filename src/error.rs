@@ -92,8 +92,7 @@ impl Error {
     /// Reading or writing `what` failed; a broken pipe becomes [`ErrorKind::ReaderGone`].
     #[cold]
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
-        let kind =
-            if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
         Self::new(kind, what).because(io_cause(error))
     }
 

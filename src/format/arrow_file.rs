@@ -1,8 +1,8 @@
 //! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
 
 use super::container::Batches;
-use crate::error::guarded;
 use super::{Format, Input, Opened};
+use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use arrow_ipc::reader::FileReader;

@@ -7,8 +7,8 @@
 //! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is held in memory.
 
 use super::container::Batches;
-use crate::error::guarded;
 use super::{Encoder, Format, Input, Opened};
+use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use arrow::array::RecordBatch;

@@ -87,13 +87,8 @@ mod tests {
     #[test]
     fn members_come_in_order_with_their_text_as_received() {
         let object = r#" { "a" : 1e400 , "b\n":"x\"y","c":{"d":[1,{"e":"}"}]},"f":[] ,"g":null}"#;
-        let expected = [
-            ("a", "1e400"),
-            (r"b\n", r#""x\"y""#),
-            ("c", r#"{"d":[1,{"e":"}"}]}"#),
-            ("f", "[]"),
-            ("g", "null"),
-        ];
+        let expected =
+            [("a", "1e400"), (r"b\n", r#""x\"y""#), ("c", r#"{"d":[1,{"e":"}"}]}"#), ("f", "[]"), ("g", "null")];
         assert_eq!(pairs(object), expected);
         assert_eq!(pairs("{}"), []);
     }

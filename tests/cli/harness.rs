@@ -58,7 +58,8 @@ impl Dir {
 
     /// A command of one program.
     pub fn command(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Command {
-        let mut command = Command::new(if program.starts_with("evt-") { bin_dir().join(program) } else { program.into() });
+        let mut command =
+            Command::new(if program.starts_with("evt-") { bin_dir().join(program) } else { program.into() });
         command.args(args).current_dir(&self.path);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("EVT_") {

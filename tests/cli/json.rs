@@ -3,13 +3,13 @@
 use crate::harness::{Dir, data};
 use std::path::PathBuf;
 
-const HEAD: &[u8] =
-    br#"{"event_type":"t","server_timestamp":"2024-01-15T10:00:00Z","properties":{"x":"#;
+const HEAD: &[u8] = br#"{"event_type":"t","server_timestamp":"2024-01-15T10:00:00Z","properties":{"x":"#;
 
 /// The documents that fit on a line, by name.
 fn documents(folder: &str) -> Vec<(String, Vec<u8>)> {
     let Some(dir) = data(&format!("json/JSONTestSuite/{folder}")) else { return vec![] };
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).expect("the suite").map(|entry| entry.expect("it").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).expect("the suite").map(|entry| entry.expect("it").path()).collect();
     paths.sort();
     let document = |path: PathBuf| {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();

@@ -93,7 +93,8 @@ fn database(dir: &Dir) -> Vec<String> {
     let connection = rusqlite::Connection::open(dir.path("metrics.db")).expect("it opens clean");
     let check: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("it answers");
     assert_eq!(check, "ok");
-    let query = "SELECT metric_id || window_start || dimensions || value || \"rows\" FROM aggregated_metrics ORDER BY 1";
+    let query =
+        "SELECT metric_id || window_start || dimensions || value || \"rows\" FROM aggregated_metrics ORDER BY 1";
     let mut statement = connection.prepare(query).expect("the table is there");
     let rows = statement.query_map([], |row| row.get(0)).expect("it answers");
     rows.map(|row| row.expect("a row")).collect()
@@ -132,7 +133,8 @@ fn no_window_fires_early_when_the_source_is_killed() {
 fn a_stage_whose_reader_leaves_dies_of_sigpipe_whatever_its_parent_ignores() {
     let dir = Dir::new("epipe");
     for line in ["", "trap '' PIPE; "] {
-        let line = format!("{line}evt-gen -q | evt-ingest -q | evt-validate -q | head -c 9 > head; echo ${{PIPESTATUS[@]}}");
+        let line =
+            format!("{line}evt-gen -q | evt-ingest -q | evt-validate -q | head -c 9 > head; echo ${{PIPESTATUS[@]}}");
         assert_eq!(dir.shell(&line).text(), "141 141 141 0\n");
     }
 }
@@ -186,7 +188,9 @@ fn the_worst_verdict_of_the_stages_reaches_the_last_one() {
     let dir = Dir::new("verdict");
     dir.shell("evt-gen --events 1k --malformed 0.1 --seed 1 -q > in.jsonl").succeeds();
     // Without pipefail: sh sees the last stage alone.
-    let run = dir.shell("set +o pipefail; evt-ingest in.jsonl -q --report 0 | evt-validate -q | evt-window --size 1m -q --to null:");
+    let run = dir.shell(
+        "set +o pipefail; evt-ingest in.jsonl -q --report 0 | evt-validate -q | evt-window --size 1m -q --to null:",
+    );
     run.ends_with(1);
     dir.shell("evt-ingest in.jsonl -q --dlq dead.jsonl | evt-window --size 1m -q --to null:").succeeds();
 }

@@ -60,8 +60,7 @@ fn the_json_schema_suite_agrees_but_for_leap_seconds() {
         .filter(|(text, _)| !differs(text))
         .collect();
     let texts: Vec<&str> = tests.iter().map(|(text, _)| *text).collect();
-    let wrong: Vec<_> =
-        tests.iter().zip(times(&texts)).filter(|((_, valid), time)| time.is_some() != *valid).collect();
+    let wrong: Vec<_> = tests.iter().zip(times(&texts)).filter(|((_, valid), time)| time.is_some() != *valid).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
