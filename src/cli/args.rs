@@ -167,6 +167,7 @@ impl MapArgs {
             provenance,
             keep_raw: false,
             max_future: self.max_future,
+            watch: vec![],
         })
     }
 }

@@ -6,6 +6,7 @@ use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
+use crate::kind::event::watched_name;
 use crate::time;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray,
@@ -135,11 +136,34 @@ impl Leaves {
         let objects = self.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
         let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
         let mut spans = vec![None; self.paths * objects.len()];
+        if let Some(columns) = self.watched(batch) {
+            for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
+                for (step, column) in self.steps.iter().zip(&columns) {
+                    if column.is_valid(row) {
+                        note(step, column.value(row), spans);
+                    }
+                }
+            }
+            return Ok(spans);
+        }
         let mut guesses = Vec::new();
         for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
             find_guessing(&self.steps, objects.value(row), spans, &mut guesses);
         }
         Ok(spans)
+    }
+}
+
+impl Leaves {
+    /// The columns that hold the wanted properties already, where the batch has one for each.
+    fn watched<'a>(&self, batch: &'a RecordBatch) -> Option<Vec<&'a StringArray>> {
+        let column = |step: &Step| batch.column_by_name(&watched_name(&step.key))?.as_string_opt::<i32>();
+        self.steps.iter().map(column).collect()
+    }
+
+    /// Names of the properties that are wanted, at the top level.
+    pub fn properties(&self) -> Vec<String> {
+        self.steps.iter().map(|step| step.key.clone()).collect()
     }
 }
 

@@ -67,3 +67,14 @@ pub(super) fn fields() -> Vec<Field> {
 pub fn raw_field() -> Field {
     Field::new(RAW, DataType::Binary, true)
 }
+
+/// A column beside the event's own that holds the JSON text of one property, read on the way where a stage that reads
+/// raw records needs it; it never leaves the stage.
+pub fn watched_field(name: &str) -> Field {
+    Field::new(watched_name(name), DataType::Utf8, true)
+}
+
+/// The name of that column.
+pub fn watched_name(name: &str) -> String {
+    format!("properties.{name}")
+}

@@ -32,6 +32,8 @@ pub(super) struct Row<'a> {
     pub(super) stream_time: i64,
     pub(super) schema_id: Option<i64>,
     pub(super) raw: &'a [u8],
+    /// The record's text, and where its watched properties stand in it.
+    pub(super) watched: (&'a str, &'a [Option<(u32, u32)>]),
 }
 
 /// Columns under construction.
@@ -51,24 +53,31 @@ pub(super) struct Builder {
     stream_time: Vec<i64>,
     schema_id: Int64Builder,
     raw: Option<BinaryBuilder>,
+    watched: Vec<StringBuilder>,
     bytes: usize,
 }
 
 /// The schema of events, with the raw record where `keep_raw` asks for it.
 pub fn schema(keep_raw: bool) -> SchemaRef {
+    schema_with(keep_raw, &[])
+}
+
+/// The same, with a column for each watched property.
+fn schema_with(keep_raw: bool, watch: &[String]) -> SchemaRef {
     let schema = Kind::Event.schema();
-    if !keep_raw {
+    if !keep_raw && watch.is_empty() {
         return schema;
     }
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    fields.push(Arc::new(event::raw_field()));
+    fields.extend(keep_raw.then(|| Arc::new(event::raw_field())));
+    fields.extend(watch.iter().map(|name| Arc::new(event::watched_field(name))));
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 impl Builder {
-    pub(super) fn new(keep_raw: bool) -> Self {
+    pub(super) fn new(keep_raw: bool, watch: &[String]) -> Self {
         Self {
-            schema: schema(keep_raw),
+            schema: schema_with(keep_raw, watch),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: StringBuilder::new(),
             event_type: StringBuilder::new(),
@@ -83,6 +92,7 @@ impl Builder {
             stream_time: vec![],
             schema_id: Int64Builder::new(),
             raw: keep_raw.then(BinaryBuilder::new),
+            watched: watch.iter().map(|_| StringBuilder::new()).collect(),
             bytes: 0,
         }
     }
@@ -110,6 +120,10 @@ impl Builder {
         if let Some(raw) = &mut self.raw {
             raw.append_value(row.raw);
             self.bytes += row.raw.len();
+        }
+        let (text, spans) = row.watched;
+        for (column, span) in self.watched.iter_mut().zip(spans) {
+            column.append_option(span.map(|(start, end)| &text[start as usize..end as usize]));
         }
         Ok(())
     }
@@ -142,7 +156,12 @@ impl Builder {
         Unstamped {
             schema: self.schema.clone(),
             columns,
-            raw: self.raw.as_mut().map(|raw| Arc::new(raw.finish()) as ArrayRef),
+            extra: self
+                .raw
+                .iter_mut()
+                .map(|raw| Arc::new(raw.finish()) as ArrayRef)
+                .chain(self.watched.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef))
+                .collect(),
             event_times: std::mem::take(&mut self.event_time),
             partitions: std::mem::take(&mut self.partition),
             stream_times: std::mem::take(&mut self.stream_time),
@@ -155,7 +174,8 @@ pub(super) struct Unstamped {
     schema: SchemaRef,
     /// In the order of `Builder::finish`.
     columns: Vec<ArrayRef>,
-    raw: Option<ArrayRef>,
+    /// The raw record if it is kept, then the watched properties.
+    extra: Vec<ArrayRef>,
     event_times: Vec<i64>,
     partitions: Vec<u32>,
     stream_times: Vec<i64>,
@@ -169,7 +189,7 @@ impl Unstamped {
 
     /// Keeps the rows `keep` says.
     pub(super) fn filter(&mut self, keep: &BooleanArray) -> Result<()> {
-        for column in self.columns.iter_mut().chain(self.raw.as_mut()) {
+        for column in self.columns.iter_mut().chain(&mut self.extra) {
             *column = filter(column, keep)?;
         }
         let kept = |index: usize| keep.value(index);
@@ -200,7 +220,7 @@ impl Unstamped {
         columns.extend([origin, partition, after[0].clone()]);
         columns.push(instants(&self.stream_times));
         columns.push(after[1].clone());
-        columns.extend(self.raw.clone());
+        columns.extend(self.extra.clone());
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
 }

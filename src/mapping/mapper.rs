@@ -1,7 +1,7 @@
 //! A record's text to a row of a batch.
 
 use super::build::{Builder, Row};
-use super::envelope::{self, Envelope, Member, Value};
+use super::envelope::{self, Envelope, Member, Reader, Value, WATCH_MAX};
 use super::future::{Judged, Lookahead};
 use super::id::{hashed_id, made_id, parse_uuid};
 use super::stamp::{Stamper, UNSTAMPED};
@@ -75,27 +75,30 @@ pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<Option<BooleanArray>> + 'a
 
 /// Maps records onto rows.
 pub struct Mapper {
-    own: [bool; COLUMNS.len()],
+    reader: Reader,
+    plan: Plan,
+    out: Out,
+}
+
+/// What the flags say, resolved.
+struct Plan {
     copies: Vec<(usize, Path)>,
     sets: Vec<(usize, String)>,
     require: Vec<(String, Path)>,
     time: Path,
     options: Options,
-    builder: Builder,
-    scratch: Scratch,
-    defaults: Defaults,
-    timed: bool,
-    /// Records that wait for their verdict on `--max-future`.
-    pub lookahead: Option<Lookahead>,
 }
 
-/// Memory that is used again for each record.
-#[derive(Default)]
-struct Scratch {
-    members: Vec<Member>,
+/// Where rows go, and memory that is used again for each record.
+struct Out {
+    builder: Builder,
     properties: String,
     id: Vec<u8>,
     parsers: [Parser; 3],
+    defaults: Defaults,
+    timed: bool,
+    /// Records that wait for their verdict on `--max-future`.
+    lookahead: Option<Lookahead>,
 }
 
 const PROVENANCE: [usize; 5] =
@@ -112,53 +115,62 @@ impl Mapper {
         for (name, path) in &options.fields {
             let index = column_index("--field", name)?;
             let path = Path::new(path);
-            own[index] &= matches!(path, Path::Column(same) if same == index);
+            // A column copied from itself is read from the record, whatever becomes of provenance otherwise.
+            own[index] = matches!(path, Path::Column(same) if same == index);
             copies.push((index, path));
         }
         let mut sets = vec![];
         for (name, text) in &options.sets {
             sets.push((column_index("--set", name)?, text.clone()));
         }
-        // A column copied from itself is read from the record, whatever becomes of provenance otherwise.
-        for (index, path) in &copies {
-            own[*index] |= matches!(path, Path::Column(same) if same == index);
-        }
         let time = match &options.time {
             TimeFrom::Field(path) => Path::new(path),
             _ => Path::Column(column::SERVER_TIMESTAMP),
         };
         let require = options.require.iter().map(|name| (name.clone(), Path::new(name))).collect();
-        let builder = Builder::new(options.keep_raw);
-        let scratch = Scratch::default();
-        let lookahead = options.max_future.map(Lookahead::new);
-        let defaults = Defaults::default();
-        Ok(Self { own, copies, sets, require, time, options, builder, scratch, defaults, timed: false, lookahead })
+        let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
+        let out = Out {
+            builder: Builder::new(options.keep_raw, &watch),
+            properties: String::new(),
+            id: vec![],
+            parsers: Default::default(),
+            defaults: Defaults::default(),
+            timed: false,
+            lookahead: options.max_future.map(Lookahead::new),
+        };
+        let plan = Plan { copies, sets, require, time, options };
+        Ok(Self { reader: Reader::new(own, watch), plan, out })
     }
 
     /// The schema of the batches.
     pub fn schema(&self) -> arrow::datatypes::SchemaRef {
-        self.builder.schema()
+        self.out.builder.schema()
     }
 
     /// Which defaults have been used so far.
     pub fn defaults(&self) -> Defaults {
-        self.defaults
+        self.out.defaults
     }
 
     /// Whether a batch is full.
     pub fn is_full(&self) -> bool {
-        self.builder.is_full()
+        self.out.builder.is_full()
     }
 
     /// Rows in the batch under construction.
     pub fn rows(&self) -> usize {
-        self.builder.rows()
+        self.out.builder.rows()
+    }
+
+    /// Records that wait for their verdict on `--max-future`.
+    pub fn lookahead(&mut self) -> Option<&mut Lookahead> {
+        self.out.lookahead.as_mut()
     }
 
     /// The rows so far as a batch, stamped; none where there are no rows. `rule` sees them first and says which stay:
     /// only rows that leave as events move stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
-        let mut rows = self.builder.finish();
+        let mut rows = self.out.builder.finish();
         if let (Some(rule), false) = (rule, rows.is_empty())
             && let Some(keep) = rule(&rows.preview(stamper)?)?
         {
@@ -170,39 +182,35 @@ impl Mapper {
     /// Maps one record; an error only where a batch cannot be built.
     #[inline]
     pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
-        let mut members = std::mem::take(&mut self.scratch.members);
-        let outcome = match envelope::read(text, &self.own, &mut members) {
-            Err(fault) => Ok(Outcome::Dead(fault)),
-            Ok(envelope) => self.row(text, envelope, &members, (place, stamper)),
-        };
-        self.scratch.members = members;
-        outcome
-    }
-
-    fn row<'a>(
-        &mut self,
-        text: &'a str,
-        mut envelope: Envelope<'a>,
-        members: &[Member],
-        (place, stamper): (Place<'_>, &mut Stamper),
-    ) -> Result<Outcome> {
-        let found = Found { text, members, properties: envelope.fields[column::PROPERTIES] };
-        for (index, path) in &self.copies {
-            envelope.fields[*index] = found.value(&envelope, path);
-        }
-        if let Some(fault) = self.missing(&envelope, &found) {
+        let mut envelope = Envelope::new();
+        if let Err(fault) = self.reader.read(text, &mut envelope) {
             return Ok(Outcome::Dead(fault));
         }
-        let outcome = Assembly { mapper: self, found: &found, fields: &envelope.fields, place, stamper }.run();
-        match outcome {
+        let (plan, out) = (&self.plan, &mut self.out);
+        let found = Found { text, members: &self.reader.members, properties: envelope.field(column::PROPERTIES) };
+        if !self.reader.watch.is_empty() && !found.members.is_empty() {
+            self.reader.watch_members(text, &mut envelope.watched);
+        }
+        for (index, path) in &plan.copies {
+            let value = found.value(&envelope, path);
+            envelope.set(*index, value);
+        }
+        if let Some(fault) = plan.missing(&envelope, &found) {
+            return Ok(Outcome::Dead(fault));
+        }
+        match (Assembly { plan, out, found: &found, envelope: &envelope, place, stamper }).run() {
             Ok(()) => Ok(Outcome::Row),
-            Err(Refusal::Fault(fault)) => Ok(Outcome::Dead(fault)),
-            Err(Refusal::NoTime) => Ok(Outcome::NoTime),
-            Err(Refusal::Held(judged)) => Ok(Outcome::Held(judged)),
-            Err(Refusal::Error(error)) => Err(error),
+            Err(refusal) => match *refusal {
+                Refusal::Fault(fault) => Ok(Outcome::Dead(fault)),
+                Refusal::NoTime => Ok(Outcome::NoTime),
+                Refusal::Held(judged) => Ok(Outcome::Held(judged)),
+                Refusal::Error(error) => Err(error),
+            },
         }
     }
+}
 
+impl Plan {
     /// The fault of a record that lacks what `--require` asks for.
     fn missing(&self, envelope: &Envelope<'_>, found: &Found<'_, '_>) -> Option<Fault> {
         let (name, _) = self.require.iter().find(|(_, path)| {
@@ -210,6 +218,14 @@ impl Mapper {
             !set && found.value(envelope, path) == Value::Absent
         })?;
         Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
+    }
+
+    fn set(&self, index: usize) -> Option<&str> {
+        self.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
+    }
+
+    fn is_copied(&self, index: usize) -> bool {
+        self.copies.iter().any(|(copy, _)| *copy == index)
     }
 }
 
@@ -221,11 +237,14 @@ enum Refusal {
     Error(Error),
 }
 
-impl From<Fault> for Refusal {
+impl From<Fault> for Box<Refusal> {
     fn from(fault: Fault) -> Self {
-        Refusal::Fault(fault)
+        Box::new(Refusal::Fault(fault))
     }
 }
+
+/// A value, or a refusal: boxed, because it is rare and values are small.
+type Wanted<T> = std::result::Result<T, Box<Refusal>>;
 
 /// The record and where its properties stand.
 struct Found<'a, 'm> {
@@ -238,7 +257,7 @@ impl<'a> Found<'a, '_> {
     /// The value at a path; of equal names the last counts.
     fn value(&self, envelope: &Envelope<'a>, path: &Path) -> Value<'a> {
         let names = match path {
-            Path::Column(index) => return envelope.fields[*index],
+            Path::Column(index) => return envelope.field(*index),
             Path::Property(names) => names,
         };
         let Some((first, rest)) = names.split_first() else { return Value::Absent };
@@ -271,21 +290,23 @@ fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
 
 /// One row in the making.
 struct Assembly<'a, 'm, 's> {
-    mapper: &'s mut Mapper,
+    plan: &'s Plan,
+    out: &'s mut Out,
     found: &'s Found<'a, 'm>,
-    fields: &'s [Value<'a>; COLUMNS.len()],
+    envelope: &'s Envelope<'a>,
     place: Place<'s>,
     stamper: &'s mut Stamper,
 }
 
 impl<'a> Assembly<'a, '_, '_> {
-    fn run(&mut self) -> Result<(), Refusal> {
+    #[inline(always)]
+    fn run(&mut self) -> Wanted<()> {
         let kept = self.kept()?;
-        let (client_timestamp, server_timestamp) =
-            (self.instant(column::CLIENT_TIMESTAMP, 1)?, self.instant(column::SERVER_TIMESTAMP, 2)?);
+        let client_timestamp = self.instant(column::CLIENT_TIMESTAMP, 1)?;
+        let server_timestamp = self.instant(column::SERVER_TIMESTAMP, 2)?;
         let (event_time, leftover) = match kept {
             Some(_) => (self.needed(column::EVENT_TIME)?, Value::Absent),
-            None => self.event_time(server_timestamp)?,
+            None => self.event_time(client_timestamp, server_timestamp)?,
         };
         let partition = self.partition()?;
         if kept.is_none() {
@@ -297,17 +318,17 @@ impl<'a> Assembly<'a, '_, '_> {
         let source = self.text(column::SOURCE)?;
         let event_type = self.text(column::EVENT_TYPE)?;
         let user_id = self.text(column::USER_ID)?;
-        let mut properties = std::mem::take(&mut self.mapper.scratch.properties);
+        let mut properties = std::mem::take(&mut self.out.properties);
         let whole = self.properties(&mut properties, leftover)?;
         let source = match source {
             Some(source) => source,
             None => {
-                self.mapper.defaults.source = true;
+                self.out.defaults.source = true;
                 Cow::Owned(self.stamper.name(partition).0.to_owned())
             }
         };
         let event_id = self.event_id(&source, (partition, offset))?;
-        self.mapper.defaults.event_type |= event_type.is_none();
+        self.out.defaults.event_type |= event_type.is_none();
         let row = Row {
             event_id,
             source: &source,
@@ -323,20 +344,22 @@ impl<'a> Assembly<'a, '_, '_> {
             stream_time: kept.unwrap_or(UNSTAMPED),
             schema_id,
             raw: self.place.raw,
+            watched: (self.found.text, &self.envelope.watched),
         };
-        let pushed = self.mapper.builder.push(&row).map_err(Refusal::Error);
-        self.mapper.scratch.properties = properties;
+        let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
+        self.out.properties = properties;
         pushed
     }
 
     /// The stream time of a row that brings all of its provenance; none of a row that brings nothing.
-    fn kept(&mut self) -> Result<Option<i64>, Refusal> {
-        if self.mapper.options.provenance == Provenance::Overwrite {
+    fn kept(&mut self) -> Wanted<Option<i64>> {
+        if self.plan.options.provenance == Provenance::Overwrite {
             return Ok(None);
         }
-        let copied = |index: usize| self.mapper.copies.iter().any(|(copy, _)| *copy == index);
-        let missing = PROVENANCE.into_iter().find(|index| self.fields[*index] == Value::Absent);
-        let there = PROVENANCE.into_iter().find(|index| self.fields[*index] != Value::Absent && !copied(*index));
+        let copied = |index: usize| self.plan.is_copied(index);
+        let missing = PROVENANCE.into_iter().find(|index| self.envelope.field(*index) == Value::Absent);
+        let there =
+            PROVENANCE.into_iter().find(|index| self.envelope.field(*index) != Value::Absent && !copied(*index));
         match (missing, there) {
             (_, None) => Ok(None),
             (None, _) => self.instant(column::STREAM_TIME, 0),
@@ -352,26 +375,32 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// `--max-future`: passes, is dead, or waits.
-    fn judge(&self, judged: Judged) -> Result<(), Refusal> {
-        let Some(lookahead) = self.mapper.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
+    fn judge(&self, judged: Judged) -> Wanted<()> {
+        let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
         match lookahead.at_once(judged) {
             Some(verdict) => Ok(verdict?),
-            None => Err(Refusal::Held(judged)),
+            None => Err(Box::new(Refusal::Held(judged))),
         }
     }
 
     /// The event time, and an `event_time` field that was not used, which becomes a property.
-    fn event_time(&mut self, server_timestamp: Option<i64>) -> Result<(i64, Value<'a>), Refusal> {
-        let unused = self.fields[column::EVENT_TIME];
-        let time = match (&self.mapper.options.time, &self.mapper.time) {
+    fn event_time(&mut self, client_timestamp: Option<i64>, server_timestamp: Option<i64>) -> Wanted<(i64, Value<'a>)> {
+        let unused = self.envelope.field(column::EVENT_TIME);
+        let time = match (&self.plan.options.time, &self.plan.time) {
             (TimeFrom::Arrival, _) => return Ok((self.place.now, unused)),
             (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => {
                 return Ok((self.timed(column::EVENT_TIME)?, Value::Absent));
             }
-            (TimeFrom::Field(_), Path::Column(index)) => self.timed(*index)?,
+            (TimeFrom::Field(_), Path::Column(index)) => {
+                let known = match *index {
+                    column::CLIENT_TIMESTAMP => client_timestamp,
+                    column::SERVER_TIMESTAMP => server_timestamp,
+                    _ => self.instant(*index, 0)?,
+                };
+                known.ok_or_else(|| self.no_time(COLUMNS[*index]))?
+            }
             (TimeFrom::Field(name), path) => {
-                let envelope = Envelope { fields: *self.fields };
-                let value = self.found.value(&envelope, path);
+                let value = self.found.value(self.envelope, path);
                 let name = name.clone();
                 self.read(value, &name, 0)?.ok_or_else(|| self.no_time(&name))?
             }
@@ -382,45 +411,46 @@ impl<'a> Assembly<'a, '_, '_> {
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
             },
         };
-        self.mapper.timed = true;
+        self.out.timed = true;
         Ok((time, unused))
     }
 
-    fn timed(&mut self, index: usize) -> Result<i64, Refusal> {
+    fn timed(&mut self, index: usize) -> Wanted<i64> {
         let time = self.instant(index, 0)?.ok_or_else(|| self.no_time(COLUMNS[index]))?;
-        self.mapper.timed = true;
+        self.out.timed = true;
         Ok(time)
     }
 
-    fn no_time(&self, name: &str) -> Refusal {
-        if !self.mapper.timed {
-            return Refusal::NoTime;
+    #[cold]
+    fn no_time(&self, name: &str) -> Box<Refusal> {
+        if !self.out.timed {
+            return Box::new(Refusal::NoTime);
         }
         Fault::new(ErrorType::TimestampError, format!("{name}: missing or null, and the event has no other time"))
             .into()
     }
 
     /// The instant in a column that must have one.
-    fn needed(&mut self, index: usize) -> Result<i64, Refusal> {
+    fn needed(&mut self, index: usize) -> Wanted<i64> {
         let missing = || Fault::new(ErrorType::TimestampError, format!("{}: missing or null", COLUMNS[index]));
         Ok(self.instant(index, 0)?.ok_or_else(missing)?)
     }
 
     /// The instant in a column, if it has one; `slot` keeps the parser of each busy column apart.
-    fn instant(&mut self, index: usize, slot: usize) -> Result<Option<i64>, Refusal> {
-        if let Some(text) = self.set(index) {
+    fn instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
+        if let Some(text) = self.plan.set(index) {
             let text = text.to_owned();
             return self.read(Value::Plain(&text), COLUMNS[index], slot);
         }
-        self.read(self.fields[index], COLUMNS[index], slot)
+        self.read(self.envelope.field(index), COLUMNS[index], slot)
     }
 
-    fn read(&mut self, value: Value<'_>, name: &str, slot: usize) -> Result<Option<i64>, Refusal> {
+    fn read(&mut self, value: Value<'_>, name: &str, slot: usize) -> Wanted<Option<i64>> {
         if value == Value::Absent {
             return Ok(None);
         }
-        let when = &self.mapper.options.when;
-        match when.read(value, &mut self.mapper.scratch.parsers[slot]) {
+        let when = &self.plan.options.when;
+        match when.read(value, &mut self.out.parsers[slot]) {
             Some(instant) => Ok(Some(instant)),
             None => {
                 let message = format!("{name}: {} is no instant: {}", shown(value), when.advice(value));
@@ -429,28 +459,22 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    fn set(&self, index: usize) -> Option<&str> {
-        self.mapper.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
-    }
-
-    fn copied(&self, index: usize) -> bool {
-        self.mapper.copies.iter().any(|(copy, _)| *copy == index)
-    }
-
     /// The text in a column: a string, or any scalar's text where a flag copied it.
-    fn text(&self, index: usize) -> Result<Option<Cow<'a, str>>, Refusal> {
-        if let Some(text) = self.set(index) {
+    fn text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
+        if let Some(text) = self.plan.set(index) {
             return Ok(Some(Cow::Owned(text.to_owned())));
         }
         let name = COLUMNS[index];
-        match self.fields[index] {
+        match self.envelope.field(index) {
             Value::Absent => Ok(None),
             Value::Plain(text) => Ok(Some(Cow::Borrowed(text))),
             Value::Escaped(raw) if is_text(raw) => Ok(Some(unescape(raw))),
             Value::Escaped(_) => {
                 Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string holds a lone surrogate")).into())
             }
-            Value::Other(text) if self.copied(index) && !text.starts_with(['{', '[']) => Ok(Some(Cow::Borrowed(text))),
+            Value::Other(text) if self.plan.is_copied(index) && !text.starts_with(['{', '[']) => {
+                Ok(Some(Cow::Borrowed(text)))
+            }
             value => {
                 let way_out = match value {
                     Value::Other(text) if !text.starts_with(['{', '[']) => {
@@ -464,8 +488,8 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    fn integer(&self, index: usize) -> Result<Option<i64>, Refusal> {
-        let text = match (self.set(index), self.fields[index]) {
+    fn integer(&self, index: usize) -> Wanted<Option<i64>> {
+        let text = match (self.plan.set(index), self.envelope.field(index)) {
             (Some(text), _) => text,
             (None, Value::Absent) => return Ok(None),
             (None, Value::Plain(text) | Value::Escaped(text) | Value::Other(text)) => text,
@@ -477,7 +501,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// The number of the row's partition.
-    fn partition(&mut self) -> Result<u32, Refusal> {
+    fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
         if origin.is_none() && name.is_none() {
             return Ok(self.place.partition);
@@ -488,14 +512,14 @@ impl<'a> Assembly<'a, '_, '_> {
         Ok(self.stamper.partition(&origin, &name))
     }
 
-    fn event_id(&mut self, source: &str, (partition, offset): (u32, i64)) -> Result<[u8; 16], Refusal> {
+    fn event_id(&mut self, source: &str, (partition, offset): (u32, i64)) -> Wanted<[u8; 16]> {
         let Some(text) = self.text(column::EVENT_ID)? else {
             let (origin, name) = self.stamper.name(partition);
-            return Ok(made_id(&mut self.mapper.scratch.id, (origin, name, offset), self.place.raw));
+            return Ok(made_id(&mut self.out.id, (origin, name, offset), self.place.raw));
         };
         match parse_uuid(&text) {
             Some(id) => Ok(id),
-            None if self.mapper.options.hash_ids => Ok(hashed_id(source, &text)),
+            None if self.plan.options.hash_ids => Ok(hashed_id(source, &text)),
             None => {
                 let message = format!("event_id: {} is no UUID; --hash-ids makes one of any text", clip(&text));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
@@ -504,7 +528,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// The properties: the record's own object as it stands, or written to `out`.
-    fn properties(&self, out: &mut String, leftover: Value<'a>) -> Result<Option<&'a str>, Refusal> {
+    fn properties(&self, out: &mut String, leftover: Value<'a>) -> Wanted<Option<&'a str>> {
         out.clear();
         let object = match self.found.properties {
             Value::Other(object) if object.starts_with('{') => Some(object),
@@ -548,7 +572,7 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// A name both in `properties` and beside it would be two values for one thing.
-    fn no_name_twice(&self, object: &str) -> Result<(), Refusal> {
+    fn no_name_twice(&self, object: &str) -> Wanted<()> {
         let mut twice = None;
         members(object, |key, _| {
             let key = unescape(key);

@@ -68,6 +68,8 @@ pub struct Options {
     pub keep_raw: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
+    /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
+    pub watch: Vec<String>,
 }
 
 /// Index of the column called `name`; exit 2 if an event has none.

@@ -79,9 +79,12 @@ impl Watermark {
     pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<()> {
         let stream_times = batch.column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>().values();
         let (origins, names) = (codes(batch.column(column::ORIGIN)), codes(batch.column(column::PARTITION)));
+        // Within a partition stream time never goes back: where all rows are of one, the last one tells.
+        let single = |codes: &[usize]| codes.windows(2).all(|pair| pair[0] == pair[1]);
+        let first = if single(&origins) && single(&names) { batch.num_rows().saturating_sub(1) } else { 0 };
         let mut last = None;
         let mut places: AHashMap<(usize, usize), usize> = AHashMap::new();
-        for row in 0..batch.num_rows() {
+        for row in first..batch.num_rows() {
             let code = (origins[row], names[row]);
             let at = match (last, places.get(&code)) {
                 (Some((known, at)), _) if known == code => at,

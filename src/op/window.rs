@@ -5,7 +5,7 @@
 //! interleaving. The watermark only decides when windows fire and when state goes.
 
 use super::key::Keys;
-use super::metric::{Emit, Metric, Shape};
+use super::metric::{Emit, Metric, Shape, Span};
 use super::session::{Pending, Rule, Sessions};
 use super::slice::{Cut, Slices};
 use super::slots::Slots;
@@ -436,6 +436,7 @@ impl Running {
     fn add(&mut self, view: &View<'_>, bounds: &Bounds<'_>, (index, emit): (u32, Emit), outcome: &mut Outcome) {
         let columns: Vec<&StringArray> = view.dimensions.iter().map(|array| array.as_string::<i32>()).collect();
         let fired = if emit == Emit::Final { None } else { bounds.closed };
+        let mut last: Option<Span> = None;
         for row in 0..view.event_times.len() {
             if bounds.is_dead[row] {
                 continue;
@@ -449,10 +450,13 @@ impl Running {
             let time = view.event_times[row];
             let fate = match &mut self.windows {
                 Windows::Slices(slices, cut, align) => {
-                    let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, time) else {
+                    // Two divisions less for most rows: they fall into the slice of the row before.
+                    let near = last.filter(|span| cut.size == cut.slide && (span.slice..span.last_end).contains(&time));
+                    let Some(span) = near.or_else(|| Shape::windows_of(cut.size, cut.slide, *align, time)) else {
                         self.counts.filtered += 1;
                         continue;
                     };
+                    last = Some(span);
                     match first_seen(span, *cut, bound) {
                         None => Err((span.last_end, cut.lateness)),
                         Some(first_end) => {
@@ -501,7 +505,7 @@ impl Running {
 
 /// The end of the first window of `span` that a row with this bound counts for.
 #[inline]
-fn first_seen(span: super::metric::Span, cut: Cut, bound: i64) -> Option<i64> {
+fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
     let open = |end: i64| bound < end.saturating_add(cut.lateness);
     if open(span.first_end) {
         return Some(span.first_end);

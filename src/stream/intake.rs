@@ -225,7 +225,7 @@ impl Intake {
         let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
         let (offset, input, now) = (place.offset, place.partition, place.now);
         let held = Held { text: text.to_owned(), raw, offset, input, now, judged };
-        match self.mapper.lookahead.as_mut().and_then(|lookahead| lookahead.push(held)) {
+        match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
             Some(released) => self.release(released, dead),
             None => Ok(()),
         }
@@ -241,8 +241,8 @@ impl Intake {
 
     /// Gives the records that wait for more rows of their partition their verdict: none will come.
     pub fn drain(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        for partition in self.mapper.lookahead.as_ref().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
-            while let Some(released) = self.mapper.lookahead.as_mut().and_then(|lookahead| lookahead.pop(partition)) {
+        for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
+            while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
                 self.release(released, dead)?;
             }
         }
@@ -289,8 +289,9 @@ impl Intake {
         };
         let batch = self.mapper.batch(&mut self.stamper, Some(&mut rule))?;
         if let Some(mut batch) = batch {
-            if !self.keep_raw && batch.num_columns() > COLUMNS.len() {
-                batch = batch.project(&(0..COLUMNS.len()).collect::<Vec<_>>())?;
+            if !self.keep_raw && batch.schema_ref().column_with_name(RAW).is_some() {
+                let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());
+                batch = batch.project(&kept.collect::<Vec<_>>())?;
             }
             self.counts.out += batch.num_rows() as u64;
             self.queue.push_back(Item::Batch(batch));
@@ -363,7 +364,10 @@ pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadL
 /// The row as one line of JSON, properties byte for byte.
 fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
     let mut text = String::new();
-    crate::format::jsonl::Objects::try_new(batch)?.write(row, &mut text);
+    // Without the columns that a stage added for itself.
+    let columns = Kind::of(batch.schema_ref()).map_or(batch.num_columns(), |kind| kind.schema().fields().len());
+    let batch = batch.project(&(0..columns.min(batch.num_columns())).collect::<Vec<_>>())?;
+    crate::format::jsonl::Objects::try_new(&batch)?.write(row, &mut text);
     Ok(text)
 }
 

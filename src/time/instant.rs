@@ -12,6 +12,7 @@ pub struct Parser {
 
 impl Parser {
     /// The instant `text` names (µs), or none if it is not RFC 3339.
+    #[inline]
     pub fn parse(&mut self, text: &str) -> Option<i64> {
         let bytes = text.as_bytes();
         let (date, rest) = bytes.split_first_chunk::<10>()?;
@@ -26,18 +27,31 @@ impl Parser {
         let (&[separator, h1, h0, b':', m1, m0, b':', s1, s0], rest) = rest.split_first_chunk::<9>()? else {
             return None;
         };
-        if !matches!(separator, b'T' | b't') {
+        let (hour, minute, second) = (pair(h1, h0), pair(m1, m0), pair(s1, s0));
+        if separator | 0x20 != b't' || hour > 23 || minute > 59 || second > 60 {
             return None;
         }
-        let (hour, minute, second) = (two(h1, h0)?, two(m1, m0)?, two(s1, s0)?);
-        if hour > 23 || minute > 59 || second > 60 {
-            return None;
-        }
-        let (fraction, rest) = fraction_of(rest)?;
-        let offset = offset_of(rest)?;
-        let within = if second == 60 { 60 * SECOND - 1 } else { second * SECOND + fraction };
-        Some(days * DAY + hour * HOUR + minute * MINUTE + within - offset)
+        let (fraction, offset) = match *rest {
+            // What most programs write: milliseconds, UTC.
+            [b'.', a, b, c, b'Z'] if pair(a, b) < 100 && c.is_ascii_digit() => {
+                (i64::from(pair(a, b) * 10 + u32::from(c - b'0')) * 1000, 0)
+            }
+            [b'Z'] => (0, 0),
+            _ => {
+                let (fraction, rest) = fraction_of(rest)?;
+                (fraction, offset_of(rest)?)
+            }
+        };
+        let within = if second == 60 { 60 * SECOND - 1 } else { i64::from(second) * SECOND + fraction };
+        Some(days * DAY + i64::from(hour) * HOUR + i64::from(minute) * MINUTE + within - offset)
     }
+}
+
+/// The number two digits make; 100 or more where one is no digit.
+#[inline(always)]
+fn pair(tens: u8, ones: u8) -> u32 {
+    let (tens, ones) = (u32::from(tens.wrapping_sub(b'0')), u32::from(ones.wrapping_sub(b'0')));
+    if tens > 9 || ones > 9 { 100 } else { tens * 10 + ones }
 }
 
 /// The instant `text` names (µs), or none if it is not RFC 3339.

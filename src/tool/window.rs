@@ -182,7 +182,8 @@ impl Tool for Args {
             print!("{}", spec.explain());
             return Ok(0);
         }
-        let mapping = self.map.options(Provenance::Keep)?;
+        let mut mapping = self.map.options(Provenance::Keep)?;
+        mapping.watch = spec.leaves.properties();
         let mut dead = open_dead(&self.dead, &run)?;
         let options = SourceOptions {
             mapping,
