@@ -1,0 +1,34 @@
+complete -c evt-ingest -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
+complete -c evt-ingest -l kind -d 'Kind of the rows: event metric dead late alert' -r
+complete -c evt-ingest -l field -d 'Copy a field into a column: COLUMN=PATH' -r
+complete -c evt-ingest -l set -d 'Set a column: COLUMN=TEXT' -r
+complete -c evt-ingest -l time -d 'Where the event time stands: a column, a path, or arrival' -r
+complete -c evt-ingest -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
+complete -c evt-ingest -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
+complete -c evt-ingest -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
+complete -c evt-ingest -l max-future -d 'Dead: events more than this after their arrival' -r
+complete -c evt-ingest -l require -d 'Fields that must be there, comma-separated' -r
+complete -c evt-ingest -l origin -d 'Name of the origin instead of the input\'s' -r
+complete -c evt-ingest -l partitions -d 'Every partition there will be, where --field maps them' -r
+complete -c evt-ingest -l where -d 'Keep events for which this is true' -r
+complete -c evt-ingest -l to -d 'Where rows go, repeatable; - is standard output' -r
+complete -c evt-ingest -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table' -r
+complete -c evt-ingest -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
+complete -c evt-ingest -l stats -d 'Write the summary as JSON' -r
+complete -c evt-ingest -l report -d 'Report the first N faulty records, or all' -r
+complete -c evt-ingest -l now -d 'The clock, for repeatable output' -r
+complete -c evt-ingest -l pipeline -d 'The name under which the stages of one pipe find each other' -r
+complete -c evt-ingest -l max-record -d 'The longest record that is read' -r
+complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-ingest -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt-ingest -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
+complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from source and text'
+complete -c evt-ingest -l follow -d 'Read on as files grow, through rotation and truncation'
+complete -c evt-ingest -l keep-raw -d 'Keep the raw record beside the event'
+complete -c evt-ingest -l overwrite -d 'Replace an output file that exists'
+complete -c evt-ingest -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
+complete -c evt-ingest -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-ingest -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt-ingest -s V -l version -d 'Print version'

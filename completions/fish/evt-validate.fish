@@ -1,0 +1,35 @@
+complete -c evt-validate -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
+complete -c evt-validate -l kind -d 'Kind of the rows: event metric dead late alert' -r
+complete -c evt-validate -l schemas -d 'Directory of schemas (evt-schema(1)); without it only the envelope is checked' -r
+complete -c evt-validate -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
+complete -c evt-validate -l dedup -d 'Leave out an event_id seen within this much stream time in its partition' -r
+complete -c evt-validate -l field -d 'Copy a field into a column: COLUMN=PATH' -r
+complete -c evt-validate -l set -d 'Set a column: COLUMN=TEXT' -r
+complete -c evt-validate -l time -d 'Where the event time stands: a column, a path, or arrival' -r
+complete -c evt-validate -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
+complete -c evt-validate -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
+complete -c evt-validate -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
+complete -c evt-validate -l max-future -d 'Dead: events more than this after their arrival' -r
+complete -c evt-validate -l require -d 'Fields that must be there, comma-separated' -r
+complete -c evt-validate -l origin -d 'Name of the origin instead of the input\'s' -r
+complete -c evt-validate -l partitions -d 'Every partition there will be, where --field maps them' -r
+complete -c evt-validate -l to -d 'Where rows go, repeatable; - is standard output' -r
+complete -c evt-validate -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table' -r
+complete -c evt-validate -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
+complete -c evt-validate -l stats -d 'Write the summary as JSON' -r
+complete -c evt-validate -l report -d 'Report the first N faulty records, or all' -r
+complete -c evt-validate -l now -d 'The clock, for repeatable output' -r
+complete -c evt-validate -l pipeline -d 'The name under which the stages of one pipe find each other' -r
+complete -c evt-validate -l max-record -d 'The longest record that is read' -r
+complete -c evt-validate -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-validate -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c evt-validate -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
+complete -c evt-validate -l closed -d 'Refuse properties that the schema does not know'
+complete -c evt-validate -l hash-ids -d 'Make ids that are no UUID one, from source and text'
+complete -c evt-validate -l overwrite -d 'Replace an output file that exists'
+complete -c evt-validate -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
+complete -c evt-validate -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-validate -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c evt-validate -s V -l version -d 'Print version'

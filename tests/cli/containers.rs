@@ -1,0 +1,38 @@
+//! Avro and Parquet files of many programs: their rows, or one clear line.
+
+use crate::harness::{Dir, cases, data};
+use serde_json::Value;
+
+fn assert_files(folder: &str, count: &str, may_fail: impl Fn(&Value) -> bool) {
+    let Some(root) = data(folder) else { return };
+    let dir = Dir::new("containers");
+    let mut failed = vec![];
+    // A note says that the file is of no container format at all.
+    for case in cases(&format!("{folder}/expected.jsonl")).iter().filter(|case| case["note"].is_null()) {
+        let file = case["file"].as_str().expect("a file");
+        let path = root.join(file);
+        let args = [path.as_os_str(), "--time=arrival".as_ref(), "-q".as_ref(), "-o".as_ref(), "jsonl".as_ref()];
+        let run = dir.run("evt-ingest", &args).is_calm();
+        let rows = memchr::memchr_iter(b'\n', run.stdout()).count() as u64;
+        let right = match run.status() {
+            // A file that the other reader could not open has no count.
+            0 => case[count].as_u64().is_none_or(|count| count == rows),
+            65 => may_fail(case) && run.stderr().lines().count() == 1 && run.stderr().contains(file),
+            _ => false,
+        };
+        if !right {
+            failed.push(format!("{case}: {rows} rows: {run}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn every_avro_file_gives_its_records_or_a_clear_error() {
+    assert_files("avro", "records", |case| case["records"].is_null());
+}
+
+#[test]
+fn every_parquet_file_gives_its_rows_or_a_clear_error() {
+    assert_files("parquet", "rows", |_| true);
+}

@@ -1,0 +1,233 @@
+//! A directory of its own for each test, commands that tell everything when they fail, and the data tests may need.
+
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::Write;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The checkout.
+pub const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Where the binaries are.
+pub fn bin_dir() -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_evt-ingest")).parent().expect("a binary lies in a directory").to_owned()
+}
+
+/// A directory of one test; removed unless the test fails.
+pub struct Dir {
+    path: PathBuf,
+}
+
+impl Dir {
+    /// A new, empty directory with `name` in its own.
+    pub fn new(name: &str) -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{name}-{}-{number}", std::process::id());
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::create_dir_all(&path).expect("the target directory is writable");
+        Self { path }
+    }
+
+    /// The path of `name` in here.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it is below the directory")).expect("writable");
+        std::fs::write(path, bytes).expect("writable");
+    }
+
+    /// The bytes of a file; a test asks for what must be there.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap_or_else(|error| panic!("{}/{name}: {error}", self.path.display()))
+    }
+
+    /// The rows of a file of JSON lines.
+    pub fn rows(&self, name: &str) -> Vec<Value> {
+        rows(&self.bytes(name))
+    }
+
+    /// A command of one program.
+    pub fn command(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Command {
+        let mut command =
+            Command::new(if program.starts_with("evt-") { bin_dir().join(program) } else { program.into() });
+        command.args(args).current_dir(&self.path);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("EVT_") {
+                command.env_remove(name);
+            }
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::env::join_paths(std::iter::once(bin_dir()).chain(std::env::split_paths(&path)));
+        command.env("PATH", path.expect("PATH had no colon in a name")).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Runs a tool to its end with nothing on standard input.
+    pub fn run(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Run {
+        Run::of(self.command(program, args).stdin(Stdio::null()))
+    }
+
+    /// Runs a tool to its end with these bytes on standard input.
+    pub fn feed(&self, program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Run {
+        let mut command = self.command(program, args);
+        let mut child = spawn(command.stdin(Stdio::piped()));
+        let mut stdin = child.stdin.take().expect("it is piped");
+        let output = std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input));
+            child.wait_with_output().expect("it ends")
+        });
+        Run { told: told(&command), output }
+    }
+
+    /// Runs a line of shell, as in the README.
+    pub fn shell(&self, line: &str) -> Run {
+        Run::of(self.command("bash", &["-o", "pipefail", "-c", line]).stdin(Stdio::null()))
+    }
+
+    /// Starts a line of shell in a process group of its own.
+    pub fn start(&self, line: &str) -> Child {
+        let mut command = self.command("bash", &["-o", "pipefail", "-c", line]);
+        spawn(command.process_group(0).stdin(Stdio::null()))
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // What is left is only litter below target/.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn told(command: &Command) -> String {
+    let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+    let dir = command.get_current_dir().unwrap_or(Path::new("."));
+    format!("cd {}; {} {}", dir.display(), command.get_program().to_string_lossy(), args.join(" "))
+}
+
+/// A command that has ended; it shows itself whole.
+pub struct Run {
+    told: String,
+    output: Output,
+}
+
+impl Run {
+    fn of(command: &mut Command) -> Self {
+        let output = spawn(command).wait_with_output().expect("it ends");
+        Self { told: told(command), output }
+    }
+
+    /// Asserts how it ended: a signal n is 128 + n, as in a shell.
+    #[track_caller]
+    pub fn ends_with(self, status: i32) -> Self {
+        assert_eq!(self.status(), status, "{self}");
+        self
+    }
+
+    /// Asserts that it went well.
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.ends_with(0)
+    }
+
+    /// How it ended.
+    pub fn status(&self) -> i32 {
+        status(self.output.status)
+    }
+
+    /// Standard output.
+    pub fn stdout(&self) -> &[u8] {
+        &self.output.stdout
+    }
+
+    /// Standard output as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    /// Standard output as JSON lines.
+    pub fn rows(&self) -> Vec<Value> {
+        rows(&self.output.stdout)
+    }
+
+    /// Standard error as text.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Asserts that it was no crash: no panic, no backtrace, no death by a signal.
+    #[track_caller]
+    pub fn is_calm(self) -> Self {
+        let stderr = self.stderr();
+        assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{self}");
+        assert!(self.output.status.code().is_some_and(|code| code != 70), "{self}");
+        self
+    }
+}
+
+/// How a process ended: a signal n is 128 + n.
+pub fn status(status: std::process::ExitStatus) -> i32 {
+    status.code().or(status.signal().map(|signal| 128 + signal)).expect("it has ended")
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |bytes: &[u8]| String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]).into_owned();
+        let (out, err) = (shown(&self.output.stdout), shown(&self.output.stderr));
+        write!(f, "{}\n{}\n--- stdout\n{out}\n--- stderr\n{err}\n---", self.told, self.output.status)
+    }
+}
+
+fn rows(bytes: &[u8]) -> Vec<Value> {
+    let text = std::str::from_utf8(bytes).expect("JSON lines are UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// The path of third-party data. None, said once, where there is none; in CI it must be there.
+pub fn data(name: &str) -> Option<PathBuf> {
+    needed("EVT_DATA", "the third-party data").map(|dir| Path::new(&dir).join(name))
+}
+
+/// The Python that has pyarrow, duckdb, polars and fastavro (scripts/python prints it).
+pub fn python() -> Option<String> {
+    needed("EVT_PYTHON", "a Python with pyarrow, duckdb, polars and fastavro (scripts/python)")
+}
+
+fn needed(variable: &str, what: &str) -> Option<String> {
+    let found = std::env::var(variable).ok().filter(|path| Path::new(path).exists());
+    if found.is_none() {
+        let in_ci = std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty());
+        assert!(!in_ci, "{variable} must name {what} in CI");
+        eprintln!("skipped: {variable} does not name {what}");
+    }
+    found
+}
+
+/// The cases of a file of JSON lines in the data.
+pub fn cases(name: &str) -> Vec<Value> {
+    data(name).map_or(vec![], |path| rows(&std::fs::read(path).expect("the data is complete")))
+}
+
+/// Runs a script of `tests/oracle` with this Python; it must succeed.
+#[track_caller]
+pub fn ask(dir: &Dir, python: &str, script: &str, args: &[&str]) -> Run {
+    let mut all = vec![format!("{ROOT}/tests/oracle/{script}")];
+    all.extend(args.iter().map(|arg| (*arg).to_owned()));
+    dir.run(python, &all).succeeds()
+}

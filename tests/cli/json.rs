@@ -1,0 +1,94 @@
+//! The JSON parsing suite, document by document, as the value of a property.
+
+use crate::harness::{Dir, data};
+use std::path::PathBuf;
+
+const HEAD: &[u8] = br#"{"event_type":"t","server_timestamp":"2024-01-15T10:00:00Z","properties":{"x":"#;
+
+/// The documents that fit on a line, by name.
+fn documents(folder: &str) -> Vec<(String, Vec<u8>)> {
+    let Some(dir) = data(&format!("json/JSONTestSuite/{folder}")) else { return vec![] };
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).expect("the suite").map(|entry| entry.expect("it").path()).collect();
+    paths.sort();
+    let document = |path: PathBuf| {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        (name, std::fs::read(path).expect("readable"))
+    };
+    paths.into_iter().map(document).filter(|(_, bytes)| !bytes.contains(&b'\n')).collect()
+}
+
+fn line(document: &[u8]) -> Vec<u8> {
+    [HEAD, document, b"}}"].concat()
+}
+
+/// What became of each document: the event's properties, or the dead letter's payload.
+enum Fate {
+    Event(Vec<u8>),
+    Dead(String, Vec<u8>),
+}
+
+fn fate(dir: &Dir, document: &[u8]) -> Fate {
+    // A clean first line: a first record without a time ends the run.
+    dir.write("in.jsonl", [&line(b"1")[..], b"\n", &line(document), b"\n"].concat());
+    for name in ["dead.jsonl", "out.jsonl"] {
+        // Left by the document before.
+        let _ = std::fs::remove_file(dir.path(name));
+    }
+    let args = ["in.jsonl", "-q", "-o", "jsonl", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+    dir.run("evt-ingest", &args).succeeds().is_calm();
+    let lines = dir.bytes("out.jsonl");
+    let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
+    if let Some(row) = lines.get(1).filter(|row| !row.is_empty()) {
+        return Fate::Event(properties(row));
+    }
+    let dead = dir.rows("dead.jsonl");
+    assert_eq!(dead.len(), 1, "one letter for one record");
+    let payload = match dead[0]["original_payload"].as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => base64(dead[0]["original_payload_base64"].as_str().expect("a payload")),
+    };
+    Fate::Dead(dead[0]["error_type"].as_str().expect("a type").to_owned(), payload)
+}
+
+/// The text of `properties` in a line that evt wrote: what stands between the two names around it.
+fn properties(row: &[u8]) -> Vec<u8> {
+    let find = |needle: &[u8]| memchr::memmem::find(row, needle).expect("an event has it");
+    row[find(b"\"properties\":") + 13..memchr::memmem::rfind(row, b",\"server_timestamp\":").expect("it has")].to_vec()
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let digits = text.bytes().filter(|byte| *byte != b'=');
+    let digits: Vec<u32> =
+        digits.map(|byte| DIGITS.iter().position(|digit| *digit == byte).expect("a digit") as u32).collect();
+    let three = |group: &[u32]| {
+        let bits = group.iter().enumerate().fold(0, |bits, (place, digit)| bits | digit << (18 - 6 * place));
+        bits.to_be_bytes()[1..group.len()].to_vec()
+    };
+    digits.chunks(4).flat_map(three).collect()
+}
+
+fn check(name: &str, document: &[u8], fate: &Fate) -> Result<(), String> {
+    let wanted = [br#"{"x":"#, document, b"}"].concat();
+    match (name.as_bytes()[0], fate) {
+        (b'n', Fate::Event(_)) => Err("accepted".to_owned()),
+        (b'y', Fate::Dead(kind, _)) => Err(format!("refused: {kind}")),
+        (_, Fate::Event(got)) if *got != wanted => Err(format!("became {}", String::from_utf8_lossy(got))),
+        (_, Fate::Dead(_, payload)) if *payload != line(document) => Err("its payload is not the line".to_owned()),
+        (b'n', Fate::Dead(kind, _)) if kind != "ParseError" => Err(format!("is a {kind}")),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn what_must_be_accepted_is_kept_byte_for_byte_and_what_must_not_is_a_dead_letter_byte_for_byte() {
+    let dir = Dir::new("json");
+    let mut failed = vec![];
+    for (name, document) in documents("test_parsing").into_iter().chain(documents("test_transform")) {
+        if let Err(why) = check(&name, &document, &fate(&dir, &document)) {
+            failed.push(format!("{name}: {why}"));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}

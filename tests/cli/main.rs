@@ -1,0 +1,15 @@
+//! Tests through the binaries: what a user types, what comes out.
+#![forbid(unsafe_code)]
+
+mod compat;
+mod containers;
+mod docs;
+mod frames;
+mod harness;
+mod json;
+mod man;
+mod oracle;
+mod pipe;
+mod tidy;
+mod time;
+mod windows;

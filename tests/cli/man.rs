@@ -1,0 +1,242 @@
+//! Man pages and completions: made from the flags themselves and from `man/about/`; `EVT_BLESS=1` writes them.
+//!
+//! A page is NAME, SYNOPSIS and OPTIONS from clap, DESCRIPTION from `man/about/TOOL`, EXAMPLES from the tool, EXIT STATUS
+//! from one table for all. Pages of sections 5 and 7 are written by hand; what they list is compared with the code.
+
+use crate::harness::{Dir, ROOT};
+use clap::{Command, CommandFactory};
+use evt::cli::Tool;
+use evt::tool;
+use std::path::Path;
+
+/// Exit statuses with their meaning, as in evt(7).
+const STATUSES: [(u8, &str); 9] = [
+    (0, "Done."),
+    (1, "The verdict is no: records were refused and had nowhere to go, a schema does not fit, windows were held."),
+    (2, "The command line is wrong."),
+    (65, "The input is torn or corrupt."),
+    (69, "A service is unavailable after retries."),
+    (70, "An invariant of evt itself is broken: a bug."),
+    (74, "Reading or writing failed."),
+    (75, "Another run has the lock or is newer."),
+    (78, "A configuration, metric or schema file is wrong."),
+];
+
+/// One tool as the pages need it.
+struct Page {
+    name: &'static str,
+    command: Command,
+    examples: &'static [(&'static str, &'static str)],
+}
+
+fn page<T: Tool + CommandFactory>() -> Page {
+    // Sizes of this terminal must not shape a page.
+    Page { name: T::NAME, command: evt::cli::command::<T>(), examples: T::EXAMPLES }
+}
+
+fn pages() -> Vec<Page> {
+    vec![
+        page::<tool::ingest::Args>(),
+        page::<tool::validate::Args>(),
+        page::<tool::window::Args>(),
+        page::<tool::sink::Args>(),
+        page::<tool::schema::Args>(),
+        page::<tool::generate::Args>(),
+    ]
+}
+
+/// Compares a committed file with what it should be, or writes it.
+fn assert_file(name: &str, wanted: &[u8]) {
+    let path = Path::new(ROOT).join(name);
+    if std::env::var_os("EVT_BLESS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("writable");
+        std::fs::write(path, wanted).expect("writable");
+        return;
+    }
+    let found = std::fs::read(&path).unwrap_or_default();
+    assert!(found == wanted, "{name} is behind the code: EVT_BLESS=1 cargo test --release --test cli man");
+}
+
+/// Text for roff: no request by chance, hyphens that can be searched and pasted.
+fn roff(text: &str) -> String {
+    let text = text.replace('\\', "\\e").replace('-', "\\-");
+    match text.starts_with(['.', '\'']) {
+        true => format!("\\&{text}"),
+        false => text,
+    }
+}
+
+fn render(page: &Page) -> String {
+    let man = clap_mangen::Man::new(page.command.clone());
+    let mut out = vec![];
+    man.render_name_section(&mut out).expect("a vector takes it");
+    man.render_synopsis_section(&mut out).expect("a vector takes it");
+    let mut text = format!(
+        ".TH {} 1 \"\" \"evt {}\" \"evt manual\"\n{}",
+        page.name,
+        env!("CARGO_PKG_VERSION"),
+        String::from_utf8(out).expect("roff is text")
+    );
+    text.push_str(".SH DESCRIPTION\n");
+    let about = Path::new(ROOT).join("man/about").join(page.name);
+    text.push_str(&std::fs::read_to_string(&about).unwrap_or_else(|error| panic!("{}: {error}", about.display())));
+    let mut out = vec![];
+    man.render_options_section(&mut out).expect("a vector takes it");
+    for action in page.command.get_subcommands().filter(|action| action.get_name() != "help") {
+        let title = format!(".SH {} {}\n", page.name, action.get_name()).to_uppercase();
+        out.extend(title.into_bytes());
+        out.extend(format!("{}.\n", roff(&action.get_about().map(ToString::to_string).unwrap_or_default())).bytes());
+        let mut of_action = vec![];
+        clap_mangen::Man::new(action.clone()).render_options_section(&mut of_action).expect("a vector takes it");
+        out.extend(String::from_utf8(of_action).expect("roff is text").replace(".SH OPTIONS\n", "").bytes());
+    }
+    text.push_str(&String::from_utf8(out).expect("roff is text"));
+    text.push_str(&endings(page));
+    text
+}
+
+/// What follows the options: environment, exit status, examples, other pages.
+fn endings(page: &Page) -> String {
+    let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR has a variable \\fBEVT_SOME_FLAG\\fR; the flag beats it.\n".to_owned();
+    text.push_str(".SH EXIT STATUS\n");
+    for (status, meaning) in STATUSES {
+        text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(meaning)));
+    }
+    text.push_str(
+        ".PP\nA caught signal ends the tool as the signal itself would, after everything is flushed.\n.SH EXAMPLES\n",
+    );
+    for (told, line) in page.examples {
+        text.push_str(&format!("{}\n.PP\n.RS 4\n.nf\n{}\n.fi\n.RE\n.PP\n", roff(told), roff(line)));
+    }
+    let others: Vec<String> = pages()
+        .iter()
+        .filter(|other| other.name != page.name)
+        .map(|other| format!("\\fB{}\\fR(1)", roff(other.name)))
+        .collect();
+    let hand = ["evt(7)", "evt-frame(5)", "evt-metrics(5)", "evt-registry(5)"];
+    let hand = hand.map(|name| {
+        name.split_once('(').map_or(String::new(), |(name, rest)| format!("\\fB{}\\fR({rest}", roff(name)))
+    });
+    text.push_str(&format!(".SH SEE ALSO\n{}\n", [others.join(", "), hand.join(", ")].join(", ")));
+    text
+}
+
+#[test]
+fn every_page_says_what_its_tool_does_today() {
+    for page in pages() {
+        assert_file(&format!("man/{}.1", page.name), render(&page).as_bytes());
+    }
+}
+
+#[test]
+fn every_completion_knows_the_flags_of_today() {
+    use clap_complete::Shell;
+    for page in pages() {
+        for (shell, name) in [
+            (Shell::Bash, format!("bash/{}", page.name)),
+            (Shell::Zsh, format!("zsh/_{}", page.name)),
+            (Shell::Fish, format!("fish/{}.fish", page.name)),
+        ] {
+            let mut out = vec![];
+            clap_complete::generate(shell, &mut page.command.clone(), page.name, &mut out);
+            assert_file(&format!("completions/{name}"), &out);
+        }
+    }
+}
+
+#[test]
+fn every_flag_of_help_stands_in_the_page_and_every_page_has_its_sections() {
+    let dir = Dir::new("help");
+    let flag = regex::Regex::new(r"--[a-z][a-z-]+").expect("a pattern");
+    for page in pages() {
+        let help = dir.run(page.name, &["--help"]).succeeds().text();
+        let text = read(&format!("man/{}.1", page.name)).replace("\\-", "-");
+        for found in flag.find_iter(&help) {
+            assert!(text.contains(found.as_str()), "{}: the page knows no {}", page.name, found.as_str());
+        }
+        for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "EXIT STATUS", "EXAMPLES", "SEE ALSO"] {
+            assert!(text.contains(&format!(".SH {section}\n")), "{}: no {section}", page.name);
+        }
+        assert!(dir.run(page.name, &["--version"]).succeeds().text().contains(env!("CARGO_PKG_VERSION")));
+    }
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A page without its markup.
+fn plain(name: &str) -> String {
+    let text = read(name).replace("\\-", "-").replace("\\e", "\\").replace("\\(dq", "\"").replace("\\(aq", "'");
+    regex::Regex::new(r"\\f.|\\&").expect("a pattern").replace_all(&text, "").into_owned()
+}
+
+#[test]
+fn the_page_of_words_lists_every_exit_status_kind_fault_and_store() {
+    use evt::ErrorKind;
+    let text = plain("man/evt.7");
+    for (status, meaning) in STATUSES {
+        assert!(text.contains(&format!(".TP\n.B {status}\n{meaning}")), "evt(7) does not say what {status} is");
+    }
+    use ErrorKind::{Broken, Config, Corrupt, Fenced, Io, Unavailable, Usage, Verdict};
+    for kind in [Verdict, Usage, Corrupt, Unavailable, Broken, Io, Fenced, Config] {
+        assert!(STATUSES.iter().any(|(status, _)| *status == kind.exit_status()), "{kind:?} has no row");
+    }
+    for kind in evt::kind::Kind::ALL {
+        assert!(text.contains(&format!(".B {}\n", kind.name())), "evt(7) does not know {}", kind.name());
+        assert!(text.contains(kind.table()), "evt(7) does not know {}", kind.table());
+    }
+    for store in evt::store::ALL {
+        assert!(text.contains(&format!(".B {}:", store.scheme)), "evt(7) does not know {}:", store.scheme);
+        for option in store.options {
+            assert!(text.contains(option), "evt(7) does not know {}:…?{option}=", store.scheme);
+        }
+    }
+    for format in evt::format::ALL {
+        assert!(text.contains(&format!(".B {}\n", format.name)), "evt(7) does not know {}", format.name);
+    }
+}
+
+#[test]
+fn the_page_of_metrics_lists_every_aggregate_and_function() {
+    let text = plain("man/evt-metrics.5");
+    for aggregate in evt::op::aggregate::ALL {
+        let entry = format!(".TP\n.B {}\n{}", aggregate.usage, aggregate.about);
+        assert!(text.contains(&entry), "evt-metrics(5) has no:\n{entry}");
+    }
+    for function in evt::expr::FUNCTIONS {
+        let entry = format!(
+            ".TP\n.B {}{}",
+            function.name,
+            function.usage.split_once(':').map_or(function.usage, |(call, _)| call)
+        );
+        assert!(text.contains(&entry), "evt-metrics(5) has no:\n{entry}");
+    }
+}
+
+#[test]
+fn the_page_of_frames_lists_every_column_and_control_message() {
+    let text = plain("man/evt-frame.5");
+    for kind in evt::kind::Kind::ALL {
+        for field in kind.schema().fields() {
+            assert!(
+                text.contains(&format!("\n{}\t", field.name())),
+                "evt-frame(5): {} has no {}",
+                kind.name(),
+                field.name()
+            );
+        }
+    }
+    for key in [
+        "evt.progress",
+        "evt.watermark",
+        "evt.barrier",
+        "evt.end",
+        "evt.kind",
+        "evt.version",
+        "evt.stages",
+        "evt.pipeline",
+    ] {
+        assert!(text.contains(&format!(".B {key}\n")), "evt-frame(5) has no {key}");
+    }
+}

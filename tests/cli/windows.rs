@@ -1,0 +1,128 @@
+//! Windows driven by hand: cases of other engines, as facts, through `--control`.
+
+use crate::harness::{Dir, Run, cases};
+use chrono::{DateTime, SecondsFormat};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Cases that lie outside the years RFC 3339 can write.
+const BEYOND_THE_CALENDAR: [&str; 0] = [];
+
+/// (key, start, end) → value: what an upserting store holds in the end.
+type Results = BTreeMap<(String, i64, i64), f64>;
+
+#[test]
+fn every_case_of_other_engines_has_its_results_and_its_late_events() {
+    let mut failed = vec![];
+    let cases = cases("windows/cases.jsonl");
+    for case in &cases {
+        let id = case["id"].as_str().expect("a case has an id");
+        if BEYOND_THE_CALENDAR.contains(&id) {
+            continue;
+        }
+        if let Err(why) = check(case) {
+            failed.push(format!("{id} {}: {why}", case["name"]));
+        }
+    }
+    assert!(failed.is_empty(), "{} of {} cases:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
+
+fn check(case: &Value) -> Result<(), String> {
+    let dir = Dir::new("windows");
+    dir.write("case.jsonl", lines(case));
+    let run = dir.run("evt-window", &flags(&case["window"]));
+    if !matches!(run.status(), 0 | 1) {
+        return Err(format!("{run}"));
+    }
+    let (got, wanted) = (results(&run), wanted(case));
+    if got != wanted {
+        return Err(format!("results {got:?}, wanted {wanted:?}\n{run}"));
+    }
+    let (got, wanted) = (late(&dir.rows("late.jsonl")), late_wanted(case));
+    if got != wanted {
+        return Err(format!("late {got:?}, wanted {wanted:?}\n{run}"));
+    }
+    Ok(())
+}
+
+/// The case as JSON lines. Its watermark w is "nothing ≤ w follows", ours "nothing < W": W is a millisecond later.
+fn lines(case: &Value) -> String {
+    let steps = case["steps"].as_array().expect("a case has steps");
+    let line = |step: &Value| match step["watermark"].as_i64() {
+        Some(watermark) => json!({"$evt": {"watermark": instant(watermark + 1)}}).to_string(),
+        None => {
+            let event = &step["event"];
+            let time = instant(event["ts"].as_i64().expect("a time"));
+            let properties = json!({"key": event["key"], "value": event["value"]});
+            json!({"event_type": "t", "source": "s", "server_timestamp": time, "properties": properties}).to_string()
+        }
+    };
+    steps.iter().map(|step| line(step) + "\n").collect()
+}
+
+fn flags(window: &Value) -> Vec<String> {
+    let fixed = "case.jsonl -f jsonl --control --at-end hold --by key -o jsonl --late late.jsonl -q";
+    let mut flags: Vec<String> = fixed.split(' ').map(str::to_owned).collect();
+    flags.extend(["--agg".to_owned(), "v=sum(value)".to_owned()]);
+    for (name, flag) in
+        [("size", "--size"), ("slide", "--slide"), ("gap", "--gap"), ("lateness", "--lateness"), ("offset", "--align")]
+    {
+        if let Some(millis) = window[name].as_i64().filter(|millis| *millis != 0) {
+            flags.push(format!("{flag}={millis}ms"));
+        }
+    }
+    flags
+}
+
+/// What a store that upserts and applies retractions would hold.
+fn results(run: &Run) -> Results {
+    let mut results = Results::new();
+    for row in run.rows() {
+        let key = (text(&row["dimensions"]["key"]), millis(&row["window_start"]), millis(&row["window_end"]));
+        if row["retracted"] == true {
+            results.remove(&key);
+        } else {
+            results.insert(key, row["value"].as_f64().expect("a sum"));
+        }
+    }
+    results
+}
+
+fn wanted(case: &Value) -> Results {
+    let rows = case["final"].as_array().expect("a case has final rows");
+    let number = |row: &Value, name: &str| row[name].as_i64().expect("a number");
+    let row =
+        |row: &Value| ((text(&row["key"]), number(row, "start"), number(row, "end")), number(row, "value") as f64);
+    rows.iter().map(row).collect()
+}
+
+fn late(rows: &[Value]) -> Vec<(String, i64, String)> {
+    let row = |row: &Value| {
+        let properties = &row["properties"];
+        (text(&properties["key"]), millis(&row["event_time"]), properties["value"].to_string())
+    };
+    sorted(rows.iter().map(row).collect())
+}
+
+fn late_wanted(case: &Value) -> Vec<(String, i64, String)> {
+    let rows = case["late"].as_array().expect("a case has late rows");
+    let row = |row: &Value| (text(&row["key"]), row["ts"].as_i64().expect("a time"), row["value"].to_string());
+    sorted(rows.iter().map(row).collect())
+}
+
+fn sorted<T: Ord>(mut rows: Vec<T>) -> Vec<T> {
+    rows.sort();
+    rows
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn instant(millis: i64) -> String {
+    DateTime::from_timestamp_millis(millis).expect("a date").to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn millis(value: &Value) -> i64 {
+    DateTime::parse_from_rfc3339(value.as_str().expect("an instant")).expect("an instant").timestamp_millis()
+}
