@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::test_data::build;
+use crate::kind::Kind;
 
 fn metrics(names: &[&str]) -> RecordBatch {
     let row = |name: &&str| {
