@@ -97,6 +97,8 @@ struct Out {
     parsers: [Parser; 3],
     defaults: Defaults,
     timed: bool,
+    /// Whether the first record had no time, so that none needs one ([`TimeFrom::Untimed`]).
+    clocked: bool,
     /// Records that wait for their verdict on `--max-future`.
     lookahead: Option<Lookahead>,
 }
@@ -136,6 +138,7 @@ impl Mapper {
             parsers: Default::default(),
             defaults: Defaults::default(),
             timed: false,
+            clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
         };
         let plan = Plan { copies, sets, require, time, options };
@@ -408,8 +411,8 @@ impl<'a> Assembly<'a, '_, '_> {
                 Some(time) => time,
                 None if unused != Value::Absent => return Ok((self.needed(column::EVENT_TIME)?, Value::Absent)),
                 None if *policy == TimeFrom::Optional => self.place.now,
-                None if *policy == TimeFrom::Untimed && !self.mapper.timed => {
-                    self.mapper.options.time = TimeFrom::Optional;
+                None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
+                    self.out.clocked = true;
                     self.place.now
                 }
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
