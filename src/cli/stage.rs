@@ -15,6 +15,7 @@ use crate::stream::uri::Uri;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -68,6 +69,21 @@ pub struct Wanted {
     pub control: bool,
 }
 
+/// Opens what `--to` names.
+pub fn open_outputs((common, args): (&CommonArgs, &OutputArgs), wanted: &Wanted, run: &Rc<Run>) -> Result<Vec<Output>> {
+    let color = common.color.is_on(std::io::stdout().is_terminal());
+    let spec = OutputSpec {
+        schema: wanted.schema.clone(),
+        format: args.output_format.as_deref().map(format::by_name).transpose()?,
+        terminal_format: wanted.terminal_format,
+        pipe_format: wanted.pipe_format,
+        overwrite: args.overwrite,
+        control: wanted.control,
+        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
+    };
+    args.to.iter().map(|text| Output::open(&Uri::parse(text)?, &spec, run)).collect()
+}
+
 /// The running stage.
 pub struct Stage {
     run: Rc<Run>,
@@ -93,20 +109,7 @@ impl Stage {
         dead: DeadLetters,
         run: &Rc<Run>,
     ) -> Result<Self> {
-        let format = args.output_format.as_deref().map(format::by_name).transpose()?;
-        let spec = OutputSpec {
-            schema: wanted.schema.clone(),
-            format,
-            terminal_format: wanted.terminal_format,
-            pipe_format: wanted.pipe_format,
-            overwrite: args.overwrite,
-            control: wanted.control,
-            encode: EncodeOptions { width: terminal_width(), ..EncodeOptions::default() },
-        };
-        let mut outputs = vec![];
-        for text in &args.to {
-            outputs.push(Output::open(&Uri::parse(text)?, &spec, run)?);
-        }
+        let outputs = open_outputs((common, args), &wanted, run)?;
         Ok(Self {
             run: run.clone(),
             common: common.clone(),
@@ -147,6 +150,26 @@ impl Stage {
             self.progress.progress(progress);
         }
         self.outputs.iter_mut().try_for_each(|output| output.control(message))
+    }
+
+    /// Makes the rows so far visible to a reader who waits.
+    pub fn flush(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(Output::flush)
+    }
+
+    /// The format of each output that has one.
+    pub fn formats(&self) -> impl Iterator<Item = &'static str> {
+        self.outputs.iter().filter_map(Output::format)
+    }
+
+    /// Writes text of the tool's own: what `text` says for the format of an output, where it says something.
+    pub fn text(&mut self, text: impl Fn(&str) -> Option<String>) -> Result<()> {
+        for output in &mut self.outputs {
+            if let Some(text) = output.format().and_then(&text) {
+                output.text(&text)?;
+            }
+        }
+        Ok(())
     }
 
     /// One more line for the summary.

@@ -46,13 +46,6 @@ impl<'a> Column<'a> {
         Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
     }
 
-    /// The values of a text column that holds JSON text: written as they are, in either form.
-    pub fn raw(array: &'a dyn Array) -> Option<Self> {
-        let strings = array.as_string_opt::<i32>()?;
-        let write: Writer<'a> = Box::new(move |row, out| out.push_str(strings.value(row)));
-        Some(Self { nulls: array.logical_nulls(), write })
-    }
-
     /// A column written by `write`, null where `array` is.
     pub fn with(array: &'a dyn Array, write: impl FnMut(usize, &mut String) + 'a) -> Self {
         Self { nulls: array.logical_nulls(), write: Box::new(write) }

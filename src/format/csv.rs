@@ -13,8 +13,8 @@ use super::jsonl::{own, unique_names};
 use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::text::write_string;
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::is_own;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 
@@ -260,7 +260,7 @@ struct Cells<'a> {
 }
 
 fn cells(batch: &RecordBatch) -> Vec<Cells<'_>> {
-    let ours = Kind::of(batch.schema_ref()).is_some();
+    let ours = is_own(batch.schema_ref());
     let mut cells = vec![];
     for (field, array) in batch.schema_ref().fields().iter().zip(batch.columns()) {
         let name = field.name();

@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::test_data::{Seen, build, encode, split};
+use crate::kind::Kind;
 
 fn read(input: &str) -> Vec<Seen> {
     split(&mut Rows::new(b','), input.as_bytes(), &[]).unwrap()

@@ -6,11 +6,12 @@
 use super::cell::{Column, Form, key};
 use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
-use crate::json::text::write_string;
+use crate::json::text::{unescape, write_string};
+use crate::json::walk::string_content;
 use crate::json::{base64, scan};
-use crate::kind::Kind;
+use crate::kind::{Kind, holds_json, is_json, is_own};
 use arrow::array::{Array, AsArray, BinaryArray, MapArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use std::collections::HashSet;
 
 /// JSON lines.
@@ -99,9 +100,13 @@ impl<'a> Objects<'a> {
     /// Resolves the columns. In a batch of one of our kinds text columns that hold JSON are written as they are: where
     /// the batch is not known to be ours, [`is_proved`] has to be asked first.
     pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        Self::trusting(batch, is_own(batch.schema_ref()))
+    }
+
+    /// The same; `ours` says whether columns that claim to hold JSON do.
+    fn trusting(batch: &'a RecordBatch, ours: bool) -> Result<Self> {
         let schema = batch.schema_ref();
         unique_names(schema)?;
-        let ours = Kind::of(schema).is_some();
         let columns = schema.fields().iter().zip(batch.columns());
         let members = columns.map(|(field, array)| member(field, array.as_ref(), ours)).collect();
         Ok(Self { members })
@@ -141,10 +146,8 @@ pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: For
     if !ours {
         return Column::new(field, array, form);
     }
-    if holds_json(field)
-        && let Some(column) = Column::raw(array)
-    {
-        return column;
+    if let (true, Some(texts)) = (holds_json(field) || is_json(field), array.as_string_opt::<i32>()) {
+        return Column::with(array, move |row, out| write_json(texts.value(row), form, out));
     }
     if let Some(bytes) = array.as_binary_opt::<i32>() {
         return Column::with(array, move |row, out| write_bytes(bytes.value(row), form, out));
@@ -155,9 +158,12 @@ pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: For
     }
 }
 
-/// Whether a column of our kinds is text that holds a JSON object.
-pub fn holds_json(field: &Field) -> bool {
-    matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
+/// JSON text as received; bare, a string is its content.
+fn write_json(json: &str, form: Form, out: &mut String) {
+    match string_content(json) {
+        Some(content) if form == Form::Text => out.push_str(&unescape(content)),
+        _ => out.push_str(json),
+    }
 }
 
 /// Text where the bytes are text, else base64.
@@ -223,7 +229,8 @@ pub fn is_proved(batch: &RecordBatch) -> bool {
 /// Each row of `batch` as a record whose JSON text stands in `out`; the first one's number is `first`. Raw ranges are
 /// empty: the JSON text is what a container's record has to show. Fails where two columns have one name.
 pub fn rows_to_json(batch: &RecordBatch, first: u64, out: &mut Records) -> Result<()> {
-    let mut objects = Objects::try_new(batch)?;
+    // A selection of ours is of no kind any more: nothing has proved its JSON since it left us.
+    let mut objects = Objects::trusting(batch, Kind::of(batch.schema_ref()).is_some())?;
     for row in 0..batch.num_rows() {
         let start = out.text.len();
         objects.write(row, &mut out.text);

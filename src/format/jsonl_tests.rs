@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::test_data::{build, encode, split};
+use arrow::datatypes::DataType;
 
 #[test]
 fn lines_have_neither_their_newline_nor_the_return_before_it_and_blank_ones_only_count() {

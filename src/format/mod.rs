@@ -89,6 +89,9 @@ pub trait Encoder {
     /// Appends the bytes of `batch` to `out`.
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 
+    /// Appends what was held back for the sake of its looks, so that a reader who waits sees it.
+    fn flush(&mut self, _out: &mut Vec<u8>) {}
+
     /// Appends what ends the file.
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
 }

@@ -170,7 +170,7 @@ impl Builder {
 fn column(field: &Field) -> Column {
     match field.data_type() {
         DataType::FixedSizeBinary(_) => Column::Id(FixedSizeBinaryBuilder::new(16)),
-        DataType::Utf8 if super::jsonl::holds_json(field) => Column::Json(StringBuilder::new()),
+        DataType::Utf8 if crate::kind::holds_json(field) => Column::Json(StringBuilder::new()),
         DataType::Dictionary(..) => Column::Word(StringDictionaryBuilder::new()),
         DataType::Timestamp(..) => {
             Column::Instant(TimestampMicrosecondBuilder::new().with_data_type(field.data_type().clone()))

@@ -10,7 +10,7 @@ use super::cell::Form;
 use super::jsonl::{own, unique_names};
 use super::{EncodeOptions, Encoder, Format, Input};
 use crate::error::Result;
-use crate::kind::Kind;
+use crate::kind::is_own;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -31,6 +31,8 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const CELL_CHARS: usize = 4_096;
 /// A column is not made narrower than this while others are wider.
 const WIDTH_MIN: usize = 6;
+/// Columns of text are made this wide by few rows, where there is room.
+const WIDTH_ROOMY: usize = 16;
 const GAP: &str = "  ";
 
 struct Table {
@@ -42,6 +44,8 @@ struct Table {
     sample: Vec<String>,
     bytes: usize,
     decided: bool,
+    /// Whether widths are decided before the sample is full.
+    roomy: bool,
     /// Columns that are shown.
     shown: usize,
     cell: String,
@@ -69,12 +73,13 @@ impl Table {
         });
         Ok(Self {
             columns: columns.collect(),
-            ours: Kind::of(schema).is_some(),
+            ours: is_own(schema),
             width: options.width.unwrap_or(usize::MAX),
             color: options.color,
             sample: vec![],
             bytes: 0,
             decided: false,
+            roomy: false,
             shown: 0,
             cell: String::new(),
         })
@@ -96,7 +101,11 @@ impl Table {
             let widest = cells().map(|cell| shape.shorten(cell).width()).max().unwrap_or(0);
             shape.width = widest.max(shape.name.width());
         }
+        let total = |columns: &[Shape]| columns.iter().map(|shape| shape.width).sum::<usize>();
+        let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
+        let roomy = self.roomy && total(&self.columns[..self.shown]) == wanted;
+        spread(&mut self.columns[..self.shown], self.width, roomy);
         self.write_header(out);
         for row in sample.chunks(count) {
             for (at, cell) in row.iter().take(self.shown).enumerate() {
@@ -177,6 +186,21 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
     }
 }
 
+/// Gives room that is left to columns of text: some to each where rows yet to come may be wider, the rest to the last.
+fn spread(columns: &mut [Shape], width: usize, roomy: bool) {
+    let used = columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>() - GAP.len();
+    let mut room = width.saturating_sub(used);
+    let Some((last, before)) = columns.split_last_mut() else { return };
+    for shape in before.iter_mut().filter(|shape| roomy && !shape.right && !shape.instant) {
+        let more = WIDTH_ROOMY.saturating_sub(shape.width).min(room);
+        shape.width += more;
+        room -= more;
+    }
+    if !last.right && width != usize::MAX {
+        last.width += room;
+    }
+}
+
 /// The largest width at which columns cut to it take no more than `room`.
 fn widest_allowed(columns: &[Shape], room: usize) -> usize {
     let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
@@ -193,7 +217,7 @@ fn is_number(data_type: &DataType) -> bool {
 }
 
 /// The text cut to `width` cells, with `…` at its end if something went.
-fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
+pub fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
     if text.width() <= width {
         return text;
     }
@@ -207,6 +231,24 @@ fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_
     }
     kept.push('…');
     kept.into()
+}
+
+/// Lines of cells below each other, cleaned and cut to `width`; columns whose index is in `right` stand at the right.
+pub fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize], width: Option<usize>) -> String {
+    let lines: Vec<[String; N]> = lines.iter().map(|line| line.each_ref().map(|cell| clean(cell))).collect();
+    let widths: Vec<usize> = (0..N).map(|at| lines.iter().map(|line| line[at].width()).max().unwrap_or(0)).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let mut text = String::new();
+        for (at, (cell, width)) in line.iter().zip(&widths).enumerate() {
+            let pad = " ".repeat(width.saturating_sub(cell.width()));
+            let (before, after) = if right.contains(&at) { (pad.as_str(), "") } else { ("", pad.as_str()) };
+            text.extend([if at > 0 { GAP } else { "" }, before, cell, after]);
+        }
+        out.push_str(&shorten(text.trim_end().into(), width.unwrap_or(usize::MAX)));
+        out.push('\n');
+    }
+    out
 }
 
 /// Text that cannot drive a terminal: control characters as their symbols, other invisible powers as U+FFFD.
@@ -253,6 +295,14 @@ impl Encoder for Table {
             }
         }
         Ok(())
+    }
+
+    /// Rows are shown now: widths that few rows decide leave some room for wider ones.
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if !self.sample.is_empty() {
+            self.roomy = true;
+            self.decide(out);
+        }
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {

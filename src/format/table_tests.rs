@@ -1,5 +1,6 @@
 use super::*;
 use crate::format::test_data::build;
+use crate::kind::Kind;
 
 fn metrics(names: &[&str]) -> RecordBatch {
     let row = |name: &&str| {
@@ -36,8 +37,12 @@ größe        2024-01-15 10:00:00Z      -     7
 
 #[test]
 fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
-    let narrow =
-        |width| table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false });
+    let narrow = |width| {
+        table(
+            &[metrics(&["a rather long name"])],
+            &EncodeOptions { width: Some(width), color: false, ..EncodeOptions::default() },
+        )
+    };
     let expected = "\
 metric_name   window_start  value  rows
 a rather lo…  2024-01-15 …      -     7
@@ -67,7 +72,7 @@ fn a_long_stream_keeps_the_widths_of_its_first_rows() {
 
 #[test]
 fn colour_is_asked_for() {
-    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true });
+    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true, ..EncodeOptions::default() });
     assert!(text.starts_with("\u{1b}[1mmetric_name"));
     assert!(table(&[metrics(&[])], &EncodeOptions::default()).starts_with("metric_name"));
 }

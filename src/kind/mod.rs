@@ -20,6 +20,9 @@ pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
 pub const VERSION: &str = "1";
 
+/// Schema metadata key of rows that are some columns of a kind, or values below them, and so of no kind any more.
+pub const SELECTION_KEY: &str = "evt.selection";
+
 /// What the rows of a stream are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -88,6 +91,31 @@ impl Kind {
     }
 }
 
+/// Whether rows of a schema were made by evt: of a kind, or a selection of one.
+pub fn is_own(schema: &Schema) -> bool {
+    Kind::of(schema).is_some() || schema.metadata().contains_key(SELECTION_KEY)
+}
+
+/// Whether a column of our kinds is text that holds a JSON object.
+pub fn holds_json(field: &Field) -> bool {
+    matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
+}
+
+/// A column of JSON values as text, which Arrow's readers know as such.
+pub fn json(name: &str) -> Field {
+    let metadata = HashMap::from([(EXTENSION_KEY.to_owned(), JSON_EXTENSION.to_owned())]);
+    Field::new(name, DataType::Utf8, true).with_metadata(metadata)
+}
+
+/// Whether a column says that it holds JSON values as text.
+pub fn is_json(field: &Field) -> bool {
+    *field.data_type() == DataType::Utf8
+        && field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
+}
+
+const EXTENSION_KEY: &str = "ARROW:extension:name";
+const JSON_EXTENSION: &str = "arrow.json";
+
 /// The type of every instant: microseconds since 1970, UTC.
 pub fn instant_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -107,7 +135,7 @@ fn instant(name: &str) -> Field {
 }
 
 fn id(name: &str) -> Field {
-    let metadata = HashMap::from([("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())]);
+    let metadata = HashMap::from([(EXTENSION_KEY.to_owned(), "arrow.uuid".to_owned())]);
     Field::new(name, DataType::FixedSizeBinary(16), false).with_metadata(metadata)
 }
 

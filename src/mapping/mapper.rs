@@ -1,9 +1,10 @@
 //! A record's text to a row of a batch.
 
 use super::build::{Builder, Row};
-use super::envelope::{self, Envelope, Member, Reader, Value, WATCH_MAX};
+use super::envelope::{Envelope, Member, Reader, Value, WATCH_MAX};
 use super::future::{Judged, Lookahead};
 use super::id::{hashed_id, made_id, parse_uuid};
+use super::place::{Found, Path, clip, shown};
 use super::stamp::{Stamper, UNSTAMPED};
 use super::{Options, Provenance, TimeFrom, column_index};
 use crate::error::{Error, Result};
@@ -43,24 +44,6 @@ pub enum Outcome {
     NoTime,
 }
 
-/// A place in a record: a column or a path into its properties.
-#[derive(Clone, Debug)]
-enum Path {
-    Column(usize),
-    Property(Vec<String>),
-}
-
-impl Path {
-    fn new(text: &str) -> Self {
-        match envelope::column_of(text) {
-            Some(index) if index != column::PROPERTIES => Path::Column(index),
-            _ => {
-                Path::Property(text.strip_prefix("properties.").unwrap_or(text).split('.').map(str::to_owned).collect())
-            }
-        }
-    }
-}
-
 /// What the mapper said once and for all about defaults it used.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults {
@@ -97,6 +80,8 @@ struct Out {
     parsers: [Parser; 3],
     defaults: Defaults,
     timed: bool,
+    /// Whether the first record had no time, so that none needs one ([`TimeFrom::Untimed`]).
+    clocked: bool,
     /// Records that wait for their verdict on `--max-future`.
     lookahead: Option<Lookahead>,
 }
@@ -136,6 +121,7 @@ impl Mapper {
             parsers: Default::default(),
             defaults: Defaults::default(),
             timed: false,
+            clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
         };
         let plan = Plan { copies, sets, require, time, options };
@@ -245,48 +231,6 @@ impl From<Fault> for Box<Refusal> {
 
 /// A value, or a refusal: boxed, because it is rare and values are small.
 type Wanted<T> = std::result::Result<T, Box<Refusal>>;
-
-/// The record and where its properties stand.
-struct Found<'a, 'm> {
-    text: &'a str,
-    members: &'m [Member],
-    properties: Value<'a>,
-}
-
-impl<'a> Found<'a, '_> {
-    /// The value at a path; of equal names the last counts.
-    fn value(&self, envelope: &Envelope<'a>, path: &Path) -> Value<'a> {
-        let names = match path {
-            Path::Column(index) => return envelope.field(*index),
-            Path::Property(names) => names,
-        };
-        let Some((first, rest)) = names.split_first() else { return Value::Absent };
-        let own = self.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
-        let mut value = match (own, self.properties) {
-            (Some(member), _) => Value::of(member.value(self.text)),
-            (None, Value::Other(object)) => last_member(object, first),
-            (None, _) => Value::Absent,
-        };
-        for name in rest {
-            value = match value {
-                Value::Other(object) if object.starts_with('{') => last_member(object, name),
-                _ => return Value::Absent,
-            };
-        }
-        value
-    }
-}
-
-fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
-    let mut last = Value::Absent;
-    members(object, |key, value| {
-        if unescape(key) == name {
-            last = Value::of(value);
-        }
-        true
-    });
-    last
-}
 
 /// One row in the making.
 struct Assembly<'a, 'm, 's> {
@@ -408,6 +352,10 @@ impl<'a> Assembly<'a, '_, '_> {
                 Some(time) => time,
                 None if unused != Value::Absent => return Ok((self.needed(column::EVENT_TIME)?, Value::Absent)),
                 None if *policy == TimeFrom::Optional => self.place.now,
+                None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
+                    self.out.clocked = true;
+                    self.place.now
+                }
                 None => return Err(self.no_time(COLUMNS[column::SERVER_TIMESTAMP])),
             },
         };
@@ -596,24 +544,4 @@ fn separate(out: &mut String) {
     if !out.ends_with('{') {
         out.push(',');
     }
-}
-
-/// A value as a message shows it.
-fn shown(value: Value<'_>) -> String {
-    match value {
-        Value::Absent => "nothing".to_owned(),
-        Value::Plain(text) | Value::Escaped(text) => format!("\"{}\"", clip(text)),
-        Value::Other(text) if text.starts_with('{') => "an object".to_owned(),
-        Value::Other(text) if text.starts_with('[') => "an array".to_owned(),
-        Value::Other(text) => clip(text),
-    }
-}
-
-/// The first 40 characters of outside text, control characters neutralised.
-fn clip(text: &str) -> String {
-    let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(40).is_some() {
-        short.push('…');
-    }
-    short
 }

@@ -9,6 +9,7 @@ mod envelope;
 mod future;
 mod id;
 mod mapper;
+mod place;
 mod stamp;
 mod suggest;
 mod when;
@@ -45,6 +46,8 @@ pub enum TimeFrom {
     Arrival,
     /// As `Default`, and the run's own clock where there is no time: for validation alone.
     Optional,
+    /// As `Default`, and the run's own clock where not even the first record has a time: to be looked at.
+    Untimed,
 }
 
 /// Everything the mapping flags say.

@@ -1,1 +1,239 @@
+use super::*;
+use crate::kind::dead::ErrorType;
+use crate::time::parse_instant;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
+const NOW: i64 = 1_700_000_000_000_000;
+
+struct Bench {
+    mapper: Mapper,
+    stamper: Stamper,
+    partition: u32,
+    line: i64,
+}
+
+impl Bench {
+    fn new(options: Options) -> Self {
+        let mut stamper = Stamper::default();
+        let partition = stamper.partition("a.jsonl", "0");
+        Self { mapper: Mapper::new(options).unwrap(), stamper, partition, line: 0 }
+    }
+
+    fn record(&mut self, text: &str) -> Outcome {
+        self.line += 1;
+        let place =
+            Place { raw: text.as_bytes(), offset: self.line, partition: self.partition, now: NOW, judged: false };
+        self.mapper.record(text, place, &mut self.stamper).unwrap()
+    }
+
+    fn batch(&mut self) -> RecordBatch {
+        self.mapper.batch(&mut self.stamper, None).unwrap().expect("no rows")
+    }
+}
+
+fn one(options: Options, text: &str) -> RecordBatch {
+    let mut bench = Bench::new(options);
+    assert!(matches!(bench.record(text), Outcome::Row), "{text}");
+    bench.batch()
+}
+
+fn fault(options: Options, text: &str) -> (ErrorType, String) {
+    match Bench::new(options).record(text) {
+        Outcome::Dead(fault) => (fault.error_type, fault.message),
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+fn text<'a>(batch: &'a RecordBatch, column: &str) -> &'a str {
+    batch.column_by_name(column).unwrap().as_string::<i32>().value(0)
+}
+
+fn instant(batch: &RecordBatch, column: &str) -> i64 {
+    batch.column_by_name(column).unwrap().as_primitive::<TimestampMicrosecondType>().value(0)
+}
+
+fn arrival() -> Options {
+    Options { time: TimeFrom::Arrival, ..Options::default() }
+}
+
+fn field(column: &str, path: &str) -> (String, String) {
+    (column.to_owned(), path.to_owned())
+}
+
+#[test]
+fn fields_with_envelope_names_are_columns_and_all_others_properties_as_received() {
+    let record = r#" {"event_type":"a\u0062","n":1.50 , "server_timestamp":"2024-01-15T10:00:00Z","o":{"x":[1, 2]}} "#;
+    let batch = one(Options::default(), record);
+    assert_eq!(text(&batch, "event_type"), "ab");
+    assert_eq!(text(&batch, "properties"), r#"{"n":1.50,"o":{"x":[1, 2]}}"#);
+    assert_eq!(instant(&batch, "event_time"), parse_instant("2024-01-15T10:00:00Z").unwrap());
+    assert_eq!(text(&batch, "source"), "a.jsonl");
+}
+
+#[test]
+fn properties_keep_their_bytes_and_get_what_stands_beside_them() {
+    let kept = r#"{ "a" : 1e400, "b":"\ud800" }"#;
+    assert_eq!(text(&one(arrival(), &format!(r#"{{"properties":{kept}}}"#)), "properties"), kept);
+    let merged = one(arrival(), r#"{"x":1,"properties":{"a":2 },"y":{}}"#);
+    assert_eq!(text(&merged, "properties"), r#"{"a":2,"x":1,"y":{}}"#);
+    assert_eq!(text(&one(arrival(), r#"{"x":1,"properties":{}}"#), "properties"), r#"{"x":1}"#);
+    let (kind, message) = fault(arrival(), r#"{"a":1,"properties":{"\u0061":2}}"#);
+    assert_eq!((kind, message.contains("both in properties and beside it")), (ErrorType::EnvelopeError, true));
+}
+
+#[test]
+fn a_name_that_stands_twice_in_the_envelope_is_a_fault_even_escaped() {
+    let (kind, message) = fault(arrival(), r#"{"source":"a","sour\u0063e":"b"}"#);
+    assert_eq!((kind, message.as_str()), (ErrorType::EnvelopeError, "source: the name stands twice in the record"));
+}
+
+#[test]
+fn what_is_no_json_object_says_why() {
+    assert_eq!(fault(arrival(), r#"{"a":1"#).0, ErrorType::ParseError);
+    assert_eq!(fault(arrival(), r#"{"a":1}x"#).0, ErrorType::ParseError);
+    assert_eq!(
+        fault(arrival(), "42"),
+        (ErrorType::EnvelopeError, "an event is a JSON object, this is a number".into())
+    );
+    assert!(fault(arrival(), "[1]").1.contains("feed its elements one a line"));
+}
+
+#[test]
+fn envelope_strings_are_strings_unless_a_flag_copies_them() {
+    assert!(fault(arrival(), r#"{"user_id":7}"#).1.contains("--field user_id=user_id takes its text"));
+    assert_eq!(fault(arrival(), r#"{"source":"\ud800"}"#).0, ErrorType::EnvelopeError);
+    let options = Options { fields: vec![field("user_id", "user_id")], ..arrival() };
+    assert_eq!(text(&one(options, r#"{"user_id":7}"#), "user_id"), "7");
+}
+
+#[test]
+fn copied_fields_reach_inside_and_stay_properties() {
+    let options = Options { fields: vec![field("event_type", "type"), field("user_id", "actor.id")], ..arrival() };
+    let batch = one(options, r#"{"type":"Push","actor":{"id":5,"id":6},"event_type":"mine"}"#);
+    assert_eq!((text(&batch, "event_type"), text(&batch, "user_id")), ("Push", "6"));
+    assert_eq!(text(&batch, "properties"), r#"{"type":"Push","actor":{"id":5,"id":6},"event_type":"mine"}"#);
+}
+
+#[test]
+fn ingest_overwrites_provenance_and_keeps_what_the_record_had_as_a_property() {
+    let batch = one(arrival(), r#"{"origin":"x","offset":9,"stream_time":"2099-01-01T00:00:00Z"}"#);
+    assert_eq!(text(&batch, "properties"), r#"{"origin":"x","offset":9,"stream_time":"2099-01-01T00:00:00Z"}"#);
+    assert_eq!(batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>().value(0), 1);
+    assert_eq!(instant(&batch, "stream_time"), NOW);
+}
+
+#[test]
+fn other_tools_keep_whole_provenance_and_refuse_half_of_it() {
+    let keep = || Options { provenance: Provenance::Keep, ..Options::default() };
+    let whole = r#"{"event_time":"2024-01-01T00:00:00Z","ingested_at":"2024-01-01T00:00:01Z","origin":"o","partition":"p",
+        "offset":9,"stream_time":"2024-01-01T00:05:00Z"}"#;
+    let batch = one(keep(), whole);
+    assert_eq!(instant(&batch, "stream_time"), parse_instant("2024-01-01T00:05:00Z").unwrap());
+    assert_eq!(instant(&batch, "event_time"), parse_instant("2024-01-01T00:00:00Z").unwrap());
+    let (kind, message) = fault(keep(), r#"{"server_timestamp":"2024-01-01T00:00:00Z","offset":9}"#);
+    assert_eq!((kind, message.starts_with("offset without origin")), (ErrorType::EnvelopeError, true), "{message}");
+}
+
+#[test]
+fn a_first_record_without_a_time_ends_the_run_and_a_later_one_is_dead() {
+    let mut bench = Bench::new(Options::default());
+    assert!(matches!(bench.record(r#"{"a":1}"#), Outcome::NoTime));
+    assert!(matches!(bench.record(r#"{"server_timestamp":"2024-01-01T00:00:00Z"}"#), Outcome::Row));
+    match bench.record(r#"{"a":1}"#) {
+        Outcome::Dead(fault) => assert_eq!(fault.error_type, ErrorType::TimestampError),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn any_unreadable_time_is_a_fault() {
+    for record in [r#"{"client_timestamp":"yesterday"}"#, r#"{"server_timestamp":5}"#] {
+        assert_eq!(fault(arrival(), record).0, ErrorType::TimestampError, "{record}");
+    }
+}
+
+#[test]
+fn a_made_id_is_the_same_for_the_same_record_at_the_same_place_only() {
+    let id = |offset: i64, record: &str| {
+        let mut bench = Bench::new(arrival());
+        bench.line = offset - 1;
+        bench.record(record);
+        bench.batch().column(0).as_fixed_size_binary().value(0).to_vec()
+    };
+    assert_eq!(id(1, r#"{"a":1}"#), id(1, r#"{"a":1}"#));
+    assert_ne!(id(1, r#"{"a":1}"#), id(2, r#"{"a":1}"#));
+    assert_ne!(id(1, r#"{"a":1}"#), id(1, r#"{"a":2}"#));
+}
+
+#[test]
+fn an_id_that_is_no_uuid_is_a_fault_unless_ids_are_hashed() {
+    assert_eq!(fault(arrival(), r#"{"event_id":"order-7"}"#).0, ErrorType::EnvelopeError);
+    let hashed = |source: &str| {
+        let options = Options { hash_ids: true, ..arrival() };
+        let batch = one(options, &format!(r#"{{"event_id":"order-7","source":"{source}"}}"#));
+        batch.column(0).as_fixed_size_binary().value(0).to_vec()
+    };
+    assert_eq!(hashed("a"), hashed("a"));
+    assert_ne!(hashed("a"), hashed("b"));
+}
+
+#[test]
+fn required_fields_are_columns_or_properties_and_null_does_not_count() {
+    let options = || Options { require: vec!["event_type".into(), "cart.id".into()], ..arrival() };
+    one(options(), r#"{"event_type":"a","cart":{"id":1}}"#);
+    assert!(fault(options(), r#"{"event_type":"a","cart":{"id":null}}"#).1.starts_with("cart.id: required"));
+    assert!(fault(options(), r#"{"event_type":null,"cart":{"id":1}}"#).1.starts_with("event_type: required"));
+}
+
+#[test]
+fn stream_time_is_the_largest_event_time_so_far_of_the_partition() {
+    let options = Options { fields: vec![field("partition", "p")], ..Options::default() };
+    let mut bench = Bench::new(options);
+    for (partition, second) in [("a", 5), ("b", 9), ("a", 3), ("b", 1), ("a", 7)] {
+        bench.record(&format!(r#"{{"p":"{partition}","server_timestamp":"2024-01-01T00:00:0{second}Z"}}"#));
+    }
+    let batch = bench.batch();
+    let times = batch.column_by_name("stream_time").unwrap().as_primitive::<TimestampMicrosecondType>();
+    let seconds: Vec<i64> = times.values().iter().map(|time| time / 1_000_000 % 60).collect();
+    assert_eq!(seconds, [5, 9, 5, 9, 7]);
+}
+
+#[test]
+fn watched_properties_have_columns_of_their_own_whatever_shape_the_record_has() {
+    let options = || Options { watch: vec!["country".into(), "n".into()], ..arrival() };
+    for record in [
+        r#"{"properties":{"country":"US","x":1,"country":"DE","n":null}}"#,
+        r#"{"x":1,"country":"US","c\u006funtry":"DE","n":null}"#,
+        r#"{"country":"DE","properties":{"n":null}}"#,
+    ] {
+        let batch = one(options(), record);
+        assert_eq!(text(&batch, "properties.country"), r#""DE""#, "{record}");
+        assert_eq!(text(&batch, "properties.n"), "null", "{record}");
+    }
+    let mut bench = Bench::new(options());
+    bench.record(r#"{"properties":{"country":"US"}}"#);
+    bench.record(r#"{"event_type":"none"}"#);
+    assert!(bench.batch().column_by_name("properties.country").unwrap().is_null(1));
+}
+
+#[test]
+fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
+    let options = Options { max_future: Some(3_600_000_000), time: TimeFrom::Field("t".into()), ..Options::default() };
+    let mut bench = Bench::new(options);
+    let record = |bench: &mut Bench, hour: u32| {
+        let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
+        let outcome = bench.record(&text);
+        let Outcome::Held(judged) = outcome else { panic!("{outcome:?}") };
+        let held = Held { text, raw: None, offset: bench.line, input: bench.partition, now: NOW, judged };
+        bench.mapper.lookahead().unwrap().push(held)
+    };
+    assert!(record(&mut bench, 20).is_none());
+    for _ in 0..99 {
+        assert!(record(&mut bench, 10).is_none());
+    }
+    let (held, verdict) = record(&mut bench, 10).unwrap();
+    assert_eq!((held.offset, verdict.unwrap_err().error_type), (1, ErrorType::FutureTimestampError));
+    let (held, verdict) = record(&mut bench, 10).unwrap();
+    assert_eq!((held.offset, verdict), (2, Ok(())));
+}

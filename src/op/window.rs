@@ -534,3 +534,7 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "window_tests.rs"]
+mod tests;

@@ -133,7 +133,11 @@ impl Store {
         let kinds = || Kind::ALL.map(|kind| kind.table()).join(" ");
         let kind = match named {
             Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
-            None => return Err(Error::usage(format!("{}: say which table: ?table=NAME: {}", location.path, kinds()))),
+            // A lake holds one kind; a database says which of its tables is meant.
+            None => match (self.tables)(location)?.as_slice() {
+                [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
+                _ => return Err(Error::usage(format!("{}: say which table: ?table=NAME: {}", location.path, kinds()))),
+            },
         };
         let kind = kind.ok_or_else(|| Error::usage(format!("{}: no such table: {}", location.path, kinds())))?;
         Ok((kind, (self.read)(location, kind)?))

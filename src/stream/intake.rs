@@ -17,6 +17,9 @@ use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Control lines that evt-view shows and that say nothing of their own in text.
+const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
+
 /// What a source gives to a stage.
 #[derive(Debug)]
 pub enum Item {
@@ -316,6 +319,9 @@ impl Intake {
         let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(false) };
         let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, clip(rest)));
         let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
+        if PASSED_OVER.iter().any(|name| value["$evt"][name].is_object()) {
+            return Ok(true);
+        }
         let watermark = value["$evt"]["watermark"].as_str().and_then(parse_instant).ok_or_else(wrong)?;
         self.flush(dead)?;
         self.stamper.set_explicit(Some(watermark));

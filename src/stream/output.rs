@@ -57,7 +57,7 @@ pub struct Output {
 enum Target {
     Null,
     Frames { encoder: FrameEncoder, file: Plain },
-    Encoded { encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
+    Encoded { format: &'static str, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
 }
 
@@ -123,7 +123,7 @@ impl Output {
         encode.append = file.appends_to_rows();
         let encoder = open(&spec.schema, &encode)?;
         let control = spec.control && format.name == "jsonl";
-        Ok(Target::Encoded { encoder, file, buffer: vec![], control })
+        Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
     }
 
     /// Its name, as the user gave it.
@@ -174,7 +174,27 @@ impl Output {
 
     /// Makes what was written visible to a reader that waits.
     pub fn flush(&mut self) -> Result<()> {
-        Ok(())
+        let Target::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
+        encoder.flush(buffer);
+        let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
+        buffer.clear();
+        written
+    }
+
+    /// The format that is written; none where nothing is, or into a store.
+    pub fn format(&self) -> Option<&'static str> {
+        match &self.sink {
+            Target::Null | Target::Store { .. } => None,
+            Target::Frames { .. } => Some("frames"),
+            Target::Encoded { format, .. } => Some(format),
+        }
+    }
+
+    /// Writes text of the tool's own after the rows so far; frames and stores hold none.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        self.flush()?;
+        let Target::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
+        file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
     /// Ends the output: the end is proven, a file gets its name.

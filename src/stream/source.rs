@@ -185,6 +185,14 @@ impl Source {
         }
     }
 
+    /// After an error of the input: the rows that came before it and have not been given out.
+    pub fn rest(&mut self, dead: &mut DeadLetters) -> Result<Vec<RecordBatch>> {
+        self.intake.drain(dead)?;
+        self.intake.flush(dead)?;
+        let rest = self.queue.drain(..).chain(std::iter::from_fn(|| self.intake.pop()));
+        Ok(rest.filter_map(|item| if let Item::Batch(batch) = item { Some(batch) } else { None }).collect())
+    }
+
     fn end(&self) -> End {
         End { how: self.how, rows: 0, verdict: self.verdict }
     }

@@ -5,4 +5,5 @@ pub mod ingest;
 pub mod schema;
 pub mod sink;
 pub mod validate;
+pub mod view;
 pub mod window;

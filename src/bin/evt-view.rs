@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    evt::cli::main::<evt::tool::view::Args>()
+}

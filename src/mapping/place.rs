@@ -1,0 +1,86 @@
+//! Places in a record: columns and paths into its properties, what stands there, and how a message shows it.
+
+use super::envelope::{self, Envelope, Member, Value};
+use crate::json::text::unescape;
+use crate::json::walk::members;
+use crate::kind::event::column;
+
+/// A place in a record: a column or a path into its properties.
+#[derive(Clone, Debug)]
+pub(super) enum Path {
+    Column(usize),
+    Property(Vec<String>),
+}
+
+impl Path {
+    pub(super) fn new(text: &str) -> Self {
+        match envelope::column_of(text) {
+            Some(index) if index != column::PROPERTIES => Path::Column(index),
+            _ => {
+                Path::Property(text.strip_prefix("properties.").unwrap_or(text).split('.').map(str::to_owned).collect())
+            }
+        }
+    }
+}
+
+/// The record and where its properties stand.
+pub(super) struct Found<'a, 'm> {
+    pub(super) text: &'a str,
+    pub(super) members: &'m [Member],
+    pub(super) properties: Value<'a>,
+}
+
+impl<'a> Found<'a, '_> {
+    /// The value at a path; of equal names the last counts.
+    pub(super) fn value(&self, envelope: &Envelope<'a>, path: &Path) -> Value<'a> {
+        let names = match path {
+            Path::Column(index) => return envelope.field(*index),
+            Path::Property(names) => names,
+        };
+        let Some((first, rest)) = names.split_first() else { return Value::Absent };
+        let own = self.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
+        let mut value = match (own, self.properties) {
+            (Some(member), _) => Value::of(member.value(self.text)),
+            (None, Value::Other(object)) => last_member(object, first),
+            (None, _) => Value::Absent,
+        };
+        for name in rest {
+            value = match value {
+                Value::Other(object) if object.starts_with('{') => last_member(object, name),
+                _ => return Value::Absent,
+            };
+        }
+        value
+    }
+}
+
+fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
+    let mut last = Value::Absent;
+    members(object, |key, value| {
+        if unescape(key) == name {
+            last = Value::of(value);
+        }
+        true
+    });
+    last
+}
+
+/// A value as a message shows it.
+pub(super) fn shown(value: Value<'_>) -> String {
+    match value {
+        Value::Absent => "nothing".to_owned(),
+        Value::Plain(text) | Value::Escaped(text) => format!("\"{}\"", clip(text)),
+        Value::Other(text) if text.starts_with('{') => "an object".to_owned(),
+        Value::Other(text) if text.starts_with('[') => "an array".to_owned(),
+        Value::Other(text) => clip(text),
+    }
+}
+
+/// The first 40 characters of outside text, control characters neutralised.
+pub(super) fn clip(text: &str) -> String {
+    let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(40).is_some() {
+        short.push('…');
+    }
+    short
+}

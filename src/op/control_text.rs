@@ -1,0 +1,93 @@
+//! Control messages as text: a line of JSON, or a note between the rows of a table.
+
+use crate::format::table::clean;
+use crate::frame::{Control, End, How, PartitionState, Progress, State};
+use crate::time::format_instant;
+use serde_json::{Value, json};
+
+/// `{"$evt":{"watermark":"2024-01-15T10:00:00.000000Z"}}` and its like, with a newline.
+pub fn line(control: &Control) -> String {
+    let message = match control {
+        Control::Watermark(instant) => json!({"watermark": format_instant(*instant)}),
+        Control::Progress(progress) => json!({"progress": progress_json(progress)}),
+        Control::Barrier(barrier) => json!({"barrier": barrier}),
+        Control::End(end) => json!({"end": end}),
+    };
+    format!("{}\n", json!({"$evt": message}))
+}
+
+fn progress_json(progress: &Progress) -> Value {
+    let partition = |one: &PartitionState| {
+        json!({
+            "origin": one.origin,
+            "partition": one.partition,
+            "stream_time": one.stream_time.map(format_instant),
+            "state": one.state,
+        })
+    };
+    json!({
+        "partitions": progress.partitions.iter().map(partition).collect::<Vec<_>>(),
+        "complete": progress.complete,
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+    })
+}
+
+/// `── watermark 2024-01-15T10:00:00.000000Z` and its like, with a newline.
+pub fn note(control: &Control) -> String {
+    let text = match control {
+        Control::Watermark(instant) => format!("watermark {}", format_instant(*instant)),
+        Control::Progress(progress) => progress_note(progress),
+        Control::Barrier(barrier) => format!("barrier {}.{}", barrier.run, barrier.number),
+        Control::End(End { how, rows, verdict }) => {
+            let how = if *how == How::Stopped { "stopped" } else { "exhausted" };
+            format!("end: {how}, {rows} rows, verdict {verdict}")
+        }
+    };
+    format!("── {}\n", clean(&text))
+}
+
+fn progress_note(progress: &Progress) -> String {
+    let mut parts = vec![];
+    if progress.bytes_done > 0 || progress.bytes_total.is_some() {
+        let total = progress.bytes_total.map_or(String::new(), |total| format!(" of {total}"));
+        parts.push(format!("{}{total} bytes", progress.bytes_done));
+    }
+    for one in &progress.partitions {
+        let state = match one.state {
+            State::Live => "",
+            State::Idle => " idle",
+            State::Ended => " ended",
+        };
+        let time = one.stream_time.map_or("not begun".to_owned(), format_instant);
+        parts.push(format!("{}/{} {time}{state}", one.origin, one.partition));
+    }
+    if progress.complete {
+        parts.push("all partitions known".to_owned());
+    }
+    format!("progress: {}", parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watermark_line_is_what_control_input_accepts() {
+        assert_eq!(line(&Control::Watermark(0)), "{\"$evt\":{\"watermark\":\"1970-01-01T00:00:00.000000Z\"}}\n");
+    }
+
+    #[test]
+    fn a_note_cannot_drive_the_terminal() {
+        let partition = PartitionState {
+            origin: "a\u{1b}[2J\n".to_owned(),
+            partition: "0".to_owned(),
+            stream_time: Some(0),
+            state: State::Ended,
+        };
+        let progress = Progress { partitions: vec![partition], complete: true, bytes_done: 5, bytes_total: None };
+        let note = note(&Control::Progress(progress));
+        let wanted = "── progress: 5 bytes; a␛[2J␊/0 1970-01-01T00:00:00.000000Z ended; all partitions known\n";
+        assert_eq!(note, wanted);
+    }
+}

@@ -1,0 +1,324 @@
+//! What a stream holds: counts, rates, time range, disorder, shares of nulls, frequent values. Bounded, whatever comes.
+
+use super::aggregate::{self, Aggregate};
+use super::disorder::{self, Disorder, share};
+use super::excerpt::time_column;
+use crate::error::Result;
+use crate::expr::Leaves;
+use crate::json::text::unescape;
+use crate::json::walk::members;
+use crate::kind::{Kind, holds_json};
+use ahash::AHashMap;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::{max, min};
+use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Different values of a column that are counted one by one; later ones count as others.
+const VALUES_MAX: usize = 10_000;
+/// Values shown of a column.
+const VALUES_SHOWN: usize = 10;
+/// Different property paths that are counted.
+const PATHS_MAX: usize = 10_000;
+/// Property paths shown.
+const PATHS_SHOWN: usize = 50;
+/// How deep a property path goes.
+const PATH_PARTS: usize = 8;
+
+/// What a stream holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// Kind of the rows.
+    pub kind: &'static str,
+    /// How many.
+    pub rows: u64,
+    /// Their range in time; none where there are no rows, or none with a time of its own.
+    pub time: Option<Range>,
+    /// How far events came behind their partitions; none for kinds that are no events.
+    pub disorder: Option<disorder::Described>,
+    /// Every column.
+    pub columns: Vec<Nulls>,
+    /// Paths into the properties or dimensions.
+    pub paths: Option<Paths>,
+    /// Frequent values of some columns.
+    pub values: Vec<Values>,
+}
+
+/// A range in time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Range {
+    /// The column with the times.
+    pub column: &'static str,
+    /// The least, RFC 3339.
+    pub first: String,
+    /// The greatest, RFC 3339.
+    pub last: String,
+    /// From the first to the last.
+    pub seconds: f64,
+    /// Rows per second of that; none where there is only one instant.
+    pub rows_per_second: Option<f64>,
+}
+
+/// How often a column or path is null.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Nulls {
+    /// The column or path.
+    pub name: String,
+    /// Rows without a value.
+    pub nulls: u64,
+    /// Their share of all rows.
+    pub null_share: f64,
+}
+
+/// Paths into an object column.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Paths {
+    /// The object column.
+    pub column: &'static str,
+    /// Different paths met, as far as they were counted.
+    pub distinct: usize,
+    /// Whether there were more than could be counted.
+    pub more: bool,
+    /// The most frequent ones.
+    pub most_frequent: Vec<Nulls>,
+}
+
+/// Values of one column.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Values {
+    /// The column.
+    pub column: &'static str,
+    /// How many different ones.
+    pub distinct: u64,
+    /// Whether that is exact; else it is within a few percent.
+    pub exact: bool,
+    /// The most frequent ones, with their rows.
+    pub most_frequent: Vec<(String, u64)>,
+}
+
+/// Describes batches of one schema.
+pub struct Describe {
+    kind: Kind,
+    timed: bool,
+    rows: u64,
+    columns: Vec<Nulls>,
+    times: Option<(i64, i64)>,
+    disorder: Option<Disorder>,
+    paths: Option<PathCounts>,
+    values: Vec<ValueCounts>,
+}
+
+impl Describe {
+    /// Batches of `schema`, which is of `kind`; `timed` says whether their times are their own.
+    pub fn try_new(kind: Kind, schema: &Schema, timed: bool) -> Result<Self> {
+        let names = schema.fields().iter().map(|field| field.name().clone());
+        let columns = names.map(|name| Nulls { name, nulls: 0, null_share: 0.0 }).collect();
+        let disorder = (timed && matches!(kind, Kind::Event | Kind::Late)).then(Disorder::try_new).transpose()?;
+        let paths = match kind {
+            Kind::Event | Kind::Late => Some(PathCounts::new("properties")),
+            Kind::Metric => Some(PathCounts::new("dimensions")),
+            Kind::Dead | Kind::Alert => None,
+        };
+        let words: &[&'static str] = match kind {
+            Kind::Event | Kind::Late => &["source", "event_type", "user_id"],
+            Kind::Metric => &["metric_name", "dimensions"],
+            Kind::Dead => &["error_type", "source_topic", "stage"],
+            Kind::Alert => &["rule", "state"],
+        };
+        let values = words.iter().map(|column| ValueCounts::try_new(column)).collect::<Result<_>>()?;
+        Ok(Self { kind, timed, rows: 0, columns, times: None, disorder, paths, values })
+    }
+
+    /// Adds the rows of a batch.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.rows += batch.num_rows() as u64;
+        for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
+            column.nulls += array.logical_null_count() as u64;
+        }
+        let times = batch.column_by_name(time_column(self.kind)).filter(|_| self.timed);
+        if let Some(times) = times.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>())
+            && let (Some(first), Some(last)) = (min(times), max(times))
+        {
+            let (least, greatest) = self.times.unwrap_or((first, last));
+            self.times = Some((least.min(first), greatest.max(last)));
+        }
+        if let Some(disorder) = &mut self.disorder {
+            disorder.push(batch)?;
+        }
+        if let Some(paths) = &mut self.paths {
+            paths.push(batch);
+        }
+        self.values.iter_mut().try_for_each(|values| values.push(batch))
+    }
+
+    /// The description.
+    pub fn finish(self) -> Description {
+        let rows = self.rows;
+        let mut columns = self.columns;
+        columns.iter_mut().for_each(|column| column.null_share = share(column.nulls, rows));
+        Description {
+            kind: self.kind.name(),
+            rows,
+            time: self.times.map(|times| range(time_column(self.kind), times, rows)),
+            disorder: self.disorder.map(Disorder::finish),
+            columns,
+            paths: self.paths.map(|paths| paths.finish(rows)),
+            values: self.values.into_iter().map(ValueCounts::finish).collect(),
+        }
+    }
+}
+
+fn range(column: &'static str, (first, last): (i64, i64), rows: u64) -> Range {
+    let seconds = last.saturating_sub(first) as f64 / 1e6;
+    let text = crate::time::format_instant;
+    let rows_per_second = (seconds > 0.0).then(|| rows as f64 / seconds);
+    Range { column, first: text(first), last: text(last), seconds, rows_per_second }
+}
+
+/// Counts the rows in which each path has a value.
+struct PathCounts {
+    column: &'static str,
+    counts: Tallies,
+    path: String,
+}
+
+impl PathCounts {
+    fn new(column: &'static str) -> Self {
+        Self { column, counts: Tallies::new(PATHS_MAX), path: String::new() }
+    }
+
+    fn push(&mut self, batch: &RecordBatch) {
+        let objects = batch.schema_ref().fields().iter().position(|field| holds_json(field));
+        let objects = objects.and_then(|index| batch.column(index).as_string_opt::<i32>());
+        for object in objects.into_iter().flatten().flatten() {
+            self.walk(object, 1);
+        }
+    }
+
+    /// Counts what lies below an object whose path is in `self.path`.
+    fn walk(&mut self, object: &str, depth: usize) {
+        let length = self.path.len();
+        members(object, |key, value| {
+            if value == "null" {
+                return true;
+            }
+            if length > 0 {
+                self.path.push('.');
+            }
+            self.path.push_str(&unescape(key));
+            if value.starts_with('{') && value.len() > 2 && depth < PATH_PARTS {
+                self.walk(value, depth + 1);
+            } else {
+                self.counts.add(&self.path, 1);
+            }
+            self.path.truncate(length);
+            true
+        });
+    }
+
+    fn finish(self, rows: u64) -> Paths {
+        let (distinct, more) = (self.counts.counts.len(), self.counts.more);
+        let nulls = self.counts.most_frequent(PATHS_SHOWN).into_iter().map(|(name, count)| {
+            // A name that stands twice in an object is counted twice.
+            let nulls = rows.saturating_sub(count);
+            Nulls { name, nulls, null_share: share(nulls, rows) }
+        });
+        Paths { column: self.column, distinct, more, most_frequent: nulls.collect() }
+    }
+}
+
+/// Counts of different texts, as many as there is room for.
+struct Tallies {
+    counts: AHashMap<String, u64>,
+    limit: usize,
+    /// Whether some text found no room.
+    more: bool,
+}
+
+impl Tallies {
+    fn new(limit: usize) -> Self {
+        Self { counts: AHashMap::new(), limit, more: false }
+    }
+
+    fn add(&mut self, text: &str, times: u64) {
+        if let Some(count) = self.counts.get_mut(text) {
+            *count += times;
+        } else if self.counts.len() < self.limit {
+            self.counts.insert(text.to_owned(), times);
+        } else {
+            self.more = true;
+        }
+    }
+
+    /// The greatest counts first, equal ones in order of their text.
+    fn most_frequent(self, limit: usize) -> Vec<(String, u64)> {
+        let mut counts: Vec<(String, u64)> = self.counts.into_iter().collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        counts.truncate(limit);
+        counts
+    }
+}
+
+/// Counts the values of one column.
+struct ValueCounts {
+    column: &'static str,
+    counts: Tallies,
+    distinct: Box<dyn Aggregate>,
+}
+
+impl ValueCounts {
+    fn try_new(column: &'static str) -> Result<Self> {
+        let schema = Arc::new(Schema::new(vec![Field::new("word", DataType::Utf8, true)]));
+        let mut distinct = aggregate::parse("approx_distinct(word)", &mut Leaves::new(&schema))?.create();
+        distinct.ensure(1);
+        Ok(Self { column, counts: Tallies::new(VALUES_MAX), distinct })
+    }
+
+    fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Some(column) = batch.column_by_name(self.column) else { return Ok(()) };
+        let (words, times) = words_of(column)?;
+        let rows: Vec<u32> = (0..).take(words.len()).collect();
+        let array: ArrayRef = Arc::new(words.clone());
+        self.distinct.add(&vec![0; rows.len()], &rows, &[array]);
+        for (at, word) in words.iter().enumerate() {
+            if let Some(word) = word {
+                self.counts.add(word, times.as_ref().map_or(1, |times| times[at]));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Values {
+        let exact = !self.counts.more;
+        let distinct = match exact {
+            true => self.counts.counts.len() as u64,
+            false => self.distinct.result(0, 1).unwrap_or(0.0) as u64,
+        };
+        Values { column: self.column, distinct, exact, most_frequent: self.counts.most_frequent(VALUES_SHOWN) }
+    }
+}
+
+/// The words of a column, and how many rows each stands for; none means one.
+fn words_of(column: &ArrayRef) -> Result<(StringArray, Option<Vec<u64>>)> {
+    let Some(dictionary) = column.as_any_dictionary_opt() else {
+        return Ok((arrow::compute::cast(column, &DataType::Utf8)?.as_string::<i32>().clone(), None));
+    };
+    let values = dictionary.values().as_string::<i32>();
+    let mut times = vec![0; values.len()];
+    for (row, key) in dictionary.normalized_keys().into_iter().enumerate() {
+        if column.is_valid(row) {
+            times[key] += 1;
+        }
+    }
+    let used = values.iter().zip(&times).filter(|(_, times)| **times > 0);
+    let (words, counts): (Vec<Option<&str>>, Vec<u64>) = used.map(|(word, times)| (word, *times)).unzip();
+    Ok((words.into(), Some(counts)))
+}
+
+#[cfg(test)]
+#[path = "describe_tests.rs"]
+mod tests;

@@ -1,0 +1,189 @@
+//! Disorder: how far behind the stream time of its partition each event came.
+//!
+//! A row's lateness is its `stream_time` minus its `event_time`, both as stamped; a row that moved the stream time
+//! itself has none. Percentiles are over all rows, within 1 %. Each of the first [`PARTITIONS_MAX`] partitions is known
+//! by its name, the others count in the total only.
+
+use super::aggregate::{self, Aggregate};
+use crate::error::{Error, Result};
+use crate::expr::Leaves;
+use ahash::AHashMap;
+use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Partitions known by their name.
+const PARTITIONS_MAX: usize = 1_000;
+/// Partitions described, those with the most rows out of order first.
+const SHOWN_MAX: usize = 10;
+
+/// Lateness of some rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Lateness {
+    /// Rows.
+    pub rows: u64,
+    /// Rows behind the stream time of their partition.
+    pub out_of_order: u64,
+    /// Their share of all rows.
+    pub out_of_order_share: f64,
+    /// Median lateness of all rows, in milliseconds.
+    pub lateness_ms_p50: f64,
+    /// The lateness that 99 % of all rows do not exceed, in milliseconds.
+    pub lateness_ms_p99: f64,
+    /// The greatest lateness, in milliseconds.
+    pub lateness_ms_max: f64,
+}
+
+/// Lateness of the rows of one partition.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PartitionLateness {
+    /// The file or topic.
+    pub origin: String,
+    /// The partition there.
+    pub partition: String,
+    /// Of its rows.
+    #[serde(flatten)]
+    pub lateness: Lateness,
+}
+
+/// The disorder of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Described {
+    /// Of all rows.
+    #[serde(flatten)]
+    pub total: Lateness,
+    /// Partitions known by their name.
+    pub partitions: usize,
+    /// The ten with the most rows out of order.
+    pub most_out_of_order: Vec<PartitionLateness>,
+}
+
+/// Counts of one slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    rows: u64,
+    out_of_order: u64,
+    lateness_max: i64,
+}
+
+/// Measures disorder, batch by batch. Slot 0 holds rows of no partition of their own, later all of them.
+pub struct Disorder {
+    slots: AHashMap<(String, String), u32>,
+    tallies: Vec<Tally>,
+    median: Box<dyn Aggregate>,
+    high: Box<dyn Aggregate>,
+}
+
+impl Disorder {
+    /// Nothing measured yet.
+    pub fn try_new() -> Result<Self> {
+        let schema = Arc::new(Schema::new(vec![Field::new("lateness", DataType::Float64, false)]));
+        let sketch = |text: &str| -> Result<Box<dyn Aggregate>> {
+            let mut sketch = aggregate::parse(text, &mut Leaves::new(&schema))?.create();
+            sketch.ensure(1);
+            Ok(sketch)
+        };
+        let (median, high) =
+            (sketch("approx_percentile(lateness, 0.5)")?, sketch("approx_percentile(lateness, 0.99)")?);
+        Ok(Self { slots: AHashMap::new(), tallies: vec![Tally::default()], median, high })
+    }
+
+    /// Measures the rows of a batch of events.
+    pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+        let instants = |name: &str| {
+            let column = batch.column_by_name(name).and_then(|column| column.as_primitive_opt());
+            column.ok_or_else(|| Error::broken(format!("events without {name}")))
+        };
+        let event_times = instants("event_time")?.values();
+        let stream_times: &arrow::array::PrimitiveArray<TimestampMicrosecondType> = instants("stream_time")?;
+        let slots = self.slots_of(batch)?;
+        let mut lateness = Vec::with_capacity(slots.len());
+        for ((slot, event_time), stream_time) in slots.iter().zip(event_times).zip(stream_times.values()) {
+            let late = stream_time.saturating_sub(*event_time).max(0);
+            let tally = &mut self.tallies[*slot as usize];
+            tally.rows += 1;
+            tally.out_of_order += u64::from(late > 0);
+            tally.lateness_max = tally.lateness_max.max(late);
+            lateness.push(late as f64);
+        }
+        let rows: Vec<u32> = (0..).take(slots.len()).collect();
+        let args: [ArrayRef; 1] = [Arc::new(Float64Array::from(lateness))];
+        for sketch in [&mut self.median, &mut self.high] {
+            sketch.ensure(self.tallies.len());
+            sketch.add(&slots, &rows, &args);
+        }
+        Ok(())
+    }
+
+    /// The slot of each row.
+    fn slots_of(&mut self, batch: &RecordBatch) -> Result<Vec<u32>> {
+        let words = |name: &str| batch.column_by_name(name).and_then(|column| column.as_any_dictionary_opt());
+        let (Some(origins), Some(partitions)) = (words("origin"), words("partition")) else {
+            return Err(Error::broken("events without a partition"));
+        };
+        let (origin_keys, partition_keys) = (origins.normalized_keys(), partitions.normalized_keys());
+        let (origins, partitions) = (origins.values().as_string::<i32>(), partitions.values().as_string::<i32>());
+        let mut known: AHashMap<(usize, usize), u32> = AHashMap::new();
+        let keys = origin_keys.into_iter().zip(partition_keys);
+        Ok(keys
+            .map(|key| *known.entry(key).or_insert_with(|| self.slot(origins.value(key.0), partitions.value(key.1))))
+            .collect())
+    }
+
+    fn slot(&mut self, origin: &str, partition: &str) -> u32 {
+        let key = (origin.to_owned(), partition.to_owned());
+        if let Some(slot) = self.slots.get(&key) {
+            return *slot;
+        }
+        if self.slots.len() == PARTITIONS_MAX {
+            return 0;
+        }
+        let slot = self.tallies.len() as u32;
+        self.slots.insert(key, slot);
+        self.tallies.push(Tally::default());
+        slot
+    }
+
+    /// What was measured.
+    pub fn finish(mut self) -> Described {
+        let mut partitions: Vec<PartitionLateness> = vec![];
+        for ((origin, partition), slot) in std::mem::take(&mut self.slots) {
+            partitions.push(PartitionLateness { origin, partition, lateness: self.lateness(slot) });
+            let tally = self.tallies[slot as usize];
+            let total = &mut self.tallies[0];
+            total.rows += tally.rows;
+            total.out_of_order += tally.out_of_order;
+            total.lateness_max = total.lateness_max.max(tally.lateness_max);
+            self.median.merge(0, slot);
+            self.high.merge(0, slot);
+        }
+        let count = partitions.len();
+        partitions.sort_by(|a, b| {
+            let key = |p: &PartitionLateness| (p.lateness.out_of_order, p.lateness.rows);
+            key(b).cmp(&key(a)).then_with(|| (&a.origin, &a.partition).cmp(&(&b.origin, &b.partition)))
+        });
+        partitions.truncate(SHOWN_MAX);
+        Described { total: self.lateness(0), partitions: count, most_out_of_order: partitions }
+    }
+
+    fn lateness(&self, slot: u32) -> Lateness {
+        let tally = self.tallies[slot as usize];
+        // A sketch is off by up to 1 %: never beyond what did occur.
+        let max = tally.lateness_max as f64;
+        let ms = |sketch: &dyn Aggregate| sketch.result(slot, 1).unwrap_or(0.0).min(max) / 1e3;
+        Lateness {
+            rows: tally.rows,
+            out_of_order: tally.out_of_order,
+            out_of_order_share: share(tally.out_of_order, tally.rows),
+            lateness_ms_p50: ms(self.median.as_ref()),
+            lateness_ms_p99: ms(self.high.as_ref()),
+            lateness_ms_max: max / 1e3,
+        }
+    }
+}
+
+/// `part` of `whole`, 0 of nothing.
+pub fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}

@@ -1,0 +1,184 @@
+//! An excerpt of a stream: a span of time, then the first rows, then the last of those.
+
+use crate::error::Result;
+use crate::kind::Kind;
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::VecDeque;
+
+/// The instant by which rows of a kind are chosen and described.
+pub fn time_column(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Event | Kind::Late => "event_time",
+        Kind::Metric => "window_start",
+        Kind::Dead => "failed_at",
+        Kind::Alert => "since",
+    }
+}
+
+/// A span of time (µs), half-open; an end that is not given is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// From this instant on.
+    pub since: Option<i64>,
+    /// Up to this instant, without it.
+    pub until: Option<i64>,
+}
+
+impl Span {
+    /// Which rows of a batch of `kind` lie in it; none where every row does.
+    pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
+        if self == Self::default() {
+            return None;
+        }
+        let times = batch.column_by_name(time_column(kind))?.as_primitive_opt::<TimestampMicrosecondType>()?;
+        let inside =
+            |time: i64| self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|end| time < end);
+        Some((0..times.len()).map(|row| Some(times.is_valid(row) && inside(times.value(row)))).collect())
+    }
+}
+
+/// The first rows, and the last of those.
+#[derive(Debug, Default)]
+pub struct Excerpt {
+    /// Rows still to be taken; none means all.
+    left: Option<u64>,
+    tail: Option<Tail>,
+}
+
+#[derive(Debug)]
+struct Tail {
+    limit: usize,
+    rows: usize,
+    batches: VecDeque<RecordBatch>,
+}
+
+impl Excerpt {
+    /// The first `head` rows, and the last `tail` of those.
+    pub fn new(head: Option<u64>, tail: Option<usize>) -> Self {
+        Self { left: head, tail: tail.map(|limit| Tail { limit, rows: 0, batches: VecDeque::new() }) }
+    }
+
+    /// Whether nothing that comes will be shown.
+    pub fn is_full(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// How many rows of the next batch, of which those in `keep` are chosen, have to be looked at.
+    pub fn needed(&self, keep: &BooleanArray) -> usize {
+        let Some(left) = self.left.and_then(|left| usize::try_from(left).ok()) else { return keep.len() };
+        match left.checked_sub(1) {
+            None => 0,
+            Some(before) => {
+                let chosen = (0..keep.len()).filter(|row| keep.is_valid(*row) && keep.value(*row));
+                chosen.skip(before).map(|row| row + 1).next().unwrap_or(keep.len())
+            }
+        }
+    }
+
+    /// Takes the rows of `batch` in `keep`; what is to be shown now.
+    pub fn take(&mut self, batch: &RecordBatch, keep: &BooleanArray) -> Result<Option<RecordBatch>> {
+        let chosen = if keep.true_count() == keep.len() { batch.clone() } else { filter_record_batch(batch, keep)? };
+        let count = self.left.map_or(chosen.num_rows(), |left| {
+            usize::try_from(left).map_or(chosen.num_rows(), |left| left.min(chosen.num_rows()))
+        });
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(count as u64);
+        }
+        let chosen = chosen.slice(0, count);
+        match &mut self.tail {
+            _ if count == 0 => Ok(None),
+            Some(tail) => {
+                tail.push(chosen);
+                Ok(None)
+            }
+            None => Ok(Some(chosen)),
+        }
+    }
+
+    /// The last rows, at the end.
+    pub fn finish(&mut self) -> Vec<RecordBatch> {
+        let Some(tail) = self.tail.take() else { return vec![] };
+        let mut surplus = tail.rows.saturating_sub(tail.limit);
+        let mut shown = vec![];
+        for batch in tail.batches {
+            let skipped = surplus.min(batch.num_rows());
+            surplus -= skipped;
+            if skipped < batch.num_rows() {
+                shown.push(batch.slice(skipped, batch.num_rows() - skipped));
+            }
+        }
+        shown
+    }
+}
+
+impl Tail {
+    fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.batches.push_back(batch);
+        while let Some(first) = self.batches.front()
+            && self.rows - first.num_rows() >= self.limit
+        {
+            self.rows -= first.num_rows();
+            self.batches.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::tests_events as events;
+    use proptest::prelude::*;
+
+    fn numbered(count: usize) -> RecordBatch {
+        let texts: Vec<String> = (0..count).map(|at| format!("{{\"n\":{at}}}")).collect();
+        events(&texts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { rng_seed: proptest::test_runner::RngSeed::Fixed(7), ..Default::default() })]
+        #[test]
+        fn head_then_tail_is_what_the_shell_pipes_give(
+            keep in proptest::collection::vec(any::<bool>(), 0..40),
+            cut in 1usize..9,
+            head in proptest::option::of(0u64..30),
+            tail in proptest::option::of(0usize..20),
+        ) {
+            let batch = numbered(keep.len());
+            let mut excerpt = Excerpt::new(head, tail);
+            let mut shown = vec![];
+            let mut row = 0;
+            while row < keep.len() && !excerpt.is_full() {
+                let count = cut.min(keep.len() - row);
+                let keep = BooleanArray::from(keep[row..row + count].to_vec());
+                let needed = excerpt.needed(&keep);
+                shown.extend(excerpt.take(&batch.slice(row, needed), &keep.slice(0, needed)).unwrap());
+                row += count;
+            }
+            shown.extend(excerpt.finish());
+            let got: Vec<String> = shown.iter().flat_map(|batch| {
+                batch["properties"].as_string::<i32>().iter().flatten().map(str::to_owned).collect::<Vec<_>>()
+            }).collect();
+            let mut wanted: Vec<String> = (0..keep.len()).filter(|at| keep[*at]).map(|at| format!("{{\"n\":{at}}}")).collect();
+            wanted.truncate(head.map_or(usize::MAX, |head| head as usize));
+            if let Some(tail) = tail {
+                wanted.drain(..wanted.len().saturating_sub(tail));
+            }
+            prop_assert_eq!(got, wanted);
+        }
+    }
+
+    #[test]
+    fn a_span_has_its_first_instant_and_not_its_last() {
+        let batch = numbered(3);
+        let time = batch["event_time"].as_primitive::<TimestampMicrosecondType>().value(0);
+        let kept = |since, until| Span { since, until }.keep(Kind::Event, &batch).map(|keep| keep.true_count());
+        assert_eq!(kept(None, None), None);
+        assert_eq!(kept(Some(time), None), Some(3));
+        assert_eq!(kept(Some(time + 1), None), Some(0));
+        assert_eq!(kept(None, Some(time)), Some(0));
+        assert_eq!(kept(None, Some(time + 1)), Some(3));
+    }
+}

@@ -1,0 +1,245 @@
+//! A selection: some columns of a stream and values below them, in the order asked for.
+//!
+//! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as in
+//! expressions: `country`, `repo.name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path gives a
+//! column of JSON values as received, null where a row has none; of two equal names in an object the last counts.
+
+use crate::error::{Error, Result};
+use crate::json::text::unescape;
+use crate::json::walk::members;
+use crate::kind::{Kind, SELECTION_KEY, event, holds_json, json, metric};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What is asked for: the name of a column to be, and the path to its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    /// How the column is called.
+    pub label: String,
+    /// The parts of the path.
+    pub parts: Vec<String>,
+}
+
+/// Where a chosen column comes from.
+enum Chosen {
+    Column(usize),
+    Path { object: usize, parts: Vec<String> },
+}
+
+/// Chooses columns of batches of one schema.
+pub struct Selection {
+    chosen: Vec<Chosen>,
+    schema: SchemaRef,
+}
+
+impl Selection {
+    /// The columns `names` of batches of `schema`; exit 2 where there is no such column, or one twice.
+    pub fn try_new(names: &[Name], schema: &Schema) -> Result<Self> {
+        let mut chosen = vec![];
+        let mut fields: Vec<Arc<Field>> = vec![];
+        for name in names {
+            if fields.iter().any(|field| *field.name() == name.label) {
+                return Err(Error::usage(format!("--columns: {} stands twice", name.label)));
+            }
+            let one = choose(&name.parts, schema)?;
+            fields.push(match &one {
+                Chosen::Column(index) if holds_json(schema.field(*index)) => json(&name.label).into(),
+                Chosen::Column(index) => schema.field(*index).clone().with_name(&name.label).into(),
+                Chosen::Path { .. } => json(&name.label).into(),
+            });
+            chosen.push(one);
+        }
+        let kind = Kind::of(schema).map_or("", Kind::name);
+        let metadata = HashMap::from([(SELECTION_KEY.to_owned(), kind.to_owned())]);
+        Ok(Self { chosen, schema: Arc::new(Schema::new_with_metadata(fields, metadata)) })
+    }
+
+    /// The schema of what is chosen.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The chosen columns of a batch.
+    pub fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.chosen.iter().map(|chosen| match chosen {
+            Chosen::Column(index) => batch.column(*index).clone(),
+            Chosen::Path { object, parts } => values_of(batch.column(*object), parts),
+        });
+        Ok(RecordBatch::try_new(self.schema.clone(), columns.collect())?)
+    }
+}
+
+fn choose(parts: &[String], schema: &Schema) -> Result<Chosen> {
+    let object = schema.fields().iter().position(|field| holds_json(field));
+    let (first, rest) = parts.split_first().ok_or_else(|| Error::usage("--columns: an empty name"))?;
+    if let (Some(object), false) = (object, rest.is_empty())
+        && schema.field(object).name() == first
+    {
+        return Ok(Chosen::Path { object, parts: rest.to_vec() });
+    }
+    match (schema.index_of(first), object) {
+        (Ok(index), _) if rest.is_empty() => Ok(Chosen::Column(index)),
+        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without parts", parts.join(".")))),
+        (Err(_), Some(object)) => Ok(Chosen::Path { object, parts: parts.to_vec() }),
+        (Err(_), None) => {
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            let name = parts.join(".");
+            Err(Error::usage(format!("--columns {name}: there is no such column: one of {}", names.join(" "))))
+        }
+    }
+}
+
+fn values_of(objects: &ArrayRef, parts: &[String]) -> ArrayRef {
+    let Some(objects) = objects.as_string_opt::<i32>() else {
+        return Arc::new(StringArray::new_null(objects.len()));
+    };
+    let mut values = StringBuilder::with_capacity(objects.len(), 0);
+    for object in objects {
+        values.append_option(object.and_then(|object| value_at(object, parts)).filter(|value| *value != "null"));
+    }
+    Arc::new(values.finish())
+}
+
+/// The value at a path into a JSON object, as received.
+fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
+    let mut value = object;
+    for part in parts {
+        if !value.starts_with('{') {
+            return None;
+        }
+        let mut found = None;
+        members(value, |key, value| {
+            if unescape(key) == *part {
+                found = Some(value);
+            }
+            true
+        });
+        value = found?;
+    }
+    Some(value)
+}
+
+/// The names in `a,repo.name,"x.y"`; exit 2 where one is empty or a quote is not closed.
+pub fn parse_names(text: &str) -> Result<Vec<Name>> {
+    let mut names = vec![];
+    let mut name = Name { label: String::new(), parts: vec![String::new()] };
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => {
+                names.push(std::mem::replace(&mut name, Name { label: String::new(), parts: vec![String::new()] }));
+                continue;
+            }
+            '.' if !quoted => name.parts.push(String::new()),
+            c => name.parts.last_mut().into_iter().for_each(|part| part.push(c)),
+        }
+        if c != '"' {
+            name.label.push(c);
+        }
+    }
+    names.push(name);
+    if quoted || names.iter().any(|name| name.parts.iter().any(String::is_empty)) {
+        return Err(Error::usage(format!("--columns {text}: say names with commas between: a,repo.name,\"x.y\"")));
+    }
+    Ok(names)
+}
+
+/// What a record of outside did not say about itself, so that showing it says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unsaid {
+    /// Its `source`.
+    pub source: bool,
+    /// Its `event_type`: the record's fields are then shown as columns of their own.
+    pub event_type: bool,
+}
+
+/// Columns of a terminal table of a kind, by its first rows.
+pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
+    let column = |name: &&str| Name { label: (*name).to_owned(), parts: vec![(*name).to_owned()] };
+    match kind {
+        Kind::Event => event_names(first, unsaid),
+        Kind::Late => {
+            let names = ["event_time", "source", "event_type", "user_id", "lateness_ms", "late_for", "properties"];
+            names.iter().map(column).collect()
+        }
+        Kind::Metric => {
+            let mut names = vec!["window_start", "window_end", "metric_name", "dimensions", "value", "rows"];
+            names.extend(metric::COLUMNS[metric::column::REVISION..].iter().filter(|name| is_telling(first, name)));
+            names.iter().map(column).collect()
+        }
+        Kind::Dead => {
+            let place = ["failed_at", "error_type", "source_topic", "offset"];
+            place.iter().chain(&["stage", "error_message", "original_payload"]).map(column).collect()
+        }
+        Kind::Alert => crate::kind::alert::COLUMNS.iter().map(column).collect(),
+    }
+}
+
+/// Whether a number or flag is anything but zero in some row.
+fn is_telling(batch: &RecordBatch, name: &str) -> bool {
+    let Some(column) = batch.column_by_name(name) else { return false };
+    let Ok(column) = arrow::compute::cast(column, &DataType::Float64) else { return false };
+    column.as_primitive::<arrow::datatypes::Float64Type>().iter().flatten().any(|value| value != 0.0)
+}
+
+fn event_names(first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
+    let has_user = first.column_by_name("user_id").is_some_and(|users| users.null_count() < users.len());
+    let shown = [
+        ("event_time", has_time(first)),
+        ("source", !unsaid.source),
+        ("event_type", !unsaid.event_type),
+        ("user_id", has_user),
+        ("properties", !unsaid.event_type),
+    ];
+    let shown = shown.iter().filter(|(_, shown)| *shown);
+    let mut names: Vec<Name> =
+        shown.map(|(name, _)| Name { label: (*name).to_owned(), parts: vec![(*name).to_owned()] }).collect();
+    if unsaid.event_type {
+        names.extend(property_names(first));
+    }
+    if names.is_empty() {
+        names.push(Name { label: "properties".to_owned(), parts: vec!["properties".to_owned()] });
+    }
+    names
+}
+
+/// Whether rows have a time of their own: the run's clock stands in where they have none.
+pub fn has_time(events: &RecordBatch) -> bool {
+    let instants = |name: &str| events.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>();
+    let (Some(times), Some(ingested), Some(server)) =
+        (instants("event_time"), instants("ingested_at"), instants("server_timestamp"))
+    else {
+        return true;
+    };
+    (0..events.num_rows()).any(|row| server.is_valid(row) || times.value(row) != ingested.value(row))
+}
+
+/// Rows looked at for the names of their properties.
+const NAMED_ROWS: usize = 256;
+/// Properties that get a column of their own.
+const NAMES_MAX: usize = 64;
+
+/// The properties of the first rows, in order of appearance; names of envelope columns are left out.
+fn property_names(first: &RecordBatch) -> Vec<Name> {
+    let mut names: Vec<Name> = vec![];
+    let objects = first.column_by_name("properties").and_then(|objects| objects.as_string_opt::<i32>());
+    for object in objects.into_iter().flatten().flatten().take(NAMED_ROWS) {
+        members(object, |key, _| {
+            let label = unescape(key).into_owned();
+            let known = names.iter().any(|name| name.label == label) || event::COLUMNS.contains(&label.as_str());
+            if !known && names.len() < NAMES_MAX {
+                let parts = vec!["properties".to_owned(), label.clone()];
+                names.push(Name { label, parts });
+            }
+            true
+        });
+    }
+    names
+}
+
+#[cfg(test)]
+#[path = "selection_tests.rs"]
+mod tests;

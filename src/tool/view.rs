@@ -1,0 +1,485 @@
+//! evt-view: look into any stream, file or store: peek, filter, convert, count.
+
+use crate::cli::Tool;
+use crate::cli::args::{self, CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration, parse_count};
+use crate::cli::progress::ProgressLine;
+use crate::cli::stage::{Stage, Wanted, open_dead, open_outputs, stamped, terminal_width};
+use crate::counts::Counts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::expr::Filter;
+use crate::frame::{Control, End, How};
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::mapping::{Provenance, TimeFrom};
+use crate::op::dead_summary::DeadSummary;
+use crate::op::describe::Describe;
+use crate::op::excerpt::{Excerpt, Span};
+use crate::op::selection::{self, Selection, Unsaid};
+use crate::op::{control_text, describe_text};
+use crate::store::Tables;
+use crate::stream::dead::DeadLetters;
+use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::run::Run;
+use crate::stream::source::{Source, SourceOptions};
+use crate::stream::uri::Uri;
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::compute::and;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use clap::Parser;
+use std::collections::VecDeque;
+use std::io::IsTerminal;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Rows that `--tail` can hold.
+const TAIL_MAX: u64 = 1_000_000;
+/// Control messages that wait for the first rows, which tell what text is.
+const AHEAD_MAX: usize = 64;
+/// A batch of fewer rows was sent because nothing more was there: what a table holds back is shown.
+const LULL_ROWS: usize = 256;
+/// Rows are not held back longer than this while others come.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Look into any stream, file or store
+#[derive(Parser, Debug)]
+#[command(mut_arg("control", |arg| arg.help("Show control messages, and accept control lines in JSONL")))]
+pub struct Args {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Read on as files grow, through rotation and truncation
+    #[arg(long, help_heading = "Input", conflicts_with = "tail")]
+    follow: bool,
+    #[command(flatten)]
+    choice: ChoiceArgs,
+    #[command(flatten)]
+    show: ShowArgs,
+    #[command(flatten)]
+    map: MapArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    dead: DeadArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+/// Which rows.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Rows")]
+struct ChoiceArgs {
+    /// Rows for which this is true
+    #[arg(long = "where", value_name = "EXPR")]
+    filter: Option<String>,
+    /// Rows of this instant and later: event_time, window_start, failed_at or since
+    #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
+    since: Option<String>,
+    /// Rows before this instant
+    #[arg(long, value_name = "INSTANT")]
+    until: Option<String>,
+    /// Rows of the time up to now: --since now-DURATION
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "since")]
+    last: Option<i64>,
+    /// The first N rows, then stop reading
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    head: Option<u64>,
+    /// The last N rows; with --head the last N of those
+    #[arg(long, value_name = "N", value_parser = parse_tail)]
+    tail: Option<usize>,
+}
+
+/// What of them.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "View")]
+struct ShowArgs {
+    /// Columns and property paths, in this order: event_time,country,repo.name
+    #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary"])]
+    columns: Option<String>,
+    /// Counts, rates, time range, disorder, nulls and frequent values instead of rows
+    #[arg(long, conflicts_with = "summary")]
+    describe: bool,
+    /// Dead letters summed up by error, origin and stage; the default on a terminal
+    #[arg(long, conflicts_with = "rows")]
+    summary: bool,
+    /// Dead letters one by one
+    #[arg(long)]
+    rows: bool,
+}
+
+impl Tool for Args {
+    const NAME: &'static str = "evt-view";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("Look at the first events of a file.", "evt-view events.jsonl --head 5"),
+        ("What a file holds: counts, rates, disorder, nulls.", "evt-view events.jsonl --describe"),
+        (
+            "Some columns and properties as CSV.",
+            "evt-view events.jsonl --columns event_time,event_type,country -o csv --to events.csv",
+        ),
+        ("Which records failed, why, and one of each.", "evt-view dead.jsonl --summary -o table"),
+        ("One kind of failure, as JSON lines.", "evt-view dead.jsonl --where \"error_type = 'ParseError'\" -o jsonl"),
+        ("The tables of a database, then the metrics in it.", "evt-view sqlite:metrics.db"),
+        (
+            "Metrics of one hour.",
+            "evt-view 'sqlite:metrics.db?table=aggregated_metrics' \
+             --since 2024-01-15T10:00:00Z --until 2024-01-15T11:00:00Z",
+        ),
+        (
+            "The windows of a pipe with the control messages between them.",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml | evt-view --control -o jsonl",
+        ),
+    ];
+
+    fn common(&self) -> &CommonArgs {
+        &self.common
+    }
+
+    fn waits_at_terminal(&self) -> bool {
+        self.input.is_standard() && self.input.input_format.is_none()
+    }
+
+    fn run(self, run: Rc<Run>) -> Result<u8> {
+        if let Some(tables) = self.tables()? {
+            return self.list(&tables, &run);
+        }
+        let span = self.span(run.clock.now())?;
+        let mut dead = open_dead(&self.dead, &run)?;
+        let source = Source::open(&self.input.uris()?, self.source_options()?, run.clone())?;
+        let mut reader = Reader { source, held: VecDeque::new(), failure: None };
+        let first = reader.begin(&mut dead)?;
+        let schema = reader.source.schema();
+        let kind = reader.source.kind();
+        let untimed = kind == Kind::Event && first.as_ref().is_some_and(|first| !selection::has_time(first));
+        let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
+        let show = self.show(first.as_ref(), untimed, &reader.source)?;
+        let shown = match &show {
+            Show::Rows(None) => stamped(&schema, &run, reader.source.is_explicit()),
+            Show::Rows(Some(selection)) => selection.schema(),
+            Show::Summary { as_text: false, .. } => DeadSummary::schema(),
+            Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
+        };
+        let wanted = Wanted { schema: shown, pipe_format: "jsonl", terminal_format: "table", control: false };
+        let mut stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        if matches!(show, Show::Rows(_)) && std::io::stdout().is_terminal() {
+            run.console.set_progress(None);
+            stage.progress = ProgressLine::hidden();
+        }
+        if matches!(show, Show::Describe(_)) && stage.formats().any(|format| !matches!(format, "table" | "jsonl")) {
+            return Err(Error::usage("--describe writes a report or one JSON object: -o table or -o jsonl"));
+        }
+        if untimed {
+            stage.note("the first rows have no time: their event_time is the clock of this run (--time FIELD)");
+        }
+        let excerpt = Excerpt::new(self.choice.head, self.choice.tail);
+        let chosen = Chosen { kind, span, filter, excerpt, looked_at: 0, faulty: Counts::default() };
+        let control = self.input.control && matches!(show, Show::Rows(_));
+        let passes_control = self.choice.tail.is_none();
+        Job { reader, stage, chosen, show, out: 0, control, passes_control, flushed: Instant::now() }.run()
+    }
+}
+
+impl Args {
+    /// The tables of the one store that is the input, where none of them is named.
+    fn tables(&self) -> Result<Option<Tables>> {
+        let inputs = self.input.uris()?;
+        let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
+        if location.options.contains_key("table") {
+            return Ok(None);
+        }
+        Ok(Some((store.tables)(location)?).filter(|tables| tables.len() > 1))
+    }
+
+    /// Writes the tables and their counts.
+    fn list(&self, tables: &Tables, run: &Rc<Run>) -> Result<u8> {
+        let fields = vec![Field::new("table", DataType::Utf8, false), Field::new("rows", DataType::Int64, false)];
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
+        let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
+        let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
+        let wanted = Wanted { schema, pipe_format: "jsonl", terminal_format: "table", control: false };
+        for mut output in open_outputs((&self.common, &self.output), &wanted, run)? {
+            output.write(&batch)?;
+            output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
+        }
+        if !self.common.quiet {
+            run.console.say("say which table: ?table=NAME");
+        }
+        Ok(0)
+    }
+
+    fn span(&self, now: i64) -> Result<Span> {
+        let instant =
+            |text: &Option<String>| text.as_deref().map(|text| args::parse_instant_or_now(text, now)).transpose();
+        let since = self.choice.last.map(|last| now.saturating_sub(last));
+        Ok(Span { since: since.or(instant(&self.choice.since)?), until: instant(&self.choice.until)? })
+    }
+
+    fn source_options(&self) -> Result<SourceOptions> {
+        let mut mapping = self.map.options(Provenance::Keep)?;
+        if mapping.time == TimeFrom::Default {
+            // To be looked at, records need no time.
+            mapping.time = TimeFrom::Untimed;
+        }
+        Ok(SourceOptions {
+            mapping,
+            format: self.input.format()?,
+            kind: self.input.kind()?,
+            origin: self.map.origin.clone(),
+            partitions: self.map.partitions.clone(),
+            control: self.input.control,
+            follow: self.follow,
+            ..SourceOptions::default()
+        })
+    }
+
+    /// What is shown of the rows, of which `first` are the first.
+    fn show(&self, first: Option<&RecordBatch>, untimed: bool, source: &Source) -> Result<Show> {
+        let (kind, schema, show) = (source.kind(), source.schema(), &self.show);
+        // A person looks, and said nothing of how.
+        let screen = self.output.to == ["-"] && self.output.output_format.is_none() && std::io::stdout().is_terminal();
+        if show.describe {
+            return Ok(Show::Describe(Box::new(Describe::try_new(kind, &schema, !untimed)?)));
+        }
+        if show.summary && first.is_some() && kind != Kind::Dead {
+            let kind = kind.name();
+            return Err(Error::usage(format!("--summary sums up dead letters, these rows are of kind {kind}")));
+        }
+        let one_by_one = show.rows || show.columns.is_some() || self.follow || self.input.control;
+        let one_by_one = one_by_one || self.choice.head.is_some() || self.choice.tail.is_some();
+        if show.summary || kind == Kind::Dead && screen && !one_by_one {
+            return Ok(Show::Summary { summary: DeadSummary::default(), as_text: screen });
+        }
+        if let Some(names) = &show.columns {
+            return Ok(Show::Rows(Some(Selection::try_new(&selection::parse_names(names)?, &schema)?)));
+        }
+        let Some(first) = first.filter(|_| screen) else { return Ok(Show::Rows(None)) };
+        let used = source.defaults();
+        let unsaid = Unsaid { source: used.source, event_type: used.event_type };
+        let names = selection::default_names(kind, first, unsaid);
+        Ok(Show::Rows(Some(Selection::try_new(&names, &schema)?)))
+    }
+}
+
+/// What is shown.
+enum Show {
+    /// Rows, all columns or some.
+    Rows(Option<Selection>),
+    Describe(Box<Describe>),
+    /// Dead letters summed up, as text for a person or as rows.
+    Summary {
+        summary: DeadSummary,
+        as_text: bool,
+    },
+}
+
+/// The source, and what was read ahead of it.
+struct Reader {
+    source: Source,
+    held: VecDeque<Item>,
+    /// What comes after `held`: the input broke there.
+    failure: Option<Error>,
+}
+
+impl Reader {
+    /// Reads up to the first rows.
+    fn begin(&mut self, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
+        let mut ahead = VecDeque::new();
+        let first = loop {
+            let item = self.next(dead)?;
+            let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
+            let ended = matches!(item, Item::End(_));
+            ahead.push_back(item);
+            if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
+                break first;
+            }
+        };
+        ahead.append(&mut self.held);
+        self.held = ahead;
+        Ok(first)
+    }
+
+    /// The next item; an input that breaks first gives the rows before the break.
+    fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
+        if let Some(item) = self.held.pop_front() {
+            return Ok(item);
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        match self.source.next(dead) {
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
+                self.held = self.source.rest(dead)?.into_iter().map(Item::Batch).collect();
+                match self.held.pop_front() {
+                    None => Err(error),
+                    Some(item) => {
+                        self.failure = Some(error);
+                        Ok(item)
+                    }
+                }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Which rows of a stream are shown.
+struct Chosen {
+    kind: Kind,
+    span: Span,
+    filter: Option<Filter>,
+    excerpt: Excerpt,
+    /// Rows that were looked at.
+    looked_at: u64,
+    /// Those among them that `--where` could not judge.
+    faulty: Counts,
+}
+
+impl Chosen {
+    /// The rows of a batch that are to be shown now.
+    fn take(&mut self, batch: &RecordBatch, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
+        let all = || BooleanArray::from(vec![true; batch.num_rows()]);
+        let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
+        let (mut keep, mut wrong) = (inside.clone(), vec![]);
+        if let Some(filter) = &self.filter {
+            let passed = filter.apply(batch)?;
+            keep = and(&keep, &passed.keep)?;
+            wrong = passed.wrong;
+        }
+        let needed = self.excerpt.needed(&keep);
+        for (row, message) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
+            count_dead(&mut self.faulty, dead);
+            push_row(batch, *row, &Fault::new(ErrorType::EnvelopeError, message), dead)?;
+        }
+        self.looked_at += needed as u64;
+        self.excerpt.take(&batch.slice(0, needed), &keep.slice(0, needed))
+    }
+
+    /// The fates of what came in, `out` rows of which were shown. Reading that stopped early (`--head`) has looked at
+    /// the rows up to there and judges nothing behind them.
+    fn counts(&self, source: Counts, out: u64, early: bool) -> Counts {
+        let before = if early { Counts { taken: self.looked_at, ..Counts::default() } } else { source };
+        let faulty = self.faulty;
+        Counts {
+            out,
+            dead: before.dead + faulty.dead,
+            dropped: before.dropped + faulty.dropped,
+            filtered: before.filtered + self.looked_at - out - faulty.dead - faulty.dropped,
+            ..before
+        }
+    }
+}
+
+/// One run of the tool.
+struct Job {
+    reader: Reader,
+    stage: Stage,
+    chosen: Chosen,
+    show: Show,
+    /// Rows shown.
+    out: u64,
+    /// `--control`: control messages are shown.
+    control: bool,
+    /// Whether control messages stand at their place among the rows: not with `--tail`.
+    passes_control: bool,
+    flushed: Instant,
+}
+
+impl Job {
+    fn run(mut self) -> Result<u8> {
+        loop {
+            if self.chosen.excerpt.is_full() {
+                return self.finish(None);
+            }
+            match self.reader.next(&mut self.stage.dead) {
+                Ok(Item::Batch(batch)) => self.batch(&batch)?,
+                Ok(Item::Control(control)) => self.pass(&control)?,
+                Ok(Item::End(end)) => return self.finish(Some(end)),
+                Err(error) => {
+                    // What came is worth seeing, whatever broke.
+                    self.show_rest()?;
+                    self.stage.flush()?;
+                    self.stage.dead.flush()?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
+        if let Some(rows) = self.chosen.take(batch, &mut self.stage.dead)? {
+            self.show(&rows)?;
+        }
+        if batch.num_rows() < LULL_ROWS || self.flushed.elapsed() >= SHOW_EVERY {
+            self.stage.flush()?;
+            self.flushed = Instant::now();
+        }
+        Ok(())
+    }
+
+    fn show(&mut self, rows: &RecordBatch) -> Result<()> {
+        self.out += rows.num_rows() as u64;
+        match &mut self.show {
+            Show::Rows(None) => self.stage.write(rows),
+            Show::Rows(Some(selection)) => self.stage.write(&selection.apply(rows)?),
+            Show::Describe(describe) => describe.push(rows),
+            Show::Summary { summary, .. } => summary.push(rows),
+        }
+    }
+
+    fn pass(&mut self, control: &Control) -> Result<()> {
+        if !self.passes_control {
+            return Ok(());
+        }
+        self.stage.control(control)?;
+        self.tell(control)
+    }
+
+    /// Shows a control message where it can be shown.
+    fn tell(&mut self, control: &Control) -> Result<()> {
+        if !self.control {
+            return Ok(());
+        }
+        self.stage.text(|format| match format {
+            "jsonl" => Some(control_text::line(control)),
+            "table" => Some(control_text::note(control)),
+            _ => None,
+        })
+    }
+
+    /// The last rows and the report.
+    fn show_rest(&mut self) -> Result<()> {
+        for rows in self.chosen.excerpt.finish() {
+            self.show(&rows)?;
+        }
+        self.stage.progress = ProgressLine::hidden();
+        match std::mem::replace(&mut self.show, Show::Rows(None)) {
+            Show::Rows(_) => Ok(()),
+            Show::Describe(describe) => {
+                let description = describe.finish();
+                self.stage.text(|format| match format {
+                    "table" => Some(describe_text::report(&description, terminal_width())),
+                    _ => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
+                })
+            }
+            Show::Summary { summary, as_text: true } => self.stage.text(|_| Some(summary.report(terminal_width()))),
+            Show::Summary { summary, as_text: false } => self.stage.write(&summary.rows()?),
+        }
+    }
+
+    /// The end of the stream, or of what is asked of it.
+    fn finish(mut self, end: Option<End>) -> Result<u8> {
+        self.show_rest()?;
+        let source = &self.reader.source;
+        self.stage.counts = self.chosen.counts(source.counts(), self.out, end.is_none());
+        if let Some(end) = end.filter(|_| source.is_proven()) {
+            self.tell(&Control::End(End { rows: self.reader.source.counts().out, ..end }))?;
+        }
+        let end = end.unwrap_or(End { how: How::Exhausted, rows: 0, verdict: 0 });
+        self.stage.finish(&self.reader.source, end, 0)
+    }
+}
+
+fn parse_tail(text: &str) -> Result<usize, String> {
+    let rows = parse_count(text)?;
+    let rows = usize::try_from(rows).ok().filter(|_| rows <= TAIL_MAX);
+    rows.ok_or_else(|| format!("at most {TAIL_MAX} rows are held"))
+}
