@@ -21,8 +21,8 @@ fn stage(faulty: bool) -> Dir {
          | sed -E 's/\"server_timestamp\":(\"[^\"]*\")\\}}$/\"server_timestamp\":\\1,\"created_at\":\\1}}/' > events.jsonl \
          && sed 's/\"name\":\"page\"/\"name\":\"added\",\"type\":\"int\",\"default\":0}},{{\"name\":\"page\"/' old.avsc > new.avsc \
          && evt-gen --events 1k --seed 8 --malformed 0.1 -q | evt-ingest --origin in -q --dlq dead.jsonl --to null: \
-         && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --dlq null: -o jsonl > expected.jsonl \
-         && evt-sink -q expected.jsonl --to sqlite:metrics.db"
+         && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --dlq null: --to all.frames \
+         && evt-sink -q all.frames --to expected.jsonl --to sqlite:metrics.db"
     ))
     .succeeds();
     let line = |n: usize| {
