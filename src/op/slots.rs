@@ -23,9 +23,6 @@ impl Slots {
             return slot;
         }
         self.rows.push(0);
-        if self.rows.len().is_power_of_two() || self.rows.len() % 1024 == 0 {
-            self.aggregate.ensure(self.rows.capacity());
-        }
         self.aggregate.ensure(self.rows.len());
         (self.rows.len() - 1) as u32
     }

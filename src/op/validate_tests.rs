@@ -41,14 +41,16 @@ impl Schemas for Memory {
     }
 }
 
+/// Type, user and properties of an event.
+type Given<'a> = (&'a str, Option<&'a str>, &'a str);
+
 /// Events of the given types, users and properties.
-fn events(rows: &[(&str, Option<&str>, &str)]) -> RecordBatch {
+fn events(rows: &[Given<'_>]) -> RecordBatch {
     let n = rows.len();
     let time = || Arc::new(TimestampMicrosecondArray::from(vec![1_000_000; n]).with_timezone("UTC")) as ArrayRef;
     let name = || Arc::new(std::iter::repeat_n("file", n).collect::<DictionaryArray<Int32Type>>()) as ArrayRef;
-    let text = |get: fn(&(&str, Option<&str>, &str)) -> Option<String>| {
-        Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef
-    };
+    let text =
+        |get: fn(&Given<'_>) -> Option<String>| Arc::new(rows.iter().map(get).collect::<StringArray>()) as ArrayRef;
     let columns: Vec<ArrayRef> = vec![
         Arc::new(FixedSizeBinaryArray::try_from_iter(std::iter::repeat_n([7u8; 16], n)).unwrap()),
         text(|_| Some("ios".to_owned())),

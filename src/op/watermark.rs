@@ -131,6 +131,12 @@ impl Watermark {
         Some((&slowest.origin, &slowest.name))
     }
 
+    /// Origin, name and stream time of each live partition.
+    pub fn live(&self) -> impl Iterator<Item = (&str, &str, Option<i64>)> {
+        let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
+        live.map(|partition| (partition.origin.as_str(), partition.name.as_str(), partition.stream_time))
+    }
+
     /// The largest stream time of any partition.
     pub fn stream_time(&self) -> Option<i64> {
         self.state.partitions.iter().filter_map(|partition| partition.stream_time).max()

@@ -23,10 +23,13 @@ struct Event {
     value: i32,
 }
 
+/// (name, start, end, dimensions), in seconds.
+type Key = (String, i64, i64, String);
+
 /// What a run comes to: last row per natural key, and the late rows (row in the stream, metric, half).
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcomes {
-    rows: BTreeMap<(String, i64, i64, String), (Option<f64>, u64)>,
+    rows: BTreeMap<Key, (Option<f64>, u64)>,
     late: Vec<(usize, usize, bool)>,
     counts: Vec<MetricCounts>,
 }
@@ -91,13 +94,14 @@ fn announce(window: &mut Window, partitions: u8) {
     window.on_progress(&Progress { partitions, complete: true, ..Progress::default() }).unwrap();
 }
 
-fn collect(outcomes: &mut Outcomes, row: &Row<'_>) {
+fn collect(outcomes: &mut Outcomes, row: &Row<'_>) -> Result<()> {
     let key = (row.name.to_owned(), row.start / SECOND, row.end / SECOND, row.dimensions.to_owned());
     if row.retracted {
         outcomes.rows.remove(&key);
     } else {
         outcomes.rows.insert(key, (row.value, row.rows));
     }
+    Ok(())
 }
 
 /// Runs the operator over `events` in batches that end at `splits`, saved and restored before each batch in `cuts`.
@@ -124,10 +128,10 @@ fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool
         outcomes.late.extend(outcome.late.iter().map(|l| (start + l.row as usize, l.metric as usize, l.half)));
         let seen = outcome.counted + outcome.late_rows + outcome.filtered;
         assert_eq!(seen, (end - start) as u64, "one fate each");
-        window.fire(&mut |row| Ok(collect(&mut outcomes, row))).unwrap();
+        window.fire(&mut |row| collect(&mut outcomes, row)).unwrap();
         start = end;
     }
-    window.on_exhausted(&mut |row| Ok(collect(&mut outcomes, row))).unwrap();
+    window.on_exhausted(&mut |row| collect(&mut outcomes, row)).unwrap();
     assert_eq!(window.held(), 0);
     add(&mut counts, &window.counts());
     outcomes.counts = counts;
@@ -288,7 +292,10 @@ fn rows_leave_in_the_order_of_due_time_window_end_metric_and_dimensions() {
     window.on_batch(&batch(&events, &stream_times(&events))).unwrap();
     let mut keys = vec![];
     window
-        .on_exhausted(&mut |row| Ok(keys.push((row.end, row.name.to_owned(), row.dimensions.to_owned(), row.start))))
+        .on_exhausted(&mut |row| {
+            keys.push((row.end, row.name.to_owned(), row.dimensions.to_owned(), row.start));
+            Ok(())
+        })
         .unwrap();
     let mut sorted = keys.clone();
     sorted.sort();
@@ -301,16 +308,20 @@ fn nothing_fires_before_every_partition_is_known_and_has_begun() {
     let make = || options(MANY, 0, Emit::Panes);
     let mut window = Window::new(make());
     let events: Vec<Event> = (0..50).map(|at| Event { partition: 0, time: at * 10, key: 0, value: 1 }).collect();
-    let mut fired = 0;
+    let fired = std::cell::Cell::new(0);
+    let count = |_: &Row<'_>| {
+        fired.set(fired.get() + 1);
+        Ok(())
+    };
     announce(&mut window, 2);
     window.on_batch(&batch(&events, &stream_times(&events))).unwrap();
-    window.fire(&mut |_| Ok(fired += 1)).unwrap();
-    assert_eq!((fired, window.watermark().get()), (0, None));
+    window.fire(&mut { count }).unwrap();
+    assert_eq!((fired.get(), window.watermark().get()), (0, None));
     let other = [Event { partition: 1, time: 100, key: 0, value: 1 }];
     window.on_batch(&batch(&other, &[100])).unwrap();
-    window.fire(&mut |_| Ok(fired += 1)).unwrap();
+    window.fire(&mut { count }).unwrap();
     assert_eq!(window.watermark().get(), Some(100 * SECOND));
-    assert!(fired > 0);
+    assert!(fired.get() > 0);
     assert!(window.held() > 0);
 }
 
@@ -344,7 +355,7 @@ fn a_metric_that_begins_later_leaves_out_windows_it_saw_a_part_of() {
     let mut window = Window::restore(options(both, 0, Emit::Panes), &saved).unwrap();
     window.on_batch(&batch(&[event(5), event(12)], &[5, 12])).unwrap();
     let mut outcomes = Outcomes::default();
-    window.on_exhausted(&mut |row| Ok(collect(&mut outcomes, row))).unwrap();
+    window.on_exhausted(&mut |row| collect(&mut outcomes, row)).unwrap();
     let names: Vec<(&str, i64, u64)> =
         outcomes.rows.iter().map(|((name, start, ..), (_, rows))| (name.as_str(), *start, *rows)).collect();
     assert_eq!(names, [("new", 10, 1), ("old", 0, 2), ("old", 10, 1)]);

@@ -48,10 +48,10 @@ impl Follow {
         Ok(())
     }
 
-    /// Called at the end of the file: waits a moment, then says what has become of it.
-    pub fn wait(&mut self, bytes: &mut Bytes, run: &Rc<Run>) -> Result<Waited> {
+    /// Called at the end of the file: waits a moment, then says what has become of it. `files` are followed in turn.
+    pub fn wait(&mut self, bytes: &mut Bytes, files: u32, run: &Rc<Run>) -> Result<Waited> {
         self.read = bytes.extent().done;
-        if run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
+        if run.stop.sleep(LOOK_EVERY / files.max(1))? == Woken::Stopped {
             return Ok(Waited::Stopped);
         }
         let length = bytes.file()?.metadata().map_or(0, |metadata| metadata.len());

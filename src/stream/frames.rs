@@ -32,7 +32,7 @@ impl FrameInput {
     }
 
     /// The next frame; exit 65 where the stream is torn.
-    pub fn next(&mut self) -> Result<Framed> {
+    pub fn read(&mut self) -> Result<Framed> {
         loop {
             let read = self.bytes.read(self.decoder.space(), None)?;
             let at = |error: crate::Error| error.at(self.bytes.name());

@@ -42,6 +42,8 @@ pub struct TextInput {
     line: i64,
     partition: u32,
     follow: Option<Follow>,
+    /// How many files are followed in turn.
+    pub followed: u32,
 }
 
 struct Oversized {
@@ -71,6 +73,7 @@ impl TextInput {
             line: 0,
             partition,
             follow,
+            followed: 1,
         }
     }
 
@@ -81,6 +84,7 @@ impl TextInput {
 
     /// Reads once and maps what came.
     pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
+        let files = self.followed;
         self.make_room(run.record_max);
         let timeout = intake.has_rows().then_some(Run::LINGER);
         let chunk = self.bytes.read(&mut self.buffer[self.end..], timeout)?;
@@ -93,7 +97,7 @@ impl TextInput {
             }
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::End => match self.follow.as_mut().map(|follow| follow.wait(&mut self.bytes, run)) {
+            Chunk::End => match self.follow.as_mut().map(|follow| follow.wait(&mut self.bytes, files, run)) {
                 Some(waited) => self.followed(waited?, intake, dead),
                 None => {
                     self.take(true, intake, dead)?;

@@ -47,7 +47,7 @@ pub struct SourceOptions {
 const PROGRESS_BYTES: u64 = 16 << 20;
 
 enum Current {
-    Text(TextInput),
+    Text(Box<TextInput>),
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
     Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
 }
@@ -57,6 +57,8 @@ pub struct Source {
     run: Rc<Run>,
     options: SourceOptions,
     pending: VecDeque<Uri>,
+    /// Files that are followed in turn with the current one.
+    followed: VecDeque<Box<TextInput>>,
     current: Option<Current>,
     intake: Intake,
     queue: VecDeque<Item>,
@@ -81,6 +83,7 @@ impl Source {
             run,
             options,
             pending: inputs.iter().cloned().collect(),
+            followed: VecDeque::new(),
             current: None,
             schema: None,
             intake,
@@ -197,7 +200,7 @@ impl Source {
         End { how: self.how, rows: 0, verdict: self.verdict }
     }
 
-    fn step_text(&mut self, mut text: TextInput, dead: &mut DeadLetters) -> Result<()> {
+    fn step_text(&mut self, mut text: Box<TextInput>, dead: &mut DeadLetters) -> Result<()> {
         match text.step(&mut self.intake, dead, &self.run)? {
             Step::More => {
                 self.tell(text.bytes().extent());
@@ -205,11 +208,31 @@ impl Source {
             }
             Step::Idle => {
                 self.intake.flush(dead)?;
-                self.current = Some(Current::Text(text));
+                self.next_followed(text)?;
             }
             Step::End => self.finish_raw(text.bytes().name(), dead)?,
             Step::Stopped => self.stop(dead)?,
         }
+        Ok(())
+    }
+
+    /// At the end of a followed file, the next one has its turn.
+    fn next_followed(&mut self, text: Box<TextInput>) -> Result<()> {
+        if !self.options.follow || self.pending.is_empty() && self.followed.is_empty() {
+            self.current = Some(Current::Text(text));
+            return Ok(());
+        }
+        self.followed.push_back(text);
+        if !self.pending.is_empty() {
+            return self.advance();
+        }
+        let files = self.followed.len() as u32;
+        self.current = self.followed.pop_front().map(|mut next| {
+            next.followed = files;
+            // What a file is told is about itself: the progress of the one before is none of its.
+            self.read = next.bytes().extent();
+            Current::Text(next)
+        });
         Ok(())
     }
 
@@ -254,7 +277,7 @@ impl Source {
         partition: u32,
         dead: &mut DeadLetters,
     ) -> Result<()> {
-        match input.next()? {
+        match input.read()? {
             Framed::Frame(Frame::Batch(batch)) if foreign => {
                 let mut records = Records::default();
                 let first = self.intake.counts().taken + 1;
@@ -357,7 +380,7 @@ impl Source {
                     _ => None,
                 };
                 let splitter = (splitter(), format.name == "jsonl");
-                self.current = Some(Current::Text(TextInput::new(bytes, splitter, partition, follow)));
+                self.current = Some(Current::Text(Box::new(TextInput::new(bytes, splitter, partition, follow))));
                 Ok(())
             }
         }
@@ -405,7 +428,7 @@ impl Source {
     fn open_frames(&mut self, mut bytes: Bytes, origin: &str) -> Result<()> {
         bytes.set_heed(self.options.raw_only || bytes.is_plain_file());
         let mut input = Box::new(FrameInput::new(bytes));
-        let schema = match input.next()? {
+        let schema = match input.read()? {
             Framed::Frame(Frame::Schema(schema)) => schema,
             Framed::Stopped => {
                 self.how = How::Stopped;

@@ -100,15 +100,16 @@ impl Tool for Args {
         &self.common
     }
 
-    fn run(self, _: Rc<Run>) -> Result<u8> {
+    fn run(self, run: Rc<Run>) -> Result<u8> {
+        let stop = || run.stop.signal().is_some();
         let options = self.options();
         let mut out = std::io::stdout().lock();
         let Some(path) = &self.truth else {
-            write(options, &mut out, None)?;
+            write(options, &mut out, &stop, None)?;
             return Ok(0);
         };
         let mut file = File::create(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-        write(options, &mut out, Some((self.rules(), &mut file)))?;
+        write(options, &mut out, &stop, Some((self.rules(), &mut file)))?;
         Ok(0)
     }
 }
@@ -199,8 +200,14 @@ const CHUNK_BYTES: usize = 1 << 16;
 
 /// Writes the records to `out` as JSON lines and, once all are made, what they must come to as JSON to `truth`.
 ///
-/// Exit 2 if an option or a rule is out of its range, before anything is written.
-pub fn write(options: Options, out: &mut dyn Write, truth: Option<(Rules, &mut dyn Write)>) -> Result<()> {
+/// Exit 2 if an option or a rule is out of its range, before anything is written. Once `stop` says so it ends after a
+/// whole line, and the truth is that of the lines written.
+pub fn write(
+    options: Options,
+    out: &mut dyn Write,
+    stop: &dyn Fn() -> bool,
+    truth: Option<(Rules, &mut dyn Write)>,
+) -> Result<()> {
     let mut generator = Generator::new(options)?;
     let mut truth = match truth {
         Some((rules, target)) => Some((Truth::new(rules)?, target)),
@@ -216,6 +223,9 @@ pub fn write(options: Options, out: &mut dyn Write, truth: Option<(Rules, &mut d
         if chunk.len() >= CHUNK_BYTES {
             out.write_all(&chunk).map_err(|error| Error::io("events", &error))?;
             chunk.clear();
+            if stop() {
+                break;
+            }
         }
         start = chunk.len();
     }
@@ -282,12 +292,12 @@ mod tests {
     fn lines_and_truth_agree_in_number() {
         let options = Options { events: 1000, late: 0.1, malformed: 0.1, too_large: 0.001, ..Options::default() };
         let (mut lines, mut truth) = (vec![], vec![]);
-        write(options.clone(), &mut lines, Some((Rules::default(), &mut truth))).unwrap();
+        write(options.clone(), &mut lines, &|| false, Some((Rules::default(), &mut truth))).unwrap();
         let truth: serde_json::Value = serde_json::from_slice(&truth).unwrap();
         assert_eq!(truth["records"], lines.iter().filter(|byte| **byte == b'\n').count());
         assert_eq!(truth["bytes"], lines.len());
         let mut alone = vec![];
-        write(options, &mut alone, None).unwrap();
+        write(options, &mut alone, &|| false, None).unwrap();
         assert!(alone == lines, "the truth changes no byte");
     }
 
@@ -295,7 +305,7 @@ mod tests {
     fn nothing_is_written_when_a_rule_is_wrong() {
         let mut lines = vec![];
         let rules = Rules { size: 0, ..Rules::default() };
-        assert!(write(Options::default(), &mut lines, Some((rules, &mut vec![]))).is_err());
+        assert!(write(Options::default(), &mut lines, &|| false, Some((rules, &mut vec![]))).is_err());
         assert!(lines.is_empty());
     }
 }

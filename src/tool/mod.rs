@@ -1,6 +1,7 @@
 //! The tools: flags, options and `run`, one file each.
 
 pub mod generate;
+mod hold;
 pub mod ingest;
 pub mod schema;
 pub mod sink;

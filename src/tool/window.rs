@@ -1,5 +1,6 @@
 //! evt-window: events in, metrics of event-time windows out.
 
+use super::hold::Hold;
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration};
 use crate::cli::stage::{Stage, Wanted, open_dead, open_side, stamped};
@@ -217,7 +218,8 @@ impl Tool for Args {
             emit,
         });
         let metrics = metric::Builder::default();
-        Job { args: &self, run, source, stage, window, late, late_rows: 0, metrics }.run(first)
+        let hold = Hold::new(self.watermark.idle_after, run.clock.now());
+        Job { args: &self, run, source, stage, window, hold, late, late_rows: 0, metrics }.run(first)
     }
 }
 
@@ -228,6 +230,7 @@ struct Job<'a> {
     source: Source,
     stage: Stage,
     window: Window,
+    hold: Hold,
     late: Option<Output>,
     late_rows: u64,
     metrics: metric::Builder,
@@ -242,6 +245,10 @@ impl Job<'_> {
                 Item::Batch(batch) => {
                     let outcome = self.window.on_batch(&batch)?;
                     self.settle(&batch, &outcome)?;
+                    let now = self.run.clock.now();
+                    for (origin, partition) in self.hold.look(self.window.watermark(), now, &self.run.console) {
+                        self.window.set_idle(&origin, &partition);
+                    }
                     self.fire()?;
                 }
                 Item::Control(Control::Progress(progress)) => {

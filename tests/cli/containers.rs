@@ -12,7 +12,7 @@ fn assert_files(folder: &str, count: &str, may_fail: impl Fn(&Value) -> bool) {
         let file = case["file"].as_str().expect("a file");
         let path = root.join(file);
         let args = [path.as_os_str(), "--time=arrival".as_ref(), "-q".as_ref(), "-o".as_ref(), "jsonl".as_ref()];
-        let run = dir.run("evt-ingest", &args).is_calm();
+        let run = dir.run("evt-ingest", &args).stays_calm();
         let rows = memchr::memchr_iter(b'\n', run.stdout()).count() as u64;
         let right = match run.status() {
             // A file that the other reader could not open has no count.

@@ -44,7 +44,7 @@ fn a_stream_that_is_cut_anywhere_is_torn_and_leaves_nothing_that_looks_whole() {
     let every = whole.len() / 40;
     let ends = [4, 7, 8, whole.len() - 1, whole.len() - 4, whole.len() - 8, whole.len() - 9];
     for end in (0..whole.len()).step_by(every).chain(ends) {
-        let run = dir.feed("evt-sink", &["--to", "out.parquet", "-q"], &whole[..end]).ends_with(65).is_calm();
+        let run = dir.feed("evt-sink", &["--to", "out.parquet", "-q"], &whole[..end]).ends_with(65).stays_calm();
         assert!(run.stderr().contains("torn"), "cut at {end}: {run}");
         assert!(!dir.path("out.parquet").exists(), "cut at {end}: {run}");
     }
@@ -56,7 +56,7 @@ fn bytes_after_the_end_are_no_stream() {
     let dir = Dir::new("after");
     dir.shell("evt-gen --events 100 --seed 5 -q | evt-ingest --origin in -q > whole.frames").succeeds();
     let twice = [dir.bytes("whole.frames"), dir.bytes("whole.frames")].concat();
-    dir.feed("evt-sink", &["--to", "null:"], &twice).ends_with(65).is_calm();
+    dir.feed("evt-sink", &["--to", "null:"], &twice).ends_with(65).stays_calm();
     dir.run("evt-sink", &["whole.frames", "whole.frames", "--to", "null:"]).succeeds();
 }
 

@@ -173,7 +173,7 @@ impl Run {
 
     /// Asserts that it was no crash: no panic, no backtrace, no death by a signal.
     #[track_caller]
-    pub fn is_calm(self) -> Self {
+    pub fn stays_calm(self) -> Self {
         let stderr = self.stderr();
         assert!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{self}");
         assert!(self.output.status.code().is_some_and(|code| code != 70), "{self}");

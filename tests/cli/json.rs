@@ -36,7 +36,7 @@ fn fate(dir: &Dir, document: &[u8]) -> Fate {
         let _ = std::fs::remove_file(dir.path(name));
     }
     let args = ["in.jsonl", "-q", "-o", "jsonl", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
-    dir.run("evt-ingest", &args).succeeds().is_calm();
+    dir.run("evt-ingest", &args).succeeds().stays_calm();
     let lines = dir.bytes("out.jsonl");
     let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').collect();
     if let Some(row) = lines.get(1).filter(|row| !row.is_empty()) {

@@ -178,7 +178,7 @@ fn a_full_disk_a_directory_and_a_missing_file_are_one_clear_line() {
         ("evt-sink in.frames --to missing/out.parquet", "missing/out.parquet"),
     ];
     for (line, told) in lines {
-        let run: Run = dir.shell(line).ends_with(74).is_calm();
+        let run: Run = dir.shell(line).ends_with(74).stays_calm();
         assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
     }
 }

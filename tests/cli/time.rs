@@ -11,7 +11,7 @@ fn times(texts: &[&str]) -> Vec<Option<String>> {
     let lines: String = std::iter::once(&"2024-01-15T10:00:00Z").chain(texts).map(|at| line(at) + "\n").collect();
     dir.write("in.jsonl", lines);
     let args = ["in.jsonl", "--time", "at", "-q", "-o", "jsonl", "--dlq", "dead.jsonl"];
-    let run = dir.run("evt-ingest", &args).succeeds().is_calm();
+    let run = dir.run("evt-ingest", &args).succeeds().stays_calm();
     let mut times = vec![None; texts.len()];
     for row in run.rows().iter().skip(1) {
         times[row["offset"].as_u64().expect("a line") as usize - 2] = row["event_time"].as_str().map(str::to_owned);

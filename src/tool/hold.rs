@@ -1,0 +1,111 @@
+//! What holds the watermark back, as processing time sees it: silent partitions, and a watermark that stands still.
+//!
+//! None of it decides what is late. `--idle-after` takes a silent partition out of the minimum, which is impure and
+//! asked for; a watermark that stands still for a minute is only named, with the ways out.
+
+use crate::console::Console;
+use crate::op::watermark::Watermark;
+use crate::time::{MINUTE, format_duration};
+use std::collections::HashMap;
+
+/// How often partitions are looked at (µs).
+const EVERY: i64 = 100_000;
+
+/// Watches the partitions of one run.
+pub struct Hold {
+    idle_after: Option<i64>,
+    next: i64,
+    /// Stream time of each partition when it last moved, and when that was.
+    moved: HashMap<(String, String), (Option<i64>, i64)>,
+    watermark: (Option<i64>, i64),
+    said: bool,
+}
+
+impl Hold {
+    /// Partitions silent for `idle_after` µs become idle; none never do. `now` is the clock's.
+    pub fn new(idle_after: Option<i64>, now: i64) -> Self {
+        Self { idle_after, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
+    }
+
+    /// Looks at the partitions; those that have become idle.
+    pub fn look(&mut self, watermark: &Watermark, now: i64, console: &Console) -> Vec<(String, String)> {
+        if now < self.next {
+            return vec![];
+        }
+        self.next = now + EVERY;
+        self.name_slowest(watermark, now, console);
+        let Some(limit) = self.idle_after else { return vec![] };
+        let mut idle = vec![];
+        for (origin, name, stream_time) in watermark.live() {
+            let key = (origin.to_owned(), name.to_owned());
+            let (known, since) = self.moved.entry(key.clone()).or_insert((stream_time, now));
+            if *known != stream_time {
+                (*known, *since) = (stream_time, now);
+            } else if now - *since >= limit {
+                idle.push(key);
+            }
+        }
+        idle
+    }
+
+    fn name_slowest(&mut self, watermark: &Watermark, now: i64, console: &Console) {
+        if watermark.get() != self.watermark.0 {
+            self.watermark = (watermark.get(), now);
+            self.said = false;
+            return;
+        }
+        if self.said || now - self.watermark.1 < MINUTE {
+            return;
+        }
+        self.said = true;
+        let stood = format_duration(MINUTE);
+        match watermark.slowest() {
+            _ if !watermark.is_complete() => console.say(format!(
+                "no window has fired for {stood}: partitions are mapped, and not all are known before the end \
+                 (--partitions NAME,… names them)"
+            )),
+            Some((origin, name)) => console.say(format!(
+                "no window has fired for {stood}: partition {name} of {origin} holds the watermark back \
+                 (--idle-after DURATION lets it go)"
+            )),
+            None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::Colour;
+    use crate::frame::{PartitionState, Progress, State};
+    use crate::op::watermark::Options;
+
+    fn told(times: &[(&str, Option<i64>)]) -> Progress {
+        let partitions = times
+            .iter()
+            .map(|(name, stream_time)| PartitionState {
+                origin: "f".into(),
+                partition: (*name).into(),
+                stream_time: *stream_time,
+                state: State::Live,
+            })
+            .collect();
+        Progress { partitions, complete: true, ..Progress::default() }
+    }
+
+    #[test]
+    fn a_partition_that_does_not_move_becomes_idle_and_one_that_does_stays_live() {
+        let options = Options { out_of_orderness: 0, explicit: false, new_partitions: false };
+        let console = Console::new("evt-test", Colour::Off);
+        let mut watermark = Watermark::new(options);
+        let mut hold = Hold::new(Some(1_000_000), 0);
+        watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
+        assert!(hold.look(&watermark, 0, &console).is_empty());
+        watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
+        assert!(hold.look(&watermark, 500_000, &console).is_empty());
+        let idle = hold.look(&watermark, 1_200_000, &console);
+        assert_eq!(idle, [("f".to_owned(), "b".to_owned())]);
+        watermark.set_idle("f", "b");
+        assert_eq!(watermark.get(), Some(9));
+    }
+}
