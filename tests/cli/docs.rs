@@ -1,1 +1,117 @@
-//! (being written)
+//! What README and man pages show is run as it stands.
+
+use crate::harness::{Dir, ROOT};
+use evt::cli::Tool;
+use evt::tool;
+use std::path::Path;
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(ROOT).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A directory with every file the examples name; some events are faulty or none.
+fn stage(faulty: bool) -> Dir {
+    let dir = Dir::new("docs");
+    let examples = format!("{ROOT}/examples");
+    let faults = if faulty { "--malformed 0.01 --invalid 0.01" } else { "--late 0.01" };
+    // Events whose time has a second name, and whose schemas are those of the demo.
+    dir.shell(&format!(
+        "cp -r {examples}/schemas {examples}/metrics.toml . && cp schemas/click/1.avsc old.avsc \
+         && evt-gen --events 3k --seed 7 --rate 20 {faults} -q \
+         | sed -E 's/\"server_timestamp\":(\"[^\"]*\")\\}}$/\"server_timestamp\":\\1,\"created_at\":\\1}}/' > events.jsonl \
+         && sed 's/\"name\":\"page\"/\"name\":\"added\",\"type\":\"int\",\"default\":0}},{{\"name\":\"page\"/' old.avsc > new.avsc \
+         && evt-gen --events 1k --seed 8 --malformed 0.1 -q | evt-ingest --origin in -q --dlq dead.jsonl --to null: \
+         && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --dlq null: --to all.frames \
+         && evt-sink -q all.frames --to expected.jsonl --to sqlite:metrics.db"
+    ))
+    .succeeds();
+    let line = |n: usize| {
+        format!(
+            "10.0.0.{} - - [15/Jan/2024:10:{:02}:00 +0000] \"GET / HTTP/1.1\" {} 7 \"-\" \"curl/8\"\n",
+            n % 7,
+            n / 5,
+            200 + n % 2
+        )
+    };
+    dir.write("access.log", (0..300).map(line).collect::<String>());
+    dir.shell("gzip access.log").succeeds();
+    dir
+}
+
+/// Whether this machine lacks what a line needs beside evt.
+fn is_missing(line: &str) -> bool {
+    line.contains("pyarrow") && std::env::var_os("EVT_PYTHON").is_none()
+}
+
+fn run(told: &str, line: &str) {
+    if is_missing(line) {
+        eprintln!("skipped: no python with pyarrow: {line}");
+        return;
+    }
+    let faulty = told.contains("exit status 1") || told.contains("exit 1");
+    let dir = stage(faulty);
+    if let Some(python) = std::env::var_os("EVT_PYTHON") {
+        dir.shell(&format!("mkdir bin && ln -s {} bin/python3", python.display())).succeeds();
+    }
+    let run = dir.shell(&format!("PATH=$PWD/bin:$PATH; {line}")).is_calm();
+    assert_eq!(run.status(), i32::from(faulty), "{told}\n{run}");
+}
+
+#[test]
+fn every_one_liner_of_the_readme_works_as_written() {
+    let readme = read("README.md");
+    let (_, section) = readme.split_once("## Ten one-liners").expect("the section");
+    let block = section.split("```").nth(1).expect("a block").trim_start_matches("sh\n");
+    let mut lines = 0;
+    let mut told = "";
+    let block = block.replace("\\\n", "");
+    for line in block.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("# ") {
+            Some(comment) => told = comment,
+            None => {
+                run(told, line);
+                lines += 1;
+            }
+        }
+    }
+    assert_eq!(lines, 10, "ten one-liners");
+}
+
+fn examples<T: Tool>() -> impl Iterator<Item = (String, &'static str)> {
+    T::EXAMPLES.iter().map(|(told, line)| (format!("{}: {told}", T::NAME), *line))
+}
+
+#[test]
+fn every_example_of_a_man_page_works_as_written() {
+    let all = examples::<tool::ingest::Args>()
+        .chain(examples::<tool::validate::Args>())
+        .chain(examples::<tool::window::Args>())
+        .chain(examples::<tool::sink::Args>())
+        .chain(examples::<tool::view::Args>())
+        .chain(examples::<tool::schema::Args>())
+        .chain(examples::<tool::generate::Args>());
+    for (told, line) in all {
+        run(&told, line);
+    }
+}
+
+#[test]
+fn every_file_that_a_document_links_to_is_there() {
+    let link = regex::Regex::new(r"\]\(([^)#:]+)\)").expect("a pattern");
+    for name in ["README.md", "CHANGELOG.md", "docs/design.md"] {
+        for found in link.captures_iter(&read(name)) {
+            assert!(Path::new(ROOT).join(&found[1]).exists(), "{name}: {} is not there", &found[1]);
+        }
+    }
+}
+
+#[test]
+fn the_demo_s_schemas_are_those_the_generator_follows() {
+    use evt::op::generate::schema::{VERSION_MAX, schema_text};
+    for entry in std::fs::read_dir(Path::new(ROOT).join("examples/schemas")).expect("it is committed") {
+        let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
+        for version in (1..=VERSION_MAX).filter(|_| name != "levels.toml") {
+            assert_eq!(read(&format!("examples/schemas/{name}/{version}.avsc")), schema_text(&name, version), "{name}");
+        }
+    }
+}

@@ -40,6 +40,7 @@ fn pages() -> Vec<Page> {
         page::<tool::validate::Args>(),
         page::<tool::window::Args>(),
         page::<tool::sink::Args>(),
+        page::<tool::view::Args>(),
         page::<tool::schema::Args>(),
         page::<tool::generate::Args>(),
     ]

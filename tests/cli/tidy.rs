@@ -11,7 +11,9 @@ const LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 const ARGUMENTS_MAX: usize = 5;
 /// Files in a directory, those of tests not counted.
-const FILES_MAX: usize = 14;
+const FILES_MAX: usize = 12;
+/// Directories that hold more, and may only shrink.
+const CROWDED: [(&str, usize); 3] = [("src/format", 13), ("src/op", 21), ("src/store", 13)];
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
@@ -148,7 +150,8 @@ fn directories_are_small_and_modules_have_names_that_say_something() {
         }
         *counts.entry(dir.to_owned()).or_default() += usize::from(!is_test(file));
     }
-    faults.extend(counts.iter().filter(|(_, n)| **n > FILES_MAX).map(|(dir, n)| format!("{dir}: {n} files")));
+    let most = |dir: &str| CROWDED.iter().find(|(crowded, _)| *crowded == dir).map_or(FILES_MAX, |(_, most)| *most);
+    faults.extend(counts.iter().filter(|(dir, n)| **n > most(dir)).map(|(dir, n)| format!("{dir}: {n} files")));
     assert_none(&faults);
 }
 
