@@ -180,10 +180,21 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
             shown -= 1;
             continue;
         }
-        let limit = widest_allowed(visible, room.saturating_sub(gaps));
-        visible.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
+        narrow(visible, room.saturating_sub(gaps));
         return shown;
     }
+}
+
+/// Narrows the widest columns until all take no more than `room`. Half an instant says nothing: they stay whole where
+/// the others have room besides.
+fn narrow(columns: &mut [Shape], room: usize) {
+    let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
+    let others = columns.iter().filter(|shape| !shape.instant).count();
+    let spares = instants + 2 * WIDTH_MIN * others <= room;
+    let room = if spares { room - instants } else { room };
+    let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !(spares && shape.instant)).collect();
+    let limit = widest_allowed(&narrowed, room);
+    narrowed.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
 }
 
 /// Cells for columns, where the header says how many are hidden.
@@ -207,7 +218,7 @@ fn spread(columns: &mut [Shape], width: usize, roomy: bool) {
 }
 
 /// The largest width at which columns cut to it take no more than `room`.
-fn widest_allowed(columns: &[Shape], room: usize) -> usize {
+fn widest_allowed(columns: &[&mut Shape], room: usize) -> usize {
     let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
     let (mut low, mut high) = (1, columns.iter().map(|shape| shape.width).max().unwrap_or(1));
     while low < high {
