@@ -104,8 +104,8 @@ impl Table {
         let total = |columns: &[Shape]| columns.iter().map(|shape| shape.width).sum::<usize>();
         let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
-        let roomy = self.roomy && total(&self.columns[..self.shown]) == wanted;
-        spread(&mut self.columns[..self.shown], self.width, roomy);
+        let roomy = self.roomy && self.width != usize::MAX && total(&self.columns[..self.shown]) == wanted;
+        spread(&mut self.columns[..self.shown], room_of(self.width, self.shown < count), roomy);
         self.write_header(out);
         for row in sample.chunks(count) {
             for (at, cell) in row.iter().take(self.shown).enumerate() {
@@ -172,7 +172,7 @@ fn spare_digits(instant: &str) -> usize {
 fn fit(columns: &mut [Shape], width: usize) -> usize {
     let mut shown = columns.len();
     loop {
-        let room = if shown < columns.len() { width.saturating_sub(8) } else { width };
+        let room = room_of(width, shown < columns.len());
         let visible = &mut columns[..shown];
         let gaps = GAP.len() * (shown - 1);
         let least: usize = visible.iter().map(|shape| shape.width.min(WIDTH_MIN)).sum();
@@ -184,6 +184,11 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
         visible.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
         return shown;
     }
+}
+
+/// Cells for columns, where the header says how many are hidden.
+fn room_of(width: usize, hides: bool) -> usize {
+    if hides { width.saturating_sub(8) } else { width }
 }
 
 /// Gives room that is left to columns of text: some to each where rows yet to come may be wider, the rest to the last.

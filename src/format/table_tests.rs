@@ -38,10 +38,7 @@ größe        2024-01-15 10:00:00Z      -     7
 #[test]
 fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
     let narrow = |width| {
-        table(
-            &[metrics(&["a rather long name"])],
-            &EncodeOptions { width: Some(width), color: false, ..EncodeOptions::default() },
-        )
+        table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false, append: false })
     };
     let expected = "\
 metric_name   window_start  value  rows
@@ -72,7 +69,23 @@ fn a_long_stream_keeps_the_widths_of_its_first_rows() {
 
 #[test]
 fn colour_is_asked_for() {
-    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true, ..EncodeOptions::default() });
+    let text = table(&[metrics(&["a"])], &EncodeOptions { width: None, color: true, append: false });
     assert!(text.starts_with("\u{1b}[1mmetric_name"));
     assert!(table(&[metrics(&[])], &EncodeOptions::default()).starts_with("metric_name"));
+}
+
+#[test]
+fn few_rows_shown_at_once_leave_room_for_wider_ones_and_the_last_column_takes_the_rest() {
+    let mut table = Table::try_new(
+        &metrics(&["a"]).project(&[0, 3]).unwrap().schema(),
+        &EncodeOptions { width: Some(40), color: false, append: false },
+    )
+    .unwrap();
+    let mut out = vec![];
+    for name in ["a", "a longer name"] {
+        table.encode(&metrics(&[name]).project(&[0, 3]).unwrap(), &mut out).unwrap();
+        table.flush(&mut out);
+    }
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text, "metric_name       rows\na                    7\na longer name        7\n");
 }

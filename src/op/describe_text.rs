@@ -29,20 +29,21 @@ pub fn report(description: &Description, width: Option<usize>) -> String {
 fn heading(description: &Description) -> Vec<[String; 2]> {
     let mut lines = vec![["rows".to_owned(), format!("{} of kind {}", description.rows, description.kind)]];
     if let Some(time) = &description.time {
-        let span = duration(time.seconds * 1e3);
-        let rate = time.rows_per_second.map_or(String::new(), |rate| format!(", {} rows/s", three_digits(rate)));
-        lines.push([time.column.to_owned(), format!("{} to {} ({span}{rate})", time.first, time.last)]);
+        lines.push([time.column.to_owned(), format!("{} to {}", time.first, time.last)]);
+        if let Some(rate) = time.rows_per_second {
+            let span = duration(time.seconds * 1e3);
+            lines.push(["rate".to_owned(), format!("{} rows/s over {span}", three_digits(rate))]);
+        }
     }
     if let Some(disorder) = &description.disorder {
         let Lateness { out_of_order, lateness_ms_p50, lateness_ms_p99, lateness_ms_max, .. } = disorder.total;
-        let lateness = [lateness_ms_p50, lateness_ms_p99, lateness_ms_max].map(duration);
-        let [p50, p99, max] = &lateness;
         let share = percent(disorder.total.out_of_order_share);
-        let late = format!("; late by {p50} (p50), {p99} (p99), {max} (max)");
-        let late = if out_of_order > 0 { late } else { String::new() };
         let many = if disorder.partitions == 1 { "" } else { "s" };
-        let text = format!("{share} out of order in {} partition{many}{late}", disorder.partitions);
-        lines.push(["disorder".to_owned(), text]);
+        lines.push(["disorder".to_owned(), format!("{share} out of order in {} partition{many}", disorder.partitions)]);
+        if out_of_order > 0 {
+            let [p50, p99, max] = [lateness_ms_p50, lateness_ms_p99, lateness_ms_max].map(duration);
+            lines.push(["lateness".to_owned(), format!("{p50} (p50), {p99} (p99), {max} (max)")]);
+        }
     }
     lines
 }

@@ -98,7 +98,7 @@ mod tests {
             [(10, 10, 0), (10, 5, 0), (7, 5, 0), (3, 10, 0), (10, 10, 5), (10, 3, -4), (1, 1, 0)]
         {
             for time in -50..50 {
-                let starts: Vec<i64> = (-30..30)
+                let starts: Vec<i64> = (-80..80)
                     .map(|k| k * slide + align)
                     .filter(|start| (*start..start + size).contains(&time))
                     .collect();

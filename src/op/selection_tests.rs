@@ -1,1 +1,73 @@
+use super::*;
+use crate::expr::tests_events as events;
+use crate::format::{self, EncodeOptions};
 
+fn chosen(names: &str, batch: &RecordBatch, format: &str) -> String {
+    let selection = Selection::try_new(&parse_names(names).unwrap(), &batch.schema()).unwrap();
+    let open = format::by_name(format).unwrap().output.unwrap();
+    let mut encoder = open(&selection.schema(), &EncodeOptions::default()).unwrap();
+    let mut out = vec![];
+    encoder.encode(&selection.apply(batch).unwrap(), &mut out).unwrap();
+    encoder.finish(&mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn columns_and_paths_come_in_the_order_asked_for_and_keep_their_json_types() {
+    let batch = events(&[r#"{"n":1.50,"s":"a\"b","o":{"p":[1]},"x.y":null}"#, r#"{"s":true}"#]);
+    let wanted = "\
+{\"properties.n\":1.50,\"source\":\"web\",\"s\":\"a\\\"b\",\"o.p\":[1],\"o\":{\"p\":[1]}}
+{\"source\":\"web\",\"s\":true}
+";
+    assert_eq!(chosen("properties.n,source,s,o.p,o,\"x.y\"", &batch, "jsonl"), wanted);
+}
+
+#[test]
+fn in_csv_a_string_is_its_content() {
+    let batch = events(&[r#"{"s":"caf\u00e9","n":1}"#]);
+    assert_eq!(
+        chosen("s,n,properties", &batch, "csv"),
+        "s,n,properties\ncafé,1,\"{\"\"s\"\":\"\"caf\\u00e9\"\",\"\"n\"\":1}\"\n"
+    );
+}
+
+#[test]
+fn the_last_of_equal_names_counts_and_nothing_lies_below_what_is_no_object() {
+    let batch = events(&[r#"{"a":1,"a":{"b":2},"c":"{\"d\":1}"}"#]);
+    assert_eq!(chosen("a.b,c.d", &batch, "jsonl"), "{\"a.b\":2}\n");
+}
+
+#[test]
+fn names_that_cannot_be_are_refused_with_the_way_out() {
+    let schema = Kind::Dead.schema();
+    let refused = |text: &str| match parse_names(text) {
+        Ok(names) => Selection::try_new(&names, &schema).err().unwrap().to_string(),
+        Err(error) => error.to_string(),
+    };
+    assert!(refused("stage,nope").contains("one of original_payload"));
+    assert!(refused("stage,stage").contains("twice"));
+    assert!(refused("stage.x").contains("without parts"));
+    for text in ["", "a,,b", "a.", "\"a"] {
+        assert!(refused(text).contains("--columns"), "{text}");
+    }
+}
+
+#[test]
+fn a_selection_is_of_no_kind_so_that_no_stage_takes_it_for_events() {
+    let batch = events(&["{}"]);
+    let selection = Selection::try_new(&parse_names("source").unwrap(), &batch.schema()).unwrap();
+    assert_eq!(Kind::of(&selection.schema()), None);
+    assert!(crate::kind::is_own(&selection.schema()));
+}
+
+#[test]
+fn a_record_that_names_no_type_is_shown_by_its_fields() {
+    let batch = events(&[r#"{"a":1,"b":2}"#, r#"{"c":3,"a":1}"#]);
+    let labels = |unsaid: Unsaid| -> Vec<String> {
+        default_names(Kind::Event, &batch, unsaid).into_iter().map(|name| name.label).collect()
+    };
+    let unsaid = Unsaid { source: true, event_type: true };
+    // Times and ids of these rows are constant, and no server stamped them.
+    assert_eq!(labels(unsaid), ["a", "b", "c"]);
+    assert_eq!(labels(Unsaid::default()), ["source", "event_type", "properties"]);
+}

@@ -292,6 +292,12 @@ impl Source {
             Framed::End(Finish::Ended(end)) => {
                 self.verdict = self.verdict.max(end.verdict);
                 self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
+                if foreign {
+                    // Rows of no kind, from a stage of ours all the same: mapped, and proven.
+                    let (name, proven) = (input.bytes().name().to_owned(), self.proven);
+                    self.finish_raw(&name, dead)?;
+                    self.proven = proven;
+                }
                 return Ok(());
             }
             Framed::End(Finish::Foreign) => {

@@ -173,7 +173,8 @@ impl Tool for Args {
         let chosen = Chosen { kind, span, filter, excerpt, looked_at: 0, faulty: Counts::default() };
         let control = self.input.control && matches!(show, Show::Rows(_));
         let passes_control = self.choice.tail.is_none();
-        Job { reader, stage, chosen, show, out: 0, control, passes_control, flushed: Instant::now() }.run()
+        let live = std::io::stdout().is_terminal();
+        Job { reader, stage, chosen, show, out: 0, control, passes_control, live, flushed: Instant::now() }.run()
     }
 }
 
@@ -380,6 +381,8 @@ struct Job {
     control: bool,
     /// Whether control messages stand at their place among the rows: not with `--tail`.
     passes_control: bool,
+    /// Whether a person watches the rows come.
+    live: bool,
     flushed: Instant,
 }
 
@@ -408,7 +411,7 @@ impl Job {
         if let Some(rows) = self.chosen.take(batch, &mut self.stage.dead)? {
             self.show(&rows)?;
         }
-        if batch.num_rows() < LULL_ROWS || self.flushed.elapsed() >= SHOW_EVERY {
+        if self.live && (batch.num_rows() < LULL_ROWS || self.flushed.elapsed() >= SHOW_EVERY) {
             self.stage.flush()?;
             self.flushed = Instant::now();
         }
