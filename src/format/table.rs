@@ -101,6 +101,11 @@ impl Table {
             let widest = cells().map(|cell| shape.shorten(cell).width()).max().unwrap_or(0);
             shape.width = widest.max(shape.name.width());
         }
+        if self.columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>()
+            > self.width.saturating_add(GAP.len())
+        {
+            self.columns.iter_mut().filter(|shape| shape.instant).for_each(Shape::drop_fraction);
+        }
         let total = |columns: &[Shape]| columns.iter().map(|shape| shape.width).sum::<usize>();
         let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
@@ -146,6 +151,12 @@ impl Table {
 }
 
 impl Shape {
+    /// Where there is no room for all, fractions of a second go first.
+    fn drop_fraction(&mut self) {
+        self.width = self.width.saturating_sub(7 - self.cut).max(self.name.width());
+        self.cut = 7;
+    }
+
     /// An instant without the digits its column goes without, and a space for the `T`.
     fn shorten<'a>(&self, cell: &'a str) -> std::borrow::Cow<'a, str> {
         match cell.strip_suffix('Z') {
@@ -189,8 +200,8 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
 /// the others have room besides.
 fn narrow(columns: &mut [Shape], room: usize) {
     let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
-    let others = columns.iter().filter(|shape| !shape.instant).count();
-    let spares = instants + 2 * WIDTH_MIN * others <= room;
+    let others = columns.iter().filter(|shape| !shape.instant).map(|shape| shape.width.min(WIDTH_MIN + 2));
+    let spares = instants + others.sum::<usize>() <= room;
     let room = if spares { room - instants } else { room };
     let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !(spares && shape.instant)).collect();
     let limit = widest_allowed(&narrowed, room);
