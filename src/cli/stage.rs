@@ -131,6 +131,7 @@ impl Stage {
 
     /// Writes a batch to every output; what a store cannot hold becomes a dead letter.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.dead.flush()?;
         if batch.num_rows() == 0 {
             return Ok(());
         }

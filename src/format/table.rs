@@ -101,6 +101,11 @@ impl Table {
             let widest = cells().map(|cell| shape.shorten(cell).width()).max().unwrap_or(0);
             shape.width = widest.max(shape.name.width());
         }
+        if self.columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>()
+            > self.width.saturating_add(GAP.len())
+        {
+            self.columns.iter_mut().filter(|shape| shape.instant).for_each(Shape::drop_fraction);
+        }
         let total = |columns: &[Shape]| columns.iter().map(|shape| shape.width).sum::<usize>();
         let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
@@ -146,6 +151,12 @@ impl Table {
 }
 
 impl Shape {
+    /// Where there is no room for all, fractions of a second go first.
+    fn drop_fraction(&mut self) {
+        self.width = self.width.saturating_sub(7 - self.cut).max(self.name.width());
+        self.cut = 7;
+    }
+
     /// An instant without the digits its column goes without, and a space for the `T`.
     fn shorten<'a>(&self, cell: &'a str) -> std::borrow::Cow<'a, str> {
         match cell.strip_suffix('Z') {
@@ -180,10 +191,21 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
             shown -= 1;
             continue;
         }
-        let limit = widest_allowed(visible, room.saturating_sub(gaps));
-        visible.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
+        narrow(visible, room.saturating_sub(gaps));
         return shown;
     }
+}
+
+/// Narrows the widest columns until all take no more than `room`. Half an instant says nothing: they stay whole where
+/// the others have room besides.
+fn narrow(columns: &mut [Shape], room: usize) {
+    let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
+    let others = columns.iter().filter(|shape| !shape.instant).map(|shape| shape.width.min(WIDTH_MIN + 2));
+    let spares = instants + others.sum::<usize>() <= room;
+    let room = if spares { room - instants } else { room };
+    let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !(spares && shape.instant)).collect();
+    let limit = widest_allowed(&narrowed, room);
+    narrowed.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
 }
 
 /// Cells for columns, where the header says how many are hidden.
@@ -207,7 +229,7 @@ fn spread(columns: &mut [Shape], width: usize, roomy: bool) {
 }
 
 /// The largest width at which columns cut to it take no more than `room`.
-fn widest_allowed(columns: &[Shape], room: usize) -> usize {
+fn widest_allowed(columns: &[&mut Shape], room: usize) -> usize {
     let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
     let (mut low, mut high) = (1, columns.iter().map(|shape| shape.width).max().unwrap_or(1));
     while low < high {

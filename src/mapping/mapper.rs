@@ -350,7 +350,11 @@ impl<'a> Assembly<'a, '_, '_> {
             }
             (policy, _) => match server_timestamp {
                 Some(time) => time,
-                None if unused != Value::Absent => return Ok((self.needed(column::EVENT_TIME)?, Value::Absent)),
+                None if unused != Value::Absent => {
+                    let time = self.needed(column::EVENT_TIME)?;
+                    self.out.timed = true;
+                    return Ok((time, Value::Absent));
+                }
                 None if *policy == TimeFrom::Optional => self.place.now,
                 None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
                     self.out.clocked = true;

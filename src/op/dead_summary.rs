@@ -148,7 +148,8 @@ impl DeadSummary {
             [group.letters.to_string(), error_type.clone(), origin.clone(), stage.clone(), first, last]
         }));
         let mut out = aligned(&lines, &[0], width);
-        out.push_str(&format!("\n{total} dead letters; one of each:\n"));
+        let many = if total == 1 { "" } else { "s" };
+        out.push_str(&format!("\n{total} dead letter{many}; one of each kind:\n"));
         for group in groups {
             let [error_type, origin, _] = &group.key;
             let sample = [[format!("{error_type} in {origin}: {}", group.message)], [format!("    {}", group.payload)]];

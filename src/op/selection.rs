@@ -171,8 +171,8 @@ pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Nam
             names.iter().map(column).collect()
         }
         Kind::Dead => {
-            let place = ["failed_at", "error_type", "source_topic", "offset"];
-            place.iter().chain(&["stage", "error_message", "original_payload"]).map(column).collect()
+            let names = ["failed_at", "error_type", "source_topic", "offset", "error_message", "original_payload"];
+            names.iter().map(column).collect()
         }
         Kind::Alert => crate::kind::alert::COLUMNS.iter().map(column).collect(),
     }

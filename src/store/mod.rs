@@ -150,18 +150,10 @@ pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
 }
 
 mod lake;
-mod lake_file;
-mod lake_metric;
-mod lake_read;
-mod parquet;
 mod sqlite;
-mod sqlite_cell;
-mod sqlite_read;
-mod sqlite_schema;
-mod sqlite_write;
 
 /// Every store: adding one is one file and one row here.
-pub const ALL: &[&Store] = &[&sqlite::STORE, &parquet::STORE];
+pub const ALL: &[&Store] = &[&sqlite::STORE, &lake::STORE];
 
 #[cfg(test)]
 mod conformance;

@@ -112,3 +112,11 @@ impl DeadLetters {
         each.join(", ")
     }
 }
+
+/// A run that ends in an error has still found these letters dead.
+impl Drop for DeadLetters {
+    fn drop(&mut self) {
+        // The error that ended the run is the one to report.
+        let _ = self.flush();
+    }
+}

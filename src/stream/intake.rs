@@ -270,8 +270,9 @@ impl Intake {
         dead.push(&Letter { payload: raw, key: None, arrived_at: None, fault, origin, partition, offset })
     }
 
-    /// Makes a batch of the rows so far.
+    /// Makes a batch of the rows so far; letters do not wait longer than rows.
     pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        dead.flush()?;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;
             self.counts.out += batch.num_rows() as u64;

@@ -210,7 +210,10 @@ impl Source {
                 self.intake.flush(dead)?;
                 self.next_followed(text)?;
             }
-            Step::End => self.finish_raw(text.bytes().name(), dead)?,
+            Step::End => {
+                self.read = text.bytes().extent();
+                self.finish_raw(text.bytes().name(), false, dead)?;
+            }
             Step::Stopped => self.stop(dead)?,
         }
         Ok(())
@@ -238,6 +241,10 @@ impl Source {
 
     /// Tells of partitions that are new, and now and then how far the input is.
     fn tell(&mut self, extent: Extent) {
+        if self.intake.counts().taken == 0 {
+            // What the rows are is not known before the first record.
+            return;
+        }
         let far = extent.done.saturating_sub(self.read.done) >= PROGRESS_BYTES;
         if far || extent.done < self.read.done || self.intake.has_news() {
             self.read = extent;
@@ -256,7 +263,7 @@ impl Source {
             return self.stop(dead);
         }
         match rows.next() {
-            None => return self.finish_raw(&name, dead),
+            None => return self.finish_raw(&name, true, dead),
             Some(next) => match next.map_err(|error| error.at(name.clone()))? {
                 Rows::Text(records) => self.take_text(&records, &name, partition, dead)?,
                 Rows::Batch(batch) => self.push_batch(batch),
@@ -294,15 +301,14 @@ impl Source {
                 self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
                 if foreign {
                     // Rows of no kind, from a stage of ours all the same: mapped, and proven.
-                    let (name, proven) = (input.bytes().name().to_owned(), self.proven);
-                    self.finish_raw(&name, dead)?;
-                    self.proven = proven;
+                    let name = input.bytes().name().to_owned();
+                    self.finish_raw(&name, true, dead)?;
                 }
                 return Ok(());
             }
             Framed::End(Finish::Foreign) => {
                 let name = input.bytes().name().to_owned();
-                return self.finish_raw(&name, dead);
+                return self.finish_raw(&name, false, dead);
             }
             Framed::Stopped => return self.stop(dead),
         }
@@ -329,9 +335,9 @@ impl Source {
         self.queue.push_back(Item::Control(control));
     }
 
-    /// A raw input is at its end: its partitions have ended.
-    fn finish_raw(&mut self, name: &str, dead: &mut DeadLetters) -> Result<()> {
-        self.proven = false;
+    /// A raw input is at its end: its partitions have ended. Only a container proves that it is whole.
+    fn finish_raw(&mut self, name: &str, proven: bool, dead: &mut DeadLetters) -> Result<()> {
+        self.proven &= proven;
         self.intake.drain(dead)?;
         self.intake.flush(dead)?;
         let origin = self.options.origin.clone().unwrap_or_else(|| name.to_owned());

@@ -4,7 +4,7 @@
 //! asked for; a watermark that stands still for a minute is only named, with the ways out.
 
 use crate::console::Console;
-use crate::op::watermark::Watermark;
+use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
 use std::collections::HashMap;
 
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
     use crate::console::Colour;
     use crate::frame::{PartitionState, Progress, State};
-    use crate::op::watermark::Options;
+    use crate::op::window::watermark::Options;
 
     fn told(times: &[(&str, Option<i64>)]) -> Progress {
         let partitions = times

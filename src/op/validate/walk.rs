@@ -4,7 +4,7 @@
 //! [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] goes on, counts, and words the first. A
 //! record's fields may come in any order; a name that comes twice must be right each time.
 
-use super::schema_scalar as scalar;
+use super::scalar;
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{members, string_content};
@@ -577,5 +577,5 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
 }
 
 #[cfg(test)]
-#[path = "schema_walk_tests.rs"]
+#[path = "walk_tests.rs"]
 mod tests;

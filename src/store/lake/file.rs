@@ -8,10 +8,10 @@
 //! until there are many of them and the days with the most go first, so that ten years of days do not make
 //! ten years of tiny files for every step.
 
-use super::lake::{Lake, Part, failed};
-use super::rows;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::lake::directory::{Lake, Part, failed};
+use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::DataType;

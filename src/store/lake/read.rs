@@ -1,12 +1,12 @@
 //! Reading a lake back: files in order of day and name, each in the order it was written.
 
-use super::Batches;
-use super::lake;
-use super::lake_file::parquet_failed;
-use super::parquet::root;
-use super::{Location, Tables, rows};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::Batches;
+use crate::store::lake::directory as lake;
+use crate::store::lake::file::parquet_failed;
+use crate::store::lake::root;
+use crate::store::{Location, Tables, rows};
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use std::fs::File;

@@ -4,13 +4,19 @@
 //! which it does not), or at the commit of an epoch. A file whose keys are those of one that is there changes nothing;
 //! `?mode=replace` makes the days a run touches hold the run's rows and no others.
 
-use super::lake::{Lake, Part, Published};
-use super::lake_file::{Roll, Stream};
-use super::lake_metric::Results;
-use super::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, lake_read, rows};
+mod directory;
+mod file;
+mod metric;
+mod read;
+
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::store::lake::directory::{Lake, Part, Published};
+use crate::store::lake::file::{Roll, Stream};
+use crate::store::lake::metric::Results;
+use crate::store::lake::read as lake_read;
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,5 +243,4 @@ fn parse_size(word: &str) -> Option<usize> {
 }
 
 #[cfg(test)]
-#[path = "parquet_tests.rs"]
 mod tests;

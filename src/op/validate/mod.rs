@@ -12,8 +12,11 @@
 //! Before a row is given up its subject is asked for again, once a batch, so that a version registered while the stream
 //! runs counts without a restart.
 
-use super::schema_walk::{Check, CheckId, Checks, Explain, Field, Fields, Quiet, Report, Step};
-use super::schema_walk::{excerpt, is_string, missing};
+pub mod scalar;
+pub mod walk;
+
+use self::walk::{Check, CheckId, Checks, Explain, Field, Fields, Quiet, Report, Step};
+use self::walk::{excerpt, is_string, missing};
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
@@ -466,5 +469,4 @@ impl<'a> View<'a> {
 }
 
 #[cfg(test)]
-#[path = "validate_tests.rs"]
 mod tests;

@@ -11,8 +11,8 @@
 //! A part is synced, then renamed into its place, then the directories are synced: a file is there as a whole or not at
 //! all. Parts that no prepared epoch names are what a killed run left: the next run removes them.
 
-use super::Epoch;
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::Epoch;
 use crate::time::calendar::civil_from_days;
 use rustix::fs::{FlockOperation, flock, syncfs};
 use serde::{Deserialize, Serialize};

@@ -4,18 +4,26 @@
 //! nothing else is asked; so the results are a function of the partitions' contents, not of batch sizes, timing or
 //! interleaving. The watermark only decides when windows fire and when state goes.
 
-use super::key::Keys;
-use super::metric::{Emit, Metric, Shape, Span};
-use super::session::{Pending, Rule, Sessions};
-use super::slice::{Cut, Slices};
-use super::slots::Slots;
-use super::snapshot::{Reader, Writer};
-use super::watermark::{self, Watermark};
+pub mod key;
+pub mod metric;
+pub mod session;
+pub mod slice;
+pub mod slots;
+pub mod spec;
+pub mod watermark;
+
+use self::key::Keys;
+use self::metric::{Emit, Metric, Shape, Span};
+use self::session::{Pending, Rule, Sessions};
+use self::slice::{Cut, Slices};
+use self::slots::Slots;
+use self::watermark::Watermark;
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves};
 use crate::frame::Progress;
 use crate::kind::event::column;
 use crate::kind::metric::Row;
+use crate::op::snapshot::{Reader, Writer};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
@@ -314,7 +322,7 @@ impl Window {
         let metric = &self.options.metrics[index];
         let running = &mut self.running[index];
         let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
-        let mut rows: Vec<(String, i64, bool, super::slice::Fired)> = vec![];
+        let mut rows: Vec<(String, i64, bool, slice::Fired)> = vec![];
         let dimensions = |keys: &Keys, key: u32| {
             let mut text = String::new();
             crate::expr::write_dimensions(&names, &keys.values(key), &mut text);
@@ -329,7 +337,7 @@ impl Window {
             Windows::Sessions(sessions, _) => {
                 for gone in sessions.retract(end) {
                     let text = dimensions(&running.keys, gone.key);
-                    let fired = super::slice::Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
+                    let fired = slice::Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
                     running.keys.release(gone.key);
                     rows.push((text, gone.start, true, fired));
                 }
@@ -536,5 +544,4 @@ impl Outcome {
 }
 
 #[cfg(test)]
-#[path = "window_tests.rs"]
 mod tests;

@@ -1,13 +1,13 @@
 //! Rows into the tables of a SQLite store: inserted once, or under the guard of metrics.
 
-use super::guard::{Fate, Stored, Version, judge_retraction, judge_row};
-use super::rows;
-use super::sqlite::Place;
-use super::sqlite_cell::{Cells, real, write_id};
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::column;
+use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::rows;
+use crate::store::sqlite::Place;
+use crate::store::sqlite::cell::{Cells, real, write_id};
 use crate::time::format_instant;
 use arrow::array::{
     Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,

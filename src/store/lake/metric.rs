@@ -1,13 +1,14 @@
 //! Metrics on their way into a lake: the last row of every key, retractions applied, so that a lake holds results and not
 //! panes. They stay in memory until the end or the epoch; there are at most [`KEYS`] of them.
 
-use super::guard::{Fate, Stored, Version, judge_retraction, judge_row};
-use super::lake::{Lake, Part};
-use super::lake_file::Writing;
-use super::{lake_read, rows};
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::lake::directory::{Lake, Part};
+use crate::store::lake::file::Writing;
+use crate::store::lake::read as lake_read;
+use crate::store::rows;
 use crate::time::DAY;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
@@ -153,7 +154,7 @@ fn merge_with(path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts)
 fn name_of(batch: &RecordBatch) -> Result<String> {
     let mut digest = Xxh3::new();
     rows::digest_keys(Kind::Metric, batch, &mut digest)?;
-    Ok(super::lake_file::name(&digest))
+    Ok(super::file::name(&digest))
 }
 
 /// The columns of a batch of metrics.

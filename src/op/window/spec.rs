@@ -1,10 +1,10 @@
 //! Metrics as a user writes them: `metrics.toml` (evt-metrics(5)) or inline flags, which are the same spec.
 
-use super::aggregate;
 use super::metric::{Dimension, Metric, Shape};
 use crate::error::{Error, Result};
 use crate::expr::{Leaves, ValueKind, Want};
 use crate::kind::Kind;
+use crate::op::aggregate;
 use crate::time::{DAY, format_duration, parse_duration};
 use serde::Deserialize;
 

@@ -3,7 +3,7 @@ use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
 use crate::store::lake::Part;
-use crate::store::lake_file::Limits;
+use crate::store::lake::file::Limits;
 use crate::store::sample::{as_text, metrics, rows, scattered};
 use arrow::array::RecordBatch;
 use proptest::prelude::*;

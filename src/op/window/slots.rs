@@ -1,8 +1,8 @@
 //! Slots of a metric: an accumulator and a row count each, used again when a window's state goes.
 
-use super::aggregate::Aggregate;
-use super::snapshot::{Reader, Writer};
 use crate::error::Result;
+use crate::op::aggregate::Aggregate;
+use crate::op::snapshot::{Reader, Writer};
 
 /// The accumulators of one metric.
 pub struct Slots {

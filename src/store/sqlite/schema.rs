@@ -8,8 +8,8 @@
 //! each partition, where an index by random id would touch the whole file. The id is in the key as well, because another
 //! day's standard input has the same positions; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
 
-use super::sqlite::Place;
 use crate::error::{Error, Result};
+use crate::store::sqlite::Place;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.

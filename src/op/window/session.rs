@@ -7,8 +7,8 @@
 use super::key::Keys;
 use super::slice::Fired;
 use super::slots::Slots;
-use super::snapshot::{Reader, Writer};
 use crate::error::Result;
+use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
 use arrow::array::ArrayRef;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
 //! Windows against a naive model: per row and per window, straight from the rules, for any stream, batch split,
 //! interleaving of partitions and cut.
 
-use super::super::metric::Emit;
-use super::super::{spec, watermark};
+use super::metric::Emit;
 use super::*;
+use super::{spec, watermark};
 use crate::frame::{PartitionState, State};
 use crate::kind::Kind;
 use crate::time::SECOND;

@@ -1,10 +1,12 @@
 //! Reading a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
 
-use super::Batches;
-use super::sqlite::Place;
-use super::{Location, Tables, sqlite_cell, sqlite_schema};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::Batches;
+use crate::store::sqlite::Place;
+use crate::store::sqlite::cell as sqlite_cell;
+use crate::store::sqlite::schema as sqlite_schema;
+use crate::store::{Location, Tables};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use rusqlite::types::Value;

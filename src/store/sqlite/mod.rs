@@ -9,11 +9,18 @@
 //! but never tears the file, and what was lost is sent again, because the source goes on from the last epoch. That one
 //! is written with `synchronous=FULL`: its sync makes every transaction before it durable too.
 
-use super::sqlite_write::{Metrics, Replaced, insert_once};
-use super::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows, sqlite_read, sqlite_schema};
+mod cell;
+mod read;
+mod schema;
+mod write;
+
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::store::sqlite::read as sqlite_read;
+use crate::store::sqlite::schema as sqlite_schema;
+use crate::store::sqlite::write::{Metrics, Replaced, insert_once};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use crate::time::{MILLISECOND, SECOND, format_duration, format_instant, parse_duration};
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -200,5 +207,4 @@ fn signed(number: u64) -> Result<i64> {
 }
 
 #[cfg(test)]
-#[path = "sqlite_tests.rs"]
 mod tests;

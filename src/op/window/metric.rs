@@ -1,7 +1,7 @@
 //! The spec of a metric: what is counted, for whom, over which windows.
 
-use super::aggregate::Call;
 use crate::expr::Expr;
+use crate::op::aggregate::Call;
 
 /// The shape of a metric's windows; all times in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
