@@ -93,4 +93,6 @@ fn way_out(index: usize) -> &'static str {
 }
 
 #[cfg(test)]
+mod oracle_tests;
+#[cfg(test)]
 mod tests;
