@@ -13,7 +13,7 @@ const ARGUMENTS_MAX: usize = 5;
 /// Files in a directory, those of tests not counted.
 const FILES_MAX: usize = 12;
 /// Directories that hold more, and may only shrink.
-const CROWDED: [(&str, usize); 3] = [("src/format", 13), ("src/op", 21), ("src/store", 13)];
+const CROWDED: [(&str, usize); 1] = [("src/format", 13)];
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
@@ -234,7 +234,7 @@ fn every_format_store_and_aggregate_has_its_row_in_the_table() {
         let table = &table[table.find("const ALL: &[&").expect("it has a table")..];
         for (name, text) in rust(dir) {
             for found in row.captures_iter(&text) {
-                let stem = Path::new(&name).file_stem().expect("a name").to_string_lossy();
+                let stem = name.trim_end_matches(".rs").trim_end_matches("/mod").rsplit('/').next().expect("a name");
                 assert!(
                     table.contains(&format!("&{stem}::{},", &found[1]))
                         || table.contains(&format!("&{stem}::{}]", &found[1])),
