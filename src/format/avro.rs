@@ -24,7 +24,8 @@ use std::sync::Arc;
 pub const FORMAT: Format = Format {
     name: "avro",
     extensions: &["avro"],
-    magic: MAGIC,
+    // Without the version, so that another one gets a message of its own.
+    magic: b"Obj",
     input: Input::Container(open),
     output: Some(|schema, _| Ok(Box::new(Writer::try_new(schema)?))),
     appendable: false,

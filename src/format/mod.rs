@@ -170,9 +170,10 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
     ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
 }
 
-/// The format whose magic `bytes` starts with.
+/// The format whose magic `bytes` starts with, or is cut in the middle of.
 pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
-    ALL.iter().copied().find(|format| !format.magic.is_empty() && bytes.starts_with(format.magic))
+    let begins = |magic: &[u8]| !bytes.is_empty() && (bytes.starts_with(magic) || magic.starts_with(bytes));
+    ALL.iter().copied().find(|format| !format.magic.is_empty() && begins(format.magic))
 }
 
 /// Every format: adding one is one file and one row here.

@@ -69,6 +69,7 @@ struct Plan {
     sets: Vec<(usize, String)>,
     require: Vec<(String, Path)>,
     time: Path,
+    lean: bool,
     options: Options,
 }
 
@@ -124,7 +125,8 @@ impl Mapper {
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
         };
-        let plan = Plan { copies, sets, require, time, options };
+        let lean = options.lean && watch.len() == options.watch.len();
+        let plan = Plan { copies, sets, require, time, lean, options };
         Ok(Self { reader: Reader::new(own, watch), plan, out })
     }
 
@@ -278,7 +280,7 @@ impl<'a> Assembly<'a, '_, '_> {
             source: &source,
             event_type: event_type.as_deref().unwrap_or("event"),
             user_id: user_id.as_deref(),
-            properties: whole.unwrap_or(&properties),
+            properties: if self.plan.lean { "{}" } else { whole.unwrap_or(&properties) },
             client_timestamp,
             server_timestamp,
             ingested_at,

@@ -73,6 +73,8 @@ pub struct Options {
     pub max_future: Option<i64>,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
+    /// Whether nothing but the watched properties is read: the object itself is then left empty, and not copied.
+    pub lean: bool,
 }
 
 /// Index of the column called `name`; exit 2 if an event has none.

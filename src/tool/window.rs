@@ -185,6 +185,7 @@ impl Tool for Args {
         }
         let mut mapping = self.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
+        mapping.lean = self.late.is_none() && self.dead.dlq.is_none();
         let mut dead = open_dead(&self.dead, &run)?;
         let options = SourceOptions {
             mapping,

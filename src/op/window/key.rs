@@ -9,6 +9,8 @@ pub struct Keys {
     ids: AHashMap<Box<[u8]>, u32>,
     entries: Vec<Entry>,
     free: Vec<u32>,
+    /// Keys met since the last sweep that were new then.
+    fresh: Vec<u32>,
     scratch: Vec<u8>,
     bytes: usize,
 }
@@ -21,9 +23,14 @@ struct Entry {
 }
 
 impl Keys {
-    /// The number of the key in row `row` of the dimension columns.
+    /// The numbers of the keys of `rows` rows of the dimension columns.
+    pub fn ids(&mut self, columns: &[&StringArray], rows: usize, ids: &mut Vec<u32>) {
+        ids.clear();
+        ids.extend((0..rows).map(|row| self.id(columns, row)));
+    }
+
     #[inline]
-    pub fn id(&mut self, columns: &[&StringArray], row: usize) -> u32 {
+    fn id(&mut self, columns: &[&StringArray], row: usize) -> u32 {
         self.scratch.clear();
         for column in columns {
             if column.is_null(row) {
@@ -64,6 +71,7 @@ impl Keys {
         };
         self.entries[id as usize] = Entry { key: key.clone(), uses: 0 };
         self.ids.insert(key, id);
+        self.fresh.push(id);
         id
     }
 
@@ -84,11 +92,14 @@ impl Keys {
         }
     }
 
-    /// Takes a key away that no slot came to be about.
-    pub fn forget_unused(&mut self, id: u32) {
-        if self.entries[id as usize].uses == 0 {
-            self.retain(id);
-            self.release(id);
+    /// Takes new keys away that no slot came to be about.
+    pub fn sweep(&mut self) {
+        for id in std::mem::take(&mut self.fresh) {
+            let unused = self.entries[id as usize].uses == 0;
+            if unused && self.ids.contains_key(&self.entries[id as usize].key) {
+                self.retain(id);
+                self.release(id);
+            }
         }
     }
 

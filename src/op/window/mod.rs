@@ -94,9 +94,19 @@ enum Windows {
     Sessions(Sessions, Rule),
 }
 
+/// Metrics with the same dimensions share their keys: a row's key is found once for all of them.
+struct Group {
+    /// Index of the first metric, whose dimensions are evaluated.
+    first: usize,
+    keys: Keys,
+    /// The key of each row of the batch at hand.
+    ids: Vec<u32>,
+}
+
 /// One metric with its state.
 struct Running {
-    keys: Keys,
+    /// Index of its group.
+    group: usize,
     slots: Slots,
     windows: Windows,
     /// Windows that start earlier are partial: the metric began within them.
@@ -114,6 +124,7 @@ pub struct Window {
     /// The watermark up to which windows have fired.
     fired: Option<i64>,
     running: Vec<Running>,
+    groups: Vec<Group>,
     /// Metrics by name.
     order: Vec<usize>,
 }
@@ -122,7 +133,7 @@ pub struct Window {
 const VERSION: u8 = 1;
 
 impl Running {
-    fn new(metric: &Metric) -> Self {
+    fn new(metric: &Metric, group: usize) -> Self {
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => {
                 Windows::Slices(Slices::default(), Cut { size, slide, lateness: metric.lateness }, align)
@@ -130,7 +141,7 @@ impl Running {
             Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
         };
         Self {
-            keys: Keys::default(),
+            group,
             slots: Slots::new(metric.call.create()),
             windows,
             since: None,
@@ -146,18 +157,27 @@ struct View<'a> {
     event_times: &'a [i64],
     stream_times: &'a [i64],
     passed: Option<BooleanArray>,
-    dimensions: Vec<ArrayRef>,
     args: Vec<ArrayRef>,
 }
 
 impl Window {
     /// An operator without state.
     pub fn new(options: Options) -> Self {
-        let running: Vec<Running> = options.metrics.iter().map(Running::new).collect();
+        let mut groups: Vec<Group> = vec![];
+        let mut running = vec![];
+        for (index, metric) in options.metrics.iter().enumerate() {
+            let names = |metric: &Metric| metric.by.iter().map(|by| by.name.clone()).collect::<Vec<_>>();
+            let same = groups.iter().position(|group| names(&options.metrics[group.first]) == names(metric));
+            let group = same.unwrap_or(groups.len());
+            if same.is_none() {
+                groups.push(Group { first: index, keys: Keys::default(), ids: vec![] });
+            }
+            running.push(Running::new(metric, group));
+        }
         let mut order: Vec<usize> = (0..running.len()).collect();
         order.sort_by_key(|index| options.metrics[*index].name.clone());
         let watermark = Watermark::new(options.watermark);
-        Self { options, watermark, fired: None, running, order }
+        Self { options, watermark, fired: None, running, groups, order }
     }
 
     /// The metrics.
@@ -230,8 +250,9 @@ impl Window {
         };
         let emit = self.options.emit;
         for (index, (running, view)) in self.running.iter_mut().zip(&views).enumerate() {
-            running.add(view, &bounds, (index as u32, emit), &mut outcome);
+            running.add(view, &bounds, (index as u32, emit), (&mut self.groups, &mut outcome));
         }
+        self.groups.iter_mut().for_each(|group| group.keys.sweep());
         outcome.dead = dead;
         outcome.finish(&is_dead);
         self.watermark.on_batch(batch)?;
@@ -241,12 +262,19 @@ impl Window {
     fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
         let instants =
             |index: usize| -> &'a [i64] { batch.column(index).as_primitive::<TimestampMicrosecondType>().values() };
+        let mut dimensions: Vec<Vec<ArrayRef>> = vec![];
+        for group in &mut self.groups {
+            let by = &self.options.metrics[group.first].by;
+            let arrays: Vec<ArrayRef> = by.iter().map(|by| by.expr.eval(leaves)).collect::<Result<_>>()?;
+            let columns: Vec<&StringArray> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
+            group.keys.ids(&columns, batch.num_rows(), &mut group.ids);
+            dimensions.push(arrays);
+        }
         let mut views = vec![];
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
-            let dimensions: Vec<ArrayRef> = metric.by.iter().map(|by| by.expr.eval(leaves)).collect::<Result<_>>()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
-            for (null, array) in running.all_null.iter_mut().zip(dimensions.iter().chain(&args)) {
+            for (null, array) in running.all_null.iter_mut().zip(dimensions[running.group].iter().chain(&args)) {
                 *null &= array.null_count() == array.len();
             }
             let passed = passed.map(|array| array.as_boolean().clone());
@@ -254,7 +282,6 @@ impl Window {
                 event_times: instants(column::EVENT_TIME),
                 stream_times: instants(column::STREAM_TIME),
                 passed,
-                dimensions,
                 args,
             });
         }
@@ -298,11 +325,10 @@ impl Window {
             self.fire_window(self.order[place], end, watermark, emit)?;
         }
         for running in &mut self.running {
+            let keys = &mut self.groups[running.group].keys;
             match &mut running.windows {
-                Windows::Slices(slices, cut, _) => slices.close(watermark, *cut, &mut running.keys, &mut running.slots),
-                Windows::Sessions(sessions, rule) => {
-                    sessions.close(watermark, *rule, &mut running.keys, &mut running.slots);
-                }
+                Windows::Slices(slices, cut, _) => slices.close(watermark, *cut, keys, &mut running.slots),
+                Windows::Sessions(sessions, rule) => sessions.close(watermark, *rule, keys, &mut running.slots),
             }
         }
         self.fired = Some(watermark);
@@ -321,6 +347,7 @@ impl Window {
         let due = end.saturating_add(self.delay(index)) <= watermark;
         let metric = &self.options.metrics[index];
         let running = &mut self.running[index];
+        let keys = &mut self.groups[running.group].keys;
         let names: Vec<&str> = metric.by.iter().map(|by| by.name.as_str()).collect();
         let mut rows: Vec<(String, i64, bool, slice::Fired)> = vec![];
         let dimensions = |keys: &Keys, key: u32| {
@@ -331,18 +358,18 @@ impl Window {
         match &mut running.windows {
             Windows::Slices(slices, cut, _) => {
                 for fired in slices.fire(end, *cut, &mut running.slots) {
-                    rows.push((dimensions(&running.keys, fired.key), end - cut.size, false, fired));
+                    rows.push((dimensions(keys, fired.key), end - cut.size, false, fired));
                 }
             }
             Windows::Sessions(sessions, _) => {
                 for gone in sessions.retract(end) {
-                    let text = dimensions(&running.keys, gone.key);
+                    let text = dimensions(keys, gone.key);
                     let fired = slice::Fired { key: gone.key, value: None, rows: gone.rows, pane: gone.pane };
-                    running.keys.release(gone.key);
+                    keys.release(gone.key);
                     rows.push((text, gone.start, true, fired));
                 }
                 for (start, fired) in sessions.fire(end, &running.slots).into_iter().filter(|_| due) {
-                    rows.push((dimensions(&running.keys, fired.key), start, false, fired));
+                    rows.push((dimensions(keys, fired.key), start, false, fired));
                 }
             }
         }
@@ -376,7 +403,8 @@ impl Window {
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             out.text(&metric.text);
             // Counts and the notes on NULL belong to the run, pending rows are none between batches.
-            let Running { keys, slots, windows, since, counts: _, pending: _, all_null: _ } = running;
+            let Running { group, slots, windows, since, counts: _, pending: _, all_null: _ } = running;
+            let keys = &self.groups[*group].keys;
             out.optional(*since);
             let mut state = Writer::default();
             match windows {
@@ -411,7 +439,8 @@ impl Window {
         for _ in 0..saved.count()? {
             let (text, since, state) = (saved.text()?, saved.optional()?, saved.bytes()?);
             let Some(at) = restored.options.metrics.iter().position(|metric| metric.text == text) else { continue };
-            let Running { keys, slots, windows, since: begun, .. } = &mut restored.running[at];
+            let Running { group, slots, windows, since: begun, .. } = &mut restored.running[at];
+            let keys = &mut restored.groups[*group].keys;
             let mut state = Reader::new(state);
             match windows {
                 Windows::Slices(slices, ..) => *slices = Slices::restore(keys, slots, &mut state)?,
@@ -441,11 +470,17 @@ impl View<'_> {
 }
 
 impl Running {
-    fn add(&mut self, view: &View<'_>, bounds: &Bounds<'_>, (index, emit): (u32, Emit), outcome: &mut Outcome) {
-        let columns: Vec<&StringArray> = view.dimensions.iter().map(|array| array.as_string::<i32>()).collect();
+    fn add(
+        &mut self,
+        view: &View<'_>,
+        bounds: &Bounds<'_>,
+        (index, emit): (u32, Emit),
+        (groups, outcome): (&mut [Group], &mut Outcome),
+    ) {
+        let Group { keys, ids, .. } = &mut groups[self.group];
         let fired = if emit == Emit::Final { None } else { bounds.closed };
         let mut last: Option<Span> = None;
-        for row in 0..view.event_times.len() {
+        for (row, key) in ids.iter().copied().enumerate() {
             if bounds.is_dead[row] {
                 continue;
             }
@@ -468,21 +503,16 @@ impl Running {
                     match first_seen(span, *cut, bound) {
                         None => Err((span.last_end, cut.lateness)),
                         Some(first_end) => {
-                            let key = self.keys.id(&columns, row);
-                            let parts = (*cut, &mut self.keys, &mut self.slots);
+                            let parts = (*cut, &mut *keys, &mut self.slots);
                             Ok((slices.slot((span, first_end), key, fired, parts), first_end > span.first_end))
                         }
                     }
                 }
                 Windows::Sessions(sessions, rule) => {
-                    let key = self.keys.id(&columns, row);
-                    let parts = (&mut self.keys, &mut self.slots);
+                    let parts = (&mut *keys, &mut self.slots);
                     match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
                         Some(slot) => Ok((slot, false)),
-                        None => {
-                            self.keys.forget_unused(key);
-                            Err((time.saturating_add(rule.gap), rule.lateness))
-                        }
+                        None => Err((time.saturating_add(rule.gap), rule.lateness)),
                     }
                 }
             };

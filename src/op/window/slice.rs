@@ -28,10 +28,50 @@ pub struct Fired {
 /// (start of the slice, first window end that sees its rows).
 type SliceId = (i64, i64);
 
+/// Keys numbered below this have their slots in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
+const DENSE_KEYS: usize = 4096;
+const NO_SLOT: u32 = u32::MAX;
+
+/// The slots of a slice, by key.
+#[derive(Default)]
+struct SlotMap {
+    dense: Vec<u32>,
+    hashed: AHashMap<u32, u32>,
+}
+
+impl SlotMap {
+    #[inline]
+    fn get(&self, key: u32) -> Option<u32> {
+        match self.dense.get(key as usize) {
+            Some(&NO_SLOT) => None,
+            Some(slot) => Some(*slot),
+            None if self.hashed.is_empty() => None,
+            None => self.hashed.get(&key).copied(),
+        }
+    }
+
+    fn insert(&mut self, key: u32, slot: u32) {
+        let at = key as usize;
+        if at >= DENSE_KEYS {
+            self.hashed.insert(key, slot);
+            return;
+        }
+        if at >= self.dense.len() {
+            self.dense.resize(at + 1, NO_SLOT);
+        }
+        self.dense[at] = slot;
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        let dense = (0u32..).zip(self.dense.iter().copied()).filter(|(_, slot)| *slot != NO_SLOT);
+        dense.chain(self.hashed.iter().map(|(key, slot)| (*key, *slot)))
+    }
+}
+
 #[derive(Default)]
 struct Slice {
     last_end: i64,
-    slots: AHashMap<u32, u32>,
+    slots: SlotMap,
 }
 
 /// Windows that have fired and may fire again: the number of firings of each key, and the keys with news.
@@ -49,7 +89,7 @@ pub struct Slices {
     waiting: BTreeSet<i64>,
     fired: BTreeMap<i64, Refire>,
     /// The slice of the row before: most rows fall into the same.
-    last: Option<(SliceId, AHashMap<u32, u32>)>,
+    last: Option<(SliceId, SlotMap)>,
 }
 
 /// What a metric's windows are cut by.
@@ -80,9 +120,9 @@ impl Slices {
         }
         if let Some((last, known)) = &self.last
             && *last == id
-            && let Some(slot) = known.get(&key)
+            && let Some(slot) = known.get(key)
         {
-            return *slot;
+            return slot;
         }
         self.find(id, span.last_end, key, (cut, keys, slots))
     }
@@ -99,7 +139,7 @@ impl Slices {
                     }
                     end += cut.slide;
                 }
-                self.slices.insert(id, Slice { last_end, slots: AHashMap::new() });
+                self.slices.insert(id, Slice { last_end, slots: SlotMap::default() });
             }
             let known = self.slices.get_mut(&id).map(|slice| std::mem::take(&mut slice.slots)).unwrap_or_default();
             self.last = Some((id, known));
@@ -108,10 +148,13 @@ impl Slices {
             Some((_, known)) => known,
             None => return slots.claim(),
         };
-        *known.entry(key).or_insert_with(|| {
-            keys.retain(key);
-            slots.claim()
-        })
+        if let Some(slot) = known.get(key) {
+            return slot;
+        }
+        keys.retain(key);
+        let slot = slots.claim();
+        known.insert(key, slot);
+        slot
     }
 
     /// Returns the slots at hand to their slice.
@@ -155,7 +198,7 @@ impl Slices {
                 continue;
             }
             for (key, slot) in slice.slots.iter().filter(|(key, _)| wanted(key)) {
-                sums.entry(*key).and_modify(|sum| sum.add(*slot, slots)).or_insert(Sum { slot: *slot, own: false });
+                sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Sum { slot, own: false });
             }
         }
         let refire = self.fired.entry(end).or_default();
@@ -184,7 +227,8 @@ impl Slices {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            for (key, slot) in self.slices.remove(&id).into_iter().flat_map(|slice| slice.slots) {
+            let Some(slice) = self.slices.remove(&id) else { continue };
+            for (key, slot) in slice.slots.iter() {
                 slots.free(slot);
                 keys.release(key);
             }
@@ -205,7 +249,7 @@ impl Slices {
             out.number(*start);
             out.number(*first_end);
             out.number(*last_end);
-            let sorted: BTreeMap<&[u8], u32> = known.iter().map(|(key, slot)| (keys.bytes_of(*key), *slot)).collect();
+            let sorted: BTreeMap<&[u8], u32> = known.iter().map(|(key, slot)| (keys.bytes_of(key), slot)).collect();
             out.count(sorted.len());
             for (key, slot) in sorted {
                 out.bytes(key);
@@ -234,7 +278,7 @@ impl Slices {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
             let (start, first_end, last_end) = (saved.number()?, saved.number()?, saved.number()?);
-            let mut known = AHashMap::new();
+            let mut known = SlotMap::default();
             for _ in 0..saved.count()? {
                 let key = keys.restore(saved.bytes()?);
                 keys.retain(key);
