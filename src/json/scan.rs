@@ -15,7 +15,13 @@ pub fn at(bytes: &[u8], p: usize) -> u8 {
 
 /// First index at or after `p` that is no JSON white space.
 #[inline(always)]
-pub fn skip_space(bytes: &[u8], mut p: usize) -> usize {
+pub fn skip_space(bytes: &[u8], p: usize) -> usize {
+    // Most programs write none: one comparison.
+    if at(bytes, p) > b' ' { p } else { space_end(bytes, p) }
+}
+
+#[inline(never)]
+fn space_end(bytes: &[u8], mut p: usize) -> usize {
     while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n') {
         p += 1;
     }
@@ -131,10 +137,16 @@ fn digits_end(bytes: &[u8], mut p: usize) -> usize {
 }
 
 /// Index after the value that starts at `p`; `depth` containers are open around it.
-#[inline]
+#[inline(always)]
 pub fn value_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
+    // Most values are strings: no call for them.
+    if at(bytes, p) == b'"' { Some(string_end(bytes, p + 1)?.quote + 1) } else { other_end(bytes, p, depth) }
+}
+
+/// The same for a value that is no string.
+#[inline(never)]
+fn other_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
     match at(bytes, p) {
-        b'"' => Some(string_end(bytes, p + 1)?.quote + 1),
         b'-' | b'0'..=b'9' => number_end(bytes, p),
         b'{' => object_end(bytes, p, depth),
         b'[' => array_end(bytes, p, depth),

@@ -70,6 +70,12 @@ impl<'a> Envelope<'a> {
         if self.seen & (1 << column) == 0 { Value::Absent } else { self.fields[column] }
     }
 
+    /// Whether the record has none of the columns whose bits are set in `columns`.
+    #[inline(always)]
+    pub(super) fn lacks(&self, columns: u16) -> bool {
+        self.seen & columns == 0
+    }
+
     /// Sets the field of a column.
     pub(super) fn set(&mut self, column: usize, value: Value<'a>) {
         self.seen |= 1 << column;
@@ -233,8 +239,7 @@ impl Reader {
             }
             let value = skip_space(bytes, p + 1);
             p = value_end(bytes, value, 2)?;
-            let key = &text[key_start..end.quote];
-            if let Some(name) = self.watched_name(key, end.escaped) {
+            if let Some(name) = self.watched_name(&bytes[key_start..end.quote], end.escaped) {
                 watched[name] = Some((value as u32, p as u32));
             }
             p = skip_space(bytes, p);
@@ -247,19 +252,19 @@ impl Reader {
     }
 
     #[inline(always)]
-    fn watched_name(&self, key: &str, escaped: bool) -> Option<usize> {
+    fn watched_name(&self, key: &[u8], escaped: bool) -> Option<usize> {
         if escaped {
-            let key = unescape(key);
+            let key = unescape(std::str::from_utf8(key).unwrap_or_default());
             return self.watch.iter().position(|name| *name == key);
         }
-        self.watch.iter().position(|name| name.len() == key.len() && name == key)
+        self.watch.iter().position(|name| name.as_bytes() == key)
     }
 
     /// The watched values of a record whose properties stand beside its envelope fields.
     pub(super) fn watch_members(&self, text: &str, watched: &mut [Option<(u32, u32)>; WATCH_MAX]) {
         for member in &self.members {
             let key = member.key(text);
-            if let Some(name) = self.watched_name(key, key.contains('\\')) {
+            if let Some(name) = self.watched_name(key.as_bytes(), key.contains('\\')) {
                 watched[name] = Some(member.value);
             }
         }

@@ -89,6 +89,13 @@ struct Out {
 
 const PROVENANCE: [usize; 5] =
     [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT];
+/// The same, and `schema_id`, as bits.
+const PROVENANCE_BITS: u16 = 1 << column::ORIGIN
+    | 1 << column::PARTITION
+    | 1 << column::OFFSET
+    | 1 << column::STREAM_TIME
+    | 1 << column::INGESTED_AT
+    | 1 << column::SCHEMA_ID;
 
 impl Mapper {
     /// A mapper by these options; exit 2 where they name what is not there.
@@ -254,13 +261,20 @@ impl<'a> Assembly<'a, '_, '_> {
             Some(_) => (self.needed(column::EVENT_TIME)?, Value::Absent),
             None => self.event_time(client_timestamp, server_timestamp)?,
         };
-        let partition = self.partition()?;
+        // Most records bring no provenance: nothing to look for.
+        let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
+        let partition = if bare { self.place.partition } else { self.partition()? };
         if kept.is_none() {
             self.judge(Judged { partition, event_time, arrival: server_timestamp })?;
         }
-        let offset = self.integer(column::OFFSET)?.unwrap_or(self.place.offset);
-        let ingested_at = self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.place.now);
-        let schema_id = self.integer(column::SCHEMA_ID)?;
+        let (offset, ingested_at, schema_id) = match bare {
+            true => (self.place.offset, self.place.now, None),
+            false => (
+                self.integer(column::OFFSET)?.unwrap_or(self.place.offset),
+                self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.place.now),
+                self.integer(column::SCHEMA_ID)?,
+            ),
+        };
         let source = self.text(column::SOURCE)?;
         let event_type = self.text(column::EVENT_TYPE)?;
         let user_id = self.text(column::USER_ID)?;
@@ -299,7 +313,7 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// The stream time of a row that brings all of its provenance; none of a row that brings nothing.
     fn kept(&mut self) -> Wanted<Option<i64>> {
-        if self.plan.options.provenance == Provenance::Overwrite {
+        if self.plan.options.provenance == Provenance::Overwrite || self.envelope.lacks(PROVENANCE_BITS) {
             return Ok(None);
         }
         let copied = |index: usize| self.plan.is_copied(index);
@@ -391,7 +405,20 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// The instant in a column, if it has one; `slot` keeps the parser of each busy column apart.
+    #[inline(always)]
     fn instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
+        match self.envelope.field(index) {
+            Value::Absent if self.plan.sets.is_empty() => Ok(None),
+            Value::Plain(text) if self.plan.sets.is_empty() => match self.out.parsers[slot].parse(text) {
+                Some(instant) => Ok(Some(instant)),
+                None => self.unusual_instant(index, slot),
+            },
+            _ => self.unusual_instant(index, slot),
+        }
+    }
+
+    #[inline(never)]
+    fn unusual_instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
         if let Some(text) = self.plan.set(index) {
             let text = text.to_owned();
             return self.read(Value::Plain(&text), COLUMNS[index], slot);
@@ -414,7 +441,17 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 
     /// The text in a column: a string, or any scalar's text where a flag copied it.
+    #[inline(always)]
     fn text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
+        match self.envelope.field(index) {
+            Value::Plain(text) if self.plan.sets.is_empty() => Ok(Some(Cow::Borrowed(text))),
+            Value::Absent if self.plan.sets.is_empty() => Ok(None),
+            _ => self.unusual_text(index),
+        }
+    }
+
+    #[inline(never)]
+    fn unusual_text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
         if let Some(text) = self.plan.set(index) {
             return Ok(Some(Cow::Owned(text.to_owned())));
         }
