@@ -6,6 +6,7 @@
 
 use super::run::Run;
 use super::uri::Uri;
+use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format};
@@ -104,7 +105,7 @@ impl Output {
             Uri::File(path) => {
                 let named = format::by_extension(&name);
                 let format = spec.format.or(named).map_or_else(|| format::by_name(spec.pipe_format), Ok)?;
-                Self::encoded(Plain::create(path.clone(), format, spec.overwrite)?, format, spec)?
+                Self::encoded(Plain::create(path.clone(), format, spec.overwrite, &run.console)?, format, spec)?
             }
         };
         Ok(Self { name, sink, rows: 0 })
@@ -241,10 +242,10 @@ impl Plain {
         Ok(Plain::Standard(fd.into()))
     }
 
-    fn create(path: PathBuf, format: &Format, overwrite: bool) -> Result<Self> {
+    fn create(path: PathBuf, format: &Format, overwrite: bool, console: &Console) -> Result<Self> {
         let shown = path.display().to_string();
         if format.appendable && !overwrite || !is_regular(&path) {
-            return Self::append(path);
+            return Self::append(path, format.name == "jsonl", console);
         }
         let existed = path.exists();
         if existed && !overwrite {
@@ -256,7 +257,7 @@ impl Plain {
         Ok(Plain::Part { file, path, existed })
     }
 
-    fn append(path: PathBuf) -> Result<Self> {
+    fn append(path: PathBuf, is_json: bool, console: &Console) -> Result<Self> {
         let shown = path.display().to_string();
         let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
         if !is_regular(&path) {
@@ -266,8 +267,13 @@ impl Plain {
         let options = || FileOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = options().map_err(failed)?;
         lock(&file, &shown)?;
-        let length = cut_torn_line(&mut file).map_err(failed)?;
+        let (tail, length) = mend_last_line(&mut file, is_json).map_err(failed)?;
         unlock(&file);
+        match tail {
+            Tail::Whole => {}
+            Tail::Ended => console.say(format!("{shown}: its last line had no end and now has one")),
+            Tail::Cut(bytes) => console.say(format!("{shown}: {bytes} bytes of a torn last line were cut")),
+        }
         Ok(Plain::Appended { file, path, length })
     }
 
@@ -364,9 +370,44 @@ fn unlock(file: &File) {
     let _ = flock(file, FlockOperation::Unlock);
 }
 
-/// Cuts what stands after the last newline: a writer was killed in the middle of it. Returns the length left.
-fn cut_torn_line(file: &mut File) -> std::io::Result<u64> {
+/// What a file that is appended to had after its last newline.
+enum Tail {
+    /// Nothing: it ends with a whole line, or is empty.
+    Whole,
+    /// A line that is whole but for its end, which it now has.
+    Ended,
+    /// This many bytes of a line that a killed writer left: they are cut.
+    Cut(u64),
+}
+
+/// Looks at what stands after the last newline; returns it with the length that is left.
+fn mend_last_line(file: &mut File, is_json: bool) -> std::io::Result<(Tail, u64)> {
     let length = file.metadata()?.len();
+    let whole = whole_lines(file, length)?;
+    if whole == length {
+        return Ok((Tail::Whole, length));
+    }
+    if is_json && length - whole <= LINE_MAX && is_object(file, whole, length)? {
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(b"\n")?;
+        return Ok((Tail::Ended, length + 1));
+    }
+    file.set_len(whole)?;
+    Ok((Tail::Cut(length - whole), whole))
+}
+
+/// The longest last line that is looked at before it is cut.
+const LINE_MAX: u64 = 64 << 20;
+
+fn is_object(file: &mut File, start: u64, end: u64) -> std::io::Result<bool> {
+    let mut line = vec![0; (end - start) as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut line)?;
+    Ok(std::str::from_utf8(&line).is_ok_and(|line| line.starts_with('{') && crate::json::scan::is_json(line)))
+}
+
+/// The length of the file up to and including its last newline.
+fn whole_lines(file: &mut File, length: u64) -> std::io::Result<u64> {
     let mut end = length;
     let mut buffer = vec![0; 64 << 10];
     while end > 0 {
@@ -375,16 +416,9 @@ fn cut_torn_line(file: &mut File) -> std::io::Result<u64> {
         file.seek(SeekFrom::Start(start))?;
         file.read_exact(piece)?;
         if let Some(at) = memchr::memrchr(b'\n', piece) {
-            let whole = start + at as u64 + 1;
-            if whole < length {
-                file.set_len(whole)?;
-            }
-            return Ok(whole);
+            return Ok(start + at as u64 + 1);
         }
         end = start;
-    }
-    if length > 0 {
-        file.set_len(0)?;
     }
     Ok(0)
 }

@@ -4,6 +4,7 @@
 mod compat;
 mod containers;
 mod docs;
+mod files;
 mod frames;
 mod harness;
 mod json;
@@ -12,4 +13,5 @@ mod oracle;
 mod pipe;
 mod tidy;
 mod time;
+mod view;
 mod windows;

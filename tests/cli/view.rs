@@ -1,6 +1,5 @@
 //! evt-view through its binary.
 
-
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -146,7 +145,8 @@ fn dead_letters_are_summed_up_and_faults_of_all_kinds_are_refused_elsewhere() {
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[1].starts_with("ParseError,events.jsonl,evt-ingest,2,"), "{out}");
     assert!(lines[2].starts_with("EnvelopeError,events.jsonl,evt-ingest,1,"), "{out}");
-    let (_, rows, _) = dir.view(&["dead.jsonl", "--where", "error_type = 'ParseError'", "--columns", "original_payload"]);
+    let (_, rows, _) =
+        dir.view(&["dead.jsonl", "--where", "error_type = 'ParseError'", "--columns", "original_payload"]);
     assert_eq!(rows, "{\"original_payload\":\"x\"}\n{\"original_payload\":\"y\"}\n");
     let (status, _, err) = dir.view(&["events.jsonl", "--summary"]);
     assert_eq!(status, 2, "{err}");

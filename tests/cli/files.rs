@@ -1,0 +1,47 @@
+//! Output files: what is appended to, what a killed writer left, what exists already, what cannot be written.
+
+use crate::harness::Dir;
+
+const EVENT: &str = r#"{"event_type":"a","server_timestamp":"2024-01-01T00:00:00Z"}"#;
+
+#[test]
+fn a_torn_last_line_is_cut_and_reported_before_anything_is_appended() {
+    let dir = Dir::new("files_torn");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("out.jsonl", "{\"a\":1}\n{\"torn\":");
+    let run = dir.shell("evt-ingest in.jsonl -q --to out.jsonl").ends_with(0);
+    assert!(run.stderr().contains("8 bytes of a torn last line were cut"), "{}", run.stderr());
+    let text = String::from_utf8(dir.bytes("out.jsonl")).expect("it is text");
+    assert_eq!((text.lines().count(), text.lines().next()), (2, Some("{\"a\":1}")));
+}
+
+#[test]
+fn a_last_line_that_is_whole_but_for_its_end_is_kept() {
+    let dir = Dir::new("files_unended");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("out.jsonl", "{\"a\":1}");
+    dir.shell("evt-ingest in.jsonl -q --to out.jsonl").ends_with(0);
+    assert!(dir.bytes("out.jsonl").starts_with(b"{\"a\":1}\n{\"event_id\":"));
+}
+
+#[test]
+fn a_file_that_exists_is_not_replaced_unless_asked() {
+    let dir = Dir::new("files_exists");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("out.parquet", "mine");
+    let run = dir.shell("evt-ingest in.jsonl -q --to out.parquet").ends_with(2);
+    assert!(run.stderr().contains("--overwrite replaces it"), "{}", run.stderr());
+    assert_eq!(dir.bytes("out.parquet"), b"mine");
+    dir.shell("evt-ingest in.jsonl -q --to out.parquet --overwrite").ends_with(0);
+    assert!(!dir.path("out.parquet.part").exists());
+}
+
+#[test]
+fn a_stream_cut_within_its_first_bytes_is_torn_not_text() {
+    let dir = Dir::new("files_cut");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.shell("evt-ingest in.jsonl -q -o frames > x.frames").ends_with(0);
+    for bytes in 0..9 {
+        dir.shell(&format!("head -c {bytes} x.frames | evt-sink --to null:")).ends_with(65);
+    }
+}
