@@ -30,6 +30,14 @@ impl Counts {
         self.out + self.dead + self.dropped + self.duplicate + self.late + self.filtered
     }
 
+    /// Adds what was lost before it became a row: a stage that reads raw records lost it itself.
+    pub fn add_lost(&mut self, before: &Counts) {
+        self.taken += before.dead + before.dropped + before.filtered;
+        self.dead += before.dead;
+        self.dropped += before.dropped;
+        self.filtered += before.filtered;
+    }
+
     /// Exit 70 unless every record has exactly one fate.
     pub fn check(&self) -> Result<()> {
         if self.taken == self.fates() {

@@ -5,6 +5,7 @@ use crate::format::{self, Format};
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::stream::run::Report;
+use crate::stream::source::SourceOptions;
 use crate::stream::uri::Uri;
 use crate::time::{parse_duration, parse_instant};
 use clap::{Args, ValueEnum};
@@ -191,6 +192,19 @@ impl InputArgs {
             Kind::from_name(name).ok_or_else(unknown)
         };
         self.kind.as_deref().map(parse).transpose()
+    }
+
+    /// What the source of a tool with these flags is told.
+    pub fn source(&self, map: &MapArgs, mapping: mapping::Options) -> Result<SourceOptions> {
+        Ok(SourceOptions {
+            mapping,
+            format: self.format()?,
+            kind: self.kind()?,
+            origin: map.origin.clone(),
+            partitions: map.partitions.clone(),
+            control: self.control,
+            ..SourceOptions::default()
+        })
     }
 
     /// Whether standard input is the only one.

@@ -64,17 +64,8 @@ impl Tool for Args {
         mapping.keep_raw = self.keep_raw;
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
         let mut dead = open_dead(&self.dead, &run)?;
-        let options = SourceOptions {
-            mapping,
-            format: self.input.format()?,
-            kind: self.input.kind()?,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            control: self.input.control,
-            follow: self.follow,
-            raw_only: true,
-            filter,
-        };
+        let options = self.input.source(&self.map, mapping)?;
+        let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..options };
         let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
         // The first rows are read before anything is written: a first record without a time ends the run.
         let first = source.next(&mut dead)?;

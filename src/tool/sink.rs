@@ -8,7 +8,7 @@ use crate::mapping::Provenance;
 use crate::store;
 use crate::stream::intake::Item;
 use crate::stream::run::Run;
-use crate::stream::source::{Source, SourceOptions};
+use crate::stream::source::Source;
 use clap::Parser;
 use std::rc::Rc;
 
@@ -57,15 +57,7 @@ impl Tool for Args {
             return Ok(0);
         }
         let mut dead = open_dead(&self.dead, &run)?;
-        let options = SourceOptions {
-            mapping: self.map.options(Provenance::Keep)?,
-            format: self.input.format()?,
-            kind: self.input.kind()?,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            control: self.input.control,
-            ..SourceOptions::default()
-        };
+        let options = self.input.source(&self.map, self.map.options(Provenance::Keep)?)?;
         let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
         let mut next = source.next(&mut dead)?;
         let schema = stamped(&source.schema(), &run, source.is_explicit());

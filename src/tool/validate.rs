@@ -12,7 +12,7 @@ use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::directory::Directory;
 use crate::stream::intake::{Item, count_dead, push_row};
 use crate::stream::run::Run;
-use crate::stream::source::{Source, SourceOptions};
+use crate::stream::source::Source;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use clap::Parser;
@@ -76,15 +76,7 @@ impl Tool for Args {
         }
         let schemas = self.schemas.as_ref().map(Directory::open).transpose()?;
         let mut dead = open_dead(&self.dead, &run)?;
-        let options = SourceOptions {
-            mapping,
-            format: self.input.format()?,
-            kind: self.input.kind()?,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            control: self.input.control,
-            ..SourceOptions::default()
-        };
+        let options = self.input.source(&self.map, mapping)?;
         let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
         let first = source.next(&mut dead)?;
         if source.kind() != Kind::Event {
@@ -128,13 +120,7 @@ impl Job {
                 Item::Batch(batch) => self.batch(batch)?,
                 Item::Control(control) => self.stage.control(&control)?,
                 Item::End(end) => {
-                    let before = self.source.counts();
-                    let counts = &mut self.stage.counts;
-                    // What was lost before it became an event was lost here: this stage read the raw records.
-                    counts.taken += before.dead + before.dropped + before.filtered;
-                    counts.dead += before.dead;
-                    counts.dropped += before.dropped;
-                    counts.filtered += before.filtered;
+                    self.stage.counts.add_lost(&self.source.counts());
                     if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
                         self.stage
                             .note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));

@@ -220,16 +220,7 @@ impl Args {
             // To be looked at, records need no time.
             mapping.time = TimeFrom::Untimed;
         }
-        Ok(SourceOptions {
-            mapping,
-            format: self.input.format()?,
-            kind: self.input.kind()?,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            control: self.input.control,
-            follow: self.follow,
-            ..SourceOptions::default()
-        })
+        Ok(SourceOptions { follow: self.follow, ..self.input.source(&self.map, mapping)? })
     }
 
     /// What is shown of the rows, of which `first` are the first.

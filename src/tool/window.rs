@@ -16,7 +16,7 @@ use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::stream::intake::{Item, count_dead, push_row};
 use crate::stream::output::Output;
 use crate::stream::run::Run;
-use crate::stream::source::{Source, SourceOptions};
+use crate::stream::source::Source;
 use crate::time::format_duration;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
@@ -187,23 +187,15 @@ impl Tool for Args {
         mapping.watch = spec.leaves.properties();
         mapping.lean = self.late.is_none() && self.dead.dlq.is_none();
         let mut dead = open_dead(&self.dead, &run)?;
-        let options = SourceOptions {
-            mapping,
-            format: self.input.format()?,
-            kind: self.input.kind()?,
-            origin: self.map.origin.clone(),
-            partitions: self.map.partitions.clone(),
-            control: self.input.control,
-            ..SourceOptions::default()
-        };
+        let options = self.input.source(&self.map, mapping)?;
         let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
+        let first = source.next(&mut dead)?;
         if source.kind() != Kind::Event {
             return Err(Error::usage(format!(
                 "windows are made of events, these rows are of kind {}",
                 source.kind().name()
             )));
         }
-        let first = source.next(&mut dead)?;
         let late = match &self.late {
             None => None,
             Some(uri) => Some(open_side(uri, Kind::Late.schema(), &run)?),
@@ -327,13 +319,7 @@ impl Job<'_> {
             self.stage.note(format!("{held} windows held: they had not ended (--at-end fire)"));
             own = 1;
         }
-        let before = self.source.counts();
-        let counts = &mut self.stage.counts;
-        // What was lost before it became an event was lost here: this stage read the raw records.
-        counts.taken += before.dead + before.dropped + before.filtered;
-        counts.dead += before.dead;
-        counts.dropped += before.dropped;
-        counts.filtered += before.filtered;
+        self.stage.counts.add_lost(&self.source.counts());
         self.check_metrics()?;
         self.notes();
         self.stage.detail("held", held);

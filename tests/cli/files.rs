@@ -45,3 +45,14 @@ fn a_stream_cut_within_its_first_bytes_is_torn_not_text() {
         dir.shell(&format!("head -c {bytes} x.frames | evt-sink --to null:")).ends_with(65);
     }
 }
+
+#[test]
+fn rows_of_another_kind_are_refused_by_a_stage_that_wants_events() {
+    let dir = Dir::new("files_kind");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.shell("evt-ingest in.jsonl -q | evt-window --size 1m -q -o jsonl > metrics.jsonl").ends_with(0);
+    for line in ["evt-window metrics.jsonl --size 1m", "evt-validate metrics.jsonl --to null:"] {
+        let run = dir.shell(line).ends_with(2).stays_calm();
+        assert!(run.stderr().contains("of kind metric"), "{}", run.stderr());
+    }
+}
