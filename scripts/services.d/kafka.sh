@@ -1,0 +1,121 @@
+# shellcheck shell=bash
+# Apache Kafka in KRaft mode; each node is broker and controller. kafka is one node, kafka3 a cluster of three.
+
+kafka_version=4.3.1
+log4j_version=2.25.1
+kafka_home=$cache/kafka-$kafka_version
+
+kafka_install() {
+    needs kcat kcat
+    kafka_java >/dev/null
+    once "kafka-$kafka_version" kafka_fetch
+}
+
+# Prints the Java to run it with.
+kafka_java() {
+    local java
+    java=$(java_of 17)
+    if [[ -z $java ]]; then
+        needs java default-jre-headless
+        java=$(java_of 17)
+    fi
+    [[ -n $java ]] || fail 69 "kafka needs Java 17 or later (Debian: apt-get install openjdk-17-jre-headless)"
+    echo "$java"
+}
+
+# Kafka's own pom names no log4j, without which it logs nothing.
+kafka_fetch() {
+    local dir=$1 dependencies='' dependency
+    for dependency in org.apache.kafka:kafka_2.13:$kafka_version org.apache.kafka:kafka-tools:$kafka_version \
+        org.apache.logging.log4j:log4j-slf4j-impl:$log4j_version org.apache.logging.log4j:log4j-core:$log4j_version; do
+        IFS=: read -r group artifact version <<<"$dependency"
+        dependencies+="<dependency><groupId>$group</groupId><artifactId>$artifact</artifactId><version>$version</version></dependency>"
+    done
+    cat >"$dir/pom.xml" <<END
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+<modelVersion>4.0.0</modelVersion>
+<groupId>evt</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging>
+<dependencies>$dependencies</dependencies>
+</project>
+END
+    cat >"$dir/log4j2.xml" <<'END'
+<Configuration status="WARN">
+<Appenders><Console name="console"><PatternLayout pattern="%d %p %c{1} %m%n"/></Console></Appenders>
+<Loggers><Root level="WARN"><AppenderRef ref="console"/></Root></Loggers>
+</Configuration>
+END
+    maven --file "$dir/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$dir/lib"
+}
+
+kafka_run() {
+    local node=$1 java
+    java=$(kafka_java)
+    kafka_properties "$@" >server.properties
+    local server=("$java" -Xms64m -Xmx256m -XX:+UseSerialGC "-Dlog4j2.configurationFile=$kafka_home/log4j2.xml"
+        -cp "$kafka_home/lib/*")
+    if [[ ! -e data/meta.properties ]]; then
+        "${server[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
+            --cluster-id "$(kafka_cluster "$node")" --config server.properties
+    fi
+    exec setsid "${server[@]}" kafka.Kafka server.properties
+}
+
+# 16 bytes in base64, the same for all nodes of a cluster.
+kafka_cluster() { printf 'evt-%-12.12s' "${1%%.*}" | tr ' ' - | base64 | tr -d =; }
+
+# Short sessions make a lost broker known in seconds; a single node cannot hold the replicas that Kafka's own topics ask for.
+kafka_properties() {
+    local node=$1 port=$2 replicas=1 insync=1 id=1 voters i
+    voters=1@127.0.0.1:$(second_port_for "$node")
+    if [[ $node == kafka3.* ]]; then
+        replicas=3 insync=2 id=${node#kafka3.} voters=
+        for i in 1 2 3; do voters+=${voters:+,}$i@127.0.0.1:$(second_port_for "kafka3.$i"); done
+    fi
+    cat <<END
+process.roles=broker,controller
+node.id=$id
+controller.quorum.voters=$voters
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$(second_port_for "$node")
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$state_dir/$node/data
+auto.create.topics.enable=false
+num.partitions=1
+default.replication.factor=$replicas
+min.insync.replicas=$insync
+offsets.topic.replication.factor=$replicas
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=$replicas
+transaction.state.log.min.isr=$insync
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=$replicas
+share.coordinator.state.topic.min.isr=$insync
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+controller.quorum.election.timeout.ms=500
+controller.quorum.fetch.timeout.ms=1000
+transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+num.network.threads=2
+num.io.threads=2
+background.threads=2
+log.cleaner.threads=1
+log.cleaner.dedupe.buffer.size=16777216
+END
+}
+
+# It and all of its cluster that were started with it are known to it.
+kafka_ready() {
+    local node=$1 port=$2 other expected=0 found
+    # shellcheck disable=SC2154 # set by start
+    for other in "${started[@]}"; do
+        [[ ${other%%.*} != "${node%%.*}" ]] || expected=$((expected + 1))
+    done
+    listening "$port" || return
+    found=$(timeout 5 kcat -b "127.0.0.1:$port" -L -m 2 | grep -c '^  broker ')
+    ((found >= expected))
+}
+
+kafka_environment() { echo "EVT_KAFKA 127.0.0.1:$2"; }

