@@ -7,6 +7,7 @@ kafka_home=$cache/kafka-$kafka_version
 
 kafka_install() {
     needs kcat kcat
+    [[ -d $kafka_home ]] || needs mvn maven
     kafka_java >/dev/null
     once "kafka-$kafka_version" kafka_fetch
 }

