@@ -75,8 +75,8 @@ apt_install() (
     fi
     say "installing Debian's $1"
     export DEBIAN_FRONTEND=noninteractive
-    local install=(timeout 600 apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$1")
-    "${install[@]}" >&2 || { timeout 300 apt-get update -q >&2 && "${install[@]}" >&2; }
+    local install=(timeout 600 apt-get install -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$1")
+    "${install[@]}" >/dev/null || { timeout 300 apt-get update -qq && "${install[@]}" >/dev/null; }
 )
 
 # Without root: unpacks a package and what it depends on into the cache, with a starter for each program in debian/bin. First

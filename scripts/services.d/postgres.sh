@@ -17,8 +17,19 @@ postgres_run() {
         # shellcheck disable=SC2016 # its own argument
         od -An -N16 -tx1 /dev/urandom | tr -d ' \n' | "${as[@]}" sh -c 'umask 077; cat >"$1"' - "$dir/password"
     fi
+    postgres_unlock "$dir/data/postmaster.pid"
     [[ -e $dir/data/global/pg_control ]] || postgres_initialize "$dir" "${as[@]}"
     exec setsid "${as[@]}" "$(postgres_program postgres)" -D "$dir/data" -p "$port"
+}
+
+# A killed server leaves its lock. Where nobody reaps it (a container without an init) it stays a zombie, and PostgreSQL takes it
+# for one that runs.
+postgres_unlock() {
+    local pid facts
+    [[ -s $1 ]] || return 0
+    read -r pid <"$1"
+    facts=$(process_facts "$pid")
+    if [[ -z $facts || $facts == [ZX]* ]]; then rm -f "$1"; fi
 }
 
 # Clients of several versions may be about: the server and its initdb must be of one.

@@ -209,6 +209,8 @@ signal_nodes() {
     local signal=$1 node pids
     for node in "${nodes[@]}"; do
         [[ $(state_of "$node") == running || $(state_of "$node") == paused ]] || fail 1 "$node is not running"
+        # Stopped first, it has no more children while they are listed.
+        [[ $signal != KILL ]] || kill -STOP "$(pid_of "$node")" 2>/dev/null || true
         mapfile -t pids < <(family "$(pid_of "$node")")
         kill "-$signal" "${pids[@]}" 2>/dev/null || true
         [[ $signal != KILL ]] || gone 10 "${pids[@]}" || fail 1 "$node cannot be killed: ${pids[*]}"
