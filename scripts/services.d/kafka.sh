@@ -53,6 +53,7 @@ END
 # Keeps the classes that a first run has loaded, with which later ones start in two thirds of the time. A Java that the archive
 # does not fit ignores it.
 kafka_archive() {
+    # shellcheck disable=SC2034 # read by port_for: a port that somebody chose is not for this run
     local dir=$1 state_dir=$1/first EVT_KAFKA_PORT= port i
     mkdir -p "$state_dir/kafka"
     choose_ports >"$state_dir/ports"

