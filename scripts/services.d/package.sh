@@ -87,7 +87,7 @@ unpack() {
     say "unpacking Debian's $1 into $debian"
     fetch_packages "$1" || {
         # Its status says nothing: hooks that clean up after it may need root.
-        timeout 300 apt-get "${lists[@]}" -qq update >&2 || true
+        timeout 300 apt-get "${lists[@]}" -qq update >"$cache/apt/log" 2>&1 || true
         fetch_packages "$1" "${lists[@]}" || return
     }
     local archive
