@@ -60,7 +60,7 @@ port_variable() {
     echo "EVT_${name^^}_PORT"
 }
 
-# Where a node is to listen: as the environment says, else in its slot.
+# Where a node is to listen: as the environment says, else where it did before, else in its slot.
 port_for() {
     local node=$1 name offset=0
     [[ $node != kafka3.* ]] || offset=$((${node#kafka3.} - 1))
@@ -68,6 +68,8 @@ port_for() {
     if [[ -n ${!name:-} ]]; then
         [[ ${!name} =~ ^[0-9]{1,5}$ ]] || fail 2 "$name is not a port: ${!name}"
         echo $((10#${!name} + offset))
+    elif [[ -s $state_dir/$node/port ]]; then
+        port_of "$node"
     else
         echo $(($(<"$state_dir/ports") + $(slot_of "$node")))
     fi
