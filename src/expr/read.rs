@@ -4,8 +4,9 @@ use super::ValueKind;
 use super::cast;
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use crate::error::{Error, Result};
+use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
-use crate::json::walk::{members, string_content};
+use crate::json::walk::{guided, members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
 use arrow::array::{
@@ -146,9 +147,15 @@ impl Leaves {
             }
             return Ok(spans);
         }
-        let mut guesses = Vec::new();
+        let mut guide = Guide::default();
+        let meaning = |key: &str| step_of(&self.steps, key).and_then(|at| u32::try_from(at).ok()).unwrap_or(UNMARKED);
         for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
-            find_guessing(&self.steps, objects.value(row), spans, &mut guesses);
+            guided(objects.value(row), &mut guide, meaning, |member| {
+                if member.mark != UNMARKED {
+                    note(&self.steps[member.mark as usize], member.value(), spans);
+                }
+                true
+            });
         }
         Ok(spans)
     }
@@ -167,47 +174,10 @@ impl Leaves {
     }
 }
 
-/// How many members are remembered of the row before.
-const GUESSES_MAX: usize = 64;
-
-/// Notes the value of every wanted path in `object`. The members of a row mostly come in the order of the row before:
-/// where a name is the same as there, so is the step it means. Measured: 0.169 instead of 0.201 µs
-/// for a row of nine members, five of them wanted.
-#[inline]
-fn find_guessing<'a, 's>(
-    steps: &'s [Step],
-    object: &'a str,
-    spans: &mut [Option<&'a str>],
-    guesses: &mut Vec<(&'a str, Option<&'s Step>)>,
-) {
-    let mut member = 0;
-    members(object, |key, value| {
-        let step = match guesses.get_mut(member) {
-            Some((guess, step)) if *guess == key => *step,
-            Some(guess) => {
-                *guess = (key, step_of(steps, key));
-                guess.1
-            }
-            None => {
-                let step = step_of(steps, key);
-                if member < GUESSES_MAX {
-                    guesses.push((key, step));
-                }
-                step
-            }
-        };
-        member += 1;
-        if let Some(step) = step {
-            note(step, value, spans);
-        }
-        true
-    });
-}
-
-/// The wanted step that a name, still escaped, means.
-fn step_of<'s>(steps: &'s [Step], key: &str) -> Option<&'s Step> {
+/// The index of the wanted step that a name, still escaped, means.
+fn step_of(steps: &[Step], key: &str) -> Option<usize> {
     let key = unescape(key);
-    steps.iter().find(|step| step.key == key)
+    steps.iter().position(|step| step.key == key)
 }
 
 /// Notes what stands at a step; the last of equal names counts, so a walk goes to the end and later values replace.
@@ -226,8 +196,8 @@ fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
     forget(steps, spans);
     if value.starts_with('{') {
         members(value, |key, value| {
-            if let Some(step) = step_of(steps, key) {
-                note(step, value, spans);
+            if let Some(at) = step_of(steps, key) {
+                note(&steps[at], value, spans);
             }
             true
         });

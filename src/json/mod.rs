@@ -4,6 +4,7 @@
 //! the two (`fuzz/`). Numbers and strings are never rewritten: no digit is lost.
 
 pub mod base64;
+pub mod guide;
 pub mod scan;
 pub mod text;
 pub mod walk;

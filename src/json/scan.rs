@@ -4,6 +4,7 @@
 //! million events with this scan, 0.45 with serde_json's streaming visitor, which stays the oracle and the slow path.
 
 use super::DEPTH_MAX;
+use super::guide::Guide;
 use serde_json::value::RawValue;
 use wide::u8x16;
 
@@ -47,30 +48,38 @@ pub fn string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
     escaped_end(bytes, at)
 }
 
+/// How many bytes are looked at at once.
+const STEP: usize = 16;
+
 /// Index of the next quote, backslash or control character.
 #[inline(always)]
-fn special(bytes: &[u8], mut p: usize) -> Option<usize> {
-    let (quote, backslash, control) = (u8x16::splat(b'"'), u8x16::splat(b'\\'), u8x16::splat(0x1f));
-    while let Some(chunk) = bytes.get(p..p + 16) {
-        let v = u8x16::from(<[u8; 16]>::try_from(chunk).ok()?);
-        let hits = (simd_eq(v, quote) | simd_eq(v, backslash) | simd_eq(v.min(control), v)).to_bitmask();
+fn special(bytes: &[u8], p: usize) -> Option<usize> {
+    let (chunks, tail) = bytes.get(p..)?.as_chunks::<STEP>();
+    for (step, chunk) in chunks.iter().enumerate() {
+        let hits = specials(*chunk);
         if hits != 0 {
-            return Some(p + hits.trailing_zeros() as usize);
+            return Some(p + step * STEP + hits.trailing_zeros() as usize);
         }
-        p += 16;
     }
-    while let Some(&byte) = bytes.get(p) {
-        if byte == b'"' || byte == b'\\' || byte < 0x20 {
-            return Some(p);
-        }
-        p += 1;
-    }
-    None
+    let start = bytes.len() - tail.len();
+    let Some(last) = bytes.last_chunk::<STEP>() else { return special_slow(bytes, start) };
+    // The last bytes, with some before them that have been seen.
+    let hits = specials(*last) >> (STEP - tail.len());
+    (hits != 0).then(|| start + hits.trailing_zeros() as usize)
 }
 
+/// A bit for each quote, backslash or control character.
 #[inline(always)]
-fn simd_eq(a: u8x16, b: u8x16) -> u8x16 {
-    a.simd_eq(b)
+fn specials(chunk: [u8; STEP]) -> u32 {
+    let v = u8x16::from(chunk);
+    let control = v.min(u8x16::splat(0x1f)).simd_eq(v);
+    (v.simd_eq(u8x16::splat(b'"')) | v.simd_eq(u8x16::splat(b'\\')) | control).to_bitmask()
+}
+
+#[cold]
+fn special_slow(bytes: &[u8], start: usize) -> Option<usize> {
+    let found = bytes[start..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+    Some(start + found)
 }
 
 /// The slow half of [`string_end`]: `p` is at a backslash or a control character.
@@ -181,6 +190,54 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
         }
         p = value_end(bytes, skip_space(bytes, p + 1), depth + 1)?;
         p = skip_space(bytes, p);
+        match at(bytes, p) {
+            b',' => p = skip_space(bytes, p + 1),
+            b'}' => return Some(p + 1),
+            _ => return None,
+        }
+    }
+}
+
+/// The same for an object whose members matter: its keys are foretold by `guide`, `meaning` marks each new one, and
+/// `note(mark, start, end)` is told where the value of each stands.
+#[inline(always)]
+pub fn members_end(
+    (bytes, p, depth): (&[u8], usize, u32),
+    guide: &mut Guide,
+    meaning: impl Fn(&[u8], bool) -> u32,
+    mut note: impl FnMut(u32, usize, usize),
+) -> Option<usize> {
+    let mut p = skip_space(bytes, p + 1);
+    if at(bytes, p) == b'}' {
+        return Some(p + 1);
+    }
+    let mut foot = guide.start();
+    loop {
+        let (mark, value) = match guide.expect(bytes, p, foot) {
+            Some(step) => {
+                foot = step.foot;
+                (step.mark, step.end)
+            }
+            None => {
+                if at(bytes, p) != b'"' {
+                    return None;
+                }
+                let end = string_end(bytes, p + 1)?;
+                let colon = skip_space(bytes, end.quote + 1);
+                if at(bytes, colon) != b':' {
+                    return None;
+                }
+                let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
+                if !end.escaped && colon == end.quote + 1 {
+                    foot = guide.learn(foot, &bytes[p..=colon], mark);
+                }
+                (mark, colon + 1)
+            }
+        };
+        let value = skip_space(bytes, value);
+        let end = value_end(bytes, value, depth + 1)?;
+        note(mark, value, end);
+        p = skip_space(bytes, end);
         match at(bytes, p) {
             b',' => p = skip_space(bytes, p + 1),
             b'}' => return Some(p + 1),

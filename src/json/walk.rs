@@ -1,5 +1,6 @@
 //! Walks over text that [`super::scan`] has proved to be JSON: no validation again, but no panic either.
 
+use super::guide::Guide;
 use super::scan::{at, skip_space, string_end};
 
 /// Calls `visit(key, value)` for each member of a JSON object, in order, until it returns false.
@@ -22,7 +23,7 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> b
         while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n' | b':') {
             p += 1;
         }
-        let Some(end) = proved_end(bytes, p) else { return };
+        let Some((end, _)) = proved_end(bytes, p) else { return };
         if !visit(&object[key_start..key.quote], &object[p..end]) {
             return;
         }
@@ -30,18 +31,89 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> b
     }
 }
 
-/// Index after the proved value that starts at `p`.
+/// A member that a guided walk has come to.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    object: &'a str,
+    key: (usize, usize),
+    value: (usize, usize),
+    /// What the walk's owner said that the key means.
+    pub mark: u32,
+    /// Whether the value is a string without escapes.
+    pub plain: bool,
+}
+
+impl<'a> Member<'a> {
+    /// What stands between the key's quotes, still escaped.
+    #[inline(always)]
+    pub fn key(&self) -> &'a str {
+        &self.object[self.key.0..self.key.1]
+    }
+
+    /// The value's text as received.
+    #[inline(always)]
+    pub fn value(&self) -> &'a str {
+        &self.object[self.value.0..self.value.1]
+    }
+}
+
+/// The same as [`members`] for objects that look alike: `guide` foretells their keys, and `meaning` marks each new one,
+/// still escaped.
 #[inline(always)]
-fn proved_end(bytes: &[u8], p: usize) -> Option<usize> {
+pub fn guided<'a>(
+    object: &'a str,
+    guide: &mut Guide,
+    meaning: impl Fn(&'a str) -> u32,
+    mut visit: impl FnMut(Member<'a>) -> bool,
+) {
+    let bytes = object.as_bytes();
+    let mut p = skip_space(bytes, 0) + 1;
+    let mut foot = guide.start();
+    loop {
+        while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n' | b',') {
+            p += 1;
+        }
+        let (mark, key, value) = match guide.expect(bytes, p, foot) {
+            Some(step) => {
+                foot = step.foot;
+                (step.mark, (p + 1, step.end - 2), step.end)
+            }
+            None => {
+                if at(bytes, p) != b'"' {
+                    return;
+                }
+                let Some(end) = string_end(bytes, p + 1) else { return };
+                let mark = meaning(&object[p + 1..end.quote]);
+                if !end.escaped && at(bytes, end.quote + 1) == b':' {
+                    foot = guide.learn(foot, &bytes[p..end.quote + 2], mark);
+                }
+                (mark, (p + 1, end.quote), end.quote + 1)
+            }
+        };
+        let mut start = value;
+        while matches!(at(bytes, start), b' ' | b'\t' | b'\r' | b'\n' | b':') {
+            start += 1;
+        }
+        let Some((end, plain)) = proved_end(bytes, start) else { return };
+        if !visit(Member { object, key, value: (start, end), mark, plain }) {
+            return;
+        }
+        p = end;
+    }
+}
+
+/// Index after the proved value that starts at `p`, and whether it is a string without escapes.
+#[inline(always)]
+fn proved_end(bytes: &[u8], p: usize) -> Option<(usize, bool)> {
     match at(bytes, p) {
-        b'"' => Some(string_end(bytes, p + 1)?.quote + 1),
-        b'{' | b'[' => container_end(bytes, p),
+        b'"' => string_end(bytes, p + 1).map(|end| (end.quote + 1, !end.escaped)),
+        b'{' | b'[' => Some((container_end(bytes, p)?, false)),
         _ => {
             let mut end = p;
             while !matches!(at(bytes, end), 0 | b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n') {
                 end += 1;
             }
-            Some(end)
+            Some((end, false))
         }
     }
 }
@@ -94,10 +166,41 @@ mod tests {
     }
 
     #[test]
+    fn a_guided_walk_sees_the_same() {
+        let objects = [
+            r#"{"a":1,"b\u0062":"x\"y","c":"plain","d":{"a":[1,"}"]},"a":2}"#,
+            r#" { "a" : 1e400 , "b\n":"x\"y","c":{"d":[1,{"e":"}"}]},"f":[] ,"g":null}"#,
+            r#"{"a":1,"c":"plain","another_name_longer_than_sixteen_bytes":true,"a":2}"#,
+            "{}",
+        ];
+        let mut guide = Guide::default();
+        for object in objects.iter().cycle().take(12) {
+            let mut seen = vec![];
+            guided(
+                object,
+                &mut guide,
+                |key| key.len() as u32,
+                |member| {
+                    assert_eq!(member.mark as usize, member.key().len());
+                    let content = string_content(member.value());
+                    assert_eq!(member.plain, content.is_some_and(|content| !content.contains('\\')));
+                    seen.push((member.key(), member.value()));
+                    true
+                },
+            );
+            assert_eq!(seen, pairs(object));
+        }
+    }
+
+    #[test]
     fn text_cut_short_ends_the_walk() {
         let object = r#"{"a":{"b":[1,"c"]},"d":"e"}"#;
         for end in 0..object.len() {
             pairs(&object[..end]);
+            let mut guide = Guide::default();
+            for text in [object, &object[..end]] {
+                guided(text, &mut guide, |_| 0, |_| true);
+            }
         }
     }
 }

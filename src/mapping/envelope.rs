@@ -1,9 +1,11 @@
 //! One pass over a record's text: where each envelope field and each other field stands.
 
-use crate::json::scan::{at, diagnose, skip_space, string_end, value_end};
+use crate::json::guide::{Foot, Guide, UNMARKED};
+use crate::json::scan::{at, diagnose, members_end, skip_space, string_end, value_end};
 use crate::json::text::unescape;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
+use std::borrow::Cow;
 
 /// A value found in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,102 +50,148 @@ impl Member {
     }
 }
 
+/// Where a value stands, and what it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Mark {
+    start: u32,
+    end: u32,
+    shape: Shape,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Shape {
+    #[default]
+    Absent,
+    Plain,
+    Escaped,
+    Other,
+}
+
+/// Where the watched members of a record stand, by index of the name.
+pub(super) type Watched = [Option<(u32, u32)>; WATCH_MAX];
+
 /// What one record holds. Used again for every record: a field counts only if this one has it.
-pub(super) struct Envelope<'a> {
-    fields: [Value<'a>; COLUMNS.len()],
-    seen: u16,
-    /// Where the properties object's watched members stand, by index of the name; of equal names the last.
-    pub(super) watched: [Option<(u32, u32)>; WATCH_MAX],
+#[derive(Default)]
+pub(super) struct Marks {
+    fields: [Mark; COLUMNS.len()],
+    seen: u32,
+    /// Of the seen, those that are not null.
+    present: u32,
+    /// Where the properties object's watched members stand; of equal names the last.
+    pub(super) watched: Watched,
+    /// Members that are no envelope fields.
+    pub(super) members: Vec<Member>,
 }
 
 /// At most this many names are watched.
 pub const WATCH_MAX: usize = 16;
 
-impl<'a> Envelope<'a> {
-    pub(super) fn new() -> Self {
-        Self { fields: [Value::Absent; COLUMNS.len()], seen: 0, watched: [None; WATCH_MAX] }
-    }
+/// A record with what it holds.
+#[derive(Clone, Copy)]
+pub(super) struct Envelope<'a, 'm> {
+    pub(super) text: &'a str,
+    pub(super) marks: &'m Marks,
+    /// The record's own properties, whatever was copied over them.
+    pub(super) properties: Value<'a>,
+}
 
+impl<'a> Envelope<'a, '_> {
     /// The field of a column.
     #[inline(always)]
     pub(super) fn field(&self, column: usize) -> Value<'a> {
-        if self.seen & (1 << column) == 0 { Value::Absent } else { self.fields[column] }
+        self.marks.field(column, self.text)
     }
 
     /// Whether the record has none of the columns whose bits are set in `columns`.
     #[inline(always)]
-    pub(super) fn lacks(&self, columns: u16) -> bool {
-        self.seen & columns == 0
+    pub(super) fn lacks(&self, columns: u32) -> bool {
+        self.marks.seen & columns == 0
     }
 
-    /// Sets the field of a column.
-    pub(super) fn set(&mut self, column: usize, value: Value<'a>) {
+    /// Whether the record has a value for all of the columns whose bits are set in `columns`.
+    #[inline(always)]
+    pub(super) fn has(&self, columns: u32) -> bool {
+        self.marks.present & columns == columns
+    }
+}
+
+impl Marks {
+    /// The field of a column of the record `text`.
+    #[inline(always)]
+    pub(super) fn field<'a>(&self, column: usize, text: &'a str) -> Value<'a> {
+        if self.present & (1 << column) == 0 {
+            return Value::Absent;
+        }
+        let Mark { start, end, shape } = self.fields[column];
+        let text = || &text[start as usize..end as usize];
+        match shape {
+            Shape::Absent => Value::Absent,
+            Shape::Plain => Value::Plain(text()),
+            Shape::Escaped => Value::Escaped(text()),
+            Shape::Other => Value::Other(text()),
+        }
+    }
+
+    /// Sets the field of a column to a value that stands in `text`.
+    pub(super) fn set(&mut self, column: usize, value: Value<'_>, text: &str) {
+        let (shape, part) = match value {
+            Value::Absent => (Shape::Absent, ""),
+            Value::Plain(part) => (Shape::Plain, part),
+            Value::Escaped(part) => (Shape::Escaped, part),
+            Value::Other(part) => (Shape::Other, part),
+        };
+        let start = part.as_ptr().addr().wrapping_sub(text.as_ptr().addr());
+        self.put(column, Mark { start: start as u32, end: (start + part.len()) as u32, shape });
+    }
+
+    fn put(&mut self, column: usize, mark: Mark) {
         self.seen |= 1 << column;
-        self.fields[column] = value;
+        self.present = self.present & !(1 << column) | u32::from(!matches!(mark.shape, Shape::Absent)) << column;
+        self.fields[column] = mark;
     }
 }
 
 /// What a reader of records knows beforehand.
 pub(super) struct Reader {
     /// Whether a field named like column i is that column or a property.
-    pub(super) own: [bool; COLUMNS.len()],
+    own: [bool; COLUMNS.len()],
     /// Names whose values inside `properties` are noted on the way.
     pub(super) watch: Vec<String>,
-    /// The column that stood at each place of the record before: records of a stream mostly look alike, and comparing
-    /// the whole key is cheaper than finding its end and what it means.
-    guesses: [u8; GUESSES],
-    /// Members that are no envelope fields, of the record read last.
-    pub(super) members: Vec<Member>,
+    /// Foretells the record's keys, marked with their columns.
+    outer: Guide,
+    /// Foretells the properties, marked with the index of the watched name.
+    inner: Guide,
+    /// What the record read last holds.
+    pub(super) marks: Marks,
 }
-
-const GUESSES: usize = 16;
-const NO_GUESS: u8 = u8::MAX;
-
-/// The keys of the columns as they mostly stand in a record.
-const QUOTED: [&[u8]; COLUMNS.len()] = [
-    b"\"event_id\":",
-    b"\"source\":",
-    b"\"event_type\":",
-    b"\"user_id\":",
-    b"\"properties\":",
-    b"\"client_timestamp\":",
-    b"\"server_timestamp\":",
-    b"\"ingested_at\":",
-    b"\"event_time\":",
-    b"\"origin\":",
-    b"\"partition\":",
-    b"\"offset\":",
-    b"\"stream_time\":",
-    b"\"schema_id\":",
-];
 
 impl Reader {
     pub(super) fn new(own: [bool; COLUMNS.len()], watch: Vec<String>) -> Self {
-        Self { own, watch, guesses: [NO_GUESS; GUESSES], members: vec![] }
+        Self { own, watch, outer: Guide::default(), inner: Guide::default(), marks: Marks::default() }
     }
 
-    /// Reads a record into `envelope`.
+    /// Reads a record into `self.marks`.
     #[inline]
-    pub(super) fn read<'a>(&mut self, text: &'a str, envelope: &mut Envelope<'a>) -> Result<(), Fault> {
-        self.members.clear();
-        envelope.seen = 0;
-        envelope.watched[..self.watch.len()].fill(None);
+    pub(super) fn read(&mut self, text: &str) -> Result<(), Fault> {
+        self.marks.members.clear();
+        (self.marks.seen, self.marks.present) = (0, 0);
+        self.marks.watched[..self.watch.len()].fill(None);
         let mut twice = None;
-        match self.pass(text, envelope, &mut twice) {
-            None => Err(refusal(text)),
-            Some(()) => match twice {
-                None => Ok(()),
-                Some(column) => {
-                    let message = format!("{}: the name stands twice in the record", COLUMNS[column]);
-                    Err(Fault::new(ErrorType::EnvelopeError, message))
-                }
-            },
+        if self.pass(text, &mut twice).is_none() {
+            return Err(refusal(text));
+        }
+        match twice {
+            None => Ok(()),
+            Some(column) => {
+                let message = format!("{}: the name stands twice in the record", COLUMNS[column]);
+                Err(Fault::new(ErrorType::EnvelopeError, message))
+            }
         }
     }
 
     /// None where the text is no JSON object.
     #[inline(always)]
-    fn pass<'a>(&mut self, text: &'a str, envelope: &mut Envelope<'a>, twice: &mut Option<usize>) -> Option<()> {
+    fn pass(&mut self, text: &str, twice: &mut Option<usize>) -> Option<()> {
         let bytes = text.as_bytes();
         let mut p = skip_space(bytes, 0);
         if at(bytes, p) != b'{' {
@@ -153,25 +201,32 @@ impl Reader {
         if at(bytes, p) == b'}' {
             return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
         }
-        let mut place = 0;
+        let mut foot = self.outer.start();
+        // Bits in registers, not in memory: every member asks and sets them.
+        let (mut seen, mut present) = (0u32, 0u32);
         loop {
-            let (column, key, start) = self.key(text, p, place)?;
-            place += 1;
-            let (value, end) = self.value(text, start, column, envelope)?;
-            match column {
-                Some(column) => {
-                    if envelope.seen & (1 << column) != 0 {
-                        *twice = Some(column);
+            let (column, key, start) = self.key(bytes, p, &mut foot)?;
+            let (mark, end) = self.value(bytes, start, column)?;
+            match self.marks.fields.get_mut(column as usize) {
+                None => self.marks.members.push(Member { key, value: (start as u32, end as u32) }),
+                Some(field) => {
+                    let bit = 1u32.wrapping_shl(column);
+                    if seen & bit != 0 {
+                        *twice = Some(column as usize);
                     }
-                    envelope.seen |= 1 << column;
-                    envelope.fields[column] = value;
+                    seen |= bit;
+                    // Of equal names the record is refused anyway.
+                    present |= if matches!(mark.shape, Shape::Absent) { 0 } else { bit };
+                    *field = mark;
                 }
-                None => self.members.push(Member { key, value: (start as u32, end as u32) }),
             }
             p = skip_space(bytes, end);
             match at(bytes, p) {
                 b',' => p = skip_space(bytes, p + 1),
-                b'}' => return (skip_space(bytes, p + 1) == bytes.len()).then_some(()),
+                b'}' => {
+                    (self.marks.seen, self.marks.present) = (seen, present);
+                    return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
+                }
                 _ => return None,
             }
         }
@@ -179,111 +234,81 @@ impl Reader {
 
     /// The key at `p`: its column if it is one's, where it stands, and where its value starts.
     #[inline(always)]
-    fn key(&mut self, text: &str, p: usize, place: usize) -> Option<(Option<usize>, (u32, u32), usize)> {
-        let bytes = text.as_bytes();
-        let guess = self.guesses.get(place).copied().unwrap_or(NO_GUESS);
-        if let Some(quoted) = QUOTED.get(usize::from(guess))
-            && bytes[p..].starts_with(quoted)
-        {
-            let start = skip_space(bytes, p + quoted.len());
-            return Some((Some(usize::from(guess)), (0, 0), start));
+    fn key(&mut self, bytes: &[u8], p: usize, foot: &mut Foot) -> Option<(u32, (u32, u32), usize)> {
+        if let Some(step) = self.outer.expect(bytes, p, *foot) {
+            *foot = step.foot;
+            return Some((step.mark, ((p + 1) as u32, (step.end - 2) as u32), skip_space(bytes, step.end)));
         }
         if at(bytes, p) != b'"' {
             return None;
         }
         let end = string_end(bytes, p + 1)?;
-        let key = &text[p + 1..end.quote];
-        let column = if end.escaped { column_of(&unescape(key)) } else { column_of(key) };
-        let column = column.filter(|column| self.own[*column]);
-        if let (Some(guess), Some(column)) = (self.guesses.get_mut(place), column) {
-            *guess = column as u8;
-        }
         let colon = skip_space(bytes, end.quote + 1);
         if at(bytes, colon) != b':' {
             return None;
+        }
+        let key = name(&bytes[p + 1..end.quote], end.escaped);
+        let column = column_of(&key).filter(|column| self.own[*column]).map_or(UNMARKED, |column| column as u32);
+        if !end.escaped && colon == end.quote + 1 {
+            *foot = self.outer.learn(*foot, &bytes[p..=colon], column);
         }
         Some((column, ((p + 1) as u32, end.quote as u32), skip_space(bytes, colon + 1)))
     }
 
     #[inline(always)]
-    fn value<'a>(
-        &self,
-        text: &'a str,
-        start: usize,
-        column: Option<usize>,
-        envelope: &mut Envelope<'a>,
-    ) -> Option<(Value<'a>, usize)> {
-        if column == Some(column::PROPERTIES) && !self.watch.is_empty() && at(text.as_bytes(), start) == b'{' {
-            let end = self.watched_end(text, start, &mut envelope.watched)?;
-            return Some((Value::Other(&text[start..end]), end));
+    fn value(&mut self, bytes: &[u8], start: usize, column: u32) -> Option<(Mark, usize)> {
+        if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
+            let Self { inner, watch, marks, .. } = self;
+            let meaning = |key: &[u8], escaped| watched_name(watch, key, escaped).map_or(UNMARKED, |at| at as u32);
+            let end = members_end((bytes, start, 1), inner, meaning, |mark, start, end| {
+                if mark != UNMARKED {
+                    marks.watched[mark as usize] = Some((start as u32, end as u32));
+                }
+            })?;
+            return Some((Mark { start: start as u32, end: end as u32, shape: Shape::Other }, end));
         }
-        value_at(text, start)
+        value_at(bytes, start)
     }
 
-    /// The end of the properties object, its watched members noted on the way.
-    fn watched_end(&self, text: &str, start: usize, watched: &mut [Option<(u32, u32)>; WATCH_MAX]) -> Option<usize> {
-        let bytes = text.as_bytes();
-        let mut p = skip_space(bytes, start + 1);
-        if at(bytes, p) == b'}' {
-            return Some(p + 1);
-        }
-        loop {
-            if at(bytes, p) != b'"' {
-                return None;
-            }
-            let key_start = p + 1;
-            let end = string_end(bytes, key_start)?;
-            p = skip_space(bytes, end.quote + 1);
-            if at(bytes, p) != b':' {
-                return None;
-            }
-            let value = skip_space(bytes, p + 1);
-            p = value_end(bytes, value, 2)?;
-            if let Some(name) = self.watched_name(&bytes[key_start..end.quote], end.escaped) {
-                watched[name] = Some((value as u32, p as u32));
-            }
-            p = skip_space(bytes, p);
-            match at(bytes, p) {
-                b',' => p = skip_space(bytes, p + 1),
-                b'}' => return Some(p + 1),
-                _ => return None,
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn watched_name(&self, key: &[u8], escaped: bool) -> Option<usize> {
-        if escaped {
-            let key = unescape(std::str::from_utf8(key).unwrap_or_default());
-            return self.watch.iter().position(|name| *name == key);
-        }
-        self.watch.iter().position(|name| name.as_bytes() == key)
-    }
-
-    /// The watched values of a record whose properties stand beside its envelope fields.
-    pub(super) fn watch_members(&self, text: &str, watched: &mut [Option<(u32, u32)>; WATCH_MAX]) {
-        for member in &self.members {
+    /// Notes the watched values of a record whose properties stand beside its envelope fields.
+    pub(super) fn watch_members(&mut self, text: &str) {
+        let Marks { members, watched, .. } = &mut self.marks;
+        for member in members {
             let key = member.key(text);
-            if let Some(name) = self.watched_name(key.as_bytes(), key.contains('\\')) {
-                watched[name] = Some(member.value);
+            if let Some(at) = watched_name(&self.watch, key.as_bytes(), key.contains('\\')) {
+                watched[at] = Some(member.value);
             }
         }
     }
 }
 
+/// A key's name, its escapes undone.
+#[inline(always)]
+fn name(key: &[u8], escaped: bool) -> Cow<'_, str> {
+    let key = std::str::from_utf8(key).unwrap_or_default();
+    if escaped { unescape(key) } else { Cow::Borrowed(key) }
+}
+
+/// The index of the watched name that a key is.
+fn watched_name(watch: &[String], key: &[u8], escaped: bool) -> Option<usize> {
+    if watch.is_empty() {
+        return None;
+    }
+    let key = name(key, escaped);
+    watch.iter().position(|name| *name == key)
+}
+
 /// The value that starts at `start`, and the index after it.
 #[inline(always)]
-fn value_at(text: &str, start: usize) -> Option<(Value<'_>, usize)> {
-    let bytes = text.as_bytes();
+fn value_at(bytes: &[u8], start: usize) -> Option<(Mark, usize)> {
     if at(bytes, start) == b'"' {
         let end = string_end(bytes, start + 1)?;
-        let content = &text[start + 1..end.quote];
-        let value = if end.escaped { Value::Escaped(content) } else { Value::Plain(content) };
-        return Some((value, end.quote + 1));
+        let shape = if end.escaped { Shape::Escaped } else { Shape::Plain };
+        return Some((Mark { start: (start + 1) as u32, end: end.quote as u32, shape }, end.quote + 1));
     }
     let end = value_end(bytes, start, 1)?;
-    let value = &text[start..end];
-    Some((if value == "null" { Value::Absent } else { Value::Other(value) }, end))
+    let shape = if &bytes[start..end] == b"null" { Shape::Absent } else { Shape::Other };
+    Some((Mark { start: start as u32, end: end as u32, shape }, end))
 }
 
 /// The column a name stands for.
@@ -328,13 +353,6 @@ fn refusal(text: &str) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_quoted_keys_are_those_of_the_columns() {
-        for (name, quoted) in COLUMNS.iter().zip(QUOTED) {
-            assert_eq!(format!("\"{name}\":").as_bytes(), quoted);
-        }
-    }
 
     #[test]
     fn every_column_is_found_by_its_name() {

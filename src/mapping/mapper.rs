@@ -4,7 +4,7 @@ use super::build::{Builder, Row};
 use super::envelope::{Envelope, Member, Reader, Value, WATCH_MAX};
 use super::future::{Judged, Lookahead};
 use super::id::{hashed_id, made_id, parse_uuid};
-use super::place::{Found, Path, clip, shown};
+use super::place::{Path, clip, shown};
 use super::stamp::{Stamper, UNSTAMPED};
 use super::{Options, Provenance, TimeFrom, column_index};
 use crate::error::{Error, Result};
@@ -68,6 +68,8 @@ struct Plan {
     copies: Vec<(usize, Path)>,
     sets: Vec<(usize, String)>,
     require: Vec<(String, Path)>,
+    /// Bits of the columns among them; none where one is a property or set by a flag.
+    required: Option<u32>,
     time: Path,
     lean: bool,
     options: Options,
@@ -90,7 +92,7 @@ struct Out {
 const PROVENANCE: [usize; 5] =
     [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT];
 /// The same, and `schema_id`, as bits.
-const PROVENANCE_BITS: u16 = 1 << column::ORIGIN
+const PROVENANCE_BITS: u32 = 1 << column::ORIGIN
     | 1 << column::PARTITION
     | 1 << column::OFFSET
     | 1 << column::STREAM_TIME
@@ -120,7 +122,12 @@ impl Mapper {
             TimeFrom::Field(path) => Path::new(path),
             _ => Path::Column(column::SERVER_TIMESTAMP),
         };
-        let require = options.require.iter().map(|name| (name.clone(), Path::new(name))).collect();
+        let require: Vec<_> = options.require.iter().map(|name| (name.clone(), Path::new(name))).collect();
+        let bit = |(_, path): &(String, Path)| match path {
+            Path::Column(index) if sets.is_empty() => Some(1 << index),
+            _ => None,
+        };
+        let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
         let out = Out {
             builder: Builder::new(options.keep_raw, &watch),
@@ -133,7 +140,7 @@ impl Mapper {
             lookahead: options.max_future.map(Lookahead::new),
         };
         let lean = options.lean && watch.len() == options.watch.len();
-        let plan = Plan { copies, sets, require, time, lean, options };
+        let plan = Plan { copies, sets, require, required, time, lean, options };
         Ok(Self { reader: Reader::new(own, watch), plan, out })
     }
 
@@ -177,23 +184,25 @@ impl Mapper {
     /// Maps one record; an error only where a batch cannot be built.
     #[inline]
     pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
-        let mut envelope = Envelope::new();
-        if let Err(fault) = self.reader.read(text, &mut envelope) {
+        if let Err(fault) = self.reader.read(text) {
             return Ok(Outcome::Dead(fault));
         }
         let (plan, out) = (&self.plan, &mut self.out);
-        let found = Found { text, members: &self.reader.members, properties: envelope.field(column::PROPERTIES) };
-        if !self.reader.watch.is_empty() && !found.members.is_empty() {
-            self.reader.watch_members(text, &mut envelope.watched);
+        if !self.reader.watch.is_empty() && !self.reader.marks.members.is_empty() {
+            self.reader.watch_members(text);
         }
+        let properties = self.reader.marks.field(column::PROPERTIES, text);
         for (index, path) in &plan.copies {
-            let value = found.value(&envelope, path);
-            envelope.set(*index, value);
+            let value = Envelope { text, marks: &self.reader.marks, properties }.value(path);
+            self.reader.marks.set(*index, value, text);
         }
-        if let Some(fault) = plan.missing(&envelope, &found) {
+        let envelope = Envelope { text, marks: &self.reader.marks, properties };
+        if plan.required.is_none_or(|columns| !envelope.has(columns))
+            && let Some(fault) = plan.missing(&envelope)
+        {
             return Ok(Outcome::Dead(fault));
         }
-        match (Assembly { plan, out, found: &found, envelope: &envelope, place, stamper }).run() {
+        match (Assembly { plan, out, envelope: &envelope, place, stamper }).run() {
             Ok(()) => Ok(Outcome::Row),
             Err(refusal) => match *refusal {
                 Refusal::Fault(fault) => Ok(Outcome::Dead(fault)),
@@ -207,10 +216,11 @@ impl Mapper {
 
 impl Plan {
     /// The fault of a record that lacks what `--require` asks for.
-    fn missing(&self, envelope: &Envelope<'_>, found: &Found<'_, '_>) -> Option<Fault> {
+    #[inline(never)]
+    fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
         let (name, _) = self.require.iter().find(|(_, path)| {
             let set = matches!(path, Path::Column(index) if self.sets.iter().any(|(set, _)| set == index));
-            !set && found.value(envelope, path) == Value::Absent
+            !set && envelope.value(path) == Value::Absent
         })?;
         Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
     }
@@ -245,8 +255,7 @@ type Wanted<T> = std::result::Result<T, Box<Refusal>>;
 struct Assembly<'a, 'm, 's> {
     plan: &'s Plan,
     out: &'s mut Out,
-    found: &'s Found<'a, 'm>,
-    envelope: &'s Envelope<'a>,
+    envelope: &'s Envelope<'a, 'm>,
     place: Place<'s>,
     stamper: &'s mut Stamper,
 }
@@ -304,7 +313,7 @@ impl<'a> Assembly<'a, '_, '_> {
             stream_time: kept.unwrap_or(UNSTAMPED),
             schema_id,
             raw: self.place.raw,
-            watched: (self.found.text, &self.envelope.watched),
+            watched: (self.envelope.text, &self.envelope.marks.watched),
         };
         let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
         self.out.properties = properties;
@@ -360,7 +369,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 known.ok_or_else(|| self.no_time(COLUMNS[*index]))?
             }
             (TimeFrom::Field(name), path) => {
-                let value = self.found.value(self.envelope, path);
+                let value = self.envelope.value(path);
                 let name = name.clone();
                 self.read(value, &name, 0)?.ok_or_else(|| self.no_time(&name))?
             }
@@ -521,7 +530,7 @@ impl<'a> Assembly<'a, '_, '_> {
     /// The properties: the record's own object as it stands, or written to `out`.
     fn properties(&self, out: &mut String, leftover: Value<'a>) -> Wanted<Option<&'a str>> {
         out.clear();
-        let object = match self.found.properties {
+        let object = match self.envelope.properties {
             Value::Other(object) if object.starts_with('{') => Some(object),
             Value::Absent => None,
             value => {
@@ -529,7 +538,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
             }
         };
-        if let (Some(object), true, Value::Absent) = (object, self.found.members.is_empty(), leftover) {
+        if let (Some(object), true, Value::Absent) = (object, self.envelope.marks.members.is_empty(), leftover) {
             return Ok(Some(object));
         }
         if let Some(object) = object {
@@ -538,12 +547,12 @@ impl<'a> Assembly<'a, '_, '_> {
         } else {
             out.push('{');
         }
-        for member in self.found.members {
+        for member in &self.envelope.marks.members {
             separate(out);
             out.push('"');
-            out.push_str(member.key(self.found.text));
+            out.push_str(member.key(self.envelope.text));
             out.push_str("\":");
-            out.push_str(member.value(self.found.text));
+            out.push_str(member.value(self.envelope.text));
         }
         self.leftover(out, leftover);
         out.push('}');
@@ -567,8 +576,8 @@ impl<'a> Assembly<'a, '_, '_> {
         let mut twice = None;
         members(object, |key, _| {
             let key = unescape(key);
-            let beside = |member: &Member| unescape(member.key(self.found.text)) == key;
-            if self.found.members.iter().any(beside) {
+            let beside = |member: &Member| unescape(member.key(self.envelope.text)) == key;
+            if self.envelope.marks.members.iter().any(beside) {
                 twice = Some(key.into_owned());
             }
             twice.is_none()

@@ -1,6 +1,6 @@
 //! Places in a record: columns and paths into its properties, what stands there, and how a message shows it.
 
-use super::envelope::{self, Envelope, Member, Value};
+use super::envelope::{self, Envelope, Value};
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
@@ -23,22 +23,15 @@ impl Path {
     }
 }
 
-/// The record and where its properties stand.
-pub(super) struct Found<'a, 'm> {
-    pub(super) text: &'a str,
-    pub(super) members: &'m [Member],
-    pub(super) properties: Value<'a>,
-}
-
-impl<'a> Found<'a, '_> {
+impl<'a> Envelope<'a, '_> {
     /// The value at a path; of equal names the last counts.
-    pub(super) fn value(&self, envelope: &Envelope<'a>, path: &Path) -> Value<'a> {
+    pub(super) fn value(&self, path: &Path) -> Value<'a> {
         let names = match path {
-            Path::Column(index) => return envelope.field(*index),
+            Path::Column(index) => return self.field(*index),
             Path::Property(names) => names,
         };
         let Some((first, rest)) = names.split_first() else { return Value::Absent };
-        let own = self.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
+        let own = self.marks.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
         let mut value = match (own, self.properties) {
             (Some(member), _) => Value::of(member.value(self.text)),
             (None, Value::Other(object)) => last_member(object, first),

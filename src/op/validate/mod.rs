@@ -87,6 +87,8 @@ struct Known {
     compiled: HashMap<String, Compiled, ahash::RandomState>,
     /// Subjects asked for during this batch: not again before the next.
     asked: HashSet<String, ahash::RandomState>,
+    /// The number of this batch.
+    batch: u64,
     closed: bool,
 }
 
@@ -112,6 +114,7 @@ impl Validator {
         let mut faults = vec![];
         let whence = Whence::new(&options.subject);
         known.asked.clear();
+        known.batch += 1;
         for row in 0..batch.num_rows() {
             let verdict = match whence.subject(&rows, row) {
                 Some(name) => known.judge(&name, (&rows, row), schemas)?,
@@ -148,8 +151,8 @@ impl Known {
     }
 
     #[inline]
-    fn id_of(&self, name: &str, row: At<'_>) -> Option<i64> {
-        self.compiled.get(name)?.id_of(row)
+    fn id_of(&mut self, name: &str, row: At<'_>) -> Option<i64> {
+        self.compiled.get_mut(name)?.id_of(row, self.batch)
     }
 
     /// Asks for the subject, unless this batch has; whether it is another than before.
@@ -238,8 +241,16 @@ fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
 impl Compiled {
     /// The id of the latest version that takes the row.
     #[inline]
-    fn id_of(&self, row: At<'_>) -> Option<i64> {
-        self.plans.iter().find(|plan| plan.walk(row, &mut Quiet::default())).map(|plan| plan.id)
+    fn id_of(&mut self, row: At<'_>, batch: u64) -> Option<i64> {
+        for plan in &mut self.plans {
+            if plan.batch != batch {
+                plan.prepare(row.0, batch);
+            }
+            if plan.walk(row, &mut Quiet::default()) {
+                return Some(plan.id);
+            }
+        }
+        None
     }
 
     /// What the latest version has against the row.
@@ -259,6 +270,11 @@ struct Plan {
     checks: Checks,
     /// Fields that are columns.
     columns: Vec<ColumnField>,
+    /// Those of them that some row of the batch at hand may fail: what a column's type and its lack of nulls prove
+    /// need not be looked at row by row.
+    doubtful: Vec<usize>,
+    /// The number of that batch.
+    batch: u64,
     /// Fields that are properties.
     properties: Fields,
     /// A field called `properties` that is not a plain record: judged as a whole.
@@ -314,13 +330,46 @@ impl Plan {
             return Err(bad(format!("'{}' is a field of the record and of its 'properties'", twice.name)));
         }
         let properties = Fields::new(properties, closed && whole.is_none());
-        Ok(Plan { id: version.id, checks, columns, properties, whole })
+        Ok(Plan { id: version.id, checks, columns, doubtful: vec![], batch: 0, properties, whole })
+    }
+
+    /// Gets ready for a batch.
+    fn prepare(&mut self, rows: &Rows<'_>, batch: u64) {
+        let doubtful = (0..self.columns.len()).filter(|at| !self.is_proved(&self.columns[*at], rows)).collect();
+        (self.doubtful, self.batch) = (doubtful, batch);
+    }
+
+    /// Whether every row passes the field.
+    fn is_proved(&self, field: &ColumnField, rows: &Rows<'_>) -> bool {
+        let Some(view) = rows.columns.get(field.column).and_then(Option::as_ref) else { return !field.required };
+        if field.required && view.has_nulls() {
+            return false;
+        }
+        match view {
+            View::Instant(_) => self.takes(field.check, Cell::Instant),
+            View::Uuid(_) => self.takes(field.check, Cell::Uuid),
+            View::Text(_) | View::Dictionary(_) => self.takes_any_text(field.check),
+            View::Number(_) => false,
+        }
+    }
+
+    fn takes_any_text(&self, id: CheckId) -> bool {
+        match self.checks.get(id) {
+            Check::Text => true,
+            Check::Union(union) => union.branches().iter().any(|branch| self.takes_any_text(*branch)),
+            _ => false,
+        }
     }
 
     /// Whether the row passes, as far as `report` lets the walk go.
     #[inline]
     fn walk<R: Report>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
-        if !self.columns.iter().all(|field| self.column(field, rows.cell(field.column, row), report)) {
+        let passes = |field: &ColumnField, report: &mut R| self.column(field, rows.cell(field.column, row), report);
+        let going = match R::QUIET {
+            true => self.doubtful.iter().all(|at| passes(&self.columns[*at], report)),
+            false => self.columns.iter().all(|field| passes(field, report)),
+        };
+        if !going {
             return false;
         }
         let text = rows.properties.value(row);
@@ -453,6 +502,15 @@ impl<'a> View<'a> {
             }
             _ => return Err(other()),
         })
+    }
+
+    fn has_nulls(&self) -> bool {
+        match self {
+            View::Text(array) => array.null_count() > 0,
+            View::Dictionary(array) => array.logical_null_count() > 0,
+            View::Number(array) => array.null_count() > 0,
+            View::Instant(array) | View::Uuid(array) => array.null_count() > 0,
+        }
     }
 
     #[inline]

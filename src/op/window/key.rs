@@ -1,23 +1,28 @@
 //! Keys of a metric: the tuples of its dimensions' values, each known by a number while some state is about it.
 
-use ahash::AHashMap;
+use ahash::RandomState;
 use arrow::array::{Array, StringArray};
+use hashbrown::HashTable;
+use std::hash::{BuildHasher, Hasher};
 
 /// The keys of one metric.
 #[derive(Default)]
 pub struct Keys {
-    ids: AHashMap<Box<[u8]>, u32>,
+    /// The numbers, by the hash of their entry's values; a row finds its key without writing it down.
+    ids: HashTable<u32>,
+    state: RandomState,
     entries: Vec<Entry>,
     free: Vec<u32>,
     /// Keys met since the last sweep that were new then.
     fresh: Vec<u32>,
-    scratch: Vec<u8>,
     bytes: usize,
 }
 
 #[derive(Default)]
 struct Entry {
+    /// For each dimension 0 where it is NULL, or 1, the length (u32, little-endian) and the text.
     key: Box<[u8]>,
+    hash: u64,
     /// How many slots are about it.
     uses: u32,
 }
@@ -26,42 +31,59 @@ impl Keys {
     /// The numbers of the keys of `rows` rows of the dimension columns.
     pub fn ids(&mut self, columns: &[&StringArray], rows: usize, ids: &mut Vec<u32>) {
         ids.clear();
-        ids.extend((0..rows).map(|row| self.id(columns, row)));
+        match *columns {
+            [] => {
+                let id = self.id([]);
+                ids.extend((0..rows).map(|_| id));
+            }
+            // Most metrics have few dimensions: their values fit into registers.
+            [a] => ids.extend((0..rows).map(|row| self.id([value(a, row)]))),
+            [a, b] => ids.extend((0..rows).map(|row| self.id([value(a, row), value(b, row)]))),
+            _ => ids.extend((0..rows).map(|row| {
+                let values: Vec<Option<&str>> = columns.iter().map(|column| value(column, row)).collect();
+                self.id(values)
+            })),
+        }
     }
 
-    #[inline]
-    fn id(&mut self, columns: &[&StringArray], row: usize) -> u32 {
-        self.scratch.clear();
-        for column in columns {
-            if column.is_null(row) {
-                self.scratch.push(0);
-            } else {
-                let value = column.value(row);
-                self.scratch.push(1);
-                self.scratch.extend_from_slice(&(value.len() as u32).to_le_bytes());
-                self.scratch.extend_from_slice(value.as_bytes());
+    #[inline(always)]
+    fn id<'a>(&mut self, values: impl AsRef<[Option<&'a str>]>) -> u32 {
+        let values = values.as_ref();
+        let hash = self.hash(values);
+        match self.ids.find(hash, |id| is_key(&self.entries[*id as usize].key, values)) {
+            Some(id) => *id,
+            None => {
+                let mut key = vec![];
+                values.iter().for_each(|value| push_value(&mut key, *value));
+                self.insert(key.into(), hash)
             }
         }
-        match self.ids.get(self.scratch.as_slice()) {
-            Some(id) => *id,
-            None => self.insert(),
+    }
+
+    #[inline(always)]
+    fn hash(&self, values: &[Option<&str>]) -> u64 {
+        let mut hasher = self.state.build_hasher();
+        for value in values {
+            match value {
+                Some(value) => hasher.write(value.as_bytes()),
+                None => hasher.write_u8(0),
+            }
         }
+        hasher.finish()
     }
 
     /// The number of a saved key.
     pub fn restore(&mut self, key: &[u8]) -> u32 {
-        self.scratch.clear();
-        self.scratch.extend_from_slice(key);
-        match self.ids.get(key) {
+        let hash = self.hash(&values_of(key));
+        match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
             Some(id) => *id,
-            None => self.insert(),
+            None => self.insert(key.into(), hash),
         }
     }
 
     #[cold]
-    fn insert(&mut self) -> u32 {
-        let key: Box<[u8]> = self.scratch.as_slice().into();
-        self.bytes += 2 * key.len() + 64;
+    fn insert(&mut self, key: Box<[u8]>, hash: u64) -> u32 {
+        self.bytes += key.len() + 72;
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
@@ -69,8 +91,9 @@ impl Keys {
                 (self.entries.len() - 1) as u32
             }
         };
-        self.entries[id as usize] = Entry { key: key.clone(), uses: 0 };
-        self.ids.insert(key, id);
+        self.entries[id as usize] = Entry { key, hash, uses: 0 };
+        let entries = &self.entries;
+        self.ids.insert_unique(hash, id, |id| entries[*id as usize].hash);
         self.fresh.push(id);
         id
     }
@@ -85,9 +108,11 @@ impl Keys {
         let entry = &mut self.entries[id as usize];
         entry.uses -= 1;
         if entry.uses == 0 {
-            let key = std::mem::take(&mut entry.key);
-            self.bytes -= 2 * key.len() + 64;
-            self.ids.remove(&key);
+            let hash = entry.hash;
+            self.bytes -= std::mem::take(&mut entry.key).len() + 72;
+            if let Ok(known) = self.ids.find_entry(hash, |known| *known == id) {
+                known.remove();
+            }
             self.free.push(id);
         }
     }
@@ -95,8 +120,8 @@ impl Keys {
     /// Takes new keys away that no slot came to be about.
     pub fn sweep(&mut self) {
         for id in std::mem::take(&mut self.fresh) {
-            let unused = self.entries[id as usize].uses == 0;
-            if unused && self.ids.contains_key(&self.entries[id as usize].key) {
+            let entry = &self.entries[id as usize];
+            if entry.uses == 0 && self.ids.find(entry.hash, |known| *known == id).is_some() {
                 self.retain(id);
                 self.release(id);
             }
@@ -110,21 +135,7 @@ impl Keys {
 
     /// The values of the key's dimensions.
     pub fn values(&self, id: u32) -> Vec<Option<&str>> {
-        let mut rest = self.bytes_of(id);
-        let mut values = vec![];
-        while let Some((present, tail)) = rest.split_first() {
-            if *present == 0 {
-                values.push(None);
-                rest = tail;
-                continue;
-            }
-            let (length, tail) = tail.split_at(4);
-            let length = length.iter().rev().fold(0usize, |sum, byte| sum << 8 | usize::from(*byte));
-            let (value, tail) = tail.split_at(length);
-            values.push(Some(std::str::from_utf8(value).unwrap_or_default()));
-            rest = tail;
-        }
-        values
+        values_of(self.bytes_of(id))
     }
 
     /// How many keys there are.
@@ -141,4 +152,56 @@ impl Keys {
     pub fn size(&self) -> usize {
         self.bytes
     }
+}
+
+#[inline(always)]
+fn value(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn push_value(key: &mut Vec<u8>, value: Option<&str>) {
+    match value {
+        None => key.push(0),
+        Some(value) => {
+            key.push(1);
+            key.extend_from_slice(&(value.len() as u32).to_le_bytes());
+            key.extend_from_slice(value.as_bytes());
+        }
+    }
+}
+
+/// Whether a key's bytes are those of the values.
+#[inline(always)]
+fn is_key(mut key: &[u8], values: &[Option<&str>]) -> bool {
+    for value in values {
+        let rest = match (value, key) {
+            (None, [0, rest @ ..]) => Some(rest),
+            (Some(value), [1, a, b, c, d, rest @ ..])
+                if u32::from_le_bytes([*a, *b, *c, *d]) as usize == value.len() =>
+            {
+                rest.strip_prefix(value.as_bytes())
+            }
+            _ => None,
+        };
+        let Some(rest) = rest else { return false };
+        key = rest;
+    }
+    key.is_empty()
+}
+
+/// The values a key's bytes stand for; as many as can be read.
+fn values_of(mut key: &[u8]) -> Vec<Option<&str>> {
+    let mut values = vec![];
+    while let Some((present, rest)) = key.split_first() {
+        if *present == 0 {
+            values.push(None);
+            key = rest;
+            continue;
+        }
+        let Some((length, rest)) = rest.split_first_chunk() else { break };
+        let Some((value, rest)) = rest.split_at_checked(u32::from_le_bytes(*length) as usize) else { break };
+        values.push(Some(std::str::from_utf8(value).unwrap_or_default()));
+        key = rest;
+    }
+    values
 }

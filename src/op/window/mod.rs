@@ -6,6 +6,7 @@
 
 pub mod key;
 pub mod metric;
+mod running;
 pub mod session;
 pub mod slice;
 pub mod slots;
@@ -13,10 +14,11 @@ pub mod spec;
 pub mod watermark;
 
 use self::key::Keys;
-use self::metric::{Emit, Metric, Shape, Span};
-use self::session::{Pending, Rule, Sessions};
-use self::slice::{Cut, Slices};
-use self::slots::Slots;
+use self::metric::{Emit, Metric};
+pub use self::running::MetricCounts;
+use self::running::{Bounds, Extent, Group, Running, View, Windows};
+use self::session::Sessions;
+use self::slice::Slices;
 use self::watermark::Watermark;
 use crate::error::{Error, Result};
 use crate::expr::{LeafBatch, Leaves};
@@ -24,7 +26,7 @@ use crate::frame::Progress;
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// What the operator is told.
@@ -37,25 +39,6 @@ pub struct Options {
     pub watermark: watermark::Options,
     /// When rows are emitted.
     pub emit: Emit,
-}
-
-/// Fates of the rows that one metric saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct MetricCounts {
-    /// Rows in at least one of its windows.
-    pub counted: u64,
-    /// Rows too late for every one of its windows.
-    pub late: u64,
-    /// Rows its `where` refused, or that lie in no window.
-    pub filtered: u64,
-    /// Of the counted, those too late for some of their windows.
-    pub half_late: u64,
-    /// Rows late only because a partition was idle or new.
-    pub late_idle: u64,
-    /// Rows of result left out because the metric began within their window.
-    pub partial: u64,
-    /// The bound beyond stream time (µs) that would have lost none.
-    pub bound_needed: i64,
 }
 
 /// A row that is late for a metric, wholly or for some of its windows.
@@ -89,34 +72,6 @@ pub struct Outcome {
 /// Where result rows go.
 pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
 
-enum Windows {
-    Slices(Slices, Cut, i64),
-    Sessions(Sessions, Rule),
-}
-
-/// Metrics with the same dimensions share their keys: a row's key is found once for all of them.
-struct Group {
-    /// Index of the first metric, whose dimensions are evaluated.
-    first: usize,
-    keys: Keys,
-    /// The key of each row of the batch at hand.
-    ids: Vec<u32>,
-}
-
-/// One metric with its state.
-struct Running {
-    /// Index of its group.
-    group: usize,
-    slots: Slots,
-    windows: Windows,
-    /// Windows that start earlier are partial: the metric began within them.
-    since: Option<i64>,
-    counts: MetricCounts,
-    pending: Pending,
-    /// Whether each dimension, then each argument, was NULL in every row so far.
-    all_null: Vec<bool>,
-}
-
 /// The operator.
 pub struct Window {
     options: Options,
@@ -132,32 +87,8 @@ pub struct Window {
 /// Version of the saved form.
 const VERSION: u8 = 1;
 
-impl Running {
-    fn new(metric: &Metric, group: usize) -> Self {
-        let windows = match metric.shape {
-            Shape::Sliding { size, slide, align } => {
-                Windows::Slices(Slices::default(), Cut { size, slide, lateness: metric.lateness }, align)
-            }
-            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
-        };
-        Self {
-            group,
-            slots: Slots::new(metric.call.create()),
-            windows,
-            since: None,
-            counts: MetricCounts::default(),
-            pending: Pending::default(),
-            all_null: vec![true; metric.by.len() + metric.call.args().len()],
-        }
-    }
-}
-
-/// The columns one metric reads of a batch.
-struct View<'a> {
-    event_times: &'a [i64],
-    stream_times: &'a [i64],
-    passed: Option<BooleanArray>,
-    args: Vec<ArrayRef>,
+fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
+    batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
 }
 
 impl Window {
@@ -246,7 +177,8 @@ impl Window {
         let bounds = Bounds {
             out_of_orderness: if self.options.watermark.explicit { 0 } else { self.options.watermark.out_of_orderness },
             closed: self.fired,
-            is_dead: &is_dead,
+            extent: Extent::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
+            living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
         let emit = self.options.emit;
         for (index, (running, view)) in self.running.iter_mut().zip(&views).enumerate() {
@@ -260,8 +192,6 @@ impl Window {
     }
 
     fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
-        let instants =
-            |index: usize| -> &'a [i64] { batch.column(index).as_primitive::<TimestampMicrosecondType>().values() };
         let mut dimensions: Vec<Vec<ArrayRef>> = vec![];
         for group in &mut self.groups {
             let by = &self.options.metrics[group.first].by;
@@ -277,10 +207,10 @@ impl Window {
             for (null, array) in running.all_null.iter_mut().zip(dimensions[running.group].iter().chain(&args)) {
                 *null &= array.null_count() == array.len();
             }
-            let passed = passed.map(|array| array.as_boolean().clone());
+            let passed = passed.map(|array| running::truth(array.as_boolean()));
             views.push(View {
-                event_times: instants(column::EVENT_TIME),
-                stream_times: instants(column::STREAM_TIME),
+                event_times: instants(batch, column::EVENT_TIME),
+                stream_times: instants(batch, column::STREAM_TIME),
                 passed,
                 args,
             });
@@ -452,108 +382,6 @@ impl Window {
         saved.finish()?;
         Ok(restored)
     }
-}
-
-/// What rows are judged by.
-struct Bounds<'a> {
-    out_of_orderness: i64,
-    /// The watermark at which state went: where it is ahead of a row's own bound, a partition was idle or new.
-    closed: Option<i64>,
-    is_dead: &'a [bool],
-}
-
-impl View<'_> {
-    #[inline]
-    fn passes(&self, row: usize) -> bool {
-        self.passed.as_ref().is_none_or(|passed| passed.is_valid(row) && passed.value(row))
-    }
-}
-
-impl Running {
-    fn add(
-        &mut self,
-        view: &View<'_>,
-        bounds: &Bounds<'_>,
-        (index, emit): (u32, Emit),
-        (groups, outcome): (&mut [Group], &mut Outcome),
-    ) {
-        let Group { keys, ids, .. } = &mut groups[self.group];
-        let fired = if emit == Emit::Final { None } else { bounds.closed };
-        let mut last: Option<Span> = None;
-        for (row, key) in ids.iter().copied().enumerate() {
-            if bounds.is_dead[row] {
-                continue;
-            }
-            if !view.passes(row) {
-                self.counts.filtered += 1;
-                continue;
-            }
-            let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
-            let bound = bounds.closed.map_or(own, |closed| own.max(closed));
-            let time = view.event_times[row];
-            let fate = match &mut self.windows {
-                Windows::Slices(slices, cut, align) => {
-                    // Two divisions less for most rows: they fall into the slice of the row before.
-                    let near = last.filter(|span| cut.size == cut.slide && (span.slice..span.last_end).contains(&time));
-                    let Some(span) = near.or_else(|| Shape::windows_of(cut.size, cut.slide, *align, time)) else {
-                        self.counts.filtered += 1;
-                        continue;
-                    };
-                    last = Some(span);
-                    match first_seen(span, *cut, bound) {
-                        None => Err((span.last_end, cut.lateness)),
-                        Some(first_end) => {
-                            let parts = (*cut, &mut *keys, &mut self.slots);
-                            Ok((slices.slot((span, first_end), key, fired, parts), first_end > span.first_end))
-                        }
-                    }
-                }
-                Windows::Sessions(sessions, rule) => {
-                    let parts = (&mut *keys, &mut self.slots);
-                    match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
-                        Some(slot) => Ok((slot, false)),
-                        None => Err((time.saturating_add(rule.gap), rule.lateness)),
-                    }
-                }
-            };
-            match fate {
-                Ok((slot, half)) => {
-                    self.slots.count(slot);
-                    self.pending.slots.push(slot);
-                    self.pending.rows.push(row as u32);
-                    self.counts.counted += 1;
-                    outcome.is_counted[row] = true;
-                    if half {
-                        self.counts.half_late += 1;
-                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true });
-                    }
-                }
-                Err((end, lateness)) => {
-                    self.counts.late += 1;
-                    self.counts.late_idle += u64::from(own < end.saturating_add(lateness));
-                    let needed = view.stream_times[row].saturating_sub(end.saturating_add(lateness)).saturating_add(1);
-                    self.counts.bound_needed = self.counts.bound_needed.max(needed);
-                    outcome.late.push(LateRow { row: row as u32, metric: index, half: false });
-                }
-            }
-        }
-        self.pending.flush(&mut self.slots, &view.args);
-    }
-}
-
-/// The end of the first window of `span` that a row with this bound counts for.
-#[inline]
-fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
-    let open = |end: i64| bound < end.saturating_add(cut.lateness);
-    if open(span.first_end) {
-        return Some(span.first_end);
-    }
-    if !open(span.last_end) {
-        return None;
-    }
-    // The first end beyond bound − lateness, in steps of one slide from the first.
-    let beyond = bound.saturating_sub(cut.lateness) - span.first_end;
-    Some(span.first_end + (beyond.div_euclid(cut.slide) + 1) * cut.slide)
 }
 
 impl Outcome {

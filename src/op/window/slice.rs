@@ -127,6 +127,18 @@ impl Slices {
         self.find(id, span.last_end, key, (cut, keys, slots))
     }
 
+    /// The slot of a key in the slice of the row before, where it has one there.
+    #[inline(always)]
+    pub fn at_hand(&self, key: u32) -> Option<u32> {
+        self.last.as_ref().and_then(|(_, known)| known.get(key))
+    }
+
+    /// The same if that is the slice `id`: its start and the first end that sees its rows.
+    #[inline(always)]
+    pub fn known(&self, id: (i64, i64), key: u32) -> Option<u32> {
+        self.last.as_ref().filter(|(last, _)| *last == id).and_then(|(_, known)| known.get(key))
+    }
+
     #[inline(never)]
     fn find(&mut self, id: SliceId, last_end: i64, key: u32, (cut, keys, slots): (Cut, &mut Keys, &mut Slots)) -> u32 {
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {

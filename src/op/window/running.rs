@@ -1,0 +1,352 @@
+//! One metric at work: each row judged by its own bound, and put into the slot of its key and windows.
+
+use super::key::Keys;
+use super::metric::{Emit, Metric, Shape, Span};
+use super::session::{Pending, Rule, Sessions};
+use super::slice::{Cut, Slices};
+use super::slots::Slots;
+use super::{LateRow, Outcome};
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::buffer::BooleanBuffer;
+
+/// Fates of the rows that one metric saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct MetricCounts {
+    /// Rows in at least one of its windows.
+    pub counted: u64,
+    /// Rows too late for every one of its windows.
+    pub late: u64,
+    /// Rows its `where` refused, or that lie in no window.
+    pub filtered: u64,
+    /// Of the counted, those too late for some of their windows.
+    pub half_late: u64,
+    /// Rows late only because a partition was idle or new.
+    pub late_idle: u64,
+    /// Rows of result left out because the metric began within their window.
+    pub partial: u64,
+    /// The bound beyond stream time (µs) that would have lost none.
+    pub bound_needed: i64,
+}
+
+/// The windows of one metric.
+pub(super) enum Windows {
+    Slices(Slices, Cut, i64),
+    Sessions(Sessions, Rule),
+}
+
+/// Metrics with the same dimensions share their keys: a row's key is found once for all of them.
+pub(super) struct Group {
+    /// Index of the first metric, whose dimensions are evaluated.
+    pub(super) first: usize,
+    pub(super) keys: Keys,
+    /// The key of each row of the batch at hand.
+    pub(super) ids: Vec<u32>,
+}
+
+/// One metric with its state.
+pub(super) struct Running {
+    /// Index of its group.
+    pub(super) group: usize,
+    pub(super) slots: Slots,
+    pub(super) windows: Windows,
+    /// Windows that start earlier are partial: the metric began within them.
+    pub(super) since: Option<i64>,
+    pub(super) counts: MetricCounts,
+    pub(super) pending: Pending,
+    /// Whether each dimension, then each argument, was NULL in every row so far.
+    pub(super) all_null: Vec<bool>,
+}
+
+impl Running {
+    /// Without state.
+    pub(super) fn new(metric: &Metric, group: usize) -> Self {
+        let windows = match metric.shape {
+            Shape::Sliding { size, slide, align } => {
+                Windows::Slices(Slices::default(), Cut { size, slide, lateness: metric.lateness }, align)
+            }
+            Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
+        };
+        Self {
+            group,
+            slots: Slots::new(metric.call.create()),
+            windows,
+            since: None,
+            counts: MetricCounts::default(),
+            pending: Pending::default(),
+            all_null: vec![true; metric.by.len() + metric.call.args().len()],
+        }
+    }
+}
+
+/// The columns one metric reads of a batch.
+pub(super) struct View<'a> {
+    pub(super) event_times: &'a [i64],
+    pub(super) stream_times: &'a [i64],
+    /// The rows its `where` lets pass; none where there is no `where`.
+    pub(super) passed: Option<BooleanBuffer>,
+    pub(super) args: Vec<ArrayRef>,
+}
+
+/// What rows are judged by.
+pub(super) struct Bounds {
+    pub(super) out_of_orderness: i64,
+    /// The watermark at which state went: where it is ahead of a row's own bound, a partition was idle or new.
+    pub(super) closed: Option<i64>,
+    /// The rows that are not dead; none where all are.
+    pub(super) living: Option<BooleanBuffer>,
+    /// Least and greatest event time, and greatest stream time, of all rows.
+    pub(super) extent: Extent,
+}
+
+/// Least and greatest event time, and greatest stream time, of the rows of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Extent {
+    least: i64,
+    greatest: i64,
+    stream: i64,
+}
+
+impl Extent {
+    pub(super) fn new(event_times: &[i64], stream_times: &[i64]) -> Self {
+        Self {
+            least: event_times.iter().copied().min().unwrap_or(i64::MAX),
+            greatest: event_times.iter().copied().max().unwrap_or(i64::MIN),
+            stream: stream_times.iter().copied().max().unwrap_or(i64::MIN),
+        }
+    }
+}
+
+/// The rows in which a boolean is true.
+pub(super) fn truth(array: &BooleanArray) -> BooleanBuffer {
+    match array.nulls() {
+        None => array.values().clone(),
+        Some(nulls) => array.values() & nulls.inner(),
+    }
+}
+
+impl View<'_> {
+    #[inline]
+    pub(super) fn passes(&self, row: usize) -> bool {
+        self.passed.as_ref().is_none_or(|passed| passed.value(row))
+    }
+}
+
+/// The span of time that rows of one slice have been found in: most rows fall into the same, are seen from its first
+/// window on, and meet no window that has fired.
+#[derive(Clone, Copy)]
+struct Near {
+    start: i64,
+    width: u64,
+    /// A row's bound must be below this.
+    open: i64,
+}
+
+impl Near {
+    const NOTHING: Near = Near { start: 0, width: 0, open: i64::MIN };
+
+    fn new(span: Span, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
+        // Where the slide divides the size, a slice reaches from a start to the first end.
+        let even = cut.size % cut.slide == 0 && first_end == span.first_end;
+        if !even || fired.is_some_and(|fired| first_end <= fired) {
+            return Self::NOTHING;
+        }
+        let width = u64::try_from(span.first_end - span.slice).unwrap_or(0);
+        Self { start: span.slice, width, open: first_end.saturating_add(cut.lateness) }
+    }
+
+    #[inline(always)]
+    fn holds(self, time: i64, bound: i64) -> bool {
+        (time.wrapping_sub(self.start) as u64) < self.width && bound < self.open
+    }
+}
+
+/// A row on its way to its slot.
+#[derive(Clone, Copy)]
+struct Coming {
+    row: usize,
+    key: u32,
+    time: i64,
+    /// What it is judged by, and the part of it that is the row's own.
+    bound: i64,
+    own: i64,
+}
+
+/// What became of a row that is not in a slot at hand.
+enum Fate {
+    /// It goes to this slot; true where some of its windows do not see it.
+    Slot(u32, bool),
+    /// It is too late: the end of its last window.
+    Late(i64, i64),
+    /// It lies in no window.
+    Outside,
+}
+
+impl Running {
+    /// Adds the rows of a batch.
+    pub(super) fn add(
+        &mut self,
+        view: &View<'_>,
+        bounds: &Bounds,
+        (index, emit): (u32, Emit),
+        (groups, outcome): (&mut [Group], &mut Outcome),
+    ) {
+        let group = &mut groups[self.group];
+        let fired = if emit == Emit::Final { None } else { bounds.closed };
+        let rows = group.ids.len();
+        self.pending.slots.reserve(rows);
+        self.pending.rows.reserve(rows);
+        let asked = match (&view.passed, &bounds.living) {
+            (None, None) => None,
+            (Some(passed), None) => Some(passed.clone()),
+            (None, Some(living)) => Some(living.clone()),
+            (Some(passed), Some(living)) => Some(passed & living),
+        };
+        let living = bounds.living.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
+        let parts = (view, bounds, fired, index);
+        match &asked {
+            None if self.together(parts, (group, outcome)) => {}
+            None => self.rows(0..rows, parts, (group, outcome)),
+            Some(asked) => {
+                self.counts.filtered += (living - asked.count_set_bits()) as u64;
+                self.rows(asked.set_indices(), parts, (group, outcome));
+            }
+        }
+        self.pending.flush(&mut self.slots, &view.args);
+    }
+
+    /// Adds all rows at once where they lie in one slice, are seen from its first window on, and meet no window that
+    /// has fired; whether they did.
+    fn together(
+        &mut self,
+        (_, bounds, fired, _): (&View<'_>, &Bounds, Option<i64>, u32),
+        (Group { keys, ids, .. }, outcome): (&mut Group, &mut Outcome),
+    ) -> bool {
+        if ids.is_empty() {
+            return true;
+        }
+        let Windows::Slices(slices, cut, align) = &mut self.windows else { return false };
+        let Extent { least, greatest, stream } = bounds.extent;
+        let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
+        let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, least) else { return false };
+        let near = Near::new(span, span.first_end, *cut, fired);
+        if !near.holds(least, bound) || !near.holds(greatest, bound) {
+            return false;
+        }
+        for key in ids.iter().copied() {
+            let slot = match slices.known((span.slice, span.first_end), key) {
+                Some(slot) => slot,
+                None => slices.slot((span, span.first_end), key, fired, (*cut, &mut *keys, &mut self.slots)),
+            };
+            self.slots.count(slot);
+            self.pending.slots.push(slot);
+        }
+        self.pending.rows.extend(0..ids.len() as u32);
+        self.counts.counted += ids.len() as u64;
+        outcome.is_counted.fill(true);
+        true
+    }
+
+    #[inline(always)]
+    fn rows(
+        &mut self,
+        rows: impl Iterator<Item = usize>,
+        (view, bounds, fired, index): (&View<'_>, &Bounds, Option<i64>, u32),
+        (Group { keys, ids, .. }, outcome): (&mut Group, &mut Outcome),
+    ) {
+        let mut near = Near::NOTHING;
+        let closed = bounds.closed.unwrap_or(i64::MIN);
+        for row in rows {
+            let (key, time) = (ids[row], view.event_times[row]);
+            let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
+            let bound = own.max(closed);
+            if near.holds(time, bound)
+                && let Windows::Slices(slices, ..) = &self.windows
+                && let Some(slot) = slices.at_hand(key)
+            {
+                self.put(row, slot, outcome);
+                continue;
+            }
+            let coming = Coming { row, key, time, bound, own };
+            match self.fate(coming, fired, (view, keys), &mut near) {
+                Fate::Outside => self.counts.filtered += 1,
+                Fate::Late(end, lateness) => self.late(coming, (end, lateness), (view, index), outcome),
+                Fate::Slot(slot, half) => {
+                    self.put(row, slot, outcome);
+                    if half {
+                        self.counts.half_late += 1;
+                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true });
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, row: usize, slot: u32, outcome: &mut Outcome) {
+        self.slots.count(slot);
+        self.pending.slots.push(slot);
+        self.pending.rows.push(row as u32);
+        self.counts.counted += 1;
+        outcome.is_counted[row] = true;
+    }
+
+    #[inline(never)]
+    fn fate(
+        &mut self,
+        coming: Coming,
+        fired: Option<i64>,
+        (view, keys): (&View<'_>, &mut Keys),
+        near: &mut Near,
+    ) -> Fate {
+        let Coming { key, time, bound, .. } = coming;
+        match &mut self.windows {
+            Windows::Slices(slices, cut, align) => {
+                let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, time) else { return Fate::Outside };
+                let Some(first_end) = first_seen(span, *cut, bound) else {
+                    return Fate::Late(span.last_end, cut.lateness);
+                };
+                *near = Near::new(span, first_end, *cut, fired);
+                let slot = slices.slot((span, first_end), key, fired, (*cut, keys, &mut self.slots));
+                Fate::Slot(slot, first_end > span.first_end)
+            }
+            Windows::Sessions(sessions, rule) => {
+                let parts = (keys, &mut self.slots);
+                match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
+                    Some(slot) => Fate::Slot(slot, false),
+                    None => Fate::Late(time.saturating_add(rule.gap), rule.lateness),
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn late(
+        &mut self,
+        coming: Coming,
+        (end, lateness): (i64, i64),
+        (view, index): (&View<'_>, u32),
+        outcome: &mut Outcome,
+    ) {
+        let until = end.saturating_add(lateness);
+        self.counts.late += 1;
+        self.counts.late_idle += u64::from(coming.own < until);
+        let needed = view.stream_times[coming.row].saturating_sub(until).saturating_add(1);
+        self.counts.bound_needed = self.counts.bound_needed.max(needed);
+        outcome.late.push(LateRow { row: coming.row as u32, metric: index, half: false });
+    }
+}
+
+/// The end of the first window of `span` that a row with this bound counts for.
+#[inline]
+fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
+    let open = |end: i64| bound < end.saturating_add(cut.lateness);
+    if open(span.first_end) {
+        return Some(span.first_end);
+    }
+    if !open(span.last_end) {
+        return None;
+    }
+    // The first end beyond bound − lateness, in steps of one slide from the first.
+    let beyond = bound.saturating_sub(cut.lateness) - span.first_end;
+    Some(span.first_end + (beyond.div_euclid(cut.slide) + 1) * cut.slide)
+}
