@@ -24,7 +24,8 @@ pub struct Unpacked<R: Read> {
 }
 
 enum State<R: Read> {
-    Unread(R),
+    /// With the bytes read so far: a reader that has none for now is asked again.
+    Unread(R, Vec<u8>),
     Plain(Source<R>),
     Gzip(Box<MultiGzDecoder<BufReader<Source<R>>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Source<R>>>>),
@@ -76,19 +77,19 @@ fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 impl<R: Read> Unpacked<R> {
     /// Reads from `inner`; at most `ratio_max` bytes come out of one.
     pub fn new(inner: R, ratio_max: u64) -> Self {
-        Self { state: State::Unread(inner), ratio_max, out: 0 }
+        Self { state: State::Unread(inner, vec![]), ratio_max, out: 0 }
     }
 
     /// Reads into `buffer`; 0 is the end. Fails with the reader's own error, or as corrupt where the packing is.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
-        if matches!(self.state, State::Unread(_)) {
+        if matches!(self.state, State::Unread(..)) {
             self.detect()?;
         }
         let (done, source, name) = match &mut self.state {
             State::Plain(source) => (source.read(buffer), source, ""),
             State::Gzip(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "gzip"),
             State::Zstd(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "zstd"),
-            State::Unread(_) | State::Ended => return Ok(0),
+            State::Unread(..) | State::Ended => return Ok(0),
         };
         let n = done.map_err(|error| match source.error.take() {
             Some(error) => Error::io("cannot read", &error),
@@ -108,15 +109,15 @@ impl<R: Read> Unpacked<R> {
 
     /// Reads as many bytes as it takes to tell.
     fn detect(&mut self) -> Result<()> {
-        let State::Unread(mut inner) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
-        let mut first = vec![];
-        while [GZIP, ZSTD].iter().any(|magic| magic.len() > first.len() && magic.starts_with(&first)) {
+        let State::Unread(inner, first) = &mut self.state else { return Ok(()) };
+        while [GZIP, ZSTD].iter().any(|magic| magic.len() > first.len() && magic.starts_with(first)) {
             let mut byte = [0];
-            match read(&mut inner, &mut byte).map_err(|error| Error::io("cannot read", &error))? {
+            match read(inner, &mut byte).map_err(|error| Error::io("cannot read", &error))? {
                 0 => break,
                 _ => first.push(byte[0]),
             }
         }
+        let State::Unread(inner, first) = std::mem::replace(&mut self.state, State::Ended) else { return Ok(()) };
         let (gzip, zstd) = (first == GZIP, first == ZSTD);
         let source = Source { first, inner, read: 0, error: None };
         self.state = if gzip {
@@ -141,7 +142,7 @@ impl<R: Read> Unpacked<R> {
             State::Plain(source) => source.read,
             State::Gzip(decoder) => decoder.get_ref().get_ref().read,
             State::Zstd(decoder) => decoder.get_ref().get_ref().read,
-            State::Unread(_) | State::Ended => 0,
+            State::Unread(..) | State::Ended => 0,
         }
     }
 }
@@ -206,6 +207,26 @@ mod tests {
         let error = unpack(&bomb, RATIO_MAX).unwrap_err();
         assert!(error.to_string().contains("--max-ratio"), "{error}");
         assert_eq!(unpack(&bomb, u64::MAX).unwrap().len() as u64, HARMLESS + (1 << 20));
+    }
+
+    #[test]
+    fn a_reader_that_has_nothing_for_now_loses_nothing() {
+        struct Hesitant<'a>(&'a [u8], bool);
+        impl Read for Hesitant<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1 = !self.1;
+                if self.1 { Err(io::ErrorKind::WouldBlock.into()) } else { self.0.read(&mut buffer[..1]) }
+            }
+        }
+        let mut unpacked = Unpacked::new(Hesitant(b"\x1f\x8a{}", false), RATIO_MAX);
+        let (mut out, mut buffer) = (vec![], [0; 8]);
+        while out.len() < 4 {
+            if let Ok(count) = unpacked.read(&mut buffer) {
+                assert_ne!(count, 0, "no end before the end");
+                out.extend_from_slice(&buffer[..count]);
+            }
+        }
+        assert_eq!(out, b"\x1f\x8a{}");
     }
 
     #[test]

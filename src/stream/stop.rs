@@ -42,10 +42,10 @@ impl Stop {
         let signal = Arc::new(AtomicUsize::new(0));
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds the flag set and acts at once.
+            // In this order: none is lost from the first step on, and the second finds the flag set and acts at once.
+            signal_hook::flag::register_usize(number, signal.clone(), number as usize).map_err(failed)?;
             signal_hook::flag::register_conditional_default(number, armed.clone()).map_err(failed)?;
             signal_hook::flag::register(number, armed.clone()).map_err(failed)?;
-            signal_hook::flag::register_usize(number, signal.clone(), number as usize).map_err(failed)?;
             let write = write.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(number, write).map_err(failed)?;
         }
@@ -74,7 +74,8 @@ impl Stop {
             Ok(0) => Ok(Woken::Timeout),
             Ok(_) if fds.get(1).is_some_and(|wake| !wake.revents().is_empty()) => Ok(Woken::Stopped),
             Ok(_) => Ok(Woken::Ready),
-            Err(rustix::io::Errno::INTR) => self.wait(input, heed, Some(Duration::ZERO)),
+            // A signal that is not heeded must not look like the end of a wait that has none.
+            Err(rustix::io::Errno::INTR) => self.wait(input, heed, timeout.map(|_| Duration::ZERO)),
             Err(errno) => Err(Error::io("waiting for input", &errno.into())),
         }
     }

@@ -8,6 +8,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -222,6 +223,42 @@ fn needed(variable: &str, what: &str) -> Option<String> {
 /// The cases of a file of JSON lines in the data.
 pub fn cases(name: &str) -> Vec<Value> {
     data(name).map_or(vec![], |path| rows(&std::fs::read(path).expect("the data is complete")))
+}
+
+/// Draws from a seed; shows itself as what repeats them.
+pub struct Draws {
+    seed: u64,
+    drawn: u64,
+}
+
+impl Draws {
+    /// The draws of `EVT_SEED`, or of the seed that every run has.
+    pub fn new() -> Self {
+        let seed = std::env::var("EVT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+        Self { seed, drawn: 0 }
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.drawn += 1;
+        xxhash_rust::xxh3::xxh3_64_with_seed(&self.drawn.to_le_bytes(), self.seed) % end.max(1)
+    }
+}
+
+impl fmt::Display for Draws {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EVT_SEED={} draw {}", self.seed, self.drawn)
+    }
+}
+
+/// Waits until something holds; a minute is for ever.
+#[track_caller]
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
 }
 
 /// Runs a script of `tests/oracle` with this Python; it must succeed.

@@ -3,6 +3,7 @@
 
 mod compat;
 mod containers;
+mod crash;
 mod docs;
 mod files;
 mod frames;
