@@ -100,6 +100,11 @@ impl Error {
     #[cold]
     pub fn at(mut self, position: impl Into<String>) -> Self {
         let outer = position.into();
+        let rest = self.0.message.strip_prefix(&outer);
+        if self.0.position.is_none() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')) {
+            // It names the place already.
+            return self;
+        }
         self.0.position = Some(match self.0.position.take() {
             Some(inner) => format!("{outer}: {inner}"),
             None => outer,

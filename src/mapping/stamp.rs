@@ -19,6 +19,8 @@ struct Partition {
     stream_time: Option<i64>,
     ended: bool,
     told: bool,
+    /// Nobody waits for it before its first row ([`Stamper::unnamed`]).
+    silent: bool,
 }
 
 /// Texts with a code each.
@@ -90,11 +92,22 @@ impl Stamper {
 
     /// The number of a partition, new or known.
     pub fn partition(&mut self, origin: &str, name: &str) -> u32 {
+        self.known((origin, name), false)
+    }
+
+    /// The number of the partition of those records of an origin that name none. Where partitions are mapped there may
+    /// be no such record ever, so that it is told of with its first row.
+    pub fn unnamed(&mut self, origin: &str) -> u32 {
+        self.known((origin, "0"), true)
+    }
+
+    fn known(&mut self, (origin, name): (&str, &str), silent: bool) -> u32 {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
         *self.ids.entry((origin, name)).or_insert_with(|| {
-            self.untold += 1;
-            self.partitions.push(Partition { origin, name, stream_time: None, ended: false, told: false });
+            self.untold += usize::from(!silent);
+            let partition = Partition { origin, name, stream_time: None, ended: false, told: silent, silent };
+            self.partitions.push(partition);
             next
         })
     }
@@ -108,10 +121,17 @@ impl Stamper {
     /// Gives each row without one its stream time, and learns from those that have one.
     pub(super) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
         for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
-            let known = &mut self.partitions[*partition as usize].stream_time;
+            let partition = &mut self.partitions[*partition as usize];
             let own = if *stream_time == UNSTAMPED { self.explicit.unwrap_or(*event_time) } else { *stream_time };
-            let now = known.map_or(own, |known| known.max(own));
-            *known = Some(now);
+            let now = match partition.stream_time {
+                Some(known) => known.max(own),
+                None => {
+                    self.untold += usize::from(partition.silent);
+                    partition.told &= !std::mem::take(&mut partition.silent);
+                    own
+                }
+            };
+            partition.stream_time = Some(now);
             if *stream_time == UNSTAMPED {
                 *stream_time = now;
             }
@@ -129,7 +149,7 @@ impl Stamper {
     pub fn end(&mut self, origin: Option<&str>) {
         let code = origin.and_then(|origin| self.origins.codes.get(origin).copied());
         for partition in &mut self.partitions {
-            if !partition.ended && (origin.is_none() || Some(partition.origin) == code) {
+            if !partition.ended && !partition.silent && (origin.is_none() || Some(partition.origin) == code) {
                 partition.ended = true;
                 self.untold += usize::from(std::mem::replace(&mut partition.told, false));
             }

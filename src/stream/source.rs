@@ -400,7 +400,9 @@ impl Source {
 
     /// The partition of an input's records that name none of their own.
     fn partition(&mut self, origin: &str) -> u32 {
-        self.intake.stamper.partition(origin, "0")
+        let mapped = self.is_mapped();
+        let stamper = &mut self.intake.stamper;
+        if mapped { stamper.unnamed(origin) } else { stamper.partition(origin, "0") }
     }
 
     fn become_kind(&mut self, kind: Option<Kind>) -> Result<()> {

@@ -36,3 +36,24 @@ fn every_avro_file_gives_its_records_or_a_clear_error() {
 fn every_parquet_file_gives_its_rows_or_a_clear_error() {
     assert_files("parquet", "rows", |_| true);
 }
+
+#[test]
+fn a_file_cut_within_its_magic_or_of_another_version_is_one_clear_line() {
+    let dir = Dir::new("magic");
+    let mut heads: Vec<Vec<u8>> = (1..8).map(|end| b"Obj\x01\x04\x14avro"[..end].to_vec()).collect();
+    heads.extend([0, 2, 0xff].map(|version| vec![b'O', b'b', b'j', version, 1, 2, 3, 4]));
+    // What programs wrote before there was a version.
+    let older = data("avro/share/test/data/test.avro12").map(|path| std::fs::read(path).expect("the data is complete"));
+    if let Some(older) = older {
+        heads.extend((0..=8).chain([older.len()]).map(|end| older[..end].to_vec()));
+    }
+    for head in heads {
+        dir.write("head.avro", &head);
+        for args in [&["head.avro"][..], &["head.avro", "-f", "avro"]] {
+            let run = dir.run("evt-ingest", args).ends_with(65).stays_calm();
+            assert_eq!(run.stderr().lines().count(), 1, "{head:?}: {run}");
+            let told = [": the file is torn\n", "head.avro: no Avro object container file"];
+            assert!(told.iter().any(|told| run.stderr().contains(told)), "{head:?}: {run}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Streams: other readers see what evt wrote, and a cut stream is never a clean end.
 
-use crate::harness::{Dir, ask, python};
+use crate::harness::{Dir, ROOT, ask, python};
+use std::ffi::OsStr;
+use std::path::PathBuf;
 
 const FORMATS: [&str; 5] = ["frames", "parquet", "avro", "csv", "jsonl"];
 
@@ -70,5 +72,76 @@ fn a_window_stage_fires_nothing_more_when_its_stream_is_torn() {
     for tenths in 1..10 {
         let run = dir.feed("evt-window", &window, &whole[..whole.len() * tenths / 10]).ends_with(65);
         assert!(all.starts_with(&run.text()), "what fired is what would have fired: {run}");
+    }
+}
+
+/// The files of a directory of `testdata/frame`, without what is shown of them.
+fn kept(which: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(format!("{ROOT}/testdata/frame/{which}")).expect("it is committed");
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension != "jsonl"));
+    files.sort_by_key(|file| file.file_stem().map(OsStr::to_owned));
+    files
+}
+
+#[test]
+fn every_stream_that_was_kept_shows_the_rows_it_always_showed() {
+    let dir = Dir::new("kept");
+    for file in kept("valid") {
+        let path = file.display().to_string();
+        // The stream with every control message says in its end that a stage before had a no.
+        let status = i32::from(path.ends_with("control.frames"));
+        let args = ["-q", "--control", "-o", "jsonl", "--origin", "in", "--now", "2026-02-01T00:00:00Z"];
+        let run = dir.run("evt-view", &[&[path.as_str()], &args[..]].concat()).ends_with(status);
+        let shown = std::fs::read(file.with_extension("jsonl")).expect("it is committed");
+        assert!(run.stdout() == shown, "{run}");
+        dir.run("evt-sink", &[&path, "-q", "--to", "null:"]).ends_with(status);
+    }
+}
+
+#[test]
+fn every_torn_stream_that_was_kept_is_torn() {
+    let dir = Dir::new("torn");
+    for file in kept("torn") {
+        let path = file.display().to_string();
+        for (tool, args) in [("evt-view", &[][..]), ("evt-sink", &["--to", "out.parquet"]), ("evt-validate", &[])] {
+            let run = dir.run(tool, &[&[path.as_str(), "-q"], args].concat()).ends_with(65).stays_calm();
+            assert!(run.stderr().contains("torn stream") && run.stderr().lines().count() == 1, "{run}");
+        }
+        assert!(!dir.path("out.parquet").exists());
+    }
+}
+
+/// What is said of each corrupt stream; a count that does not fit is not the reader's input but a broken invariant.
+const CORRUPT: [(&str, i32, &str); 12] = [
+    ("body", 65, "frame 7 (byte 3712): message cannot be decoded"),
+    ("bytes-after-the-end", 65, "frame 9 (byte 9280): bytes after the end of the stream"),
+    ("control", 65, "frame 4 (byte 1712): control frame evt.progress cannot be read"),
+    ("end-of-no-kind", 65, "frame 5 (byte 4152): control frame evt.end cannot be read"),
+    ("header", 65, "frame 7 (byte 3712): header cannot be decoded"),
+    ("header-length", 65, "frame 0 (byte 0): not a frame: a header of 2147483647 bytes"),
+    ("header-negative", 65, "frame 0 (byte 0): not a frame: a header of -5 bytes"),
+    ("kind", 65, "it says its rows are of kind metric, but has other columns"),
+    ("mark", 65, "frame 1 (byte 1280): not a frame: the continuation mark FF FF FF FF is missing"),
+    ("rows-after-the-end", 65, "frame 6 (byte 4520): rows after the end of the stream"),
+    ("rows-missing", 70, "frame 5 (byte 4520): its end states 12 rows, 5 came"),
+    ("two-streams", 65, "frame 9 (byte 9280): bytes after the end of the stream"),
+];
+
+#[test]
+fn every_corrupt_stream_that_was_kept_is_refused_with_its_place_and_cause() {
+    let dir = Dir::new("corrupt");
+    let files = kept("corrupt");
+    assert_eq!(files.len(), CORRUPT.len());
+    for (file, (name, status, told)) in files.iter().zip(CORRUPT) {
+        assert_eq!(file.file_stem().expect("a name"), name);
+        let path = file.display().to_string();
+        for args in [&[][..], &["--describe"]] {
+            let run = dir.run("evt-view", &[&[path.as_str(), "-q"], args].concat()).ends_with(status);
+            assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
+        }
+        let run = dir.run("evt-sink", &[&path, "-q", "--to", "out.parquet"]).ends_with(status);
+        assert!(run.stderr().contains(told), "{run}");
+        assert!(!dir.path("out.parquet").exists());
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::Write;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -93,12 +93,6 @@ impl Dir {
     /// Runs a line of shell, as in the README.
     pub fn shell(&self, line: &str) -> Run {
         Run::of(self.command("bash", &["-o", "pipefail", "-c", line]).stdin(Stdio::null()))
-    }
-
-    /// Starts a line of shell in a process group of its own.
-    pub fn start(&self, line: &str) -> Child {
-        let mut command = self.command("bash", &["-o", "pipefail", "-c", line]);
-        spawn(command.process_group(0).stdin(Stdio::null()))
     }
 }
 
@@ -210,11 +204,15 @@ pub fn python() -> Option<String> {
     needed("EVT_PYTHON", "a Python with pyarrow, duckdb, polars and fastavro (scripts/python)")
 }
 
+/// Whether nothing may be skipped.
+pub fn in_ci() -> bool {
+    std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
+}
+
 fn needed(variable: &str, what: &str) -> Option<String> {
     let found = std::env::var(variable).ok().filter(|path| Path::new(path).exists());
     if found.is_none() {
-        let in_ci = std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty());
-        assert!(!in_ci, "{variable} must name {what} in CI");
+        assert!(!in_ci(), "{variable} must name {what} in CI");
         eprintln!("skipped: {variable} does not name {what}");
     }
     found

@@ -126,3 +126,20 @@ fn instant(millis: i64) -> String {
 fn millis(value: &Value) -> i64 {
     DateTime::parse_from_rfc3339(value.as_str().expect("an instant")).expect("an instant").timestamp_millis()
 }
+
+#[test]
+fn windows_fire_before_the_end_once_every_partition_that_was_named_has_begun() {
+    let dir = Dir::new("named");
+    let line = |minute: u32| {
+        let shard = ["a", "b"][minute as usize % 2];
+        format!("{{\"shard\":\"{shard}\",\"server_timestamp\":\"2026-01-05T10:{minute:02}:00Z\"}}\n")
+    };
+    dir.write("in.jsonl", (0..60).map(line).collect::<String>());
+    dir.shell("evt-ingest in.jsonl --field partition=shard --partitions a,b -q > in.frames").succeeds();
+    // Without its end nothing fires that would not have fired before it.
+    let frames = dir.bytes("in.frames");
+    let cut = memchr::memmem::rfind(&frames, b"evt.progress").expect("the partitions end");
+    let run = dir.feed("evt-window", &["--size", "1m", "-o", "jsonl", "-q"], &frames[..cut]).ends_with(65);
+    // The slower of both is at 10:58, half a minute of patience behind it ends 57 minutes.
+    assert_eq!(run.rows().len(), 57, "{run}");
+}

@@ -1,0 +1,196 @@
+//! Snapshots that were saved once are restored for ever: `testdata/state/vN` keeps their bytes.
+
+use crate::harness::ROOT;
+use arrow::array::RecordBatch;
+use evt::frame::{Control, Decoder, Frame, Progress};
+use evt::kind::metric::Row;
+use evt::op::dedup::{self, Dedup};
+use evt::op::window::metric::Emit;
+use evt::op::window::{Options, Window, spec, watermark};
+use evt::time::SECOND;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Rows handed over at once, so that a cut falls between many batches.
+const BATCH_ROWS: usize = 20;
+/// After how many rows the state was saved.
+const CUT: usize = 160;
+
+/// What was saved of a run over the events of a version, and what the rest of the run came to.
+#[derive(PartialEq)]
+struct Saved {
+    /// The windows' snapshot, then the result rows after it, one a line.
+    window: (Vec<u8>, String),
+    /// The snapshot of the ids seen, then a digit for each row after it: 1 where it stays.
+    dedup: (Vec<u8>, String),
+}
+
+/// A directory of `testdata/state`.
+struct Version(PathBuf);
+
+impl Version {
+    /// All of them, the oldest first.
+    fn all() -> Vec<Self> {
+        let numbered = (1..).map(|number| Path::new(ROOT).join(format!("testdata/state/v{number}")));
+        numbered.take_while(|path| path.exists()).map(Self).collect()
+    }
+
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.0.join(name)).unwrap_or_else(|error| panic!("{}/{name}: {error}", self.0.display()))
+    }
+
+    fn text(&self, name: &str) -> String {
+        String::from_utf8(self.bytes(name)).expect("it is text")
+    }
+
+    fn saved(&self) -> Saved {
+        Saved {
+            window: (self.bytes("window.state"), self.text("window.rows")),
+            dedup: (self.bytes("dedup.state"), self.text("dedup.kept")),
+        }
+    }
+
+    /// Writes what is not there yet; nothing that was kept is ever written again.
+    fn bless(&self, inputs: &Self, saved: &Saved) {
+        if self.0 != inputs.0 {
+            std::fs::create_dir(&self.0).expect("a new version");
+            for name in ["events.frames", "metrics.toml"] {
+                self.add(name, &inputs.bytes(name));
+            }
+        }
+        self.add("window.state", &saved.window.0);
+        self.add("window.rows", saved.window.1.as_bytes());
+        self.add("dedup.state", &saved.dedup.0);
+        self.add("dedup.kept", saved.dedup.1.as_bytes());
+    }
+
+    fn add(&self, name: &str, bytes: &[u8]) {
+        let mut file = std::fs::File::create_new(self.0.join(name)).expect("it is not there yet");
+        std::io::Write::write_all(&mut file, bytes).expect("writable");
+    }
+
+    fn options(&self) -> Options {
+        let spec = spec::file(&self.text("metrics.toml")).expect("it was one, and is one for ever");
+        let watermark = watermark::Options { out_of_orderness: 10 * SECOND, explicit: false, new_partitions: false };
+        Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
+    }
+
+    fn dedup_options() -> dedup::Options {
+        dedup::Options::new(20 * SECOND)
+    }
+
+    /// The events in small batches, and what the stream says of its partitions.
+    fn events(&self) -> (Vec<RecordBatch>, Vec<Progress>) {
+        let (mut batches, mut told) = (vec![], vec![]);
+        let bytes = self.bytes("events.frames");
+        let (mut rest, mut decoder) = (&bytes[..], Decoder::default());
+        while !rest.is_empty() {
+            let space = decoder.space();
+            let count = space.len().min(rest.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            match decoder.filled(count).expect("a frame") {
+                Some(Frame::Batch(batch)) => batches.push(batch),
+                Some(Frame::Control(Control::Progress(progress))) => told.push(progress),
+                _ => {}
+            }
+        }
+        decoder.finish().expect("a proven end");
+        let small = |batch: &RecordBatch| {
+            let starts = (0..batch.num_rows()).step_by(BATCH_ROWS);
+            starts.map(|at| batch.slice(at, BATCH_ROWS.min(batch.num_rows() - at))).collect::<Vec<_>>()
+        };
+        (batches.iter().flat_map(small).collect(), told)
+    }
+}
+
+/// Goes on from this state over these batches, to the end; the rows.
+fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> String {
+    let mut rows = String::new();
+    let mut emit = |row: &Row<'_>| {
+        let Row { name, start, end, dimensions, value, rows: count, pane, retracted } = row;
+        writeln!(rows, "{name} {start} {end} {dimensions} {value:?} {count} {pane} {retracted}").expect("a string");
+        Ok(())
+    };
+    for batch in batches {
+        window.on_batch(batch).expect("events");
+        window.fire(&mut emit).expect("it fires");
+    }
+    end.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
+    window.on_exhausted(&mut emit).expect("it fires");
+    rows
+}
+
+fn kept(mut dedup: Dedup, batches: &[RecordBatch]) -> String {
+    let digits = batches.iter().flat_map(|batch| dedup.on_batch(batch).expect("events").iter().collect::<Vec<_>>());
+    digits.map(|keep| if keep == Some(true) { '1' } else { '0' }).collect()
+}
+
+/// What today's code saves after the first rows of these events, and what it then comes to.
+fn today(version: &Version) -> Saved {
+    let (batches, told) = version.events();
+    let (first, rest) = batches.split_at(CUT / BATCH_ROWS);
+    // What is told before the first row is which partitions there are.
+    let (begin, end) = told.split_at(told.len() - 1);
+    let mut window = Window::new(version.options());
+    begin.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
+    for batch in first {
+        window.on_batch(batch).expect("events");
+        window.fire(&mut |_| Ok(())).expect("it fires");
+    }
+    let state = window.snapshot();
+    let mut dedup = Dedup::new(Version::dedup_options());
+    first.iter().for_each(|batch| drop(dedup.on_batch(batch).expect("events")));
+    let ids = dedup.snapshot();
+    Saved { window: (state, results(window, rest, end)), dedup: (ids, kept(dedup, rest)) }
+}
+
+#[test]
+fn every_snapshot_ever_saved_is_restored_and_goes_on_to_the_same_results() {
+    for version in Version::all() {
+        let (batches, told) = version.events();
+        let rest = &batches[CUT / BATCH_ROWS..];
+        let saved = version.saved();
+        let window = Window::restore(version.options(), &saved.window.0).expect("it restores");
+        assert_eq!(results(window, rest, &told[told.len() - 1..]), saved.window.1, "{}", version.0.display());
+        let dedup = Dedup::restore(Version::dedup_options(), &saved.dedup.0).expect("it restores");
+        assert_eq!(kept(dedup, rest), saved.dedup.1, "{}", version.0.display());
+    }
+}
+
+#[test]
+fn a_saved_form_that_has_changed_has_a_new_version() {
+    let all = Version::all();
+    let last = all.last().expect("a version is kept");
+    let now = today(last);
+    let bless = std::env::var_os("EVT_BLESS").is_some();
+    if bless && !last.0.join("window.state").exists() {
+        return last.bless(last, &now);
+    }
+    let then = last.saved();
+    if now == then {
+        return;
+    }
+    let same = |now: &[u8], then: &[u8]| now == then || now[0] != then[0];
+    let numbered = same(&now.window.0, &then.window.0) && same(&now.dedup.0, &then.dedup.0);
+    assert!(numbered, "a saved form has changed, but not its first byte, which says how to read it");
+    assert!(now.window.1 == then.window.1 && now.dedup.1 == then.dedup.1, "the results have changed");
+    assert!(bless, "a saved form has a new version: EVT_BLESS=1 keeps a snapshot of it beside the older ones");
+    Version(last.0.with_file_name(format!("v{}", all.len() + 1))).bless(last, &now);
+}
+
+#[test]
+fn a_snapshot_that_is_cut_or_longer_is_refused() {
+    for version in Version::all() {
+        let saved = version.saved();
+        for end in 0..saved.window.0.len() {
+            assert!(Window::restore(version.options(), &saved.window.0[..end]).is_err(), "cut at {end}");
+        }
+        for end in 0..saved.dedup.0.len() {
+            assert!(Dedup::restore(Version::dedup_options(), &saved.dedup.0[..end]).is_err(), "cut at {end}");
+        }
+        let longer = |bytes: &[u8]| [bytes, &[0]].concat();
+        assert!(Window::restore(version.options(), &longer(&saved.window.0)).is_err());
+        assert!(Dedup::restore(Version::dedup_options(), &longer(&saved.dedup.0)).is_err());
+    }
+}
