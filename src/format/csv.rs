@@ -17,6 +17,7 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::is_own;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
+use std::collections::HashSet;
 
 /// Comma-separated values.
 pub const CSV: Format = Format {
@@ -144,10 +145,9 @@ impl Rows {
             Err(_) => None,
         };
         let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header is not UTF-8"))?.collect();
-        for (at, name) in names.iter().enumerate() {
-            if names[..at].contains(name) {
-                return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
-            }
+        let mut seen = HashSet::new();
+        if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
+            return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
         }
         self.header = Header::Read(names.into_iter().map(key).collect());
         Ok(())

@@ -100,7 +100,18 @@ impl Bytes {
 
     /// Whether the bytes come as they stand in a regular file.
     pub fn is_plain_file(&self) -> bool {
-        !self.reader.is_packed() && self.wire.0.borrow().regular
+        !self.reader.is_packed() && self.is_regular()
+    }
+
+    /// Whether it is a file that can be read again: no pipe, no terminal.
+    pub fn is_regular(&self) -> bool {
+        self.wire.0.borrow().regular
+    }
+
+    /// Whether a file that is packed by its name has ended before its first bytes could tell how.
+    fn is_cut_short(&self) -> bool {
+        let packed_name = [".gz", ".zst"].iter().any(|extension| self.name.ends_with(extension));
+        packed_name && self.is_plain_file() && self.extent().done < 4
     }
 
     /// Whether a signal stops the reading, from here on.
@@ -181,6 +192,9 @@ impl Bytes {
         match (self.wire.0.borrow().woken.get(), result) {
             (Woken::Stopped, _) => Ok(Chunk::Stopped),
             (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
+            (_, Ok(0)) if self.is_cut_short() => {
+                Err(Error::corrupt("it ends within the first bytes of its packing").at(self.name.clone()))
+            }
             (_, Ok(0)) => Ok(Chunk::End),
             (_, Ok(count)) => Ok(Chunk::Bytes(count)),
             (_, Err(error)) => Err(error.at(self.name.clone())),

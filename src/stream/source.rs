@@ -388,7 +388,8 @@ impl Source {
                 self.intake.set_splitter(splitter);
                 let partition = self.partition(&origin);
                 let follow = match (&uri, self.options.follow) {
-                    (Uri::File(path), true) => Some(Follow::new(path.clone(), &bytes)?),
+                    // Where its writers close a FIFO it is at its end.
+                    (Uri::File(path), true) if bytes.is_regular() => Some(Follow::new(path.clone(), &bytes)?),
                     _ => None,
                 };
                 let splitter = (splitter(), format.name == "jsonl");

@@ -200,3 +200,29 @@ fn the_same_file_twice_changes_nothing_and_two_days_of_standard_input_do_not_mee
     let failed: Vec<&Value> = dead.iter().map(|letter| &letter["failed_at"]).collect();
     assert_eq!(failed, ["2026-01-05T23:00:00.000000Z"], "the same letter of both days, once");
 }
+
+#[test]
+fn a_packed_file_that_is_cut_anywhere_is_torn_whatever_is_left_of_it() {
+    let dir = Dir::new("packed");
+    dir.write("in.jsonl", day(0..200));
+    dir.shell("gzip -k in.jsonl").succeeds();
+    let gzip = dir.bytes("in.jsonl.gz");
+    let zstd = zstd::encode_all(&dir.bytes("in.jsonl")[..], 1).expect("it packs");
+    for (name, packed) in [("cut.jsonl.gz", gzip), ("cut.jsonl.zst", zstd)] {
+        for end in (0..20).chain((20..packed.len()).step_by(packed.len() / 10)).chain([packed.len() - 1]) {
+            dir.write(name, &packed[..end]);
+            let run = dir.run("evt-ingest", &[name, "-q", "--to", "out.parquet"]).ends_with(65).stays_calm();
+            assert!(run.stderr().contains(name) && run.stderr().lines().count() == 1, "cut at {end}: {run}");
+            assert!(!dir.path("out.parquet").exists());
+        }
+    }
+}
+
+#[test]
+fn a_fifo_that_is_followed_ends_when_its_writers_have_closed_it() {
+    let dir = Dir::new("fifo");
+    dir.write("in.jsonl", day(0..10));
+    let line = "mkfifo fifo; cat in.jsonl > fifo & exec evt-ingest -f jsonl --follow fifo --to null: --dlq null:";
+    let run = dir.shell(line).succeeds();
+    assert!(run.stderr().contains("in 11 out 10 dead 1"), "{run}");
+}
