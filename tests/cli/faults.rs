@@ -211,7 +211,10 @@ fn a_packed_file_that_is_cut_anywhere_is_torn_whatever_is_left_of_it() {
     for (name, packed) in [("cut.jsonl.gz", gzip), ("cut.jsonl.zst", zstd)] {
         for end in (0..20).chain((20..packed.len()).step_by(packed.len() / 10)).chain([packed.len() - 1]) {
             dir.write(name, &packed[..end]);
-            let run = dir.run("evt-ingest", &[name, "-q", "--to", "out.parquet"]).ends_with(65).stays_calm();
+            let run = dir
+                .run("evt-ingest", &[name, "-q", "--dlq", "null:", "--to", "out.parquet"])
+                .ends_with(65)
+                .stays_calm();
             assert!(run.stderr().contains(name) && run.stderr().lines().count() == 1, "cut at {end}: {run}");
             assert!(!dir.path("out.parquet").exists());
         }
