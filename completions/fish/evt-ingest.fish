@@ -1,3 +1,4 @@
+complete -c evt-ingest -l where -d 'Keep events for which this is true' -r
 complete -c evt-ingest -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
 complete -c evt-ingest -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-ingest -l field -d 'Copy a field into a column: COLUMN=PATH' -r
@@ -10,7 +11,6 @@ complete -c evt-ingest -l max-future -d 'Dead: events more than this after their
 complete -c evt-ingest -l require -d 'Fields that must be there, comma-separated' -r
 complete -c evt-ingest -l origin -d 'Name of the origin instead of the input\'s' -r
 complete -c evt-ingest -l partitions -d 'Every partition there will be, where --field maps them' -r
-complete -c evt-ingest -l where -d 'Keep events for which this is true' -r
 complete -c evt-ingest -l to -d 'Where rows go, repeatable; - is standard output' -r
 complete -c evt-ingest -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table' -r
 complete -c evt-ingest -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
@@ -23,10 +23,10 @@ complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input 
 complete -c evt-ingest -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-ingest -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
-complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-ingest -l follow -d 'Read on as files grow, through rotation and truncation'
 complete -c evt-ingest -l keep-raw -d 'Keep the raw record beside the event'
+complete -c evt-ingest -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
+complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-ingest -l overwrite -d 'Replace an output file that exists'
 complete -c evt-ingest -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-ingest -l strict -d 'Exit 1 if any record was dead'

@@ -22,10 +22,10 @@ complete -c evt-sink -l max-ratio -d 'How many times its packed size an input ma
 complete -c evt-sink -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c evt-sink -l list -d 'List the stores and stop'
 complete -c evt-sink -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-sink -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-sink -l overwrite -d 'Replace an output file that exists'
-complete -c evt-sink -l list -d 'List the stores and stop'
 complete -c evt-sink -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-sink -l strict -d 'Exit 1 if any record was dead'
 complete -c evt-sink -s h -l help -d 'Print help (see more with \'--help\')'

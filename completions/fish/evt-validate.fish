@@ -1,8 +1,8 @@
-complete -c evt-validate -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-validate -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-validate -l schemas -d 'Directory of schemas (evt-schema(1)); without it only the envelope is checked' -r
 complete -c evt-validate -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
 complete -c evt-validate -l dedup -d 'Leave out an event_id seen within this much stream time in its partition' -r
+complete -c evt-validate -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
+complete -c evt-validate -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-validate -l field -d 'Copy a field into a column: COLUMN=PATH' -r
 complete -c evt-validate -l set -d 'Set a column: COLUMN=TEXT' -r
 complete -c evt-validate -l time -d 'Where the event time stands: a column, a path, or arrival' -r
@@ -25,8 +25,8 @@ complete -c evt-validate -l max-ratio -d 'How many times its packed size an inpu
 complete -c evt-validate -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-validate -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-validate -l closed -d 'Refuse properties that the schema does not know'
+complete -c evt-validate -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-validate -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-validate -l overwrite -d 'Replace an output file that exists'
 complete -c evt-validate -s q -l quiet -d 'Say nothing but errors: no summary, no progress'

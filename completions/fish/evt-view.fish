@@ -1,5 +1,3 @@
-complete -c evt-view -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-view -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-view -l where -d 'Rows for which this is true' -r
 complete -c evt-view -l since -d 'Rows of this instant and later: event_time, window_start, failed_at or since' -r
 complete -c evt-view -l until -d 'Rows before this instant' -r
@@ -7,6 +5,8 @@ complete -c evt-view -l last -d 'Rows of the time up to now: --since now-DURATIO
 complete -c evt-view -l head -d 'The first N rows, then stop reading' -r
 complete -c evt-view -l tail -d 'The last N rows; with --head the last N of those' -r
 complete -c evt-view -l columns -d 'Columns and property paths, in this order: event_time,country,repo.name' -r
+complete -c evt-view -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
+complete -c evt-view -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-view -l field -d 'Copy a field into a column: COLUMN=PATH' -r
 complete -c evt-view -l set -d 'Set a column: COLUMN=TEXT' -r
 complete -c evt-view -l time -d 'Where the event time stands: a column, a path, or arrival' -r

@@ -1,5 +1,3 @@
-complete -c evt-window -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-window -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-window -s m -l metrics -d 'Metrics to compute (evt-metrics(5))' -r
 complete -c evt-window -l agg -d 'An aggregate, repeatable: [NAME=]EXPR; count(*) by default' -r
 complete -c evt-window -l by -d 'Dimensions: columns and property paths, comma-separated' -r
@@ -17,6 +15,8 @@ hold\t''"
 complete -c evt-window -l idle-after -d 'Let a partition that is silent this long hold the watermark back no more (impure)' -r
 complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows closed without them; their rows may be late (impure)' -r -f -a "late\t''"
 complete -c evt-window -l late -d 'Where late events go' -r
+complete -c evt-window -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
+complete -c evt-window -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-window -l field -d 'Copy a field into a column: COLUMN=PATH' -r
 complete -c evt-window -l set -d 'Set a column: COLUMN=TEXT' -r
 complete -c evt-window -l time -d 'Where the event time stands: a column, a path, or arrival' -r
@@ -39,9 +39,9 @@ complete -c evt-window -l max-ratio -d 'How many times its packed size an input 
 complete -c evt-window -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-window -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-window -l check -d 'Explain the metrics and stop; exit 78 if they are wrong'
 complete -c evt-window -l late-partial -d 'Write events that some windows did count to --late too'
+complete -c evt-window -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-window -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-window -l overwrite -d 'Replace an output file that exists'
 complete -c evt-window -s q -l quiet -d 'Say nothing but errors: no summary, no progress'

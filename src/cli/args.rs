@@ -1,7 +1,7 @@
 //! Flags that tools share, one group each, and the values they take.
 
 use crate::error::{Error, Result};
-use crate::format::{self, Format};
+use crate::format;
 use crate::kind::Kind;
 use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::stream::run::Report;
@@ -97,13 +97,8 @@ pub struct OutputArgs {
     /// Replace an output file that exists
     #[arg(long)]
     pub overwrite: bool,
-}
-
-/// The flag for dead letters.
-#[derive(Args, Clone, Debug)]
-pub struct DeadArgs {
     /// Where dead letters go; without it they are reported and dropped
-    #[arg(long, value_name = "URI", help_heading = "Output")]
+    #[arg(long, value_name = "URI")]
     pub dlq: Option<String>,
 }
 
@@ -146,6 +141,44 @@ pub struct MapArgs {
     pub partitions: Option<Vec<String>>,
 }
 
+/// Flags of every tool that reads rows and writes rows.
+#[derive(Args, Clone, Debug)]
+pub struct StageArgs {
+    /// What comes in.
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// What becomes of raw records.
+    #[command(flatten)]
+    pub map: MapArgs,
+    /// What goes out.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// The run.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+impl StageArgs {
+    /// What the source is told.
+    pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
+        let Self { input, map, .. } = self;
+        Ok(SourceOptions {
+            mapping,
+            format: input.input_format.as_deref().map(format::by_name).transpose()?,
+            kind: input.kind()?,
+            origin: map.origin.clone(),
+            partitions: map.partitions.clone(),
+            control: input.control,
+            ..SourceOptions::default()
+        })
+    }
+
+    /// Whether the tool would wait at a terminal for input nobody meant to type.
+    pub fn waits_at_terminal(&self) -> bool {
+        self.input.inputs.iter().all(|input| input == "-") && self.input.input_format.is_none()
+    }
+}
+
 impl MapArgs {
     /// The mapping these flags ask for.
     pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
@@ -180,36 +213,12 @@ impl InputArgs {
         self.inputs.iter().map(|text| Uri::parse(text)).collect()
     }
 
-    /// `-f`.
-    pub fn format(&self) -> Result<Option<&'static Format>> {
-        self.input_format.as_deref().map(format::by_name).transpose()
-    }
-
-    /// `--kind`.
-    pub fn kind(&self) -> Result<Option<Kind>> {
+    fn kind(&self) -> Result<Option<Kind>> {
         let parse = |name: &str| {
             let unknown = || Error::usage(format!("--kind {name}: one of event metric dead late alert"));
             Kind::from_name(name).ok_or_else(unknown)
         };
         self.kind.as_deref().map(parse).transpose()
-    }
-
-    /// What the source of a tool with these flags is told.
-    pub fn source(&self, map: &MapArgs, mapping: mapping::Options) -> Result<SourceOptions> {
-        Ok(SourceOptions {
-            mapping,
-            format: self.format()?,
-            kind: self.kind()?,
-            origin: map.origin.clone(),
-            partitions: map.partitions.clone(),
-            control: self.control,
-            ..SourceOptions::default()
-        })
-    }
-
-    /// Whether standard input is the only one.
-    pub fn is_standard(&self) -> bool {
-        self.inputs.iter().all(|input| input == "-")
     }
 }
 

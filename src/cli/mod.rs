@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::console::{Colour, Console};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::run::{Report, Run};
+use crate::stream::standard;
 use crate::stream::stop::Stop;
 use args::CommonArgs;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
@@ -64,10 +65,7 @@ pub fn main<T: Tool>() -> ExitCode {
     }
     let run = match start(T::NAME, tool.common()) {
         Ok(run) => Rc::new(run),
-        Err(error) => {
-            Console::new(T::NAME, Colour::Off).fail(&error);
-            return ExitCode::from(error.kind().exit_status());
-        }
+        Err(error) => return fail(T::NAME, &error),
     };
     let result = tool.run(run.clone());
     run.console.set_progress(None);
@@ -126,15 +124,20 @@ fn run_id(clock: Clock) -> String {
 fn usage(tool: &'static str, error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
-        return match error.print() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(ErrorKind::Io.exit_status()),
+        return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => fail(tool, &error),
         };
     }
     let text = error.render().to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let told = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
     let told: Vec<&str> = told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
-    Console::new(tool, Colour::Off).fail(&Error::usage(format!("{} (see {tool} --help)", told.join(" "))));
-    ExitCode::from(ErrorKind::Usage.exit_status())
+    fail(tool, &Error::usage(format!("{} (see {tool} --help)", told.join(" "))))
+}
+
+/// An error before there is a run.
+fn fail(tool: &'static str, error: &Error) -> ExitCode {
+    Console::new(tool, Colour::Off).fail(error);
+    ExitCode::from(error.kind().exit_status())
 }

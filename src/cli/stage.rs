@@ -1,17 +1,21 @@
 //! A stage: a source, the dead letters, the outputs and the counts of one tool, from opening to the proven end.
+//!
+//! [`Stage::open`], then [`Stage::begin`] with the schema of what is written, [`Stage::read`] until the end,
+//! [`Stage::finish`].
 
-use super::args::{CommonArgs, DeadArgs, OutputArgs};
+use super::args::{CommonArgs, StageArgs};
 use super::progress::ProgressLine;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions};
-use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY, WATERMARK_KEY};
+use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
 use crate::kind::Kind;
+use crate::store::room;
 use crate::stream::dead::DeadLetters;
-use crate::stream::output::{Output, OutputReport, OutputSpec};
+use crate::stream::intake::{Item, push_row};
+use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
-use crate::stream::source::Source;
-use crate::stream::uri::Uri;
+use crate::stream::source::{Source, SourceOptions};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
@@ -19,19 +23,38 @@ use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Opens the dead-letter output, if there is one.
-pub fn open_dead(args: &DeadArgs, run: &Rc<Run>) -> Result<DeadLetters> {
-    let output = match args.dlq.as_deref() {
-        None => None,
-        Some(text) => Some(open_side(text, Kind::Dead.schema(), run)?),
-    };
-    Ok(DeadLetters::new(run.clone(), output))
+/// What a tool writes where no format is named.
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    /// To a pipe, or to a file whose name does not tell.
+    pub pipe: &'static str,
+    /// To a terminal.
+    pub terminal: &'static str,
+    /// Whether `--control` makes the outputs write control lines.
+    pub control: bool,
 }
 
-/// Opens a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn open_side(text: &str, schema: SchemaRef, run: &Rc<Run>) -> Result<Output> {
+/// What stages pass on to each other.
+pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
+
+/// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
+pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
+    let StageArgs { input, output, common, .. } = args;
+    let color = common.color.is_on(std::io::stdout().is_terminal());
     let spec = OutputSpec {
-        schema: stamped(&schema, run, false),
+        format: output.output_format.as_deref().map(format::by_name).transpose()?,
+        terminal_format: usual.terminal,
+        pipe_format: usual.pipe,
+        overwrite: output.overwrite,
+        control: input.control && usual.control,
+        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
+    };
+    output.to.iter().map(|text| Checked::try_new(text, &spec)).collect()
+}
+
+/// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
+pub fn check_side(text: &str) -> Result<Checked> {
+    let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",
         pipe_format: "jsonl",
@@ -39,11 +62,11 @@ pub fn open_side(text: &str, schema: SchemaRef, run: &Rc<Run>) -> Result<Output>
         control: false,
         encode: EncodeOptions::default(),
     };
-    Output::open(&Uri::parse(text)?, &spec, run)
+    Checked::try_new(text, &spec)
 }
 
 /// The schema of what this stage writes: its name joins those of the stages before.
-pub fn stamped(schema: &SchemaRef, run: &Run, explicit: bool) -> SchemaRef {
+pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     let mut metadata: HashMap<String, String> = schema.metadata().clone();
     let stages = match metadata.get(STAGES_KEY) {
         Some(before) => format!("{before},{}", run.console.tool()),
@@ -51,45 +74,20 @@ pub fn stamped(schema: &SchemaRef, run: &Run, explicit: bool) -> SchemaRef {
     };
     metadata.insert(STAGES_KEY.to_owned(), stages);
     metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
-    if explicit {
-        metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
-    }
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
-}
-
-/// What a tool wants of its outputs.
-pub struct Wanted {
-    /// The schema of its rows.
-    pub schema: SchemaRef,
-    /// What a pipe gets where no format is named.
-    pub pipe_format: &'static str,
-    /// What a terminal gets where no format is named.
-    pub terminal_format: &'static str,
-    /// `--control`.
-    pub control: bool,
-}
-
-/// Opens what `--to` names.
-pub fn open_outputs((common, args): (&CommonArgs, &OutputArgs), wanted: &Wanted, run: &Rc<Run>) -> Result<Vec<Output>> {
-    let color = common.color.is_on(std::io::stdout().is_terminal());
-    let spec = OutputSpec {
-        schema: wanted.schema.clone(),
-        format: args.output_format.as_deref().map(format::by_name).transpose()?,
-        terminal_format: wanted.terminal_format,
-        pipe_format: wanted.pipe_format,
-        overwrite: args.overwrite,
-        control: wanted.control,
-        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
-    };
-    args.to.iter().map(|text| Output::open(&Uri::parse(text)?, &spec, run)).collect()
 }
 
 /// The running stage.
 pub struct Stage {
     run: Rc<Run>,
     common: CommonArgs,
+    /// Where rows come from.
+    pub source: Source,
     /// Where faulty records go.
     pub dead: DeadLetters,
+    /// Outputs until [`Stage::begin`].
+    checked: Vec<Checked>,
+    /// Outputs from then on.
     outputs: Vec<Output>,
     schema: SchemaRef,
     /// Fates of what came in.
@@ -102,26 +100,73 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Opens the outputs of a tool, before the first record is read.
-    pub fn open(
-        (common, args): (&CommonArgs, &OutputArgs),
-        wanted: Wanted,
-        dead: DeadLetters,
-        run: &Rc<Run>,
-    ) -> Result<Self> {
-        let outputs = open_outputs((common, args), &wanted, run)?;
+    /// Looks at all outputs, then opens the dead letters and the source and reads on until the schema is known: what can
+    /// fail without input fails before any is waited for, and a first record that is refused leaves no output behind.
+    pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
+        let common = args.common.clone();
+        let checked = check_outputs(args, usual)?;
+        let dlq = args.output.dlq.as_deref().map(check_side).transpose()?;
+        if let Some(path) = &common.stats {
+            room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
+        }
+        let inputs = args.input.uris()?;
+        let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose()?;
+        let mut dead = DeadLetters::new(run.clone(), dlq);
+        let mut source = Source::open(&inputs, options, run.clone())?;
+        source.learn(&mut dead)?;
         Ok(Self {
             run: run.clone(),
-            common: common.clone(),
+            schema: source.schema(),
+            source,
             dead,
-            outputs,
-            schema: wanted.schema,
+            checked,
+            outputs: vec![],
             counts: Counts::default(),
             progress: ProgressLine::new(run, common.quiet),
+            common,
             notes: vec![],
             details: serde_json::Map::new(),
             refused: 0,
         })
+    }
+
+    /// Refuses rows of another kind: exit 2.
+    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
+        match self.source.kind() {
+            found if found == kind => Ok(()),
+            found => Err(Error::usage(format!("{why}, these rows are of kind {}", found.name()))),
+        }
+    }
+
+    /// Opens the outputs for rows of `schema`.
+    pub fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
+        self.schema = stamped(schema, &self.run);
+        for checked in self.checked.drain(..) {
+            self.outputs.push(checked.open(&self.schema, &self.run)?);
+        }
+        Ok(())
+    }
+
+    /// Passes all there is on as it is; the exit status.
+    pub fn pass(mut self) -> Result<u8> {
+        self.begin(&self.source.schema())?;
+        loop {
+            match self.read()? {
+                Item::Batch(batch) => self.write(&batch)?,
+                Item::Control(control) => self.control(&control)?,
+                Item::Idle => {}
+                Item::End(end) => {
+                    self.counts = self.source.counts();
+                    return self.finish(end, 0);
+                }
+            }
+        }
+    }
+
+    /// The next thing of the source. Between any two, outputs do what is due by the clock.
+    pub fn read(&mut self) -> Result<Item> {
+        self.outputs.iter_mut().try_for_each(Output::tick)?;
+        self.source.next(&mut self.dead)
     }
 
     /// The schema of the rows written.
@@ -139,7 +184,7 @@ impl Stage {
         for output in &mut self.outputs {
             for refusal in output.write(batch)? {
                 self.refused += 1;
-                crate::stream::intake::push_row(batch, refusal.row, &refusal.fault, &mut self.dead)?;
+                push_row(batch, refusal.row, &refusal.fault, &mut self.dead)?;
             }
         }
         Ok(())
@@ -185,7 +230,7 @@ impl Stage {
     }
 
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
-    pub fn finish(mut self, source: &Source, end: End, own: u8) -> Result<u8> {
+    pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
         if self.counts.dropped > 0
             || self.common.strict && self.counts.dead > 0
@@ -208,14 +253,14 @@ impl Stage {
             reports.push(report);
         }
         self.dead.finish(&end)?;
-        self.summary(source, &end, &reports)?;
+        self.summary(&end, &reports)?;
         Ok(verdict)
     }
 
-    fn summary(&mut self, source: &Source, end: &End, reports: &[OutputReport]) -> Result<()> {
+    fn summary(&mut self, end: &End, reports: &[OutputReport]) -> Result<()> {
         self.run.console.set_progress(None);
         self.progress = ProgressLine::hidden();
-        let defaults = source.defaults();
+        let defaults = self.source.defaults();
         let console = &self.run.console;
         if !self.common.quiet {
             let mut line = self.counts.to_string();
@@ -227,7 +272,7 @@ impl Stage {
             }
             if end.how == How::Stopped {
                 line.push_str("; stopped");
-            } else if !source.is_proven() {
+            } else if !self.source.is_proven() {
                 line.push_str("; end not proven");
             }
             if defaults.source || defaults.event_type {

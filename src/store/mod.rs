@@ -5,18 +5,19 @@
 //! a replay converges. To add a store: one file, one row in [`ALL`].
 
 pub mod guard;
+pub mod room;
 pub mod rows;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-/// Batches read back, one after another.
-pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
-
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Batches read back, one after another.
+pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 
 /// What a URI of a store says after the scheme: `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +63,11 @@ pub trait Sink {
     /// a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
 
+    /// Does what is due by the clock alone, though nothing is written.
+    fn tick(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes every row written so far durable under `epoch`, without a reader seeing half of them.
     fn prepare(&mut self, epoch: Epoch) -> Result<()>;
 
@@ -85,13 +91,6 @@ pub struct Outcome {
     pub counts: SinkCounts,
     /// One line for the summary beyond the counts (files new or replaced, rows of another run replaced), if any.
     pub remark: Option<String>,
-}
-
-/// What a reader asks of a store.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// The table (`?table=`); none means a list of the tables and their counts.
-    pub kind: Option<Kind>,
 }
 
 /// Tables of a store with the number of rows in each.
@@ -118,6 +117,8 @@ pub struct Store {
     pub about: &'static str,
     /// Options its URIs take.
     pub options: &'static [&'static str],
+    /// Looks whether it could be opened for writing, without changing anything: options, rights, who is there.
+    pub check: fn(&Location) -> Result<()>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
     /// Its tables and how many rows each holds.

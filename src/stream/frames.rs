@@ -3,6 +3,7 @@
 use super::input::{Bytes, Chunk};
 use crate::error::Result;
 use crate::frame::{Decoder, Finish, Frame};
+use std::time::Duration;
 
 /// One framed input being read.
 pub struct FrameInput {
@@ -16,6 +17,8 @@ pub enum Framed {
     Frame(Frame),
     /// The end, proven or Arrow's.
     End(Finish),
+    /// Nothing for a while.
+    Idle,
     /// A signal stopped the reading before the end.
     Stopped,
 }
@@ -31,10 +34,10 @@ impl FrameInput {
         &self.bytes
     }
 
-    /// The next frame; exit 65 where the stream is torn.
-    pub fn read(&mut self) -> Result<Framed> {
+    /// The next frame, waited for at most `timeout` (for ever where there is none); exit 65 where the stream is torn.
+    pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
-            let read = self.bytes.read(self.decoder.space(), None)?;
+            let read = self.bytes.read(self.decoder.space(), timeout)?;
             let at = |error: crate::Error| error.at(self.bytes.name());
             match read {
                 Chunk::Bytes(count) => {
@@ -42,7 +45,7 @@ impl FrameInput {
                         return Ok(Framed::Frame(frame));
                     }
                 }
-                Chunk::Idle => {}
+                Chunk::Idle => return Ok(Framed::Idle),
                 Chunk::End => return self.decoder.finish().map(Framed::End).map_err(at),
                 Chunk::Stopped => return Ok(Framed::Stopped),
             }

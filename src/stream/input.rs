@@ -1,6 +1,7 @@
 //! Inputs: bytes of a file or of standard input, packed or not, that can be waited for.
 
 use super::run::Run;
+use super::standard;
 use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::{Error, Result};
@@ -8,7 +9,6 @@ use crate::format::unpack::Unpacked;
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
-use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,11 +66,7 @@ impl Bytes {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
         let file = match uri {
-            Uri::Standard => {
-                // A larger pipe is worth 3× the throughput; where it is not allowed the default stays.
-                let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdin(), 1 << 20);
-                File::from(std::io::stdin().as_fd().try_clone_to_owned().map_err(failed)?)
-            }
+            Uri::Standard => standard::input()?,
             Uri::File(path) => File::open(path).map_err(failed)?,
             _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
         };

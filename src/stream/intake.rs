@@ -27,6 +27,8 @@ pub enum Item {
     Batch(RecordBatch),
     /// A control message, never an end.
     Control(Control),
+    /// Nothing has come for a while.
+    Idle,
     /// The proven end; nothing follows.
     End(crate::frame::End),
 }

@@ -9,5 +9,6 @@ pub mod output;
 pub mod raw;
 pub mod run;
 pub mod source;
+pub mod standard;
 pub mod stop;
 pub mod uri;

@@ -86,8 +86,8 @@ impl TextInput {
     pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
         let files = self.followed;
         self.make_room(run.record_max);
-        let timeout = intake.has_rows().then_some(Run::LINGER);
-        let chunk = self.bytes.read(&mut self.buffer[self.end..], timeout)?;
+        let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        let chunk = self.bytes.read(&mut self.buffer[self.end..], Some(timeout))?;
         match chunk {
             Chunk::Bytes(count) => {
                 self.end += count;

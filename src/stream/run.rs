@@ -37,6 +37,8 @@ pub struct Run {
 impl Run {
     /// How long rows may wait in a batch that is not full.
     pub const LINGER: Duration = Duration::from_millis(100);
+    /// How long a stage waits for input before it looks at what depends on the clock alone.
+    pub const TICK: Duration = Duration::from_millis(200);
 
     /// The name of this host, as dead letters carry it.
     pub fn host() -> String {

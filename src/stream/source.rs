@@ -9,16 +9,17 @@ use super::raw::{Step, TextInput};
 use super::run::Run;
 use super::uri::Uri;
 use crate::counts::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Input, Records, Rows, jsonl};
 use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
 use crate::kind::Kind;
 use crate::mapping;
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a source is told.
 #[derive(Default)]
@@ -41,10 +42,14 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// Rows left out before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
+    /// Whether an input that breaks first gives the rows before the break (evt-view).
+    pub salvage: bool,
 }
 
 /// How many bytes of input lie between two progress messages.
 const PROGRESS_BYTES: u64 = 16 << 20;
+/// Control messages that wait for the first rows, which tell what text is.
+const AHEAD_MAX: usize = 64;
 
 enum Current {
     Text(Box<TextInput>),
@@ -61,7 +66,11 @@ pub struct Source {
     followed: VecDeque<Box<TextInput>>,
     current: Option<Current>,
     intake: Intake,
+    /// What was read ahead.
+    ahead: VecDeque<Item>,
     queue: VecDeque<Item>,
+    /// Where the input broke: told when what came before it is out.
+    failure: Option<Error>,
     /// The schema that frames or a container brought; else it is the intake's.
     schema: Option<SchemaRef>,
     framed: Counts,
@@ -87,7 +96,9 @@ impl Source {
             current: None,
             schema: None,
             intake,
+            ahead: VecDeque::new(),
             queue: VecDeque::new(),
+            failure: None,
             framed: Counts::default(),
             verdict: 0,
             how: How::Exhausted,
@@ -130,19 +141,25 @@ impl Source {
         self.options.origin.clone().unwrap_or_else(|| input.origin())
     }
 
-    /// The schema of the batches; right once something has been read.
+    /// The schema of the batches; right once it has been learned.
     pub fn schema(&self) -> SchemaRef {
-        self.schema.clone().unwrap_or_else(|| self.intake.schema())
+        let schema = self.schema.clone().unwrap_or_else(|| self.intake.schema());
+        if !self.options.control {
+            return schema;
+        }
+        let mut metadata = schema.metadata().clone();
+        metadata.insert(WATERMARK_KEY.to_owned(), "explicit".to_owned());
+        Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
     }
 
-    /// The kind of the rows; right once something has been read.
+    /// The kind of the rows; right once the schema has been learned.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.schema()).unwrap_or(Kind::Event)
     }
 
     /// Whether watermarks come from control lines or frames alone.
     pub fn is_explicit(&self) -> bool {
-        self.options.control || self.schema.as_ref().is_some_and(|schema| schema.metadata().contains_key(WATERMARK_KEY))
+        self.schema().metadata().contains_key(WATERMARK_KEY)
     }
 
     /// Whether every input came with the proof of its end.
@@ -170,30 +187,64 @@ impl Source {
         }
     }
 
-    /// The next batch or control message; the end comes last.
+    /// Reads ahead until the schema is right: frames and containers say it, else the first rows do.
+    pub fn learn(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        if self.schema.is_none() {
+            self.first(dead)?;
+        }
+        Ok(())
+    }
+
+    /// Reads ahead to the first rows: none where the end, or too much else, comes before them.
+    pub fn first(&mut self, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
+        let mut ahead = VecDeque::new();
+        let first = loop {
+            let item = self.next(dead)?;
+            let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
+            let ended = matches!(item, Item::End(_));
+            if !matches!(item, Item::Idle) {
+                ahead.push_back(item);
+            }
+            if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
+                break first;
+            }
+        };
+        ahead.append(&mut self.ahead);
+        self.ahead = ahead;
+        Ok(first)
+    }
+
+    /// The next batch or control message, or a sign of life where nothing comes; the end comes last.
     pub fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
         loop {
-            if let Some(item) = self.queue.pop_front().or_else(|| self.intake.pop()) {
+            let ready = self.ahead.pop_front().or_else(|| self.queue.pop_front());
+            if let Some(item) = ready.or_else(|| self.intake.pop()) {
                 return Ok(item);
             }
-            match self.current.take() {
-                Some(Current::Text(text)) => self.step_text(text, dead)?,
-                Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
-                Some(Current::Frames { input, foreign, partition }) => {
-                    self.step_frames(input, foreign, partition, dead)?;
+            if let Some(failure) = self.failure.take() {
+                return Err(failure);
+            }
+            if self.done && self.current.is_none() {
+                return Ok(Item::End(self.end()));
+            }
+            match self.step(dead) {
+                Err(error) if self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
+                    self.intake.drain(dead)?;
+                    self.intake.flush(dead)?;
+                    self.failure = Some(error);
                 }
-                None if self.done => return Ok(Item::End(self.end())),
-                None => self.advance()?,
+                stepped => stepped?,
             }
         }
     }
 
-    /// After an error of the input: the rows that came before it and have not been given out.
-    pub fn rest(&mut self, dead: &mut DeadLetters) -> Result<Vec<RecordBatch>> {
-        self.intake.drain(dead)?;
-        self.intake.flush(dead)?;
-        let rest = self.queue.drain(..).chain(std::iter::from_fn(|| self.intake.pop()));
-        Ok(rest.filter_map(|item| if let Item::Batch(batch) = item { Some(batch) } else { None }).collect())
+    fn step(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        match self.current.take() {
+            Some(Current::Text(text)) => self.step_text(text, dead),
+            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead),
+            Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead),
+            None => self.advance(),
+        }
     }
 
     fn end(&self) -> End {
@@ -208,6 +259,7 @@ impl Source {
             }
             Step::Idle => {
                 self.intake.flush(dead)?;
+                self.queue.push_back(Item::Idle);
                 self.next_followed(text)?;
             }
             Step::End => {
@@ -284,7 +336,8 @@ impl Source {
         partition: u32,
         dead: &mut DeadLetters,
     ) -> Result<()> {
-        match input.read()? {
+        match input.read(Some(Run::TICK))? {
+            Framed::Idle => self.queue.push_back(Item::Idle),
             Framed::Frame(Frame::Batch(batch)) if foreign => {
                 let mut records = Records::default();
                 let first = self.intake.counts().taken + 1;
@@ -443,7 +496,7 @@ impl Source {
     fn open_frames(&mut self, mut bytes: Bytes, origin: &str) -> Result<()> {
         bytes.set_heed(self.options.raw_only || bytes.is_plain_file());
         let mut input = Box::new(FrameInput::new(bytes));
-        let schema = match input.read()? {
+        let schema = match input.read(None)? {
             Framed::Frame(Frame::Schema(schema)) => schema,
             Framed::Stopped => {
                 self.how = How::Stopped;

@@ -5,11 +5,12 @@ use crate::cli::args::{CommonArgs, parse_count, parse_share};
 use crate::error::{Error, Result};
 use crate::op::generate::truth::{Dimension, Rules, TimeField, Truth};
 use crate::op::generate::{Generator, Options};
+use crate::store::room;
 use crate::stream::run::Run;
+use crate::stream::standard;
 use crate::time::{parse_duration, parse_instant};
 use clap::Args as ClapArgs;
 use clap::Parser;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -103,13 +104,16 @@ impl Tool for Args {
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let stop = || run.stop.signal().is_some();
         let options = self.options();
-        let mut out = std::io::stdout().lock();
+        let mut out = standard::output()?;
         let Some(path) = &self.truth else {
             write(options, &mut out, &stop, None)?;
             return Ok(0);
         };
-        let mut file = File::create(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-        write(options, &mut out, &stop, Some((self.rules(), &mut file)))?;
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        room::for_file(path).map_err(failed)?;
+        let mut truth = vec![];
+        write(options, &mut out, &stop, Some((self.rules(), &mut truth)))?;
+        std::fs::write(path, truth).map_err(failed)?;
         Ok(0)
     }
 }

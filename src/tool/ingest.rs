@@ -1,25 +1,20 @@
 //! evt-ingest: raw records in, stamped events out.
 
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs};
-use crate::cli::stage::{Stage, Wanted, open_dead, stamped};
+use crate::cli::args::{CommonArgs, StageArgs};
+use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
-use crate::stream::intake::Item;
 use crate::stream::run::Run;
-use crate::stream::source::{Source, SourceOptions};
+use crate::stream::source::SourceOptions;
 use clap::Parser;
 use std::rc::Rc;
 
 /// Turn records of files and pipes into events
 #[derive(Parser, Debug)]
 pub struct Args {
-    #[command(flatten)]
-    input: InputArgs,
-    #[command(flatten)]
-    map: MapArgs,
     /// Keep events for which this is true
     #[arg(long = "where", value_name = "EXPR", help_heading = "Input")]
     filter: Option<String>,
@@ -30,11 +25,7 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     keep_raw: bool,
     #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    dead: DeadArgs,
-    #[command(flatten)]
-    common: CommonArgs,
+    stage: StageArgs,
 }
 
 impl Tool for Args {
@@ -52,38 +43,18 @@ impl Tool for Args {
     ];
 
     fn common(&self) -> &CommonArgs {
-        &self.common
+        &self.stage.common
     }
 
     fn waits_at_terminal(&self) -> bool {
-        self.input.is_standard() && self.input.input_format.is_none()
+        self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
-        let mut mapping = self.map.options(Provenance::Overwrite)?;
+        let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = self.keep_raw;
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
-        let mut dead = open_dead(&self.dead, &run)?;
-        let options = self.input.source(&self.map, mapping)?;
-        let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..options };
-        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
-        // The first rows are read before anything is written: a first record without a time ends the run.
-        let first = source.next(&mut dead)?;
-        let schema = stamped(&source.schema(), &run, source.is_explicit());
-        let control = self.input.control;
-        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control };
-        let mut stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
-        let mut next = first;
-        loop {
-            match next {
-                Item::Batch(batch) => stage.write(&batch)?,
-                Item::Control(control) => stage.control(&control)?,
-                Item::End(end) => {
-                    stage.counts = source.counts();
-                    return stage.finish(&source, end, 0);
-                }
-            }
-            next = source.next(&mut stage.dead)?;
-        }
+        let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..self.stage.source(mapping)? };
+        Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }
 }

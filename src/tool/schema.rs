@@ -6,9 +6,10 @@ use crate::error::{Error, Result};
 use crate::registry::directory::{Directory, Registration};
 use crate::registry::{Level, Schema, check_level};
 use crate::stream::run::Run;
+use crate::stream::standard::print;
 use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::Read;
 use std::rc::Rc;
 
 /// Check, register, list and show event schemas
@@ -162,8 +163,4 @@ fn read(path: &str) -> Result<String> {
 
 fn parse(path: &str) -> Result<Schema> {
     Schema::parse(&read(path)?).map_err(|error| error.at(path))
-}
-
-fn print(text: &str) -> Result<()> {
-    std::io::stdout().lock().write_all(text.as_bytes()).map_err(|error| Error::io("stdout", &error))
 }

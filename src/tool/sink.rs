@@ -1,33 +1,24 @@
 //! evt-sink: rows into stores and files.
 
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs};
-use crate::cli::stage::{Stage, Wanted, open_dead, stamped};
+use crate::cli::args::{CommonArgs, StageArgs};
+use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::mapping::Provenance;
 use crate::store;
-use crate::stream::intake::Item;
 use crate::stream::run::Run;
-use crate::stream::source::Source;
+use crate::stream::standard::print;
 use clap::Parser;
 use std::rc::Rc;
 
 /// Write rows to stores and files
 #[derive(Parser, Debug)]
 pub struct Args {
-    #[command(flatten)]
-    input: InputArgs,
-    #[command(flatten)]
-    map: MapArgs,
-    #[command(flatten)]
-    output: OutputArgs,
     /// List the stores and stop
     #[arg(long, help_heading = "Output")]
     list: bool,
     #[command(flatten)]
-    dead: DeadArgs,
-    #[command(flatten)]
-    common: CommonArgs,
+    stage: StageArgs,
 }
 
 impl Tool for Args {
@@ -42,37 +33,19 @@ impl Tool for Args {
     ];
 
     fn common(&self) -> &CommonArgs {
-        &self.common
+        &self.stage.common
     }
 
     fn waits_at_terminal(&self) -> bool {
-        !self.list && self.input.is_standard() && self.input.input_format.is_none()
+        !self.list && self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         if self.list {
-            for store in store::ALL {
-                println!("{}:  {}", store.scheme, store.about);
-            }
-            return Ok(0);
+            let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
+            return print(&lines.collect::<String>()).map(|()| 0);
         }
-        let mut dead = open_dead(&self.dead, &run)?;
-        let options = self.input.source(&self.map, self.map.options(Provenance::Keep)?)?;
-        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
-        let mut next = source.next(&mut dead)?;
-        let schema = stamped(&source.schema(), &run, source.is_explicit());
-        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control: self.input.control };
-        let mut stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
-        loop {
-            match next {
-                Item::Batch(batch) => stage.write(&batch)?,
-                Item::Control(control) => stage.control(&control)?,
-                Item::End(end) => {
-                    stage.counts = source.counts();
-                    return stage.finish(&source, end, 0);
-                }
-            }
-            next = source.next(&mut stage.dead)?;
-        }
+        let options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }
 }

@@ -1,9 +1,9 @@
 //! evt-validate: events against their envelope and the schemas of their subjects; repeats left out.
 
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration};
-use crate::cli::stage::{Stage, Wanted, open_dead, stamped};
-use crate::error::{Error, Result};
+use crate::cli::args::{CommonArgs, StageArgs, duration};
+use crate::cli::stage::{FRAMES, Stage};
+use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::column;
 use crate::mapping::{Provenance, TimeFrom};
@@ -12,7 +12,6 @@ use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::directory::Directory;
 use crate::stream::intake::{Item, count_dead, push_row};
 use crate::stream::run::Run;
-use crate::stream::source::Source;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use clap::Parser;
@@ -22,8 +21,6 @@ use std::sync::Arc;
 /// Check events against their schemas
 #[derive(Parser, Debug)]
 pub struct Args {
-    #[command(flatten)]
-    input: InputArgs,
     /// Directory of schemas (evt-schema(1)); without it only the envelope is checked
     #[arg(long, value_name = "DIR", help_heading = "Schemas")]
     schemas: Option<String>,
@@ -37,13 +34,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Schemas")]
     dedup: Option<i64>,
     #[command(flatten)]
-    map: MapArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    dead: DeadArgs,
-    #[command(flatten)]
-    common: CommonArgs,
+    stage: StageArgs,
 }
 
 impl Tool for Args {
@@ -61,33 +52,26 @@ impl Tool for Args {
     ];
 
     fn common(&self) -> &CommonArgs {
-        &self.common
+        &self.stage.common
     }
 
     fn waits_at_terminal(&self) -> bool {
-        self.input.is_standard() && self.input.input_format.is_none()
+        self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
-        let mut mapping = self.map.options(Provenance::Keep)?;
-        if mapping.time == TimeFrom::Default && self.output.to.iter().all(|to| to == "null:") {
+        let mut mapping = self.stage.map.options(Provenance::Keep)?;
+        if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
             // Where only validation is asked for, no time is needed.
             mapping.time = TimeFrom::Optional;
         }
         let schemas = self.schemas.as_ref().map(Directory::open).transpose()?;
-        let mut dead = open_dead(&self.dead, &run)?;
-        let options = self.input.source(&self.map, mapping)?;
-        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
-        let first = source.next(&mut dead)?;
-        if source.kind() != Kind::Event {
-            return Err(Error::usage(format!("events are validated, these rows are of kind {}", source.kind().name())));
-        }
-        let schema = stamped(&source.schema(), &run, source.is_explicit());
-        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control: self.input.control };
-        let stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        let mut stage = Stage::open(&self.stage, self.stage.source(mapping)?, FRAMES, &run)?;
+        stage.expect(Kind::Event, "events are validated")?;
+        stage.begin(&stage.source.schema())?;
         let validator = Validator::new(self.validator_options());
         let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-        Job { source, stage, validator, schemas, dedup }.run(first)
+        Job { stage, validator, schemas, dedup }.run()
     }
 }
 
@@ -105,7 +89,6 @@ impl Args {
 
 /// One run of the tool.
 struct Job {
-    source: Source,
     stage: Stage,
     validator: Validator,
     schemas: Option<Directory>,
@@ -113,22 +96,21 @@ struct Job {
 }
 
 impl Job {
-    fn run(mut self, first: Item) -> Result<u8> {
-        let mut next = first;
+    fn run(mut self) -> Result<u8> {
         loop {
-            match next {
+            match self.stage.read()? {
                 Item::Batch(batch) => self.batch(batch)?,
                 Item::Control(control) => self.stage.control(&control)?,
+                Item::Idle => {}
                 Item::End(end) => {
-                    self.stage.counts.add_lost(&self.source.counts());
+                    self.stage.counts.add_lost(&self.stage.source.counts());
                     if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
                         self.stage
                             .note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));
                     }
-                    return self.stage.finish(&self.source, end, 0);
+                    return self.stage.finish(end, 0);
                 }
             }
-            next = self.source.next(&mut self.stage.dead)?;
         }
     }
 

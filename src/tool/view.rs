@@ -1,11 +1,11 @@
 //! evt-view: look into any stream, file or store: peek, filter, convert, count.
 
 use crate::cli::Tool;
-use crate::cli::args::{self, CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration, parse_count};
+use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
 use crate::cli::progress::ProgressLine;
-use crate::cli::stage::{Stage, Wanted, open_dead, open_outputs, stamped, terminal_width};
+use crate::cli::stage::{Stage, Usual, check_outputs, terminal_width};
 use crate::counts::Counts;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::frame::{Control, End, How};
 use crate::kind::Kind;
@@ -26,7 +26,6 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::compute::and;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use clap::Parser;
-use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,8 +33,8 @@ use std::time::{Duration, Instant};
 
 /// Rows that `--tail` can hold.
 const TAIL_MAX: u64 = 1_000_000;
-/// Control messages that wait for the first rows, which tell what text is.
-const AHEAD_MAX: usize = 64;
+/// What it writes where no format is named. Control lines are its own.
+const LOOK: Usual = Usual { pipe: "jsonl", terminal: "table", control: false };
 /// A batch of fewer rows was sent because nothing more was there: what a table holds back is shown.
 const LULL_ROWS: usize = 256;
 /// Rows are not held back longer than this while others come.
@@ -45,8 +44,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 #[derive(Parser, Debug)]
 #[command(mut_arg("control", |arg| arg.help("Show control messages, and accept control lines in JSONL")))]
 pub struct Args {
-    #[command(flatten)]
-    input: InputArgs,
     /// Read on as files grow, through rotation and truncation
     #[arg(long, help_heading = "Input", conflicts_with = "tail")]
     follow: bool,
@@ -55,13 +52,7 @@ pub struct Args {
     #[command(flatten)]
     show: ShowArgs,
     #[command(flatten)]
-    map: MapArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    dead: DeadArgs,
-    #[command(flatten)]
-    common: CommonArgs,
+    stage: StageArgs,
 }
 
 /// Which rows.
@@ -130,11 +121,11 @@ impl Tool for Args {
     ];
 
     fn common(&self) -> &CommonArgs {
-        &self.common
+        &self.stage.common
     }
 
     fn waits_at_terminal(&self) -> bool {
-        self.input.is_standard() && self.input.input_format.is_none()
+        self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
@@ -142,23 +133,18 @@ impl Tool for Args {
             return self.list(&tables, &run);
         }
         let span = self.span(run.clock.now())?;
-        let mut dead = open_dead(&self.dead, &run)?;
-        let source = Source::open(&self.input.uris()?, self.source_options()?, run.clone())?;
-        let mut reader = Reader { source, held: VecDeque::new(), failure: None };
-        let first = reader.begin(&mut dead)?;
-        let schema = reader.source.schema();
-        let kind = reader.source.kind();
+        let mut stage = Stage::open(&self.stage, self.source_options()?, LOOK, &run)?;
+        let first = stage.source.first(&mut stage.dead)?;
+        let (schema, kind) = (stage.source.schema(), stage.source.kind());
         let untimed = kind == Kind::Event && first.as_ref().is_some_and(|first| !selection::has_time(first));
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
-        let show = self.show(first.as_ref(), untimed, &reader.source)?;
-        let shown = match &show {
-            Show::Rows(None) => stamped(&schema, &run, reader.source.is_explicit()),
+        let show = self.show(first.as_ref(), untimed, &stage.source)?;
+        stage.begin(&match &show {
+            Show::Rows(None) => schema,
             Show::Rows(Some(selection)) => selection.schema(),
             Show::Summary { as_text: false, .. } => DeadSummary::schema(),
             Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
-        };
-        let wanted = Wanted { schema: shown, pipe_format: "jsonl", terminal_format: "table", control: false };
-        let mut stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        })?;
         if matches!(show, Show::Rows(_)) && std::io::stdout().is_terminal() {
             run.console.set_progress(None);
             stage.progress = ProgressLine::hidden();
@@ -171,17 +157,17 @@ impl Tool for Args {
         }
         let excerpt = Excerpt::new(self.choice.head, self.choice.tail);
         let chosen = Chosen { kind, span, filter, excerpt, looked_at: 0, faulty: Counts::default() };
-        let control = self.input.control && matches!(show, Show::Rows(_));
+        let control = self.stage.input.control && matches!(show, Show::Rows(_));
         let passes_control = self.choice.tail.is_none();
         let live = std::io::stdout().is_terminal();
-        Job { reader, stage, chosen, show, out: 0, control, passes_control, live, flushed: Instant::now() }.run()
+        Job { stage, chosen, show, out: 0, control, passes_control, live, flushed: Instant::now() }.run()
     }
 }
 
 impl Args {
     /// The tables of the one store that is the input, where none of them is named.
     fn tables(&self) -> Result<Option<Tables>> {
-        let inputs = self.input.uris()?;
+        let inputs = self.stage.input.uris()?;
         let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
         if location.options.contains_key("table") {
             return Ok(None);
@@ -196,12 +182,12 @@ impl Args {
         let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        let wanted = Wanted { schema, pipe_format: "jsonl", terminal_format: "table", control: false };
-        for mut output in open_outputs((&self.common, &self.output), &wanted, run)? {
+        for checked in check_outputs(&self.stage, LOOK)? {
+            let mut output = checked.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
         }
-        if !self.common.quiet {
+        if !self.stage.common.quiet {
             run.console.say("say which table: ?table=NAME");
         }
         Ok(0)
@@ -215,19 +201,20 @@ impl Args {
     }
 
     fn source_options(&self) -> Result<SourceOptions> {
-        let mut mapping = self.map.options(Provenance::Keep)?;
+        let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default {
             // To be looked at, records need no time.
             mapping.time = TimeFrom::Untimed;
         }
-        Ok(SourceOptions { follow: self.follow, ..self.input.source(&self.map, mapping)? })
+        Ok(SourceOptions { follow: self.follow, salvage: true, ..self.stage.source(mapping)? })
     }
 
     /// What is shown of the rows, of which `first` are the first.
     fn show(&self, first: Option<&RecordBatch>, untimed: bool, source: &Source) -> Result<Show> {
         let (kind, schema, show) = (source.kind(), source.schema(), &self.show);
         // A person looks, and said nothing of how.
-        let screen = self.output.to == ["-"] && self.output.output_format.is_none() && std::io::stdout().is_terminal();
+        let output = &self.stage.output;
+        let screen = output.to == ["-"] && output.output_format.is_none() && std::io::stdout().is_terminal();
         if show.describe {
             return Ok(Show::Describe(Box::new(Describe::try_new(kind, &schema, !untimed)?)));
         }
@@ -235,7 +222,7 @@ impl Args {
             let kind = kind.name();
             return Err(Error::usage(format!("--summary sums up dead letters, these rows are of kind {kind}")));
         }
-        let one_by_one = show.rows || show.columns.is_some() || self.follow || self.input.control;
+        let one_by_one = show.rows || show.columns.is_some() || self.follow || self.stage.input.control;
         let one_by_one = one_by_one || self.choice.head.is_some() || self.choice.tail.is_some();
         if show.summary || kind == Kind::Dead && screen && !one_by_one {
             return Ok(Show::Summary { summary: DeadSummary::default(), as_text: screen });
@@ -261,56 +248,6 @@ enum Show {
         summary: DeadSummary,
         as_text: bool,
     },
-}
-
-/// The source, and what was read ahead of it.
-struct Reader {
-    source: Source,
-    held: VecDeque<Item>,
-    /// What comes after `held`: the input broke there.
-    failure: Option<Error>,
-}
-
-impl Reader {
-    /// Reads up to the first rows.
-    fn begin(&mut self, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
-        let mut ahead = VecDeque::new();
-        let first = loop {
-            let item = self.next(dead)?;
-            let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
-            let ended = matches!(item, Item::End(_));
-            ahead.push_back(item);
-            if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
-                break first;
-            }
-        };
-        ahead.append(&mut self.held);
-        self.held = ahead;
-        Ok(first)
-    }
-
-    /// The next item; an input that breaks first gives the rows before the break.
-    fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
-        if let Some(item) = self.held.pop_front() {
-            return Ok(item);
-        }
-        if let Some(failure) = self.failure.take() {
-            return Err(failure);
-        }
-        match self.source.next(dead) {
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
-                self.held = self.source.rest(dead)?.into_iter().map(Item::Batch).collect();
-                match self.held.pop_front() {
-                    None => Err(error),
-                    Some(item) => {
-                        self.failure = Some(error);
-                        Ok(item)
-                    }
-                }
-            }
-            other => other,
-        }
-    }
 }
 
 /// Which rows of a stream are shown.
@@ -362,7 +299,6 @@ impl Chosen {
 
 /// One run of the tool.
 struct Job {
-    reader: Reader,
     stage: Stage,
     chosen: Chosen,
     show: Show,
@@ -383,8 +319,9 @@ impl Job {
             if self.chosen.excerpt.is_full() {
                 return self.finish(None);
             }
-            match self.reader.next(&mut self.stage.dead) {
+            match self.stage.read() {
                 Ok(Item::Batch(batch)) => self.batch(&batch)?,
+                Ok(Item::Idle) => {}
                 Ok(Item::Control(control)) => self.pass(&control)?,
                 Ok(Item::End(end)) => return self.finish(Some(end)),
                 Err(error) => {
@@ -462,13 +399,13 @@ impl Job {
     /// The end of the stream, or of what is asked of it.
     fn finish(mut self, end: Option<End>) -> Result<u8> {
         self.show_rest()?;
-        let source = &self.reader.source;
+        let source = &self.stage.source;
         self.stage.counts = self.chosen.counts(source.counts(), self.out, end.is_none());
         if let Some(end) = end.filter(|_| source.is_proven()) {
-            self.tell(&Control::End(End { rows: self.reader.source.counts().out, ..end }))?;
+            self.tell(&Control::End(End { rows: self.stage.source.counts().out, ..end }))?;
         }
         let end = end.unwrap_or(End { how: How::Exhausted, rows: 0, verdict: 0 });
-        self.stage.finish(&self.reader.source, end, 0)
+        self.stage.finish(end, 0)
     }
 }
 

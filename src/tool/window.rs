@@ -2,8 +2,8 @@
 
 use super::hold::Hold;
 use crate::cli::Tool;
-use crate::cli::args::{CommonArgs, DeadArgs, InputArgs, MapArgs, OutputArgs, duration};
-use crate::cli::stage::{Stage, Wanted, open_dead, open_side, stamped};
+use crate::cli::args::{CommonArgs, StageArgs, duration};
+use crate::cli::stage::{FRAMES, Stage, check_side, stamped};
 use crate::error::{Error, Result};
 use crate::frame::{Control, End, How, State};
 use crate::kind::dead::{ErrorType, Fault};
@@ -16,7 +16,7 @@ use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::stream::intake::{Item, count_dead, push_row};
 use crate::stream::output::Output;
 use crate::stream::run::Run;
-use crate::stream::source::Source;
+use crate::stream::standard::print;
 use crate::time::format_duration;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
@@ -25,8 +25,6 @@ use std::rc::Rc;
 /// Aggregate events over event-time windows
 #[derive(Parser, Debug)]
 pub struct Args {
-    #[command(flatten)]
-    input: InputArgs,
     /// Metrics to compute (evt-metrics(5))
     #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
     metrics: Option<String>,
@@ -44,13 +42,7 @@ pub struct Args {
     #[arg(long, help_heading = "Output")]
     late_partial: bool,
     #[command(flatten)]
-    map: MapArgs,
-    #[command(flatten)]
-    output: OutputArgs,
-    #[command(flatten)]
-    dead: DeadArgs,
-    #[command(flatten)]
-    common: CommonArgs,
+    stage: StageArgs,
 }
 
 /// One metric on the command line.
@@ -170,49 +162,36 @@ impl Tool for Args {
     ];
 
     fn common(&self) -> &CommonArgs {
-        &self.common
+        &self.stage.common
     }
 
     fn waits_at_terminal(&self) -> bool {
-        !self.check && self.input.is_standard() && self.input.input_format.is_none()
+        !self.check && self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let spec = self.spec()?;
         if self.check {
-            print!("{}", spec.explain());
-            return Ok(0);
+            return print(&spec.explain()).map(|()| 0);
         }
-        let mut mapping = self.map.options(Provenance::Keep)?;
+        let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
-        mapping.lean = self.late.is_none() && self.dead.dlq.is_none();
-        let mut dead = open_dead(&self.dead, &run)?;
-        let options = self.input.source(&self.map, mapping)?;
-        let mut source = Source::open(&self.input.uris()?, options, run.clone())?;
-        let first = source.next(&mut dead)?;
-        if source.kind() != Kind::Event {
-            return Err(Error::usage(format!(
-                "windows are made of events, these rows are of kind {}",
-                source.kind().name()
-            )));
-        }
-        let late = match &self.late {
-            None => None,
-            Some(uri) => Some(open_side(uri, Kind::Late.schema(), &run)?),
-        };
-        let schema = stamped(&Kind::Metric.schema(), &run, false);
-        let wanted = Wanted { schema, pipe_format: "frames", terminal_format: "jsonl", control: self.input.control };
-        let stage = Stage::open((&self.common, &self.output), wanted, dead, &run)?;
+        mapping.lean = self.late.is_none() && self.stage.output.dlq.is_none();
+        let late = self.late.as_deref().map(check_side).transpose()?;
+        let mut stage = Stage::open(&self.stage, self.stage.source(mapping)?, FRAMES, &run)?;
+        stage.expect(Kind::Event, "windows are made of events")?;
+        let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
+        stage.begin(&Kind::Metric.schema())?;
         let emit = if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
         let window = Window::new(Options {
             leaves: spec.leaves,
             metrics: spec.metrics,
-            watermark: self.watermark(source.is_explicit()),
+            watermark: self.watermark(stage.source.is_explicit()),
             emit,
         });
         let metrics = metric::Builder::default();
         let hold = Hold::new(self.watermark.idle_after, run.clock.now());
-        Job { args: &self, run, source, stage, window, hold, late, late_rows: 0, metrics }.run(first)
+        Job { args: &self, run, stage, window, hold, late, late_rows: 0, metrics }.run()
     }
 }
 
@@ -220,7 +199,6 @@ impl Tool for Args {
 struct Job<'a> {
     args: &'a Args,
     run: Rc<Run>,
-    source: Source,
     stage: Stage,
     window: Window,
     hold: Hold,
@@ -230,20 +208,16 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(mut self, first: Item) -> Result<u8> {
-        let mut next = first;
+    fn run(mut self) -> Result<u8> {
         let mut waited = false;
         loop {
-            match next {
+            match self.stage.read()? {
                 Item::Batch(batch) => {
                     let outcome = self.window.on_batch(&batch)?;
                     self.settle(&batch, &outcome)?;
-                    let now = self.run.clock.now();
-                    for (origin, partition) in self.hold.look(self.window.watermark(), now, &self.run.console) {
-                        self.window.set_idle(&origin, &partition);
-                    }
-                    self.fire()?;
+                    self.look()?;
                 }
+                Item::Idle => self.look()?,
                 Item::Control(Control::Progress(progress)) => {
                     self.window.on_progress(&progress)?;
                     self.fire()?;
@@ -260,11 +234,22 @@ impl Job<'_> {
                 Item::Control(other) => self.stage.control(&other)?,
                 Item::End(end) => return self.end(end),
             }
-            if self.run.stop.signal().is_some() && !std::mem::replace(&mut waited, true) && !self.args.common.quiet {
+            if self.run.stop.signal().is_some()
+                && !std::mem::replace(&mut waited, true)
+                && !self.args.stage.common.quiet
+            {
                 self.run.console.say("stopping: reading on to the end that the source sends");
             }
-            next = self.source.next(&mut self.stage.dead)?;
         }
+    }
+
+    /// What the clock alone changes, and what is due after it.
+    fn look(&mut self) -> Result<()> {
+        let now = self.run.clock.now();
+        for (origin, partition) in self.hold.look(self.window.watermark(), now, &self.run.console) {
+            self.window.set_idle(&origin, &partition);
+        }
+        self.fire()
     }
 
     /// Each row of a batch meets its fate.
@@ -319,20 +304,20 @@ impl Job<'_> {
             self.stage.note(format!("{held} windows held: they had not ended (--at-end fire)"));
             own = 1;
         }
-        self.stage.counts.add_lost(&self.source.counts());
+        self.stage.counts.add_lost(&self.stage.source.counts());
         self.check_metrics()?;
         self.notes();
         self.stage.detail("held", held);
         if let Some(late) = self.late.take() {
             late.finish(&end)?;
         }
-        self.stage.finish(&self.source, end, own)
+        self.stage.finish(end, own)
     }
 
     /// The law of counts, per metric.
     fn check_metrics(&mut self) -> Result<()> {
         let counts = self.stage.counts;
-        let before = self.source.counts();
+        let before = self.stage.source.counts();
         let seen = counts.taken - counts.dead - counts.dropped - before.filtered;
         let all = self.window.counts();
         for (metric, each) in self.window.metrics().iter().zip(&all) {

@@ -12,7 +12,7 @@
 //! all. Parts that no prepared epoch names are what a killed run left: the next run removes them.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::Epoch;
+use crate::store::{Epoch, room};
 use crate::time::calendar::civil_from_days;
 use rustix::fs::{FlockOperation, flock, syncfs};
 use serde::{Deserialize, Serialize};
@@ -73,18 +73,22 @@ impl Lake {
         let path = hidden.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
-        if let Err(error) = flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            return Err(match error {
-                rustix::io::Errno::WOULDBLOCK => {
-                    Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display()))
-                }
-                other => failed(&path, "cannot lock", &other.into()),
-            });
-        }
+        take_lock(&lock, root)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
         let lake = Self { root: root.to_owned(), _lock: lock, pipeline, next_part: 0, dirty: BTreeSet::new() };
         lake.remove_orphans()?;
         Ok(lake)
+    }
+
+    /// Looks whether it could be opened, without making anything.
+    pub fn check(root: &Path) -> Result<()> {
+        let hidden = root.join(".evt");
+        room::for_directory(&hidden).map_err(|e| failed(root, "cannot write", &e))?;
+        match File::open(hidden.join("lock")) {
+            Ok(lock) => take_lock(&lock, root),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(root, "cannot lock", &error)),
+        }
     }
 
     /// The directory.
@@ -221,6 +225,17 @@ impl Lake {
         };
         write().map_err(|e| failed(&path, "cannot write", &e))?;
         sync(&self.root.join(".evt"))
+    }
+}
+
+/// Locks a lake until `lock` is closed; exit 75 where another run has it.
+fn take_lock(lock: &File, root: &Path) -> Result<()> {
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display())))
+        }
+        Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }
 }
 

@@ -27,6 +27,7 @@ pub static STORE: Store = Store {
     scheme: "parquet",
     about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace)",
     options: &["mode", "roll", "table"],
+    check: |location| Plan::try_new(location)?.check(),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     tables: lake_read::tables,
     read: lake_read::read,
@@ -68,19 +69,38 @@ struct Parquet {
     tally: Tally,
 }
 
-impl Parquet {
-    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let root = root(location)?;
-        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
+/// What a URI asks for.
+struct Plan {
+    root: PathBuf,
+    roll: Option<Roll>,
+    replace: bool,
+}
+
+impl Plan {
+    fn try_new(location: &Location) -> Result<Self> {
         let replace = match location.options.get("mode").map(String::as_str) {
             None | Some("append") => false,
-            Some("replace") if options.epochs => {
-                let why = "mode=replace knows the files of one run only, a checkpoint outlives it: leave one out";
-                return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
-            }
             Some("replace") => true,
             Some(other) => return Err(Error::usage(format!("parquet: unknown mode '{other}': append or replace"))),
         };
+        let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
+        Ok(Self { root: root(location)?, roll, replace })
+    }
+
+    /// Looks whether the lake could be opened for writing.
+    fn check(&self) -> Result<()> {
+        Lake::check(&self.root)?;
+        lake_read::kind_of(&self.root).map(|_| ())
+    }
+}
+
+impl Parquet {
+    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let Plan { root, roll, replace } = Plan::try_new(location)?;
+        if replace && options.epochs {
+            let why = "mode=replace knows the files of one run only, a checkpoint outlives it: leave one out";
+            return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
+        }
         let lake = Lake::open(&root, &options.pipeline)?;
         let kind = lake_read::kind_of(&root)?;
         Ok(Self {

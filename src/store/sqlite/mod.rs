@@ -20,12 +20,13 @@ use crate::kind::Kind;
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, Replaced, insert_once};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, room, rows};
 use crate::time::{MILLISECOND, SECOND, format_duration, format_instant, parse_duration};
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 use std::time::Duration;
 
 /// The row of [`super::ALL`].
@@ -33,6 +34,7 @@ pub static STORE: Store = Store {
     scheme: "sqlite",
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
     options: &["table", "wait"],
+    check: |location| Place::try_new(location)?.check(),
     open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
     tables: sqlite_read::tables,
     read: sqlite_read::read,
@@ -68,6 +70,19 @@ impl Place {
         let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
         db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;
         Ok(db)
+    }
+
+    /// Looks whether rows could be written: a database of evt's, of another program's or none yet.
+    fn check(&self) -> Result<()> {
+        let path = Path::new(&self.path);
+        let failed = |error: std::io::Error| Error::io(format!("{self}: cannot write"), &error);
+        room::for_file(path).map_err(failed)?;
+        // The log and its index stand beside it.
+        room::in_directory(room::parent(path)).map_err(failed)?;
+        match path.exists() {
+            true => sqlite_schema::check_version(&self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, self).map(|_| ()),
+            false => Ok(()),
+        }
     }
 
     /// The error that ends a run: exit 75 where another run holds the lock, 65 where the file is no database, else 74.

@@ -107,26 +107,29 @@ const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Brings the file to this version, all steps in one transaction. A file of a newer evt is refused (78). The version has
 /// its own table: `user_version` belongs to whoever shares the file.
 pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
-    if version(db, place)? == Some(VERSION) {
+    if check_version(db, place)? == Some(VERSION) {
         return Ok(());
     }
     let failed = |e: rusqlite::Error| place.failed("cannot create the tables", &e);
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let found = version(&tx, place)?;
-    let behind = usize::try_from(found.unwrap_or(0)).ok().and_then(|found| MIGRATIONS.get(found..));
-    let Some(steps) = behind else {
-        let newer = found.unwrap_or_default();
-        return Err(Error::config(format!(
-            "{place}: made by a newer evt: its tables are version {newer}, not {VERSION}"
-        )));
-    };
-    for step in steps {
+    let found = usize::try_from(check_version(&tx, place)?.unwrap_or(0)).unwrap_or(0);
+    for step in MIGRATIONS.iter().skip(found) {
         tx.execute_batch(step).map_err(failed)?;
     }
     tx.execute_batch("CREATE TABLE IF NOT EXISTS evt_schema (version INTEGER NOT NULL); DELETE FROM evt_schema;")
         .map_err(failed)?;
     tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION]).map_err(failed)?;
     tx.commit().map_err(failed)
+}
+
+/// The version of the tables; exit 78 where a newer evt made them.
+pub fn check_version(db: &Connection, place: &Place) -> Result<Option<i64>> {
+    match version(db, place)? {
+        Some(newer) if !(0..=VERSION).contains(&newer) => {
+            Err(Error::config(format!("{place}: made by a newer evt: its tables are version {newer}, not {VERSION}")))
+        }
+        found => Ok(found),
+    }
 }
 
 /// The version of the tables, or none where evt has made none.

@@ -1,0 +1,41 @@
+//! Whether a file or a directory could be written, asked without writing: an output that will fail shall fail before
+//! the input is read, and one that is not needed after all shall leave nothing behind.
+
+use rustix::fs::{Access, access};
+use std::io::{ErrorKind, Result};
+use std::path::Path;
+
+/// Whether the file `path` could be made or, where it is there, written to.
+pub fn for_file(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => in_directory(parent(path)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the directory `path` is there, and files could be made in it.
+pub fn in_directory(path: &Path) -> Result<()> {
+    if !std::fs::metadata(path)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    Ok(access(path, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+/// Whether the directory `path` could be written to, or made with all that is missing above it.
+pub fn for_directory(path: &Path) -> Result<()> {
+    match in_directory(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => for_directory(parent(path)),
+        other => other,
+    }
+}
+
+/// The directory a path lies in.
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        None => path,
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+    }
+}

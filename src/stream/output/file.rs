@@ -1,0 +1,273 @@
+//! Bytes to standard output, to a file that is appended to, or to one that appears at the end.
+
+use crate::console::Console;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::Format;
+use crate::store::room;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
+pub enum Plain {
+    /// Standard output.
+    Standard(File),
+    /// One locked write a batch; `length` is what was there before.
+    Appended {
+        /// The file itself.
+        file: File,
+        /// Its name.
+        path: PathBuf,
+        /// Bytes it had when it was opened.
+        length: u64,
+    },
+    /// `NAME.part` until the end; locked, so that a second run cannot write it too.
+    Part {
+        /// `NAME.part`.
+        file: File,
+        /// The name to be.
+        path: PathBuf,
+        /// Whether a file of that name will be replaced.
+        existed: bool,
+    },
+}
+
+impl Plain {
+    /// Whether a file of `format` could be written at `path`; changes nothing.
+    pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        room::for_file(path).map_err(failed)?;
+        if is_appended(path, format, overwrite) {
+            return Ok(());
+        }
+        // The file itself is replaced, not written to.
+        room::in_directory(room::parent(path)).map_err(failed)?;
+        is_replaced(path, overwrite).map(|_| ())
+    }
+
+    /// Opens a file of `format` at `path`.
+    pub fn create(path: PathBuf, format: &Format, overwrite: bool, console: &Console) -> Result<Self> {
+        if is_appended(&path, format, overwrite) {
+            return Self::append(path, format.name == "jsonl", console);
+        }
+        let file = create_part(&path)?;
+        // Asked once more: another run may have ended since the first look.
+        let existed = is_replaced(&path, overwrite).inspect_err(|_| {
+            // The error is what there is to say.
+            let _ = std::fs::remove_file(part_of(&path));
+        })?;
+        Ok(Plain::Part { file, path, existed })
+    }
+
+    fn append(path: PathBuf, is_json: bool, console: &Console) -> Result<Self> {
+        let shown = path.display().to_string();
+        let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
+        if !is_regular(&path) {
+            let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+            return Ok(Plain::Appended { file, path, length: 0 });
+        }
+        let options = || OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let mut file = options().map_err(failed)?;
+        lock(&file, &shown)?;
+        let (tail, length) = mend_last_line(&mut file, is_json).map_err(failed)?;
+        unlock(&file);
+        match tail {
+            Tail::Whole => {}
+            Tail::Ended => console.say(format!("{shown}: its last line had no end and now has one")),
+            Tail::Cut(bytes) => console.say(format!("{shown}: {bytes} bytes of a torn last line were cut")),
+        }
+        Ok(Plain::Appended { file, path, length })
+    }
+
+    /// Whether the file had rows already, so that a header would stand in the middle.
+    pub fn appends_to_rows(&self) -> bool {
+        matches!(self, Plain::Appended { length, .. } if *length > 0)
+    }
+
+    /// Writes the pieces as one.
+    pub fn write_pieces(&mut self, pieces: &[Vec<u8>]) -> Result<()> {
+        let slices: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        self.write(&slices)
+    }
+
+    /// Writes the pieces as one.
+    pub fn write(&mut self, pieces: &[&[u8]]) -> Result<()> {
+        match self {
+            Plain::Standard(file) => write_all(file, pieces).map_err(|error| Error::io("stdout", &error)),
+            Plain::Part { file, path, .. } => {
+                write_all(file, pieces).map_err(|error| Error::io(path.display().to_string(), &error))
+            }
+            Plain::Appended { file, path, .. } => append_locked(file, &path.display().to_string(), pieces),
+        }
+    }
+
+    /// Gives the file its name; says what became of it.
+    pub fn finish(self) -> Result<Option<String>> {
+        match self {
+            Plain::Standard(_) => Ok(None),
+            Plain::Appended { file, path, length } => {
+                if is_regular(&path) {
+                    file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))?;
+                }
+                Ok(Some(if length > 0 { "appended" } else { "new" }.to_owned()))
+            }
+            Plain::Part { file, path, existed } => {
+                let shown = path.display().to_string();
+                let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
+                file.sync_all().map_err(failed)?;
+                std::fs::rename(part_of(&path), &path).map_err(failed)?;
+                Ok(Some(if existed { "replaced" } else { "new" }.to_owned()))
+            }
+        }
+    }
+}
+
+/// Whether rows are added to what is there.
+fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
+    format.appendable && !overwrite || !is_regular(path)
+}
+
+/// Whether a file is there that will be replaced; exit 2 where it must not be.
+fn is_replaced(path: &Path, overwrite: bool) -> Result<bool> {
+    match (path.exists(), overwrite) {
+        (true, false) => Err(Error::usage(format!("{}: exists already; --overwrite replaces it", path.display()))),
+        (existed, _) => Ok(existed),
+    }
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    part.into()
+}
+
+/// Makes `NAME.part`, or takes over what a killed run left; exit 75 where another run is writing it.
+fn create_part(path: &Path) -> Result<File> {
+    let part = part_of(path);
+    let shown = path.display();
+    let failed = |error: std::io::Error| Error::io(shown.to_string(), &error);
+    loop {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&part).map_err(failed)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) | Err(Errno::NOTSUP | Errno::INVAL) => {}
+            Err(Errno::INTR) => continue,
+            Err(Errno::WOULDBLOCK) => {
+                let message = format!("{shown}: another run is writing it ({})", part.display());
+                return Err(Error::new(ErrorKind::Fenced, message));
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        // The run that held the lock may have ended in between and given this very file its name.
+        let mine = file.metadata().map_err(failed)?;
+        if std::fs::metadata(&part).is_ok_and(|now| (now.dev(), now.ino()) == (mine.dev(), mine.ino())) {
+            file.set_len(0).map_err(failed)?;
+            return Ok(file);
+        }
+    }
+}
+
+/// Devices, FIFOs and sockets are written to, not replaced.
+fn is_regular(path: &Path) -> bool {
+    std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
+}
+
+/// One write for all pieces where the system takes them at once.
+fn write_all(file: &mut File, pieces: &[&[u8]]) -> std::io::Result<()> {
+    let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+    let mut rest = &mut slices[..];
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match file.write_vectored(rest) {
+            Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
+            Ok(count) => IoSlice::advance_slices(&mut rest, count),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// One locked write; what a full disk took of it is cut off again, so that no half line stays.
+fn append_locked(file: &mut File, shown: &str, pieces: &[&[u8]]) -> Result<()> {
+    if pieces.iter().all(|piece| piece.is_empty()) {
+        return Ok(());
+    }
+    lock(file, shown)?;
+    let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
+    let written = write_all(file, pieces);
+    if let (Err(_), Some(length)) = (&written, length) {
+        // The write's own error is the one to report.
+        let _ = file.set_len(length);
+    }
+    unlock(file);
+    written.map_err(|error| Error::io(shown, &error))
+}
+
+fn lock(file: &File, shown: &str) -> Result<()> {
+    match flock(file, FlockOperation::LockExclusive) {
+        Ok(()) | Err(Errno::NOTSUP | Errno::INVAL) => Ok(()),
+        Err(Errno::INTR) => lock(file, shown),
+        Err(errno) => Err(Error::new(ErrorKind::Io, format!("{shown}: cannot be locked")).because(errno)),
+    }
+}
+
+fn unlock(file: &File) {
+    // Closing the file would do it as well.
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// What a file that is appended to had after its last newline.
+enum Tail {
+    /// Nothing: it ends with a whole line, or is empty.
+    Whole,
+    /// A line that is whole but for its end, which it now has.
+    Ended,
+    /// This many bytes of a line that a killed writer left: they are cut.
+    Cut(u64),
+}
+
+/// Looks at what stands after the last newline; returns it with the length that is left.
+fn mend_last_line(file: &mut File, is_json: bool) -> std::io::Result<(Tail, u64)> {
+    let length = file.metadata()?.len();
+    let whole = whole_lines(file, length)?;
+    if whole == length {
+        return Ok((Tail::Whole, length));
+    }
+    if is_json && length - whole <= LINE_MAX && is_object(file, whole, length)? {
+        file.seek(SeekFrom::End(0))?;
+        file.write_all(b"\n")?;
+        return Ok((Tail::Ended, length + 1));
+    }
+    file.set_len(whole)?;
+    Ok((Tail::Cut(length - whole), whole))
+}
+
+/// The longest last line that is looked at before it is cut.
+const LINE_MAX: u64 = 64 << 20;
+
+fn is_object(file: &mut File, start: u64, end: u64) -> std::io::Result<bool> {
+    let mut line = vec![0; (end - start) as usize];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut line)?;
+    Ok(std::str::from_utf8(&line).is_ok_and(|line| line.starts_with('{') && crate::json::scan::is_json(line)))
+}
+
+/// The length of the file up to and including its last newline.
+fn whole_lines(file: &mut File, length: u64) -> std::io::Result<u64> {
+    let mut end = length;
+    let mut buffer = vec![0; 64 << 10];
+    while end > 0 {
+        let start = end.saturating_sub(buffer.len() as u64);
+        let piece = &mut buffer[..(end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(piece)?;
+        if let Some(at) = memchr::memrchr(b'\n', piece) {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}

@@ -1,0 +1,274 @@
+//! Outputs: frames to a pipe, a format to a file, rows to a store.
+//!
+//! Text files are appended to, one locked write a batch, a torn last line cut first; any other file appears under its
+//! name at the proven end and stands as `NAME.part` until then. Dropping an output without [`Output::finish`] leaves
+//! nothing that looks whole.
+
+mod file;
+
+use super::run::Run;
+use super::standard;
+use super::uri::Uri;
+use crate::counts::SinkCounts;
+use crate::error::{Error, Result};
+use crate::format::{self, EncodeOptions, Format};
+use crate::frame::{Control, Encoder as FrameEncoder, End};
+use crate::kind::Kind;
+use crate::kind::dead::Fault;
+use crate::store::{Location, OpenOptions, Sink, Store};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use file::Plain;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+/// How rows are written, where their URI leaves a choice.
+#[derive(Clone)]
+pub struct OutputSpec {
+    /// `-o`, if given.
+    pub format: Option<&'static Format>,
+    /// What a terminal gets where no format is named.
+    pub terminal_format: &'static str,
+    /// What a pipe or a file without a telling name gets.
+    pub pipe_format: &'static str,
+    /// `--overwrite`.
+    pub overwrite: bool,
+    /// `--control`: control messages are written as lines in text.
+    pub control: bool,
+    /// How tables look.
+    pub encode: EncodeOptions,
+}
+
+/// An output that was looked at and is not open yet: nothing has been made or written.
+///
+/// What rows are is known only when the first ones have come, perhaps after hours; that they cannot be written shall be
+/// known before.
+pub struct Checked {
+    name: String,
+    place: Place,
+    spec: OutputSpec,
+}
+
+enum Place {
+    Null,
+    Standard(&'static Format),
+    File(PathBuf, &'static Format),
+    Store(&'static Store, Location),
+}
+
+impl Checked {
+    /// Looks at what `text` names: whether it is an output, and whether rows could be written there now.
+    pub fn try_new(text: &str, spec: &OutputSpec) -> Result<Self> {
+        let uri = Uri::parse(text)?;
+        let name = uri.to_string();
+        let place = match uri {
+            Uri::Null => Place::Null,
+            Uri::Standard => Place::Standard(standard_format(spec)?),
+            Uri::File(path) => {
+                let named = spec.format.or_else(|| format::by_extension(&name));
+                let format = written(named.map_or_else(|| format::by_name(spec.pipe_format), Ok)?)?;
+                Plain::check(&path, format, spec.overwrite)?;
+                Place::File(path, format)
+            }
+            Uri::Store(store, location) => {
+                (store.check)(&location)?;
+                Place::Store(store, location)
+            }
+        };
+        Ok(Self { name, place, spec: spec.clone() })
+    }
+
+    /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
+    pub fn open(self, schema: &SchemaRef, run: &Run) -> Result<Output> {
+        let Self { name, place, spec } = self;
+        let sink = match place {
+            Place::Null => Target::Null,
+            Place::Standard(format) => encoded(Plain::Standard(standard::output()?), format, schema, &spec)?,
+            Place::File(path, format) => {
+                encoded(Plain::create(path, format, spec.overwrite, &run.console)?, format, schema, &spec)?
+            }
+            Place::Store(store, location) => {
+                let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
+                Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
+            }
+        };
+        Ok(Output { name, sink, rows: 0 })
+    }
+}
+
+fn open_options(run: &Run) -> OpenOptions {
+    let (pipeline, clock) = (run.pipeline.clone(), run.clock);
+    OpenOptions { pipeline, run: run.id.clone(), epochs: false, clock: std::sync::Arc::new(move || clock.now()) }
+}
+
+fn encoded(mut file: Plain, format: &'static Format, schema: &SchemaRef, spec: &OutputSpec) -> Result<Target> {
+    let Some(open) = format.output else {
+        let (encoder, head) = FrameEncoder::new(schema.clone());
+        file.write(&[&head])?;
+        return Ok(Target::Frames { encoder, file });
+    };
+    let encoder = open(schema, &EncodeOptions { append: file.appends_to_rows(), ..spec.encode.clone() })?;
+    let control = spec.control && format.name == "jsonl";
+    Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
+}
+
+/// The format, if it is one that is written: frames have no [`format::Output`] of their own.
+fn written(format: &'static Format) -> Result<&'static Format> {
+    match format.output.is_some() || format.name == "frames" {
+        true => Ok(format),
+        false => Err(Error::usage(format!("-o {}: evt reads it but does not write it", format.name))),
+    }
+}
+
+fn standard_format(spec: &OutputSpec) -> Result<&'static Format> {
+    standard::output()?;
+    let terminal = std::io::stdout().is_terminal();
+    let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
+    let format = written(spec.format.map_or_else(|| format::by_name(fallback), Ok)?)?;
+    match terminal && format.name == "frames" {
+        true => Err(Error::usage("frames never go to a terminal: -o jsonl, or | evt-view")),
+        false => Ok(format),
+    }
+}
+
+/// A row an output could not hold.
+pub struct Refusal {
+    /// Index of the row in the batch.
+    pub row: usize,
+    /// Why.
+    pub fault: Fault,
+}
+
+/// One output of a run.
+pub struct Output {
+    name: String,
+    sink: Target,
+    rows: u64,
+}
+
+enum Target {
+    Null,
+    Frames { encoder: FrameEncoder, file: Plain },
+    Encoded { format: &'static str, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
+    Store { kind: Kind, sink: Box<dyn Sink> },
+}
+
+/// What became of an output, for the summary.
+#[derive(Clone, Debug, Default)]
+pub struct OutputReport {
+    /// Its name.
+    pub name: String,
+    /// Rows written.
+    pub rows: u64,
+    /// Fates of the rows in a store.
+    pub counts: Option<SinkCounts>,
+    /// `appended`, `new`, `replaced`, and what a store has to say.
+    pub remark: Option<String>,
+}
+
+impl Output {
+    /// Its name, as the user gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes a batch; rows a store cannot hold come back.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
+        self.rows += batch.num_rows() as u64;
+        let name = &self.name;
+        match &mut self.sink {
+            Target::Null => {}
+            Target::Frames { encoder, file } => {
+                let pieces = encoder.batch(batch)?;
+                file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
+            }
+            Target::Encoded { encoder, file, buffer, .. } => {
+                encoder.encode(batch, buffer)?;
+                file.write(&[buffer]).map_err(|error| error.at(name.clone()))?;
+                buffer.clear();
+            }
+            Target::Store { kind, sink } => {
+                let refused = sink.write(*kind, batch).map_err(|error| error.at(name.clone()))?;
+                return Ok(refused.into_iter().map(|r| Refusal { row: r.row, fault: r.fault }).collect());
+            }
+        }
+        Ok(vec![])
+    }
+
+    /// Passes a control message on, where the format can carry it.
+    pub fn control(&mut self, message: &Control) -> Result<()> {
+        match &mut self.sink {
+            Target::Frames { encoder, file } => {
+                let pieces = encoder.control(message)?;
+                file.write_pieces(&pieces)
+            }
+            Target::Encoded { file, control: true, .. } => match message {
+                Control::Watermark(instant) => {
+                    let instant = crate::time::format_instant(*instant);
+                    file.write(&[format!("{{\"$evt\":{{\"watermark\":\"{instant}\"}}}}\n").as_bytes()])
+                }
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what is due by the clock.
+    pub fn tick(&mut self) -> Result<()> {
+        match &mut self.sink {
+            Target::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes what was written visible to a reader that waits.
+    pub fn flush(&mut self) -> Result<()> {
+        let Target::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
+        encoder.flush(buffer);
+        let written = file.write(&[buffer]).map_err(|error| error.at(self.name.clone()));
+        buffer.clear();
+        written
+    }
+
+    /// The format that is written; none where nothing is, or into a store.
+    pub fn format(&self) -> Option<&'static str> {
+        match &self.sink {
+            Target::Null | Target::Store { .. } => None,
+            Target::Frames { .. } => Some("frames"),
+            Target::Encoded { format, .. } => Some(format),
+        }
+    }
+
+    /// Writes text of the tool's own after the rows so far; frames and stores hold none.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        self.flush()?;
+        let Target::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
+        file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
+    }
+
+    /// Ends the output: the end is proven, a file gets its name.
+    pub fn finish(self, end: &End) -> Result<OutputReport> {
+        let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
+        match self.sink {
+            Target::Null => {}
+            Target::Frames { mut encoder, mut file } => {
+                let end = Control::End(End { rows: encoder.rows(), ..*end });
+                let mut pieces = encoder.control(&end)?;
+                pieces.push(encoder.finish());
+                file.write_pieces(&pieces)?;
+                report.remark = file.finish()?;
+            }
+            Target::Encoded { mut encoder, mut file, mut buffer, .. } => {
+                encoder.finish(&mut buffer)?;
+                file.write(&[&buffer])?;
+                report.remark = file.finish()?;
+            }
+            Target::Store { sink, .. } => {
+                let outcome = sink.finish()?;
+                report.counts = Some(outcome.counts);
+                report.remark = outcome.remark;
+            }
+        }
+        Ok(report)
+    }
+}
