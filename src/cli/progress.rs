@@ -4,7 +4,7 @@
 
 use crate::frame::Progress;
 use crate::stream::run::Run;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ const EVERY: Duration = Duration::from_millis(200);
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
     rows: u64,
+    start: Instant,
     next: Instant,
 }
 
@@ -22,14 +23,14 @@ impl ProgressLine {
     /// Draws if a person watches stderr and the next stage is not the one to do it.
     pub fn new(run: &Run, quiet: bool) -> Self {
         let watched = !quiet && std::io::stderr().is_terminal() && !stdout_is_pipe();
-        let bar = watched.then(ProgressBar::new_spinner);
+        let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
         run.console.set_progress(bar.clone());
-        Self { bar, rows: 0, next: Instant::now() + EVERY }
+        Self { bar, rows: 0, start: Instant::now(), next: Instant::now() + EVERY }
     }
 
     /// Never drawn: a tool that draws its own output on the terminal.
     pub fn hidden() -> Self {
-        Self { bar: None, rows: 0, next: Instant::now() }
+        Self { bar: None, rows: 0, start: Instant::now(), next: Instant::now() }
     }
 
     /// More rows have passed.
@@ -38,7 +39,8 @@ impl ProgressLine {
         let Some(bar) = &self.bar else { return };
         if Instant::now() >= self.next {
             self.next = Instant::now() + EVERY;
-            bar.set_message(format!("{} rows", self.rows));
+            let rate = self.rows as f64 / self.start.elapsed().as_secs_f64();
+            bar.set_message(format!("{} rows, {}/s", HumanCount(self.rows), HumanCount(rate as u64)));
             bar.tick();
         }
     }
@@ -46,14 +48,13 @@ impl ProgressLine {
     /// The source is this far.
     pub fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
-        match progress.bytes_total {
-            Some(total) if total > 0 => {
-                bar.set_length(total);
-                bar.set_position(progress.bytes_done);
-                bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));
-            }
-            _ => bar.set_style(style("{spinner} {elapsed} {msg}")),
+        // Several inputs are told of one after the other; a total stays as long as it is the last word.
+        let Some(total) = progress.bytes_total.filter(|total| *total > 0) else { return };
+        if bar.length() != Some(total) {
+            bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));
+            bar.set_length(total);
         }
+        bar.set_position(progress.bytes_done);
     }
 }
 

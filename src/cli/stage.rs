@@ -166,6 +166,7 @@ impl Stage {
     /// The next thing of the source. Between any two, outputs do what is due by the clock.
     pub fn read(&mut self) -> Result<Item> {
         self.outputs.iter_mut().try_for_each(Output::tick)?;
+        self.dead.tick()?;
         self.source.next(&mut self.dead)
     }
 

@@ -74,6 +74,21 @@ fn law(sink: &dyn Sink, taken: u64) {
     assert_eq!(sink.counts().taken, taken);
 }
 
+#[test]
+fn looking_whether_it_can_be_written_makes_and_changes_nothing() {
+    for bench in all() {
+        let look = || (bench.store.check)(&bench.location);
+        look().unwrap();
+        let path = std::path::Path::new(&bench.location.path);
+        assert!(!path.exists(), "{}", bench.store.scheme);
+        bench.run(Kind::Event, &[rows(Kind::Event, 0, 10)]);
+        look().unwrap();
+        assert_eq!(bench.table(Kind::Event).len(), 10);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "{}", bench.store.scheme);
+        bench.run(Kind::Event, &[rows(Kind::Event, 10, 20)]);
+    }
+}
+
 const N: usize = 1000;
 
 #[test]

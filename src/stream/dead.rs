@@ -88,6 +88,11 @@ impl DeadLetters {
         }
     }
 
+    /// Does what is due by the clock.
+    pub fn tick(&mut self) -> Result<()> {
+        self.output.as_mut().map_or(Ok(()), Output::tick)
+    }
+
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {

@@ -13,6 +13,9 @@ use std::rc::Rc;
 /// Bytes read at once: a buffer of this size stays in the cache.
 const READ_BYTES: usize = 256 << 10;
 
+/// What some editors put before UTF-8 text.
+const BOM: &[u8] = "\u{feff}".as_bytes();
+
 /// What a step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -137,13 +140,17 @@ impl TextInput {
         }
     }
 
-    /// A JSON array is the one wrong format worth a word of its own.
+    /// A byte order mark is no part of the first record. A JSON array is the one wrong format worth a word of its own.
     fn check_start(&mut self) -> Result<()> {
-        if self.started {
+        let head = &self.buffer[self.start..self.end];
+        if self.started || head.len() < BOM.len() && BOM.starts_with(head) {
             return Ok(());
         }
         self.started = true;
-        if self.json && jsonl::is_array(&self.buffer[..self.end]) {
+        if head.starts_with(BOM) {
+            self.start += BOM.len();
+        }
+        if self.json && jsonl::is_array(&self.buffer[self.start..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
         Ok(())

@@ -46,8 +46,10 @@ pub struct SourceOptions {
     pub salvage: bool,
 }
 
-/// How many bytes of input lie between two progress messages.
+/// How many bytes of input lie between two progress messages at most.
 const PROGRESS_BYTES: u64 = 16 << 20;
+/// How many progress messages an input of known size gets at least.
+const PROGRESS_STEPS: u64 = 64;
 /// Control messages that wait for the first rows, which tell what text is.
 const AHEAD_MAX: usize = 64;
 
@@ -297,7 +299,8 @@ impl Source {
             // What the rows are is not known before the first record.
             return;
         }
-        let far = extent.done.saturating_sub(self.read.done) >= PROGRESS_BYTES;
+        let step = extent.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
+        let far = extent.done.saturating_sub(self.read.done) >= step;
         if far || extent.done < self.read.done || self.intake.has_news() {
             self.read = extent;
             self.intake.progress(self.is_complete(), extent);

@@ -77,10 +77,18 @@ fn location(store: &'static Store, rest: &str) -> Result<Location> {
         return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
     }
     let mut location = Location { path: path.to_owned(), ..Location::default() };
+    let mut last = None;
     for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        location.options.insert(name.to_owned(), value.to_owned());
+        match (option.split_once('='), &mut last) {
+            // Without a name it belongs to the value before: `roll=128MiB,10m`.
+            (None, Some((_, value))) => *value = format!("{value},{option}"),
+            (pair, last) => {
+                let (name, value) = pair.unwrap_or((option, ""));
+                location.options.extend(last.replace((name.to_owned(), value.to_owned())));
+            }
+        }
     }
+    location.options.extend(last);
     location.check_options(store.scheme, store.options)?;
     Ok(location)
 }
@@ -102,6 +110,21 @@ mod tests {
         for path in ["a.jsonl", "dir/b:c", "C:x", "10:30.log", "file:a.jsonl", "a.b:c"] {
             assert!(matches!(Uri::parse(path).unwrap(), Uri::File(_)), "{path}");
         }
+    }
+
+    #[test]
+    fn a_comma_splits_options_and_the_values_of_one() {
+        let options = |text: &str| -> Vec<String> {
+            match Uri::parse(text) {
+                Ok(Uri::Store(_, location)) => {
+                    location.options.into_iter().map(|(name, value)| name + "=" + &value).collect()
+                }
+                _ => vec![],
+            }
+        };
+        assert_eq!(options("parquet:lake?roll=128MiB,10m,mode=append"), ["mode=append", "roll=128MiB,10m"]);
+        assert_eq!(options("parquet:lake?mode=append&roll=10m"), ["mode=append", "roll=10m"]);
+        assert!(Uri::parse("parquet:lake?bogus").is_err());
     }
 
     #[test]

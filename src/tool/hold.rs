@@ -108,4 +108,15 @@ mod tests {
         watermark.set_idle("f", "b");
         assert_eq!(watermark.get(), Some(9));
     }
+
+    #[test]
+    fn where_all_partitions_are_idle_the_one_furthest_on_tells() {
+        let options = Options { out_of_orderness: 0, explicit: false, new_partitions: false };
+        let mut watermark = Watermark::new(options);
+        watermark.on_progress(&told(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
+        for (name, expected) in [("a", None), ("b", None), ("c", Some(9))] {
+            watermark.set_idle("f", name);
+            assert_eq!(watermark.get(), expected);
+        }
+    }
 }

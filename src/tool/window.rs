@@ -249,6 +249,9 @@ impl Job<'_> {
         for (origin, partition) in self.hold.look(self.window.watermark(), now, &self.run.console) {
             self.window.set_idle(&origin, &partition);
         }
+        if let Some(late) = &mut self.late {
+            late.tick()?;
+        }
         self.fire()
     }
 

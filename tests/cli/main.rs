@@ -12,6 +12,7 @@ mod harness;
 mod json;
 mod man;
 mod oracle;
+mod outputs;
 mod pipe;
 mod state;
 mod tidy;

@@ -167,8 +167,12 @@ impl Watermark {
 
     fn advance(&mut self) {
         if !self.options.explicit && self.state.complete {
-            let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
-            let least = live.map(|partition| partition.stream_time).min().flatten();
+            let times = |state| {
+                let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
+                of_state.map(|partition| partition.stream_time)
+            };
+            // Where all are idle none holds W back: the one that is furthest on tells.
+            let least = times(State::Live).min().or_else(|| times(State::Idle).max()).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(self.options.out_of_orderness)));
         }
     }

@@ -161,12 +161,17 @@ impl Stream {
         if start < batch.num_rows() {
             self.step.push(batch.slice(start, batch.num_rows() - start));
         }
-        // Age is a matter of the clock: the one thing about files that a repeated run does not repeat.
-        let since = *self.since.get_or_insert(now);
-        if self.roll.age.is_some_and(|age| now - since >= age) {
-            return self.finish(lake);
+        self.since.get_or_insert(now);
+        self.roll_old(lake, now)
+    }
+
+    /// Ends the files if their time has come; returns those that were finished. Age is a matter of the clock: the one
+    /// thing about files that a repeated run does not repeat.
+    pub fn roll_old(&mut self, lake: &mut Lake, now: i64) -> Result<Vec<Part>> {
+        match (self.since, self.roll.age) {
+            (Some(since), Some(age)) if now - since >= age => self.finish(lake),
+            _ => Ok(std::mem::take(&mut self.finished)),
         }
-        Ok(std::mem::take(&mut self.finished))
     }
 
     /// Ends all files.

@@ -119,6 +119,17 @@ impl Parquet {
         })
     }
 
+    /// Shows the files that were rolled, unless they wait for an epoch.
+    fn publish_rolled(&mut self) -> Result<()> {
+        if self.roll.is_none() || self.options.epochs || self.parts.is_empty() {
+            return Ok(());
+        }
+        let mut rolled = std::mem::take(&mut self.parts);
+        rolled.iter_mut().for_each(|part| part.replace |= self.replace);
+        self.lake.sync_parts(&rolled)?;
+        self.publish(rolled)
+    }
+
     /// Ends every file that is open.
     fn finish_parts(&mut self) -> Result<()> {
         let replace = self.replace;
@@ -182,13 +193,15 @@ impl Sink for Parquet {
         }
         self.counts.taken += refused.len() as u64;
         self.counts.dead += refused.len() as u64;
-        if self.roll.is_some() && !self.options.epochs {
-            let mut rolled = std::mem::take(&mut self.parts);
-            rolled.iter_mut().for_each(|part| part.replace |= self.replace);
-            self.lake.sync_parts(&rolled)?;
-            self.publish(rolled)?;
-        }
+        self.publish_rolled()?;
         Ok(refused)
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        if let Some(stream) = &mut self.stream {
+            self.parts.extend(stream.roll_old(&mut self.lake, (self.options.clock)())?);
+        }
+        self.publish_rolled()
     }
 
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {
@@ -247,7 +260,7 @@ impl Sink for Parquet {
 /// `128MiB`, `10m` or both.
 fn parse_roll(text: &str) -> Result<Roll> {
     let mut roll = Roll::default();
-    for word in text.split([',', '+']) {
+    for word in text.split(',') {
         match parse_size(word) {
             Some(bytes) => roll.bytes = Some(bytes),
             None => roll.age = Some(parse_duration(word)?),

@@ -123,6 +123,13 @@ fn files_rolled_by_age_appear_without_an_end() {
         sink.write(Kind::Event, &rows(Kind::Event, now * 10, now * 10 + 10)).unwrap();
         assert_eq!(bench.table(Kind::Event).len(), visible);
     }
+    clock.store(182 * crate::time::SECOND, std::sync::atomic::Ordering::Relaxed);
+    sink.tick().unwrap();
+    assert_eq!(bench.table(Kind::Event).len(), 50, "no row waits yet");
+    sink.write(Kind::Event, &rows(Kind::Event, 1820, 1830)).unwrap();
+    clock.store(242 * crate::time::SECOND, std::sync::atomic::Ordering::Relaxed);
+    sink.tick().unwrap();
+    assert_eq!(bench.table(Kind::Event).len(), 60, "time passes though nothing is written");
 }
 
 #[test]
@@ -142,6 +149,7 @@ fn a_killed_run_leaves_parts_nobody_reads_and_the_next_run_removes_them() {
 fn a_directory_is_for_one_run_and_one_kind() {
     let bench = bench();
     let mut first = bench.open();
+    assert_eq!((STORE.check)(&bench.location).err().unwrap().kind(), ErrorKind::Fenced);
     assert_eq!(bench.open_as("second", false).err().unwrap().kind(), ErrorKind::Fenced);
     first.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
     assert_eq!(first.write(Kind::Late, &rows(Kind::Late, 0, 1)).err().unwrap().kind(), ErrorKind::Usage);

@@ -61,11 +61,35 @@ impl Place {
         Ok(Self { path: location.path.clone(), wait })
     }
 
+    /// Opens the file to read it. Readers share a log and its index with writers, and whoever leaves last removes both if
+    /// it may write; where it may not, and nobody writes, there is nothing to share.
+    pub fn connect_to_read(&self) -> Result<Connection> {
+        let path = Path::new(&self.path);
+        let log = format!("{}-wal", self.path);
+        if !Path::new(&log).exists()
+            && (room::for_file(path).is_err() || room::in_directory(room::parent(path)).is_err())
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let path = self.shown().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            return self.open(format!("file:{path}?immutable=1"), flags);
+        }
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.execute_batch("PRAGMA query_only = ON").map_err(|e| self.failed("cannot open", &e))?;
+        Ok(db)
+    }
+
     /// Opens the file with `flags`.
     pub fn connect(&self, flags: OpenFlags) -> Result<Connection> {
+        self.open(self.shown(), flags)
+    }
+
+    /// The path in a form that SQLite takes for one, unlike `:memory:` and `file:…`.
+    fn shown(&self) -> String {
+        if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) }
+    }
+
+    fn open(&self, path: String, flags: OpenFlags) -> Result<Connection> {
         let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
-        // SQLite reads some names in its own way: `:memory:`, `file:…`.
-        let path = if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) };
         let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
         let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
         db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;

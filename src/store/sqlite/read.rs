@@ -10,7 +10,7 @@ use crate::store::{Location, Tables};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 use std::sync::Arc;
 
 /// Rows of a page, and of the batch made of it.
@@ -18,7 +18,7 @@ const PAGE: usize = 2048;
 
 fn open(location: &Location) -> Result<(Place, Connection)> {
     let place = Place::try_new(location)?;
-    let db = place.connect(OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let db = place.connect_to_read()?;
     match sqlite_schema::version(&db, &place)? {
         Some(_) => Ok((place, db)),
         None => Err(Error::usage(format!("{place}: holds no tables of evt"))),

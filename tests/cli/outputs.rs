@@ -1,0 +1,175 @@
+//! Outputs that cannot be written, found before any input is waited for; inputs and outputs that are closed or shared.
+
+use crate::harness::{Dir, status};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Stdio};
+
+/// Starts a tool whose standard input stays open; one that waits for it after all is ended after a minute (124).
+fn start(dir: &Dir, tool: &str, args: &[&str]) -> Child {
+    let all: Vec<&str> = ["60", tool].iter().chain(args).copied().collect();
+    let mut command = dir.command("timeout", &all);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
+fn names(dir: &Dir) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(dir.path(".")).expect("it is there");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
+}
+
+const EVENT: &str = r#"{"event_type":"click","source":"web","shard":"a","server_timestamp":"2024-01-15T10:00:00Z"}"#;
+
+#[test]
+fn an_output_that_cannot_be_written_ends_the_run_before_it_waits_for_input_and_leaves_nothing_behind() {
+    let dir = Dir::new("early");
+    dir.write("here.avro", "whole");
+    dir.write("text", "no database, and no directory");
+    dir.write("sub/x", "");
+    dir.shell(
+        "evt-gen --events 10 -q | evt-ingest -q --to newer.frames; evt-sink -q newer.frames --to sqlite:newer.db",
+    )
+    .succeeds();
+    let newer = rusqlite::Connection::open(dir.path("newer.db")).expect("it opens");
+    newer.execute_batch("UPDATE evt_schema SET version = 99").expect("it is ours");
+    drop(newer);
+    let before = names(&dir);
+    let ingest = |flag, value| ("evt-ingest", vec!["--to", "new.jsonl", "--to", "new.avro", flag, value]);
+    let cases = [
+        (ingest("--to", "missing/out.parquet"), 74, "missing/out.parquet: no such file"),
+        (ingest("--to", "text/out.jsonl"), 74, "not a directory"),
+        (ingest("--to", "sub"), 74, "sub: is a directory"),
+        (ingest("--to", "here.avro"), 2, "here.avro: exists already"),
+        (ingest("--to", "out.clf"), 2, "evt reads it but does not write it"),
+        (ingest("--to", "sqlite:text"), 65, "sqlite:text"),
+        (ingest("--to", "sqlite:newer.db"), 78, "newer evt"),
+        (ingest("--to", "sqlite:missing/m.db"), 74, "sqlite:missing/m.db"),
+        (ingest("--to", "parquet:text"), 74, "parquet:text"),
+        (ingest("--to", "parquet:lake?roll=9"), 2, "'9' is no duration"),
+        (ingest("--to", "mysql:x"), 2, "no scheme evt knows"),
+        (ingest("--dlq", "missing/dead.jsonl"), 74, "missing/dead.jsonl"),
+        (ingest("--stats", "missing/stats"), 74, "missing/stats"),
+        (("evt-window", vec!["--size", "1m", "--to", "sqlite:new.db", "--late", "missing/late"]), 74, "missing/late"),
+        (("evt-gen", vec!["--truth", "missing/truth"]), 74, "missing/truth"),
+    ];
+    for ((tool, args), expected, told) in cases {
+        let mut child = start(&dir, tool, &args);
+        let stdin = child.stdin.take();
+        let output = child.wait_with_output().expect("it ends");
+        drop(stdin);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(status(output.status), expected, "{args:?}: {said}");
+        assert!(said.contains(told) && said.lines().count() == 1, "{args:?}: {said}");
+        assert_eq!(names(&dir), before, "{args:?}");
+    }
+}
+
+#[test]
+fn a_closed_standard_output_or_input_is_an_error_where_it_is_used_and_no_matter_elsewhere() {
+    let dir = Dir::new("closed");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    let lines = [
+        ("evt-ingest in.jsonl >&-", 74, "stdout"),
+        ("evt-view in.jsonl >&-", 74, "stdout"),
+        ("evt-gen --events 1 >&-", 74, "stdout"),
+        ("evt-sink --list >&-", 74, "stdout"),
+        ("evt-window --size 1m --check >&-", 74, "stdout"),
+        ("evt-window --help >&-", 74, "stdout"),
+        ("evt-ingest -q in.jsonl --to - 1< in.jsonl", 74, "stdout"),
+        ("evt-ingest <&-", 74, "stdin"),
+        ("evt-window --size 1m <&- > out.frames", 74, "stdin"),
+        ("evt-ingest -q in.jsonl --to a.jsonl <&- >&-", 0, ""),
+        ("evt-ingest in.jsonl --to b.jsonl <&- >&- 2>&-", 0, ""),
+        ("evt-ingest nothing.jsonl 2>&-", 74, ""),
+        ("evt-ingest -q in.jsonl < /dev/null > /dev/null", 0, ""),
+        ("evt-ingest -q in.jsonl <> /dev/null 1<> /dev/null", 0, ""),
+    ];
+    for (line, expected, told) in lines {
+        let run = dir.shell(line).ends_with(expected).stays_calm();
+        let said = run.stderr();
+        assert!(said.contains(told) && said.lines().count() == usize::from(!told.is_empty()), "{run}");
+    }
+    assert_eq!(dir.rows("a.jsonl")[0]["event_id"], dir.rows("b.jsonl")[0]["event_id"]);
+}
+
+#[test]
+fn a_file_that_one_run_is_writing_is_refused_to_a_second_and_what_a_killed_run_left_is_taken_over() {
+    let dir = Dir::new("shared");
+    dir.write("out.avro.part", "what a killed run left, longer than what is to come");
+    let mut first = start(&dir, "evt-ingest", &["-q", "-f", "jsonl", "--to", "out.avro", "--to", "-"]);
+    let mut stdin = first.stdin.take().expect("it is piped");
+    writeln!(stdin, "{EVENT}").expect("it reads");
+    let mut stdout = first.stdout.take().expect("it is piped");
+    stdout.read_exact(&mut [0]).expect("both outputs are open");
+    dir.write("in.jsonl", format!("{EVENT}\n{EVENT}\n"));
+    for flags in ["", "--overwrite"] {
+        let run = dir.shell(&format!("evt-ingest -q in.jsonl --to out.avro {flags}")).ends_with(75);
+        assert!(run.stderr().contains("out.avro: another run is writing it"), "{run}");
+    }
+    drop(stdin);
+    std::io::copy(&mut stdout, &mut std::io::sink()).expect("it ends");
+    assert_eq!(status(first.wait().expect("it ends")), 0);
+    assert_eq!(dir.shell("evt-view -q out.avro -o jsonl").succeeds().rows().len(), 1);
+    dir.shell("evt-ingest -q in.jsonl --to out.avro --overwrite").succeeds();
+    assert_eq!(dir.shell("evt-view -q out.avro -o jsonl").succeeds().rows().len(), 2);
+    dir.shell("evt-ingest -q in.jsonl --to twice.avro --to twice.avro").ends_with(75);
+}
+
+#[test]
+fn a_silent_partition_becomes_idle_though_nothing_at_all_arrives() {
+    let dir = Dir::new("idle");
+    let flags = ["-q", "-f", "jsonl", "--field", "partition=shard", "--partitions", "a,b", "--size", "1m"];
+    let flags = [&flags[..], &["--idle-after", "300ms", "-o", "jsonl"]].concat();
+    let mut window = start(&dir, "evt-window", &flags);
+    let mut stdin = window.stdin.take().expect("it is piped");
+    let event = |shard: &str, minute: u32| {
+        EVENT.replace("\"a\"", &format!("\"{shard}\"")).replace("10:00", &format!("10:{minute:02}"))
+    };
+    writeln!(stdin, "{}\n{}\n{}", event("a", 0), event("b", 0), event("a", 30)).expect("it reads");
+    let mut line = String::new();
+    BufReader::new(window.stdout.take().expect("it is piped")).read_line(&mut line).expect("text");
+    assert!(
+        line.contains("10:00:00") && line.contains("\"rows\":2"),
+        "fires while its input is open and silent: {line}"
+    );
+    drop(stdin);
+    window.wait().expect("it ends");
+}
+
+#[test]
+fn partitions_that_are_mapped_and_named_are_all_there_are() {
+    let dir = Dir::new("mapped");
+    let flags = ["-q", "-f", "jsonl", "--field", "partition=shard", "--partitions", "a", "--size", "1m", "-o", "jsonl"];
+    let mut window = start(&dir, "evt-window", &flags);
+    let mut stdin = window.stdin.take().expect("it is piped");
+    writeln!(stdin, "{EVENT}\n{}", EVENT.replace("10:00", "10:30")).expect("it reads");
+    let mut line = String::new();
+    BufReader::new(window.stdout.take().expect("it is piped")).read_line(&mut line).expect("text");
+    assert!(line.contains("10:00:00"), "fires before the end of its input: {line}");
+    drop(stdin);
+    window.wait().expect("it ends");
+}
+
+#[test]
+fn a_byte_order_mark_before_text_is_skipped_once() {
+    let dir = Dir::new("mark");
+    dir.write("in.jsonl", format!("\u{feff}{EVENT}\n{EVENT}\n"));
+    dir.write("in.csv", "\u{feff}event_type,source,server_timestamp\nclick,web,2024-01-15T10:00:00Z\n");
+    dir.write("mark.jsonl", "\u{feff}");
+    dir.write("array.jsonl", format!("\u{feff}[{EVENT}]\n"));
+    dir.write("twice.jsonl", format!("\u{feff}\u{feff}{EVENT}\n{EVENT}\n"));
+    assert_eq!(dir.run("evt-ingest", &["in.jsonl", "-q", "-o", "jsonl"]).succeeds().rows().len(), 2);
+    let csv = dir.run("evt-ingest", &["in.csv", "-q", "-o", "jsonl"]).succeeds();
+    assert_eq!(csv.rows()[0]["event_type"], "click", "{csv}");
+    assert!(dir.run("evt-ingest", &["mark.jsonl", "-q", "-o", "jsonl"]).succeeds().stdout().is_empty());
+    dir.run("evt-ingest", &["array.jsonl", "-q", "-o", "jsonl"]).ends_with(65);
+    assert_eq!(dir.run("evt-ingest", &["twice.jsonl", "-q", "-o", "jsonl"]).ends_with(1).rows().len(), 1);
+    // One byte at a time.
+    let mut slow = start(&dir, "evt-ingest", &["-f", "jsonl", "-q", "-o", "jsonl"]);
+    let mut stdin = slow.stdin.take().expect("it is piped");
+    for byte in dir.bytes("in.jsonl") {
+        stdin.write_all(&[byte]).expect("it reads");
+    }
+    drop(stdin);
+    let output = slow.wait_with_output().expect("it ends");
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 2);
+}
