@@ -78,7 +78,7 @@ J3)
     ;;
 J4)
     # shellcheck disable=SC2086
-    evt-validate "$IN" $raw --schemas "$here/schemas" --to "$OUT/good.jsonl" --dlq "$OUT/bad.jsonl" -q
+    evt-validate "$IN" $raw --schemas "$here/schemas" -o raw --to "$OUT/good.jsonl" --dlq "$OUT/bad.jsonl" -q
     ;;
 *)
     echo "job.sh: no job $job" >&2

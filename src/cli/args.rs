@@ -91,7 +91,7 @@ pub struct OutputArgs {
     /// Where rows go, repeatable; - is standard output
     #[arg(long, value_name = "URI", default_value = "-")]
     pub to: Vec<String>,
-    /// Format of the output: frames jsonl csv tsv avro parquet table
+    /// Format of the output: frames jsonl csv tsv avro parquet table raw
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
     /// Replace an output file that exists

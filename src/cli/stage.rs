@@ -102,9 +102,10 @@ pub struct Stage {
 impl Stage {
     /// Looks at all outputs, then opens the dead letters and the source and reads on until the schema is known: what can
     /// fail without input fails before any is waited for, and a first record that is refused leaves no output behind.
-    pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
+    pub fn open(args: &StageArgs, mut options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
         let common = args.common.clone();
         let checked = check_outputs(args, usual)?;
+        options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
         let dlq = args.output.dlq.as_deref().map(check_side).transpose()?;
         if let Some(path) = &common.stats {
             room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;

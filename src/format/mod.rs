@@ -22,6 +22,7 @@ pub mod container;
 pub mod csv;
 pub mod jsonl;
 pub mod parquet;
+pub mod raw;
 pub mod row;
 pub mod table;
 pub mod unpack;
@@ -187,6 +188,7 @@ pub const ALL: &[&Format] = &[
     &arrow_file::FORMAT,
     &FRAMES,
     &table::FORMAT,
+    &raw::FORMAT,
 ];
 
 /// Frames and foreign Arrow streams: read and written by `frame`.

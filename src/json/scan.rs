@@ -41,7 +41,17 @@ pub struct StringEnd {
 /// Finds the end of the string whose content starts at `p` (after its opening quote).
 #[inline(always)]
 pub fn string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
-    let at = special(bytes, p)?;
+    let at = special::<true>(bytes, p)?;
+    if bytes[at] == b'"' {
+        return Some(StringEnd { quote: at, escaped: false });
+    }
+    escaped_end(bytes, at)
+}
+
+/// The same in text that is proved to be JSON: no control character has to be looked for.
+#[inline(always)]
+pub fn proved_string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
+    let at = special::<false>(bytes, p)?;
     if bytes[at] == b'"' {
         return Some(StringEnd { quote: at, escaped: false });
     }
@@ -51,12 +61,12 @@ pub fn string_end(bytes: &[u8], p: usize) -> Option<StringEnd> {
 /// How many bytes are looked at at once.
 const STEP: usize = 16;
 
-/// Index of the next quote, backslash or control character.
+/// Index of the next quote or backslash or, where that is asked, control character.
 #[inline(always)]
-fn special(bytes: &[u8], p: usize) -> Option<usize> {
+fn special<const CONTROL: bool>(bytes: &[u8], p: usize) -> Option<usize> {
     let (chunks, tail) = bytes.get(p..)?.as_chunks::<STEP>();
     for (step, chunk) in chunks.iter().enumerate() {
-        let hits = specials(*chunk);
+        let hits = specials::<CONTROL>(*chunk);
         if hits != 0 {
             return Some(p + step * STEP + hits.trailing_zeros() as usize);
         }
@@ -64,16 +74,19 @@ fn special(bytes: &[u8], p: usize) -> Option<usize> {
     let start = bytes.len() - tail.len();
     let Some(last) = bytes.last_chunk::<STEP>() else { return special_slow(bytes, start) };
     // The last bytes, with some before them that have been seen.
-    let hits = specials(*last) >> (STEP - tail.len());
+    let hits = specials::<CONTROL>(*last) >> (STEP - tail.len());
     (hits != 0).then(|| start + hits.trailing_zeros() as usize)
 }
 
-/// A bit for each quote, backslash or control character.
+/// A bit for each of them.
 #[inline(always)]
-fn specials(chunk: [u8; STEP]) -> u32 {
+fn specials<const CONTROL: bool>(chunk: [u8; STEP]) -> u32 {
     let v = u8x16::from(chunk);
-    let control = v.min(u8x16::splat(0x1f)).simd_eq(v);
-    (v.simd_eq(u8x16::splat(b'"')) | v.simd_eq(u8x16::splat(b'\\')) | control).to_bitmask()
+    let ends = v.simd_eq(u8x16::splat(b'"')) | v.simd_eq(u8x16::splat(b'\\'));
+    match CONTROL {
+        true => (ends | v.min(u8x16::splat(0x1f)).simd_eq(v)).to_bitmask(),
+        false => ends.to_bitmask(),
+    }
 }
 
 #[cold]
@@ -101,7 +114,7 @@ fn escaped_end(bytes: &[u8], mut p: usize) -> Option<StringEnd> {
             },
             _ => return None,
         }
-        p = special(bytes, p)?;
+        p = special::<true>(bytes, p)?;
     }
 }
 

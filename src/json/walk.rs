@@ -1,7 +1,7 @@
 //! Walks over text that [`super::scan`] has proved to be JSON: no validation again, but no panic either.
 
 use super::guide::Guide;
-use super::scan::{at, skip_space, string_end};
+use super::scan::{at, proved_string_end, skip_space};
 
 /// Calls `visit(key, value)` for each member of a JSON object, in order, until it returns false.
 ///
@@ -17,7 +17,7 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> b
         if at(bytes, p) != b'"' {
             return;
         }
-        let Some(key) = string_end(bytes, p + 1) else { return };
+        let Some(key) = proved_string_end(bytes, p + 1) else { return };
         let key_start = p + 1;
         p = key.quote + 1;
         while matches!(at(bytes, p), b' ' | b'\t' | b'\r' | b'\n' | b':') {
@@ -82,7 +82,7 @@ pub fn guided<'a>(
                 if at(bytes, p) != b'"' {
                     return;
                 }
-                let Some(end) = string_end(bytes, p + 1) else { return };
+                let Some(end) = proved_string_end(bytes, p + 1) else { return };
                 let mark = meaning(&object[p + 1..end.quote]);
                 if !end.escaped && at(bytes, end.quote + 1) == b':' {
                     foot = guide.learn(foot, &bytes[p..end.quote + 2], mark);
@@ -106,7 +106,7 @@ pub fn guided<'a>(
 #[inline(always)]
 fn proved_end(bytes: &[u8], p: usize) -> Option<(usize, bool)> {
     match at(bytes, p) {
-        b'"' => string_end(bytes, p + 1).map(|end| (end.quote + 1, !end.escaped)),
+        b'"' => proved_string_end(bytes, p + 1).map(|end| (end.quote + 1, !end.escaped)),
         b'{' | b'[' => Some((container_end(bytes, p)?, false)),
         _ => {
             let mut end = p;
@@ -122,7 +122,7 @@ fn container_end(bytes: &[u8], mut p: usize) -> Option<usize> {
     let mut depth = 0u32;
     loop {
         match at(bytes, p) {
-            b'"' => p = string_end(bytes, p + 1)?.quote,
+            b'"' => p = proved_string_end(bytes, p + 1)?.quote,
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
                 depth -= 1;

@@ -1,4 +1,4 @@
-//! Standard input and output as files. One that is closed is an error: `src/bin/descriptors.c` has seen to it that the
+//! Standard input and output as files. One that is closed is an error: `src/bin/before_main.c` has seen to it that the
 //! descriptor is there and of no use, so that nothing read or written is lost on the way.
 
 use crate::error::{Error, ErrorKind, Result};

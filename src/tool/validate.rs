@@ -48,6 +48,10 @@ impl Tool for Args {
             "In CI: every reject on stderr, exit 1.",
             "evt-validate --schemas schemas --report all --to null: events.jsonl",
         ),
+        (
+            "Split a file, its lines as they are.",
+            "evt-validate --schemas schemas events.jsonl -o raw --to good.jsonl --dlq bad.jsonl",
+        ),
         ("Leave out repeats of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
     ];
 

@@ -78,6 +78,11 @@ impl Checked {
         Ok(Self { name, place, spec: spec.clone() })
     }
 
+    /// Whether it writes raw records, so that rows have to bring them.
+    pub fn asks_raw(&self) -> bool {
+        matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.name == format::raw::FORMAT.name)
+    }
+
     /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
     pub fn open(self, schema: &SchemaRef, run: &Run) -> Result<Output> {
         let Self { name, place, spec } = self;
