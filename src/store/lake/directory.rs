@@ -83,7 +83,8 @@ impl Lake {
     /// Looks whether it could be opened, without making anything.
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
-        room::for_directory(&hidden).map_err(|e| failed(root, "cannot write", &e))?;
+        let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
+        room::for_directory(&hidden).map_err(|e| failed(root, what, &e))?;
         match File::open(hidden.join("lock")) {
             Ok(lock) => take_lock(&lock, root),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),

@@ -99,7 +99,7 @@ impl Place {
     /// Looks whether rows could be written: a database of evt's, of another program's or none yet.
     fn check(&self) -> Result<()> {
         let path = Path::new(&self.path);
-        let failed = |error: std::io::Error| Error::io(format!("{self}: cannot write"), &error);
+        let failed = |error: std::io::Error| Error::io(format!("{self}: cannot open"), &error);
         room::for_file(path).map_err(failed)?;
         // The log and its index stand beside it.
         room::in_directory(room::parent(path)).map_err(failed)?;
