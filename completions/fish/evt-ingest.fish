@@ -12,7 +12,7 @@ complete -c evt-ingest -l require -d 'Fields that must be there, comma-separated
 complete -c evt-ingest -l origin -d 'Name of the origin instead of the input\'s' -r
 complete -c evt-ingest -l partitions -d 'Every partition there will be, where --field maps them' -r
 complete -c evt-ingest -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-ingest -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table' -r
+complete -c evt-ingest -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
 complete -c evt-ingest -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
 complete -c evt-ingest -l stats -d 'Write the summary as JSON' -r
 complete -c evt-ingest -l report -d 'Report the first N faulty records, or all' -r

@@ -18,7 +18,7 @@ complete -c evt-view -l require -d 'Fields that must be there, comma-separated' 
 complete -c evt-view -l origin -d 'Name of the origin instead of the input\'s' -r
 complete -c evt-view -l partitions -d 'Every partition there will be, where --field maps them' -r
 complete -c evt-view -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-view -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table' -r
+complete -c evt-view -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
 complete -c evt-view -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
 complete -c evt-view -l stats -d 'Write the summary as JSON' -r
 complete -c evt-view -l report -d 'Report the first N faulty records, or all' -r

@@ -180,17 +180,17 @@ fn raw_records_are_written_as_they_were_received() {
     let good = [EVENT, r#"{ "event_type":"x" , "server_timestamp":"2024-01-15T10:00:01Z", "n": 1e400, "e":"\u00e9" }"#];
     dir.write("in.jsonl", format!("{}\r\n{{torn\n\n{}", good[0], good[1]));
     let kept = format!("{}\n{}\n", good[0], good[1]);
-    let split = dir.shell("evt-validate in.jsonl -o raw --dlq dead.jsonl").ends_with(1);
+    let split = dir.shell("evt-validate in.jsonl -o raw --dlq dead.jsonl").succeeds();
     assert_eq!(split.text(), kept);
     let passed =
         dir.shell("evt-ingest in.jsonl --keep-raw -q --dlq null: | evt-view -q -o raw --where \"event_type = 'x'\"");
-    assert_eq!(passed.ends_with(1).text(), format!("{}\n", good[1]));
+    assert_eq!(passed.succeeds().text(), format!("{}\n", good[1]));
     let refused = dir.shell("evt-ingest in.jsonl -q --dlq null: | evt-view -o raw").ends_with(2);
     assert!(refused.stderr().contains("--keep-raw"), "{}", refused.stderr());
     // A store takes the same rows without them.
     dir.shell("evt-ingest in.jsonl --keep-raw -q --dlq null: | evt-sink -q --to sqlite:a.db --to parquet:lake")
-        .ends_with(1);
-    dir.shell("evt-ingest in.jsonl -q --dlq null: | evt-sink -q --to sqlite:b.db").ends_with(1);
+        .succeeds();
+    dir.shell("evt-ingest in.jsonl -q --dlq null: | evt-sink -q --to sqlite:b.db").succeeds();
     let rows = |name: &str| {
         dir.shell(&format!("evt-view 'sqlite:{name}?table=raw_events' -q -o jsonl --columns event_id,properties"))
             .text()
