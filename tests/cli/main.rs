@@ -6,6 +6,8 @@ mod containers;
 mod docs;
 mod files;
 mod frames;
+mod fuzz;
+mod fuzz_seeds;
 mod harness;
 mod json;
 mod man;

@@ -226,7 +226,7 @@ impl Sessions {
         let mut restored = Self::default();
         let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?);
+            let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
             let (start, end) = (saved.number()?, saved.number()?);
             let slot = slots.load(saved)?;
@@ -239,7 +239,7 @@ impl Sessions {
             restored.sessions.entry(key).or_default().push(Session { start, end, slot, fired, dirty });
         }
         for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?);
+            let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
             let (start, end) = (saved.number()?, saved.number()?);
             let (pane, rows) = (narrow(saved.number()?), saved.number()? as u64);

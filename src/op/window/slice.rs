@@ -292,7 +292,7 @@ impl Slices {
             let (start, first_end, last_end) = (saved.number()?, saved.number()?, saved.number()?);
             let mut known = SlotMap::default();
             for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?);
+                let key = keys.restore(saved.bytes()?)?;
                 keys.retain(key);
                 known.insert(key, slots.load(saved)?);
             }
@@ -305,11 +305,11 @@ impl Slices {
             let end = saved.number()?;
             let mut refire = Refire::default();
             for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?);
+                let key = keys.restore(saved.bytes()?)?;
                 refire.panes.insert(key, u32::try_from(saved.number()?).unwrap_or(u32::MAX));
             }
             for _ in 0..saved.count()? {
-                refire.dirty.insert(keys.restore(saved.bytes()?));
+                refire.dirty.insert(keys.restore(saved.bytes()?)?);
             }
             restored.fired.insert(end, refire);
         }

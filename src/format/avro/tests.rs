@@ -1,5 +1,9 @@
-use super::*;
+use super::FORMAT;
+use super::value::Decoder;
+use crate::format::Rows;
 use crate::format::test_data::{build, data, encode, expected, open as open_bytes, rows, texts};
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
