@@ -21,6 +21,9 @@ use std::collections::HashMap;
 /// A record's JSON text may take this much: arrays of nothing cost no input bytes.
 const TEXT_MAX: usize = 64 << 20;
 
+/// A decimal may have this many bytes: writing its digits takes the square of them.
+const DECIMAL_MAX: usize = 4_096;
+
 /// Why bytes are not of the schema.
 pub type Fault = &'static str;
 
@@ -396,6 +399,9 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
                 Node::Bytes(Some(size)) => take(input, size)?,
                 _ => bytes(input)?,
             };
+            if digits.len() > DECIMAL_MAX {
+                return Err("a decimal is longer than 4,096 bytes");
+            }
             write_decimal(out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale);
         }
         Node::Uuid => {
