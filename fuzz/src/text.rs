@@ -15,7 +15,8 @@ pub fn run(input: &[u8]) {
         let whole = split(splitter().as_mut(), input, |most| most);
         let mut cuts = Cuts::new(seed);
         assert_eq!(split(splitter().as_mut(), input, |most| cuts.next(most)), whole, "{}", format.name);
-        if seed % 8 == 0 {
+        // An unfinished CSV record is read again with each chunk: byte by byte takes the square.
+        if input.len() <= 512 {
             assert_eq!(split(splitter().as_mut(), input, |_| 1), whole, "{} byte by byte", format.name);
         }
         for (line, raw, body) in whole.unwrap_or_default() {

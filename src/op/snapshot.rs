@@ -1,6 +1,7 @@
 //! Saved forms of operator state: a few primitives, little-endian, lengths before contents.
 
 use crate::error::{Error, Result};
+use crate::time::{DAY, EARLIEST, LATEST};
 
 /// Writes a saved form.
 #[derive(Default)]
@@ -84,6 +85,14 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<i64> {
         let bytes = self.take(8)?;
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | i64::from(*byte)))
+    }
+
+    /// An edge of a window: within the calendar or a window's length beyond it, so that it can be reckoned with.
+    pub fn instant(&mut self) -> Result<i64> {
+        let beyond = 1_000 * 366 * DAY;
+        let value = self.number()?;
+        let known = (EARLIEST - beyond..=LATEST + beyond).contains(&value);
+        known.then_some(value).ok_or_else(|| Error::corrupt("a snapshot names an instant beyond the calendar"))
     }
 
     /// A length or a count, at most the bytes that are left.

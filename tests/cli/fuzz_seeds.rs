@@ -102,6 +102,21 @@ fn file(batch: &RecordBatch, compression: Option<CompressionType>) -> Vec<u8> {
     writer.into_inner().expect("bytes")
 }
 
+/// A stream or file of packed buffers, the first of which claims to unpack to far more than there is memory.
+fn boastful(mut packed: Vec<u8>) -> Vec<u8> {
+    // What stands before the first LZ4 frame is its length.
+    let at = packed.windows(4).position(|bytes| bytes == [4, 0x22, 0x4d, 0x18]).expect("an LZ4 frame");
+    packed[at - 8..at].copy_from_slice(&(1i64 << 50).to_le_bytes());
+    packed
+}
+
+/// No column, and rows without end.
+fn endless() -> RecordBatch {
+    let rows = arrow::array::RecordBatchOptions::new().with_row_count(Some(1 << 50));
+    let schema = Arc::new(arrow::datatypes::Schema::empty());
+    RecordBatch::try_new_with_options(schema, vec![], &rows).expect("a batch")
+}
+
 fn encoded(format: &str, batch: &RecordBatch) -> Vec<u8> {
     let format = by_name(format).expect("a format").output.expect("it is written");
     let mut encoder = format(&batch.schema(), &EncodeOptions::default()).expect("an encoder");
@@ -168,7 +183,11 @@ fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut dedup = Dedup::new(snapshot::span());
     dedup.on_batch(&ours()).expect("rows");
     let empty = Window::new(snapshot::options()).snapshot();
+    let mut damaged = [b"w", &window.snapshot()[..]].concat();
+    let key = damaged.windows(6).position(|bytes| bytes == b"\x01\x01\0\0\0x").expect("the key of x");
+    damaged[key + 1] = 0xff;
     vec![
+        ("snapshot", "damaged-key", damaged),
         ("snapshot", "window", [b"w", &window.snapshot()[..]].concat()),
         ("snapshot", "empty", [b"w", &empty[..]].concat()),
         ("snapshot", "dedup", [b"d", &dedup.snapshot()[..]].concat()),
@@ -187,6 +206,10 @@ fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("pipe", "foreign.arrows", chosen(stream(&arrow_only(), None))),
         ("pipe", "ours.avro", chosen(encoded("avro", &ours()))),
         ("pipe", "ours.parquet", chosen(encoded("parquet", &ours()))),
+        ("frame", "boastful.lz4", chosen(boastful(stream(&foreign(), Some(CompressionType::LZ4_FRAME))))),
+        ("frame", "endless", chosen(stream(&endless(), None))),
+        ("arrow", "boastful.lz4.arrow", boastful(file(&foreign(), Some(CompressionType::LZ4_FRAME)))),
+        ("arrow", "endless.arrow", file(&endless(), None)),
         ("parquet", "ours.parquet", encoded("parquet", &ours())),
         ("parquet", "foreign.parquet", encoded("parquet", &foreign())),
         ("arrow", "ours.arrow", file(&ours(), None)),

@@ -228,7 +228,7 @@ impl Sessions {
         for _ in 0..saved.count()? {
             let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
-            let (start, end) = (saved.number()?, saved.number()?);
+            let (start, end) = (saved.instant()?, saved.instant()?);
             let slot = slots.load(saved)?;
             let fired = if saved.flag()? { Some((narrow(saved.number()?), saved.number()? as u64)) } else { None };
             let dirty = saved.flag()?;
@@ -241,7 +241,7 @@ impl Sessions {
         for _ in 0..saved.count()? {
             let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
-            let (start, end) = (saved.number()?, saved.number()?);
+            let (start, end) = (saved.instant()?, saved.instant()?);
             let (pane, rows) = (narrow(saved.number()?), saved.number()? as u64);
             restored.retractions.push(Retraction { key, start, end, pane, rows });
         }
