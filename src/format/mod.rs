@@ -20,7 +20,6 @@ pub mod clf;
 pub mod container;
 pub mod csv;
 pub mod jsonl;
-mod page;
 pub mod parquet;
 pub mod row;
 pub mod table;

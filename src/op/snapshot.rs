@@ -95,6 +95,18 @@ impl<'a> Reader<'a> {
         known.then_some(value).ok_or_else(|| Error::corrupt("a snapshot names an instant beyond the calendar"))
     }
 
+    /// How many rows something stands for: few enough to be added up.
+    pub fn rows(&mut self) -> Result<u64> {
+        let rows = u64::try_from(self.number()?).ok().filter(|rows| *rows < 1 << 48);
+        rows.ok_or_else(|| Error::corrupt("a snapshot counts more rows than there can be"))
+    }
+
+    /// The number of a firing, after which others may come.
+    pub fn pane(&mut self) -> Result<u32> {
+        let pane = i32::try_from(self.number()?).ok().and_then(|pane| u32::try_from(pane).ok());
+        pane.ok_or_else(|| Error::corrupt("a snapshot counts more firings than there can be"))
+    }
+
     /// A length or a count, at most the bytes that are left.
     pub fn count(&mut self) -> Result<usize> {
         let value = self.number()?;

@@ -7,7 +7,7 @@ use crate::harness::ROOT;
 use std::path::{Path, PathBuf};
 
 /// Mutations of every seed corpus.
-const MUTATIONS: usize = 400;
+const MUTATIONS: usize = 1_000;
 
 /// Deterministic and small: xorshift64*.
 struct Random(u64);

@@ -306,7 +306,7 @@ impl Slices {
             let mut refire = Refire::default();
             for _ in 0..saved.count()? {
                 let key = keys.restore(saved.bytes()?)?;
-                refire.panes.insert(key, u32::try_from(saved.number()?).unwrap_or(u32::MAX));
+                refire.panes.insert(key, saved.pane()?);
             }
             for _ in 0..saved.count()? {
                 refire.dirty.insert(keys.restore(saved.bytes()?)?);

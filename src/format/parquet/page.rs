@@ -4,6 +4,7 @@
 //! before it reads one. A corrupt count is then no error but the end of the process. No page holds more lengths than
 //! the values its header counts.
 
+use super::footer::number;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
@@ -148,17 +149,4 @@ fn take<'a>(bytes: &mut &'a [u8], count: u64) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(usize::try_from(count).ok()?)?;
     *bytes = rest;
     Some(taken)
-}
-
-/// A number in groups of seven bits.
-fn number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0u64;
-    for place in 0..10 {
-        let byte = take(bytes, 1)?[0];
-        value |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
 }
