@@ -138,7 +138,7 @@ fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_
     };
     let refusal = |bytes: &[u8]| decode(bytes, bytes.len()).1.unwrap_err();
     let mut packed = stream(&letters(40), Some(CompressionType::LZ4_FRAME));
-    assert_eq!(decode(&packed, 7).1.unwrap(), Finish::Foreign);
+    assert!(decode(&packed, 7).0.iter().any(|frame| matches!(frame, Frame::Batch(batch) if batch.num_rows() == 40)));
     let at = packed.windows(4).rposition(|bytes| bytes == [4, 0x22, 0x4d, 0x18]).unwrap();
     packed[at - 8..at].copy_from_slice(&(1i64 << 50).to_le_bytes());
     let error = refusal(&packed);
