@@ -230,10 +230,9 @@ pub fn duration(text: &str) -> Result<i64> {
 /// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
 pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
     if let Some(rest) = text.strip_prefix("now") {
-        return match rest.as_bytes().first() {
-            None => Ok(now),
-            Some(b'+') => Ok(now + parse_duration(&rest[1..])?),
-            Some(_) => Ok(now + parse_duration(rest)?),
+        return match rest.strip_prefix('+').unwrap_or(rest) {
+            "" if rest.is_empty() => Ok(now),
+            duration => Ok(now.saturating_add(parse_duration(duration)?)),
         };
     }
     parse_instant(text)

@@ -149,7 +149,8 @@ impl Expr {
     }
 }
 
-/// `text` without blanks, but for those inside quotes and one between two words.
+/// `text` without blanks, but for those inside quotes and one between two words or two minus signs (`a - -b`: two in a
+/// row begin a comment).
 pub(crate) fn without_blanks(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut quote = None;
@@ -160,7 +161,8 @@ pub(crate) fn without_blanks(text: &str) -> String {
             continue;
         }
         let word = |c: char| c.is_alphanumeric() || c == '_';
-        if std::mem::take(&mut blank) && word(c) && out.chars().next_back().is_some_and(word) {
+        let joins = |before: char| word(before) && word(c) || before == '-' && c == '-';
+        if std::mem::take(&mut blank) && out.chars().next_back().is_some_and(joins) {
             out.push(' ');
         }
         quote = match quote {

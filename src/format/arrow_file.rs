@@ -4,10 +4,16 @@ use super::container::Batches;
 use super::{Format, Input, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
+use crate::frame::check_batch;
 use crate::kind::Kind;
-use arrow_ipc::reader::FileReader;
+use arrow::array::RecordBatch;
+use arrow::buffer::{Buffer, MutableBuffer};
+use arrow::datatypes::SchemaRef;
+use arrow_ipc::Block;
+use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::reader::FileDecoder;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 
 /// Arrow IPC files.
 pub const FORMAT: Format = Format {
@@ -26,36 +32,96 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Arrow file cannot be read").because(error)
 }
 
-fn open(mut file: File) -> Result<Opened> {
-    guarded(|| check_blocks(&mut file))??;
-    let reader = guarded(|| FileReader::try_new(BufReader::new(file), None))?.map_err(corrupt)?;
-    super::jsonl::unique_names(&reader.schema())?;
-    let kind = Kind::of(&reader.schema());
-    Ok(Opened { kind, rows: Box::new(Batches::new(reader, kind)) })
+fn open(file: File) -> Result<Opened> {
+    let blocks = guarded(|| Blocks::open(file))??;
+    super::jsonl::unique_names(&blocks.schema)?;
+    let kind = Kind::of(&blocks.schema);
+    Ok(Opened { kind, rows: Box::new(Batches::new(blocks, kind)) })
 }
 
-/// Blocks lie inside the file: the library reserves the memory a block claims before it reads it.
-fn check_blocks(file: &mut File) -> Result<()> {
+/// The batches of a file, block by block. The library's own reader reserves the memory a block claims before anyone
+/// can ask whether it may be.
+struct Blocks {
+    file: File,
+    size: u64,
+    schema: SchemaRef,
+    decoder: FileDecoder,
+    left: std::vec::IntoIter<Block>,
+}
+
+impl Blocks {
+    fn open(mut file: File) -> Result<Self> {
+        let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
+        let footer = footer(&mut file, size)?;
+        let footer = arrow_ipc::root_as_footer(&footer).map_err(corrupt)?;
+        let schema = footer.schema().ok_or_else(|| corrupt("its footer has no schema"))?;
+        if !schema.endianness().equals_to_target_endianness() {
+            return Err(corrupt("its bytes are in the order of another kind of machine (big-endian)"));
+        }
+        let schema = SchemaRef::new(fb_to_schema(schema));
+        let decoder = FileDecoder::new(schema.clone(), footer.version());
+        let left: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
+        let mut blocks = Self { file, size, schema, decoder, left: left.into_iter() };
+        for block in footer.dictionaries().into_iter().flatten() {
+            let bytes = blocks.read(block)?;
+            blocks.decoder.read_dictionary(block, &bytes).map_err(corrupt)?;
+        }
+        Ok(blocks)
+    }
+
+    /// The bytes of a block, which lie in the file and claim no more than they can hold.
+    fn read(&mut self, block: &Block) -> Result<Buffer> {
+        let io = |error| Error::io("cannot read", &error);
+        let number = |number: i64| u64::try_from(number).ok();
+        let (start, head) = (number(block.offset()), number(block.metaDataLength().into()));
+        let length = head.and_then(|head| head.checked_add(number(block.bodyLength())?));
+        let end = start.and_then(|start| start.checked_add(length?));
+        let (Some(start), Some(head), Some(length)) =
+            (start, head, length.filter(|_| end.is_some_and(|end| end <= self.size)))
+        else {
+            return Err(corrupt("a block lies beyond its end"));
+        };
+        let mut bytes = MutableBuffer::from_len_zeroed(usize::try_from(length).map_err(corrupt)?);
+        self.file.seek(SeekFrom::Start(start)).map_err(io)?;
+        self.file.read_exact(bytes.as_slice_mut()).map_err(io)?;
+        let (message, body) = bytes.as_slice().split_at(usize::try_from(head).map_err(corrupt)?);
+        let message = message.strip_prefix(&[0xff; 4]).unwrap_or(message);
+        let message = arrow_ipc::root_as_message(message.get(4..).unwrap_or_default()).map_err(corrupt)?;
+        let dictionary = message.header_as_dictionary_batch().and_then(|header| header.data());
+        if let Some(batch) = message.header_as_record_batch().or(dictionary) {
+            check_batch(&batch, body)?;
+        }
+        Ok(bytes.into())
+    }
+}
+
+impl Iterator for Blocks {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Result<RecordBatch>> {
+        loop {
+            let block = self.left.next()?;
+            let batch =
+                self.read(&block).and_then(|bytes| self.decoder.read_record_batch(&block, &bytes).map_err(corrupt));
+            if let Some(batch) = batch.transpose() {
+                return Some(batch);
+            }
+        }
+    }
+}
+
+/// The footer's bytes.
+fn footer(file: &mut File, size: u64) -> Result<Vec<u8>> {
     let io = |error| Error::io("cannot read", &error);
-    let size = file.metadata().map_err(io)?.len();
     let torn = || corrupt("it is torn: no footer at its end");
     let mut tail = [0; TAIL as usize];
     file.seek(SeekFrom::Start(size.checked_sub(TAIL).ok_or_else(torn)?)).map_err(io)?;
     file.read_exact(&mut tail).map_err(io)?;
     let length = arrow_ipc::reader::read_footer_length(tail).map_err(|_| torn())? as u64;
-    let start = size.checked_sub(TAIL + length).ok_or_else(torn)?;
-    file.seek(SeekFrom::Start(start)).map_err(io)?;
+    file.seek(SeekFrom::Start(size.checked_sub(TAIL + length).ok_or_else(torn)?)).map_err(io)?;
     let mut footer = vec![];
     file.take(length).read_to_end(&mut footer).map_err(io)?;
-    let footer = arrow_ipc::root_as_footer(&footer).map_err(corrupt)?;
-    for block in footer.dictionaries().into_iter().flatten().chain(footer.recordBatches().into_iter().flatten()) {
-        let parts = [block.offset(), i64::from(block.metaDataLength()), block.bodyLength()];
-        let end = parts.iter().try_fold(0u64, |sum, part| sum.checked_add(u64::try_from(*part).ok()?));
-        if end.is_none_or(|end| end > size) {
-            return Err(corrupt("a block lies beyond its end"));
-        }
-    }
-    file.rewind().map_err(io)
+    Ok(footer)
 }
 
 #[cfg(test)]

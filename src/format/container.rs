@@ -5,37 +5,47 @@ use super::{Records, Rows};
 use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
+use std::fmt::Display;
+
+/// Rows handed on at once: another program's batch may be its whole table, and its text would be several times that.
+const ROWS: usize = 2_048;
 
 /// The rows of a reader of batches.
 pub(super) struct Batches<I> {
     /// None after the end or an error.
     inner: Option<I>,
     kind: Option<Kind>,
+    /// What is left of the last batch read.
+    rest: Option<RecordBatch>,
     rows: u64,
 }
 
-impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Batches<I> {
+impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
     /// Rows that the file says are of `kind`.
     pub(super) fn new(inner: I, kind: Option<Kind>) -> Self {
-        Self { inner: Some(inner), kind, rows: 0 }
+        Self { inner: Some(inner), kind, rest: None, rows: 0 }
     }
 
     fn step(&mut self) -> Result<Option<Rows>> {
         let Some(inner) = &mut self.inner else { return Ok(None) };
-        let (kind, first) = (self.kind, self.rows + 1);
-        let rows = guarded(|| match inner.next() {
+        let (kind, first, rest) = (self.kind, self.rows + 1, self.rest.take());
+        let rows = guarded(|| match rest.map(Ok).or_else(|| inner.next()) {
             None => Ok(None),
             Some(Err(error)) => Err(Error::corrupt("rows cannot be read").because(error)),
-            Some(Ok(batch)) => Ok(Some((batch.num_rows() as u64, rows_of(kind, batch, first)?))),
+            Some(Ok(batch)) => {
+                let count = batch.num_rows().min(ROWS);
+                let rest = (count < batch.num_rows()).then(|| batch.slice(count, batch.num_rows() - count));
+                Ok(Some((rest, count as u64, rows_of(kind, batch.slice(0, count), first)?)))
+            }
         })??;
-        let Some((count, rows)) = rows else { return Ok(None) };
+        let Some((rest, count, rows)) = rows else { return Ok(None) };
+        self.rest = rest;
         self.rows += count;
         Ok(Some(rows))
     }
 }
 
-impl<I: Iterator<Item = Result<RecordBatch, ArrowError>>> Iterator for Batches<I> {
+impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batches<I> {
     type Item = Result<Rows>;
 
     fn next(&mut self) -> Option<Self::Item> {

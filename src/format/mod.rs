@@ -15,7 +15,6 @@ use std::ops::Range;
 
 pub mod arrow_file;
 pub mod avro;
-pub mod avro_value;
 pub mod cell;
 pub mod clf;
 pub mod container;

@@ -81,6 +81,9 @@ impl Default for Decoder {
     }
 }
 
+/// A batch may claim this many rows that take no bytes.
+const EMPTY_ROWS_MAX: u64 = 1_000_000;
+
 /// Memory for a body is claimed in steps, so that a corrupt length costs no more than the bytes that do arrive.
 const BODY_STEP: usize = 8 << 20;
 
@@ -213,6 +216,9 @@ impl Decoder {
 
     fn schema_frame(&mut self, message: Message<'_>) -> Result<Option<Frame>> {
         let schema = message.header_as_schema().ok_or_else(|| Error::corrupt("no schema in its message"))?;
+        if !schema.endianness().equals_to_target_endianness() {
+            return Err(Error::corrupt("its bytes are in the order of another kind of machine (big-endian)"));
+        }
         let schema = guarded(|| Ok(fb_to_schema(schema)))?;
         self.ours = schema.metadata().contains_key(VERSION_KEY);
         let schema = SchemaRef::new(schema);
@@ -223,7 +229,7 @@ impl Decoder {
     fn dictionary(&mut self, message: Message<'_>, body: &Buffer, schema: &SchemaRef) -> Result<Option<Frame>> {
         let header = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("no dictionary"))?;
         let data = header.data().ok_or_else(|| Error::corrupt("a dictionary without data"))?;
-        check_buffers(&data, body.len())?;
+        check_batch(&data, body)?;
         guarded(|| read_dictionary(body, header, schema, &mut self.dictionaries, &message.version()))?;
         Ok(None)
     }
@@ -245,7 +251,7 @@ impl Decoder {
         if header.length() == 0 {
             return Ok(None);
         }
-        check_buffers(&header, body.len())?;
+        check_batch(&header, body)?;
         let dictionaries = &self.dictionaries;
         let batch = guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
         self.rows += batch.num_rows() as u64;
@@ -253,17 +259,36 @@ impl Decoder {
     }
 }
 
-/// Every buffer must lie in the body and every length be one: arrow panics where they do not.
-fn check_buffers(batch: &arrow_ipc::RecordBatch<'_>, body: usize) -> Result<()> {
-    let inside = |offset: i64, length: i64| {
-        let end = offset.checked_add(length)?;
-        (offset >= 0 && length >= 0 && usize::try_from(end).ok()? <= body).then_some(())
-    };
+/// What arrow does not ask before it believes a batch: every buffer lies in the body, every length is one, and neither
+/// what is to be unpacked nor the rows are more than the bytes can stand for. Arrow panics on the former, and reserves
+/// memory for the latter, which nobody can catch.
+pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<()> {
+    let mut unpacked = 0u64;
     for buffer in batch.buffers().into_iter().flatten() {
-        inside(buffer.offset(), buffer.length()).ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
+        let bytes = part(body, buffer.offset(), buffer.length());
+        let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
+        // A packed buffer starts with the length it claims; -1 says that it is not packed after all.
+        let claimed =
+            bytes.first_chunk().filter(|_| batch.compression().is_some()).map(|bytes| i64::from_le_bytes(*bytes));
+        unpacked = unpacked.saturating_add(claimed.and_then(|claimed| u64::try_from(claimed).ok()).unwrap_or(0));
+    }
+    if unpacked > BODY_MAX as u64 {
+        return Err(Error::corrupt(format!("a batch unpacks to more than {} MiB", BODY_MAX >> 20)));
     }
     let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
-    if lengths && batch.length() >= 0 { Ok(()) } else { Err(Error::corrupt("a negative length")) }
+    let rows =
+        u64::try_from(batch.length()).ok().filter(|_| lengths).ok_or_else(|| Error::corrupt("a negative length"))?;
+    let bits = unpacked.max(body.len() as u64).saturating_mul(8);
+    if rows > bits.saturating_add(EMPTY_ROWS_MAX) {
+        return Err(Error::corrupt(format!("a batch of {} bytes claims {rows} rows", bits / 8)));
+    }
+    Ok(())
+}
+
+/// The bytes of a buffer.
+fn part(body: &[u8], offset: i64, length: i64) -> Option<&[u8]> {
+    let start = usize::try_from(offset).ok()?;
+    body.get(start..start.checked_add(usize::try_from(length).ok()?)?)
 }
 
 /// Arrow's decoding of outside bytes.

@@ -12,6 +12,7 @@ mod decode;
 mod encode;
 
 pub use control::{Barrier, Control, End, How, PartitionState, Progress, State};
+pub(crate) use decode::check_batch;
 pub use decode::{Decoder, Finish, Frame};
 pub use encode::Encoder;
 

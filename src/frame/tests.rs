@@ -124,3 +124,28 @@ fn dictionaries_are_sent_once_while_they_stay_the_same() {
     assert!(first > 2);
     assert_eq!((control, second), (2, 2));
 }
+
+#[test]
+fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_reserved() {
+    use arrow::array::RecordBatchOptions;
+    use arrow_ipc::CompressionType;
+    use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+    let stream = |batch: &RecordBatch, compression| {
+        let options = IpcWriteOptions::default().try_with_compression(compression).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(vec![], &batch.schema(), options).unwrap();
+        writer.write(batch).unwrap();
+        writer.into_inner().unwrap()
+    };
+    let refusal = |bytes: &[u8]| decode(bytes, bytes.len()).1.unwrap_err();
+    let mut packed = stream(&letters(40), Some(CompressionType::LZ4_FRAME));
+    assert!(decode(&packed, 7).0.iter().any(|frame| matches!(frame, Frame::Batch(batch) if batch.num_rows() == 40)));
+    let at = packed.windows(4).rposition(|bytes| bytes == [4, 0x22, 0x4d, 0x18]).unwrap();
+    packed[at - 8..at].copy_from_slice(&(1i64 << 50).to_le_bytes());
+    let error = refusal(&packed);
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("unpacks to more than 1024 MiB"), "{error}");
+    let rows = RecordBatchOptions::new().with_row_count(Some(1 << 50));
+    let empty = std::sync::Arc::new(arrow::datatypes::Schema::empty());
+    let error = refusal(&stream(&RecordBatch::try_new_with_options(empty, vec![], &rows).unwrap(), None));
+    assert!(error.to_string().contains("claims 1125899906842624 rows"), "{error}");
+}

@@ -1,7 +1,9 @@
 //! Event: one fact with an id and an event time.
 
 use super::{dictionary_type, id, instant, optional, text};
-use arrow::datatypes::{DataType, Field};
+use crate::time::{EARLIEST, LATEST};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
 
 /// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other
 /// field is a property.
@@ -61,6 +63,15 @@ pub(super) fn fields() -> Vec<Field> {
         instant("stream_time"),
         Field::new("schema_id", DataType::Int64, true),
     ]
+}
+
+/// Whether the times that decide a window lie in the calendar of RFC 3339 in every row of a batch with this kind's
+/// columns: a stream or a file that says it is ours may hold any number there, and windows are reckoned from it.
+pub fn is_in_calendar(batch: &RecordBatch) -> bool {
+    [column::EVENT_TIME, column::STREAM_TIME].iter().all(|at| {
+        let times = batch.column(*at).as_primitive_opt::<TimestampMicrosecondType>();
+        times.is_some_and(|times| times.values().iter().all(|time| (EARLIEST..=LATEST).contains(time)))
+    })
 }
 
 /// The column that holds the raw record.

@@ -1,7 +1,7 @@
 //! A record's text to a row of a batch.
 
 use super::build::{Builder, Row};
-use super::envelope::{Envelope, Member, Reader, Value, WATCH_MAX};
+use super::envelope::{Envelope, Reader, Value, WATCH_MAX};
 use super::future::{Judged, Lookahead};
 use super::id::{hashed_id, made_id, parse_uuid};
 use super::place::{Path, clip, shown};
@@ -15,6 +15,7 @@ use crate::kind::event::{COLUMNS, column};
 use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
@@ -573,11 +574,14 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// A name both in `properties` and beside it would be two values for one thing.
     fn no_name_twice(&self, object: &str) -> Wanted<()> {
+        let members_beside = &self.envelope.marks.members;
+        let names = || members_beside.iter().map(|member| unescape(member.key(self.envelope.text)));
+        // Few names are compared one by one; of many that would take the square of a record's length.
+        let many: HashSet<Cow<'_, str>> = if members_beside.len() > 16 { names().collect() } else { HashSet::new() };
         let mut twice = None;
         members(object, |key, _| {
             let key = unescape(key);
-            let beside = |member: &Member| unescape(member.key(self.envelope.text)) == key;
-            if self.envelope.marks.members.iter().any(beside) {
+            if many.contains(&key) || many.is_empty() && names().any(|name| name == key) {
                 twice = Some(key.into_owned());
             }
             twice.is_none()

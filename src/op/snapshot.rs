@@ -1,6 +1,7 @@
 //! Saved forms of operator state: a few primitives, little-endian, lengths before contents.
 
 use crate::error::{Error, Result};
+use crate::time::{DAY, EARLIEST, LATEST};
 
 /// Writes a saved form.
 #[derive(Default)]
@@ -84,6 +85,26 @@ impl<'a> Reader<'a> {
     pub fn number(&mut self) -> Result<i64> {
         let bytes = self.take(8)?;
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | i64::from(*byte)))
+    }
+
+    /// An edge of a window: within the calendar or a window's length beyond it, so that it can be reckoned with.
+    pub fn instant(&mut self) -> Result<i64> {
+        let beyond = 1_000 * 366 * DAY;
+        let value = self.number()?;
+        let known = (EARLIEST - beyond..=LATEST + beyond).contains(&value);
+        known.then_some(value).ok_or_else(|| Error::corrupt("a snapshot names an instant beyond the calendar"))
+    }
+
+    /// How many rows something stands for: few enough to be added up.
+    pub fn rows(&mut self) -> Result<u64> {
+        let rows = u64::try_from(self.number()?).ok().filter(|rows| *rows < 1 << 48);
+        rows.ok_or_else(|| Error::corrupt("a snapshot counts more rows than there can be"))
+    }
+
+    /// The number of a firing, after which others may come.
+    pub fn pane(&mut self) -> Result<u32> {
+        let pane = i32::try_from(self.number()?).ok().and_then(|pane| u32::try_from(pane).ok());
+        pane.ok_or_else(|| Error::corrupt("a snapshot counts more firings than there can be"))
     }
 
     /// A length or a count, at most the bytes that are left.

@@ -40,16 +40,25 @@ enum Rule {
     /// Nothing more is needed.
     Yes,
     /// It never is.
-    No(String),
+    No(Why),
     /// All of these must be, and nothing stands in `faults`; each with the step of the path that leads to it.
     All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
     /// One of these must be.
     Any(Vec<Pair>),
 }
 
+/// Why a pair never is compatible; told in words only where somebody asks.
+enum Why {
+    Renamed,
+    Size,
+    Symbols,
+    Shape,
+}
+
 struct Comparison<'a> {
     reader: &'a Schema,
     writer: &'a Schema,
+    /// The rules of the pairs that meet, but for branches of a union that never are compatible.
     rules: HashMap<Pair, Rule>,
     refuted: HashSet<Pair>,
 }
@@ -58,7 +67,7 @@ impl<'a> Comparison<'a> {
     fn new(reader: &'a Schema, writer: &'a Schema) -> Self {
         let mut comparison = Self { reader, writer, rules: HashMap::new(), refuted: HashSet::new() };
         comparison.gather((reader.root(), writer.root()));
-        while comparison.refute() {}
+        comparison.refute();
         comparison
     }
 
@@ -79,19 +88,41 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Asks every rule again; whether some pair turned out incompatible.
-    fn refute(&mut self) -> bool {
+    /// Refutes every pair whose rule does not hold, then those that relied on it, and so on.
+    fn refute(&mut self) {
+        let mut relying: HashMap<Pair, Vec<Pair>> = HashMap::new();
+        let mut open = vec![];
+        for (pair, rule) in &self.rules {
+            match rule {
+                Rule::Yes | Rule::No(_) => {}
+                Rule::All { pairs, .. } => pairs.iter().for_each(|(_, on)| relying.entry(*on).or_default().push(*pair)),
+                Rule::Any(pairs) => pairs.iter().for_each(|on| relying.entry(*on).or_default().push(*pair)),
+            }
+            if self.has_fallen(rule) {
+                open.push(*pair);
+            }
+        }
+        while let Some(pair) = open.pop() {
+            if self.refuted.insert(pair) {
+                let fallen = |pair: &&Pair| self.rules.get(pair).is_some_and(|rule| self.has_fallen(rule));
+                open.extend(relying.get(&pair).into_iter().flatten().filter(fallen));
+            }
+        }
+    }
+
+    fn has_fallen(&self, rule: &Rule) -> bool {
         let stands = |pair: &Pair| !self.refuted.contains(pair);
-        let fallen = |rule: &Rule| match rule {
+        match rule {
             Rule::Yes => false,
             Rule::No(_) => true,
             Rule::All { faults, pairs } => !faults.is_empty() || !pairs.iter().all(|(_, pair)| stands(pair)),
             Rule::Any(pairs) => !pairs.iter().any(stands),
-        };
-        let more: Vec<Pair> =
-            self.rules.iter().filter(|(pair, rule)| stands(pair) && fallen(rule)).map(|(pair, _)| *pair).collect();
-        self.refuted.extend(&more);
-        !more.is_empty()
+        }
+    }
+
+    /// Whether a pair that met is not compatible; one without a rule never is.
+    fn is_refuted(&self, pair: Pair) -> bool {
+        self.refuted.contains(&pair) || !self.rules.contains_key(&pair)
     }
 
     fn rule(&self, (r, w): Pair) -> Rule {
@@ -101,7 +132,10 @@ impl<'a> Comparison<'a> {
                 let step = |branch: &NodeId| ("".to_owned(), (r, *branch));
                 Rule::All { faults: vec![], pairs: branches.iter().map(step).collect() }
             }
-            (Union(branches), _) => Rule::Any(branches.iter().map(|branch| (*branch, w)).collect()),
+            (Union(branches), _) => {
+                let pairs = branches.iter().map(|branch| (*branch, w));
+                Rule::Any(pairs.filter(|pair| !matches!(self.rule(*pair), Rule::No(_))).collect())
+            }
             (Null, Null) | (Boolean, Boolean) | (Int, Int) | (String | Bytes, String | Bytes) => Rule::Yes,
             (Long, Int | Long) | (Float, Int | Long | Float) | (Double, Int | Long | Float | Double) => Rule::Yes,
             (Array(r), Array(w)) => Rule::All { faults: vec![], pairs: vec![("[]".to_owned(), (*r, *w))] },
@@ -109,16 +143,34 @@ impl<'a> Comparison<'a> {
             (Fixed { name: r, .. }, Fixed { name: w, .. }) | (Enum { name: r, .. }, Enum { name: w, .. })
                 if !answers_to(r, w) =>
             {
-                renamed(r, w)
+                Rule::No(Why::Renamed)
             }
-            (Record { name: r, .. }, Record { name: w, .. }) if !answers_to(r, w) => renamed(r, w),
-            (Fixed { size: r, .. }, Fixed { size: w, .. }) if r != w => {
-                Rule::No(format!("the writer's size is {w} bytes, the reader's {r}"))
-            }
+            (Record { name: r, .. }, Record { name: w, .. }) if !answers_to(r, w) => Rule::No(Why::Renamed),
+            (Fixed { size: r, .. }, Fixed { size: w, .. }) if r != w => Rule::No(Why::Size),
             (Fixed { .. }, Fixed { .. }) => Rule::Yes,
-            (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => symbols(r, default.is_some(), w),
+            (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => {
+                if default.is_some() || unknown(r, w).is_empty() { Rule::Yes } else { Rule::No(Why::Symbols) }
+            }
             (Record { fields: r, .. }, Record { fields: w, .. }) => fields(r, w),
-            _ => Rule::No(format!("a {} cannot be read as {}", self.writer.describe(w), self.reader.describe(r))),
+            _ => Rule::No(Why::Shape),
+        }
+    }
+
+    /// In words why a pair never is compatible.
+    fn words(&self, (r, w): Pair, why: &Why) -> String {
+        use Shape::*;
+        match (why, &self.reader.node(r).shape, &self.writer.node(w).shape) {
+            (Why::Renamed, r, w) => {
+                let (r, w) = (name_of(r), name_of(w));
+                format!("the writer's name is {w}, the reader's {r}, and no alias says so")
+            }
+            (Why::Size, Fixed { size: r, .. }, Fixed { size: w, .. }) => {
+                format!("the writer's size is {w} bytes, the reader's {r}")
+            }
+            (Why::Symbols, Enum { symbols: r, .. }, Enum { symbols: w, .. }) => {
+                format!("the reader does not know {} and has no default", unknown(r, w).join(", "))
+            }
+            _ => format!("a {} cannot be read as {}", self.writer.describe(w), self.reader.describe(r)),
         }
     }
 }
@@ -128,22 +180,25 @@ fn answers_to(reader: &Name, writer: &Name) -> bool {
     reader.short == writer.short || reader.aliases.iter().any(short)
 }
 
-fn renamed(reader: &Name, writer: &Name) -> Rule {
-    Rule::No(format!("the writer's name is {}, the reader's {}, and no alias says so", writer.short, reader.short))
+/// The writer's symbols that the reader has not.
+fn unknown<'a>(reader: &[String], writer: &'a [String]) -> Vec<&'a str> {
+    let known: HashSet<&str> = reader.iter().map(String::as_str).collect();
+    writer.iter().map(String::as_str).filter(|symbol| !known.contains(symbol)).collect()
 }
 
-fn symbols(reader: &[String], has_default: bool, writer: &[String]) -> Rule {
-    let unknown: Vec<&str> = writer.iter().filter(|symbol| !reader.contains(symbol)).map(String::as_str).collect();
-    if has_default || unknown.is_empty() {
-        return Rule::Yes;
+/// The name of a type that has one.
+fn name_of(shape: &Shape) -> &str {
+    match shape {
+        Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => &name.short,
+        shape => shape.word(),
     }
-    Rule::No(format!("the reader does not know {} and has no default", unknown.join(", ")))
 }
 
 fn fields(reader: &[Field], writer: &[Field]) -> Rule {
     let (mut faults, mut pairs) = (vec![], vec![]);
+    let written: HashMap<&str, &Field> = writer.iter().map(|field| (field.name.as_str(), field)).collect();
+    let named = |name: &String| written.get(name.as_str());
     for field in reader {
-        let named = |name: &String| writer.iter().find(|candidate| candidate.name == *name);
         match named(&field.name).or_else(|| field.aliases.iter().find_map(named)) {
             Some(written) => pairs.push((format!(".{}", field.name), (field.node, written.node))),
             None if field.default.is_some() => {}
@@ -164,30 +219,31 @@ struct Report<'a> {
 impl Report<'_> {
     /// Tells why `pair`, met at `path`, is not compatible, if so.
     fn explain(&mut self, pair: Pair, path: &str) {
-        if !self.comparison.refuted.contains(&pair) || !self.told.insert(pair) {
+        if !self.comparison.is_refuted(pair) || !self.told.insert(pair) {
             return;
         }
-        match self.comparison.rules.get(&pair) {
-            None | Some(Rule::Yes) => {}
-            Some(Rule::No(why)) => self.push(path.to_owned(), why.clone()),
-            Some(Rule::All { faults, pairs }) => {
+        match self.comparison.rule(pair) {
+            Rule::Yes => {}
+            Rule::No(why) => self.push(path.to_owned(), self.comparison.words(pair, &why)),
+            Rule::All { faults, pairs } => {
                 for (step, why) in faults {
-                    self.push(format!("{path}{step}"), why.clone());
+                    self.push(format!("{path}{step}"), why);
                 }
                 for (step, inner) in pairs {
-                    self.explain(*inner, &format!("{path}{step}"));
+                    self.explain(inner, &format!("{path}{step}"));
                 }
             }
-            Some(Rule::Any(branches)) => self.explain_union(pair, branches, path),
+            Rule::Any(_) => self.explain_union(pair, path),
         }
     }
 
     /// No branch reads the writer's type: the reasons of the branch that was meant, if one can be told.
-    fn explain_union(&mut self, (_, w): Pair, branches: &[Pair], path: &str) {
+    fn explain_union(&mut self, (r, w): Pair, path: &str) {
         let Comparison { reader, writer, .. } = self.comparison;
-        let meant = |(r, w): &&Pair| reader.describe(*r) == writer.describe(*w);
-        match branches.iter().find(meant) {
-            Some(branch) => self.explain(*branch, path),
+        let Shape::Union(branches) = &reader.node(r).shape else { return };
+        let wanted = writer.describe(w);
+        match branches.iter().find(|branch| reader.describe(**branch) == wanted) {
+            Some(branch) => self.explain((*branch, w), path),
             None => self.push(path.to_owned(), format!("no branch of the reader's union reads {}", writer.describe(w))),
         }
     }

@@ -155,3 +155,21 @@ fn every_level_is_found_by_its_name() {
     }
     assert_eq!(Level::from_name("backward"), None);
 }
+
+/// A union of records each of which holds the one before it, the first a field of `kind`.
+fn chain(length: usize, kind: &str) -> Schema {
+    let record = |at: usize| {
+        let inner = if at == 0 { kind.to_owned() } else { format!("R{}", at - 1) };
+        format!(r#"{{"type":"record","name":"R{at}","fields":[{{"name":"a","type":"{inner}"}}]}}"#)
+    };
+    Schema::parse(&format!("[{}]", (0..length).map(record).collect::<Vec<_>>().join(","))).unwrap()
+}
+
+#[test]
+fn large_schemas_are_compared_in_less_than_the_cube_of_their_size() {
+    let (int, string) = (chain(700, "int"), chain(700, "string"));
+    assert_eq!(check(&int, &int), []);
+    let found = check(&string, &int);
+    assert_eq!(found.len(), 1, "each pair is told once");
+    assert_eq!(found[0].to_string(), "union.a: a int cannot be read as string");
+}

@@ -2,43 +2,63 @@
 
 use super::schema::{Field, NodeId, Schema, Shape};
 use serde_json::Value;
+use std::collections::HashMap;
 
 /// The first default that is no value of its field's type: where, and why.
 pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
+    let mut defaults = Defaults { schema, verdicts: HashMap::new() };
     schema.ids().find_map(|id| {
         let Shape::Record { name, fields } = &schema.node(id).shape else { return None };
-        let bad = |field: &&Field| field.default.as_ref().is_some_and(|value| !fits(schema, field.node, value));
-        let field = fields.iter().find(bad)?;
+        let mut bad = |field: &&Field| field.default.as_ref().is_some_and(|value| !defaults.fit(field.node, value));
+        let field = fields.iter().find(|field| bad(field))?;
         let default = field.default.as_ref()?;
         let why = format!("default {default} is no {}", schema.describe(field.node));
         Some((format!("{}.{}", name.short, field.name), why))
     })
 }
 
-/// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
-fn fits(schema: &Schema, id: NodeId, value: &Value) -> bool {
-    match (&schema.node(id).shape, value) {
-        (Shape::Null, value) => value.is_null(),
-        (Shape::Boolean, value) => value.is_boolean(),
-        (Shape::Int, value) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
-        (Shape::Long, value) => value.is_i64(),
-        (Shape::Float | Shape::Double, value) => value.is_number(),
-        (Shape::String, value) => value.is_string(),
-        (Shape::Bytes, Value::String(text)) => text.chars().all(is_byte),
-        (Shape::Fixed { size, .. }, Value::String(text)) => {
-            text.chars().all(is_byte) && text.chars().count() as u64 == *size
+/// Asks of each value once whether it is one of a union: unions of records that hold unions would otherwise take two to
+/// the depth of the value.
+struct Defaults<'a> {
+    schema: &'a Schema,
+    /// By union and address of the value, which stays where it is in the schema.
+    verdicts: HashMap<(NodeId, usize), bool>,
+}
+
+impl Defaults<'_> {
+    /// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
+    fn fit(&mut self, id: NodeId, value: &Value) -> bool {
+        match (&self.schema.node(id).shape, value) {
+            (Shape::Null, value) => value.is_null(),
+            (Shape::Boolean, value) => value.is_boolean(),
+            (Shape::Int, value) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            (Shape::Long, value) => value.is_i64(),
+            (Shape::Float | Shape::Double, value) => value.is_number(),
+            (Shape::String, value) => value.is_string(),
+            (Shape::Bytes, Value::String(text)) => text.chars().all(is_byte),
+            (Shape::Fixed { size, .. }, Value::String(text)) => {
+                text.chars().all(is_byte) && text.chars().count() as u64 == *size
+            }
+            (Shape::Enum { symbols, .. }, Value::String(symbol)) => symbols.contains(symbol),
+            (Shape::Array(item), Value::Array(values)) => values.iter().all(|value| self.fit(*item, value)),
+            (Shape::Map(inner), Value::Object(values)) => values.values().all(|value| self.fit(*inner, value)),
+            (Shape::Record { fields, .. }, Value::Object(values)) => {
+                fields.iter().all(|field| match values.get(&field.name) {
+                    Some(value) => self.fit(field.node, value),
+                    None => field.default.is_some(),
+                })
+            }
+            (Shape::Union(branches), value) => {
+                let key = (id, std::ptr::from_ref(value).addr());
+                if let Some(verdict) = self.verdicts.get(&key) {
+                    return *verdict;
+                }
+                let verdict = branches.iter().any(|branch| self.fit(*branch, value));
+                self.verdicts.insert(key, verdict);
+                verdict
+            }
+            _ => false,
         }
-        (Shape::Enum { symbols, .. }, Value::String(symbol)) => symbols.contains(symbol),
-        (Shape::Array(item), Value::Array(values)) => values.iter().all(|value| fits(schema, *item, value)),
-        (Shape::Map(inner), Value::Object(values)) => values.values().all(|value| fits(schema, *inner, value)),
-        (Shape::Record { fields, .. }, Value::Object(values)) => {
-            fields.iter().all(|field| match values.get(&field.name) {
-                Some(value) => fits(schema, field.node, value),
-                None => field.default.is_some(),
-            })
-        }
-        (Shape::Union(branches), value) => branches.iter().any(|branch| fits(schema, *branch, value)),
-        _ => false,
     }
 }
 

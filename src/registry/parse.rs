@@ -170,9 +170,10 @@ impl Parser {
         // The name of a placeholder is needed where a union inside refers to the record.
         self.define(id, Shape::Record { name: name.clone(), fields: vec![] }, None)?;
         let mut fields: Vec<Field> = vec![];
+        let mut seen = HashSet::new();
         for value in list {
             let field = self.field(value, name.namespace.as_deref())?;
-            if fields.iter().any(|other| other.name == field.name) {
+            if !seen.insert(field.name.clone()) {
                 return self.refuse(format!("field '{}' is there twice", field.name));
             }
             fields.push(field);

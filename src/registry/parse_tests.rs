@@ -149,3 +149,17 @@ fn the_identity_holds_what_a_reader_needs_and_nothing_else() {
     assert!(!same(&plain, &record(r#"{"name":"a","type":"long","aliases":["b"]}"#)));
     assert!(!same(&plain, &record(r#"{"name":"a","type":{"type":"long","logicalType":"timestamp-millis"}}"#)));
 }
+
+#[test]
+fn a_default_deep_in_unions_of_records_is_judged_without_trying_every_way() {
+    let mut value = "{\"x\":7}".to_owned();
+    for _ in 0..50 {
+        value = format!("{{\"x\":{value}}}");
+    }
+    let text = format!(
+        r#"{{"type":"record","name":"Top","fields":[{{"name":"a","type":{{"type":"record","name":"A","fields":[
+            {{"name":"x","type":["A",{{"type":"record","name":"B","fields":[{{"name":"x","type":["A","B"]}}]}}]}}]}},
+            "default":{value}}}]}}"#
+    );
+    assert!(refusal(&text).contains("is no record A"), "{}", refusal(&text));
+}

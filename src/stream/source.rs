@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Input, Records, Rows, jsonl};
 use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
-use crate::kind::Kind;
+use crate::kind::{Kind, event};
 use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -321,7 +321,7 @@ impl Source {
             None => return self.finish_raw(&name, true, dead),
             Some(next) => match next.map_err(|error| error.at(name.clone()))? {
                 Rows::Text(records) => self.take_text(&records, &name, partition, dead)?,
-                Rows::Batch(batch) => self.push_batch(batch),
+                Rows::Batch(batch) => self.push_batch(batch, &name)?,
             },
         }
         self.current = Some(Current::Rows { rows, name, partition });
@@ -349,7 +349,7 @@ impl Source {
                 self.take_text(&records, &name, partition, dead)?;
                 self.tell(input.bytes().extent());
             }
-            Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch),
+            Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch, input.bytes().name())?,
             Framed::Frame(Frame::Control(control)) => self.take_control(control),
             Framed::Frame(Frame::Schema(_) | Frame::Eos) => {}
             Framed::End(Finish::Ended(end)) => {
@@ -372,10 +372,14 @@ impl Source {
         Ok(())
     }
 
-    fn push_batch(&mut self, batch: RecordBatch) {
+    fn push_batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
+        if Kind::of(batch.schema_ref()) == Some(Kind::Event) && !event::is_in_calendar(&batch) {
+            return Err(Error::corrupt("a time lies beyond the calendar of RFC 3339").at(name));
+        }
         self.framed.taken += batch.num_rows() as u64;
         self.framed.out += batch.num_rows() as u64;
         self.queue.push_back(Item::Batch(batch));
+        Ok(())
     }
 
     /// What a framed input says, as this source says it: only the last input completes the partitions.
@@ -525,10 +529,10 @@ impl Source {
         let Some(kind) = Kind::of(schema) else { return Ok(()) };
         let wanted = kind.schema();
         let same = wanted.fields().iter().enumerate().all(|(index, field)| {
-            schema
-                .fields()
-                .get(index)
-                .is_some_and(|got| got.name() == field.name() && got.data_type().equals_datatype(field.data_type()))
+            schema.fields().get(index).is_some_and(|got| {
+                let alike = got.data_type().equals_datatype(field.data_type());
+                got.name() == field.name() && alike && (field.is_nullable() || !got.is_nullable())
+            })
         });
         if same {
             return Ok(());

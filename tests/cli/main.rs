@@ -8,6 +8,8 @@ mod docs;
 mod faults;
 mod files;
 mod frames;
+mod fuzz;
+mod fuzz_seeds;
 mod harness;
 mod json;
 mod man;

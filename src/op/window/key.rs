@@ -1,5 +1,6 @@
 //! Keys of a metric: the tuples of its dimensions' values, each known by a number while some state is about it.
 
+use crate::error::{Error, Result};
 use ahash::RandomState;
 use arrow::array::{Array, StringArray};
 use hashbrown::HashTable;
@@ -72,13 +73,17 @@ impl Keys {
         hasher.finish()
     }
 
-    /// The number of a saved key.
-    pub fn restore(&mut self, key: &[u8]) -> u32 {
-        let hash = self.hash(&values_of(key));
-        match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
+    /// The number of a saved key; exit 65 if it is none.
+    pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
+        let values = values_of(key);
+        if !is_key(key, &values) {
+            return Err(Error::corrupt("a snapshot holds a key that is none"));
+        }
+        let hash = self.hash(&values);
+        Ok(match self.ids.find(hash, |id| *self.entries[*id as usize].key == *key) {
             Some(id) => *id,
             None => self.insert(key.into(), hash),
-        }
+        })
     }
 
     #[cold]

@@ -224,13 +224,12 @@ impl Sessions {
     /// What [`Sessions::snapshot`] saved.
     pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
-        let narrow = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?);
+            let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
-            let (start, end) = (saved.number()?, saved.number()?);
+            let (start, end) = (saved.instant()?, saved.instant()?);
             let slot = slots.load(saved)?;
-            let fired = if saved.flag()? { Some((narrow(saved.number()?), saved.number()? as u64)) } else { None };
+            let fired = if saved.flag()? { Some((saved.pane()?, saved.rows()?)) } else { None };
             let dirty = saved.flag()?;
             restored.open.insert((end, key, start));
             if dirty {
@@ -239,10 +238,10 @@ impl Sessions {
             restored.sessions.entry(key).or_default().push(Session { start, end, slot, fired, dirty });
         }
         for _ in 0..saved.count()? {
-            let key = keys.restore(saved.bytes()?);
+            let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
-            let (start, end) = (saved.number()?, saved.number()?);
-            let (pane, rows) = (narrow(saved.number()?), saved.number()? as u64);
+            let (start, end) = (saved.instant()?, saved.instant()?);
+            let (pane, rows) = (saved.pane()?, saved.rows()?);
             restored.retractions.push(Retraction { key, start, end, pane, rows });
         }
         Ok(restored)

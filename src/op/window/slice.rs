@@ -289,27 +289,27 @@ impl Slices {
     pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
-            let (start, first_end, last_end) = (saved.number()?, saved.number()?, saved.number()?);
+            let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
             let mut known = SlotMap::default();
             for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?);
+                let key = keys.restore(saved.bytes()?)?;
                 keys.retain(key);
                 known.insert(key, slots.load(saved)?);
             }
             restored.slices.insert((start, first_end), Slice { last_end, slots: known });
         }
         for _ in 0..saved.count()? {
-            restored.waiting.insert(saved.number()?);
+            restored.waiting.insert(saved.instant()?);
         }
         for _ in 0..saved.count()? {
-            let end = saved.number()?;
+            let end = saved.instant()?;
             let mut refire = Refire::default();
             for _ in 0..saved.count()? {
-                let key = keys.restore(saved.bytes()?);
-                refire.panes.insert(key, u32::try_from(saved.number()?).unwrap_or(u32::MAX));
+                let key = keys.restore(saved.bytes()?)?;
+                refire.panes.insert(key, saved.pane()?);
             }
             for _ in 0..saved.count()? {
-                refire.dirty.insert(keys.restore(saved.bytes()?));
+                refire.dirty.insert(keys.restore(saved.bytes()?)?);
             }
             restored.fired.insert(end, refire);
         }

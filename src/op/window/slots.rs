@@ -77,7 +77,7 @@ impl Slots {
 
     /// A new slot with a saved state.
     pub fn load(&mut self, saved: &mut Reader<'_>) -> Result<u32> {
-        let rows = saved.number()? as u64;
+        let rows = saved.rows()?;
         let state = saved.bytes()?;
         let slot = self.claim();
         self.aggregate.load(slot, state)?;

@@ -74,6 +74,9 @@ struct MetricSpec {
 /// Windows longer than this are refused: their ends would leave the calendar.
 const LENGTH_MAX: i64 = 400 * 366 * DAY;
 
+/// An event that lies in more windows than this is refused: each takes memory and fires.
+const WINDOWS_MAX: i64 = 100_000;
+
 /// The metrics of a `metrics.toml`; exit 78 if it is wrong.
 pub fn file(text: &str) -> Result<Spec> {
     let file: FileSpec = toml::from_str(text).map_err(|error| {
@@ -245,6 +248,9 @@ fn shape(spec: &MetricSpec) -> Result<Shape> {
     );
     let align = time("align", spec.align.as_deref(), -LENGTH_MAX)?;
     match (size, slide, gap) {
+        (Some(size), Some(slide), None) if size / slide > WINDOWS_MAX => {
+            Err(Error::config(format!("each event would lie in {} windows, at most {WINDOWS_MAX} do", size / slide)))
+        }
         (Some(size), slide, None) => {
             Ok(Shape::Sliding { size, slide: slide.unwrap_or(size), align: align.unwrap_or(0) })
         }
@@ -289,6 +295,7 @@ mod tests {
         assert!(wrong("[[metric]]\nsize = '0s'").contains("not between"));
         assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap makes sessions"));
         assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("two metrics are called count(*)"));
+        assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("at most 100000"));
         assert!(wrong("").contains("no [[metric]]"));
     }
 

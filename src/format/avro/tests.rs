@@ -1,5 +1,9 @@
-use super::*;
+use super::FORMAT;
+use super::value::Decoder;
+use crate::format::Rows;
 use crate::format::test_data::{build, data, encode, expected, open as open_bytes, rows, texts};
+use crate::kind::Kind;
+use arrow::array::RecordBatch;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
@@ -103,6 +107,9 @@ fn hostile_bytes_end_in_an_error_in_bounded_memory_and_time() {
     assert_eq!(decode("\"bytes\"", &huge), "a value is cut short");
     assert_eq!(decode(r#"["null","int"]"#, &[4]), "a union names a branch it has not");
     assert_eq!(decode("\"string\"", &[2, 0xff]), "a string is not UTF-8");
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":9}"#;
+    let long = [&[0x90, 0x4e][..], &[1; 5_000]].concat();
+    assert_eq!(decode(decimal, &long), "a decimal is longer than 4,096 bytes");
     let endless = r#"{"type":"record","name":"r","fields":[{"name":"r","type":"r"}]}"#;
     assert_eq!(decode(endless, &[]), "values are nested too deep");
     for schema in ["", "7", "\"unknown\"", "{}", r#"{"type":"record","name":"r"}"#, r#"{"type":"fixed","name":"f"}"#] {

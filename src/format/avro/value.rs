@@ -4,11 +4,11 @@
 //! schemas need no care); one pass over a record's bytes writes its JSON. Nothing in the bytes is believed: lengths,
 //! indices, depth and the size of the text are checked, so that the worst input is an error that says why.
 //!
-//! Values are written as [`super::cell`] writes them: nulls of a record left out, bytes base64, decimals as numbers,
+//! Values are written as [`crate::format::cell`] writes them: nulls of a record left out, bytes base64, decimals as numbers,
 //! instants RFC 3339, a union is its value. In files of our kinds payloads are text where they are, and JSON is JSON.
 
-use super::cell::{Form, key, write_decimal, write_float, write_float32, write_uuid};
 use crate::error::{Error, Result};
+use crate::format::cell::{Form, key, write_decimal, write_float, write_float32, write_uuid};
 use crate::json::text::write_string;
 use crate::json::{DEPTH_MAX, base64, scan};
 use crate::kind::Kind;
@@ -20,6 +20,9 @@ use std::collections::HashMap;
 
 /// A record's JSON text may take this much: arrays of nothing cost no input bytes.
 const TEXT_MAX: usize = 64 << 20;
+
+/// A decimal may have this many bytes: writing its digits takes the square of them.
+const DECIMAL_MAX: usize = 4_096;
 
 /// Why bytes are not of the schema.
 pub type Fault = &'static str;
@@ -396,6 +399,9 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
                 Node::Bytes(Some(size)) => take(input, size)?,
                 _ => bytes(input)?,
             };
+            if digits.len() > DECIMAL_MAX {
+                return Err("a decimal is longer than 4,096 bytes");
+            }
             write_decimal(out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale);
         }
         Node::Uuid => {

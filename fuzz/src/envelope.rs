@@ -1,0 +1,116 @@
+//! Records to events: the verdict on a record, and what becomes of its properties.
+
+use super::cuts::chosen;
+use super::json::is_json;
+use arrow::array::{AsArray, RecordBatch};
+use evt::json::{text, walk};
+use evt::kind::dead::ErrorType;
+use evt::kind::event::{COLUMNS, column};
+use evt::mapping::{Mapper, Options, Outcome, Place, Provenance, Stamper, TimeFrom, TimeUnit, When};
+use serde_json::value::RawValue;
+
+const NOW: i64 = 1_700_000_000_000_000;
+
+/// Flags by the bits of a byte. Records need no time in any of them but the last two bits.
+fn options(flags: u8) -> Options {
+    let is = |bit: u8| flags & 1 << bit != 0;
+    let when = When {
+        unit: is(3).then_some(TimeUnit::Seconds),
+        format: is(4).then(|| "%d/%b/%Y:%H:%M:%S%.f %z".to_owned()),
+        zone: is(4).then(|| When::zone("Europe/Berlin").expect("a zone")),
+    };
+    Options {
+        time: if is(7) { TimeFrom::Optional } else { TimeFrom::Arrival },
+        hash_ids: is(0),
+        watch: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
+        fields: if is(5) { vec![("event_type".into(), "a.b".into())] } else { vec![] },
+        keep_raw: is(2),
+        provenance: if is(6) { Provenance::Keep } else { Provenance::Overwrite },
+        when,
+        ..Options::default()
+    }
+}
+
+/// Maps lines with one mapper and each with a fresh one: what came before a record must not matter.
+pub fn run(input: &[u8]) {
+    let Some((flags, rest)) = chosen(input) else { return };
+    let Ok(text) = std::str::from_utf8(rest) else { return };
+    let mut warm = (Mapper::new(options(flags)).expect("options"), Stamper::default());
+    for (line, offset) in text.split('\n').zip(1..) {
+        let mut cold = (Mapper::new(options(flags)).expect("options"), Stamper::default());
+        let (first, second) = (map(&mut warm, line, offset), map(&mut cold, line, offset));
+        assert_eq!(first, second, "{line:?}");
+        check(line, flags, &second);
+    }
+}
+
+/// What became of a record: its row, or its fault's type and message.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    Row(RecordBatch),
+    Dead(ErrorType, String),
+}
+
+fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fate {
+    let partition = stamper.partition("f", "0");
+    let place = Place { raw: line.as_bytes(), offset, partition, now: NOW, judged: false };
+    match mapper.record(line, place, stamper).expect("a batch can be built") {
+        Outcome::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
+        Outcome::Row => {
+            let batch = mapper.batch(stamper, None).expect("a batch").expect("a row");
+            // Stream time and partition codes are of the rows before, too.
+            let own = (0..batch.num_columns())
+                .filter(|at| ![column::ORIGIN, column::PARTITION, column::STREAM_TIME].contains(at));
+            Fate::Row(batch.project(&own.collect::<Vec<_>>()).expect("columns"))
+        }
+        other => panic!("{other:?} of a record that needs no time"),
+    }
+}
+
+fn check(line: &str, flags: u8, fate: &Fate) {
+    let refused = matches!(fate, Fate::Dead(ErrorType::ParseError, _));
+    assert_eq!(refused, !is_json(line), "{line:?}: {fate:?}");
+    let Fate::Row(batch) = fate else { return };
+    let properties = batch.column(column::PROPERTIES).as_string::<i32>().value(0);
+    assert!(is_json(properties) && properties.starts_with('{'), "{properties:?} of {line:?}");
+    let keep = flags & 1 << 6 != 0;
+    // A column that is copied from elsewhere leaves the record's field of that name a property.
+    let copied = |name: &str| flags & 1 << 5 != 0 && name == "event_type";
+    let own = |name: &str| {
+        let at = COLUMNS.iter().position(|column| *column == name);
+        at.is_some_and(|at| keep || at <= 6) && !copied(name)
+    };
+    let mut seen = vec![];
+    let mut expected = vec![];
+    walk::members(line.trim_start_matches([' ', '\t', '\r', '\n']), |key, value| {
+        let name = text::unescape(key).into_owned();
+        if own(&name) {
+            assert!(!seen.contains(&name), "{name} stands twice in {line:?}");
+            let text = ["source", "event_type", "user_id", "event_id"].contains(&name.as_str());
+            let holds = serde_json::from_str::<Option<String>>(value).is_ok();
+            assert!(!text || holds, "{name} is no text in {line:?}");
+            seen.push(name.clone());
+        }
+        match name.as_str() {
+            "properties" => walk::members(value, |key, value| {
+                expected.push((text::unescape(key).into_owned(), value.to_owned()));
+                true
+            }),
+            _ if !own(&name) => expected.push((name, value.to_owned())),
+            _ => {}
+        }
+        true
+    });
+    let mut found = vec![];
+    walk::members(properties, |key, value| {
+        assert!(serde_json::from_str::<&RawValue>(value).is_ok());
+        found.push((text::unescape(key).into_owned(), value.to_owned()));
+        true
+    });
+    // An event time that was not used may have become one.
+    for list in [&mut found, &mut expected] {
+        list.retain(|(name, _)| name != "event_time");
+        list.sort_unstable();
+    }
+    assert_eq!(found, expected, "{line:?}");
+}

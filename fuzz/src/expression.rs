@@ -1,0 +1,91 @@
+//! Expressions and metrics: text from a user, values from events; a row's value is its own, whatever its neighbours.
+
+use super::record::events;
+use arrow::array::RecordBatch;
+use evt::expr::{Filter, Leaves, ValueKind, Want};
+use evt::kind::Kind;
+use evt::op::aggregate;
+use evt::op::window::metric::Emit;
+use evt::op::window::{Options, Window, spec, watermark};
+
+/// A line with an expression, then lines with the properties of events.
+pub fn run(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (text, properties) = text.split_once('\n').unwrap_or((text, "{}\n{\"a\":1,\"b\":\"x\",\"c\":{\"d\":[1]}}"));
+    let mut leaves = Leaves::new(&Kind::Event.schema());
+    for want in [Want::Presence, Want::AsText, Want::Dimension, Want::Kind(ValueKind::Number)] {
+        if let Ok(expr) = leaves.parse(text, want) {
+            let _ = expr.explain(&leaves);
+            // The printed text means the same.
+            let again = leaves.parse(expr.text(), want).expect("what is printed is read");
+            assert_eq!((again.text(), again.kind()), (expr.text(), expr.kind()), "{text:?}");
+            assert_eq!(again.explain(&leaves), expr.explain(&leaves), "{text:?}");
+        }
+    }
+    if let Ok(call) = aggregate::parse(text, &mut leaves) {
+        let again = aggregate::parse(call.text(), &mut leaves).expect("what is printed is read");
+        assert_eq!(again.text(), call.text());
+    }
+    let batch = events(properties.lines().take(16));
+    for want in [Want::AsText, Want::Kind(ValueKind::Number)] {
+        let Ok(expr) = leaves.parse(text, want) else { continue };
+        let read = leaves.read(&batch).expect("leaves");
+        let values = expr.eval(&read).expect("values");
+        assert_eq!(values.len(), batch.num_rows());
+    }
+    if let Ok(filter) = Filter::new(text, &Kind::Event.schema()) {
+        by_row(&filter, &batch);
+    }
+}
+
+fn by_row(filter: &Filter, batch: &RecordBatch) {
+    let whole = filter.apply(batch).expect("a verdict");
+    for row in 0..batch.num_rows() {
+        let one = filter.apply(&batch.slice(row, 1)).expect("a verdict");
+        assert_eq!(one.keep.value(0), whole.keep.value(row), "row {row}");
+        let wrong = whole.wrong.iter().find(|(at, _)| *at == row).map(|(_, message)| message);
+        assert_eq!(one.wrong.first().map(|(_, message)| message), wrong, "row {row}");
+    }
+}
+
+/// The longest window that is run: what slides finely makes many of them.
+const WINDOWS_MAX: i64 = 1_000;
+
+/// A metrics.toml: refused with a reason, or explained, run over events, saved and restored.
+pub fn metrics(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Ok(read) = spec::file(text) else { return };
+    assert!(!read.explain().is_empty());
+    let few = |metric: &evt::op::window::metric::Metric| match metric.shape {
+        evt::op::window::metric::Shape::Sliding { size, slide, .. } => size / slide <= WINDOWS_MAX,
+        evt::op::window::metric::Shape::Session { .. } => true,
+    };
+    if !read.metrics.iter().all(few) {
+        return;
+    }
+    let mut window = Window::new(options(text));
+    let batch = events(["{\"a\":1,\"k\":\"x\"}", "{\"a\":-1e300,\"k\":null}", "{\"a\":\"text\"}"].into_iter());
+    let outcome = window.on_batch(&batch).expect("rows");
+    let fates = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
+    assert_eq!(fates, batch.num_rows() as u64, "one fate each");
+    let saved = window.snapshot();
+    let mut restored = Window::restore(options(text), &saved).expect("what was saved");
+    assert_eq!(restored.snapshot(), saved);
+    assert_eq!(fired(&mut restored), fired(&mut window));
+}
+
+fn options(text: &str) -> Options {
+    let spec = spec::file(text).expect("it was read before");
+    let watermark = watermark::Options { out_of_orderness: 0, explicit: false, new_partitions: false };
+    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
+}
+
+fn fired(window: &mut Window) -> Vec<String> {
+    let mut rows = vec![];
+    let mut emit = |row: &evt::kind::metric::Row<'_>| {
+        rows.push(format!("{} {} {} {} {:?} {}", row.name, row.start, row.end, row.dimensions, row.value, row.rows));
+        Ok(())
+    };
+    window.on_exhausted(&mut emit).expect("results");
+    rows
+}

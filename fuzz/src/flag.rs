@@ -1,0 +1,51 @@
+//! What stands on a command line: URIs with options, durations, instants, sizes, shares, names.
+
+use chrono::{DateTime, Datelike, NaiveDate};
+use evt::cli::args;
+use evt::op::selection::parse_names;
+use evt::stream::uri::Uri;
+use evt::time::calendar::{civil_from_days, days_from_civil};
+use evt::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
+
+/// One text, read as everything a flag may hold.
+pub fn run(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    if let Ok(uri) = Uri::parse(text) {
+        assert!(!uri.origin().is_empty());
+    }
+    let _ = (args::parse_share(text), args::parse_size(text), args::parse_count(text), parse_names(text));
+    let _ = args::parse_instant_or_now(text, 1_700_000_000_000_000);
+    if let Ok(micros) = parse_duration(text) {
+        assert_eq!(parse_duration(&format_duration(micros)).expect("what is printed is read"), micros, "{text}");
+    }
+    for line in text.lines() {
+        instant(line);
+    }
+}
+
+/// An instant is chrono's, but that ours takes no blank for the `T` and ends a leap second within its minute.
+fn instant(text: &str) {
+    let ours = parse_instant(text);
+    // A parser that has just read the same date says the same.
+    let mut parser = Parser::default();
+    parser.parse(&format!("{}T00:00:00Z", text.get(..10).unwrap_or_default()));
+    assert_eq!(parser.parse(text), ours, "{text}");
+    let strict = text.is_ascii() && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
+    let oracle = DateTime::parse_from_rfc3339(text).ok().filter(|_| strict);
+    assert_eq!(ours.is_some(), oracle.is_some(), "{text}");
+    let (Some(ours), Some(oracle)) = (ours, oracle) else { return };
+    if oracle.timestamp_subsec_nanos() < 1_000_000_000 {
+        assert_eq!(ours, oracle.timestamp_micros(), "{text}");
+    }
+    assert_eq!(parse_instant(&format_instant(ours)), Some(ours).filter(|_| in_calendar(ours)), "{text}");
+    let date = oracle.date_naive();
+    let days = days_from_civil(i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
+    let epoch = NaiveDate::default();
+    assert_eq!(days, (date - epoch).num_days());
+    assert_eq!(civil_from_days(days), (i64::from(date.year()), i64::from(date.month()), i64::from(date.day())));
+}
+
+/// An offset may lead out of the years that RFC 3339 can write.
+fn in_calendar(micros: i64) -> bool {
+    DateTime::from_timestamp_micros(micros).is_some_and(|instant| (0..=9999).contains(&instant.year()))
+}

@@ -1,0 +1,119 @@
+//! Any bytes through the source of a stage and the operators behind it: detection, unpacking, control lines, every
+//! format, windows, repeats; and the law of counts at the end.
+
+use super::cuts::chosen;
+use super::snapshot;
+use evt::clock::Clock;
+use evt::console::{Colour, Console};
+use evt::format::{EncodeOptions, by_name, jsonl};
+use evt::frame::Control;
+use evt::kind::Kind;
+use evt::mapping::{self, Provenance, TimeFrom};
+use evt::op::dedup::Dedup;
+use evt::op::window::Window;
+use evt::stream::dead::DeadLetters;
+use evt::stream::intake::Item;
+use evt::stream::output::{Output, OutputSpec};
+use evt::stream::run::{Report, Run};
+use evt::stream::source::{Source, SourceOptions};
+use evt::stream::stop::Stop;
+use evt::stream::uri::Uri;
+use std::io::{Seek, Write};
+use std::rc::Rc;
+use tempfile::NamedTempFile;
+
+/// What `-f` may say; the last three let the bytes tell.
+const FORMATS: [&str; 8] = ["jsonl", "csv", "tsv", "clf", "avro", "", "", ""];
+
+thread_local! {
+    static FILE: std::cell::RefCell<NamedTempFile> = std::cell::RefCell::new(NamedTempFile::new().expect("a file"));
+}
+
+/// The first byte chooses the format, whether control lines count, and where provenance comes from.
+pub fn run(input: &[u8]) {
+    let Some((flags, rest)) = chosen(input) else { return };
+    let uri = FILE.with_borrow_mut(|file| -> std::io::Result<Uri> {
+        file.as_file_mut().set_len(0)?;
+        file.rewind()?;
+        file.write_all(rest)?;
+        Ok(Uri::File(file.path().to_owned()))
+    });
+    let uri = uri.expect("a file");
+    let run = Rc::new(Run {
+        console: Console::new("evt-fuzz", Colour::Off),
+        clock: Clock::Fixed(1_700_000_000_000_000),
+        stop: Stop::never(),
+        report: Report::First(0),
+        pipeline: "fuzz".to_owned(),
+        id: "fuzz".to_owned(),
+        record_max: 4096,
+        ratio_max: 10,
+    });
+    let spec = OutputSpec {
+        schema: Kind::Dead.schema(),
+        format: None,
+        terminal_format: "jsonl",
+        pipe_format: "jsonl",
+        overwrite: false,
+        control: false,
+        encode: EncodeOptions::default(),
+    };
+    let output = Output::open(&Uri::Null, &spec, &run).expect("nothing is opened");
+    let mut dead = DeadLetters::new(run.clone(), Some(output));
+    let Ok(source) = Source::open(&[uri], options(flags), run) else { return };
+    drain(source, &mut dead);
+}
+
+fn options(flags: u8) -> SourceOptions {
+    let format = FORMATS[usize::from(flags) % FORMATS.len()];
+    let provenance = if flags & 8 == 0 { Provenance::Keep } else { Provenance::Overwrite };
+    let time = if flags & 16 == 0 { TimeFrom::Optional } else { TimeFrom::Default };
+    let max_future = (flags & 32 != 0).then_some(60_000_000);
+    let raw_only = flags & 64 != 0;
+    SourceOptions {
+        mapping: mapping::Options { provenance, time, max_future, ..mapping::Options::default() },
+        format: (!format.is_empty()).then(|| by_name(format).expect("a format")),
+        control: flags & 128 != 0,
+        raw_only,
+        ..SourceOptions::default()
+    }
+}
+
+fn drain(mut source: Source, dead: &mut DeadLetters) {
+    let mut window = Window::new(snapshot::options());
+    let mut dedup = Dedup::new(snapshot::span());
+    let mut rows = 0;
+    for _ in 0..256 {
+        let Ok(item) = source.next(dead) else { return };
+        match item {
+            Item::Batch(batch) => {
+                rows += batch.num_rows() as u64;
+                let mut text = String::new();
+                let mut objects = jsonl::Objects::try_new(&batch).expect("rows of a kind");
+                (0..batch.num_rows().min(100)).for_each(|row| objects.write(row, &mut text));
+                if source.kind() == Kind::Event && Kind::of(batch.schema_ref()) == Some(Kind::Event) {
+                    let Ok(kept) = dedup.on_batch(&batch) else { return };
+                    assert_eq!(kept.len(), batch.num_rows());
+                    let Ok(outcome) = window.on_batch(&batch) else { return };
+                    let fates = outcome.counted + outcome.late_rows + outcome.filtered + outcome.dead.len() as u64;
+                    assert_eq!(fates, batch.num_rows() as u64, "one fate each");
+                    window.fire(&mut |_| Ok(())).expect("results");
+                }
+            }
+            Item::Control(Control::Progress(progress)) => {
+                if window.on_progress(&progress).is_err() {
+                    return;
+                }
+            }
+            Item::Control(Control::Watermark(instant)) => window.on_promise(instant),
+            Item::Control(_) => {}
+            Item::End(_) => {
+                window.on_exhausted(&mut |_| Ok(())).expect("results");
+                let counts = source.counts();
+                assert_eq!(counts.out, rows);
+                counts.check().expect("the law of counts");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Saved state: damaged bytes are an error, and whatever is taken for state can be gone on with and saved again.
+
+use super::cuts::chosen;
+use super::record::events;
+use evt::op::dedup::{self, Dedup};
+use evt::op::window::metric::Emit;
+use evt::op::window::{Options, Window, spec, watermark};
+
+/// Every aggregate, and every kind of window.
+pub const METRICS: &str = "[defaults]\nsize = '10s'\nslide = '5s'\nby = ['k']\nlateness = '1m'\n\
+     [[metric]]\naggregate = 'count(*)'\n[[metric]]\naggregate = 'sum(a)'\n[[metric]]\naggregate = 'avg(a)'\n\
+     [[metric]]\naggregate = 'min(a)'\n[[metric]]\naggregate = 'max(a)'\n[[metric]]\naggregate = 'stddev(a)'\n\
+     [[metric]]\naggregate = 'approx_distinct(a)'\n[[metric]]\naggregate = 'approx_percentile(a, 0.9)'\n\
+     [[metric]]\naggregate = 'ratio(a = 1)'\n[[metric]]\nname = 's'\naggregate = 'sum(a)'\ngap = '2s'\n";
+
+/// What the windows of this target are told.
+pub fn options() -> Options {
+    let spec = spec::file(METRICS).expect("a spec");
+    let watermark = watermark::Options { out_of_orderness: 0, explicit: false, new_partitions: true };
+    Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
+}
+
+/// The span within which the repeats of this target are found.
+pub fn span() -> dedup::Options {
+    dedup::Options::new(60_000_000)
+}
+
+/// The first byte chooses the operator, `d` for dedup; the rest is its saved form.
+pub fn run(input: &[u8]) {
+    match chosen(input) {
+        Some((b'd', saved)) => repeats(saved),
+        Some((_, saved)) => windows(saved),
+        None => {}
+    }
+}
+
+fn windows(saved: &[u8]) {
+    let Ok(mut window) = Window::restore(options(), saved) else { return };
+    let again = window.snapshot();
+    let mut twice = Window::restore(options(), &again).expect("what was saved");
+    assert_eq!(twice.snapshot(), again, "a saved form is stable");
+    let batch = events(["{\"a\":1,\"k\":\"x\"}", "{\"a\":2.5,\"k\":null}", "{\"a\":3}"].into_iter());
+    if window.on_batch(&batch).is_ok() {
+        window.fire(&mut |_| Ok(())).expect("results");
+        window.on_exhausted(&mut |_| Ok(())).expect("results");
+        let _ = window.snapshot();
+    }
+}
+
+fn repeats(saved: &[u8]) {
+    let Ok(mut dedup) = Dedup::restore(span(), saved) else { return };
+    let again = dedup.snapshot();
+    let twice = Dedup::restore(span(), &again).expect("what was saved");
+    assert_eq!(twice.snapshot(), again, "a saved form is stable");
+    let batch = events(["{\"a\":1}", "{\"a\":2}"].into_iter());
+    assert_eq!(dedup.on_batch(&batch).expect("verdicts").len(), batch.num_rows());
+    dedup.snapshot();
+}

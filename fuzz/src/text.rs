@@ -1,0 +1,58 @@
+//! Text formats: however the input is cut into chunks, the records are the same, and what is given as JSON is JSON.
+
+use super::cuts::{Cuts, chosen};
+use evt::format::{ALL, Body, Input, Records, Splitter};
+use evt::json::scan::is_json;
+
+/// Line, raw bytes, JSON text or the fault's message.
+type Seen = (u64, Vec<u8>, Result<String, String>);
+
+/// The first byte decides how the rest is cut.
+pub fn run(input: &[u8]) {
+    let Some((seed, input)) = chosen(input) else { return };
+    for format in ALL {
+        let Input::Text(splitter) = format.input else { continue };
+        let whole = split(splitter().as_mut(), input, |most| most);
+        let mut cuts = Cuts::new(seed);
+        assert_eq!(split(splitter().as_mut(), input, |most| cuts.next(most)), whole, "{}", format.name);
+        // An unfinished CSV record is read again with each chunk: byte by byte takes the square.
+        if input.len() <= 512 {
+            assert_eq!(split(splitter().as_mut(), input, |_| 1), whole, "{} byte by byte", format.name);
+        }
+        for (line, raw, body) in whole.unwrap_or_default() {
+            assert!(line > 0 && !raw.is_empty(), "{}", format.name);
+            assert!(format.name == "jsonl" || body.as_ref().is_ok_and(|text| is_json(text)) || body.is_err());
+        }
+    }
+}
+
+fn split(
+    splitter: &mut dyn Splitter,
+    input: &[u8],
+    mut length: impl FnMut(usize) -> usize,
+) -> Result<Vec<Seen>, String> {
+    let (mut seen, mut records, mut done, mut end) = (vec![], Records::default(), 0, 0);
+    while end < input.len() || input.is_empty() && end == 0 {
+        end += length(input.len() - end).max(usize::from(input.is_empty()));
+        let chunk = &input[done..end.min(input.len())];
+        records.clear();
+        let count = splitter.split(chunk, end >= input.len(), &mut records).map_err(|error| error.to_string())?;
+        assert!(count <= chunk.len());
+        for record in &records.rows {
+            let raw = chunk[record.raw.clone()].to_vec();
+            assert!(record.raw.end <= count, "a record is done with");
+            seen.push((
+                record.line,
+                raw,
+                match &record.body {
+                    Body::Raw => Ok(String::new()),
+                    Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
+                    Body::Fault(fault) => Err(fault.message.clone()),
+                },
+            ));
+        }
+        done += count;
+    }
+    assert_eq!(done, input.len(), "the last call is done with everything");
+    Ok(seen)
+}

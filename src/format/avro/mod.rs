@@ -1,0 +1,29 @@
+//! Avro object container files.
+//!
+//! A header (magic, metadata with schema and codec, sync marker), then blocks: count, size, records, the marker again.
+//! Read: every block's size and marker is checked against the file, its codec undone within a bound, its records
+//! decoded one by one ([`value`]); what came before a corrupt record stands. Written: one block for at most 4,096 rows,
+//! deflate (which every reader has), the marker a digest of the schema, so that the same rows are the same bytes. The
+//! kind stands in the metadata under `evt.kind`; ids are text with the logical type uuid.
+
+mod read;
+pub mod value;
+mod write;
+
+use super::{Format, Input};
+
+/// Avro object container files.
+pub const FORMAT: Format = Format {
+    name: "avro",
+    extensions: &["avro"],
+    // Without the version, so that another one gets a message of its own.
+    magic: b"Obj",
+    input: Input::Container(read::open),
+    output: Some(|schema, _| Ok(Box::new(write::Writer::try_new(schema)?))),
+    appendable: false,
+};
+
+const MAGIC: &[u8] = b"Obj\x01";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Container files out.
+
+use super::MAGIC;
+use crate::error::{Error, Result};
+use crate::format::{Encoder, cell, jsonl};
+use crate::kind::{KIND_KEY, Kind};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_avro::schema::AvroSchema;
+use arrow_avro::writer::WriterBuilder;
+use arrow_avro::writer::format::AvroBinaryFormat;
+use std::io::Write;
+use std::sync::Arc;
+
+/// Rows of a block we write.
+const BLOCK_ROWS: usize = 4_096;
+
+/// Writes a container file.
+pub(super) struct Writer {
+    encoder: arrow_avro::writer::Encoder,
+    schema: SchemaRef,
+    sync: [u8; 16],
+    header: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn try_new(schema: &Schema) -> Result<Self> {
+        jsonl::unique_names(schema)?;
+        let plain = Arc::new(plain(schema));
+        let wrong = |error: &dyn std::fmt::Display| Error::usage("these columns have no Avro form").because(error);
+        let avro = AvroSchema::try_from(plain.as_ref()).map_err(|error| wrong(&error))?;
+        let builder = WriterBuilder::new(plain.as_ref().clone());
+        let encoder = builder.build_encoder::<AvroBinaryFormat>().map_err(|error| wrong(&error))?;
+        let sync = xxhash_rust::xxh3::xxh3_128(avro.json_string.as_bytes()).to_be_bytes();
+        let header = header(&avro.json_string, Kind::of(schema), &sync);
+        Ok(Self { encoder, schema: plain, sync, header })
+    }
+
+    fn block(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns: Result<Vec<ArrayRef>, _> =
+            columns.map(|(column, field)| cast(column, field.data_type())).collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), columns?)?;
+        let broken = |error: &dyn std::fmt::Display| Error::broken("avro").because(error);
+        self.encoder.encode(&batch).map_err(|error| broken(&error))?;
+        let rows = self.encoder.flush();
+        let mut packer = flate2::write::DeflateEncoder::new(vec![], flate2::Compression::fast());
+        let packed = packer.write_all(rows.bytes()).and_then(|()| packer.finish());
+        let packed = packed.map_err(|error| broken(&error))?;
+        write_long(out, rows.len() as u64);
+        write_bytes(out, &packed);
+        out.extend_from_slice(&self.sync);
+        Ok(())
+    }
+}
+
+/// The schema with what Avro has no word for written out: dictionaries as what they stand for, ids as uuids.
+fn plain(schema: &Schema) -> Schema {
+    let field = |field: &Arc<Field>| {
+        let plain = Field::new(field.name(), field.data_type().clone(), field.is_nullable());
+        match field.data_type() {
+            DataType::Dictionary(_, values) => plain.with_data_type(values.as_ref().clone()),
+            _ if cell::is_uuid(field) => plain.with_metadata([("logicalType".to_owned(), "uuid".to_owned())].into()),
+            _ => plain,
+        }
+    };
+    let name = Kind::of(schema).map_or("row", Kind::name);
+    let metadata = [("avro.name".to_owned(), name.to_owned())].into();
+    Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Vec<_>>(), metadata)
+}
+
+fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
+    let mut entries = vec![("avro.schema", schema), ("avro.codec", "deflate")];
+    entries.extend(kind.map(|kind| (KIND_KEY, kind.name())));
+    let mut out = MAGIC.to_vec();
+    write_long(&mut out, entries.len() as u64);
+    for (key, value) in entries {
+        write_bytes(&mut out, key.as_bytes());
+        write_bytes(&mut out, value.as_bytes());
+    }
+    write_long(&mut out, 0);
+    out.extend_from_slice(sync);
+    out
+}
+
+/// A zigzag varint of a number that is not negative.
+fn write_long(out: &mut Vec<u8>, value: u64) {
+    let mut rest = value << 1;
+    while rest >= 0x80 {
+        out.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_long(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+impl Encoder for Writer {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        out.append(&mut self.header);
+        for start in (0..batch.num_rows()).step_by(BLOCK_ROWS) {
+            self.block(&batch.slice(start, BLOCK_ROWS.min(batch.num_rows() - start)), out)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        out.append(&mut self.header);
+        Ok(())
+    }
+}

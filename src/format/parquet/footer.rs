@@ -1,0 +1,108 @@
+//! The footer of a Parquet file, looked at before the library believes it.
+//!
+//! It is one struct in Thrift's compact form. The library reserves memory for as many elements as a list states before
+//! it reads one; a corrupt count is then no error but the end of the process. No element takes less than a byte.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Length of the footer and the magic.
+const TAIL: u64 = 8;
+/// How deep values may nest.
+const DEPTH_MAX: u32 = 32;
+
+/// Whether no list in the footer states more elements than there are bytes for. A file without a footer is sound: the
+/// library says what is wrong with it.
+pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
+    let Some(tail) = size.checked_sub(TAIL) else { return Ok(true) };
+    let mut end = [0; TAIL as usize];
+    file.seek(SeekFrom::Start(tail))?;
+    file.read_exact(&mut end)?;
+    let [a, b, c, d, magic @ ..] = end;
+    let length = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let Some(start) = tail.checked_sub(length).filter(|_| magic == *b"PAR1") else { return Ok(true) };
+    file.seek(SeekFrom::Start(start))?;
+    let mut footer = vec![];
+    file.take(length).read_to_end(&mut footer)?;
+    file.rewind()?;
+    Ok(fields(&mut &footer[..], 0).is_some())
+}
+
+/// Passes over the fields of a struct, up to its end.
+fn fields(bytes: &mut &[u8], depth: u32) -> Option<()> {
+    loop {
+        let head = byte(bytes)?;
+        if head == 0 {
+            return Some(());
+        }
+        // The number of the field follows where it is not told by its distance from the last one.
+        if head >> 4 == 0 {
+            number(bytes)?;
+        }
+        // A boolean field has its value in its type.
+        if !matches!(head & 0xf, 1 | 2) {
+            value(bytes, head & 0xf, depth)?;
+        }
+    }
+}
+
+/// Passes over a value of a type.
+fn value(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
+    if depth > DEPTH_MAX {
+        return None;
+    }
+    match kind {
+        1..=3 => take(bytes, 1),
+        4..=6 => number(bytes).map(drop),
+        7 => take(bytes, 8),
+        8 => {
+            let length = number(bytes)?;
+            take(bytes, length)
+        }
+        9 | 10 => {
+            let head = byte(bytes)?;
+            let count = if head >> 4 == 15 { number(bytes)? } else { u64::from(head >> 4) };
+            (0..room(bytes, count)?).try_for_each(|_| value(bytes, head & 0xf, depth + 1))
+        }
+        11 => {
+            let count = number(bytes)?;
+            let kinds = if count == 0 { 0 } else { byte(bytes)? };
+            (0..room(bytes, count)?).try_for_each(|_| {
+                value(bytes, kinds >> 4, depth + 1)?;
+                value(bytes, kinds & 0xf, depth + 1)
+            })
+        }
+        12 => fields(bytes, depth + 1),
+        13 => take(bytes, 16),
+        _ => None,
+    }
+}
+
+/// `count` if there are bytes for as many elements.
+fn room(bytes: &[u8], count: u64) -> Option<u64> {
+    (count <= bytes.len() as u64).then_some(count)
+}
+
+fn byte(bytes: &mut &[u8]) -> Option<u8> {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    Some(*first)
+}
+
+fn take(bytes: &mut &[u8], count: u64) -> Option<()> {
+    *bytes = bytes.get(usize::try_from(count).ok()?..)?;
+    Some(())
+}
+
+/// A number in groups of seven bits.
+pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for place in 0..10 {
+        let byte = byte(bytes)?;
+        value |= u64::from(byte & 0x7f).checked_shl(7 * place)?;
+        if byte < 0x80 {
+            return Some(value);
+        }
+    }
+    None
+}
