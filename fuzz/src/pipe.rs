@@ -13,7 +13,7 @@ use evt::op::dedup::Dedup;
 use evt::op::window::Window;
 use evt::stream::dead::DeadLetters;
 use evt::stream::intake::Item;
-use evt::stream::output::{Output, OutputSpec};
+use evt::stream::output::{Checked, OutputSpec};
 use evt::stream::run::{Report, Run};
 use evt::stream::source::{Source, SourceOptions};
 use evt::stream::stop::Stop;
@@ -50,7 +50,6 @@ pub fn run(input: &[u8]) {
         ratio_max: 10,
     });
     let spec = OutputSpec {
-        schema: Kind::Dead.schema(),
         format: None,
         terminal_format: "jsonl",
         pipe_format: "jsonl",
@@ -58,7 +57,8 @@ pub fn run(input: &[u8]) {
         control: false,
         encode: EncodeOptions::default(),
     };
-    let output = Output::open(&Uri::Null, &spec, &run).expect("nothing is opened");
+    let output = Checked::try_new("null:", &spec).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
+    let output = output.expect("nothing is opened");
     let mut dead = DeadLetters::new(run.clone(), Some(output));
     let Ok(source) = Source::open(&[uri], options(flags), run) else { return };
     drain(source, &mut dead);
@@ -106,7 +106,7 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
                 }
             }
             Item::Control(Control::Watermark(instant)) => window.on_promise(instant),
-            Item::Control(_) => {}
+            Item::Control(_) | Item::Idle => {}
             Item::End(_) => {
                 window.on_exhausted(&mut |_| Ok(())).expect("results");
                 let counts = source.counts();

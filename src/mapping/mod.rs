@@ -4,6 +4,7 @@
 //! are appended to its text. Values keep their text as received. Records come as JSON object text, whatever their
 //! format was. [`Mapper::record`] is the hot path: one pass over the text, nothing allocated per event.
 
+mod assembly;
 mod build;
 mod envelope;
 mod future;

@@ -51,7 +51,7 @@ fn open(mut file: File) -> Result<Opened> {
     }
     let source: Arc<dyn FileReader> = Arc::new(guarded(|| SerializedFileReader::new(file))?.map_err(corrupt)?);
     let metadata = source.metadata();
-    guarded(|| check_ranges(metadata, size))??;
+    guarded(|| check_metadata(metadata, size))??;
     let known = guarded(|| ArrowReaderMetadata::try_new(Arc::new(metadata.clone()), ArrowReaderOptions::new()))?;
     let schema = known.map_err(corrupt)?.schema().clone();
     super::jsonl::unique_names(&schema)?;
@@ -64,8 +64,14 @@ fn open(mut file: File) -> Result<Opened> {
     Ok(Opened { kind, rows: Box::new(Batches::new(reader?.map_err(corrupt)?, kind)) })
 }
 
-/// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it.
-fn check_ranges(metadata: &ParquetMetaData, size: u64) -> Result<()> {
+/// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it. And the file
+/// counts as many rows as its row groups do: which of two counts is right is not for us to say.
+fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
+    let rows = metadata.file_metadata().num_rows();
+    let grouped = metadata.row_groups().iter().fold(0i64, |sum, group| sum.saturating_add(group.num_rows()));
+    if rows != grouped {
+        return Err(corrupt(format!("its footer counts {rows} rows, its row groups {grouped}")));
+    }
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let (start, length) = column.byte_range();
         if start.checked_add(length).is_none_or(|end| end > size) {
