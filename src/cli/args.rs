@@ -202,7 +202,7 @@ impl MapArgs {
             keep_raw: false,
             max_future: self.max_future,
             watch: vec![],
-            lean: false,
+            lean: None,
         })
     }
 }

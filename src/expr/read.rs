@@ -168,6 +168,15 @@ impl Leaves {
         self.steps.iter().map(column).collect()
     }
 
+    /// A bit for each of the first 32 columns that is wanted itself.
+    pub fn columns(&self) -> u32 {
+        let bit = |leaf: &Arc<Leaf>| match leaf.source {
+            Source::Column(column, _) => u32::try_from(column).ok().and_then(|column| 1u32.checked_shl(column)),
+            Source::Path(..) => None,
+        };
+        self.leaves.iter().filter_map(bit).fold(0, |bits, bit| bits | bit)
+    }
+
     /// Names of the properties that are wanted, at the top level.
     pub fn properties(&self) -> Vec<String> {
         self.steps.iter().map(|step| step.key.clone()).collect()

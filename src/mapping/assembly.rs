@@ -68,7 +68,7 @@ impl<'a> Assembly<'a, '_, '_> {
             source: &source,
             event_type: event_type.as_deref().unwrap_or("event"),
             user_id: user_id.as_deref(),
-            properties: if self.plan.lean { "{}" } else { whole.unwrap_or(&properties) },
+            properties: whole.unwrap_or(&properties),
             client_timestamp,
             server_timestamp,
             ingested_at,

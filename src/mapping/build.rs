@@ -2,13 +2,15 @@
 
 use super::stamp::Stamper;
 use crate::error::Result;
-use crate::kind::{Kind, event};
+use crate::kind::Kind;
+use crate::kind::event::{self, column};
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, GenericByteArray, GenericByteBuilder, Int64Array,
-    Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array,
+    new_null_array,
 };
 use arrow::compute::filter;
-use arrow::datatypes::{ByteArrayType, Schema, SchemaRef};
+use arrow::datatypes::{ByteArrayType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Rows in a batch at the most: 1,024 to 2,048 are the cheapest through a pipe.
@@ -39,6 +41,8 @@ pub(super) struct Row<'a> {
 /// Columns under construction.
 pub(super) struct Builder {
     schema: SchemaRef,
+    /// Bits of the columns that are filled; the others are blank.
+    asked: u32,
     event_id: FixedSizeBinaryBuilder,
     source: StringBuilder,
     event_type: StringBuilder,
@@ -75,8 +79,9 @@ fn schema_with(keep_raw: bool, watch: &[String]) -> SchemaRef {
 }
 
 impl Builder {
-    pub(super) fn new(keep_raw: bool, watch: &[String]) -> Self {
+    pub(super) fn new(keep_raw: bool, watch: &[String], lean: Option<u32>) -> Self {
         Self {
+            asked: lean.unwrap_or(u32::MAX),
             schema: schema_with(keep_raw, watch),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: StringBuilder::new(),
@@ -101,29 +106,52 @@ impl Builder {
         self.schema.clone()
     }
 
+    #[inline(always)]
+    fn asks(&self, column: usize) -> bool {
+        self.asked & (1 << column) != 0
+    }
+
     #[inline]
     pub(super) fn push(&mut self, row: &Row<'_>) -> Result<()> {
-        self.event_id.append_value(row.event_id)?;
-        self.source.append_value(row.source);
-        self.event_type.append_value(row.event_type);
-        self.user_id.append_option(row.user_id);
-        self.properties.append_value(row.properties);
-        self.client_timestamp.append_option(row.client_timestamp);
-        self.server_timestamp.append_option(row.server_timestamp);
+        if self.asks(column::EVENT_ID) {
+            self.event_id.append_value(row.event_id)?;
+        }
+        if self.asks(column::SOURCE) {
+            self.source.append_value(row.source);
+        }
+        if self.asks(column::EVENT_TYPE) {
+            self.event_type.append_value(row.event_type);
+        }
+        if self.asks(column::USER_ID) {
+            self.user_id.append_option(row.user_id);
+        }
+        if self.asks(column::PROPERTIES) {
+            self.properties.append_value(row.properties);
+            self.bytes += row.properties.len() + 64;
+        }
+        if self.asks(column::CLIENT_TIMESTAMP) {
+            self.client_timestamp.append_option(row.client_timestamp);
+        }
+        if self.asks(column::SERVER_TIMESTAMP) {
+            self.server_timestamp.append_option(row.server_timestamp);
+        }
+        if self.asks(column::SCHEMA_ID) {
+            self.schema_id.append_option(row.schema_id);
+        }
         self.ingested_at.push(row.ingested_at);
         self.event_time.push(row.event_time);
         self.partition.push(row.partition);
         self.offset.push(row.offset);
         self.stream_time.push(row.stream_time);
-        self.schema_id.append_option(row.schema_id);
-        self.bytes += row.properties.len() + 64;
         if let Some(raw) = &mut self.raw {
             raw.append_value(row.raw);
             self.bytes += row.raw.len();
         }
         let (text, spans) = row.watched;
         for (column, span) in self.watched.iter_mut().zip(spans) {
-            column.append_option(span.map(|(start, end)| &text[start as usize..end as usize]));
+            let value = span.map(|(start, end)| &text[start as usize..end as usize]);
+            self.bytes += value.map_or(0, str::len);
+            column.append_option(value);
         }
         Ok(())
     }
@@ -137,11 +165,12 @@ impl Builder {
     }
 
     /// The columns so far; stream time and partitions apart, because rows are stamped after the rules that drop some.
-    pub(super) fn finish(&mut self) -> Unstamped {
+    pub(super) fn finish(&mut self) -> Result<Unstamped> {
         self.bytes = 0;
+        let rows = self.rows();
         let instants =
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
-        let columns: Vec<ArrayRef> = vec![
+        let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.event_id.finish()),
             Arc::new(taken(&mut self.source)),
             Arc::new(taken(&mut self.event_type)),
@@ -153,7 +182,12 @@ impl Builder {
             Arc::new(Int64Array::from(emptied(&mut self.offset))),
             Arc::new(self.schema_id.finish()),
         ];
-        Unstamped {
+        for (column, name) in columns.iter_mut().zip(UNSTAMPED_COLUMNS) {
+            if column.len() != rows {
+                *column = blank(self.schema.field(name), rows)?;
+            }
+        }
+        Ok(Unstamped {
             schema: self.schema.clone(),
             columns,
             extra: self
@@ -165,8 +199,31 @@ impl Builder {
             event_times: emptied(&mut self.event_time),
             partitions: emptied(&mut self.partition),
             stream_times: emptied(&mut self.stream_time),
-        }
+        })
     }
+}
+
+/// The columns a builder finishes, in that order.
+const UNSTAMPED_COLUMNS: [usize; 10] = [
+    column::EVENT_ID,
+    column::SOURCE,
+    column::EVENT_TYPE,
+    column::USER_ID,
+    column::PROPERTIES,
+    column::CLIENT_TIMESTAMP,
+    column::SERVER_TIMESTAMP,
+    column::INGESTED_AT,
+    column::OFFSET,
+    column::SCHEMA_ID,
+];
+
+/// A column nobody reads: NULL, or empty where its values may not be NULL.
+fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
+    let nulls = new_null_array(field.data_type(), rows);
+    if field.is_nullable() {
+        return Ok(nulls);
+    }
+    Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
 }
 
 /// What a builder holds; it goes on with room for as much again, because growing copies everything several times.

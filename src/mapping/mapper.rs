@@ -68,7 +68,6 @@ pub(super) struct Plan {
     /// Bits of the columns among them; none where one is a property or set by a flag.
     required: Option<u32>,
     pub(super) time: Path,
-    pub(super) lean: bool,
     pub(super) options: Options,
 }
 
@@ -126,8 +125,9 @@ impl Mapper {
         };
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
+        let lean = options.lean.filter(|_| watch.len() == options.watch.len());
         let out = Out {
-            builder: Builder::new(options.keep_raw, &watch),
+            builder: Builder::new(options.keep_raw, &watch, lean),
             properties: String::new(),
             id: vec![],
             parsers: Default::default(),
@@ -136,8 +136,7 @@ impl Mapper {
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
         };
-        let lean = options.lean && watch.len() == options.watch.len();
-        let plan = Plan { copies, sets, require, required, time, lean, options };
+        let plan = Plan { copies, sets, require, required, time, options };
         Ok(Self { reader: Reader::new(own, watch), plan, out })
     }
 
@@ -169,7 +168,7 @@ impl Mapper {
     /// The rows so far as a batch, stamped; none where there are no rows. `rule` sees them first and says which stay:
     /// only rows that leave as events move stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
-        let mut rows = self.out.builder.finish();
+        let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty())
             && let Some(keep) = rule(&rows.preview(stamper)?)?
         {

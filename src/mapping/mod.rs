@@ -74,8 +74,9 @@ pub struct Options {
     pub max_future: Option<i64>,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
-    /// Whether nothing but the watched properties is read: the object itself is then left empty, and not copied.
-    pub lean: bool,
+    /// Where only the watched properties and some columns are read, the bits of those columns: the others are then left
+    /// blank, and not copied. Positions and times are always there.
+    pub lean: Option<u32>,
 }
 
 /// Index of the column called `name`; exit 2 if an event has none.

@@ -176,7 +176,9 @@ impl Tool for Args {
         }
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
-        mapping.lean = self.late.is_none() && self.stage.output.dlq.is_none();
+        // Only late rows and dead letters show more of an event than the metrics read.
+        let lean = self.late.is_none() && self.stage.output.dlq.is_none();
+        mapping.lean = lean.then(|| spec.leaves.columns());
         let late = self.late.as_deref().map(check_side).transpose()?;
         let mut stage = Stage::open(&self.stage, self.stage.source(mapping)?, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
