@@ -49,6 +49,9 @@ pub struct Decoder {
     part: Part,
     small: Vec<u8>,
     body: MutableBuffer,
+    /// The body of the frame before: its memory is used again once nobody looks at it any more, because clearing new
+    /// memory for every frame takes as long as reading it.
+    spent: Option<Buffer>,
     wanted: usize,
     have: usize,
     schema: Option<SchemaRef>,
@@ -67,6 +70,7 @@ impl Default for Decoder {
             part: Part::Prefix,
             small: vec![0; 8],
             body: MutableBuffer::new(0),
+            spent: None,
             wanted: 8,
             have: 0,
             schema: None,
@@ -188,7 +192,9 @@ impl Decoder {
         let length = message.as_ref().bodyLength();
         let length = usize::try_from(length).ok().filter(|length| *length <= BODY_MAX);
         let length = length.ok_or_else(|| Error::corrupt("not a frame: the length of its body is out of bounds"))?;
-        self.body = MutableBuffer::new(length.min(BODY_STEP));
+        let spent = self.spent.take().and_then(|spent| spent.into_mutable().ok());
+        self.body = spent.unwrap_or_else(|| MutableBuffer::new(length.min(BODY_STEP)));
+        self.body.truncate(length);
         if length == 0 {
             return self.body(&message);
         }
@@ -199,6 +205,7 @@ impl Decoder {
     fn body(&mut self, message: &MessageBuffer) -> Result<Option<Frame>> {
         let body: Buffer = std::mem::replace(&mut self.body, MutableBuffer::new(0)).into();
         let frame = self.frame(message.as_ref(), &body);
+        self.spent = Some(body);
         self.want(Part::Prefix, 8);
         frame
     }

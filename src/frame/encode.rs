@@ -2,11 +2,12 @@
 
 use super::{Control, MARK};
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, new_empty_array};
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_ipc::{KeyValue, KeyValueArgs, MessageBuilder, MessageHeader, RecordBatchBuilder, root_as_message};
 use flatbuffers::FlatBufferBuilder;
+use std::sync::Arc;
 
 /// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.
 pub struct Encoder {
@@ -46,7 +47,7 @@ impl Encoder {
         }
         pieces.push(head(&rows.ipc_message));
         pieces.push(rows.arrow_data);
-        self.last = Some(batch.slice(0, 0));
+        self.last = Some(emptied(batch)?);
         Ok(pieces)
     }
 
@@ -75,6 +76,21 @@ impl Encoder {
         bytes.extend_from_slice(&[0; 4]);
         bytes
     }
+}
+
+/// No rows of the batch, with its dictionaries, and without a hold on the memory of its rows.
+fn emptied(batch: &RecordBatch) -> Result<RecordBatch> {
+    let empty = |column: &ArrayRef| -> Result<ArrayRef> {
+        match (column.data_type(), column.as_dictionary_opt::<Int32Type>()) {
+            (_, Some(codes)) => {
+                Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(Vec::<i32>::new().into(), codes.values().clone())?))
+            }
+            (DataType::Dictionary(..), None) => Ok(column.slice(0, 0)),
+            (plain, None) => Ok(new_empty_array(plain)),
+        }
+    };
+    let columns = batch.columns().iter().map(empty).collect::<Result<_>>()?;
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 /// The mark, the padded length and the message, padded so that the body is aligned to 64 bytes.
