@@ -298,13 +298,20 @@ impl Reader<'_> {
 
     fn state(&mut self) -> Option<State> {
         let mut state = State { next: self.number()?, forgotten: self.number()?, partitions: vec![] };
+        // Numbers go up by one a row: none comes near the largest.
+        if state.next > u64::MAX / 2 || state.forgotten > u64::MAX / 2 {
+            return None;
+        }
         for _ in 0..self.number()? {
             let (origin, partition) = (self.name()?, self.name()?);
             let mut restored = Partition { origin, partition, ..Partition::default() };
             for _ in 0..self.number()? {
                 let (id, number) = (self.take::<16>()?, self.number()?);
                 let stream_time = self.take().map(i64::from_le_bytes)?;
-                restored.last.insert(id, Sighting { number, stream_time });
+                // Each id is saved once, under a number that was given.
+                if number >= state.next || restored.last.insert(id, Sighting { number, stream_time }).is_some() {
+                    return None;
+                }
                 restored.order.push_back((id, number));
             }
             state.partitions.push(restored);

@@ -58,7 +58,7 @@ impl Accumulator for Count {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        reader.u64().map(Self)
+        reader.count().map(Self)
     }
 }
 

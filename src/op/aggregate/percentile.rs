@@ -148,7 +148,7 @@ impl Accumulator for Percentile {
                 return Err(Error::corrupt("saved approx_percentile: bins out of order"));
             }
             state.keys.push(key);
-            state.counts.push(reader.u64()?);
+            state.counts.push(reader.count()?);
         }
         Ok(state)
     }

@@ -58,6 +58,6 @@ impl Accumulator for Ratio {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { hits: reader.u64()?, of: reader.u64()? })
+        Ok(Self { hits: reader.count()?, of: reader.count()? })
     }
 }

@@ -39,6 +39,11 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
+    /// How many values something stands for: few enough to be added up.
+    pub(super) fn count(&mut self) -> Result<u64> {
+        self.at_most(1 << 48).map(|count| count as u64)
+    }
+
     /// A length or index of at most `max`.
     pub(super) fn at_most(&mut self, max: u64) -> Result<usize> {
         match self.u64()? {

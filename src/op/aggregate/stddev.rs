@@ -85,7 +85,7 @@ impl Accumulator for Stddev {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        let (count, specials) = (reader.u64()?, Specials::load(reader)?);
+        let (count, specials) = (reader.count()?, Specials::load(reader)?);
         Ok(Self { count, specials, sum: Exact::load(reader)?, squares: Exact::load(reader)? })
     }
 }
