@@ -75,19 +75,6 @@ fn a_link_stays_and_what_it_leads_to_is_written() {
 }
 
 #[test]
-fn runs_that_begin_a_csv_at_once_write_one_header() {
-    let dir = Dir::new("files_header");
-    dir.write("in.jsonl", format!("{EVENT}\n"));
-    for _ in 0..5 {
-        dir.shell("rm -f out.csv; for i in 1 2 3 4 5 6; do evt-ingest in.jsonl -q --to out.csv & done; wait")
-            .succeeds();
-        let text = String::from_utf8(dir.bytes("out.csv")).expect("it is text");
-        assert!(text.starts_with("event_id,") && text.matches("event_id").count() == 1, "{text}");
-        assert_eq!(text.lines().count(), 7);
-    }
-}
-
-#[test]
 fn a_name_tells_what_first_bytes_only_hint_at() {
     let dir = Dir::new("files_hint");
     dir.write("o.csv", "ObjectId,server_timestamp\n7,2024-01-01T00:00:00Z\n");

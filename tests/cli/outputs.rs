@@ -115,6 +115,24 @@ fn a_file_that_one_run_is_writing_is_refused_to_a_second_and_what_a_killed_run_l
 }
 
 #[test]
+fn a_run_that_finds_a_csv_empty_and_writes_to_it_after_another_writes_no_second_header() {
+    let dir = Dir::new("header");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    let flags = ["-q", "-f", "jsonl", "--size", "1m", "--to", "out.csv"];
+    let mut first = start(&dir, "evt-window", &flags);
+    let mut stdin = first.stdin.take().expect("it is piped");
+    writeln!(stdin, "{EVENT}").expect("it reads");
+    eventually("it has opened its output", || dir.path("out.csv").exists());
+    assert!(dir.bytes("out.csv").is_empty());
+    dir.run("evt-window", &[&["in.jsonl"], &flags[..]].concat()).succeeds();
+    drop(stdin);
+    assert_eq!(status(first.wait().expect("it ends")), 0);
+    let text = String::from_utf8(dir.bytes("out.csv")).expect("it is text");
+    assert!(text.starts_with("metric_id,") && text.matches("metric_id").count() == 1, "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
+}
+
+#[test]
 fn a_silent_partition_becomes_idle_though_nothing_at_all_arrives() {
     let dir = Dir::new("idle");
     let flags = ["-q", "-f", "jsonl", "--field", "partition=shard", "--partitions", "a,b", "--size", "1m"];
