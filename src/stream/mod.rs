@@ -3,7 +3,6 @@
 pub mod dead;
 pub mod follow;
 pub mod frames;
-pub mod identity;
 pub mod input;
 pub mod intake;
 pub mod output;

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::op::generate::truth::{Dimension, Rules, TimeField, Truth};
 use crate::op::generate::{Generator, Options};
 use crate::store::room;
-use crate::stream::identity::{Identity, Named};
+use crate::stream::output::identity::{Identity, Named};
 use crate::stream::run::Run;
 use crate::stream::standard;
 use crate::time::{parse_duration, parse_instant};

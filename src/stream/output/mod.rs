@@ -2,11 +2,11 @@
 //!
 //! Text files are appended to, one locked write a batch, a torn last line cut first; any other file appears under its
 //! name at the proven end and stands as `NAME.part` until then. Dropping an output without [`Output::finish`] leaves
-//! nothing that looks whole.
+//! nothing that looks whole, and no part that fills the disk.
 
 mod file;
+pub mod identity;
 
-use super::identity::{self, Identity};
 use super::run::Run;
 use super::standard;
 use super::uri::Uri;
@@ -20,6 +20,7 @@ use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::Plain;
+use identity::Identity;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 

@@ -1,9 +1,9 @@
 //! Which file a name means: an output must be no input and no other output. A run that reads what it writes has no end,
 //! and two writers of one run do not know of each other.
 
-use super::uri::Uri;
 use crate::error::{Error, Result};
 use crate::store::room;
+use crate::stream::uri::Uri;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
