@@ -119,6 +119,15 @@ impl Error {
         self
     }
 
+    /// The same error with what a library says of bytes it cannot decode, as far as that is a sentence: the values of
+    /// its own that some libraries print are for their makers.
+    #[cold]
+    pub fn because_library(self, cause: impl fmt::Display) -> Self {
+        let cause = cause.to_string();
+        let sentence = sentence(&cause);
+        if sentence.is_empty() { self } else { self.because(sentence) }
+    }
+
     /// What kind it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -132,6 +141,20 @@ fn io_cause(error: &std::io::Error) -> String {
         Some(end) => text[..end].to_lowercase(),
         None => text,
     }
+}
+
+/// The words before the first `Name { … }` or `Name(…)`.
+fn sentence(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let value = (0..bytes.len()).find(|at| match bytes[*at] {
+        b'{' => true,
+        b'(' => *at > 0 && bytes[*at - 1].is_ascii_alphanumeric(),
+        _ => false,
+    });
+    let Some(value) = value else { return text };
+    let before = text[..value].trim_end();
+    let name = before.rfind(|c: char| !c.is_alphanumeric()).map_or(0, |at| at + 1);
+    before[..name].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '.' | ','))
 }
 
 /// A library's message may hold newlines and terminal escapes; ours is one clean line.
@@ -203,6 +226,16 @@ mod tests {
     fn a_message_is_one_line_with_position_message_and_cause() {
         let e = Error::corrupt("torn stream").because("no\n  end frame").at("frame 3").at("in.arrows");
         assert_eq!(e.to_string(), "in.arrows: frame 3: torn stream: no end frame");
+    }
+
+    #[test]
+    fn what_a_library_says_ends_where_its_values_begin() {
+        let told = |cause: &str| Error::corrupt("header").because_library(cause).to_string();
+        assert_eq!(told("No root: Unaligned { position: 29, trace: Trace([]) }"), "header: No root");
+        assert_eq!(told("cannot decode the schema, InvalidByte(4, 61)"), "header: cannot decode the schema");
+        assert_eq!(told("Invalid data. Field { \"é\": Id(16) } not found"), "header: Invalid data");
+        assert_eq!(told("size differs (4 vs 5)"), "header: size differs (4 vs 5)");
+        assert_eq!(told("Unaligned { position: 29 }"), "header");
     }
 
     #[test]

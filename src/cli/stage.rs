@@ -6,13 +6,15 @@
 use super::args::{CommonArgs, StageArgs};
 use super::progress::ProgressLine;
 use crate::counts::Counts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
 use crate::kind::Kind;
 use crate::store::room;
 use crate::stream::dead::DeadLetters;
+use crate::stream::input;
 use crate::stream::intake::{Item, push_row};
+use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
@@ -65,6 +67,19 @@ pub fn check_side(text: &str) -> Result<Checked> {
     Checked::try_new(text, &spec)
 }
 
+/// Whether EVT_DLQ says where letters go, for every stage of a pipe and whatever reads them afterwards.
+fn is_of_every_stage(args: &StageArgs) -> bool {
+    std::env::var("EVT_DLQ").ok() == args.output.dlq
+}
+
+/// Two stages of a pipe cannot write one container: the second one says what they can share.
+fn alone(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Fenced => error.because("stages can share dead letters as JSONL, as CSV or in SQLite"),
+        _ => error,
+    }
+}
+
 /// The schema of what this stage writes: its name joins those of the stages before.
 pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     let mut metadata: HashMap<String, String> = schema.metadata().clone();
@@ -102,16 +117,37 @@ pub struct Stage {
 impl Stage {
     /// Looks at all outputs, then opens the dead letters and the source and reads on until the schema is known: what can
     /// fail without input fails before any is waited for, and a first record that is refused leaves no output behind.
-    pub fn open(args: &StageArgs, mut options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
+    pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
+        Self::open_beside(None, args, options, usual, run)
+    }
+
+    /// The same for a tool with one more output, which it opens itself.
+    pub fn open_beside(
+        side: Option<&Checked>,
+        args: &StageArgs,
+        mut options: SourceOptions,
+        usual: Usual,
+        run: &Rc<Run>,
+    ) -> Result<Self> {
         let common = args.common.clone();
         let checked = check_outputs(args, usual)?;
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
-        let dlq = args.output.dlq.as_deref().map(check_side).transpose()?;
+        let dlq = args.output.dlq.as_deref().map(check_side).transpose().map_err(alone)?;
         if let Some(path) = &common.stats {
             room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
         }
         let inputs = args.input.uris()?;
-        let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose()?;
+        inputs.iter().try_for_each(|input| input::check(input, options.follow))?;
+        let mut named = Named::inputs(&inputs);
+        // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
+        let dlq = dlq.filter(|dlq| !(is_of_every_stage(args) && named.is_input(dlq.identity().as_ref())));
+        for output in checked.iter().chain(&dlq).chain(side) {
+            named.output(output.name(), output.identity())?;
+        }
+        if let Some(path) = &common.stats {
+            named.output(path, Identity::of_path(path.as_ref()))?;
+        }
+        let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone)?;
         let mut dead = DeadLetters::new(run.clone(), dlq);
         let mut source = Source::open(&inputs, options, run.clone())?;
         source.learn(&mut dead)?;

@@ -29,7 +29,7 @@ pub const FORMAT: Format = Format {
 const TAIL: u64 = 10;
 
 fn corrupt(error: impl std::fmt::Display) -> Error {
-    Error::corrupt("the Arrow file cannot be read").because(error)
+    Error::corrupt("the Arrow file cannot be read").because_library(error)
 }
 
 fn open(file: File) -> Result<Opened> {

@@ -103,7 +103,7 @@ pub struct EncodeOptions {
     pub width: Option<usize>,
     /// Colour a table.
     pub color: bool,
-    /// The rows are appended to a file that has some: no header again.
+    /// Rows are appended to a file, which has its header already or gets it from its writer.
     pub append: bool,
 }
 
@@ -170,10 +170,27 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
     ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
 }
 
-/// The format whose magic `bytes` starts with, or is cut in the middle of.
+/// The format whose magic `bytes` starts with.
 pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
-    let begins = |magic: &[u8]| !bytes.is_empty() && (bytes.starts_with(magic) || magic.starts_with(bytes));
-    ALL.iter().copied().find(|format| !format.magic.is_empty() && begins(format.magic))
+    ALL.iter().copied().find(|format| !format.magic.is_empty() && bytes.starts_with(format.magic))
+}
+
+/// What `bytes` may be that start like a magic and no further: a guess, which a name beats. The format where they end in
+/// the middle of it; exit 65 where its last byte is another one.
+pub fn by_part_of_magic(bytes: &[u8]) -> Result<Option<&'static Format>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    if let Some(format) = ALL.iter().copied().find(|format| format.magic.starts_with(bytes)) {
+        return Ok(Some(format));
+    }
+    let resembles = |magic: &[u8]| magic.split_last().is_some_and(|(_, start)| bytes.starts_with(start));
+    match ALL.iter().find(|format| resembles(format.magic)) {
+        None => Ok(None),
+        Some(Format { name, .. }) => {
+            Err(Error::corrupt(format!("it begins almost like {name}: -f {name} if it is damaged, else -f FORMAT")))
+        }
+    }
 }
 
 /// Every format: adding one is one file and one row here.

@@ -31,6 +31,8 @@ const SAMPLE_BYTES: usize = 1 << 20;
 const CELL_CHARS: usize = 4_096;
 /// A column is not made narrower than this while others are wider.
 const WIDTH_MIN: usize = 6;
+/// An instant without room for its date is its time of day, after a `…`.
+const INSTANT_MIN: usize = 10;
 /// Columns of text are made this wide by few rows, where there is room.
 const WIDTH_ROOMY: usize = 16;
 const GAP: &str = "  ";
@@ -136,7 +138,11 @@ impl Table {
     /// Appends a cell with the gap before it; nothing follows the last one.
     fn write_cell(&self, at: usize, cell: &str, out: &mut Vec<u8>) {
         let shape = &self.columns[at];
-        let text = shorten(shape.shorten(cell), shape.width);
+        let text = shape.shorten(cell);
+        let text = match shape.instant && text.ends_with('Z') {
+            true => shorten_front(text, shape.width),
+            false => shorten(text, shape.width),
+        };
         let pad = " ".repeat(shape.width.saturating_sub(text.width()));
         let last = at + 1 == self.shown;
         for part in [
@@ -151,6 +157,11 @@ impl Table {
 }
 
 impl Shape {
+    /// What it is not made narrower than while others are wider.
+    fn least(&self) -> usize {
+        self.width.min(if self.instant { INSTANT_MIN } else { WIDTH_MIN })
+    }
+
     /// Where there is no room for all, fractions of a second go first.
     fn drop_fraction(&mut self) {
         self.width = self.width.saturating_sub(7 - self.cut).max(self.name.width());
@@ -186,7 +197,7 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
         let room = room_of(width, shown < columns.len());
         let visible = &mut columns[..shown];
         let gaps = GAP.len() * (shown - 1);
-        let least: usize = visible.iter().map(|shape| shape.width.min(WIDTH_MIN)).sum();
+        let least: usize = visible.iter().map(Shape::least).sum();
         if least + gaps > room && shown > 1 {
             shown -= 1;
             continue;
@@ -197,13 +208,16 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
 }
 
 /// Narrows the widest columns until all take no more than `room`. Half an instant says nothing: they stay whole where
-/// the others have room besides.
+/// the others have room besides, else their time of day stays.
 fn narrow(columns: &mut [Shape], room: usize) {
     let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
     let others = columns.iter().filter(|shape| !shape.instant).map(|shape| shape.width.min(WIDTH_MIN + 2));
-    let spares = instants + others.sum::<usize>() <= room;
-    let room = if spares { room - instants } else { room };
-    let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !(spares && shape.instant)).collect();
+    if instants + others.sum::<usize>() > room {
+        columns.iter_mut().filter(|shape| shape.instant).for_each(|shape| shape.width = shape.least().min(room));
+    }
+    let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
+    let room = room.saturating_sub(instants);
+    let mut narrowed: Vec<&mut Shape> = columns.iter_mut().filter(|shape| !shape.instant).collect();
     let limit = widest_allowed(&narrowed, room);
     narrowed.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
 }
@@ -258,6 +272,15 @@ pub fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Co
     }
     kept.push('…');
     kept.into()
+}
+
+/// An instant cut to `width` cells, with `…` at its start if something went: rows differ at its end.
+fn shorten_front(instant: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
+    match instant.len().checked_sub(width) {
+        None | Some(0) => instant,
+        // Digits and signs, a byte and a cell each.
+        Some(over) => format!("…{}", instant.get(over + 1..).unwrap_or_default()).into(),
+    }
 }
 
 /// Lines of cells below each other, cleaned and cut to `width`; columns whose index is in `right` stand at the right.

@@ -41,8 +41,8 @@ fn a_narrow_terminal_gets_shorter_cells_then_fewer_columns() {
         table(&[metrics(&["a rather long name"])], &EncodeOptions { width: Some(width), color: false, append: false })
     };
     let expected = "\
-metric_name   window_start  value  rows
-a rather lo…  2024-01-15 …      -     7
+metric_name      window_st…  value  rows
+a rather long …  …10:00:00Z      -     7
 ";
     assert_eq!(narrow(40), expected);
     for width in 1..80 {

@@ -2,7 +2,7 @@
 
 use super::{BODY_MAX, Control, End, HEADER_MAX, MARK};
 use crate::error::{Error, Result};
-use crate::kind::VERSION_KEY;
+use crate::kind::{VERSION, VERSION_KEY};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
@@ -227,7 +227,12 @@ impl Decoder {
             return Err(Error::corrupt("its bytes are in the order of another kind of machine (big-endian)"));
         }
         let schema = guarded(|| Ok(fb_to_schema(schema)))?;
-        self.ours = schema.metadata().contains_key(VERSION_KEY);
+        let version = schema.metadata().get(VERSION_KEY);
+        if let Some(version) = version.filter(|version| *version != VERSION) {
+            let why = format!("its frames are of version {version}, this evt reads {VERSION}");
+            return Err(Error::config("made by a newer evt").because(why));
+        }
+        self.ours = version.is_some();
         let schema = SchemaRef::new(schema);
         self.schema = Some(schema.clone());
         Ok(Some(Frame::Schema(schema)))
@@ -304,5 +309,5 @@ fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> R
 }
 
 fn corrupt(what: &str, error: arrow::error::ArrowError) -> Error {
-    Error::corrupt(format!("{what} cannot be decoded")).because(error)
+    Error::corrupt(format!("{what} cannot be decoded")).because_library(error)
 }

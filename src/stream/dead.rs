@@ -74,6 +74,8 @@ impl DeadLetters {
         self.reported += 1;
         match self.run.report {
             Report::All => line(),
+            // Nothing but the summary is wanted.
+            Report::First(0) => {}
             Report::First(limit) if self.reported <= limit => line(),
             Report::First(limit) => {
                 let now = self.run.clock.now();

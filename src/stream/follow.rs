@@ -6,12 +6,12 @@ use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::Result;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How often a file at its end is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of a file at its end.
 pub enum Waited {
@@ -75,6 +75,11 @@ impl Follow {
                 Ok(Waited::Nothing)
             }
         }
+    }
+
+    /// Whether a file that is to be followed is not there yet.
+    pub fn is_awaited(path: &Path) -> bool {
+        matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
     }
 
     fn replace(&mut self, run: &Rc<Run>) -> Result<Waited> {

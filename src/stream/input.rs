@@ -6,9 +6,12 @@ use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
+use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -60,6 +63,28 @@ struct WireState {
     woken: Cell<Woken>,
 }
 
+/// Looks whether a file that is named can be read: a later one shall not be found missing after hours. One that is
+/// followed may come later.
+pub fn check(uri: &Uri, follow: bool) -> Result<()> {
+    let Uri::File(path) = uri else { return Ok(()) };
+    let looked_at = std::fs::metadata(path).and_then(|found| match found.is_dir() {
+        true => Err(std::io::ErrorKind::IsADirectory.into()),
+        false => Ok(access(path, Access::READ_OK)?),
+    });
+    match looked_at {
+        Err(error) if follow && error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(|error| Error::io(uri.to_string(), &error)),
+    }
+}
+
+/// Opens a file for reading. A FIFO without a writer is waited for later, by whoever reads: a wait in here would not
+/// heed the signal that asks to stop.
+fn open(path: &Path) -> std::io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
 impl Bytes {
     /// Opens a path or standard input. `heed` says whether a signal stops the reading.
     pub fn open(uri: &Uri, run: Rc<Run>, heed: bool) -> Result<Self> {
@@ -67,7 +92,7 @@ impl Bytes {
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
         let file = match uri {
             Uri::Standard => standard::input()?,
-            Uri::File(path) => File::open(path).map_err(failed)?,
+            Uri::File(path) => open(path).map_err(failed)?,
             _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
         };
         let metadata = file.metadata().map_err(failed)?;
@@ -111,7 +136,7 @@ impl Bytes {
     }
 
     /// Whether a signal stops the reading, from here on.
-    pub fn set_heed(&mut self, heed: bool) {
+    pub fn set_heed(&self, heed: bool) {
         self.wire.0.borrow_mut().heed = heed;
     }
 

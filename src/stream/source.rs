@@ -1,12 +1,13 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
 use super::dead::DeadLetters;
-use super::follow::Follow;
+use super::follow::{Follow, LOOK_EVERY};
 use super::frames::{FrameInput, Framed};
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
 use super::raw::{Step, TextInput};
 use super::run::Run;
+use super::stop::Woken;
 use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +18,7 @@ use crate::kind::{Kind, event};
 use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -66,6 +67,8 @@ pub struct Source {
     pending: VecDeque<Uri>,
     /// Files that are followed in turn with the current one.
     followed: VecDeque<Box<TextInput>>,
+    /// Files to be followed that were not there when their turn came.
+    awaited: BTreeSet<String>,
     current: Option<Current>,
     intake: Intake,
     /// What was read ahead.
@@ -95,6 +98,7 @@ impl Source {
             options,
             pending: inputs.iter().cloned().collect(),
             followed: VecDeque::new(),
+            awaited: BTreeSet::new(),
             current: None,
             schema: None,
             intake,
@@ -283,6 +287,12 @@ impl Source {
         if !self.pending.is_empty() {
             return self.advance();
         }
+        self.take_turn();
+        Ok(())
+    }
+
+    /// Goes on with the file that has waited longest, if there is one.
+    fn take_turn(&mut self) {
         let files = self.followed.len() as u32;
         self.current = self.followed.pop_front().map(|mut next| {
             next.followed = files;
@@ -290,6 +300,19 @@ impl Source {
             self.read = next.bytes().extent();
             Current::Text(next)
         });
+    }
+
+    /// A file that is to be followed is not there yet: the others have their turn, then it is looked for again.
+    fn wait_for(&mut self, uri: Uri) -> Result<()> {
+        if self.awaited.insert(uri.to_string()) {
+            self.run.console.say(format!("{uri}: it is not there yet: waiting for it"));
+        }
+        self.pending.push_back(uri);
+        self.take_turn();
+        if self.current.is_none() && self.run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
+            self.end_stopped();
+        }
+        self.queue.push_back(Item::Idle);
         Ok(())
     }
 
@@ -414,10 +437,14 @@ impl Source {
     fn stop(&mut self, dead: &mut DeadLetters) -> Result<()> {
         self.intake.drain(dead)?;
         self.intake.flush(dead)?;
+        self.end_stopped();
+        Ok(())
+    }
+
+    fn end_stopped(&mut self) {
         self.how = How::Stopped;
         self.pending.clear();
         self.done = true;
-        Ok(())
     }
 
     /// Opens the next input.
@@ -429,10 +456,18 @@ impl Source {
         if let Uri::Store(store, location) = &uri {
             return self.open_store(store, location, &uri);
         }
+        if self.options.follow && matches!(&uri, Uri::File(path) if Follow::is_awaited(path)) {
+            return self.wait_for(uri);
+        }
         let heed = self.options.raw_only || !matches!(uri, Uri::Standard);
         let mut bytes = Bytes::open(&uri, self.run.clone(), heed)?;
         let origin = self.origin(&uri);
         let format = self.detect(&mut bytes)?;
+        if heed && bytes.extent().done == 0 && self.run.stop.signal().is_some() {
+            // Nothing has come, perhaps not even a writer.
+            self.end_stopped();
+            return Ok(());
+        }
         match format.input {
             Input::None => Err(Error::usage(format!("-f {}: evt writes it but does not read it", format.name))),
             Input::Frames => self.open_frames(bytes, &origin),
@@ -500,19 +535,18 @@ impl Source {
     }
 
     /// Reads up to the schema, which says what the rows are.
-    fn open_frames(&mut self, mut bytes: Bytes, origin: &str) -> Result<()> {
-        bytes.set_heed(self.options.raw_only || bytes.is_plain_file());
+    fn open_frames(&mut self, bytes: Bytes, origin: &str) -> Result<()> {
         let mut input = Box::new(FrameInput::new(bytes));
         let schema = match input.read(None)? {
             Framed::Frame(Frame::Schema(schema)) => schema,
             Framed::Stopped => {
-                self.how = How::Stopped;
-                self.pending.clear();
-                self.done = true;
+                self.end_stopped();
                 return Ok(());
             }
             _ => return Err(Error::corrupt("the stream does not start with a schema").at(input.bytes().name())),
         };
+        // Whoever has begun to send frames through a pipe sends an end as well.
+        input.bytes().set_heed(self.options.raw_only || input.bytes().is_plain_file());
         let foreign = Kind::of(&schema).is_none();
         if let Some(kind) = Kind::of(&schema) {
             self.check_columns(&schema, input.bytes().name())?;
@@ -551,6 +585,9 @@ impl Source {
             return Ok(format);
         }
         if let Some(format) = format::by_extension(bytes.name()) {
+            return Ok(format);
+        }
+        if let Some(format) = format::by_part_of_magic(&head).map_err(|error| error.at(bytes.name()))? {
             return Ok(format);
         }
         if head.is_empty() && !self.options.raw_only {

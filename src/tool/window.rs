@@ -180,7 +180,8 @@ impl Tool for Args {
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
         mapping.lean = lean.then(|| spec.leaves.columns());
         let late = self.late.as_deref().map(check_side).transpose()?;
-        let mut stage = Stage::open(&self.stage, self.stage.source(mapping)?, FRAMES, &run)?;
+        let options = self.stage.source(mapping)?;
+        let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
         stage.begin(&Kind::Metric.schema())?;

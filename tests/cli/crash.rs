@@ -1,6 +1,6 @@
 //! Stages that are killed, and pipes that are told to stop, at places drawn from a seed: `EVT_SEED` sets another.
 
-use crate::harness::{Dir, Draws, ROOT, ask, eventually, python, status};
+use crate::harness::{Dir, Draws, ROOT, ask, eventually, listens, python, status};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
@@ -353,14 +353,6 @@ fn assert_counts_add_up(dir: &Dir, stages: &Stages, told: &str) {
         assert!(sent.is_none_or(|sent| sent == count("in")), "{told}: {tool} was sent {sent:?}");
         sent = Some(rows);
     }
-}
-
-/// Whether a process would notice SIGINT and SIGTERM.
-fn listens(stage: &Child) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.id())).expect("it runs");
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says so");
-    let caught = u64::from_str_radix(caught.trim(), 16).expect("a set of signals");
-    [Signal::INT, Signal::TERM].iter().all(|signal| caught >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Machines that fail: a disk that fills up, what may not be read or written, and the same input on two days.
 
-use crate::harness::{Dir, Run, ask, in_ci, python};
+use crate::harness::{Dir, Run, ask, eventually, in_ci, python, status};
 use serde_json::Value;
+use std::fs::File;
 
 /// More than fits, whatever the format.
 const EVENTS: &str = "evt-gen --events 20k --seed 3 -q > in.jsonl; evt-ingest in.jsonl --origin in -q > in.frames";
@@ -25,12 +26,12 @@ fn one_line(run: Run, told: &str) {
     assert!(run.stderr().to_lowercase().contains(told) && run.stderr().lines().count() == 1, "{run}");
 }
 
-/// Nothing below `small/` looks whole that is not.
+/// Nothing below `small/` looks whole that is not, and nothing unfinished is left to fill the disk.
 fn assert_nothing_looks_whole(dir: &Dir, line: &str) {
     let found = dir.shell("find small -type f").succeeds().text();
     for file in found.lines() {
         match file.rsplit_once('.').map_or("", |(_, extension)| extension) {
-            "part" | "db-wal" | "db-shm" | "" => {}
+            "db-wal" | "db-shm" | "" => {}
             // A line is there as a whole or not at all; rows() reads every one.
             "jsonl" => drop(dir.rows(file)),
             "csv" => assert!(dir.bytes(file).is_empty() || dir.bytes(file).ends_with(b"\n"), "{line}: {file} is cut"),
@@ -228,4 +229,47 @@ fn a_fifo_that_is_followed_ends_when_its_writers_have_closed_it() {
     let line = "mkfifo fifo; cat in.jsonl > fifo & exec evt-ingest -f jsonl --follow fifo --to null: --dlq null:";
     let run = dir.shell(line).succeeds();
     assert!(run.stderr().contains("in 11 out 10 dead 1"), "{run}");
+}
+
+#[test]
+fn an_input_that_cannot_be_read_is_found_before_the_first_one_is() {
+    let dir = Dir::new("later");
+    dir.write("in.jsonl", day(0..10));
+    dir.write("sub/x", "");
+    let lines = [
+        ("evt-ingest in.jsonl nothing.jsonl --to out.jsonl --dlq dead.jsonl", "nothing.jsonl: no such file"),
+        ("evt-ingest in.jsonl sub --to out.jsonl", "sub: is a directory"),
+        ("evt-view in.jsonl in.jsonl/x --to out.jsonl", "in.jsonl/x: not a directory"),
+        ("evt-ingest --to out.jsonl - nothing.jsonl < in.jsonl", "nothing.jsonl: no such file"),
+    ];
+    for (line, told) in lines {
+        one_line(dir.shell(line), told);
+        assert!(!dir.path("out.jsonl").exists() && !dir.path("dead.jsonl").exists(), "{line}");
+    }
+}
+
+#[test]
+fn a_file_that_is_followed_may_come_later() {
+    let dir = Dir::new("await");
+    dir.write("here.jsonl", day(0..3));
+    let args = ["--follow", "later.jsonl", "here.jsonl", "-f", "jsonl", "--to", "out.jsonl", "--dlq", "null:"];
+    let mut command = dir.command("evt-ingest", &args);
+    command.stderr(File::create(dir.path("said")).expect("writable"));
+    let mut child = command.spawn().expect("it starts");
+    let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
+    eventually("the file that is there is read", || lines() == 3);
+    dir.write("later.jsonl", day(3..5));
+    eventually("the other one is read", || lines() == 5);
+    dir.shell(&format!("kill -INT {}", child.id())).succeeds();
+    assert_eq!(status(child.wait().expect("it ends")), 130);
+    let said = String::from_utf8(dir.bytes("said")).expect("it is text");
+    assert_eq!(said.matches("later.jsonl: it is not there yet: waiting for it").count(), 1, "{said}");
+}
+
+#[test]
+fn a_report_of_none_says_nothing_but_the_summary() {
+    let dir = Dir::new("silent");
+    dir.write("in.jsonl", "broken\n".repeat(30));
+    let run = dir.run("evt-ingest", &["in.jsonl", "--report", "0", "--to", "null:"]).ends_with(1);
+    assert!(run.stderr().lines().count() == 1 && run.stderr().contains("dropped 30"), "{run}");
 }

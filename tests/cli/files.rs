@@ -56,3 +56,37 @@ fn rows_of_another_kind_are_refused_by_a_stage_that_wants_events() {
         assert!(run.stderr().contains("of kind metric"), "{}", run.stderr());
     }
 }
+
+#[test]
+fn a_link_stays_and_what_it_leads_to_is_written() {
+    let dir = Dir::new("files_link");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    for name in ["out.jsonl", "out.csv", "out.parquet", "out.frames"] {
+        dir.shell(&format!("mkdir -p there; ln -s there/{name} {name}; ln -s {name} again-{name}")).succeeds();
+        for flags in ["", "--overwrite"] {
+            dir.shell(&format!("evt-ingest in.jsonl -q --to again-{name} {flags}")).succeeds();
+            dir.shell(&format!("test -L {name} && test -L again-{name} && test -f there/{name}")).succeeds();
+            assert!(!dir.bytes(&format!("there/{name}")).is_empty(), "{name} {flags}");
+        }
+    }
+    dir.run("evt-ingest", &["in.jsonl", "--to", "out.parquet"]).ends_with(2);
+    dir.shell("ln -s loop loop; evt-ingest in.jsonl --to loop").ends_with(74);
+    assert!(dir.shell("find . -name '*.part'").succeeds().text().is_empty());
+}
+
+#[test]
+fn a_name_tells_what_first_bytes_only_hint_at() {
+    let dir = Dir::new("files_hint");
+    dir.write("o.csv", "ObjectId,server_timestamp\n7,2024-01-01T00:00:00Z\n");
+    dir.write("p.tsv", "PARENT\tserver_timestamp\n7\t2024-01-01T00:00:00Z\n");
+    dir.write("o.dat", dir.bytes("o.csv"));
+    for name in ["o.csv", "p.tsv"] {
+        let run = dir.run("evt-ingest", &[name, "-q", "-o", "jsonl"]).succeeds();
+        assert_eq!(run.rows().len(), 1, "{run}");
+    }
+    for line in ["evt-ingest o.dat", "evt-ingest < o.csv", "evt-view < o.csv"] {
+        let run = dir.shell(line).ends_with(65).stays_calm();
+        assert!(run.stderr().contains("almost like avro") && run.stderr().contains("-f FORMAT"), "{run}");
+    }
+    dir.shell("evt-ingest -q -f csv -o jsonl < o.csv").succeeds();
+}

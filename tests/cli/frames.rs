@@ -145,3 +145,33 @@ fn every_corrupt_stream_that_was_kept_is_refused_with_its_place_and_cause() {
         assert!(!dir.path("out.parquet").exists());
     }
 }
+
+#[test]
+fn a_stream_of_a_newer_evt_is_refused() {
+    let dir = Dir::new("newer");
+    dir.shell("evt-gen --events 10 --seed 5 -q | evt-ingest --origin in -q > in.frames").succeeds();
+    let mut bytes = dir.bytes("in.frames");
+    // The version is the only text of one character in the schema.
+    let version = memchr::memmem::find(&bytes, b"\x01\0\0\x001\0").expect("it says its version");
+    bytes[version + 4] = b'2';
+    let run = dir.feed("evt-sink", &["--to", "null:"], &bytes).ends_with(78).stays_calm();
+    let told = "made by a newer evt: its frames are of version 2, this evt reads 1";
+    assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
+}
+
+#[test]
+fn what_is_said_of_damaged_bytes_is_a_sentence_and_no_dump() {
+    let dir = Dir::new("damaged");
+    dir.shell("evt-gen --events 20 --seed 5 -q | evt-ingest --origin in -q --to in.frames --to in.parquet").succeeds();
+    for name in ["in.frames", "in.parquet"] {
+        let whole = dir.bytes(name);
+        for at in (0..whole.len()).step_by(whole.len() / 60) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            dir.write(name, bytes);
+            let run = dir.run("evt-sink", &[name, "-q", "--report", "0", "--to", "null:"]).stays_calm();
+            let said = run.stderr();
+            assert!(!said.contains(" {") && !said.contains("Trace") && said.lines().count() <= 1, "byte {at}: {run}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A directory of its own for each test, commands that tell everything when they fail, and the data tests may need.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fmt;
@@ -257,6 +258,14 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
         std::thread::park_timeout(Duration::from_millis(1));
     }
+}
+
+/// Whether a process would notice SIGINT and SIGTERM.
+pub fn listens(process: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("Linux says so");
+    let caught = u64::from_str_radix(caught.trim(), 16).expect("a set of signals");
+    [Signal::INT, Signal::TERM].iter().all(|signal| caught >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// Runs a script of `tests/oracle` with this Python; it must succeed.

@@ -1,6 +1,7 @@
 //! Outputs that cannot be written, found before any input is waited for; inputs and outputs that are closed or shared.
 
-use crate::harness::{Dir, status};
+use crate::harness::{Dir, eventually, listens, status};
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Stdio};
@@ -111,7 +112,24 @@ fn a_file_that_one_run_is_writing_is_refused_to_a_second_and_what_a_killed_run_l
     assert_eq!(dir.shell("evt-view -q out.avro -o jsonl").succeeds().rows().len(), 1);
     dir.shell("evt-ingest -q in.jsonl --to out.avro --overwrite").succeeds();
     assert_eq!(dir.shell("evt-view -q out.avro -o jsonl").succeeds().rows().len(), 2);
-    dir.shell("evt-ingest -q in.jsonl --to twice.avro --to twice.avro").ends_with(75);
+}
+
+#[test]
+fn a_run_that_finds_a_csv_empty_and_writes_to_it_after_another_writes_no_second_header() {
+    let dir = Dir::new("header");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    let flags = ["-q", "-f", "jsonl", "--size", "1m", "--to", "out.csv"];
+    let mut first = start(&dir, "evt-window", &flags);
+    let mut stdin = first.stdin.take().expect("it is piped");
+    writeln!(stdin, "{EVENT}").expect("it reads");
+    eventually("it has opened its output", || dir.path("out.csv").exists());
+    assert!(dir.bytes("out.csv").is_empty());
+    dir.run("evt-window", &[&["in.jsonl"], &flags[..]].concat()).succeeds();
+    drop(stdin);
+    assert_eq!(status(first.wait().expect("it ends")), 0);
+    let text = String::from_utf8(dir.bytes("out.csv")).expect("it is text");
+    assert!(text.starts_with("metric_id,") && text.matches("metric_id").count() == 1, "{text}");
+    assert_eq!(text.lines().count(), 3, "{text}");
 }
 
 #[test]
@@ -197,4 +215,97 @@ fn raw_records_are_written_as_they_were_received() {
     };
     assert_eq!(rows("a.db"), rows("b.db"));
     assert_eq!(rows("a.db").lines().count(), 2);
+}
+
+#[test]
+fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_read_or_made() {
+    let dir = Dir::new("same");
+    dir.write("a.jsonl", format!("{EVENT}\n"));
+    dir.shell(
+        "mkdir sub; ln -s a.jsonl link.jsonl; ln a.jsonl hard.jsonl; ln -s new.jsonl dangling.jsonl; mkfifo fifo",
+    )
+    .succeeds();
+    let before = names(&dir);
+    let lines = [
+        ("evt-ingest a.jsonl --to null: --dlq a.jsonl", "a.jsonl: it is an input too"),
+        ("evt-ingest a.jsonl --to a.jsonl", "a.jsonl: it is an input too"),
+        ("evt-ingest a.jsonl --to ./sub/../a.jsonl --overwrite", "it is an input too"),
+        ("evt-ingest link.jsonl --to a.jsonl", "it is an input too"),
+        ("evt-ingest a.jsonl --to link.jsonl", "it is an input too"),
+        ("evt-ingest a.jsonl --to hard.jsonl", "it is an input too"),
+        ("evt-ingest --to a.jsonl < a.jsonl", "it is an input too"),
+        ("evt-ingest --to - < a.jsonl >> a.jsonl", "-: it is an input too"),
+        ("evt-view a.jsonl --follow --to a.jsonl", "it is an input too"),
+        ("evt-ingest fifo --to fifo", "it is an input too"),
+        ("evt-window a.jsonl --size 1m --to null: --late a.jsonl", "it is an input too"),
+        ("evt-ingest a.jsonl --to null: --stats a.jsonl", "it is an input too"),
+        ("evt-ingest a.jsonl --to - --to -", "-: named twice"),
+        ("evt-ingest a.jsonl --dlq -", "-: named twice"),
+        ("evt-ingest a.jsonl --to x.jsonl --to ./x.jsonl", "./x.jsonl: named twice"),
+        ("evt-ingest a.jsonl --to x.csv --dlq x.csv", "x.csv: named twice"),
+        ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: named twice"),
+        ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: named twice"),
+        ("evt-gen --events 1 --truth sub/x > sub/x", "named twice"),
+    ];
+    for (line, told) in lines {
+        let run = dir.shell(line).ends_with(2).stays_calm();
+        assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{line}: {run}");
+        dir.shell("rm -f x sub/x").succeeds();
+        assert_eq!(names(&dir), before, "{line}");
+    }
+    assert_eq!(dir.bytes("a.jsonl"), format!("{EVENT}\n").as_bytes());
+    dir.shell("evt-ingest -q a.jsonl --to /dev/null --to /dev/null --to null: --to null: --dlq /dev/stderr").succeeds();
+}
+
+#[test]
+fn the_place_of_all_dead_letters_is_shared_by_stages_and_can_be_read() {
+    let dir = Dir::new("letters");
+    dir.write("in.jsonl", format!("{EVENT}\nbroken\n"));
+    let pipe = "evt-ingest in.jsonl -q | evt-validate -q | evt-window --size 1m -q --to null:";
+    for place in ["dead.jsonl", "dead.csv", "sqlite:dead.db"] {
+        dir.shell(&format!("export EVT_DLQ={place}; {pipe}")).succeeds();
+    }
+    let looked = dir.shell("export EVT_DLQ=dead.jsonl; echo torn >> dead.jsonl; evt-view dead.jsonl --rows -q");
+    let looked = looked.ends_with(1);
+    assert!(looked.rows().len() == 1 && looked.stderr().contains("dead.jsonl:2: ParseError"), "{looked}");
+    assert_eq!(dir.bytes("dead.jsonl").iter().filter(|byte| **byte == b'\n').count(), 2, "nothing was added");
+    // A container has one writer, here a first stage that is still running.
+    for place in ["dead.parquet", "parquet:dead"] {
+        let mut first = start(&dir, "evt-ingest", &["-q", "-f", "jsonl", "--to", "-", "--dlq", place]);
+        let mut stdin = first.stdin.take().expect("it is piped");
+        writeln!(stdin, "{EVENT}").expect("it reads");
+        let mut stdout = first.stdout.take().expect("it is piped");
+        stdout.read_exact(&mut [0]).expect("its outputs are open");
+        let second = dir.shell(&format!("evt-validate in.jsonl --dlq {place}")).ends_with(75);
+        let told = "stages can share dead letters as JSONL, as CSV or in SQLite";
+        assert!(second.stderr().contains(told) && second.stderr().lines().count() == 1, "{second}");
+        drop(stdin);
+        std::io::copy(&mut stdout, &mut std::io::sink()).expect("it ends");
+        assert_eq!(status(first.wait().expect("it ends")), 0);
+    }
+}
+
+#[test]
+fn a_fifo_that_nobody_writes_or_reads_can_be_told_to_stop() {
+    let dir = Dir::new("lonely");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.shell("mkfifo fifo").succeeds();
+    let cases: [(&str, &[&str]); 5] = [
+        ("evt-ingest", &["fifo"]),
+        ("evt-view", &["fifo"]),
+        ("evt-view", &["-f", "frames", "fifo"]),
+        ("evt-sink", &["fifo", "in.jsonl", "--to", "out.jsonl"]),
+        ("evt-ingest", &["in.jsonl", "--to", "fifo"]),
+    ];
+    for (tool, args) in cases {
+        for (signal, expected) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+            let mut command = dir.command(tool, args);
+            let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+            let pid = Pid::from_child(&child);
+            eventually("it listens for signals", || listens(&child));
+            kill_process(pid, signal).expect("it is our child");
+            let output = child.wait_with_output().expect("it ends");
+            assert_eq!(status(output.status), expected, "{tool} {args:?}: {output:?}");
+        }
+    }
 }

@@ -16,8 +16,7 @@ use super::{Format, Input};
 pub const FORMAT: Format = Format {
     name: "avro",
     extensions: &["avro"],
-    // Without the version, so that another one gets a message of its own.
-    magic: b"Obj",
+    magic: MAGIC,
     input: Input::Container(read::open),
     output: Some(|schema, _| Ok(Box::new(write::Writer::try_new(schema)?))),
     appendable: false,

@@ -41,7 +41,7 @@ const READ_ROWS: usize = 2_048;
 const ROW_GROUP_ROWS: usize = 131_072;
 
 fn corrupt(error: impl std::fmt::Display) -> Error {
-    Error::corrupt("the Parquet file cannot be read").because(error)
+    Error::corrupt("the Parquet file cannot be read").because_library(error)
 }
 
 fn open(mut file: File) -> Result<Opened> {

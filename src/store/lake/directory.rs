@@ -9,7 +9,8 @@
 //! ```
 //!
 //! A part is synced, then renamed into its place, then the directories are synced: a file is there as a whole or not at
-//! all. Parts that no prepared epoch names are what a killed run left: the next run removes them.
+//! all. Parts that no prepared epoch names are of no use: the run that fails removes them, and after one that was killed
+//! the next.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::{Epoch, room};
@@ -63,6 +64,14 @@ pub struct Lake {
     next_part: u64,
     /// Directories whose entries have changed since they were last synced.
     dirty: BTreeSet<PathBuf>,
+}
+
+/// What a run that failed leaves would fill a disk until the next one comes.
+impl Drop for Lake {
+    fn drop(&mut self) {
+        // The next run removes what stays.
+        let _ = self.remove_orphans();
+    }
 }
 
 impl Lake {

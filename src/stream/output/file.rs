@@ -4,11 +4,14 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::store::room;
-use rustix::fs::{FlockOperation, flock};
+use crate::stream::follow::LOOK_EVERY;
+use crate::stream::run::Run;
+use crate::stream::stop::Woken;
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
@@ -23,16 +26,33 @@ pub enum Plain {
         path: PathBuf,
         /// Bytes it had when it was opened.
         length: u64,
+        /// What comes first where the first write finds it empty.
+        header: Vec<u8>,
     },
-    /// `NAME.part` until the end; locked, so that a second run cannot write it too.
+    /// `NAME.part` until the end.
     Part {
         /// `NAME.part`.
-        file: File,
-        /// The name to be.
-        path: PathBuf,
-        /// Whether a file of that name will be replaced.
+        part: Part,
+        /// Whether a file of the name will be replaced.
         existed: bool,
     },
+}
+
+/// A file without its name: locked, so that a second run cannot write it too, and removed where the run fails.
+pub struct Part {
+    file: File,
+    /// The name to be.
+    path: PathBuf,
+    named: bool,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.named && is_same(&self.file, &part_of(&self.path)) {
+            // What ended the run is the error to report; the next run takes over what stays.
+            let _ = std::fs::remove_file(part_of(&self.path));
+        }
+    }
 }
 
 impl Plain {
@@ -49,26 +69,23 @@ impl Plain {
     }
 
     /// Opens a file of `format` at `path`.
-    pub fn create(path: PathBuf, format: &Format, overwrite: bool, console: &Console) -> Result<Self> {
-        if is_appended(&path, format, overwrite) {
-            return Self::append(path, format.name == "jsonl", console);
+    pub fn create(path: PathBuf, format: &Format, overwrite: bool, run: &Run) -> Result<Self> {
+        if !is_regular(&path) {
+            let file = open_special(&path, run)?;
+            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
         }
-        let file = create_part(&path)?;
+        if is_appended(&path, format, overwrite) {
+            return Self::append(path, format.name == "jsonl", &run.console);
+        }
+        let part = create_part(path)?;
         // Asked once more: another run may have ended since the first look.
-        let existed = is_replaced(&path, overwrite).inspect_err(|_| {
-            // The error is what there is to say.
-            let _ = std::fs::remove_file(part_of(&path));
-        })?;
-        Ok(Plain::Part { file, path, existed })
+        let existed = is_replaced(&part.path, overwrite)?;
+        Ok(Plain::Part { part, existed })
     }
 
     fn append(path: PathBuf, is_json: bool, console: &Console) -> Result<Self> {
         let shown = path.display().to_string();
         let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
-        if !is_regular(&path) {
-            let file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
-            return Ok(Plain::Appended { file, path, length: 0 });
-        }
         let options = || OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = options().map_err(failed)?;
         lock(&file, &shown)?;
@@ -79,12 +96,19 @@ impl Plain {
             Tail::Ended => console.say(format!("{shown}: its last line had no end and now has one")),
             Tail::Cut(bytes) => console.say(format!("{shown}: {bytes} bytes of a torn last line were cut")),
         }
-        Ok(Plain::Appended { file, path, length })
+        Ok(Plain::Appended { file, path, length, header: vec![] })
     }
 
-    /// Whether the file had rows already, so that a header would stand in the middle.
-    pub fn appends_to_rows(&self) -> bool {
-        matches!(self, Plain::Appended { length, .. } if *length > 0)
+    /// Takes the header of a file that others may append to as well: whether it is there is known when the first rows
+    /// are written, under the lock. False where only this run writes: its encoder begins the file.
+    pub fn begin(&mut self, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<bool> {
+        match self {
+            Plain::Appended { path, header, .. } if is_regular(path) => {
+                *header = bytes()?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Writes the pieces as one.
@@ -97,10 +121,12 @@ impl Plain {
     pub fn write(&mut self, pieces: &[&[u8]]) -> Result<()> {
         match self {
             Plain::Standard(file) => write_all(file, pieces).map_err(|error| Error::io("stdout", &error)),
-            Plain::Part { file, path, .. } => {
-                write_all(file, pieces).map_err(|error| Error::io(path.display().to_string(), &error))
+            Plain::Part { part, .. } => {
+                write_all(&mut part.file, pieces).map_err(|error| Error::io(part.path.display().to_string(), &error))
             }
-            Plain::Appended { file, path, .. } => append_locked(file, &path.display().to_string(), pieces),
+            Plain::Appended { file, path, header, .. } => {
+                append_locked(file, &path.display().to_string(), header, pieces)
+            }
         }
     }
 
@@ -108,17 +134,18 @@ impl Plain {
     pub fn finish(self) -> Result<Option<String>> {
         match self {
             Plain::Standard(_) => Ok(None),
-            Plain::Appended { file, path, length } => {
+            Plain::Appended { file, path, length, .. } => {
                 if is_regular(&path) {
                     file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))?;
                 }
                 Ok(Some(if length > 0 { "appended" } else { "new" }.to_owned()))
             }
-            Plain::Part { file, path, existed } => {
-                let shown = path.display().to_string();
+            Plain::Part { mut part, existed } => {
+                let shown = part.path.display().to_string();
                 let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
-                file.sync_all().map_err(failed)?;
-                std::fs::rename(part_of(&path), &path).map_err(failed)?;
+                part.file.sync_all().map_err(failed)?;
+                std::fs::rename(part_of(&part.path), &part.path).map_err(failed)?;
+                part.named = true;
                 Ok(Some(if existed { "replaced" } else { "new" }.to_owned()))
             }
         }
@@ -145,8 +172,8 @@ fn part_of(path: &Path) -> PathBuf {
 }
 
 /// Makes `NAME.part`, or takes over what a killed run left; exit 75 where another run is writing it.
-fn create_part(path: &Path) -> Result<File> {
-    let part = part_of(path);
+fn create_part(path: PathBuf) -> Result<Part> {
+    let part = part_of(&path);
     let shown = path.display();
     let failed = |error: std::io::Error| Error::io(shown.to_string(), &error);
     loop {
@@ -160,18 +187,48 @@ fn create_part(path: &Path) -> Result<File> {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
-        // The run that held the lock may have ended in between and given this very file its name.
-        let mine = file.metadata().map_err(failed)?;
-        if std::fs::metadata(&part).is_ok_and(|now| (now.dev(), now.ino()) == (mine.dev(), mine.ino())) {
+        // The run that held the lock may have ended in between: given this very file its name, or removed it.
+        if is_same(&file, &part) {
             file.set_len(0).map_err(failed)?;
-            return Ok(file);
+            return Ok(Part { file, path, named: false });
         }
+    }
+}
+
+/// Whether `path` still names `file`.
+fn is_same(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(mine), Ok(now)) => (mine.dev(), mine.ino()) == (now.dev(), now.ino()),
+        _ => false,
     }
 }
 
 /// Devices, FIFOs and sockets are written to, not replaced.
 fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
+}
+
+/// Opens a device or a FIFO for writing. A FIFO's reader is waited for here: the system's own wait would not heed the
+/// signal that asks to stop.
+fn open_special(path: &Path, run: &Run) -> Result<File> {
+    let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+    let is_fifo = std::fs::metadata(path).map_err(failed)?.file_type().is_fifo();
+    loop {
+        let flags = OFlags::NONBLOCK.bits().cast_signed();
+        match OpenOptions::new().write(true).custom_flags(if is_fifo { flags } else { 0 }).open(path) {
+            Err(error) if is_fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
+                if run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
+                    return Err(failed(std::io::Error::other("stopped before anyone read it")));
+                }
+            }
+            opened => {
+                let file = opened.map_err(failed)?;
+                let flags = fcntl_getfl(&file).map_err(|errno| failed(errno.into()))?;
+                fcntl_setfl(&file, flags - OFlags::NONBLOCK).map_err(|errno| failed(errno.into()))?;
+                return Ok(file);
+            }
+        }
+    }
 }
 
 /// One write for all pieces where the system takes them at once.
@@ -190,14 +247,17 @@ fn write_all(file: &mut File, pieces: &[&[u8]]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// One locked write; what a full disk took of it is cut off again, so that no half line stays.
-fn append_locked(file: &mut File, shown: &str, pieces: &[&[u8]]) -> Result<()> {
+/// One locked write, after `header` where it is the first and finds the file empty; what a full disk took of it is cut
+/// off again, so that no half line stays.
+fn append_locked(file: &mut File, shown: &str, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
     if pieces.iter().all(|piece| piece.is_empty()) {
         return Ok(());
     }
     lock(file, shown)?;
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
-    let written = write_all(file, pieces);
+    let header = std::mem::take(header);
+    let header = if length == Some(0) { &header[..] } else { &[] };
+    let written = write_all(file, &[&[header], pieces].concat());
     if let (Err(_), Some(length)) = (&written, length) {
         // The write's own error is the one to report.
         let _ = file.set_len(length);

@@ -2,9 +2,10 @@
 //!
 //! Text files are appended to, one locked write a batch, a torn last line cut first; any other file appears under its
 //! name at the proven end and stands as `NAME.part` until then. Dropping an output without [`Output::finish`] leaves
-//! nothing that looks whole.
+//! nothing that looks whole, and no part that fills the disk.
 
 mod file;
+pub mod identity;
 
 use super::run::Run;
 use super::standard;
@@ -19,6 +20,7 @@ use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::Plain;
+use identity::Identity;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -67,6 +69,7 @@ impl Checked {
             Uri::File(path) => {
                 let named = spec.format.or_else(|| format::by_extension(&name));
                 let format = written(named.map_or_else(|| format::by_name(spec.pipe_format), Ok)?)?;
+                let path = identity::target(&path);
                 Plain::check(&path, format, spec.overwrite)?;
                 Place::File(path, format)
             }
@@ -76,6 +79,20 @@ impl Checked {
             }
         };
         Ok(Self { name, place, spec: spec.clone() })
+    }
+
+    /// Its name, as the user gave it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which file it is; none where it does not matter how often it is named. A store has a place for each kind of row.
+    pub fn identity(&self) -> Option<Identity> {
+        match &self.place {
+            Place::Null | Place::Store(..) => None,
+            Place::Standard(_) => Some(Identity::of_output()),
+            Place::File(path, _) => Identity::of_path(path),
+        }
     }
 
     /// Whether it writes raw records, so that rows have to bring them.
@@ -90,7 +107,7 @@ impl Checked {
             Place::Null => Target::Null,
             Place::Standard(format) => encoded(Plain::Standard(standard::output()?), format, schema, &spec)?,
             Place::File(path, format) => {
-                encoded(Plain::create(path, format, spec.overwrite, &run.console)?, format, schema, &spec)?
+                encoded(Plain::create(path, format, spec.overwrite, run)?, format, schema, &spec)?
             }
             Place::Store(store, location) => {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
@@ -106,13 +123,21 @@ fn open_options(run: &Run) -> OpenOptions {
     OpenOptions { pipeline, run: run.id.clone(), epochs: false, clock: std::sync::Arc::new(move || clock.now()) }
 }
 
+/// The bytes that begin a file of rows: a header, where the format has one that stands apart.
+fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Result<Vec<u8>> {
+    let mut bytes = vec![];
+    open(schema, &spec.encode)?.encode(&RecordBatch::new_empty(schema.clone()), &mut bytes)?;
+    Ok(bytes)
+}
+
 fn encoded(mut file: Plain, format: &'static Format, schema: &SchemaRef, spec: &OutputSpec) -> Result<Target> {
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
         return Ok(Target::Frames { encoder, file });
     };
-    let encoder = open(schema, &EncodeOptions { append: file.appends_to_rows(), ..spec.encode.clone() })?;
+    let append = format.appendable && file.begin(|| beginning(open, schema, spec))?;
+    let encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
     let control = spec.control && format.name == "jsonl";
     Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
 }
