@@ -49,7 +49,7 @@ a rather long …  …10:00:00Z      -     7
         let text = narrow(width);
         assert!(text.lines().all(|line| line.width() <= width.max(14)), "{width}:\n{text}");
     }
-    assert!(narrow(24).lines().next().unwrap().ends_with("…+2"), "{}", narrow(24));
+    assert!(narrow(26).lines().next().unwrap().ends_with("…+2"), "{}", narrow(26));
 }
 
 #[test]

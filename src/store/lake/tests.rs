@@ -133,13 +133,15 @@ fn files_rolled_by_age_appear_without_an_end() {
 }
 
 #[test]
-fn a_killed_run_leaves_parts_nobody_reads_and_the_next_run_removes_them() {
+fn parts_that_no_epoch_names_are_removed_by_the_run_that_fails_or_after_a_kill_by_the_next() {
     let bench = bench();
-    let mut killed = bench.open();
-    killed.write(Kind::Event, &scattered(60_000, 2)).unwrap();
-    drop(killed);
+    let mut failed = bench.open();
+    failed.write(Kind::Event, &scattered(60_000, 2)).unwrap();
     let left: Vec<String> = contents(&bench).into_keys().collect();
     assert!(!left.is_empty() && left.iter().all(|name| name.starts_with(".evt/")), "{left:?}");
+    drop(failed);
+    assert_eq!(contents(&bench).len(), 0);
+    std::fs::write(Path::new(&bench.location.path).join(".evt/7.part"), "of a killed run").unwrap();
     bench.run(Kind::Event, &[rows(Kind::Event, 0, 1)]);
     let left: Vec<String> = contents(&bench).into_keys().collect();
     assert!(left.len() == 1 && left[0].starts_with("date="), "{left:?}");
