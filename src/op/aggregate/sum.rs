@@ -125,6 +125,6 @@ impl Accumulator for Sum {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { count: reader.u64()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
+        Ok(Self { count: reader.count()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
     }
 }
