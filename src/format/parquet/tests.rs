@@ -4,7 +4,8 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 /// Files that the library refuses though others read them: each lacks what the format requires, and is said to be corrupt.
-const REFUSED: [&str; 2] = ["dict-page-offset-zero.parquet", "nation.dict-malformed.parquet"];
+const REFUSED: [&str; 3] =
+    ["dict-page-offset-zero.parquet", "nation.dict-malformed.parquet", "repeated_no_annotation.parquet"];
 
 #[test]
 fn every_third_party_file_gives_its_rows_or_a_clear_error() {
