@@ -10,6 +10,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
 
+/// Dead letters of two stages in one database: each waits for the other, on a machine that may have much else to do.
+const DEAD: &str = "sqlite:dead.db?wait=2m";
 /// The clock of every run, so that what is stored twice is the same to the last column.
 const NOW: &str = "2026-02-01T00:00:00Z";
 const GEN: &str = "--seed 5 --rate 10 --late 0.01 --duplicates 0.01 --malformed 0.005 --invalid 0.003 -q";
@@ -39,8 +41,8 @@ type Stages = Vec<(&'static str, Vec<String>)>;
 fn spine() -> Stages {
     let schemas = format!("{ROOT}/examples/schemas");
     let stages: [(&str, &[&str]); 4] = [
-        ("evt-ingest", &["-f", "jsonl", "--origin", "in", "--dlq", "sqlite:dead.db"]),
-        ("evt-validate", &["--schemas", &schemas, "--dedup", "10m", "--dlq", "sqlite:dead.db"]),
+        ("evt-ingest", &["-f", "jsonl", "--origin", "in", "--dlq", DEAD]),
+        ("evt-validate", &["--schemas", &schemas, "--dedup", "10m", "--dlq", DEAD]),
         ("evt-window", &["-m", "metrics.toml", "--late", "sqlite:late.db"]),
         ("evt-sink", &["--to", "sqlite:metrics.db", "--to", "parquet:lake"]),
     ];
