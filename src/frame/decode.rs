@@ -49,8 +49,8 @@ pub struct Decoder {
     part: Part,
     small: Vec<u8>,
     body: MutableBuffer,
-    /// The body of the frame before: its memory is used again once nobody looks at it any more, because clearing new
-    /// memory for every frame takes as long as reading it.
+    /// The body of the frame before: its memory is used again once nobody looks at it any more, so that none has to be
+    /// cleared for the next.
     spent: Option<Buffer>,
     wanted: usize,
     have: usize,
