@@ -53,7 +53,7 @@ enum Fate {
 
 fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fate {
     let partition = stamper.partition("f", "0");
-    let place = Place { raw: line.as_bytes(), offset, partition, now: NOW, judged: false };
+    let place = Place { raw: line.as_bytes(), offset, partition, now: NOW, judged: false, arrival: None };
     match mapper.record(line, place, stamper).expect("a batch can be built") {
         Outcome::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
         Outcome::Row => {

@@ -7,7 +7,8 @@ use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
 use crate::stream::run::Report;
 use crate::stream::source::SourceOptions;
 use crate::stream::uri::Uri;
-use crate::time::{parse_duration, parse_instant};
+use crate::time::parse_duration;
+pub use crate::time::parse_instant_or_now;
 use clap::{Args, ValueEnum};
 
 /// When colour is used.
@@ -61,6 +62,9 @@ pub struct CommonArgs {
     /// How many times its packed size an input may unpack to
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub max_ratio: u64,
+    /// Settings of librdkafka for every topic, one NAME=VALUE a line
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<String>,
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorArg,
@@ -225,18 +229,6 @@ impl InputArgs {
 /// A duration in µs.
 pub fn duration(text: &str) -> Result<i64> {
     parse_duration(text)
-}
-
-/// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
-pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
-    if let Some(rest) = text.strip_prefix("now") {
-        return match rest.strip_prefix('+').unwrap_or(rest) {
-            "" if rest.is_empty() => Ok(now),
-            duration => Ok(now.saturating_add(parse_duration(duration)?)),
-        };
-    }
-    parse_instant(text)
-        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
 }
 
 fn parse_report(text: &str) -> Result<Report, String> {

@@ -7,6 +7,7 @@ pub mod stage;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stream::kafka::address::parse_settings;
 use crate::stream::run::{Report, Run};
 use crate::stream::standard;
 use crate::stream::stop::Stop;
@@ -112,7 +113,13 @@ fn start(tool: &'static str, common: &CommonArgs) -> Result<Run> {
         id: run_id(clock),
         record_max: common.max_record,
         ratio_max: common.max_ratio,
+        kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
     })
+}
+
+fn kafka_settings(path: &str) -> Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
+    parse_settings(&text).map_err(|error| error.at(path))
 }
 
 /// When the run began and its process: different for any two runs, and readable.

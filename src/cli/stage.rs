@@ -14,6 +14,7 @@ use crate::store::room;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
 use crate::stream::intake::{Item, push_row};
+use crate::stream::kafka::group::Offsets;
 use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
@@ -40,7 +41,7 @@ pub struct Usual {
 pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
 
 /// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
-pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
+pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Rc<Run>) -> Result<Vec<Checked>> {
     let StageArgs { input, output, common, .. } = args;
     let color = common.color.is_on(std::io::stdout().is_terminal());
     let spec = OutputSpec {
@@ -51,11 +52,11 @@ pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
         control: input.control && usual.control,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
     };
-    output.to.iter().map(|text| Checked::try_new(text, &spec)).collect()
+    output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &str) -> Result<Checked> {
+pub fn check_side(text: &str, run: &Rc<Run>) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",
@@ -64,7 +65,16 @@ pub fn check_side(text: &str) -> Result<Checked> {
         control: false,
         encode: EncodeOptions::default(),
     };
-    Checked::try_new(text, &spec)
+    Checked::try_new(text, &spec, run)
+}
+
+/// What becomes of the offsets of a consumer group, where rows go to these outputs.
+fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offsets {
+    match outputs.clone().all(Checked::acknowledges) {
+        false => Offsets::Kept,
+        true if outputs.any(Checked::is_framed) => Offsets::Committed,
+        true => Offsets::Shared,
+    }
 }
 
 /// Whether EVT_DLQ says where letters go, for every stage of a pipe and whatever reads them afterwards.
@@ -130,12 +140,13 @@ impl Stage {
         run: &Rc<Run>,
     ) -> Result<Self> {
         let common = args.common.clone();
-        let checked = check_outputs(args, usual)?;
+        let checked = check_outputs(args, usual, run)?;
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
-        let dlq = args.output.dlq.as_deref().map(check_side).transpose().map_err(alone)?;
+        let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
         if let Some(path) = &common.stats {
             room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
         }
+        options.offsets = offsets(checked.iter().chain(&dlq));
         let inputs = args.input.uris()?;
         inputs.iter().try_for_each(|input| input::check(input, options.follow))?;
         let mut named = Named::inputs(&inputs);
@@ -204,6 +215,11 @@ impl Stage {
     pub fn read(&mut self) -> Result<Item> {
         self.outputs.iter_mut().try_for_each(Output::tick)?;
         self.dead.tick()?;
+        if self.source.can_commit() {
+            self.outputs.iter_mut().try_for_each(Output::settle)?;
+            self.dead.settle()?;
+            self.source.commit()?;
+        }
         self.source.next(&mut self.dead)
     }
 
@@ -291,6 +307,7 @@ impl Stage {
             reports.push(report);
         }
         self.dead.finish(&end)?;
+        self.source.commit_end()?;
         self.summary(&end, &reports)?;
         Ok(verdict)
     }

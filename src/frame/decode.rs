@@ -119,6 +119,11 @@ impl Decoder {
         })
     }
 
+    /// Whether all bytes so far are whole frames.
+    pub fn is_between(&self) -> bool {
+        matches!(self.part, Part::Prefix) && self.have == 0
+    }
+
     /// Frames decoded so far, for messages.
     pub fn position(&self) -> String {
         format!("frame {} (byte {})", self.frames, self.byte)

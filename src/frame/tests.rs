@@ -13,6 +13,7 @@ fn letters(rows: i64) -> RecordBatch {
         let letter = Letter {
             payload: payload.as_bytes(),
             key: None,
+            headers: None,
             arrived_at: None,
             fault: &fault,
             origin,

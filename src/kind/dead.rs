@@ -101,13 +101,21 @@ impl Fault {
     }
 }
 
+/// Headers of a record, in its order.
+pub trait Headers {
+    /// Shows each one: its name, and its value if it has one.
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
+}
+
 /// One dead letter, borrowed from whoever holds the record.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Letter<'a> {
     /// The record's exact bytes.
     pub payload: &'a [u8],
     /// Its key, where the source has keys.
     pub key: Option<&'a [u8]>,
+    /// Its headers; none where the source has no such thing.
+    pub headers: Option<&'a dyn Headers>,
     /// When the record arrived, where that is known (µs).
     pub arrived_at: Option<i64>,
     /// What was wrong.
@@ -195,7 +203,7 @@ impl Builder {
         self.bytes += letter.payload.len() + letter.fault.message.len();
         self.payload.append_value(letter.payload);
         self.key.append_option(letter.key);
-        self.headers.append(false)?;
+        self.push_headers(letter.headers)?;
         self.arrived_at.append_option(letter.arrived_at);
         self.error_type.append(letter.fault.error_type.name())?;
         self.error_message.append_value(&letter.fault.message);
@@ -207,6 +215,20 @@ impl Builder {
         self.producer_host.append(&self.host)?;
         self.attempts.append_value(1);
         Ok(())
+    }
+
+    /// Headers of a record that has some.
+    fn push_headers(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
+        let mut count = 0;
+        if let Some(headers) = headers {
+            headers.each(&mut |name, value| {
+                count += 1;
+                self.bytes += name.len() + value.map_or(0, <[u8]>::len);
+                self.headers.keys().append_value(name);
+                self.headers.values().append_option(value);
+            });
+        }
+        Ok(self.headers.append(count > 0)?)
     }
 
     /// Letters in the batch being built.

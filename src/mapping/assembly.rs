@@ -30,7 +30,8 @@ impl<'a> Assembly<'a, '_, '_> {
     pub(super) fn run(&mut self) -> Wanted<()> {
         let kept = self.kept()?;
         let client_timestamp = self.instant(column::CLIENT_TIMESTAMP, 1)?;
-        let server_timestamp = self.instant(column::SERVER_TIMESTAMP, 2)?;
+        let own = self.instant(column::SERVER_TIMESTAMP, 2)?;
+        let server_timestamp = own.or_else(|| self.arrived());
         let (event_time, leftover) = match kept {
             Some(_) => (self.needed(column::EVENT_TIME)?, Value::Absent),
             None => self.event_time(client_timestamp, server_timestamp)?,
@@ -39,7 +40,8 @@ impl<'a> Assembly<'a, '_, '_> {
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
         let partition = if bare { self.place.partition } else { self.partition()? };
         if kept.is_none() {
-            self.judge(Judged { partition, event_time, arrival: server_timestamp })?;
+            let fact = self.place.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
+            self.judge(Judged { partition, event_time, arrival: own.or(fact) })?;
         }
         let (offset, ingested_at, schema_id) = match bare {
             true => (self.place.offset, self.place.now, None),
@@ -83,6 +85,15 @@ impl<'a> Assembly<'a, '_, '_> {
         let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
         self.out.properties = properties;
         pushed
+    }
+
+    /// When the record arrived, where that stands in for its server_timestamp: not beside a time of its own, which a
+    /// later reader would then pass over.
+    fn arrived(&self) -> Option<i64> {
+        let arrival = self.place.arrival?;
+        let own =
+            self.plan.options.time == TimeFrom::Default && self.envelope.field(column::EVENT_TIME) != Value::Absent;
+        (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
     }
 
     /// The stream time of a row that brings all of its provenance; none of a row that brings nothing.

@@ -27,6 +27,28 @@ pub struct Held {
     pub now: i64,
     /// What the mapper found.
     pub judged: Judged,
+    /// What stood around its payload, where anything did.
+    pub wrapping: Option<Box<Wrapping>>,
+}
+
+/// When a record came to the place it is read from: what stands in for a time it does not bring itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The instant (µs).
+    pub at: i64,
+    /// Whether the place itself has put it there; else it is what the sender's clock said.
+    pub is_fact: bool,
+}
+
+/// What a record of a topic has around its payload, kept.
+#[derive(Clone, Debug)]
+pub struct Wrapping {
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its headers, in order.
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// When it arrived.
+    pub arrival: Option<Arrival>,
 }
 
 impl Held {
@@ -88,6 +110,11 @@ impl Lookahead {
             }
         };
         Some((held, verdict))
+    }
+
+    /// The record of a partition that has waited longest.
+    pub fn first(&self, partition: u32) -> Option<&Held> {
+        self.queues.get(&partition)?.front()
     }
 
     /// Partitions in which records wait, in order.

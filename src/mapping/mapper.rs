@@ -3,7 +3,7 @@
 use super::assembly::Assembly;
 use super::build::Builder;
 use super::envelope::{Envelope, Reader, Value, WATCH_MAX};
-use super::future::{Judged, Lookahead};
+use super::future::{Arrival, Judged, Lookahead};
 use super::place::Path;
 use super::stamp::Stamper;
 use super::{Options, Provenance, TimeFrom, column_index};
@@ -26,6 +26,8 @@ pub struct Place<'a> {
     pub now: i64,
     /// Whether `--max-future` has let it pass already.
     pub judged: bool,
+    /// When it came to where it is read from, if that place says so.
+    pub arrival: Option<Arrival>,
 }
 
 /// What became of a record.

@@ -16,7 +16,7 @@ mod suggest;
 mod when;
 
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
-pub use future::{Held, Judged, Lookahead};
+pub use future::{Arrival, Held, Judged, Lookahead, Wrapping};
 pub use mapper::{Defaults, Mapper, Outcome, Place};
 pub use stamp::Stamper;
 pub use suggest::time_fields;

@@ -101,6 +101,11 @@ impl Stamper {
         self.known((origin, "0"), true)
     }
 
+    /// The number of a partition that is never told of: its rows bring their own.
+    pub fn silent(&mut self, origin: &str, name: &str) -> u32 {
+        self.known((origin, name), true)
+    }
+
     fn known(&mut self, (origin, name): (&str, &str), silent: bool) -> u32 {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
@@ -153,6 +158,30 @@ impl Stamper {
                 partition.ended = true;
                 self.untold += usize::from(std::mem::replace(&mut partition.told, false));
             }
+        }
+    }
+
+    /// The stream time of a partition.
+    pub fn stream_time(&self, partition: u32) -> Option<i64> {
+        self.partitions[partition as usize].stream_time
+    }
+
+    /// Goes on with the stream time that a partition had when it was left; one that comes back is live again.
+    pub fn resume(&mut self, partition: u32, stream_time: Option<i64>) {
+        let partition = &mut self.partitions[partition as usize];
+        if partition.silent {
+            return;
+        }
+        partition.stream_time = stream_time;
+        partition.ended = false;
+        self.untold += usize::from(std::mem::replace(&mut partition.told, false));
+    }
+
+    /// Marks one partition as ended.
+    pub fn end_one(&mut self, partition: u32) {
+        let partition = &mut self.partitions[partition as usize];
+        if !partition.silent && !std::mem::replace(&mut partition.ended, true) {
+            self.untold += usize::from(std::mem::replace(&mut partition.told, false));
         }
     }
 

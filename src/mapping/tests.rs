@@ -22,8 +22,14 @@ impl Bench {
 
     fn record(&mut self, text: &str) -> Outcome {
         self.line += 1;
-        let place =
-            Place { raw: text.as_bytes(), offset: self.line, partition: self.partition, now: NOW, judged: false };
+        let place = Place {
+            raw: text.as_bytes(),
+            offset: self.line,
+            partition: self.partition,
+            now: NOW,
+            judged: false,
+            arrival: None,
+        };
         self.mapper.record(text, place, &mut self.stamper).unwrap()
     }
 
@@ -225,7 +231,8 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
         let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
         let outcome = bench.record(&text);
         let Outcome::Held(judged) = outcome else { panic!("{outcome:?}") };
-        let held = Held { text, raw: None, offset: bench.line, input: bench.partition, now: NOW, judged };
+        let held =
+            Held { text, raw: None, offset: bench.line, input: bench.partition, now: NOW, judged, wrapping: None };
         bench.mapper.lookahead().unwrap().push(held)
     };
     assert!(record(&mut bench, 20).is_none());

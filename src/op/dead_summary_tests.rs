@@ -6,7 +6,8 @@ fn letters(of: &[(ErrorType, &str, &[u8], i64)]) -> RecordBatch {
     for (error_type, origin, payload, failed_at) in of {
         let fault = Fault::new(*error_type, format!("why {origin}"));
         let (key, arrived_at) = (None, None);
-        let letter = Letter { payload, key, arrived_at, fault: &fault, origin, partition: "0", offset: 1 };
+        let letter =
+            Letter { payload, key, headers: None, arrived_at, fault: &fault, origin, partition: "0", offset: 1 };
         builder.push(&letter, *failed_at).unwrap();
     }
     builder.finish().unwrap()

@@ -63,6 +63,11 @@ pub trait Sink {
     /// a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
 
+    /// Makes every row written so far safe, where the store says [`Store::acknowledges`].
+    fn settle(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Does what is due by the clock alone, though nothing is written.
     fn tick(&mut self) -> Result<()> {
         Ok(())
@@ -115,6 +120,9 @@ pub struct Store {
     pub scheme: &'static str,
     /// One line for `--list` and the man page.
     pub about: &'static str,
+    /// Whether rows are safe in it before the end of the run ([`Sink::settle`]), so that a source may say that it is done
+    /// with them.
+    pub acknowledges: bool,
     /// Options its URIs take.
     pub options: &'static [&'static str],
     /// Looks whether it could be opened for writing, without changing anything: options, rights, who is there.

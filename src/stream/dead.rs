@@ -66,7 +66,8 @@ impl DeadLetters {
         let line = || {
             let fault = letter.fault;
             let place = match letter.partition {
-                "0" => format!("{}:{}", letter.origin, letter.offset),
+                // A file has no partitions.
+                "0" if letter.headers.is_none() => format!("{}:{}", letter.origin, letter.offset),
                 partition => format!("{}/{partition}@{}", letter.origin, letter.offset),
             };
             console.say(format!("{place}: {}: {}", fault.error_type.name(), fault.message));
@@ -102,6 +103,12 @@ impl DeadLetters {
             output.flush()?;
         }
         Ok(())
+    }
+
+    /// Writes what is held, and makes all letters so far safe.
+    pub fn settle(&mut self) -> Result<()> {
+        self.flush()?;
+        self.output.as_mut().map_or(Ok(()), Output::settle)
     }
 
     /// Ends the output at a proven end.

@@ -5,12 +5,12 @@ use super::run::Run;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
-use crate::format::{Body, Record, Records, Splitter, row};
+use crate::format::{Body, Records, Splitter, row};
 use crate::frame::{Control, Progress};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::dead::{ErrorType, Fault, Headers, Letter};
 use crate::kind::event::{COLUMNS, RAW};
-use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper};
+use crate::mapping::{self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper, Wrapping};
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
@@ -34,12 +34,39 @@ pub enum Item {
 }
 
 /// Where the records of an input come from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Spot<'a> {
     /// The input's name.
     pub name: &'a str,
     /// The number of its partition.
     pub partition: u32,
+    /// What a record has around its payload, where the input has records of that sort.
+    pub wrapper: Option<Wrapper<'a>>,
+}
+
+/// What a record of a topic has around its payload.
+#[derive(Clone, Copy)]
+pub struct Wrapper<'a> {
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a dyn Headers,
+    /// When it arrived.
+    pub arrival: Option<Arrival>,
+}
+
+impl Wrapper<'_> {
+    fn keep(&self) -> Box<Wrapping> {
+        let mut headers = vec![];
+        self.headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        Box::new(Wrapping { key: self.key.map(<[u8]>::to_vec), headers, arrival: self.arrival })
+    }
+}
+
+impl Headers for Wrapping {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.headers.iter().for_each(|(name, value)| show(name, value.as_deref()));
+    }
 }
 
 /// Maps records onto events, for one input after another.
@@ -123,6 +150,11 @@ impl Intake {
         self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
     }
 
+    /// Whether something is ready.
+    pub fn is_ready(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     /// The next thing that is ready.
     pub fn pop(&mut self) -> Option<Item> {
         self.queue.pop_front()
@@ -147,46 +179,47 @@ impl Intake {
                 Body::Text(range) => Ok(&records.text[range.clone()]),
                 Body::Fault(fault) => Err(fault.clone()),
             };
-            self.record(record, (raw, text), spot, dead)?;
+            // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
+            let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
+            self.record(record.line as i64, (raw, text), spot, dead)?;
         }
         Ok(())
     }
 
+    /// One record: its bytes, and its JSON text or why there is none.
     #[inline]
     fn record(
         &mut self,
-        record: &Record,
+        offset: i64,
         (raw, text): (&[u8], Result<&str, Fault>),
         spot: Spot<'_>,
         dead: &mut DeadLetters,
     ) -> Result<()> {
-        let offset = record.line as i64;
         if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset, dead)? {
             return Ok(());
         }
         self.counts.taken += 1;
         let text = match text {
-            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), dead),
+            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper, dead),
             Ok(_) if raw.len() > self.run.record_max => {
                 let limit = self.run.record_max;
                 let message =
                     format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
                 let fault = Fault::new(ErrorType::TooLargeError, message);
-                return self.letter(&raw[..limit], &fault, (spot.partition, offset), dead);
+                return self.letter(&raw[..limit], &fault, (spot.partition, offset), spot.wrapper, dead);
             }
             Ok(text) => text,
         };
-        // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
-        let raw = if record.raw.is_empty() { text.as_bytes() } else { raw };
-        let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false };
-        self.map(text, place, spot.name, dead)
+        let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
+        let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
+        self.map(text, place, spot, dead)
     }
 
     /// A record of another kind than event.
-    fn row(&mut self, text: &str, place: Place<'_>, dead: &mut DeadLetters) -> Result<()> {
+    fn row(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
         match rows.push(text) {
-            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), dead),
+            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
             Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(dead),
             Ok(()) => Ok(()),
         }
@@ -206,12 +239,12 @@ impl Intake {
         }
     }
 
-    fn map(&mut self, text: &str, place: Place<'_>, name: &str, dead: &mut DeadLetters) -> Result<()> {
+    fn map(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
         if self.kind.is_none() {
             self.learn(text);
         }
         if self.rows.is_some() {
-            return self.row(text, place, dead);
+            return self.row(text, place, spot, dead);
         }
         match self.mapper.record(text, place, &mut self.stamper)? {
             Outcome::Row => {
@@ -220,16 +253,23 @@ impl Intake {
                 }
                 Ok(())
             }
-            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), dead),
-            Outcome::NoTime => Err(no_time(text, name, place.offset)),
-            Outcome::Held(judged) => self.hold(text, place, judged, dead),
+            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
+            Outcome::NoTime => Err(no_time(text, spot.name, place.offset)),
+            Outcome::Held(judged) => self.hold(text, place, (spot, judged), dead),
         }
     }
 
-    fn hold(&mut self, text: &str, place: Place<'_>, judged: Judged, dead: &mut DeadLetters) -> Result<()> {
+    fn hold(
+        &mut self,
+        text: &str,
+        place: Place<'_>,
+        (spot, judged): (Spot<'_>, Judged),
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
         let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
         let (offset, input, now) = (place.offset, place.partition, place.now);
-        let held = Held { text: text.to_owned(), raw, offset, input, now, judged };
+        let wrapping = spot.wrapper.map(|wrapper| wrapper.keep());
+        let held = Held { text: text.to_owned(), raw, offset, input, now, judged, wrapping };
         match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
             Some(released) => self.release(released, dead),
             None => Ok(()),
@@ -237,27 +277,100 @@ impl Intake {
     }
 
     fn release(&mut self, (held, verdict): (Held, Result<(), Fault>), dead: &mut DeadLetters) -> Result<()> {
+        let kept = held.wrapping.as_deref();
+        let wrapper = kept.map(|kept| Wrapper { key: kept.key.as_deref(), headers: kept, arrival: kept.arrival });
         if let Err(fault) = verdict {
-            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), dead);
+            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), wrapper, dead);
         }
-        let place = Place { raw: held.raw(), offset: held.offset, partition: held.input, now: held.now, judged: true };
-        self.map(&held.text, place, "", dead)
+        let (offset, partition, now) = (held.offset, held.input, held.now);
+        let arrival = kept.and_then(|kept| kept.arrival);
+        let place = Place { raw: held.raw(), offset, partition, now, judged: true, arrival };
+        self.map(&held.text, place, Spot { name: "", partition, wrapper }, dead)
     }
 
     /// Gives the records that wait for more rows of their partition their verdict: none will come.
     pub fn drain(&mut self, dead: &mut DeadLetters) -> Result<()> {
         for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
-            while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
-                self.release(released, dead)?;
-            }
+            self.drain_one(partition, dead)?;
         }
         Ok(())
+    }
+
+    /// The same for the records of one partition.
+    pub fn drain_one(&mut self, partition: u32, dead: &mut DeadLetters) -> Result<()> {
+        while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
+            self.release(released, dead)?;
+        }
+        Ok(())
+    }
+
+    /// The offset of the first record of a partition that waits for its verdict.
+    pub fn first_held(&mut self, partition: u32) -> Option<i64> {
+        self.mapper.lookahead()?.first(partition).map(|held| held.offset)
+    }
+
+    /// Maps one record of a topic: `payload` is one JSON object, `offset` its number in its partition.
+    pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
+        // Between JSON's tokens a line break is as good as a blank, and within a string there is none: rows stay lines.
+        let joined;
+        let line = match memchr::memchr2(b'\n', b'\r', payload) {
+            None => payload,
+            Some(_) => {
+                joined = payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
+                &joined.collect::<Vec<u8>>()
+            }
+        };
+        let text = simdutf8::basic::from_utf8(line);
+        let text = text.or_else(|_| std::str::from_utf8(line)).map_err(|error| not_utf8(&error));
+        self.record(offset, (payload, text), spot, dead)
+    }
+
+    /// Maps one record of a topic whose JSON text is `text`, made of its payload and what stands around it.
+    pub fn text(
+        &mut self,
+        (payload, text): (&[u8], &str),
+        offset: i64,
+        spot: Spot<'_>,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        self.record(offset, (payload, Ok(text)), spot, dead)
+    }
+
+    /// A record of a topic that never reached the mapper.
+    pub fn refuse(
+        &mut self,
+        (payload, offset): (&[u8], i64),
+        fault: &Fault,
+        spot: Spot<'_>,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
+        self.counts.taken += 1;
+        self.letter(payload, fault, (spot.partition, offset), spot.wrapper, dead)
+    }
+
+    /// Whether the records are, or from here on will be, of `kind`: they cannot be once something else was said or seen.
+    pub fn becomes(&mut self, kind: Kind) -> bool {
+        if self.kind.is_none() && kind != Kind::Event {
+            self.rows = Some(row::Builder::new(kind));
+        }
+        *self.kind.get_or_insert(kind) == kind
+    }
+
+    /// Counts a record that holds nothing, on purpose: it says that a key is no more.
+    pub fn tombstone(&mut self) {
+        self.counts.taken += 1;
+        self.counts.filtered += 1;
+    }
+
+    /// The time of reading of the records that follow.
+    pub fn look_at_clock(&mut self) {
+        self.now = self.run.clock.now();
     }
 
     /// A record that never reached the mapper.
     pub fn dead(&mut self, raw: &[u8], fault: &Fault, at: (u32, i64), dead: &mut DeadLetters) -> Result<()> {
         self.counts.taken += 1;
-        self.letter(raw, fault, at, dead)
+        self.letter(raw, fault, at, None, dead)
     }
 
     fn letter(
@@ -265,11 +378,14 @@ impl Intake {
         raw: &[u8],
         fault: &Fault,
         (partition, offset): (u32, i64),
+        wrapper: Option<Wrapper<'_>>,
         dead: &mut DeadLetters,
     ) -> Result<()> {
         count_dead(&mut self.counts, dead);
         let (origin, partition) = self.stamper.name(partition);
-        dead.push(&Letter { payload: raw, key: None, arrived_at: None, fault, origin, partition, offset })
+        let (key, headers) = (wrapper.and_then(|wrapper| wrapper.key), wrapper.map(|wrapper| wrapper.headers));
+        let arrived_at = wrapper.and_then(|wrapper| wrapper.arrival).map(|arrival| arrival.at);
+        dead.push(&Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
     }
 
     /// Makes a batch of the rows so far; letters do not wait longer than rows.
@@ -367,7 +483,8 @@ pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadL
     let arrived = batch.column_by_name("server_timestamp");
     let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
     let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
-    dead.push(&Letter { payload, key: None, arrived_at, fault, origin: &origin, partition: &partition, offset })
+    let (origin, partition) = (&origin, &partition);
+    dead.push(&Letter { payload, key: None, headers: None, arrived_at, fault, origin, partition, offset })
 }
 
 /// The row as one line of JSON, properties byte for byte.

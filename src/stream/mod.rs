@@ -5,6 +5,7 @@ pub mod follow;
 pub mod frames;
 pub mod input;
 pub mod intake;
+pub mod kafka;
 pub mod output;
 pub mod raw;
 pub mod run;

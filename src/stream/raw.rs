@@ -169,7 +169,7 @@ impl TextInput {
             self.records.clear();
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
-            let spot = Spot { name: self.bytes.name(), partition: self.partition };
+            let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };
             intake.records(&self.records, (input, whole), spot, dead)?;
             if let Some(record) = self.records.rows.last() {
                 self.line = record.line as i64;

@@ -30,6 +30,8 @@ pub struct Run {
     pub id: String,
     /// `--max-record`: bytes of the longest record that is read.
     pub record_max: usize,
+    /// Settings of librdkafka for every topic (`--kafka-config`).
+    pub kafka: Vec<(String, String)>,
     /// Bytes that packed input may grow to, as a multiple of its packed size.
     pub ratio_max: u64,
 }

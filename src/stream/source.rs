@@ -5,6 +5,9 @@ use super::follow::{Follow, LOOK_EVERY};
 use super::frames::{FrameInput, Framed};
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
+use super::kafka::address::Form;
+use super::kafka::group::Offsets;
+use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
 use super::run::Run;
 use super::stop::Woken;
@@ -21,6 +24,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use topic::Topics;
+
+mod sort;
+mod topic;
 
 /// What a source is told.
 #[derive(Default)]
@@ -43,6 +50,10 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// Rows left out before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
+    /// What the tool does with what it reads from topics.
+    pub role: Role,
+    /// What becomes of the offsets of a consumer group.
+    pub offsets: Offsets,
     /// Whether an input that breaks first gives the rows before the break (evt-view).
     pub salvage: bool,
 }
@@ -58,6 +69,7 @@ enum Current {
     Text(Box<TextInput>),
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
     Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
+    Topics(Box<KafkaInput>),
 }
 
 /// All inputs of a stage.
@@ -65,6 +77,8 @@ pub struct Source {
     run: Rc<Run>,
     options: SourceOptions,
     pending: VecDeque<Uri>,
+    /// Topics: all are asked at the start what partitions they have.
+    topics: Topics,
     /// Files that are followed in turn with the current one.
     followed: VecDeque<Box<TextInput>>,
     /// Files to be followed that were not there when their turn came.
@@ -89,7 +103,12 @@ pub struct Source {
 impl Source {
     /// Opens the first input and learns what the rows are.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
-        let mapping = options.mapping.clone();
+        let mut mapping = options.mapping.clone();
+        let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
+        if matches!(options.role, Role::Works | Role::Recomputes) && inputs.iter().any(is_raw) {
+            // A topic is raw input, stamped anew: what its partitions interleave was in order elsewhere.
+            mapping.provenance = mapping::Provenance::Overwrite;
+        }
         // evt-ingest makes events, whatever the records look like.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let intake = Intake::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
@@ -97,6 +116,7 @@ impl Source {
             run,
             options,
             pending: inputs.iter().cloned().collect(),
+            topics: Topics::default(),
             followed: VecDeque::new(),
             awaited: BTreeSet::new(),
             current: None,
@@ -112,14 +132,18 @@ impl Source {
             read: Extent::default(),
             done: false,
         };
-        source.announce(inputs);
+        source.announce(inputs)?;
         source.advance()?;
         Ok(source)
     }
 
     /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
-    fn announce(&mut self, inputs: &[Uri]) {
+    fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for input in inputs {
+            if let Uri::Kafka(address) = input {
+                self.open_topics(address)?;
+                continue;
+            }
             let origin = self.origin(input);
             match &self.options.partitions {
                 Some(names) => names.iter().for_each(|name| {
@@ -131,6 +155,7 @@ impl Source {
                 None => {}
             }
         }
+        Ok(())
     }
 
     fn is_mapped(&self) -> bool {
@@ -189,6 +214,7 @@ impl Source {
         match &self.current {
             Some(Current::Text(text)) => text.bytes().extent(),
             Some(Current::Frames { input, .. }) => input.bytes().extent(),
+            Some(Current::Topics(input)) => input.extent(),
             _ => self.read,
         }
     }
@@ -249,6 +275,7 @@ impl Source {
             Some(Current::Text(text)) => self.step_text(text, dead),
             Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead),
             Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead),
+            Some(Current::Topics(input)) => self.step_topics(input, dead),
             None => self.advance(),
         }
     }
@@ -352,7 +379,7 @@ impl Source {
     }
 
     fn take_text(&mut self, records: &Records, name: &str, partition: u32, dead: &mut DeadLetters) -> Result<()> {
-        self.intake.records(records, (&[], Some("")), Spot { name, partition }, dead)
+        self.intake.records(records, (&[], Some("")), Spot { name, partition, wrapper: None }, dead)
     }
 
     fn step_frames(
@@ -453,8 +480,10 @@ impl Source {
             self.done = true;
             return Ok(());
         };
-        if let Uri::Store(store, location) = &uri {
-            return self.open_store(store, location, &uri);
+        match &uri {
+            Uri::Store(store, location) => return self.open_store(store, location, &uri),
+            Uri::Kafka(_) => return self.begin_topics(),
+            _ => {}
         }
         if self.options.follow && matches!(&uri, Uri::File(path) if Follow::is_awaited(path)) {
             return self.wait_for(uri);
@@ -501,25 +530,6 @@ impl Source {
         if mapped { stamper.unnamed(origin) } else { stamper.partition(origin, "0") }
     }
 
-    fn become_kind(&mut self, kind: Option<Kind>) -> Result<()> {
-        if let Some(kind) = kind {
-            self.same_kind(kind)?;
-            self.schema = Some(kind.schema());
-        }
-        Ok(())
-    }
-
-    /// All inputs of a run hold rows of one kind.
-    fn same_kind(&self, kind: Kind) -> Result<()> {
-        match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
-            Some(known) if known != kind => {
-                let (known, kind) = (known.name(), kind.name());
-                Err(Error::usage(format!("one input has rows of kind {known}, another of kind {kind}")))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn open_store(
         &mut self,
         store: &'static crate::store::Store,
@@ -556,22 +566,6 @@ impl Source {
         let partition = self.partition(origin);
         self.current = Some(Current::Frames { input, foreign, partition });
         Ok(())
-    }
-
-    /// A stream that says it is of a kind must have that kind's columns: operators rely on it.
-    fn check_columns(&self, schema: &SchemaRef, name: &str) -> Result<()> {
-        let Some(kind) = Kind::of(schema) else { return Ok(()) };
-        let wanted = kind.schema();
-        let same = wanted.fields().iter().enumerate().all(|(index, field)| {
-            schema.fields().get(index).is_some_and(|got| {
-                let alike = got.data_type().equals_datatype(field.data_type());
-                got.name() == field.name() && alike && (field.is_nullable() || !got.is_nullable())
-            })
-        });
-        if same {
-            return Ok(());
-        }
-        Err(Error::corrupt(format!("it says its rows are of kind {}, but has other columns", kind.name())).at(name))
     }
 
     /// What an input is: as told, by its first bytes, by its name, else JSON lines.

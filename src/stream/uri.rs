@@ -1,5 +1,6 @@
 //! URIs: what every input and output is named by.
 
+use super::kafka::address::Address;
 use crate::error::{Error, Result};
 use crate::store::{self, Location, Store};
 use std::fmt;
@@ -14,12 +15,14 @@ pub enum Uri {
     Null,
     /// A path, or `file:PATH`.
     File(PathBuf),
+    /// Topics of Kafka.
+    Kafka(Box<Address>),
     /// A store, and where it is.
     Store(&'static Store, Location),
 }
 
 /// Schemes that later tools bring; named so that the message can say so.
-const LATER: [&str; 9] = ["http", "https", "kafka", "redis", "rediss", "postgres", "iceberg", "delta", "s3"];
+const LATER: [&str; 8] = ["http", "https", "redis", "rediss", "postgres", "iceberg", "delta", "s3"];
 
 impl Uri {
     /// Reads a URI; exit 2 for an unknown scheme or option.
@@ -36,6 +39,7 @@ impl Uri {
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
+            "kafka" => Ok(Uri::Kafka(Box::new(Address::parse(rest)?))),
             "file" => Ok(Uri::File(rest.strip_prefix("//").unwrap_or(rest).into())),
             _ => match store::by_scheme(scheme) {
                 Some(store) => Ok(Uri::Store(store, location(store, rest)?)),
@@ -57,6 +61,7 @@ impl fmt::Display for Uri {
             Uri::Standard => f.write_str("-"),
             Uri::Null => f.write_str("null:"),
             Uri::File(path) => write!(f, "{}", path.display()),
+            Uri::Kafka(address) => write!(f, "{address}"),
             Uri::Store(store, location) => write!(f, "{}:{}", store.scheme, location.path),
         }
     }
@@ -96,7 +101,10 @@ fn location(store: &'static Store, rest: &str) -> Result<Location> {
 fn unknown(text: &str, scheme: &str) -> Error {
     let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
     let why = if LATER.contains(&scheme) { "is not there yet" } else { "is no scheme evt knows" };
-    Error::usage(format!("{text}: {scheme}: {why}: - PATH file: null: {}: (./{text} is a path)", known.join(": ")))
+    Error::usage(format!(
+        "{text}: {scheme}: {why}: - PATH file: null: kafka: {}: (./{text} is a path)",
+        known.join(": ")
+    ))
 }
 
 #[cfg(test)]
@@ -129,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
-        for text in ["mysql:x", "kafka://b/t"] {
+        for text in ["mysql:x", "redis://b"] {
             let error = Uri::parse(text).err().unwrap();
             assert_eq!(error.kind(), crate::ErrorKind::Usage);
             assert!(error.to_string().contains("null:"), "{error}");

@@ -8,6 +8,7 @@ pub mod duration;
 pub mod instant;
 pub mod stamp;
 
+use crate::error::{Error, Result};
 pub use duration::{format_duration, parse_duration};
 pub use instant::{Parser, format_instant, parse_instant, write_instant};
 
@@ -25,3 +26,15 @@ pub const DAY: i64 = 24 * HOUR;
 pub const EARLIEST: i64 = -62_135_596_800 * SECOND;
 /// 9999-12-31T23:59:59.999999Z, the last instant RFC 3339 can write.
 pub const LATEST: i64 = 253_402_300_800 * SECOND - 1;
+
+/// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
+pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
+    if let Some(rest) = text.strip_prefix("now") {
+        return match rest.strip_prefix('+').unwrap_or(rest) {
+            "" if rest.is_empty() => Ok(now),
+            duration => Ok(now.saturating_add(parse_duration(duration)?)),
+        };
+    }
+    parse_instant(text)
+        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
+}

@@ -11,7 +11,9 @@ use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::directory::Directory;
 use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::kafka::input::Role;
 use crate::stream::run::Run;
+use crate::stream::source::SourceOptions;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use clap::Parser;
@@ -70,7 +72,10 @@ impl Tool for Args {
             mapping.time = TimeFrom::Optional;
         }
         let schemas = self.schemas.as_ref().map(Directory::open).transpose()?;
-        let mut stage = Stage::open(&self.stage, self.stage.source(mapping)?, FRAMES, &run)?;
+        // What was seen is forgotten by a restart.
+        let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
+        let options = SourceOptions { role, ..self.stage.source(mapping)? };
+        let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "events are validated")?;
         stage.begin(&stage.source.schema())?;
         let validator = Validator::new(self.validator_options());

@@ -19,6 +19,7 @@ use crate::op::{control_text, describe_text};
 use crate::store::Tables;
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::kafka::input::Role;
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
 use crate::stream::uri::Uri;
@@ -182,7 +183,7 @@ impl Args {
         let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        for checked in check_outputs(&self.stage, LOOK)? {
+        for checked in check_outputs(&self.stage, LOOK, run)? {
             let mut output = checked.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
@@ -206,7 +207,8 @@ impl Args {
             // To be looked at, records need no time.
             mapping.time = TimeFrom::Untimed;
         }
-        Ok(SourceOptions { follow: self.follow, salvage: true, ..self.stage.source(mapping)? })
+        let role = if self.follow { Role::Follows } else { Role::Looks };
+        Ok(SourceOptions { follow: self.follow, salvage: true, role, ..self.stage.source(mapping)? })
     }
 
     /// What is shown of the rows, of which `first` are the first.

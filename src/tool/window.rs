@@ -14,9 +14,12 @@ use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::kafka::input::Role;
 use crate::stream::output::Output;
 use crate::stream::run::Run;
+use crate::stream::source::SourceOptions;
 use crate::stream::standard::print;
+use crate::stream::uri::Uri;
 use crate::time::format_duration;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
@@ -41,6 +44,9 @@ pub struct Args {
     /// Write events that some windows did count to --late too
     #[arg(long, help_heading = "Output")]
     late_partial: bool,
+    /// No key lies in two partitions: a run may read some of a topic (?partitions=)
+    #[arg(long, help_heading = "Input")]
+    disjoint: bool,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -137,6 +143,19 @@ impl Args {
         }
     }
 
+    /// Two runs over parts of a topic would overwrite each other's rows of the same key.
+    fn check_whole(&self) -> Result<()> {
+        let inputs = self.stage.input.uris()?;
+        let part = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.partitions.is_some());
+        match inputs.iter().find(|uri| part(uri)).filter(|_| !self.disjoint) {
+            None => Ok(()),
+            Some(uri) => Err(Error::usage(format!(
+                "{uri}: partitions= gives this run a part of each window, and the rows of another run over the rest \
+                 would replace its own: --disjoint says that no key lies in two partitions"
+            ))),
+        }
+    }
+
     fn watermark(&self, explicit: bool) -> watermark::Options {
         watermark::Options {
             out_of_orderness: self.watermark.out_of_orderness,
@@ -179,8 +198,9 @@ impl Tool for Args {
         // Only late rows and dead letters show more of an event than the metrics read.
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
         mapping.lean = lean.then(|| spec.leaves.columns());
-        let late = self.late.as_deref().map(check_side).transpose()?;
-        let options = self.stage.source(mapping)?;
+        let late = self.late.as_deref().map(|text| check_side(text, &run)).transpose()?;
+        self.check_whole()?;
+        let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;

@@ -1,6 +1,7 @@
 //! Tests through the binaries: what a user types, what comes out.
 #![forbid(unsafe_code)]
 
+mod broker;
 mod compat;
 mod containers;
 mod crash;
@@ -12,6 +13,7 @@ mod fuzz;
 mod fuzz_seeds;
 mod harness;
 mod json;
+mod kafka;
 mod man;
 mod oracle;
 mod outputs;

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 pub static STORE: Store = Store {
     scheme: "parquet",
     about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace)",
+    acknowledges: false,
     options: &["mode", "roll", "table"],
     check: |location| Plan::try_new(location)?.check(),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),

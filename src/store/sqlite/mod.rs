@@ -33,6 +33,7 @@ use std::time::Duration;
 pub static STORE: Store = Store {
     scheme: "sqlite",
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
+    acknowledges: true,
     options: &["table", "wait"],
     check: |location| Place::try_new(location)?.check(),
     open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
@@ -186,6 +187,12 @@ impl Sink for Sqlite {
         sum.dead += refused.len() as u64;
         *counts = sum;
         Ok(refused)
+    }
+
+    /// Every batch is a transaction; what the log of writes holds is moved and synced here.
+    fn settle(&mut self) -> Result<()> {
+        let failed = |e: rusqlite::Error| self.place.failed("cannot sync", &e);
+        self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)
     }
 
     fn prepare(&mut self, epoch: Epoch) -> Result<()> {

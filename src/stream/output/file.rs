@@ -130,6 +130,16 @@ impl Plain {
         }
     }
 
+    /// Makes what was appended safe.
+    pub fn settle(&mut self) -> Result<()> {
+        match self {
+            Plain::Appended { file, path, .. } if is_regular(path) => {
+                file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Gives the file its name; says what became of it.
     pub fn finish(self) -> Result<Option<String>> {
         match self {
@@ -153,7 +163,7 @@ impl Plain {
 }
 
 /// Whether rows are added to what is there.
-fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
+pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
     format.appendable && !overwrite || !is_regular(path)
 }
 

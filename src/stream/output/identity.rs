@@ -41,12 +41,18 @@ impl Identity {
         Self::of_stream(std::io::stdout()).unwrap_or_else(|| Self::Name("-".into()))
     }
 
-    fn of_input(input: &Uri) -> Option<Self> {
+    fn of_input(input: &Uri) -> Vec<Self> {
         match input {
-            Uri::Standard => Self::of_stream(std::io::stdin()),
-            Uri::File(path) => Self::of_path(path),
-            _ => None,
+            Uri::Standard => Self::of_stream(std::io::stdin()).into_iter().collect(),
+            Uri::File(path) => Self::of_path(path).into_iter().collect(),
+            Uri::Kafka(address) => address.topics.iter().map(|topic| Self::of_topic(&address.brokers, topic)).collect(),
+            _ => vec![],
         }
+    }
+
+    /// A topic; its brokers may have other names, which nobody here knows.
+    pub fn of_topic(brokers: &str, topic: &str) -> Self {
+        Self::Name(format!("kafka://{brokers}/{topic}").into())
     }
 
     fn of(found: &Metadata) -> Option<Self> {
@@ -64,7 +70,7 @@ pub struct Named {
 impl Named {
     /// The inputs of a run.
     pub fn inputs(inputs: &[Uri]) -> Self {
-        Self { inputs: inputs.iter().filter_map(Identity::of_input).collect(), outputs: vec![] }
+        Self { inputs: inputs.iter().flat_map(Identity::of_input).collect(), outputs: vec![] }
     }
 
     /// Whether this is an input.

@@ -7,6 +7,8 @@
 mod file;
 pub mod identity;
 
+use super::kafka::address::{Address, Form};
+use super::kafka::output::{KafkaOutput, form};
 use super::run::Run;
 use super::standard;
 use super::uri::Uri;
@@ -19,10 +21,11 @@ use crate::kind::dead::Fault;
 use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use file::Plain;
+use file::{Plain, is_appended};
 use identity::Identity;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// How rows are written, where their URI leaves a choice.
 #[derive(Clone)]
@@ -56,11 +59,12 @@ enum Place {
     Standard(&'static Format),
     File(PathBuf, &'static Format),
     Store(&'static Store, Location),
+    Kafka(Box<Address>),
 }
 
 impl Checked {
     /// Looks at what `text` names: whether it is an output, and whether rows could be written there now.
-    pub fn try_new(text: &str, spec: &OutputSpec) -> Result<Self> {
+    pub fn try_new(text: &str, spec: &OutputSpec, run: &Rc<Run>) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
         let place = match uri {
@@ -72,6 +76,11 @@ impl Checked {
                 let path = identity::target(&path);
                 Plain::check(&path, format, spec.overwrite)?;
                 Place::File(path, format)
+            }
+            Uri::Kafka(mut address) => {
+                address.options.form = Some(form(&address, spec.format.map(|format| format.name))?);
+                KafkaOutput::check(&address, run)?;
+                Place::Kafka(address)
             }
             Uri::Store(store, location) => {
                 (store.check)(&location)?;
@@ -92,6 +101,7 @@ impl Checked {
             Place::Null | Place::Store(..) => None,
             Place::Standard(_) => Some(Identity::of_output()),
             Place::File(path, _) => Identity::of_path(path),
+            Place::Kafka(address) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }
     }
 
@@ -100,8 +110,23 @@ impl Checked {
         matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.name == format::raw::FORMAT.name)
     }
 
+    /// Whether it can say that rows are safe before the run ends, so that a source may be done with them.
+    pub fn acknowledges(&self) -> bool {
+        match &self.place {
+            Place::Null | Place::Kafka(_) => true,
+            Place::Standard(_) => false,
+            Place::File(path, format) => is_appended(path, format, self.spec.overwrite),
+            Place::Store(store, _) => store.acknowledges,
+        }
+    }
+
+    /// Whether it holds what the source knows of all partitions, so that one run has to read them all.
+    pub fn is_framed(&self) -> bool {
+        matches!(&self.place, Place::Kafka(address) if address.options.form == Some(Form::Frames))
+    }
+
     /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
-    pub fn open(self, schema: &SchemaRef, run: &Run) -> Result<Output> {
+    pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec } = self;
         let sink = match place {
             Place::Null => Target::Null,
@@ -109,6 +134,7 @@ impl Checked {
             Place::File(path, format) => {
                 encoded(Plain::create(path, format, spec.overwrite, run)?, format, schema, &spec)?
             }
+            Place::Kafka(address) => Target::Kafka(Box::new(KafkaOutput::open(&address, schema, run)?)),
             Place::Store(store, location) => {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
@@ -181,6 +207,7 @@ enum Target {
     Frames { encoder: FrameEncoder, file: Plain },
     Encoded { format: &'static str, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
+    Kafka(Box<KafkaOutput>),
 }
 
 /// What became of an output, for the summary.
@@ -217,6 +244,9 @@ impl Output {
                 file.write(&[buffer]).map_err(|error| error.at(name.clone()))?;
                 buffer.clear();
             }
+            Target::Kafka(topic) => {
+                return Ok(topic.write(batch)?.into_iter().map(|(row, fault)| Refusal { row, fault }).collect());
+            }
             Target::Store { kind, sink } => {
                 let refused = sink.write(*kind, batch).map_err(|error| error.at(name.clone()))?;
                 return Ok(refused.into_iter().map(|r| Refusal { row: r.row, fault: r.fault }).collect());
@@ -232,6 +262,7 @@ impl Output {
                 let pieces = encoder.control(message)?;
                 file.write_pieces(&pieces)
             }
+            Target::Kafka(topic) => topic.control(message),
             Target::Encoded { file, control: true, .. } => match message {
                 Control::Watermark(instant) => {
                     let instant = crate::time::format_instant(*instant);
@@ -247,6 +278,7 @@ impl Output {
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.sink {
             Target::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
+            Target::Kafka(topic) => topic.tick(),
             _ => Ok(()),
         }
     }
@@ -260,10 +292,21 @@ impl Output {
         written
     }
 
+    /// Makes every row so far safe, where the output said that it can ([`Checked::acknowledges`]).
+    pub fn settle(&mut self) -> Result<()> {
+        self.flush()?;
+        match &mut self.sink {
+            Target::Encoded { file, .. } => file.settle(),
+            Target::Store { sink, .. } => sink.settle().map_err(|error| error.at(self.name.clone())),
+            Target::Kafka(topic) => topic.settle(),
+            Target::Null | Target::Frames { .. } => Ok(()),
+        }
+    }
+
     /// The format that is written; none where nothing is, or into a store.
     pub fn format(&self) -> Option<&'static str> {
         match &self.sink {
-            Target::Null | Target::Store { .. } => None,
+            Target::Null | Target::Store { .. } | Target::Kafka(_) => None,
             Target::Frames { .. } => Some("frames"),
             Target::Encoded { format, .. } => Some(format),
         }
@@ -292,6 +335,10 @@ impl Output {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;
                 report.remark = file.finish()?;
+            }
+            Target::Kafka(mut topic) => {
+                topic.control(&Control::End(End { rows: report.rows, ..*end }))?;
+                report.counts = Some(topic.finish()?);
             }
             Target::Store { sink, .. } => {
                 let outcome = sink.finish()?;

@@ -1,0 +1,331 @@
+//! Kafka URIs: `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, read without asking a broker.
+
+use crate::error::{Error, Result};
+use crate::time::{parse_duration, parse_instant_or_now};
+use std::fmt;
+
+/// What a topic holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A record is one JSON object: raw input, stamped anew.
+    #[default]
+    Json,
+    /// A record is a batch of rows with their stamps, or what the source knows of its partitions.
+    Frames,
+}
+
+/// Where a range begins or ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The first record that is there.
+    Earliest,
+    /// Behind the last record as it was when the run began.
+    Latest,
+    /// The first record whose time is this or later; the text of an instant, or `now-2h`.
+    Instant(String),
+    /// These offsets, by partition.
+    Offsets(Vec<(i32, i64)>),
+}
+
+/// Everything that the options say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The consumer group that keeps offsets.
+    pub group: Option<String>,
+    /// What the topic holds; none where nothing is said.
+    pub form: Option<Form>,
+    /// The column that makes a record's key; `none` for no key.
+    pub key: Option<String>,
+    /// Where reading begins in a partition for which the group has no offset.
+    pub start: Option<Bound>,
+    /// Where reading ends; never where nothing is said and the tool works.
+    pub end: Option<Bound>,
+    /// The partitions read, where not all are.
+    pub partitions: Option<Vec<i32>>,
+    /// Whether records lost to retention are passed over.
+    pub skips_gaps: bool,
+    /// How long brokers may be away (µs).
+    pub wait: i64,
+    /// librdkafka's own settings.
+    pub settings: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            group: None,
+            form: None,
+            key: None,
+            start: None,
+            end: None,
+            partitions: None,
+            skips_gaps: false,
+            wait: WAIT,
+            settings: vec![],
+        }
+    }
+}
+
+/// How long brokers may be away where `wait=` says nothing: as long as librdkafka holds a message.
+const WAIT: i64 = 300 * crate::time::SECOND;
+
+const NAMES: &str = "group format key start end partitions on_gap wait rdkafka.NAME";
+
+/// Settings that evt's promises rest on: an offset is committed when its data is safe, and nothing is sent twice.
+const OURS: [&str; 11] = [
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "message.timeout.ms",
+    "request.required.acks",
+    "transactional.id",
+];
+
+/// Topics on some brokers, and how to go about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// `HOST:PORT`, comma-separated.
+    pub brokers: String,
+    /// At least one.
+    pub topics: Vec<String>,
+    /// What the options say.
+    pub options: Options,
+}
+
+impl Address {
+    /// Reads what stands behind `kafka:`; exit 2 for an unknown option or a value that is none.
+    pub fn parse(rest: &str) -> Result<Self> {
+        let wrong = |why: &str| Error::usage(format!("kafka:{rest}: {why}: kafka://HOST:PORT/TOPIC?OPTION=VALUE"));
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (brokers, topics) = path
+            .strip_prefix("//")
+            .and_then(|path| path.split_once('/'))
+            .ok_or_else(|| wrong("it names no brokers and topic"))?;
+        let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
+        if brokers.is_empty() || brokers.contains('@') {
+            return Err(wrong("it names no brokers (user and password are settings: --kafka-config FILE)"));
+        }
+        if let Some(topic) = topics.iter().find(|topic| !is_topic(topic)) {
+            return Err(wrong(&format!("'{topic}' is no topic's name")));
+        }
+        if (1..topics.len()).any(|at| topics[..at].contains(&topics[at])) {
+            return Err(wrong("a topic stands twice"));
+        }
+        let mut options = Options::default();
+        for (name, value) in pairs(query) {
+            options.set(&name, &value)?;
+        }
+        Ok(Self { brokers: brokers.to_owned(), topics, options })
+    }
+
+    /// The one topic that is written; exit 2 where there are several.
+    pub fn topic(&self) -> Result<&str> {
+        match self.topics.as_slice() {
+            [topic] => Ok(topic),
+            _ => Err(Error::usage(format!("{self}: one topic is written at a time: --to for each"))),
+        }
+    }
+}
+
+/// Without options: they may hold secrets.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "kafka://{}/{}", self.brokers, self.topics.join(","))
+    }
+}
+
+impl Options {
+    fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let wrong = |why: &str| Error::usage(format!("kafka: {name}={value}: {why}"));
+        match name {
+            _ if value.is_empty() => return Err(wrong("it has no value")),
+            "group" => self.group = Some(value.to_owned()),
+            "format" => self.form = Some(form(value).map_err(|why| wrong(&why))?),
+            "key" => self.key = Some(value.to_owned()),
+            "start" => self.start = Some(bound(value)?),
+            "end" => match bound(value)? {
+                Bound::Earliest => return Err(wrong("nothing ends there: latest, an instant or offsets")),
+                end => self.end = Some(end),
+            },
+            "partitions" => self.partitions = Some(partitions(value).ok_or_else(|| wrong("numbers, as in 0,1,2"))?),
+            "on_gap" => match value {
+                "continue" => self.skips_gaps = true,
+                "fail" => self.skips_gaps = false,
+                _ => return Err(wrong("fail or continue")),
+            },
+            "wait" => self.wait = parse_duration(value)?,
+            _ => match name.strip_prefix("rdkafka.") {
+                Some(setting) => {
+                    check_setting(setting)?;
+                    self.settings.push((setting.to_owned(), value.to_owned()));
+                }
+                None => return Err(Error::usage(format!("kafka: unknown option '{name}': one of {NAMES}"))),
+            },
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a setting that evt makes itself: exit 2.
+pub fn check_setting(name: &str) -> Result<()> {
+    if name == "group.id" {
+        return Err(Error::usage("kafka: group.id is said by group=NAME"));
+    }
+    match OURS.contains(&name) {
+        true => Err(Error::usage(format!("kafka: {name} is set by evt: its promises rest on it"))),
+        false => Ok(()),
+    }
+}
+
+/// `NAME=VALUE` lines of a `--kafka-config` file; empty lines and those that start with `#` are passed over.
+pub fn parse_settings(text: &str) -> Result<Vec<(String, String)>> {
+    let mut settings = vec![];
+    for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) =
+            line.split_once('=').ok_or_else(|| Error::config("a setting is NAME=VALUE").at(number.to_string()))?;
+        let name = name.trim();
+        check_setting(name).map_err(|error| Error::config(error.to_string()).at(number.to_string()))?;
+        settings.push((name.to_owned(), value.trim().to_owned()));
+    }
+    Ok(settings)
+}
+
+/// The options, split at `&` or `,`; without a name a piece belongs to the value before: `partitions=0,1`.
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = vec![];
+    for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
+        match (option.split_once('='), pairs.last_mut()) {
+            (None, Some((_, value))) => *value = format!("{value},{option}"),
+            (pair, _) => {
+                let (name, value) = pair.unwrap_or((option, ""));
+                pairs.push((name.to_owned(), value.to_owned()));
+            }
+        }
+    }
+    pairs
+}
+
+fn is_topic(name: &str) -> bool {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    (1..=249).contains(&name.len()) && name != "." && name != ".." && name.chars().all(legal)
+}
+
+fn form(value: &str) -> Result<Form, String> {
+    match value {
+        "json" => Ok(Form::Json),
+        "frames" => Ok(Form::Frames),
+        "avro" => Err("Avro needs the registry client, which is not there yet: json or frames".to_owned()),
+        _ => Err("one of json avro frames".to_owned()),
+    }
+}
+
+fn bound(value: &str) -> Result<Bound> {
+    match value {
+        "earliest" => Ok(Bound::Earliest),
+        "latest" => Ok(Bound::Latest),
+        _ => match offsets(value) {
+            Some(offsets) => Ok(Bound::Offsets(offsets)),
+            None => {
+                let advice = |_| {
+                    Error::usage(format!(
+                        "kafka: '{value}' is neither earliest, latest, an instant (2024-01-15T10:00:00Z, now-2h) \
+                         nor PARTITION:OFFSET[,…]"
+                    ))
+                };
+                parse_instant_or_now(value, 0).map_err(advice)?;
+                Ok(Bound::Instant(value.to_owned()))
+            }
+        },
+    }
+}
+
+fn offsets(value: &str) -> Option<Vec<(i32, i64)>> {
+    let pair = |text: &str| {
+        let (partition, offset) = text.split_once(':')?;
+        let (partition, offset) = (partition.parse::<i32>().ok()?, offset.parse::<i64>().ok()?);
+        (partition >= 0 && offset >= 0).then_some((partition, offset))
+    };
+    value.split(',').map(pair).collect()
+}
+
+fn partitions(value: &str) -> Option<Vec<i32>> {
+    let mut numbers: Vec<i32> = value.split(',').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.first().is_some_and(|first| *first >= 0).then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brokers_topics_and_options_are_read() {
+        let text = "//a:9092,b:9092/events,clicks?group=g&start=now-2h&end=latest&partitions=2,0,1&on_gap=continue\
+                    &rdkafka.fetch.min.bytes=7,rdkafka.client.id=x&wait=1m&key=user_id&format=frames";
+        let address = Address::parse(text).unwrap();
+        assert_eq!(address.to_string(), "kafka://a:9092,b:9092/events,clicks");
+        let options = address.options;
+        assert_eq!(options.group.as_deref(), Some("g"));
+        assert_eq!((options.start, options.end), (Some(Bound::Instant("now-2h".into())), Some(Bound::Latest)));
+        assert_eq!(options.partitions, Some(vec![0, 1, 2]));
+        assert!(options.skips_gaps);
+        assert_eq!((options.wait, options.form), (60_000_000, Some(Form::Frames)));
+        assert_eq!(options.settings[1], ("client.id".to_owned(), "x".to_owned()));
+    }
+
+    #[test]
+    fn offsets_are_told_from_instants() {
+        let start = |text: &str| Address::parse(&format!("//b/t?start={text}")).unwrap().options.start.unwrap();
+        assert_eq!(start("0:17,3:0"), Bound::Offsets(vec![(0, 17), (3, 0)]));
+        assert_eq!(start("2024-01-15T10:00:00Z"), Bound::Instant("2024-01-15T10:00:00Z".into()));
+    }
+
+    #[test]
+    fn what_is_no_uri_of_kafka_is_a_usage_error() {
+        for text in [
+            "",
+            "//b",
+            "//b/",
+            "///t",
+            "//b/a b",
+            "//u:p@b/t",
+            "//b/t,t",
+            "//b/t?bogus=1",
+            "//b/t?group",
+            "//b/t?start=",
+            "//b/t?start=soon",
+            "//b/t?end=earliest",
+            "//b/t?partitions=-1",
+            "//b/t?partitions=a",
+            "//b/t?format=avro",
+            "//b/t?format=xml",
+            "//b/t?on_gap=maybe",
+            "//b/t?rdkafka.acks=1",
+            "//b/t?rdkafka.group.id=g",
+            "//b/t?wait=5",
+        ] {
+            let error = Address::parse(text).expect_err(text);
+            assert_eq!(error.kind(), crate::ErrorKind::Usage, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_settings_has_one_a_line() {
+        let settings = parse_settings("# who\n\nsasl.username = me\nsasl.password=a=b \n").unwrap();
+        assert_eq!(settings, [("sasl.username".into(), "me".into()), ("sasl.password".into(), "a=b".into())]);
+        for (text, line) in [("x=1\nbogus", "2:"), ("acks=0", "1:")] {
+            let error = parse_settings(text).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Config);
+            assert!(error.to_string().starts_with(line), "{error}");
+        }
+    }
+}

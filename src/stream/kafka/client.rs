@@ -1,0 +1,305 @@
+//! What consumers and producers share: their settings, what librdkafka has to say, and how long brokers may be away.
+
+use super::address::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::stream::run::Run;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::types::RDKafkaRespErr;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long the first answer of a broker is waited for.
+const FIRST_ANSWER: Duration = Duration::from_secs(30);
+/// How long what had come before its brokers went may still be handed out.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+/// How long one question waits for its answer.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
+/// A change of the group's members, until the run's own thread acts on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These partitions are ours from now on.
+    Assigned(Vec<(String, i32)>),
+    /// These partitions are ours until we let them go.
+    Revoked(Vec<(String, i32)>),
+}
+
+/// What librdkafka calls back with: noted here, acted on by the thread of the run.
+#[derive(Default)]
+pub struct Context {
+    news: Mutex<News>,
+    /// Rows in messages that brokers have acknowledged.
+    delivered: AtomicU64,
+    /// Whether the client is being closed.
+    closing: AtomicBool,
+}
+
+#[derive(Default)]
+struct News {
+    trouble: Option<Code>,
+    cause: Option<String>,
+    failure: Option<(Code, i32)>,
+    commit_failure: Option<KafkaError>,
+    changes: VecDeque<Change>,
+}
+
+impl Context {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rows that brokers have acknowledged so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Trouble since the last call.
+    pub fn take_trouble(&self) -> Option<Code> {
+        self.news().trouble.take()
+    }
+
+    /// The first delivery that failed for good, and its partition.
+    pub fn failure(&self) -> Option<(Code, i32)> {
+        self.news().failure
+    }
+
+    /// A commit that failed since the last call.
+    pub fn take_commit_failure(&self) -> Option<KafkaError> {
+        self.news().commit_failure.take()
+    }
+
+    /// The next change of the group's members.
+    pub fn take_change(&self) -> Option<Change> {
+        self.news().changes.pop_front()
+    }
+
+    /// From here on a revoked partition is let go at once.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// librdkafka's own words on the last thing that went wrong.
+    pub fn cause(&self) -> Option<String> {
+        self.news().cause.clone()
+    }
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A file of settings serves consumers and producers: that each ignores some is no news.
+        if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
+            self.news().cause = Some(shorter(message).to_owned());
+        }
+    }
+
+    fn error(&self, error: KafkaError, _: &str) {
+        self.news().trouble = error.rdkafka_error_code();
+    }
+}
+
+/// `[thrd:…]: 127.0.0.1:9/bootstrap: Connect to …` without the thread.
+fn shorter(message: &str) -> &str {
+    message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, rest)| rest)
+}
+
+impl ConsumerContext for Context {
+    /// Nothing is assigned or let go here: what was read of a revoked partition has to be safe first.
+    fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions: Vec<_> = list.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        if self.closing.load(Ordering::Relaxed) {
+            // The client is on its way out: nobody can be told.
+            let _ = release(client, &partitions);
+            return;
+        }
+        self.news().changes.push_back(match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(partitions),
+            _ => Change::Revoked(partitions),
+        });
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            self.news().commit_failure = Some(error);
+        }
+    }
+}
+
+impl ProducerContext for Context {
+    /// How many rows the message holds.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, rows: usize) {
+        match result {
+            Ok(_) => {
+                self.delivered.fetch_add(rows as u64, Ordering::Relaxed);
+            }
+            Err((error, message)) => {
+                use rdkafka::Message;
+                let mut news = self.news();
+                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+                news.failure.get_or_insert((code, message.partition()));
+            }
+        }
+    }
+}
+
+/// The settings of a client of `address`: ours, then the user's.
+pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set_log_level(RDKafkaLogLevel::Error);
+    config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
+    // Brokers that are back shall be found soon.
+    config.set("reconnect.backoff.max.ms", "2000");
+    for (name, value) in ours {
+        config.set(*name, *value);
+    }
+    for (name, value) in run.kafka.iter().chain(&address.options.settings) {
+        config.set(name, value);
+    }
+    config
+}
+
+/// A client of these settings; exit 2 where one of them is none of librdkafka's.
+pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, address: &Address) -> Result<T> {
+    config.create_with_context(Context::default()).map_err(|error| match error {
+        KafkaError::ClientConfig(_, why, name, _) => Error::usage(format!("{address}: setting {name}")).because(why),
+        other => failed(address, "a client cannot be made", &other),
+    })
+}
+
+/// An error of librdkafka that ends the run.
+#[cold]
+pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
+    let kind = match error.rdkafka_error_code() {
+        Some(Code::Fenced | Code::FencedInstanceId) => ErrorKind::Fenced,
+        Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
+        _ => ErrorKind::Unavailable,
+    };
+    Error::new(kind, format!("{address}: {what}")).because(words(error))
+}
+
+/// What an error says, without the names that librdkafka and its binding put around it.
+pub fn words(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), describe)
+}
+
+/// Lets revoked partitions go, as the group's protocol wants it.
+pub fn release(client: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> KafkaResult<()> {
+    if !matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative) {
+        return client.unassign();
+    }
+    let mut list = TopicPartitionList::new();
+    for (topic, number) in partitions {
+        list.add_partition(topic, *number);
+    }
+    client.incremental_unassign(&list)
+}
+
+/// A code in words: `BrokerTransportFailure (Local: Broker transport failure)` is said once.
+pub fn describe(code: Code) -> String {
+    let text = code.to_string();
+    let inner = text.split_once(" (").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(&text);
+    inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_lowercase()
+}
+
+/// Whether an error passes by itself once brokers are back.
+pub fn is_passing(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AllBrokersDown
+            | Code::BrokerTransportFailure
+            | Code::Resolve
+            | Code::OperationTimedOut
+            | Code::MessageTimedOut
+            | Code::TimedOutQueue
+            | Code::WaitingForCoordinator
+            | Code::NodeUpdate
+            | Code::Retry
+            | Code::RequestTimedOut
+            | Code::LeaderNotAvailable
+            | Code::NotLeaderForPartition
+            | Code::NetworkException
+            | Code::CoordinatorNotAvailable
+            | Code::CoordinatorLoadInProgress
+            | Code::NotCoordinator
+            | Code::NotEnoughReplicas
+            | Code::NotEnoughReplicasAfterAppend
+            | Code::BrokerNotAvailable
+            | Code::ReplicaNotAvailable
+            | Code::BrokerDestroy
+    )
+}
+
+/// Asks `question` until it has an answer: brokers that start are waited for, bounded, and said once.
+pub fn ask<T>(address: &Address, run: &Run, cause: &Context, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
+    let start = Instant::now();
+    let mut said = false;
+    loop {
+        let error = match question() {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let passing = error.rdkafka_error_code().is_some_and(is_passing);
+        if !passing || start.elapsed() > FIRST_ANSWER || run.stop.signal().is_some() {
+            let failed = failed(address, "no answer", &error);
+            return Err(match cause.cause().filter(|_| passing) {
+                Some(cause) => failed.because(cause),
+                None => failed,
+            });
+        }
+        if !std::mem::replace(&mut said, true) {
+            run.console.say(format!("{address}: {}: trying again for {} s", words(&error), FIRST_ANSWER.as_secs()));
+        }
+        run.stop.sleep(Duration::from_millis(200))?;
+    }
+}
+
+/// Whether brokers are there, and since when not: said when they go and when they are back.
+pub struct Health {
+    wait: Duration,
+    down_since: Option<Instant>,
+}
+
+impl Health {
+    /// Brokers may be away for `wait` µs.
+    pub fn new(wait: i64) -> Self {
+        Self { wait: Duration::from_micros(u64::try_from(wait).unwrap_or(0)), down_since: None }
+    }
+
+    /// Something that passes went wrong.
+    pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
+        // Only this one says that nobody is there at all.
+        if code == Code::AllBrokersDown && self.down_since.is_none() {
+            self.down_since = Some(Instant::now());
+            let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
+            run.console.say(format!("{address}: {}: trying again for {wait}", describe(code)));
+        }
+    }
+
+    /// Something has come or gone through: not what lay here already when the brokers went.
+    pub fn good(&mut self, address: &Address, run: &Run) {
+        if let Some(since) = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS) {
+            run.console.say(format!("{address}: brokers are back after {} s", since.elapsed().as_secs()));
+        }
+    }
+
+    /// Exit 69 once they have been away for too long.
+    pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
+        match self.down_since {
+            Some(since) if since.elapsed() >= self.wait => {
+                let message = format!("{address}: no broker for {} s", since.elapsed().as_secs());
+                let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
+                Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Frames on a topic: a message is a small stream of its own, so that a reader may begin at any of them.
+//!
+//! All rows of one partition of the pipeline go to one partition of the topic, in order: its stream time there is right
+//! however a reader turns from one to the next. What the source knows of its partitions is repeated in every partition of
+//! the topic, stream time and state only where the rows are: elsewhere it is only an announcement.
+
+use crate::error::Result;
+use crate::frame::{Control, Decoder, Encoder, Frame, PartitionState, Progress, State};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The partition of a topic with `count` of them where the rows of a partition of the pipeline lie.
+pub fn home(origin: &str, partition: &str, count: i32) -> i32 {
+    slot(format!("{origin}\0{partition}").as_bytes(), count)
+}
+
+fn slot(key: &[u8], count: i32) -> i32 {
+    let count = u64::try_from(count).unwrap_or(1).max(1);
+    i32::try_from(xxh3_64(key) % count).unwrap_or(0)
+}
+
+/// The rows of a batch, by the partition of the topic that they go to.
+pub fn split(batch: &RecordBatch, count: i32) -> Result<Vec<(i32, RecordBatch)>> {
+    let homes = homes(batch, count);
+    let mut numbers = homes.clone();
+    numbers.sort_unstable();
+    numbers.dedup();
+    if let [number] = numbers.as_slice() {
+        return Ok(vec![(*number, batch.clone())]);
+    }
+    let rows = |number: i32| -> Result<(i32, RecordBatch)> {
+        let keep: BooleanArray = homes.iter().map(|home| Some(*home == number)).collect();
+        Ok((number, filter_record_batch(batch, &keep)?))
+    };
+    numbers.into_iter().map(rows).collect()
+}
+
+/// Where each row goes: by its partition, or by its key where rows have none.
+fn homes(batch: &RecordBatch, count: i32) -> Vec<i32> {
+    let column = |names: [&str; 2]| names.iter().find_map(|name| batch.column_by_name(name));
+    if let (Some(origins), Some(partitions)) = (column(["origin", "source_topic"]), column(["partition", "partition"]))
+    {
+        let (origins, partitions) = (Words::new(origins), Words::new(partitions));
+        let mut known: BTreeMap<(usize, usize), i32> = BTreeMap::new();
+        let place = |row: usize| {
+            let code = (origins.codes[row], partitions.codes[row]);
+            *known.entry(code).or_insert_with(|| home(origins.text(code.0), partitions.text(code.1), count))
+        };
+        return (0..batch.num_rows()).map(place).collect();
+    }
+    match column(["metric_id", "metric_id"]).and_then(|ids| ids.as_fixed_size_binary_opt()) {
+        Some(ids) => (0..batch.num_rows()).map(|row| slot(ids.value(row), count)).collect(),
+        None => vec![0; batch.num_rows()],
+    }
+}
+
+/// A dictionary column.
+struct Words<'a> {
+    codes: Vec<usize>,
+    values: &'a ArrayRef,
+}
+
+impl<'a> Words<'a> {
+    fn new(column: &'a ArrayRef) -> Self {
+        match column.as_any_dictionary_opt() {
+            Some(dictionary) => Self { codes: dictionary.normalized_keys(), values: dictionary.values() },
+            None => Self { codes: (0..column.len()).collect(), values: column },
+        }
+    }
+
+    fn text(&self, code: usize) -> &str {
+        self.values.as_string_opt::<i32>().map_or("", |texts| texts.value(code))
+    }
+}
+
+/// Rows as the value of a message.
+pub fn rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<u8>> {
+    let (mut encoder, mut value) = Encoder::new(schema.clone());
+    encoder.batch(batch)?.iter().for_each(|piece| value.extend_from_slice(piece));
+    Ok(value)
+}
+
+/// A control message as the value of a message.
+pub fn control(schema: &SchemaRef, control: &Control) -> Result<Vec<u8>> {
+    let (mut encoder, mut value) = Encoder::new(schema.clone());
+    encoder.control(control)?.iter().for_each(|piece| value.extend_from_slice(piece));
+    Ok(value)
+}
+
+/// All that a writer's source has said of its partitions.
+#[derive(Default)]
+pub struct Table {
+    partitions: BTreeMap<(String, String), PartitionState>,
+    complete: bool,
+}
+
+impl Table {
+    /// Learns what a progress message says.
+    pub fn learn(&mut self, progress: &Progress) {
+        self.complete |= progress.complete;
+        for told in &progress.partitions {
+            self.partitions.insert((told.origin.clone(), told.partition.clone()), told.clone());
+        }
+    }
+
+    /// Whether nothing has been said yet.
+    pub fn is_empty(&self) -> bool {
+        self.partitions.is_empty() && !self.complete
+    }
+
+    /// The same as partition `number` of a topic of `count` shall say it.
+    pub fn told_in(&self, number: i32, count: i32) -> Progress {
+        let told = |state: &PartitionState| match home(&state.origin, &state.partition, count) == number {
+            true => state.clone(),
+            false => PartitionState { stream_time: None, state: State::Live, ..state.clone() },
+        };
+        let partitions = self.partitions.values().map(told).collect();
+        Progress { partitions, complete: self.complete, ..Progress::default() }
+    }
+}
+
+/// What a reader has been told, over all partitions of the topic.
+#[derive(Default)]
+pub struct Heard {
+    known: BTreeMap<(String, String), PartitionState>,
+    complete: Vec<(usize, i32)>,
+    promised: BTreeMap<(usize, i32), i64>,
+}
+
+impl Heard {
+    /// What of a progress message is news: an announcement says nothing of a partition that is known.
+    pub fn news(&mut self, progress: Progress) -> Vec<PartitionState> {
+        let mut news = vec![];
+        for told in progress.partitions {
+            let key = (told.origin.clone(), told.partition.clone());
+            let announced = told.stream_time.is_none() && told.state == State::Live;
+            if self.known.get(&key).is_some_and(|known| announced || *known == told) {
+                continue;
+            }
+            self.known.insert(key, told.clone());
+            news.push(told);
+        }
+        news
+    }
+
+    /// The least of what the partitions promised last, once all that have said anything have promised as much.
+    pub fn promise(&mut self, of: (usize, i32), instant: i64) -> Option<i64> {
+        self.promised.insert(of, instant);
+        let all = self.complete.iter().all(|part| self.promised.contains_key(part));
+        self.promised.values().min().copied().filter(|_| all)
+    }
+
+    /// Partition `of` of the input says that it knows all partitions.
+    pub fn complete(&mut self, of: (usize, i32)) {
+        if !self.complete.contains(&of) {
+            self.complete.push(of);
+        }
+    }
+
+    /// Whether all partitions of the input have said so, or are at their end.
+    pub fn is_complete(&self, mut parts: impl Iterator<Item = ((usize, i32), bool)>) -> bool {
+        parts.all(|(part, ended)| ended || self.complete.contains(&part))
+    }
+
+    /// Everything known, ended: the range that is read is at its end.
+    pub fn ended(&self) -> Vec<PartitionState> {
+        self.known.values().map(|known| PartitionState { state: State::Ended, ..known.clone() }).collect()
+    }
+}
+
+/// The frames of a message.
+pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
+    let (mut decoder, mut frames, mut rest) = (Decoder::default(), vec![], value);
+    while !rest.is_empty() {
+        let space = decoder.space();
+        let count = space.len().min(rest.len());
+        space[..count].copy_from_slice(&rest[..count]);
+        rest = &rest[count..];
+        frames.extend(decoder.filled(count)?);
+    }
+    match decoder.is_between() {
+        true => Ok(frames),
+        false => Err(crate::Error::corrupt("the message ends within a frame")),
+    }
+}

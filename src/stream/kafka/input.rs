@@ -1,0 +1,485 @@
+//! Topics as input: one partition of the pipeline for each of the topic, offsets Kafka's.
+//!
+//! Who looks reads a range that was fixed when the run began, joins no group and commits nothing. Who works goes on, or
+//! stops where `end=` says. Nothing is reset in silence: offsets lost to retention end the run, or are named.
+
+use super::address::{Address, Form};
+use super::client::{self, Change, Context, Health, release};
+use super::group::{self, Membership, Offsets};
+use super::position::{self, Extent};
+use super::range::{self, Part};
+use super::records::{Framed, Reading};
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Progress;
+use crate::stream::dead::DeadLetters;
+use crate::stream::input;
+use crate::stream::intake::Intake;
+use crate::stream::raw::Step;
+use crate::stream::run::Run;
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// A consumer that calls back to what we note.
+pub type Client = BaseConsumer<Context>;
+
+/// What the tool does with what it reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// It looks: a range with an end, no group, no commits.
+    Looks,
+    /// It looks, and goes on as records come.
+    Follows,
+    /// It works and keeps nothing from one row to the next: offsets are committed when the outputs are safe.
+    #[default]
+    Works,
+    /// It works and holds state that a restart loses: nothing is committed, a restart recomputes.
+    Recomputes,
+}
+
+/// Messages taken before rows are looked after.
+const MESSAGES: usize = 1024;
+
+/// Topics being read.
+pub struct KafkaInput {
+    run: Rc<Run>,
+    address: Address,
+    client: Client,
+    role: Role,
+    origin: Option<String>,
+    reading: Reading,
+    /// Topics that have their turn later. Where a range ends one topic is read at a time: the sign that a partition is at
+    /// its end does not say of which topic it is.
+    waiting: Vec<usize>,
+    group: Option<Membership>,
+    health: Health,
+}
+
+impl KafkaInput {
+    /// Asks the brokers what there is and fixes the range; every partition is announced.
+    pub fn open(
+        address: &Address,
+        (role, offsets): (Role, Offsets),
+        origin: Option<&str>,
+        run: &Rc<Run>,
+        intake: &mut Intake,
+    ) -> Result<Self> {
+        let client = client(address, run)?;
+        let options = &address.options;
+        let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
+        let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
+        let subscribes = commits && offsets == Offsets::Shared && whole;
+        let mut parts = range::parts(&client, address, run)?;
+        if !subscribes {
+            range::resolve(&client, address, run, (role, &mut parts))?;
+        }
+        let mut input = Self {
+            run: run.clone(),
+            health: Health::new(address.options.wait),
+            address: address.clone(),
+            client,
+            role,
+            origin: origin.map(str::to_owned),
+            reading: Reading::new(parts, address.options.form.unwrap_or_default()),
+            waiting: vec![],
+            group: commits.then(|| Membership::new(subscribes)),
+        };
+        if subscribes {
+            input.reading.parts.clear();
+            group::subscribe(&input.client, address)?;
+        } else {
+            input.announce(intake);
+            input.tell_of_empty();
+            input.begin(intake)?;
+        }
+        input.tell_of_commits();
+        Ok(input)
+    }
+
+    /// Every partition is known from the start; what a restart resumes has its stream time.
+    fn announce(&mut self, intake: &mut Intake) {
+        for part in &mut self.reading.parts {
+            let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
+            part.stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
+            intake.stamper.resume(part.stamp, part.stream_time);
+        }
+    }
+
+    /// In a run without an end an empty partition holds the watermark until its first record.
+    fn tell_of_empty(&self) {
+        let empty: Vec<String> = self
+            .reading
+            .parts
+            .iter()
+            .filter(|part| part.end.is_none() && part.extent.high <= part.extent.low)
+            .map(|part| format!("{}/{}", self.address.topics[part.topic], part.number))
+            .collect();
+        if !empty.is_empty() && empty.len() < self.reading.parts.len() {
+            let list = empty.join(" ");
+            self.run.console.say(format!(
+                "{list}: empty: no window fires before its first record (end=latest, or evt-window --idle-after)"
+            ));
+        }
+    }
+
+    /// Who works shall know what a restart does.
+    fn tell_of_commits(&self) {
+        let Self { address, run, .. } = self;
+        match (&address.options.group, self.role) {
+            (_, Role::Looks | Role::Follows) | (None, _) => {}
+            (Some(_), _) if self.group.is_some() => {}
+            (Some(group), _) => run.console.say(format!(
+                "{address}: group {group} commits nothing: the rows go into a pipe or into state; a restart reads them again"
+            )),
+        }
+    }
+
+    /// Begins to read: all at once, or topic by topic where there is an end.
+    fn begin(&mut self, intake: &mut Intake) -> Result<()> {
+        let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
+        self.waiting = if bounded { (1..self.address.topics.len()).rev().collect() } else { vec![] };
+        for at in 0..self.reading.parts.len() {
+            if self.reading.parts[at].is_done() {
+                self.reading.parts[at].ended = true;
+                intake.stamper.end_one(self.reading.parts[at].stamp);
+            }
+        }
+        self.assign(if bounded { Some(0) } else { None })
+    }
+
+    /// Has the parts of a topic, or all, read from where they stand.
+    fn assign(&mut self, topic: Option<usize>) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for part in
+            self.reading.parts.iter().filter(|part| !part.ended && topic.is_none_or(|topic| part.topic == topic))
+        {
+            range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
+        }
+        self.client.assign(&list).map_err(|error| client::failed(&self.address, "partitions cannot be read", &error))
+    }
+
+    /// Bytes of payload so far.
+    pub fn extent(&self) -> input::Extent {
+        input::Extent { done: self.reading.bytes, total: None }
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Whether it never ends by itself.
+    pub fn is_endless(&self) -> bool {
+        self.group.as_ref().is_some_and(Membership::is_subscribed)
+            || self.reading.parts.iter().any(|part| part.end.is_none())
+    }
+
+    /// Whether its records are rows with their stamps.
+    pub fn is_framed(&self) -> bool {
+        self.address.options.form == Some(Form::Frames)
+    }
+
+    /// What came in frames, and whether all partitions are known by now.
+    pub fn framed(&mut self) -> Option<(Framed, bool)> {
+        let framed = self.reading.records.pop()?;
+        Some((framed, self.reading.records.is_complete(&self.reading.parts)))
+    }
+
+    /// The partitions that frames told of, at their end, and the worst verdict of the writers.
+    pub fn framed_end(&self) -> (Progress, u8) {
+        (self.reading.records.ended(), self.reading.records.verdict())
+    }
+
+    /// Reads for a while.
+    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+        if self.run.stop.signal().is_some() {
+            return Ok(Step::Stopped);
+        }
+        if self.follow_group(intake)? {
+            return Ok(Step::More);
+        }
+        if let Some(step) = self.next_topic()? {
+            return Ok(step);
+        }
+        intake.look_at_clock();
+        let start = Instant::now();
+        let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        for taken in 0..MESSAGES {
+            match self.client.poll(timeout) {
+                Some(Ok(message)) => {
+                    self.health.good(&self.address, &self.run);
+                    let done = self.reading.take(&message, (&self.address.topics, intake, dead))?;
+                    drop(message);
+                    if let Some(at) = done {
+                        self.end(at, intake, dead)?;
+                    }
+                }
+                Some(Err(error)) => self.trouble(&error, intake, dead)?,
+                None if taken == 0 => {
+                    self.health.check(&self.address, self.client.context())?;
+                    return Ok(Step::Idle);
+                }
+                None => break,
+            }
+            if start.elapsed() >= Run::LINGER {
+                break;
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(Step::More)
+    }
+
+    /// Notes positions where a commit is due: every row before them has been handed out once the queue is empty.
+    pub fn note(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
+        if !self.group.as_ref().is_some_and(Membership::is_due) {
+            return Ok(false);
+        }
+        intake.flush(dead)?;
+        let cut = self.cut(intake);
+        if let Some(group) = &mut self.group {
+            group.note(cut);
+        }
+        Ok(true)
+    }
+
+    /// Where each partition stands: at the first record that still waits for its verdict, else behind the last one read.
+    fn cut(&self, intake: &mut Intake) -> group::Cut {
+        group::cut(&self.reading.parts, |part| {
+            let offset = intake.first_held(part.stamp).unwrap_or(part.next);
+            (offset, intake.stamper.stream_time(part.stamp))
+        })
+    }
+
+    /// Whether positions wait for the outputs.
+    pub fn has_noted(&self) -> bool {
+        self.group.as_ref().is_some_and(Membership::has_noted)
+    }
+
+    /// The outputs are safe: commits what was noted, and lets go what was revoked.
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(group) = &mut self.group else { return Ok(()) };
+        match group.commit_noted(&self.client, &self.address) {
+            Ok(()) => self.health.good(&self.address, &self.run),
+            // The next commit says the same and more; the last one of a run must succeed.
+            Err(error) => self.run.console.say(format!("{error}: trying again")),
+        }
+        self.let_go()
+    }
+
+    /// The run is at its end and the outputs are safe.
+    pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
+        let cut = self.cut(intake);
+        match &mut self.group {
+            Some(group) => group.commit(&self.client, &self.address, &cut),
+            None => Ok(()),
+        }
+    }
+
+    /// Acts on a change of the group's members; true while nothing may be read.
+    fn follow_group(&mut self, intake: &mut Intake) -> Result<bool> {
+        let Some(group) = &mut self.group else { return Ok(false) };
+        if group.is_overdue() {
+            self.run.console.say(format!(
+                "{}: partitions go to another member without a commit: the outputs took too long",
+                self.address
+            ));
+            self.let_go()?;
+            return Ok(true);
+        }
+        if group.is_leaving() {
+            // Whoever asks again has not brought the rows into the outputs yet.
+            self.run.stop.sleep(Duration::from_millis(10))?;
+            return Ok(true);
+        }
+        match self.client.context().take_change() {
+            None => return Ok(false),
+            Some(Change::Assigned(partitions)) => self.take_over(&partitions, intake)?,
+            Some(Change::Revoked(partitions)) => {
+                group.leave(partitions.clone());
+                self.tell_of_change("lets go", &partitions);
+                if self.client.assignment_lost() {
+                    self.run.console.say(format!("{}: the group had given the partitions away already: another member reads again what was not committed", self.address));
+                    self.let_go()?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Partitions that are ours from now on, from where the group left them.
+    fn take_over(&mut self, partitions: &[(String, i32)], intake: &mut Intake) -> Result<()> {
+        self.tell_of_change("takes", partitions);
+        let mut parts = vec![];
+        for (topic, number) in partitions {
+            if let Some(topic) = self.address.topics.iter().position(|known| known == topic) {
+                parts.push(Part::new(topic, *number));
+            }
+        }
+        range::resolve(&self.client, &self.address, &self.run, (self.role, &mut parts))?;
+        let mut list = TopicPartitionList::new();
+        for part in &mut parts {
+            let name = &self.address.topics[part.topic];
+            part.stamp =
+                self.reading.records.announce(&mut intake.stamper, self.origin.as_deref().unwrap_or(name), part.number);
+            intake.stamper.resume(part.stamp, part.stream_time);
+            range::add(&mut list, name, (part.number, part.next))?;
+        }
+        self.reading.parts.append(&mut parts);
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.client.incremental_assign(&list),
+            _ => self.client.assign(&list),
+        };
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be taken over", &error))
+    }
+
+    /// Lets go what was revoked.
+    fn let_go(&mut self) -> Result<()> {
+        let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) else { return Ok(()) };
+        let leaving = group.take_leaving();
+        self.reading.parts.retain(|part| !leaving.contains(&(self.address.topics[part.topic].clone(), part.number)));
+        self.reading.rewind();
+        release(&self.client, &leaving)
+            .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
+    }
+
+    fn tell_of_change(&self, what: &str, partitions: &[(String, i32)]) {
+        if !partitions.is_empty() {
+            let group = self.address.options.group.as_deref().unwrap_or_default();
+            let list: Vec<String> = partitions.iter().map(|(topic, number)| format!("{topic}/{number}")).collect();
+            self.run.console.say(format!("group {group}: {what} {}", list.join(" ")));
+        }
+    }
+
+    /// The end, or the next topic, once all parts that are read have ended.
+    fn next_topic(&mut self) -> Result<Option<Step>> {
+        if self.group.as_ref().is_some_and(Membership::is_subscribed) {
+            return Ok(None);
+        }
+        loop {
+            let reading = |topic: &usize| !self.waiting.contains(topic);
+            if self.reading.parts.iter().any(|part| !part.ended && reading(&part.topic)) {
+                return Ok(None);
+            }
+            match self.waiting.pop() {
+                None => return Ok(Some(Step::End)),
+                Some(topic) => self.assign(Some(topic))?,
+            }
+        }
+    }
+
+    /// A partition is at its end: it leaves the minimum that makes the watermark.
+    fn end(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let part = &mut self.reading.parts[at];
+        if std::mem::replace(&mut part.ended, true) {
+            return Ok(());
+        }
+        let (stamp, number, topic) = (part.stamp, part.number, part.topic);
+        intake.drain_one(stamp, dead)?;
+        intake.flush(dead)?;
+        intake.stamper.end_one(stamp);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.address.topics[topic], number);
+        self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
+    }
+
+    fn trouble(&mut self, error: &KafkaError, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let code = match error {
+            KafkaError::PartitionEOF(number) => return self.at_end(*number, intake, dead),
+            error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(),
+            // Nothing is asked of the group.
+            Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
+            Code::PollExceeded => {
+                self.run.console.say(format!(
+                    "{}: the outputs took too long: the group has let us go, joining again",
+                    self.address
+                ));
+                Ok(())
+            }
+            code if client::is_passing(code) => {
+                self.health.trouble(&self.address, &self.run, code);
+                self.health.check(&self.address, self.client.context())
+            }
+            _ => Err(client::failed(&self.address, "reading failed", error)),
+        }
+    }
+
+    /// Partition `number` of the topic that is being read has come to the end it has now.
+    fn at_end(&mut self, number: i32, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
+        match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
+            Some(at) => self.end(at, intake, dead),
+            None => Ok(()),
+        }
+    }
+
+    /// An offset is no more: which, and what it cost.
+    fn look_for_gaps(&mut self) -> Result<()> {
+        for at in 0..self.reading.parts.len() {
+            let (topic, number, next) =
+                (self.reading.parts[at].topic, self.reading.parts[at].number, self.reading.parts[at].next);
+            if self.reading.parts[at].ended {
+                continue;
+            }
+            let name = &self.address.topics[topic];
+            let question = || self.client.fetch_watermarks(name, number, client::ANSWER);
+            let (low, high) = client::ask(&self.address, &self.run, self.client.context(), question)?;
+            let Some(gap) = position::gap(next, Extent { low, high }) else { continue };
+            range::settle_gap((&self.address, &self.run), (name, number), gap)?;
+            self.reading.parts[at].next = gap.found;
+            let offset = rdkafka::Offset::Offset(gap.found);
+            self.client
+                .seek(name, number, offset, client::ANSWER)
+                .map_err(|error| client::failed(&self.address, "a partition cannot be read on", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Leaving the group asks once more what to do with the partitions: nobody but the callback is there to answer.
+impl Drop for KafkaInput {
+    fn drop(&mut self) {
+        self.client.context().close();
+        if let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) {
+            // The group learns by itself that this member is gone.
+            let _ = release(&self.client, &group.take_leaving());
+        }
+        while let Some(change) = self.client.context().take_change() {
+            if let Change::Revoked(partitions) = change {
+                let _ = release(&self.client, &partitions);
+            }
+        }
+    }
+}
+
+fn client(address: &Address, run: &Run) -> Result<Client> {
+    // A consumer must name a group, even where it never joins one.
+    let group = address.options.group.as_deref().unwrap_or("evt");
+    let settings = [
+        ("group.id", group),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        // Bounds what a slow reader makes librdkafka hold.
+        ("queued.min.messages", "20000"),
+        ("queued.max.messages.kbytes", "16384"),
+        // A full queue is empty again in milliseconds: librdkafka would look after a second.
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    client::create(&client::config(address, run, &settings), address)
+}
+
+/// Exit 65 of an input that ends before others.
+#[cold]
+pub fn endless(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("{name}: it never ends, what follows it would wait for ever: end=latest, or all topics in one URI"),
+    )
+}

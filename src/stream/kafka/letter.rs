@@ -1,0 +1,162 @@
+//! Dead letters on a topic: payload and key as they were, the record's own headers, and beside them what is known of the
+//! failure, under our names and under those of Kafka Connect. Read back, a letter is what it was.
+
+use crate::format::cell::{Column, Form};
+use crate::json::base64;
+use crate::json::text::write_string;
+use crate::kind::dead::{COLUMNS, Headers, column};
+use arrow::array::{Array, AsArray, RecordBatch};
+use rdkafka::message::{Header, OwnedHeaders};
+
+/// What stands before the name of a column in the name of its header.
+const OURS: &str = "evt.";
+/// What stands before the names that Kafka Connect gives its own.
+const CONNECT: &str = "__connect.errors.";
+
+/// Columns that are headers of ours, and what Kafka Connect calls them.
+const TOLD: [(usize, Option<&str>); 10] = [
+    (column::ERROR_TYPE, Some("exception.class.name")),
+    (column::ERROR_MESSAGE, Some("exception.message")),
+    (column::STAGE, Some("stage")),
+    (column::SOURCE_TOPIC, Some("topic")),
+    (column::PARTITION, Some("partition")),
+    (column::OFFSET, Some("offset")),
+    (column::FAILED_AT, None),
+    (column::PRODUCER_HOST, None),
+    (column::ATTEMPTS, None),
+    (column::ARRIVED_AT, None),
+];
+
+/// The letters of a batch as messages.
+pub struct Letters<'a> {
+    batch: &'a RecordBatch,
+    told: Vec<(String, Option<String>, Column<'a>)>,
+}
+
+impl<'a> Letters<'a> {
+    /// Letters of a batch of kind dead.
+    pub fn new(batch: &'a RecordBatch) -> Self {
+        let schema = batch.schema_ref();
+        let told = TOLD.iter().map(|(at, connect)| {
+            let name = format!("{OURS}{}", COLUMNS[*at]);
+            let connect = connect.map(|connect| format!("{CONNECT}{connect}"));
+            (name, connect, Column::new(schema.field(*at), batch.column(*at).as_ref(), Form::Text))
+        });
+        Self { batch, told: told.collect() }
+    }
+
+    /// The payload.
+    pub fn payload(&self, row: usize) -> &'a [u8] {
+        self.batch.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(row)
+    }
+
+    /// The key, where the record had one.
+    pub fn key(&self, row: usize) -> Option<&'a [u8]> {
+        let keys = self.batch.column(column::ORIGINAL_KEY).as_binary::<i32>();
+        keys.is_valid(row).then(|| keys.value(row))
+    }
+
+    /// The record's own headers, then those that tell of the failure.
+    pub fn headers(&mut self, row: usize) -> OwnedHeaders {
+        let mut headers = OwnedHeaders::new_with_capacity(2 * TOLD.len());
+        let map = self.batch.column(column::HEADERS).as_map();
+        if map.is_valid(row) {
+            let entries = map.value(row);
+            let (names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
+            for at in 0..entries.len() {
+                let value = values.is_valid(at).then(|| values.value(at));
+                // One that tells of an earlier failure would be taken for ours.
+                if !is_told(names.value(at)) {
+                    headers = headers.insert(Header { key: names.value(at), value });
+                }
+            }
+        }
+        let mut text = String::new();
+        for (name, connect, column) in self.told.iter_mut().filter(|(.., column)| !column.is_null(row)) {
+            text.clear();
+            column.write(row, &mut text);
+            headers = headers.insert(Header { key: name, value: Some(text.as_bytes()) });
+            if let Some(connect) = connect {
+                headers = headers.insert(Header { key: connect, value: Some(text.as_bytes()) });
+            }
+        }
+        headers
+    }
+}
+
+fn is_told(name: &str) -> bool {
+    name.starts_with(CONNECT) || column_of(name).is_some()
+}
+
+/// The column that a header of ours holds.
+fn column_of(name: &str) -> Option<usize> {
+    let name = name.strip_prefix(OURS)?;
+    TOLD.iter().map(|(at, _)| *at).find(|at| COLUMNS[*at] == name)
+}
+
+/// Whether a record with these headers is a dead letter of ours.
+pub fn is_letter(headers: &dyn Headers) -> bool {
+    let mut found = false;
+    headers.each(&mut |name, _| found |= column_of(name) == Some(column::ERROR_TYPE));
+    found
+}
+
+/// A letter as the JSON object that `-o jsonl` writes of it.
+pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> String {
+    let mut json = String::from("{");
+    bytes(&mut json, COLUMNS[column::ORIGINAL_PAYLOAD], payload);
+    if let Some(key) = key {
+        json.push(',');
+        bytes(&mut json, COLUMNS[column::ORIGINAL_KEY], key);
+    }
+    let mut own = String::new();
+    headers.each(&mut |name, value| match (column_of(name), value) {
+        (Some(at), Some(value)) => {
+            json.push_str(",\"");
+            json.push_str(COLUMNS[at]);
+            json.push_str("\":");
+            write_string(&mut json, &String::from_utf8_lossy(value));
+        }
+        _ if is_told(name) => {}
+        (_, value) => header(&mut own, name, value),
+    });
+    if !own.is_empty() {
+        json.push_str(",\"headers\":{");
+        json.push_str(&own[1..]);
+        json.push('}');
+    }
+    json.push('}');
+    json
+}
+
+/// A member with bytes: text where they are text.
+fn bytes(json: &mut String, name: &str, value: &[u8]) {
+    match std::str::from_utf8(value) {
+        Ok(text) => {
+            write_string(json, name);
+            json.push(':');
+            write_string(json, text);
+        }
+        Err(_) => {
+            write_string(json, &format!("{name}_base64"));
+            json.push_str(":\"");
+            base64::encode(value, json);
+            json.push('"');
+        }
+    }
+}
+
+fn header(json: &mut String, name: &str, value: Option<&[u8]>) {
+    json.push(',');
+    write_string(json, name);
+    json.push(':');
+    match value.map(|value| (value, std::str::from_utf8(value))) {
+        None => json.push_str("null"),
+        Some((_, Ok(text))) => write_string(json, text),
+        Some((value, Err(_))) => {
+            json.push_str("{\"base64\":\"");
+            base64::encode(value, json);
+            json.push_str("\"}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Kafka as input and output: topics, partitions, offsets, groups.
+//!
+//! What can be decided without a broker stands apart: [`address`] reads URIs, [`position`] knows offsets, gaps and the
+//! metadata of a commit. The others talk to librdkafka, whose callbacks note what happened ([`client`]) for the run's
+//! own thread to act on.
+
+pub mod address;
+pub mod client;
+pub mod framing;
+pub mod group;
+pub mod input;
+pub mod letter;
+pub mod message;
+pub mod output;
+pub mod position;
+pub mod range;
+pub mod records;

@@ -1,0 +1,393 @@
+//! A topic as output: each row a record, acknowledged by all replicas before it counts.
+//!
+//! The producer is idempotent and numbers its messages, so that librdkafka's retries neither lose, repeat nor reorder any.
+//! Its queue is bounded: where brokers are slow, writing waits. A message that is not acknowledged within `wait=` ends
+//! the run: nothing is dropped, and nothing that was not acknowledged is counted out.
+
+use super::address::{Address, Form};
+use super::client::{self, Context, Health};
+use super::framing::{self, Table};
+use super::letter::Letters;
+use crate::counts::SinkCounts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::cell::{Column, Form as CellForm};
+use crate::format::jsonl::Objects;
+use crate::frame::Control;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::stream::run::Run;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::OwnedHeaders;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long a full queue is waited for before brokers are looked after again.
+const LULL: Duration = Duration::from_millis(50);
+/// How often what is known of partitions is said again, for readers that begin in the middle.
+const REPEAT: Duration = Duration::from_secs(10);
+
+/// What makes a record's key where nothing is said: what stays together then stays in order.
+fn usual_key(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Metric) => "metric_id",
+        Some(Kind::Alert) => "rule",
+        _ => "source",
+    }
+}
+
+/// A producer for one topic.
+pub struct KafkaOutput {
+    run: Rc<Run>,
+    address: Address,
+    topic: String,
+    producer: BaseProducer<Context>,
+    schema: SchemaRef,
+    body: Body,
+    /// Partitions of the topic.
+    partitions: i32,
+    health: Health,
+    /// Rows taken, those among them that can never be sent, and those in messages that were queued.
+    taken: u64,
+    refused: u64,
+    sent: u64,
+    value: String,
+}
+
+/// What messages hold.
+enum Body {
+    /// A row as JSON; the column that makes the key.
+    Objects { key: Option<usize> },
+    /// A dead letter: its payload, and headers.
+    Letters,
+    /// Rows with their stamps; what the source has said of its partitions, and when that was repeated.
+    Frames { table: Table, told: Instant },
+}
+
+/// A message to be sent, and how many rows it holds.
+struct Outgoing<'a> {
+    partition: Option<i32>,
+    key: Option<&'a [u8]>,
+    value: &'a [u8],
+    headers: Option<OwnedHeaders>,
+    rows: usize,
+}
+
+/// Brokers that go, and what librdkafka cannot go on after.
+fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
+    match producer.context().take_trouble() {
+        Some(code) if client::is_passing(code) => health.trouble(address, run, code),
+        Some(code) => return Err(client::failed(address, "writing failed", &KafkaError::Global(code))),
+        None => {}
+    }
+    Ok(())
+}
+
+impl KafkaOutput {
+    /// Looks whether the topic is there; makes nothing.
+    pub fn check(address: &Address, run: &Rc<Run>) -> Result<()> {
+        let topic = address.topic()?;
+        let options = &address.options;
+        let reads = [
+            ("group", options.group.is_some()),
+            ("start", options.start.is_some()),
+            ("end", options.end.is_some()),
+            ("partitions", options.partitions.is_some()),
+        ];
+        if let Some((name, _)) = reads.iter().find(|(_, said)| *said) {
+            return Err(Error::usage(format!("{address}: {name}= is for reading")));
+        }
+        let producer = producer(address, run)?;
+        let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
+        let metadata = client::ask(address, run, producer.context(), question)?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        match found.filter(|found| found.error().is_none() && !found.partitions().is_empty()) {
+            Some(_) => Ok(()),
+            None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
+        }
+    }
+
+    /// Opens it for rows of `schema`.
+    pub fn open(address: &Address, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+        let producer = producer(address, run)?;
+        let topic = address.topic()?;
+        let body = body(address, schema)?;
+        let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
+        let metadata = client::ask(address, run, producer.context(), question)?;
+        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        Ok(Self {
+            run: run.clone(),
+            topic: topic.to_owned(),
+            producer,
+            schema: schema.clone(),
+            body,
+            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+            health: Health::new(address.options.wait),
+            address: address.clone(),
+            taken: 0,
+            refused: 0,
+            sent: 0,
+            value: String::new(),
+        })
+    }
+
+    /// Sends each row; those that are too large for any broker come back.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+        self.taken += batch.num_rows() as u64;
+        let refused = match self.body {
+            Body::Objects { key } => self.write_objects(batch, key)?,
+            Body::Letters => self.write_letters(batch)?,
+            Body::Frames { .. } => self.write_frames(batch)?,
+        };
+        self.refused += refused.len() as u64;
+        self.producer.poll(Duration::ZERO);
+        self.look()?;
+        Ok(refused)
+    }
+
+    fn write_objects(&mut self, batch: &RecordBatch, key: Option<usize>) -> Result<Vec<(usize, Fault)>> {
+        let mut objects = Objects::try_new(batch)?;
+        let schema = batch.schema();
+        let mut key = key.map(|at| Column::new(schema.field(at), batch.column(at).as_ref(), CellForm::Text));
+        let (mut value, mut text) = (std::mem::take(&mut self.value), String::new());
+        let mut refused = vec![];
+        for row in 0..batch.num_rows() {
+            value.clear();
+            text.clear();
+            objects.write(row, &mut value);
+            let key = key.as_mut().filter(|column| !column.is_null(row)).map(|column| {
+                column.write(row, &mut text);
+                text.as_bytes()
+            });
+            let outgoing = Outgoing { partition: None, key, value: value.as_bytes(), headers: None, rows: 1 };
+            refused.extend(self.send(outgoing)?.map(|fault| (row, fault)));
+        }
+        self.value = value;
+        Ok(refused)
+    }
+
+    fn write_letters(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+        let mut letters = Letters::new(batch);
+        let mut refused = vec![];
+        for row in 0..batch.num_rows() {
+            let (key, value) = (letters.key(row), letters.payload(row));
+            let headers = Some(letters.headers(row));
+            let fault = self.send(Outgoing { partition: None, key, value, headers, rows: 1 })?;
+            refused.extend(fault.map(|fault| (row, fault)));
+        }
+        Ok(refused)
+    }
+
+    fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+        for (number, rows) in framing::split(batch, self.partitions)? {
+            self.send_frame(number, &rows)?;
+        }
+        Ok(vec![])
+    }
+
+    /// One message of rows, or two of half as many where they are too much for one.
+    fn send_frame(&mut self, number: i32, rows: &RecordBatch) -> Result<()> {
+        let value = framing::rows(&self.schema, rows)?;
+        let count = rows.num_rows();
+        let outgoing = Outgoing { partition: Some(number), key: None, value: &value, headers: None, rows: count };
+        match self.send(outgoing)? {
+            None => Ok(()),
+            Some(fault) if count < 2 => {
+                Err(Error::new(ErrorKind::Io, format!("{}/{number}: {}", self.topic, fault.message)))
+            }
+            Some(_) => {
+                self.send_frame(number, &rows.slice(0, count / 2))?;
+                self.send_frame(number, &rows.slice(count / 2, count - count / 2))
+            }
+        }
+    }
+
+    /// Passes a control message on, where the form can carry it: in every partition of the topic.
+    pub fn control(&mut self, message: &Control) -> Result<()> {
+        let Body::Frames { table, told } = &mut self.body else { return Ok(()) };
+        match message {
+            Control::Progress(progress) => {
+                table.learn(progress);
+                *told = Instant::now();
+                self.repeat()
+            }
+            Control::Watermark(_) | Control::End(_) => {
+                let value = framing::control(&self.schema, message)?;
+                (0..self.partitions).try_for_each(|number| self.send_control(number, &value))
+            }
+            Control::Barrier(_) => Ok(()),
+        }
+    }
+
+    /// Says in every partition what is known of the source's.
+    fn repeat(&mut self) -> Result<()> {
+        for number in 0..self.partitions {
+            let Body::Frames { table, .. } = &self.body else { return Ok(()) };
+            let progress = Control::Progress(table.told_in(number, self.partitions));
+            let value = framing::control(&self.schema, &progress)?;
+            self.send_control(number, &value)?;
+        }
+        Ok(())
+    }
+
+    fn send_control(&mut self, number: i32, value: &[u8]) -> Result<()> {
+        let fault = self.send(Outgoing { partition: Some(number), key: None, value, headers: None, rows: 0 })?;
+        match fault {
+            None => Ok(()),
+            Some(fault) => Err(Error::new(ErrorKind::Io, format!("{}/{number}: {}", self.topic, fault.message))),
+        }
+    }
+
+    /// Queues a message; waits where the queue is full.
+    fn send(&mut self, outgoing: Outgoing<'_>) -> Result<Option<Fault>> {
+        let Outgoing { partition, key, value, headers, rows } = outgoing;
+        let mut record = BaseRecord::with_opaque_to(&self.topic, rows).payload(value);
+        (record.partition, record.key, record.headers) = (partition, key, headers);
+        loop {
+            let (error, back) = match self.producer.send(record) {
+                Ok(()) => {
+                    self.sent += rows as u64;
+                    return Ok(None);
+                }
+                Err(failed) => failed,
+            };
+            match error.rdkafka_error_code() {
+                Some(Code::QueueFull) => {
+                    record = back;
+                    self.producer.poll(LULL);
+                    look(&self.producer, &mut self.health, (&self.address, &self.run))?;
+                }
+                Some(Code::MessageSizeTooLarge) => return Ok(Some(too_large(value.len()))),
+                _ => return Err(client::failed(&self.address, "a record cannot be sent", &error)),
+            }
+        }
+    }
+
+    fn look(&mut self) -> Result<()> {
+        look(&self.producer, &mut self.health, (&self.address, &self.run))?;
+        let Some((code, partition)) = self.producer.context().failure() else { return Ok(()) };
+        let (topic, lost) = (&self.topic, self.unacknowledged());
+        let message = format!("{topic}/{partition}: {lost} rows were not acknowledged and are not counted as written");
+        let cause = match code {
+            Code::MessageTimedOut => self.producer.context().cause().unwrap_or_else(|| client::describe(code)),
+            code => client::describe(code),
+        };
+        Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+    }
+
+    /// Rows that brokers have not acknowledged.
+    fn unacknowledged(&self) -> u64 {
+        self.sent.saturating_sub(self.producer.context().delivered())
+    }
+
+    /// What is due by the clock alone.
+    pub fn tick(&mut self) -> Result<()> {
+        self.producer.poll(Duration::ZERO);
+        if let Body::Frames { table, told } = &mut self.body
+            && !table.is_empty()
+            && told.elapsed() >= REPEAT
+        {
+            *told = Instant::now();
+            self.repeat()?;
+        }
+        self.look()
+    }
+
+    /// Waits until every message is acknowledged.
+    pub fn settle(&mut self) -> Result<()> {
+        let mut delivered = self.producer.context().delivered();
+        let mut last = Instant::now();
+        // librdkafka gives a message up by itself after `wait=`; this bound is for what it forgets.
+        let patience = Duration::from_micros(u64::try_from(self.address.options.wait).unwrap_or(0)) * 2;
+        while self.unacknowledged() > 0 || self.producer.in_flight_count() > 0 {
+            // Without lingering for more.
+            let _ = self.producer.flush(LULL);
+            self.look()?;
+            let now = self.producer.context().delivered();
+            if now > delivered {
+                (delivered, last) = (now, Instant::now());
+                self.health.good(&self.address, &self.run);
+            } else if last.elapsed() > patience {
+                let message = format!("{}: {} records were never acknowledged", self.address, self.unacknowledged());
+                return Err(Error::new(ErrorKind::Unavailable, message));
+            }
+        }
+        self.look()
+    }
+
+    /// The proven end: everything is acknowledged.
+    pub fn finish(mut self) -> Result<SinkCounts> {
+        self.settle()?;
+        Ok(SinkCounts {
+            taken: self.taken,
+            inserted: self.taken - self.refused,
+            dead: self.refused,
+            ..SinkCounts::default()
+        })
+    }
+}
+
+fn body(address: &Address, schema: &SchemaRef) -> Result<Body> {
+    let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
+    if address.options.form == Some(Form::Frames) {
+        return match key {
+            None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
+            Some(_) => Err(Error::usage(format!("{address}: key=: frames lie where the partition of their rows does"))),
+        };
+    }
+    if kind == Some(Kind::Dead) {
+        return match key {
+            None | Some("original_key") => Ok(Body::Letters),
+            Some(_) => Err(Error::usage(format!("{address}: key=: a dead letter keeps the key of its record"))),
+        };
+    }
+    match key.unwrap_or_else(|| usual_key(kind)) {
+        "none" => Ok(Body::Objects { key: None }),
+        name => match schema.index_of(name) {
+            Ok(at) => Ok(Body::Objects { key: Some(at) }),
+            Err(_) => {
+                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let names = names.join(" ");
+                Err(Error::usage(format!("{address}: key={name}: these rows have no such column: none {names}")))
+            }
+        },
+    }
+}
+
+fn too_large(bytes: usize) -> Fault {
+    let message = format!("a record of {bytes} bytes is more than message.max.bytes (rdkafka.message.max.bytes=N)");
+    Fault::new(ErrorType::SinkError, message)
+}
+
+fn producer(address: &Address, run: &Rc<Run>) -> Result<BaseProducer<Context>> {
+    let timeout = (address.options.wait / 1000).clamp(1000, i64::from(i32::MAX)).to_string();
+    let settings = [
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        ("message.timeout.ms", timeout.as_str()),
+        // The queue bounds what slow brokers make us hold.
+        ("queue.buffering.max.kbytes", "65536"),
+        ("queue.buffering.max.messages", "200000"),
+        // Java's: a key lies where a Java producer puts it.
+        ("partitioner", "murmur2_random"),
+    ];
+    client::create(&client::config(address, run, &settings), address)
+}
+
+/// What `-o` and `format=` say together.
+pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
+    let by_flag = match named {
+        None => None,
+        Some("jsonl") => Some(Form::Json),
+        Some("frames") => Some(Form::Frames),
+        Some(other) => {
+            return Err(Error::usage(format!("{address}: -o {other}: a topic gets format=json or format=frames")));
+        }
+    };
+    match (address.options.form, by_flag) {
+        (Some(said), _) => Ok(said),
+        (None, by_flag) => Ok(by_flag.unwrap_or_default()),
+    }
+}

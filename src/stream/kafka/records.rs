@@ -1,0 +1,205 @@
+//! Payloads of a topic, by what the topic holds: JSON, dead letters, or frames.
+
+use super::address::Form;
+use super::framing::{self, Heard};
+use super::letter;
+use super::message::Around;
+use super::range::Part;
+use crate::error::Result;
+use crate::frame::{Control, Frame, PartitionState, Progress};
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::mapping::Stamper;
+use crate::stream::dead::DeadLetters;
+use crate::stream::intake::{Intake, Spot, Wrapper};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
+use std::collections::VecDeque;
+
+/// What a message of frames held.
+pub enum Framed {
+    /// What the rows are.
+    Schema(SchemaRef),
+    /// Rows.
+    Batch(RecordBatch),
+    /// Partitions of which there is news.
+    News(Vec<PartitionState>),
+    /// A promise that holds in all partitions of the topic.
+    Watermark(i64),
+}
+
+/// The partitions that are read, and what comes of them.
+pub struct Reading {
+    /// The partitions.
+    pub parts: Vec<Part>,
+    /// Their payloads.
+    pub records: Records,
+    /// Bytes of payload so far.
+    pub bytes: u64,
+    /// The part of the last message: the next one is mostly of the same.
+    last: usize,
+}
+
+impl Reading {
+    /// Nothing read yet.
+    pub fn new(parts: Vec<Part>, form: Form) -> Self {
+        Self { parts, records: Records::new(form), bytes: 0, last: 0 }
+    }
+
+    /// Some parts have gone.
+    pub fn rewind(&mut self) {
+        self.last = 0;
+    }
+
+    /// Takes a message; the part that it brings to its end.
+    pub fn take(
+        &mut self,
+        message: &BorrowedMessage<'_>,
+        (topics, intake, dead): (&[String], &mut Intake, &mut DeadLetters),
+    ) -> Result<Option<usize>> {
+        let Some(at) = self.find(topics, message) else { return Ok(None) };
+        self.last = at;
+        let part = &mut self.parts[at];
+        let (of, offset) = ((part.topic, part.number), message.offset());
+        if part.is_behind(offset) {
+            return Ok(None);
+        }
+        part.next = offset + 1;
+        self.bytes += message.payload_len() as u64;
+        match message.payload() {
+            // A key is no more: no event, and no error.
+            None => intake.tombstone(),
+            Some(payload) => {
+                let around = Around(message);
+                let wrapper = Wrapper { key: message.key(), headers: &around, arrival: around.arrival() };
+                let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
+                self.records.take((payload, offset), of, spot, (intake, dead))?;
+            }
+        }
+        Ok(self.parts[at].is_done().then_some(at))
+    }
+
+    /// The part a message is of.
+    fn find(&self, topics: &[String], message: &BorrowedMessage<'_>) -> Option<usize> {
+        let is_it = |part: &Part| {
+            part.number == message.partition()
+                && !part.ended
+                && (topics.len() == 1 || topics[part.topic] == message.topic())
+        };
+        match self.parts.get(self.last).filter(|part| is_it(part)) {
+            Some(_) => Some(self.last),
+            None => self.parts.iter().position(is_it),
+        }
+    }
+}
+
+/// Takes the payloads of one input.
+pub struct Records {
+    form: Form,
+    /// Whether the records are dead letters: the first one tells.
+    letters: Option<bool>,
+    heard: Heard,
+    framed: VecDeque<Framed>,
+    /// The worst verdict of the writers that ended.
+    verdict: u8,
+}
+
+impl Records {
+    /// Payloads of this form.
+    pub fn new(form: Form) -> Self {
+        Self { form, letters: None, heard: Heard::default(), framed: VecDeque::new(), verdict: 0 }
+    }
+
+    /// The number of a partition, known from now on. Frames bring partitions of their own.
+    pub fn announce(&self, stamper: &mut Stamper, origin: &str, number: i32) -> u32 {
+        let name = number.to_string();
+        match self.form {
+            Form::Json => stamper.partition(origin, &name),
+            Form::Frames => stamper.silent(origin, &name),
+        }
+    }
+
+    /// What came in frames.
+    pub fn pop(&mut self) -> Option<Framed> {
+        self.framed.pop_front()
+    }
+
+    /// The worst verdict of the writers that ended.
+    pub fn verdict(&self) -> u8 {
+        self.verdict
+    }
+
+    /// Whether each of `parts` has said that it knows all partitions, or has ended.
+    pub fn is_complete(&self, parts: &[Part]) -> bool {
+        self.heard.is_complete(parts.iter().map(|part| ((part.topic, part.number), part.ended)))
+    }
+
+    /// All partitions that were heard of, at their end.
+    pub fn ended(&self) -> Progress {
+        Progress { partitions: self.heard.ended(), complete: true, ..Progress::default() }
+    }
+
+    /// Takes one payload of partition `of`.
+    pub fn take(
+        &mut self,
+        (payload, offset): (&[u8], i64),
+        of: (usize, i32),
+        spot: Spot<'_>,
+        (intake, dead): (&mut Intake, &mut DeadLetters),
+    ) -> Result<()> {
+        match self.form {
+            Form::Json => self.record((payload, offset), spot, (intake, dead)),
+            Form::Frames => match framing::frames(payload) {
+                Ok(frames) => {
+                    frames.into_iter().for_each(|frame| self.frame(frame, of));
+                    Ok(())
+                }
+                Err(error) => {
+                    let fault = Fault::new(ErrorType::ParseError, format!("no frames: {error}"));
+                    intake.refuse((payload, offset), &fault, spot, dead)
+                }
+            },
+        }
+    }
+
+    fn record(
+        &mut self,
+        (payload, offset): (&[u8], i64),
+        spot: Spot<'_>,
+        (intake, dead): (&mut Intake, &mut DeadLetters),
+    ) -> Result<()> {
+        let Some(wrapper) = spot.wrapper else { return intake.message(payload, offset, spot, dead) };
+        let letters =
+            *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && intake.becomes(Kind::Dead));
+        if !letters {
+            return intake.message(payload, offset, spot, dead);
+        }
+        if !letter::is_letter(wrapper.headers) {
+            let fault = Fault::new(ErrorType::EnvelopeError, "no dead letter: its headers say nothing of a failure");
+            return intake.refuse((payload, offset), &fault, spot, dead);
+        }
+        let json = letter::to_json(payload, wrapper.key, wrapper.headers);
+        intake.text((payload, &json), offset, spot, dead)
+    }
+
+    fn frame(&mut self, frame: Frame, of: (usize, i32)) {
+        match frame {
+            Frame::Schema(schema) => self.framed.push_back(Framed::Schema(schema)),
+            Frame::Batch(batch) => self.framed.push_back(Framed::Batch(batch)),
+            Frame::Control(Control::Progress(progress)) => {
+                if progress.complete {
+                    self.heard.complete(of);
+                }
+                let news = self.heard.news(progress);
+                self.framed.push_back(Framed::News(news));
+            }
+            Frame::Control(Control::Watermark(instant)) => {
+                self.framed.extend(self.heard.promise(of, instant).map(Framed::Watermark));
+            }
+            Frame::Control(Control::End(end)) => self.verdict = self.verdict.max(end.verdict),
+            Frame::Control(Control::Barrier(_)) | Frame::Eos => {}
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Topics among the inputs of a source.
+
+use super::{Current, Source};
+use crate::error::{Error, Result};
+use crate::frame::{Control, How, Progress};
+use crate::kind::Kind;
+use crate::stream::dead::DeadLetters;
+use crate::stream::intake::Item;
+use crate::stream::kafka::address::Address;
+use crate::stream::kafka::input::{KafkaInput, endless};
+use crate::stream::kafka::records::Framed;
+use crate::stream::raw::Step;
+use std::collections::VecDeque;
+
+/// Topics that have their turn later, and those that had it.
+#[derive(Default)]
+pub(super) struct Topics {
+    waiting: VecDeque<Box<KafkaInput>>,
+    read: Vec<Box<KafkaInput>>,
+}
+
+impl Source {
+    /// Asks the brokers what there is; every partition is known from the start.
+    pub(super) fn open_topics(&mut self, address: &Address) -> Result<()> {
+        let role = (self.options.role, self.options.offsets);
+        let origin = self.options.origin.as_deref();
+        let input = KafkaInput::open(address, role, origin, &self.run, &mut self.intake)?;
+        self.topics.waiting.push_back(Box::new(input));
+        Ok(())
+    }
+
+    /// The next input is topics that were asked already.
+    pub(super) fn begin_topics(&mut self) -> Result<()> {
+        let Some(input) = self.topics.waiting.pop_front() else { return Ok(()) };
+        if input.is_endless() && !self.pending.is_empty() {
+            return Err(endless(&input.name()));
+        }
+        self.current = Some(Current::Topics(input));
+        Ok(())
+    }
+
+    /// Whether every row before the positions that were noted has been handed out: the outputs may be asked to settle.
+    pub fn can_commit(&self) -> bool {
+        let noted = matches!(&self.current, Some(Current::Topics(input)) if input.has_noted());
+        noted && self.ahead.is_empty() && self.queue.is_empty() && !self.intake.is_ready()
+    }
+
+    /// The outputs are safe up to the positions that were noted.
+    pub fn commit(&mut self) -> Result<()> {
+        match &mut self.current {
+            Some(Current::Topics(input)) => input.commit(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The run has ended and its outputs are safe.
+    pub fn commit_end(&mut self) -> Result<()> {
+        let current = match &mut self.current {
+            Some(Current::Topics(input)) => Some(input),
+            _ => None,
+        };
+        current.into_iter().chain(&mut self.topics.read).try_for_each(|input| input.commit_end(&mut self.intake))
+    }
+
+    /// Rows that keep their stamps, and what is known of their partitions.
+    fn take_framed(&mut self, framed: Framed, complete: bool, name: &str) -> Result<()> {
+        match framed {
+            Framed::Schema(schema) => {
+                let Some(kind) = Kind::of(&schema) else {
+                    return Err(Error::corrupt("its frames hold rows of no kind of evt").at(name));
+                };
+                self.check_columns(&schema, name)?;
+                self.same_kind(kind)?;
+                self.schema.get_or_insert(schema);
+            }
+            Framed::Batch(batch) => self.push_batch(batch, name)?,
+            Framed::News(partitions) => {
+                self.take_control(Control::Progress(Progress { partitions, complete, ..Progress::default() }));
+            }
+            Framed::Watermark(instant) => self.take_control(Control::Watermark(instant)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn step_topics(&mut self, mut input: Box<KafkaInput>, dead: &mut DeadLetters) -> Result<()> {
+        let step = input.step(&mut self.intake, dead)?;
+        let noted = input.note(&mut self.intake, dead)?;
+        while let Some((framed, complete)) = input.framed() {
+            self.take_framed(framed, complete, &input.name())?;
+        }
+        match step {
+            Step::More => {
+                self.tell(input.extent());
+                if noted {
+                    // Whoever asks next has taken in all that came before.
+                    self.queue.push_back(Item::Idle);
+                }
+                self.current = Some(Current::Topics(input));
+            }
+            Step::Idle => {
+                self.intake.flush(dead)?;
+                self.tell(input.extent());
+                self.queue.push_back(Item::Idle);
+                self.current = Some(Current::Topics(input));
+            }
+            Step::End => {
+                self.intake.flush(dead)?;
+                self.read = input.extent();
+                if input.is_framed() {
+                    let (progress, verdict) = input.framed_end();
+                    self.verdict = self.verdict.max(verdict);
+                    self.take_control(Control::Progress(progress));
+                }
+                let complete = self.is_complete() || self.pending.is_empty();
+                self.intake.progress(complete, self.read);
+                self.topics.read.push(input);
+            }
+            Step::Stopped => {
+                self.stop(dead)?;
+                self.how = How::Stopped;
+                self.topics.read.push(input);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! A real broker for tests: what lies in its topics, read and written without evt, and one that can be killed.
+
+use crate::harness::{Dir, in_ci};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Headers;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{Message, Offset};
+use std::future::Future;
+use std::io::Read;
+use std::pin::pin;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+/// How long an answer is waited for.
+pub const ANSWER: Duration = Duration::from_secs(30);
+
+/// A broker, and a directory for one test.
+pub struct Bench {
+    pub brokers: String,
+    pub prefix: String,
+    pub dir: Dir,
+}
+
+/// A record as it lies in a topic.
+#[derive(Debug, PartialEq)]
+pub struct Record {
+    pub partition: i32,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+}
+
+impl Bench {
+    /// None, said once, where there is no broker; in CI there must be one.
+    pub fn new(name: &str) -> Option<Self> {
+        let Ok(brokers) = std::env::var("EVT_KAFKA") else {
+            assert!(!in_ci(), "EVT_KAFKA must name a broker in CI (scripts/services)");
+            eprintln!("skipped: EVT_KAFKA is not set (scripts/services)");
+            return None;
+        };
+        let prefix = format!("{name}-{}", std::process::id());
+        Some(Self { brokers, prefix, dir: Dir::new(name) })
+    }
+
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers);
+        config
+    }
+
+    /// Makes a topic; its full name.
+    pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
+        let topic = format!("{}-{name}", self.prefix);
+        let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
+        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        for (name, value) in settings {
+            new = new.set(name, value);
+        }
+        let options = AdminOptions::new().operation_timeout(Some(ANSWER));
+        let made = wait(admin.create_topics([&new], &options)).expect("an answer");
+        made.into_iter().for_each(|made| {
+            made.expect("the topic is made");
+        });
+        topic
+    }
+
+    pub fn uri(&self, topic: &str, options: &str) -> String {
+        format!("kafka://{}/{topic}{options}", self.brokers)
+    }
+
+    /// Puts records into a topic.
+    pub fn produce<'a>(&self, records: impl IntoIterator<Item = BaseRecord<'a, [u8], [u8]>>) {
+        let producer: BaseProducer = self.config().create().expect("a client");
+        for record in records {
+            producer.send(record).map_err(|(error, _)| error).expect("it is queued");
+        }
+        producer.flush(ANSWER).expect("they are delivered");
+    }
+
+    /// All records of a topic.
+    pub fn records(&self, topic: &str) -> Vec<Record> {
+        let consumer: BaseConsumer =
+            self.config().set("group.id", "test").set("enable.partition.eof", "true").create().expect("a client");
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("an answer");
+        let count = metadata.topics()[0].partitions().len() as i32;
+        let mut list = TopicPartitionList::new();
+        for number in 0..count {
+            list.add_partition_offset(topic, number, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&list).expect("assigned");
+        let (mut records, mut ended) = (vec![], 0);
+        while ended < count {
+            match consumer.poll(ANSWER).expect("a broker that answers") {
+                Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                Err(error) => panic!("{error}"),
+                Ok(message) => {
+                    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+                    records.push(Record {
+                        partition: message.partition(),
+                        key: message.key().map(<[u8]>::to_vec),
+                        value: message.payload().map(<[u8]>::to_vec),
+                        headers: headers
+                            .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
+                            .collect(),
+                    });
+                }
+            }
+        }
+        records
+    }
+
+    /// What a group has committed: offset and metadata, by partition.
+    pub fn committed(&self, group: &str, topic: &str, count: i32) -> Vec<(Option<i64>, String)> {
+        let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a client");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(topic, 0, count - 1);
+        let list = consumer.committed_offsets(list, ANSWER).expect("an answer");
+        let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
+        list.elements().iter().map(|one| (offset(one.offset()), one.metadata().to_owned())).collect()
+    }
+
+    pub fn start(&self, program: &str, args: &[&str]) -> Child {
+        let mut command = self.dir.command(program, args);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.spawn().expect("it starts")
+    }
+}
+
+/// Waits for what librdkafka's own thread completes.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    struct Thread(std::thread::Thread);
+    impl Wake for Thread {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Thread(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park_timeout(ANSWER),
+        }
+    }
+}
+
+/// Asks a tool to stop; its status and what it said.
+pub fn stopped(mut child: Child) -> (i32, String) {
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    let status = crate::harness::status(child.wait().expect("it ends"));
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    (status, said)
+}
+
+/// A broker of one test's own, so that it can be killed; gone with it.
+pub struct Broker {
+    pub state: std::path::PathBuf,
+}
+
+impl Broker {
+    pub fn services(&self, args: &[&str]) -> String {
+        let mut command = std::process::Command::new(format!("{}/scripts/services", crate::harness::ROOT));
+        let output = command.args(args).env("EVT_SERVICES", &self.state).output().expect("it runs");
+        assert!(output.status.success(), "scripts/services {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The address of the broker.
+    pub fn start(&self) -> String {
+        self.services(&["start", "kafka"]);
+        let env = self.services(&["env", "kafka"]);
+        let line = env.lines().find_map(|line| line.strip_prefix("export EVT_KAFKA="));
+        line.expect("it says where it is").trim_matches(['\'', '"']).to_owned()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let mut command = std::process::Command::new(format!("{}/scripts/services", crate::harness::ROOT));
+        // What is left is only litter below target/.
+        let _ = command.args(["stop", "--wipe", "kafka"]).env("EVT_SERVICES", &self.state).output();
+    }
+}
