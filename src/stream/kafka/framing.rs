@@ -186,3 +186,65 @@ pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
         false => Err(crate::Error::corrupt("the message ends within a frame")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::Kind;
+    use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+
+    fn told(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
+        PartitionState { origin: "t".into(), partition: name.into(), stream_time, state }
+    }
+
+    fn letters(partitions: &[&str]) -> RecordBatch {
+        let mut builder = Builder::new("evt-test", "host");
+        let fault = Fault::new(ErrorType::ParseError, "no JSON");
+        for (offset, partition) in (0..).zip(partitions) {
+            let (payload, fault) = (b"x".as_slice(), &fault);
+            let letter =
+                Letter { payload, key: None, headers: None, arrived_at: None, fault, origin: "t", partition, offset };
+            builder.push(&letter, 7).unwrap();
+        }
+        builder.finish().unwrap()
+    }
+
+    #[test]
+    fn rows_of_one_partition_lie_in_one_partition_of_the_topic() {
+        let names = ["a", "b", "c", "a", "d", "b"];
+        let pieces = split(&letters(&names), 3).unwrap();
+        assert_eq!(pieces.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>(), names.len());
+        for (number, rows) in &pieces {
+            let words = Words::new(rows.column_by_name("partition").unwrap());
+            assert!(words.codes.iter().all(|code| home("t", words.text(*code), 3) == *number));
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_cut_anywhere_is_refused() {
+        let value = rows(&Kind::Dead.schema(), &letters(&["a", "b"])).unwrap();
+        assert!(matches!(frames(&value).unwrap().as_slice(), [Frame::Schema(_), Frame::Batch(_)]));
+        let whole = |count: usize| frames(&value[..count]).is_ok_and(|frames| frames.len() == 2);
+        assert!((0..value.len()).all(|count| !whole(count)));
+    }
+
+    #[test]
+    fn an_announcement_says_nothing_of_a_partition_that_is_known() {
+        let mut table = Table::default();
+        let partitions = vec![told("a", Some(5), State::Ended), told("b", Some(7), State::Live)];
+        table.learn(&Progress { partitions: partitions.clone(), complete: true, ..Progress::default() });
+        for order in [[0, 1, 2], [2, 1, 0]] {
+            let mut heard = Heard::default();
+            let mut last: BTreeMap<String, PartitionState> = BTreeMap::new();
+            for number in order {
+                for news in heard.news(table.told_in(number, 3)) {
+                    last.insert(news.partition.clone(), news);
+                }
+                heard.complete((0, number));
+            }
+            assert_eq!(last.into_values().collect::<Vec<_>>(), partitions);
+            assert!(heard.is_complete((0..3).map(|number| ((0, number), false))));
+            assert!(!heard.is_complete((0..4).map(|number| ((0, number), false))));
+        }
+    }
+}

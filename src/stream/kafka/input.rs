@@ -16,6 +16,7 @@ use crate::stream::input;
 use crate::stream::intake::Intake;
 use crate::stream::raw::Step;
 use crate::stream::run::Run;
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -417,21 +418,18 @@ impl KafkaInput {
         }
     }
 
-    /// An offset is no more: which, and what it cost.
+    /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
     fn look_for_gaps(&mut self) -> Result<()> {
-        for at in 0..self.reading.parts.len() {
-            let (topic, number, next) =
-                (self.reading.parts[at].topic, self.reading.parts[at].number, self.reading.parts[at].next);
-            if self.reading.parts[at].ended {
-                continue;
-            }
-            let name = &self.address.topics[topic];
+        for at in (0..self.reading.parts.len()).filter(|at| !self.reading.parts[*at].ended).collect::<Vec<_>>() {
+            let part = &self.reading.parts[at];
+            let (name, number, next) = (&self.address.topics[part.topic], part.number, part.next);
             let question = || self.client.fetch_watermarks(name, number, client::ANSWER);
             let (low, high) = client::ask(&self.address, &self.run, self.client.context(), question)?;
-            let Some(gap) = position::gap(next, Extent { low, high }) else { continue };
-            range::settle_gap((&self.address, &self.run), (name, number), gap)?;
-            self.reading.parts[at].next = gap.found;
-            let offset = rdkafka::Offset::Offset(gap.found);
+            if let Some(gap) = position::gap(next, Extent { low, high }) {
+                range::settle_gap((&self.address, &self.run), (name, number), gap)?;
+                self.reading.parts[at].next = gap.found;
+            }
+            let offset = Offset::Offset(self.reading.parts[at].next);
             self.client
                 .seek(name, number, offset, client::ANSWER)
                 .map_err(|error| client::failed(&self.address, "a partition cannot be read on", &error))?;

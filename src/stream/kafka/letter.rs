@@ -160,3 +160,49 @@ fn header(json: &mut String, name: &str, value: Option<&[u8]>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::row;
+    use crate::kind::Kind;
+    use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+    use rdkafka::message::Headers as _;
+
+    type Pairs = Vec<(String, Option<Vec<u8>>)>;
+
+    struct Kept(Pairs);
+
+    impl Headers for Kept {
+        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            self.0.iter().for_each(|(name, value)| show(name, value.as_deref()));
+        }
+    }
+
+    #[test]
+    fn a_letter_comes_back_as_it_was() {
+        let own =
+            Kept(vec![("a".into(), Some(b"\xff".to_vec())), ("b".into(), None), ("a".into(), Some(b"x".to_vec()))]);
+        let fault = Fault::new(ErrorType::EnvelopeError, "no \"object\"\n");
+        let letter = Letter {
+            payload: b"\xfe{",
+            key: Some(b""),
+            headers: Some(&own),
+            arrived_at: Some(1_700_000_000_000_001),
+            fault: &fault,
+            origin: "t",
+            partition: "3",
+            offset: 17,
+        };
+        let mut builder = Builder::new("evt-test", "host");
+        builder.push(&letter, 7).unwrap();
+        let batch = builder.finish().unwrap();
+        let mut letters = Letters::new(&batch);
+        let headers = letters.headers(0);
+        let kept = Kept(headers.iter().map(|h| (h.key.to_owned(), h.value.map(<[u8]>::to_vec))).collect());
+        assert!(is_letter(&kept) && !is_letter(&own));
+        let mut rows = row::Builder::new(Kind::Dead);
+        rows.push(&to_json(letters.payload(0), letters.key(0), &kept)).unwrap();
+        assert_eq!(rows.finish().unwrap(), batch);
+    }
+}
