@@ -20,6 +20,7 @@ complete -c evt-ingest -l now -d 'The clock, for repeatable output' -r
 complete -c evt-ingest -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-ingest -l max-record -d 'The longest record that is read' -r
 complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-ingest -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-ingest -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_schema_global_optspecs
-    string join \n q/quiet stats= strict report= now= pipeline= max-record= max-ratio= color= h/help V/version
+    string join \n q/quiet stats= strict report= now= pipeline= max-record= max-ratio= kafka-config= color= h/help V/version
 end
 
 function __fish_evt_schema_needs_command
@@ -30,6 +30,7 @@ complete -c evt-schema -n "__fish_evt_schema_needs_command" -l now -d 'The clock
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-record -d 'The longest record that is read' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

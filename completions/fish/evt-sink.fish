@@ -19,6 +19,7 @@ complete -c evt-sink -l now -d 'The clock, for repeatable output' -r
 complete -c evt-sink -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-sink -l max-record -d 'The longest record that is read' -r
 complete -c evt-sink -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-sink -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-sink -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -22,6 +22,7 @@ complete -c evt-validate -l now -d 'The clock, for repeatable output' -r
 complete -c evt-validate -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-validate -l max-record -d 'The longest record that is read' -r
 complete -c evt-validate -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-validate -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-validate -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"

@@ -36,11 +36,13 @@ complete -c evt-window -l now -d 'The clock, for repeatable output' -r
 complete -c evt-window -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-window -l max-record -d 'The longest record that is read' -r
 complete -c evt-window -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-window -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-window -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c evt-window -l check -d 'Explain the metrics and stop; exit 78 if they are wrong'
 complete -c evt-window -l late-partial -d 'Write events that some windows did count to --late too'
+complete -c evt-window -l disjoint -d 'No key lies in two partitions: a run may read some of a topic (?partitions=)'
 complete -c evt-window -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-window -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-window -l overwrite -d 'Replace an output file that exists'
