@@ -2,7 +2,7 @@
 
 use super::output::Output;
 use super::run::{Report, Run};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::dead::{Builder, ErrorType, Letter};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -99,7 +99,12 @@ impl DeadLetters {
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
-            output.write(&self.builder.finish()?)?;
+            let refused = output.write(&self.builder.finish()?)?;
+            if let Some(refusal) = refused.first() {
+                // There is no other place for it: going on would lose it.
+                let message = format!("{}: a dead letter cannot be written", output.name());
+                return Err(Error::new(ErrorKind::Io, message).because(&refusal.fault.message));
+            }
             output.flush()?;
         }
         Ok(())

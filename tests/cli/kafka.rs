@@ -446,3 +446,38 @@ fn other_clients_read_and_write_the_same_topics() {
     let read = bench.dir.run("evt-view", &[bench.uri(&back, "").as_str(), "-o", "jsonl"]).succeeds();
     assert_eq!(numbers(&read), [7, 8]);
 }
+
+/// Stopped in the middle, a run commits what its outputs have: the next one goes on there, and no record comes twice. Killed, it
+/// repeats what was not committed, and loses nothing.
+#[test]
+fn a_run_that_is_stopped_or_killed_in_the_middle_loses_nothing() {
+    let Some(bench) = Bench::new("middle") else { return };
+    let (first, second) = (bench.topic("one", 3, &[]), bench.topic("two", 2, &[]));
+    bench.dir.shell("evt-gen --events 100k --seed 3 > events.jsonl").succeeds();
+    bench.dir.run("evt-ingest", &["events.jsonl", "--to", &bench.uri(&first, "")]).succeeds();
+    bench.dir.run("evt-ingest", &["events.jsonl", "--to", &bench.uri(&second, "")]).succeeds();
+    let both = format!("{first},{second}");
+    for (name, kills) in [("stopped", false), ("killed", true)] {
+        let (out, group) = (format!("{name}.jsonl"), format!("{}-{name}", bench.prefix));
+        let from = bench.uri(&both, &format!("?group={group}"));
+        let mut child = bench.start("evt-ingest", &[&from, "--to", &out]);
+        eventually("it has begun", || lines(&bench.dir, &out) > 0);
+        match kills {
+            true => child.kill().and_then(|()| child.wait()).map(|_| ()).expect("it runs"),
+            false => assert_eq!(stopped(child).0, 143),
+        }
+        let rest = bench.uri(&both, &format!("?group={group}&end=latest"));
+        bench.dir.run("evt-ingest", &[rest.as_str(), "--to", &out]).succeeds();
+        let mut places: Vec<String> = bench
+            .dir
+            .rows(&out)
+            .iter()
+            .map(|row| format!("{}/{}@{}", row["origin"], row["partition"], row["offset"]))
+            .collect();
+        let all = places.len();
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 200_000, "{name}");
+        assert!(kills || all == 200_000, "{name}: {all} rows, some of them twice");
+    }
+}
