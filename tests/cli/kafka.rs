@@ -417,7 +417,7 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let mut said = String::new();
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
-    assert!(said.contains("1 rows were not acknowledged and are not counted as written"), "{said}");
+    assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
     let read = bench.start("evt-ingest", &[&bench.uri(&topic, ""), "--to", "null:"]);
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");

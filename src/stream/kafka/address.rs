@@ -72,10 +72,11 @@ const WAIT: i64 = 300 * crate::time::SECOND;
 const NAMES: &str = "group format key start end partitions on_gap wait rdkafka.NAME";
 
 /// Settings that evt's promises rest on: an offset is committed when its data is safe, and nothing is sent twice.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     "acks",
     "auto.offset.reset",
     "bootstrap.servers",
+    "delivery.report.only.error",
     "enable.auto.commit",
     "enable.auto.offset.store",
     "enable.idempotence",

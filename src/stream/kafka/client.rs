@@ -3,6 +3,7 @@
 use super::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::run::Run;
+use rdkafka::Message;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
@@ -12,7 +13,7 @@ use rdkafka::producer::ProducerContext;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,6 @@ pub enum Change {
 #[derive(Default)]
 pub struct Context {
     news: Mutex<News>,
-    /// Rows in messages that brokers have acknowledged.
-    delivered: AtomicU64,
     /// Whether the client is being closed.
     closing: AtomicBool,
 }
@@ -47,6 +46,7 @@ struct News {
     trouble: Option<Code>,
     cause: Option<String>,
     failure: Option<(Code, i32)>,
+    failed: u64,
     commit_failure: Option<KafkaError>,
     changes: VecDeque<Change>,
 }
@@ -56,9 +56,9 @@ impl Context {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows that brokers have acknowledged so far.
-    pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Relaxed)
+    /// Messages that were given up.
+    pub fn failed(&self) -> u64 {
+        self.news().failed
     }
 
     /// Trouble since the last call.
@@ -133,20 +133,14 @@ impl ConsumerContext for Context {
 }
 
 impl ProducerContext for Context {
-    /// How many rows the message holds.
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = ();
 
-    fn delivery(&self, result: &DeliveryResult<'_>, rows: usize) {
-        match result {
-            Ok(_) => {
-                self.delivered.fetch_add(rows as u64, Ordering::Relaxed);
-            }
-            Err((error, message)) => {
-                use rdkafka::Message;
-                let mut news = self.news();
-                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                news.failure.get_or_insert((code, message.partition()));
-            }
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let mut news = self.news();
+            news.failed += 1;
+            let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            news.failure.get_or_insert((code, message.partition()));
         }
     }
 }

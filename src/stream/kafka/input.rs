@@ -224,7 +224,7 @@ impl KafkaInput {
                 }
                 None => break,
             }
-            if start.elapsed() >= Run::LINGER {
+            if taken % 64 == 0 && start.elapsed() >= Run::LINGER {
                 break;
             }
             timeout = Duration::ZERO;

@@ -13,6 +13,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::HashMap;
 
+/// What is known of partitions, by topic and number.
+pub type ByPart<T> = HashMap<(usize, i32), T>;
+
 /// One partition of a topic that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -151,12 +154,7 @@ fn offsets(
 }
 
 /// The first offset in each part whose record is of `instant` or later; none where there is no such record.
-fn at_instant(
-    client: &Client,
-    address: &Address,
-    run: &Run,
-    (instant, parts): (i64, &[Part]),
-) -> Result<HashMap<(usize, i32), i64>> {
+fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (i64, &[Part])) -> Result<ByPart<i64>> {
     // Kafka counts milliseconds; an instant between two is the later one.
     let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
     let mut list = TopicPartitionList::new();
@@ -169,12 +167,7 @@ fn at_instant(
 }
 
 /// What the group has committed: offset and stream time.
-pub fn committed(
-    client: &Client,
-    address: &Address,
-    run: &Run,
-    parts: &[Part],
-) -> Result<HashMap<(usize, i32), (i64, Option<i64>)>> {
+pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) -> Result<ByPart<(i64, Option<i64>)>> {
     let mut list = TopicPartitionList::new();
     for part in parts {
         list.add_partition(&address.topics[part.topic], part.number);
@@ -185,11 +178,7 @@ pub fn committed(
 }
 
 /// The real offsets of a list.
-fn by_part<T>(
-    address: &Address,
-    list: &TopicPartitionList,
-    value: impl Fn(&str, i64) -> T,
-) -> HashMap<(usize, i32), T> {
+fn by_part<T>(address: &Address, list: &TopicPartitionList, value: impl Fn(&str, i64) -> T) -> ByPart<T> {
     let mut values = HashMap::new();
     for element in list.elements() {
         if let (Offset::Offset(offset), Some(topic)) =

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 #[derive(Default)]
 pub(super) struct Topics {
     waiting: VecDeque<Box<KafkaInput>>,
-    read: Vec<Box<KafkaInput>>,
+    read: VecDeque<Box<KafkaInput>>,
 }
 
 impl Source {
@@ -113,12 +113,12 @@ impl Source {
                 }
                 let complete = self.is_complete() || self.pending.is_empty();
                 self.intake.progress(complete, self.read);
-                self.topics.read.push(input);
+                self.topics.read.push_back(input);
             }
             Step::Stopped => {
                 self.stop(dead)?;
                 self.how = How::Stopped;
-                self.topics.read.push(input);
+                self.topics.read.push_back(input);
             }
         }
         Ok(())
