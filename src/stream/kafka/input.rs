@@ -67,6 +67,11 @@ impl KafkaInput {
         run: &Rc<Run>,
         intake: &mut Intake,
     ) -> Result<Self> {
+        if origin.is_some() && address.topics.len() > 1 {
+            return Err(Error::usage(format!(
+                "{address}: --origin would make one partition of those of several topics"
+            )));
+        }
         let client = client(address, run)?;
         let options = &address.options;
         let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
