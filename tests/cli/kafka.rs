@@ -459,7 +459,7 @@ fn a_run_that_is_stopped_or_killed_in_the_middle_loses_nothing() {
     let both = format!("{first},{second}");
     for (name, kills) in [("stopped", false), ("killed", true)] {
         let (out, group) = (format!("{name}.jsonl"), format!("{}-{name}", bench.prefix));
-        let from = bench.uri(&both, &format!("?group={group}"));
+        let from = bench.uri(&both, &format!("?group={group}&rdkafka.session.timeout.ms=6000"));
         let mut child = bench.start("evt-ingest", &[&from, "--to", &out]);
         eventually("it has begun", || lines(&bench.dir, &out) > 0);
         match kills {

@@ -173,7 +173,7 @@ pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, add
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
-        Some(Code::Fenced | Code::FencedInstanceId) => ErrorKind::Fenced,
+        Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId) => ErrorKind::Fenced,
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };

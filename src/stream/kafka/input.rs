@@ -40,6 +40,8 @@ pub enum Role {
     Recomputes,
 }
 
+/// How long members that were killed may still count as members: more than their session (45 s by default).
+const MEMBERS_GONE: Duration = Duration::from_secs(60);
 /// Messages taken before rows are looked after.
 const MESSAGES: usize = 1024;
 
@@ -78,8 +80,11 @@ impl KafkaInput {
         let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
         let subscribes = commits && offsets == Offsets::Shared && whole;
         let mut parts = range::parts(&client, address, run)?;
-        if !subscribes {
-            range::resolve(&client, address, run, (role, &mut parts))?;
+        let mut group = commits.then(|| Membership::new(subscribes));
+        match &mut group {
+            Some(group) if !subscribes => claim(&client, address, run, (group, &mut parts))?,
+            Some(_) => {}
+            None => range::resolve(&client, address, run, (role, &mut parts))?,
         }
         let mut input = Self {
             run: run.clone(),
@@ -90,7 +95,7 @@ impl KafkaInput {
             origin: origin.map(str::to_owned),
             reading: Reading::new(parts, address.options.form.unwrap_or_default()),
             waiting: vec![],
-            group: commits.then(|| Membership::new(subscribes)),
+            group,
         };
         if subscribes {
             input.reading.parts.clear();
@@ -455,6 +460,34 @@ impl Drop for KafkaInput {
             if let Change::Revoked(partitions) = change {
                 let _ = release(&self.client, &partitions);
             }
+        }
+    }
+}
+
+/// Resolves the range of a run that reads all partitions of a group by itself, and commits where it begins: while members are
+/// at work, or were killed a moment ago, the group takes no commit of others. Exit 75 where it never does.
+fn claim(client: &Client, address: &Address, run: &Run, (group, parts): (&mut Membership, &mut [Part])) -> Result<()> {
+    let start = Instant::now();
+    let mut said = false;
+    loop {
+        range::resolve(client, address, run, (Role::Works, parts))?;
+        let cut = group::cut(parts, |part| (part.next, part.stream_time));
+        match group.commit(client, address, &cut) {
+            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < MEMBERS_GONE => {
+                if run.stop.signal().is_some() {
+                    return Err(error);
+                }
+                if !std::mem::replace(&mut said, true) {
+                    run.console.say(format!("{address}: the group has members at work: waiting until they are gone"));
+                }
+                run.stop.sleep(Duration::from_millis(500))?;
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                return Err(
+                    error.because("the group has members at work, and this run would read their partitions too")
+                );
+            }
+            committed => return committed,
         }
     }
 }

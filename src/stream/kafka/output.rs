@@ -262,7 +262,7 @@ impl KafkaOutput {
     fn look(&mut self) -> Result<()> {
         look(&self.producer, &mut self.health, (&self.address, &self.run))?;
         let Some((code, partition)) = self.producer.context().failure() else { return Ok(()) };
-        let (topic, lost) = (&self.topic, self.unacknowledged());
+        let (topic, lost) = (&self.topic, self.producer.context().failed());
         let message =
             format!("{topic}/{partition}: {lost} messages were not acknowledged and are not counted as written");
         let cause = match code {
@@ -270,12 +270,6 @@ impl KafkaOutput {
             code => client::describe(code),
         };
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
-    }
-
-    /// Messages that brokers have not acknowledged: librdkafka reports none that they have, which is a third of the work.
-    fn unacknowledged(&self) -> u64 {
-        let waiting = u64::try_from(self.producer.in_flight_count()).unwrap_or(0);
-        waiting + self.producer.context().failed()
     }
 
     /// What is due by the clock alone.
@@ -306,7 +300,7 @@ impl KafkaOutput {
                 (waiting, last) = (now, Instant::now());
                 self.health.good(&self.address, &self.run);
             } else if last.elapsed() > patience {
-                let message = format!("{}: {} messages were never acknowledged", self.address, self.unacknowledged());
+                let message = format!("{}: {} messages were never acknowledged", self.address, waiting);
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
         }
@@ -362,6 +356,7 @@ fn producer(address: &Address, run: &Rc<Run>) -> Result<BaseProducer<Context>> {
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
+        // That a message is no longer in flight says as much: a third of the work.
         ("delivery.report.only.error", "true"),
         ("message.timeout.ms", timeout.as_str()),
         // The queue bounds what slow brokers make us hold.
