@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use std::io::Write;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// How diagnostics look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,16 +15,17 @@ pub enum Colour {
 }
 
 /// The tool's voice on stderr.
+#[derive(Clone)]
 pub struct Console {
     tool: &'static str,
     colour: Colour,
-    progress: Mutex<Option<indicatif::ProgressBar>>,
+    progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
 }
 
 impl Console {
     /// The voice of `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, colour, progress: Mutex::new(None) }
+        Self { tool, colour, progress: Arc::default() }
     }
 
     /// The tool's name.

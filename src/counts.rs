@@ -88,6 +88,21 @@ pub struct SinkCounts {
 }
 
 impl SinkCounts {
+    /// The sums of both.
+    pub fn plus(&self, other: &SinkCounts) -> SinkCounts {
+        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, dead, dropped } = other;
+        SinkCounts {
+            taken: self.taken + taken,
+            inserted: self.inserted + inserted,
+            updated: self.updated + updated,
+            unchanged: self.unchanged + unchanged,
+            deleted: self.deleted + deleted,
+            stale: self.stale + stale,
+            dead: self.dead + dead,
+            dropped: self.dropped + dropped,
+        }
+    }
+
     /// Exit 70 unless every row has exactly one fate.
     pub fn check(&self) -> Result<()> {
         let fates =

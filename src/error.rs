@@ -100,6 +100,10 @@ impl Error {
     #[cold]
     pub fn at(mut self, position: impl Into<String>) -> Self {
         let outer = position.into();
+        if self.0.position.as_ref().unwrap_or(&self.0.message).starts_with(&outer) {
+            // It says so already.
+            return self;
+        }
         let rest = self.0.message.strip_prefix(&outer);
         if self.0.position.is_none() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')) {
             // It names the place already.
@@ -236,6 +240,13 @@ mod tests {
         assert_eq!(told("Invalid data. Field { \"é\": Id(16) } not found"), "header: Invalid data");
         assert_eq!(told("size differs (4 vs 5)"), "header: size differs (4 vs 5)");
         assert_eq!(told("Unaligned { position: 29 }"), "header");
+    }
+
+    #[test]
+    fn a_place_is_said_once() {
+        let e = Error::config("sqlite:m.db: cannot write").at("sqlite:m.db");
+        assert_eq!(e.to_string(), "sqlite:m.db: cannot write");
+        assert_eq!(Error::config("no").at("redis://h/0").at("redis://h/0").to_string(), "redis://h/0: no");
     }
 
     #[test]

@@ -1,3 +1,4 @@
+complete -c evt-sink -l ttl -d 'How long rows stay in stores that forget (redis); ?ttl= of one URI wins' -r
 complete -c evt-sink -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
 complete -c evt-sink -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-sink -l field -d 'Copy a field into a column: COLUMN=PATH' -r
@@ -24,6 +25,7 @@ complete -c evt-sink -l color -d 'When to use colour' -r -f -a "auto\t'On a term
 always\t'Always'
 never\t'Never'"
 complete -c evt-sink -l list -d 'List the stores and stop'
+complete -c evt-sink -l check -d 'Look at every output, name what opening it would do first, and stop; no data is touched'
 complete -c evt-sink -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-sink -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-sink -l overwrite -d 'Replace an output file that exists'

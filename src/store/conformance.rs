@@ -1,16 +1,19 @@
 //! One suite for every store in [`ALL`]: what `prepare`, `commit`, `finish`, a kill and a replay mean.
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
+use super::{ALL, Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store};
+use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
-use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+use crate::kind::dead::{ErrorType, Fault};
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// A store in a directory of its own.
+/// A store in a place of its own: a directory, or on a server a schema or a prefix.
 pub struct Bench {
     store: &'static Store,
     /// Removed with the bench.
@@ -22,7 +25,31 @@ impl Bench {
     pub fn new(store: &'static Store) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(store.scheme).display().to_string();
-        Self { store, _directory: directory, location: Location { path, ..Location::default() } }
+        let scheme = store.scheme.to_owned();
+        Self { store, _directory: directory, location: Location { scheme, path, ..Location::default() } }
+    }
+
+    /// The same for a store that needs a server; none where there is none, which is said, and in CI wrong.
+    pub fn on_server(store: &'static Store) -> Option<Self> {
+        let variable = format!("EVT_{}", store.scheme.to_uppercase());
+        let Ok(uri) = std::env::var(&variable) else {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{variable} is not set (scripts/services)");
+            println!("skipped: {variable} is not set (scripts/services)");
+            return None;
+        };
+        let mut bench = Self::new(store);
+        bench.location.path = uri.split_once("://").unwrap().1.to_owned();
+        bench.location.slashes = true;
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let room = format!("evt_test_{}_{number}", std::process::id());
+        let option = ["schema", "prefix"].into_iter().find(|option| store.options.contains(option)).unwrap();
+        Some(bench.with(option, &room))
+    }
+
+    /// `kind` where the store holds it, else one that it does.
+    fn kind_or(&self, kind: Kind) -> Kind {
+        if self.store.kinds.contains(&kind) { kind } else { self.store.kinds[0] }
     }
 
     pub fn with(mut self, option: &str, value: &str) -> Self {
@@ -32,7 +59,13 @@ impl Bench {
 
     pub fn open_as(&self, run: &str, epochs: bool) -> Result<Box<dyn Sink>, crate::Error> {
         let run = run.to_owned();
-        let options = OpenOptions { pipeline: "p".to_owned(), run, epochs, clock: Arc::new(|| super::sample::START) };
+        let options = OpenOptions {
+            pipeline: "p".to_owned(),
+            run,
+            epochs,
+            clock: Arc::new(|| super::sample::START),
+            console: Console::new("test", Colour::Off),
+        };
         (self.store.open)(&self.location, &options)
     }
 
@@ -65,8 +98,23 @@ impl Bench {
     }
 }
 
+/// Stores on this machine.
+fn local() -> impl Iterator<Item = Bench> {
+    ALL.iter().filter(|store| !is_remote(store)).map(|store| Bench::new(store))
+}
+
+fn is_remote(store: &Store) -> bool {
+    store.options.contains(&"connect")
+}
+
+/// Every store whose server is there.
 fn all() -> impl Iterator<Item = Bench> {
-    ALL.iter().map(|store| Bench::new(store))
+    local().chain(ALL.iter().filter(|store| is_remote(store)).filter_map(|store| Bench::on_server(store)))
+}
+
+/// Those that hold rows of `kind`.
+fn holding(kind: Kind) -> impl Iterator<Item = Bench> {
+    all().filter(move |bench| bench.store.kinds.contains(&kind))
 }
 
 fn law(sink: &dyn Sink, taken: u64) {
@@ -76,7 +124,7 @@ fn law(sink: &dyn Sink, taken: u64) {
 
 #[test]
 fn looking_whether_it_can_be_written_makes_and_changes_nothing() {
-    for bench in all() {
+    for bench in local() {
         let look = || (bench.store.check)(&bench.location);
         look().unwrap();
         let path = std::path::Path::new(&bench.location.path);
@@ -94,7 +142,7 @@ const N: usize = 1000;
 #[test]
 fn what_is_written_is_read_back_whatever_the_kind() {
     for kind in Kind::ALL {
-        for bench in all() {
+        for bench in holding(kind) {
             let written = [rows(kind, 0, 300), rows(kind, 300, N as i64)];
             let outcome = bench.run(kind, &written);
             assert_eq!(outcome.counts.inserted, N as u64, "{} {kind:?}", bench.store.scheme);
@@ -110,7 +158,7 @@ fn what_is_written_is_read_back_whatever_the_kind() {
 #[test]
 fn the_same_rows_again_change_nothing() {
     for kind in Kind::ALL {
-        for bench in all() {
+        for bench in holding(kind) {
             bench.run(kind, &[rows(kind, 0, 200)]);
             let first = bench.table(kind);
             let again = bench.run(kind, &[rows(kind, 0, 123), rows(kind, 123, 200)]);
@@ -123,7 +171,7 @@ fn the_same_rows_again_change_nothing() {
 #[test]
 fn a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one() {
     for kind in Kind::ALL {
-        for (bench, undisturbed) in all().zip(all()) {
+        for (bench, undisturbed) in holding(kind).zip(holding(kind)) {
             let batches = [rows(kind, 0, 100), rows(kind, 100, 300)];
             let mut killed = bench.open();
             killed.write(kind, &batches[0]).unwrap();
@@ -142,17 +190,18 @@ fn a_run_that_is_killed_and_started_again_ends_like_an_undisturbed_one() {
 fn an_epoch_is_committed_once_and_read_back_by_the_next_run() {
     let epochs = [Epoch { run: 3, number: 1 }, Epoch { run: 3, number: 2 }];
     for bench in all() {
+        let kind = bench.kind_or(Kind::Event);
         let mut sink = bench.open_as("3", true).unwrap();
         assert_eq!(sink.committed().unwrap(), None);
         for (epoch, from) in epochs.into_iter().zip([0, 400]) {
-            sink.write(Kind::Event, &rows(Kind::Event, from, from + 400)).unwrap();
+            sink.write(kind, &rows(kind, from, from + 400)).unwrap();
             sink.prepare(epoch).unwrap();
             law(&*sink, from as u64 + 400);
             sink.commit(epoch).unwrap();
-            let table = bench.table(Kind::Event);
+            let table = bench.table(kind);
             assert_eq!(table.len(), from as usize + 400, "{}", bench.store.scheme);
             sink.commit(epoch).unwrap();
-            assert_eq!(bench.table(Kind::Event), table);
+            assert_eq!(bench.table(kind), table);
             law(&*sink, from as u64 + 400);
             assert_eq!(sink.committed().unwrap(), Some(epoch));
         }
@@ -169,28 +218,30 @@ fn an_epoch_is_committed_once_and_read_back_by_the_next_run() {
 fn an_epoch_prepared_by_a_run_that_died_is_committed_by_the_next() {
     let epoch = Epoch { run: 1, number: 1 };
     for bench in all() {
+        let kind = bench.kind_or(Kind::Late);
         let mut dies = bench.open_as("1", true).unwrap();
-        dies.write(Kind::Late, &rows(Kind::Late, 0, 300)).unwrap();
+        dies.write(kind, &rows(kind, 0, 300)).unwrap();
         dies.prepare(epoch).unwrap();
-        dies.write(Kind::Late, &rows(Kind::Late, 300, 310)).unwrap();
+        dies.write(kind, &rows(kind, 300, 310)).unwrap();
         drop(dies);
         let mut next = bench.open_as("2", true).unwrap();
         next.commit(epoch).unwrap();
-        let table = bench.table(Kind::Late);
-        assert!(as_text(&[rows(Kind::Late, 0, 300)]).iter().all(|row| table.contains(row)), "{}", bench.store.scheme);
-        next.write(Kind::Late, &rows(Kind::Late, 300, 310)).unwrap();
+        let table = bench.table(kind);
+        assert!(as_text(&[rows(kind, 0, 300)]).iter().all(|row| table.contains(row)), "{}", bench.store.scheme);
+        next.write(kind, &rows(kind, 300, 310)).unwrap();
         next.finish().unwrap().counts.check().unwrap();
-        assert_eq!(bench.table(Kind::Late), as_text(&[rows(Kind::Late, 0, 310)]));
+        assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 310)]));
     }
 }
 
 #[test]
 fn a_run_that_has_been_replaced_is_fenced() {
     for bench in all() {
+        let kind = bench.kind_or(Kind::Event);
         let mut sink = bench.open_as("9", true).unwrap();
         for run in [9, 8] {
             let epoch = Epoch { run, number: 1 };
-            sink.write(Kind::Event, &rows(Kind::Event, 0, 10)).unwrap();
+            sink.write(kind, &rows(kind, 0, 10)).unwrap();
             sink.prepare(epoch).unwrap();
             match sink.commit(epoch) {
                 Ok(()) => assert_eq!(run, 9),
@@ -202,7 +253,7 @@ fn a_run_that_has_been_replaced_is_fenced() {
 
 #[test]
 fn two_days_of_standard_input_overwrite_nothing() {
-    for bench in all() {
+    for bench in holding(Kind::Event) {
         let (monday, tuesday) = (events("-", 0, 100), events("-", 5000, 5100));
         bench.run(Kind::Event, std::slice::from_ref(&monday));
         assert_eq!(bench.run(Kind::Event, std::slice::from_ref(&tuesday)).counts.inserted, 100);
@@ -212,7 +263,7 @@ fn two_days_of_standard_input_overwrite_nothing() {
 
 #[test]
 fn an_instant_no_reader_can_hold_comes_back_and_the_other_rows_stay() {
-    for bench in all() {
+    for bench in holding(Kind::Event) {
         let good = rows(Kind::Event, 0, 3);
         let mut columns = good.columns().to_vec();
         let times = TimestampMicrosecondArray::from(vec![Some(0), Some(i64::MAX), Some(1)]);
@@ -244,6 +295,33 @@ fn a_metric_under_the_id_of_another_key_comes_back() {
     }
 }
 
+#[test]
+fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
+    for bench in holding(Kind::Event) {
+        let good = rows(Kind::Event, 0, 40);
+        let mut columns = good.columns().to_vec();
+        let texts = (0..40).map(|row| match row {
+            7 => r#"{"s":"\u0000"}"#,
+            8 => r#"{"s":"\ud800"}"#,
+            30 => r#"{"n":1e400}"#,
+            _ => "{}",
+        });
+        columns[4] = Arc::new(texts.map(Some).collect::<StringArray>()) as ArrayRef;
+        let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
+        let mut sink = bench.open();
+        let refused: Vec<usize> = sink.write(Kind::Event, &batch).unwrap().iter().map(|refused| refused.row).collect();
+        law(&*sink, 40);
+        assert_eq!(sink.finish().unwrap().counts.dead, refused.len() as u64);
+        assert!(refused.iter().all(|row| [7, 8, 30].contains(row)), "{refused:?}");
+        let held = crate::store::rows::without(&batch, &refused.iter().map(|row| refusal(*row)).collect::<Vec<_>>());
+        assert_eq!(bench.table(Kind::Event), as_text(&[held.unwrap()]), "{}", bench.store.scheme);
+    }
+}
+
+fn refusal(row: usize) -> Refused {
+    Refused { row, fault: Fault::new(ErrorType::SinkError, "") }
+}
+
 const FULL_DISK: &str = "EVT_TEST_FULL_DISK";
 
 /// The limit of a file's size stands in for a full disk; it holds for a process, so the test runs itself as one.
@@ -253,7 +331,7 @@ fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
         return fill_up(&path);
     }
     let name = "store::conformance::a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole";
-    for bench in all() {
+    for bench in local() {
         let child = std::process::Command::new("sh")
             .args(["-c", r#"trap "" XFSZ; exec "$0" --exact "$1" --nocapture"#])
             .arg(std::env::current_exe().unwrap())
@@ -280,9 +358,10 @@ fn fill_up(path: &str) {
     let limit = rustix::process::Rlimit { current: Some(400 << 10), maximum: Some(400 << 10) };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
     let store = ALL.iter().find(|store| path.ends_with(store.scheme)).unwrap();
-    let location = Location { path: path.to_owned(), ..Location::default() };
+    let location = Location { scheme: store.scheme.to_owned(), path: path.to_owned(), ..Location::default() };
     let clock = Arc::new(|| super::sample::START);
-    let options = OpenOptions { pipeline: "p".to_owned(), run: "full".to_owned(), epochs: false, clock };
+    let console = Console::new("test", Colour::Off);
+    let options = OpenOptions { pipeline: "p".to_owned(), run: "full".to_owned(), epochs: false, clock, console };
     let mut sink = (store.open)(&location, &options).unwrap();
     let events = scattered(30_000, 1);
     let failed = (0..30).find_map(|step| sink.write(Kind::Event, &events.slice(step * 1000, 1000)).err());
@@ -303,14 +382,15 @@ fn an_unknown_option_names_those_there_are() {
 #[test]
 fn a_batch_without_a_column_is_our_own_fault() {
     for bench in all() {
-        let short = rows(Kind::Event, 0, 1).project(&[0, 1, 2]).unwrap();
-        assert_eq!(bench.open().write(Kind::Event, &short).err().unwrap().kind(), ErrorKind::Broken);
+        let kind = bench.kind_or(Kind::Event);
+        let short = rows(kind, 0, 1).project(&[0, 1, 2]).unwrap();
+        assert_eq!(bench.open().write(kind, &short).err().unwrap().kind(), ErrorKind::Broken);
     }
 }
 
 #[test]
 fn a_column_a_stage_added_is_left_behind() {
-    for bench in all() {
+    for bench in holding(Kind::Event) {
         let row = rows(Kind::Event, 0, 1);
         let mut fields = row.schema().fields().to_vec();
         fields.insert(3, Arc::new(crate::kind::event::raw_field()));

@@ -86,6 +86,30 @@ impl SinkCounts {
     }
 }
 
+/// Rows of other runs that this one replaced: the sign that two runs wrote parts of one window.
+#[derive(Default)]
+pub struct Replaced {
+    rows: u64,
+    first: Option<String>,
+}
+
+impl Replaced {
+    /// Counts one that held `before` events and holds `now`; `key` names it for a person.
+    pub fn add(&mut self, key: impl FnOnce() -> String, before: i64, now: i64) {
+        self.rows += 1;
+        if self.first.is_none() {
+            self.first = Some(format!("{}: rows {before} before, {now} now", key()));
+        }
+    }
+
+    /// The line for the summary, if there were any.
+    pub fn remark(&self) -> Option<String> {
+        let first = self.first.as_ref()?;
+        let count = self.rows;
+        Some(format!("replaced {count} rows of other runs (a metric row is the whole of its window), first {first}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,15 +5,19 @@
 //! a replay converges. To add a store: one file, one row in [`ALL`].
 
 pub mod guard;
+pub mod nested;
+pub mod remote;
 pub mod room;
 pub mod rows;
 
+use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// Batches read back, one after another.
@@ -22,6 +26,10 @@ pub type Batches = Box<dyn Iterator<Item = Result<RecordBatch>>>;
 /// What a URI of a store says after the scheme: `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
+    /// The word before the colon, as it was given.
+    pub scheme: String,
+    /// Whether `//` stood behind it.
+    pub slashes: bool,
     /// What stands between the scheme and the options.
     pub path: String,
     /// The options; an unknown one is exit 2 and names what exists.
@@ -35,6 +43,18 @@ impl Location {
             None => Ok(()),
             Some(name) if known.is_empty() => Err(Error::usage(format!("{scheme}: takes no options, not '{name}'"))),
             Some(name) => Err(Error::usage(format!("{scheme}: unknown option '{name}': one of {}", known.join(" ")))),
+        }
+    }
+}
+
+/// As it was given, but for its options and a password.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.scheme, if self.slashes { "//" } else { "" })?;
+        let (who, rest) = self.path.rsplit_once('@').filter(|_| self.slashes).unwrap_or(("", &self.path));
+        match who.split_once(':') {
+            Some((user, _)) => write!(f, "{user}:***@{rest}"),
+            None => f.write_str(&self.path),
         }
     }
 }
@@ -112,12 +132,16 @@ pub struct OpenOptions {
     pub epochs: bool,
     /// The run's clock (µs), for times of writing and the age of a file.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The tool's voice, for what a store has to say before it ends: a server that is away, and back.
+    pub console: Console,
 }
 
 /// One kind of store.
 pub struct Store {
     /// The word before the colon in a URI.
     pub scheme: &'static str,
+    /// Other words for it.
+    pub also: &'static [&'static str],
     /// One line for `--list` and the man page.
     pub about: &'static str,
     /// Whether rows are safe in it before the end of the run ([`Sink::settle`]), so that a source may say that it is done
@@ -125,8 +149,10 @@ pub struct Store {
     pub acknowledges: bool,
     /// Options its URIs take.
     pub options: &'static [&'static str],
-    /// Looks whether it could be opened for writing, without changing anything: options, rights, who is there.
-    pub check: fn(&Location) -> Result<()>,
+    /// Kinds it holds.
+    pub kinds: &'static [Kind],
+    /// Looks whether it could be opened for writing, without changing anything; says what opening would do first.
+    pub check: fn(&Location) -> Result<Option<String>>,
     /// Opens it for writing.
     pub open: fn(&Location, &OpenOptions) -> Result<Box<dyn Sink>>,
     /// Its tables and how many rows each holds.
@@ -136,33 +162,42 @@ pub struct Store {
 }
 
 impl Store {
+    /// The error for rows of a kind it does not hold.
+    pub fn other_kind(&self, kind: Kind, shown: impl fmt::Display) -> Error {
+        let held: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
+        let (held, kind) = (held.join(", "), kind.name());
+        Error::usage(format!("{shown}: holds rows of kind {held} only, not {kind}"))
+    }
+
     /// The rows of the table that `?table=` names, with their kind.
     pub fn rows(&self, location: &Location) -> Result<(Kind, Batches)> {
         let named = location.options.get("table").map(String::as_str);
-        let kinds = || Kind::ALL.map(|kind| kind.table()).join(" ");
+        let kinds = || self.kinds.iter().map(|kind| kind.table()).collect::<Vec<_>>().join(" ");
         let kind = match named {
             Some(name) => Kind::ALL.into_iter().find(|kind| kind.table() == name || kind.name() == name),
             // A lake holds one kind; a database says which of its tables is meant.
             None => match (self.tables)(location)?.as_slice() {
                 [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
-                _ => return Err(Error::usage(format!("{}: say which table: ?table=NAME: {}", location.path, kinds()))),
+                _ => return Err(Error::usage(format!("{location}: say which table: ?table=NAME: {}", kinds()))),
             },
         };
-        let kind = kind.ok_or_else(|| Error::usage(format!("{}: no such table: {}", location.path, kinds())))?;
+        let kind = kind.ok_or_else(|| Error::usage(format!("{location}: no such table: {}", kinds())))?;
         Ok((kind, (self.read)(location, kind)?))
     }
 }
 
 /// The store whose scheme is `scheme`.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
-    ALL.iter().copied().find(|store| store.scheme == scheme)
+    ALL.iter().copied().find(|store| store.scheme == scheme || store.also.contains(&scheme))
 }
 
 mod lake;
+mod postgres;
+mod redis;
 mod sqlite;
 
 /// Every store: adding one is one file and one row here.
-pub const ALL: &[&Store] = &[&sqlite::STORE, &lake::STORE];
+pub const ALL: &[&Store] = &[&sqlite::STORE, &postgres::STORE, &redis::STORE, &lake::STORE];
 
 #[cfg(test)]
 mod conformance;

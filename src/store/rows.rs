@@ -72,11 +72,24 @@ pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<R
     }
     refused.sort_by_key(|refused| refused.row);
     refused.dedup_by_key(|refused| refused.row);
+    Ok((without(&batch, &refused)?, refused))
+}
+
+/// The rows of `batch` but for the refused ones.
+pub fn without(batch: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch> {
+    if refused.is_empty() {
+        return Ok(batch.clone());
+    }
     let mut keep = vec![true; batch.num_rows()];
-    for refused in &refused {
+    for refused in refused {
         keep[refused.row] = false;
     }
-    Ok((filter_record_batch(&batch, &BooleanArray::from(keep))?, refused))
+    Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
+}
+
+/// For each row that [`split_unfit`] left of `rows`, its index before: what a store refuses later is named by it.
+pub fn places_of_fit(rows: usize, refused: &[Refused]) -> Vec<usize> {
+    (0..rows).filter(|row| refused.binary_search_by_key(row, |refused| refused.row).is_err()).collect()
 }
 
 /// Metrics whose id is not that of their key.

@@ -70,7 +70,7 @@ fn event_columns(from: i64, to: i64, origin: &str, before: i64) -> Vec<ArrayRef>
         text(|n| format!("source {}", n % 3)),
         text(|_| "click".to_owned()),
         Arc::new(numbers().map(|n| (n % 2 == 0).then(|| format!("ü{n}"))).collect::<StringArray>()),
-        text(|n| format!(r#"{{"n":{n},"deep":{{"a":[1.000000000000000000001,null]}},"s":"\u0000é"}}"#)),
+        text(|n| format!(r#"{{"n":{n},"deep":{{"a":[1.000000000000000000001,null]}},"s":"\u001fé"}}"#)),
         instants(numbers().map(|n| (n % 3 == 0).then(|| time(n) - 1))),
         instants(numbers().map(|n| (n % 5 != 0).then(|| time(n)))),
         instants(numbers().map(|n| Some(time(n) + 7))),

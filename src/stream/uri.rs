@@ -22,7 +22,7 @@ pub enum Uri {
 }
 
 /// Schemes that later tools bring; named so that the message can say so.
-const LATER: [&str; 8] = ["http", "https", "redis", "rediss", "postgres", "iceberg", "delta", "s3"];
+const LATER: [&str; 5] = ["http", "https", "iceberg", "delta", "s3"];
 
 impl Uri {
     /// Reads a URI; exit 2 for an unknown scheme or option.
@@ -42,7 +42,7 @@ impl Uri {
             "kafka" => Ok(Uri::Kafka(Box::new(Address::parse(rest)?))),
             "file" => Ok(Uri::File(rest.strip_prefix("//").unwrap_or(rest).into())),
             _ => match store::by_scheme(scheme) {
-                Some(store) => Ok(Uri::Store(store, location(store, rest)?)),
+                Some(store) => Ok(Uri::Store(store, location(store, scheme, rest)?)),
                 None if Path::new(text).exists() => Ok(Uri::File(text.into())),
                 None => Err(unknown(text, scheme)),
             },
@@ -62,7 +62,7 @@ impl fmt::Display for Uri {
             Uri::Null => f.write_str("null:"),
             Uri::File(path) => write!(f, "{}", path.display()),
             Uri::Kafka(address) => write!(f, "{address}"),
-            Uri::Store(store, location) => write!(f, "{}:{}", store.scheme, location.path),
+            Uri::Store(_, location) => location.fmt(f),
         }
     }
 }
@@ -75,13 +75,15 @@ fn is_scheme(text: &str) -> bool {
         && !text.contains('.')
 }
 
-fn location(store: &'static Store, rest: &str) -> Result<Location> {
+fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let path = path.strip_prefix("//").filter(|path| !path.is_empty()).unwrap_or(path);
+    let bare = path.strip_prefix("//").filter(|path| !path.is_empty());
+    let slashes = bare.is_some();
+    let path = bare.unwrap_or(path);
     if path.is_empty() {
         return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
     }
-    let mut location = Location { path: path.to_owned(), ..Location::default() };
+    let mut location = Location { scheme: scheme.to_owned(), slashes, path: path.to_owned(), ..Location::default() };
     let mut last = None;
     for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
         match (option.split_once('='), &mut last) {

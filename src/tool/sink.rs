@@ -2,12 +2,14 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
-use crate::cli::stage::{FRAMES, Stage};
-use crate::error::Result;
+use crate::cli::stage::{FRAMES, Stage, check_outputs, check_side};
+use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::store;
 use crate::stream::run::Run;
 use crate::stream::standard::print;
+use crate::stream::uri::Uri;
+use crate::time::parse_duration;
 use clap::Parser;
 use std::rc::Rc;
 
@@ -17,6 +19,12 @@ pub struct Args {
     /// List the stores and stop
     #[arg(long, help_heading = "Output")]
     list: bool,
+    /// Look at every output, name what opening it would do first, and stop; no data is touched
+    #[arg(long, help_heading = "Output", conflicts_with = "list")]
+    check: bool,
+    /// How long rows stay in stores that forget (redis); ?ttl= of one URI wins
+    #[arg(long, value_name = "DURATION", help_heading = "Output")]
+    ttl: Option<String>,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -29,6 +37,14 @@ impl Tool for Args {
             "evt-ingest events.jsonl | evt-window -m metrics.toml | evt-sink --to sqlite:metrics.db --to parquet:lake/metrics",
         ),
         ("Dead letters into a table of their own.", "evt-sink dead.jsonl --to sqlite:metrics.db"),
+        (
+            "Metrics for a dashboard, and for good.",
+            "evt-window -m metrics.toml events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' --to postgres://evt@localhost/evt",
+        ),
+        (
+            "Whether a database lets us in, and which migrations it lacks.",
+            "evt-sink --check --to postgres://evt@localhost/evt",
+        ),
         ("One Parquet file.", "evt-ingest events.jsonl | evt-sink --to events.parquet"),
     ];
 
@@ -37,15 +53,54 @@ impl Tool for Args {
     }
 
     fn waits_at_terminal(&self) -> bool {
-        !self.list && self.stage.waits_at_terminal()
+        !self.list && !self.check && self.stage.waits_at_terminal()
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
+    fn run(mut self, run: Rc<Run>) -> Result<u8> {
         if self.list {
             let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
             return print(&lines.collect::<String>()).map(|()| 0);
         }
+        if let Some(ttl) = self.ttl.take() {
+            self.expire_after(&ttl)?;
+        }
         let options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        if self.check {
+            return self.look(&run);
+        }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
+    }
+}
+
+impl Args {
+    /// Adds `?ttl=` to the outputs that take it and do not say one.
+    fn expire_after(&mut self, ttl: &str) -> Result<()> {
+        parse_duration(ttl)?;
+        let mut takes = false;
+        for text in &mut self.stage.output.to {
+            let Uri::Store(store, location) = Uri::parse(text)? else { continue };
+            if !store.options.contains(&"ttl") {
+                continue;
+            }
+            takes = true;
+            if !location.options.contains_key("ttl") {
+                let mark = if text.contains('?') { '&' } else { '?' };
+                text.push_str(&format!("{mark}ttl={ttl}"));
+            }
+        }
+        if takes { Ok(()) } else { Err(Error::usage("--ttl: no output is a store that forgets (redis://…)")) }
+    }
+
+    /// What opening the outputs would meet.
+    fn look(&self, run: &Rc<Run>) -> Result<u8> {
+        self.stage.input.uris()?;
+        let mut checked = check_outputs(&self.stage, FRAMES, run)?;
+        checked.extend(self.stage.output.dlq.as_deref().map(|text| check_side(text, run)).transpose()?);
+        let line = |name: &str, first: Option<&str>| match first {
+            None => format!("{name}: ready\n"),
+            Some(first) => format!("{name}: ready, {first}\n"),
+        };
+        let lines: Vec<String> = checked.iter().map(|checked| line(checked.name(), checked.first())).collect();
+        print(&lines.concat()).map(|()| 0)
     }
 }

@@ -124,7 +124,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(command: &mut Command) -> Self {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Self {
         let output = spawn(command).wait_with_output().expect("it ends");
         Self { told: told(command), output }
     }

@@ -18,6 +18,7 @@ mod man;
 mod oracle;
 mod outputs;
 mod pipe;
+mod servers;
 mod state;
 mod tidy;
 mod time;

@@ -25,10 +25,12 @@ use std::path::PathBuf;
 /// The row of [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: "parquet",
+    also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace)",
     acknowledges: false,
     options: &["mode", "roll", "table"],
-    check: |location| Plan::try_new(location)?.check(),
+    kinds: &Kind::ALL,
+    check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     tables: lake_read::tables,
     read: lake_read::read,

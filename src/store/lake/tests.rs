@@ -116,6 +116,7 @@ fn files_rolled_by_age_appear_without_an_end() {
         run: "r".to_owned(),
         epochs: false,
         clock: Arc::new(move || reading.load(std::sync::atomic::Ordering::Relaxed)),
+        console: crate::console::Console::new("test", crate::console::Colour::Off),
     };
     let mut sink = (STORE.open)(&bench.location, &options).unwrap();
     for (now, visible) in [(0, 0), (59, 0), (60, 30), (61, 30), (121, 50)] {

@@ -1,6 +1,7 @@
 //! Cells: one column of a batch as SQLite parameters, and a page of rows as columns again.
 
 use crate::error::{Error, Result};
+use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
@@ -10,7 +11,6 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use rusqlite::Statement;
 use rusqlite::types::{Null, Value, ValueRef};
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -133,46 +133,6 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// One header as JSON: a value that is no UTF-8 is hexadecimal.
-#[derive(Serialize, Deserialize)]
-struct Header {
-    key: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    value: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    value_hex: Option<String>,
-}
-
-fn names_json(names: &ArrayRef) -> Result<String> {
-    let names: Vec<&str> = names.as_string::<i32>().iter().flatten().collect();
-    json(&names)
-}
-
-fn headers_json(entries: &arrow::array::StructArray) -> Result<String> {
-    let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
-    let header = |row: usize| {
-        let bytes = values.is_valid(row).then(|| values.value(row));
-        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
-        let value_hex = bytes.filter(|_| text.is_none()).map(hex);
-        Header { key: keys.value(row).to_owned(), value: text, value_hex }
-    };
-    json(&(0..entries.len()).map(header).collect::<Vec<_>>())
-}
-
-fn json<T: Serialize>(value: &T) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::broken("cannot write JSON").because(error))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
-    let digits = digits?;
-    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(|pair| (pair[0] << 4) | pair[1]).collect())
-}
-
 /// The column `field` from the values of its rows; exit 65 for a value evt would not have written.
 pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef> {
     let foreign = || Error::corrupt(format!("column '{}' holds a value evt did not write", field.name()));
@@ -240,8 +200,7 @@ fn bytes(value: &Value) -> Option<&[u8]> {
 fn names_array(item: &Arc<Field>, values: &[Value]) -> Option<ArrayRef> {
     let mut lists = ListBuilder::new(StringBuilder::new()).with_field(item.clone());
     for value in values {
-        let names: Vec<String> = serde_json::from_str(text(value)?).ok()?;
-        names.iter().for_each(|name| lists.values().append_value(name));
+        parse_names(text(value)?)?.iter().for_each(|name| lists.values().append_value(name));
         lists.append(true);
     }
     Some(Arc::new(lists.finish()))
@@ -255,11 +214,9 @@ fn headers_array(values: &[Value]) -> Option<ArrayRef> {
             maps.append(false).ok()?;
             continue;
         }
-        let headers: Vec<Header> = serde_json::from_str(text(value)?).ok()?;
-        for header in headers {
-            maps.keys().append_value(&header.key);
-            let hex = header.value_hex.map(|hex| unhex(&hex).ok_or(())).transpose().ok()?;
-            maps.values().append_option(header.value.map(String::into_bytes).or(hex));
+        for (key, value) in parse_headers(text(value)?)? {
+            maps.keys().append_value(key);
+            maps.values().append_option(value);
         }
         maps.append(true).ok()?;
     }

@@ -17,9 +17,10 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::store::guard::Replaced;
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
-use crate::store::sqlite::write::{Metrics, Replaced, insert_once};
+use crate::store::sqlite::write::{Metrics, insert_once};
 use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, room, rows};
 use crate::time::{MILLISECOND, SECOND, format_duration, format_instant, parse_duration};
 use arrow::array::RecordBatch;
@@ -32,10 +33,12 @@ use std::time::Duration;
 /// The row of [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: "sqlite",
+    also: &[],
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
     acknowledges: true,
     options: &["table", "wait"],
-    check: |location| Place::try_new(location)?.check(),
+    kinds: &Kind::ALL,
+    check: |location| Place::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Sqlite::open(location, options)?)),
     tables: sqlite_read::tables,
     read: sqlite_read::read,

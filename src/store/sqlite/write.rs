@@ -4,7 +4,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::column;
-use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Fate, Replaced, Stored, Version, judge_retraction, judge_row};
 use crate::store::rows;
 use crate::store::sqlite::Place;
 use crate::store::sqlite::cell::{Cells, real, write_id};
@@ -44,22 +44,6 @@ impl From<Error> for Failure {
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
-    }
-}
-
-/// Rows of other runs that this one replaced: the sign that two runs wrote parts of one window.
-#[derive(Default)]
-pub struct Replaced {
-    rows: u64,
-    first: Option<String>,
-}
-
-impl Replaced {
-    /// The line for the summary, if there were any.
-    pub fn remark(&self) -> Option<String> {
-        let first = self.first.as_ref()?;
-        let count = self.rows;
-        Some(format!("replaced {count} rows of other runs (a metric row is the whole of its window), first {first}"))
     }
 }
 
@@ -302,11 +286,7 @@ impl<'a> Metrics<'a> {
         statement.raw_bind_parameter(RUN, self.run)?;
         statement.raw_execute()?;
         if let Some((old, false)) = there {
-            self.replaced.rows += 1;
-            if self.replaced.first.is_none() {
-                let (key, before, now) = (columns.key(row), old.version.rows, new.version.rows);
-                self.replaced.first = Some(format!("{key}: rows {before} before, {now} now"));
-            }
+            self.replaced.add(|| columns.key(row), old.version.rows, new.version.rows);
         }
         Ok(fate)
     }

@@ -52,6 +52,7 @@ pub struct Checked {
     name: String,
     place: Place,
     spec: OutputSpec,
+    first: Option<String>,
 }
 
 enum Place {
@@ -67,6 +68,7 @@ impl Checked {
     pub fn try_new(text: &str, spec: &OutputSpec, run: &Rc<Run>) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
+        let mut first = None;
         let place = match uri {
             Uri::Null => Place::Null,
             Uri::Standard => Place::Standard(standard_format(spec)?),
@@ -83,16 +85,21 @@ impl Checked {
                 Place::Kafka(address)
             }
             Uri::Store(store, location) => {
-                (store.check)(&location)?;
+                first = (store.check)(&location)?;
                 Place::Store(store, location)
             }
         };
-        Ok(Self { name, place, spec: spec.clone() })
+        Ok(Self { name, place, spec: spec.clone(), first })
     }
 
-    /// Its name, as the user gave it.
+    /// Its name, as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What opening it would do first, if anything.
+    pub fn first(&self) -> Option<&str> {
+        self.first.as_deref()
     }
 
     /// Which file it is; none where it does not matter how often it is named. A store has a place for each kind of row.
@@ -127,7 +134,7 @@ impl Checked {
 
     /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
-        let Self { name, place, spec } = self;
+        let Self { name, place, spec, .. } = self;
         let sink = match place {
             Place::Null => Target::Null,
             Place::Standard(format) => encoded(Plain::Standard(standard::output()?), format, schema, &spec)?,
@@ -137,6 +144,9 @@ impl Checked {
             Place::Kafka(address) => Target::Kafka(Box::new(KafkaOutput::open(&address, schema, run)?)),
             Place::Store(store, location) => {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
+                if !store.kinds.contains(&kind) {
+                    return Err(store.other_kind(kind, &name));
+                }
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
             }
         };
@@ -146,7 +156,8 @@ impl Checked {
 
 fn open_options(run: &Run) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock);
-    OpenOptions { pipeline, run: run.id.clone(), epochs: false, clock: std::sync::Arc::new(move || clock.now()) }
+    let (run, console) = (run.id.clone(), run.console.clone());
+    OpenOptions { pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
 }
 
 /// The bytes that begin a file of rows: a header, where the format has one that stands apart.

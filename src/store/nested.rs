@@ -1,0 +1,62 @@
+//! Values with a shape of their own, as JSON text: headers and lists of names, for stores whose cells are flat.
+
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
+use serde::{Deserialize, Serialize};
+
+/// One header: a value that is no UTF-8 is hexadecimal.
+#[derive(Serialize, Deserialize)]
+struct Header {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    value_hex: Option<String>,
+}
+
+/// A list of names as a JSON array.
+pub fn names_json(names: &ArrayRef) -> Result<String> {
+    let names: Vec<&str> = names.as_string::<i32>().iter().flatten().collect();
+    json(&names)
+}
+
+/// The names in a JSON array; none where it is another text.
+pub fn parse_names(text: &str) -> Option<Vec<String>> {
+    serde_json::from_str(text).ok()
+}
+
+/// The headers of one row as a JSON array.
+pub fn headers_json(entries: &StructArray) -> Result<String> {
+    let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
+    let header = |row: usize| {
+        let bytes = values.is_valid(row).then(|| values.value(row));
+        let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).map(str::to_owned);
+        let value_hex = bytes.filter(|_| text.is_none()).map(hex);
+        Header { key: keys.value(row).to_owned(), value: text, value_hex }
+    };
+    json(&(0..entries.len()).map(header).collect::<Vec<_>>())
+}
+
+/// The headers in a JSON array, in order; none where it is another text.
+pub fn parse_headers(text: &str) -> Option<Vec<(String, Option<Vec<u8>>)>> {
+    let headers: Vec<Header> = serde_json::from_str(text).ok()?;
+    let pair = |header: Header| {
+        let hex = header.value_hex.map(|hex| unhex(&hex).ok_or(())).transpose().ok()?;
+        Some((header.key, header.value.map(String::into_bytes).or(hex)))
+    };
+    headers.into_iter().map(pair).collect()
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::broken("cannot write JSON").because(error))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect();
+    let digits = digits?;
+    (digits.len() % 2 == 0).then(|| digits.chunks_exact(2).map(|pair| (pair[0] << 4) | pair[1]).collect())
+}

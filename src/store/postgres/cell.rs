@@ -1,0 +1,358 @@
+//! Cells: rows of a batch as the binary form of COPY, and values of a result as columns again.
+
+use crate::error::{Error, Result};
+use crate::expr::write_dimensions;
+use crate::store::nested::{headers_json, parse_headers};
+use crate::time::SECOND;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, FixedSizeBinaryArray,
+    FixedSizeBinaryBuilder, Float64Array, Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder,
+    ListArray, ListBuilder, MapArray, MapBuilder, MapFieldNames, StringArray, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::sync::Arc;
+
+/// 2000-01-01T00:00:00Z, from which Postgres counts microseconds.
+const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
+/// The number of the type TEXT.
+const TEXT_OID: i32 = 25;
+/// The first byte of a JSONB value: its version.
+const JSONB_VERSION: u8 = 1;
+
+/// One column of a batch, ready to be copied row by row.
+pub enum Cells<'a> {
+    /// UUID.
+    Id(&'a FixedSizeBinaryArray),
+    /// TEXT, or JSON as text.
+    Text(&'a StringArray),
+    /// JSONB.
+    Object(&'a StringArray),
+    /// TEXT that repeats.
+    Word(&'a Int32Array, &'a StringArray),
+    /// TIMESTAMPTZ.
+    Instant(&'a TimestampMicrosecondArray),
+    /// BIGINT.
+    Long(&'a Int64Array),
+    /// INTEGER.
+    Whole(&'a Int32Array),
+    /// DOUBLE PRECISION.
+    Real(&'a Float64Array),
+    /// BOOLEAN.
+    Flag(&'a BooleanArray),
+    /// BYTEA.
+    Bytes(&'a BinaryArray),
+    /// TEXT[].
+    Names(&'a ListArray),
+    /// JSON.
+    Headers(&'a MapArray),
+}
+
+impl<'a> Cells<'a> {
+    /// The cells of the column `name`; exit 70 for a type no kind has.
+    pub fn try_new(name: &str, array: &'a ArrayRef) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::FixedSizeBinary(16) => Self::Id(array.as_fixed_size_binary()),
+            DataType::Utf8 if name == "dimensions" => Self::Object(array.as_string()),
+            DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Dictionary(_, _) => {
+                let words = array.as_dictionary::<Int32Type>();
+                Self::Word(words.keys(), words.values().as_string())
+            }
+            DataType::Timestamp(_, _) => Self::Instant(array.as_primitive::<TimestampMicrosecondType>()),
+            DataType::Int64 => Self::Long(array.as_primitive::<Int64Type>()),
+            DataType::Int32 => Self::Whole(array.as_primitive::<Int32Type>()),
+            DataType::Float64 => Self::Real(array.as_primitive::<Float64Type>()),
+            DataType::Boolean => Self::Flag(array.as_boolean()),
+            DataType::Binary => Self::Bytes(array.as_binary()),
+            DataType::List(_) => Self::Names(array.as_list()),
+            DataType::Map(_, _) => Self::Headers(array.as_map()),
+            other => return Err(Error::broken(format!("no cell is of type {other}"))),
+        })
+    }
+
+    fn is_null(&self, row: usize) -> bool {
+        match self {
+            Self::Id(array) => array.is_null(row),
+            Self::Text(array) | Self::Object(array) => array.is_null(row),
+            Self::Word(array, _) => array.is_null(row),
+            Self::Instant(array) => array.is_null(row),
+            Self::Long(array) => array.is_null(row),
+            Self::Whole(array) => array.is_null(row),
+            Self::Real(array) => array.is_null(row),
+            Self::Flag(array) => array.is_null(row),
+            Self::Bytes(array) => array.is_null(row),
+            Self::Names(array) => array.is_null(row),
+            Self::Headers(array) => array.is_null(row),
+        }
+    }
+
+    /// Whether the text of `row` holds a NUL, which no TEXT can.
+    pub fn has_nul(&self, row: usize) -> bool {
+        let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
+        match self {
+            Self::Text(texts) => texts.is_valid(row) && nul(texts.value(row)),
+            Self::Word(keys, values) => {
+                let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
+                keys.is_valid(row) && place.is_some_and(|place| nul(values.value(place)))
+            }
+            Self::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),
+            _ => false,
+        }
+    }
+
+    fn write(&self, row: usize, out: &mut CopyText) -> Result<()> {
+        if self.is_null(row) {
+            out.buffer.put_i32(-1);
+            return Ok(());
+        }
+        match self {
+            Self::Id(ids) => out.value(ids.value(row))?,
+            Self::Text(texts) => out.value(texts.value(row).as_bytes())?,
+            Self::Object(texts) => {
+                let text = texts.value(row).as_bytes();
+                out.buffer.put_i32(length(text.len() + 1)?);
+                out.buffer.put_u8(JSONB_VERSION);
+                out.buffer.put_slice(text);
+            }
+            Self::Word(keys, values) => {
+                let place = usize::try_from(keys.value(row)).map_err(|_| Error::broken("a negative dictionary key"))?;
+                out.value(values.value(place).as_bytes())?;
+            }
+            Self::Instant(instants) => out.long(instants.value(row).saturating_sub(POSTGRES_EPOCH)),
+            Self::Long(numbers) => out.long(numbers.value(row)),
+            Self::Whole(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
+            Self::Real(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
+            Self::Flag(flags) => out.value(&[u8::from(flags.value(row))])?,
+            Self::Bytes(bytes) => out.value(bytes.value(row))?,
+            Self::Names(lists) => out.names(&lists.value(row))?,
+            Self::Headers(maps) => out.value(headers_json(&maps.value(row))?.as_bytes())?,
+        }
+        Ok(())
+    }
+}
+
+/// A length as the protocol writes it.
+fn length(bytes: usize) -> Result<i32> {
+    i32::try_from(bytes).map_err(|_| Error::broken("a value of more than 2 GiB"))
+}
+
+/// What is sent to a COPY in binary form.
+pub struct CopyText {
+    buffer: BytesMut,
+}
+
+impl CopyText {
+    /// A copy of no rows yet.
+    pub fn new(room: usize) -> Self {
+        let mut buffer = BytesMut::with_capacity(room);
+        buffer.put_slice(b"PGCOPY\n\xff\r\n\0");
+        // No flags, no extension of the header.
+        buffer.put_u64(0);
+        Self { buffer }
+    }
+
+    /// A row of `cells`, and of `more` values that the caller has.
+    pub fn row(&mut self, cells: &[Cells<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
+        let count =
+            i16::try_from(cells.len() + more.len()).map_err(|_| Error::broken("more columns than a row has"))?;
+        self.buffer.put_i16(count);
+        for cell in cells {
+            cell.write(row, self)?;
+        }
+        more.iter().try_for_each(|value| self.value(value))
+    }
+
+    /// All of it, with the mark of the end.
+    pub fn finish(mut self) -> Bytes {
+        self.buffer.put_i16(-1);
+        self.buffer.freeze()
+    }
+
+    fn value(&mut self, bytes: &[u8]) -> Result<()> {
+        self.buffer.put_i32(length(bytes.len())?);
+        self.buffer.put_slice(bytes);
+        Ok(())
+    }
+
+    fn long(&mut self, number: i64) {
+        self.buffer.put_i32(8);
+        self.buffer.put_i64(number);
+    }
+
+    /// An array of texts: one dimension from 1 on, or none where it is empty.
+    fn names(&mut self, names: &ArrayRef) -> Result<()> {
+        let names = names.as_string::<i32>();
+        let bytes: usize = names.iter().flatten().map(|name| name.len() + 4).sum();
+        let dimensions = usize::from(!names.is_empty());
+        self.buffer.put_i32(length(12 + 8 * dimensions + bytes)?);
+        self.buffer.put_i32(length(dimensions)?);
+        self.buffer.put_i32(0);
+        self.buffer.put_i32(TEXT_OID);
+        if dimensions == 1 {
+            self.buffer.put_i32(length(names.len())?);
+            self.buffer.put_i32(1);
+        }
+        names.iter().flatten().try_for_each(|name| self.value(name.as_bytes()))
+    }
+}
+
+/// An instant as COPY has it.
+pub fn instant_bytes(micros: i64) -> [u8; 8] {
+    micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()
+}
+
+/// Dimensions as the canonical JSON of an object of strings and nulls; none where they are anything else, or hold a NUL.
+pub fn canonical_dimensions(text: &str) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    let mut names = Vec::with_capacity(object.len());
+    let mut values = Vec::with_capacity(object.len());
+    for (name, value) in &object {
+        names.push(name.as_str());
+        values.push(match value {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(text.as_str()),
+            _ => return None,
+        });
+    }
+    if names.iter().chain(values.iter().flatten()).any(|text| text.contains('\0')) {
+        return None;
+    }
+    let mut canonical = String::with_capacity(text.len());
+    write_dimensions(&names, &values, &mut canonical);
+    Some(canonical)
+}
+
+/// A column that is made of a result's values, in their binary form.
+pub enum Column {
+    /// UUID.
+    Id(FixedSizeBinaryBuilder),
+    /// TEXT or JSON.
+    Text(StringBuilder),
+    /// JSONB.
+    Object(StringBuilder),
+    /// TEXT that repeats.
+    Word(StringDictionaryBuilder<Int32Type>),
+    /// TIMESTAMPTZ.
+    Instant(TimestampMicrosecondBuilder),
+    /// BIGINT.
+    Long(Int64Builder),
+    /// INTEGER.
+    Whole(Int32Builder),
+    /// DOUBLE PRECISION.
+    Real(Float64Builder),
+    /// BOOLEAN.
+    Flag(BooleanBuilder),
+    /// BYTEA.
+    Bytes(BinaryBuilder),
+    /// TEXT[].
+    Names(ListBuilder<StringBuilder>),
+    /// JSON.
+    Headers(MapBuilder<StringBuilder, BinaryBuilder>),
+}
+
+impl Column {
+    /// An empty column for `field`; exit 70 for a type no kind has.
+    pub fn try_new(field: &Field) -> Result<Self> {
+        Ok(match field.data_type() {
+            DataType::FixedSizeBinary(16) => Self::Id(FixedSizeBinaryBuilder::new(16)),
+            DataType::Utf8 if field.name() == "dimensions" => Self::Object(StringBuilder::new()),
+            DataType::Utf8 => Self::Text(StringBuilder::new()),
+            DataType::Dictionary(_, _) => Self::Word(StringDictionaryBuilder::new()),
+            DataType::Timestamp(_, _) => Self::Instant(TimestampMicrosecondBuilder::new().with_timezone("UTC")),
+            DataType::Int64 => Self::Long(Int64Builder::new()),
+            DataType::Int32 => Self::Whole(Int32Builder::new()),
+            DataType::Float64 => Self::Real(Float64Builder::new()),
+            DataType::Boolean => Self::Flag(BooleanBuilder::new()),
+            DataType::Binary => Self::Bytes(BinaryBuilder::new()),
+            DataType::List(item) => Self::Names(ListBuilder::new(StringBuilder::new()).with_field(item.clone())),
+            DataType::Map(_, _) => {
+                let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+                Self::Headers(MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()))
+            }
+            other => return Err(Error::broken(format!("no cell is of type {other}"))),
+        })
+    }
+
+    /// Appends a value; none where it is not of the column's type.
+    pub fn push(&mut self, value: Option<&[u8]>) -> Option<()> {
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        match self {
+            Self::Id(ids) => ids.append_value(value?).ok()?,
+            Self::Text(texts) => texts.append_option(each(value, text)?),
+            Self::Object(texts) => {
+                let object = each(value, |bytes| canonical_dimensions(text(bytes.strip_prefix(&[JSONB_VERSION])?)?))?;
+                texts.append_option(object);
+            }
+            Self::Word(words) => words.append_option(each(value, text)?),
+            Self::Instant(instants) => {
+                instants.append_option(each(value, |bytes| long(bytes)?.checked_add(POSTGRES_EPOCH))?);
+            }
+            Self::Long(numbers) => numbers.append_option(each(value, long)?),
+            Self::Whole(numbers) => {
+                numbers.append_option(each(value, |bytes| Some(i32::from_be_bytes(bytes.try_into().ok()?)))?);
+            }
+            Self::Real(numbers) => {
+                numbers.append_option(each(value, |bytes| Some(f64::from_be_bytes(bytes.try_into().ok()?)))?);
+            }
+            Self::Flag(flags) => flags.append_option(each(value, |bytes| Some(*bytes.first()? != 0))?),
+            Self::Bytes(values) => values.append_option(value),
+            Self::Names(lists) => {
+                names(value?)?.into_iter().for_each(|name| lists.values().append_value(name));
+                lists.append(true);
+            }
+            Self::Headers(maps) => {
+                for (key, value) in each(value, |bytes| parse_headers(text(bytes)?))?.into_iter().flatten() {
+                    maps.keys().append_value(key);
+                    maps.values().append_option(value);
+                }
+                maps.append(value.is_some()).ok()?;
+            }
+        }
+        Some(())
+    }
+
+    /// The column; it is empty again.
+    pub fn finish(&mut self) -> ArrayRef {
+        match self {
+            Self::Id(builder) => Arc::new(builder.finish()),
+            Self::Text(builder) | Self::Object(builder) => Arc::new(builder.finish()),
+            Self::Word(builder) => Arc::new(builder.finish()),
+            Self::Instant(builder) => Arc::new(builder.finish()),
+            Self::Long(builder) => Arc::new(builder.finish()),
+            Self::Whole(builder) => Arc::new(builder.finish()),
+            Self::Real(builder) => Arc::new(builder.finish()),
+            Self::Flag(builder) => Arc::new(builder.finish()),
+            Self::Bytes(builder) => Arc::new(builder.finish()),
+            Self::Names(builder) => Arc::new(builder.finish()),
+            Self::Headers(builder) => Arc::new(builder.finish()),
+        }
+    }
+}
+
+/// `read` of the value, NULL apart; none if it is of another type.
+fn each<'a, T>(value: Option<&'a [u8]>, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<Option<T>> {
+    value.map_or(Some(None), |bytes| read(bytes).map(Some))
+}
+
+fn long(bytes: &[u8]) -> Option<i64> {
+    Some(i64::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// The texts of an array of one dimension, or of none.
+fn names(bytes: &[u8]) -> Option<Vec<&str>> {
+    let whole = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?));
+    if whole(0)? == 0 {
+        return Some(Vec::new());
+    }
+    let count = usize::try_from(whole(12)?).ok()?;
+    let mut names = Vec::new();
+    let mut at = 20_usize;
+    for _ in 0..count {
+        let end = (at + 4).checked_add(usize::try_from(whole(at)?).ok()?)?;
+        names.push(std::str::from_utf8(bytes.get(at + 4..end)?).ok()?);
+        at = end;
+    }
+    Some(names)
+}

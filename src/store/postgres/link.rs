@@ -1,0 +1,270 @@
+//! The connection to a server: an async client behind calls that block, every wait bounded, errors sorted by what
+//! may be done about them.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::Location;
+use crate::store::remote::{Patience, Trouble, rounded, use_ring};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Statements a connection keeps ready.
+const STATEMENTS_MAX: usize = 64;
+
+/// Why a statement failed.
+pub enum Failure {
+    /// A value of the rows cannot be held: another batch may.
+    Data(String),
+    /// A key is there that was not expected, or another run's transaction stood in the way: a look, and another try.
+    Raced(String),
+    /// Everything else.
+    Trouble(Trouble),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Trouble(Trouble::Lasting(error))
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        classify(&error)
+    }
+}
+
+impl Failure {
+    /// The trouble, where no rows are concerned.
+    pub fn into_trouble(self) -> Trouble {
+        match self {
+            Self::Data(cause) | Self::Raced(cause) => {
+                Trouble::Lasting(Error::new(ErrorKind::Io, "refused").because(cause))
+            }
+            Self::Trouble(trouble) => trouble,
+        }
+    }
+}
+
+/// What a failure means: see the classes of SQLSTATE in the manual of PostgreSQL, appendix A.
+fn classify(error: &tokio_postgres::Error) -> Failure {
+    let Some(refused) = error.as_db_error() else { return Failure::Trouble(classify_connection(error)) };
+    let code = refused.code();
+    let detail = refused.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+    let cause = format!("{}{detail}", refused.message());
+    if *code == SqlState::UNIQUE_VIOLATION {
+        return Failure::Raced(cause);
+    }
+    let lasting = |kind: ErrorKind, message: &str| {
+        Failure::Trouble(Trouble::Lasting(Error::new(kind, message.to_owned()).because(&cause)))
+    };
+    match code.code().get(..2).unwrap_or_default() {
+        "22" | "23" | "54" => Failure::Data(cause),
+        "40" => Failure::Raced(cause),
+        "08" | "53" | "57" => Failure::Trouble(Trouble::Passing(cause)),
+        _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
+            Failure::Trouble(Trouble::Passing(cause))
+        }
+        "28" | "3D" => lasting(ErrorKind::Config, "not let in"),
+        "3F" | "42" => lasting(ErrorKind::Config, "refused"),
+        _ => lasting(ErrorKind::Io, "refused"),
+    }
+}
+
+/// The same for what is not an answer of the server.
+fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    match io {
+        // How a certificate that is not to be trusted comes out of a handshake.
+        Some(io) if io.kind() == std::io::ErrorKind::InvalidData => Trouble::Lasting(Error::config("TLS").because(io)),
+        Some(io) => Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
+        None if error.is_closed() => Trouble::Passing("connection closed".to_owned()),
+        None => {
+            let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
+            // The library's connecting to several addresses, or its time-out, have no source.
+            match error.to_string().starts_with("error connecting") || error.to_string().starts_with("timeout") {
+                true => Trouble::Passing(cause),
+                false => Trouble::Lasting(Error::config(error.to_string()).because(cause)),
+            }
+        }
+    }
+}
+
+/// Where a server is, how to speak to it, and how to wait for it.
+pub struct Server {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    /// How it is waited for.
+    pub patience: Patience,
+    schema: Option<String>,
+}
+
+impl Server {
+    /// What a URI says; exit 2 where it says no server, 78 where certificates cannot be read.
+    pub fn try_new(location: &Location) -> Result<Self> {
+        let patience = Patience::try_new(location)?;
+        let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
+            Error::usage(format!("{location}: names no server: postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
+        })?;
+        config.application_name("evt").connect_timeout(patience.connect);
+        if config.get_user().is_none() {
+            config.user(std::env::var("USER").unwrap_or_else(|_| "postgres".to_owned()));
+        }
+        let near = config.get_hosts().iter().all(is_near);
+        let tls = match location.options.get("sslmode").map(String::as_str) {
+            Some("disable") => false,
+            Some("require" | "verify-ca" | "verify-full") => true,
+            None => !near,
+            Some(_) => {
+                let message = format!("{location}: sslmode: disable or require (which verifies the certificate)");
+                return Err(Error::usage(message));
+            }
+        };
+        config.ssl_mode(if tls { SslMode::Require } else { SslMode::Disable });
+        let tls = if tls { Some(tls_config(location)?) } else { None };
+        Ok(Self { config, tls, patience, schema: location.options.get("schema").cloned() })
+    }
+
+    /// A connection that has said who it is.
+    pub fn connect(&self) -> Result<Link, Trouble> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::io("cannot start a connection", &error))?;
+        let waited = self.patience.connect;
+        let client = runtime.block_on(async {
+            let connect = async {
+                match &self.tls {
+                    Some(tls) => self.config.connect(tls.clone()).await.map(|(client, connection)| {
+                        // Its end is seen by the next statement.
+                        tokio::spawn(async move { _ = connection.await });
+                        client
+                    }),
+                    None => self.config.connect(NoTls).await.map(|(client, connection)| {
+                        tokio::spawn(async move { _ = connection.await });
+                        client
+                    }),
+                }
+            };
+            bounded(waited, async { Ok(connect.await?) }).await
+        });
+        let client = client.map_err(Failure::into_trouble)?;
+        let mut link = Link { client, statements: RefCell::default(), runtime, patience: self.patience };
+        let settings = self.settings();
+        link.run(async |link| Ok(link.client.batch_execute(&settings).await?)).map_err(Failure::into_trouble)?;
+        Ok(link)
+    }
+
+    /// What a session is told first. A statement that we no longer wait for shall not go on holding its locks.
+    fn settings(&self) -> String {
+        let millis = self.patience.timeout.as_millis();
+        let mut settings = format!(
+            "SET client_min_messages = warning; SET timezone = 'UTC'; SET statement_timeout = {millis}; \
+             SET idle_in_transaction_session_timeout = {millis};"
+        );
+        if let Some(schema) = &self.schema {
+            settings.push_str(&format!("SET search_path = {};", quoted(schema)));
+        }
+        settings
+    }
+
+    /// The schema that was asked for, quoted.
+    pub fn schema(&self) -> Option<String> {
+        self.schema.as_deref().map(quoted)
+    }
+}
+
+/// A name as SQL has it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether what is said to a host stays on this machine.
+fn is_near(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback()),
+    }
+}
+
+/// TLS that trusts the machine's certificates, or those of `?sslrootcert=`.
+fn tls_config(location: &Location) -> Result<MakeRustlsConnect> {
+    use_ring();
+    let mut roots = RootCertStore::empty();
+    match location.options.get("sslrootcert") {
+        None => _ = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs),
+        Some(path) => {
+            let wrong = |cause: String| Error::config(format!("{location}: sslrootcert={path}")).because(cause);
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
+            for certificate in certificates {
+                let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
+                roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
+            }
+        }
+    }
+    Ok(MakeRustlsConnect::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// An open connection. After a trouble it must be dropped: its transaction is of unknown fate.
+pub struct Link {
+    /// The client; its calls wait inside [`Link::run`].
+    pub client: Client,
+    statements: RefCell<HashMap<String, Statement>>,
+    runtime: Runtime,
+    patience: Patience,
+}
+
+impl Link {
+    /// Does `work`, which must end within `?timeout=`.
+    pub fn run<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.runtime.block_on(bounded(self.patience.timeout, work(self)))
+    }
+
+    /// Does `work` in a transaction, which is rolled back if it fails.
+    pub fn transact<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.run(async |link| {
+            link.client.batch_execute("BEGIN").await?;
+            match work(link).await {
+                Ok(done) => {
+                    link.client.batch_execute("COMMIT").await?;
+                    Ok(done)
+                }
+                Err(failure) => {
+                    // Where the connection is lost it is rolled back anyway.
+                    _ = link.client.batch_execute("ROLLBACK").await;
+                    Err(failure)
+                }
+            }
+        })
+    }
+
+    /// The statement `sql`, made ready once a connection.
+    pub async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
+        if let Some(ready) = self.statements.borrow().get(sql) {
+            return Ok(ready.clone());
+        }
+        let ready = self.client.prepare(sql).await?;
+        let mut statements = self.statements.borrow_mut();
+        if statements.len() >= STATEMENTS_MAX {
+            statements.clear();
+        }
+        statements.insert(sql.to_owned(), ready.clone());
+        Ok(ready)
+    }
+}
+
+/// `work` within `limit`; the server that takes longer is away.
+async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done,
+        Err(_) => Err(Failure::Trouble(Trouble::Passing(format!("no answer for {}", rounded(limit))))),
+    }
+}

@@ -1,0 +1,301 @@
+//! Metrics under the guard: the rows there are, are locked and read; what shall be there is decided here, by
+//! [`crate::store::guard`]; then new rows are copied in, others updated or deleted, all in one transaction.
+
+use crate::error::{Error, Result};
+use crate::kind::metric::column;
+use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::postgres::cell::{Cells, CopyText, instant_bytes};
+use crate::store::postgres::link::{Failure, Link};
+use crate::store::postgres::write::copy_in;
+use crate::store::rows;
+use crate::time::format_instant;
+use ahash::AHashMap;
+use arrow::array::{
+    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use bytes::BytesMut;
+use std::error::Error as StdError;
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+
+const SELECT: &str = r#"
+SELECT metric_id, revision, "rows", value, run = $2 FROM aggregated_metrics
+WHERE metric_id = ANY($1) ORDER BY metric_id FOR UPDATE
+"#;
+const SELECT_TAKEN_BACK: &str =
+    r#"SELECT metric_id, revision, "rows" FROM metric_retractions WHERE run = $2 AND metric_id = ANY($1)"#;
+const INSERT: &str = r#"
+COPY aggregated_metrics (metric_id, metric_name, window_start, window_end, dimensions, value, "rows", revision, pane,
+    run, updated_at)
+FROM STDIN (FORMAT binary)
+"#;
+const UPDATE: &str = r#"
+UPDATE aggregated_metrics AS old SET value = new.value, "rows" = new."rows", revision = new.revision, pane = new.pane,
+    run = $6, updated_at = to_timestamp($7::BIGINT / 1000000.0)
+FROM unnest($1::UUID[], $2::DOUBLE PRECISION[], $3::BIGINT[], $4::INTEGER[], $5::INTEGER[])
+    AS new (metric_id, value, "rows", revision, pane)
+WHERE old.metric_id = new.metric_id
+"#;
+const DELETE: &str = "DELETE FROM aggregated_metrics WHERE metric_id = ANY($1)";
+const TAKE_BACK: &str = r#"
+INSERT INTO metric_retractions (metric_id, run, revision, "rows")
+SELECT metric_id, $2, revision, "rows"
+FROM unnest($1::UUID[], $3::INTEGER[], $4::BIGINT[]) AS new (metric_id, revision, "rows")
+ON CONFLICT (run, metric_id) DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
+"#;
+/// Forgets what this run has taken back, and what runs left that did not come to their end.
+pub const FORGET: &str = "DELETE FROM metric_retractions WHERE run = $1 OR taken_back_at < now() - INTERVAL '7 days'";
+
+/// An id as a parameter and as a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Id([u8; 16]);
+
+impl ToSql for Id {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Id {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+}
+
+/// The run that writes.
+pub struct Writer<'a> {
+    /// Its name.
+    pub run: &'a str,
+    /// When it writes (µs).
+    pub now: i64,
+    /// Whether it has taken rows back.
+    pub retracts: bool,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub struct Written {
+    /// The fate of each row.
+    pub fates: Vec<Fate>,
+    /// Rows of other runs that were replaced: the row, and the events in the one before.
+    pub replaced: Vec<(usize, i64)>,
+}
+
+/// The columns the guard looks at.
+pub struct Columns<'a> {
+    batch: &'a RecordBatch,
+    ids: &'a FixedSizeBinaryArray,
+    values: &'a Float64Array,
+    rows: &'a Int64Array,
+    revisions: &'a Int32Array,
+    panes: &'a Int32Array,
+    retracted: &'a BooleanArray,
+}
+
+impl<'a> Columns<'a> {
+    /// Those of `batch`.
+    pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            batch,
+            ids: rows::column(batch, "metric_id")?.as_fixed_size_binary(),
+            values: rows::column(batch, "value")?.as_primitive::<Float64Type>(),
+            rows: rows::column(batch, "rows")?.as_primitive::<Int64Type>(),
+            revisions: rows::column(batch, "revision")?.as_primitive::<Int32Type>(),
+            panes: rows::column(batch, "pane")?.as_primitive::<Int32Type>(),
+            retracted: rows::column(batch, "retracted")?.as_boolean(),
+        })
+    }
+
+    /// Whether a row is a retraction.
+    pub fn retract(&self) -> bool {
+        self.retracted.true_count() > 0
+    }
+
+    /// Whether no two rows have one key.
+    pub fn differ(&self) -> bool {
+        let mut ids: Vec<&[u8]> = (0..self.ids.len()).map(|row| self.ids.value(row)).collect();
+        ids.sort_unstable();
+        ids.windows(2).all(|pair| pair[0] != pair[1])
+    }
+
+    /// Events in a row.
+    pub fn rows_of(&self, row: usize) -> i64 {
+        self.rows.value(row)
+    }
+
+    /// The key for a person: name, start of the window, dimensions.
+    pub fn key(&self, row: usize) -> String {
+        let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
+        let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
+        let start = format_instant(starts.value(row));
+        format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
+    }
+
+    fn id(&self, row: usize) -> Result<Id> {
+        self.ids.value(row).try_into().map(Id).map_err(|_| Error::broken("an id that has not 16 bytes"))
+    }
+
+    fn value(&self, row: usize) -> Option<f64> {
+        self.values.is_valid(row).then(|| self.values.value(row))
+    }
+
+    fn stored(&self, row: usize) -> Stored {
+        let version = Version { revision: self.revisions.value(row), rows: self.rows.value(row) };
+        Stored { version, value: self.value(row) }
+    }
+}
+
+/// What is known of a key.
+#[derive(Default)]
+struct Key {
+    /// The row that shall be there, and whether this run wrote it.
+    now: Option<(Stored, bool)>,
+    /// Whether one was there before.
+    was: bool,
+    /// The row of the batch that `now` is, if it is one.
+    from: Option<usize>,
+    taken_back: Option<Version>,
+    takes_back: bool,
+}
+
+/// Writes a batch none of whose keys is there, as one statement; a key that is there after all is a race.
+pub async fn write_new(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
+    let rows: Vec<usize> = (0..columns.batch.num_rows()).collect();
+    insert(link, columns, writer, &rows).await?;
+    Ok(Written { fates: vec![Fate::Inserted; rows.len()], replaced: Vec::new() })
+}
+
+/// Writes a batch in the transaction under way.
+pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
+    let mut keys = look(link, columns, writer).await?;
+    let mut written = Written::default();
+    for row in 0..columns.batch.num_rows() {
+        let key = keys.entry(columns.id(row)?).or_default();
+        let fate = if columns.retracted.value(row) {
+            take_back(key, columns.stored(row).version)
+        } else {
+            put(key, columns.stored(row), row, &mut written)
+        };
+        written.fates.push(fate);
+    }
+    apply(link, columns, writer, &keys).await?;
+    Ok(written)
+}
+
+fn put(key: &mut Key, row: Stored, index: usize, written: &mut Written) -> Fate {
+    let fate = judge_row(key.now.map(|(stored, _)| stored), key.taken_back, row);
+    if matches!(fate, Fate::Inserted | Fate::Updated) {
+        if let Some((old, false)) = key.now {
+            written.replaced.push((index, old.version.rows));
+        }
+        key.now = Some((row, true));
+        key.from = Some(index);
+    }
+    fate
+}
+
+fn take_back(key: &mut Key, version: Version) -> Fate {
+    let fate = judge_retraction(key.now.map(|(stored, _)| stored), version);
+    if fate == Fate::Deleted {
+        key.now = None;
+        key.from = None;
+    }
+    if key.taken_back < Some(version) {
+        key.taken_back = Some(version);
+        key.takes_back = true;
+    }
+    fate
+}
+
+/// Reads and locks what is there of the batch's keys.
+async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
+    let rows = columns.batch.num_rows();
+    let mut ids = (0..rows).map(|row| columns.id(row)).collect::<Result<Vec<_>>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
+    let select = link.prepare(SELECT).await?;
+    for row in link.client.query(&select, &[&ids, &writer.run]).await? {
+        let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
+        let now = Some((Stored { version, value: row.try_get(3)? }, row.try_get(4)?));
+        keys.insert(row.try_get(0)?, Key { now, was: true, ..Key::default() });
+    }
+    if writer.retracts {
+        let select = link.prepare(SELECT_TAKEN_BACK).await?;
+        for row in link.client.query(&select, &[&ids, &writer.run]).await? {
+            let version = Version { revision: row.try_get(1)?, rows: row.try_get(2)? };
+            keys.entry(row.try_get(0)?).or_default().taken_back = Some(version);
+        }
+    }
+    Ok(keys)
+}
+
+/// Makes the table say what `keys` do.
+async fn apply(
+    link: &Link,
+    columns: &Columns<'_>,
+    writer: &Writer<'_>,
+    keys: &AHashMap<Id, Key>,
+) -> Result<(), Failure> {
+    let mut inserted: Vec<usize> = keys.values().filter(|key| !key.was).filter_map(|key| key.from).collect();
+    inserted.sort_unstable();
+    if !inserted.is_empty() {
+        insert(link, columns, writer, &inserted).await?;
+    }
+    let mut updated: Vec<usize> = keys.values().filter(|key| key.was).filter_map(|key| key.from).collect();
+    updated.sort_unstable();
+    if !updated.is_empty() {
+        update(link, columns, writer, &updated).await?;
+    }
+    let deleted = keys.iter().filter(|(_, key)| key.was && key.now.is_none());
+    let deleted: Vec<Id> = deleted.map(|(id, _)| *id).collect();
+    if !deleted.is_empty() {
+        let delete = link.prepare(DELETE).await?;
+        link.client.execute(&delete, &[&deleted]).await?;
+    }
+    let taken_back = keys.iter().filter(|(_, key)| key.takes_back);
+    let taken_back: Vec<(Id, Version)> = taken_back.filter_map(|(id, key)| Some((*id, key.taken_back?))).collect();
+    if !taken_back.is_empty() {
+        let ids: Vec<Id> = taken_back.iter().map(|(id, _)| *id).collect();
+        let revisions: Vec<i32> = taken_back.iter().map(|(_, version)| version.revision).collect();
+        let rows: Vec<i64> = taken_back.iter().map(|(_, version)| version.rows).collect();
+        let take_back = link.prepare(TAKE_BACK).await?;
+        link.client.execute(&take_back, &[&ids, &writer.run, &revisions, &rows]).await?;
+    }
+    Ok(())
+}
+
+async fn insert(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+    let schema = columns.batch.schema();
+    let stored = schema.fields().iter().zip(columns.batch.columns()).take(column::RETRACTED);
+    let cells = stored.map(|(field, array)| Cells::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
+    let mut text = CopyText::new(columns.batch.get_array_memory_size());
+    let now = instant_bytes(writer.now);
+    for row in rows {
+        text.row(&cells, *row, &[writer.run.as_bytes(), &now])?;
+    }
+    copy_in(link, INSERT, text).await
+}
+
+async fn update(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
+    let ids = rows.iter().map(|row| columns.id(*row)).collect::<Result<Vec<_>>>()?;
+    let values: Vec<Option<f64>> = rows.iter().map(|row| columns.value(*row)).collect();
+    let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();
+    let revisions: Vec<i32> = rows.iter().map(|row| columns.revisions.value(*row)).collect();
+    let panes: Vec<i32> = rows.iter().map(|row| columns.panes.value(*row)).collect();
+    let update = link.prepare(UPDATE).await?;
+    let parameters: [&(dyn ToSql + Sync); 7] = [&ids, &values, &counts, &revisions, &panes, &writer.run, &writer.now];
+    link.client.execute(&update, &parameters).await?;
+    Ok(())
+}

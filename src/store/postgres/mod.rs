@@ -1,0 +1,349 @@
+//! `postgres://HOST/DATABASE`: one table per kind, rows visible as they come, guarded by their keys.
+//!
+//! As in SQLite every row is guarded, so a replay converges and each piece of a batch is one transaction; an epoch
+//! records itself in `pipeline_checkpoints`. A connection that is lost leaves a transaction of unknown fate: it is
+//! repeated with a new one, which changes nothing where it had been committed (such rows are counted `unchanged`).
+//!
+//! A batch with a value Postgres cannot hold is halved until the row is found, which comes back as refused: whatever
+//! the server's reason is, one row does not stop the others.
+//!
+//! Durability is the server's: a transaction is answered when it is on disk, unless `synchronous_commit` says otherwise.
+
+mod cell;
+mod link;
+mod metric;
+mod read;
+mod schema;
+mod write;
+
+use crate::counts::SinkCounts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::store::guard::Replaced;
+use crate::store::postgres::link::{Failure, Link, Server};
+use crate::store::postgres::metric::{Columns, Writer, Written};
+use crate::store::postgres::read as postgres_read;
+use crate::store::postgres::schema as postgres_schema;
+use crate::store::postgres::write::{insert_new, insert_once, split_unholdable};
+use crate::store::remote::{Persistence, Trouble};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use arrow::array::RecordBatch;
+
+/// The row of [`super::ALL`].
+pub static STORE: Store = Store {
+    scheme: "postgres",
+    also: &["postgresql"],
+    about: "postgres://HOST/DATABASE: tables, rows visible at once, guarded by their keys",
+    options: &["table", "schema", "sslmode", "sslrootcert", "connect", "timeout", "retry"],
+    kinds: &Kind::ALL,
+    acknowledges: true,
+    check,
+    open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
+    tables: postgres_read::tables,
+    read: postgres_read::read,
+};
+
+/// Rows of a transaction at the most.
+const ROWS_MAX: usize = 4096;
+/// How often a batch is written again because another run wrote the same keys meanwhile.
+const RACES_MAX: u32 = 10;
+
+/// A server, and how it is shown.
+struct Place {
+    server: Server,
+    shown: String,
+}
+
+impl Place {
+    fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(&location.scheme, STORE.options)?;
+        Ok(Self { server: Server::try_new(location)?, shown: location.to_string() })
+    }
+
+    /// The error of one attempt.
+    fn failed(&self, trouble: Trouble) -> Error {
+        match trouble {
+            Trouble::Lasting(error) => error.at(self.shown.clone()),
+            passing @ Trouble::Passing(_) => passing.into_error(&self.shown),
+        }
+    }
+}
+
+/// Looks whether the server lets us in, and what is to be done to its tables first.
+fn check(location: &Location) -> Result<Option<String>> {
+    let place = Place::try_new(location)?;
+    let mut link = place.server.connect().map_err(|trouble| place.failed(trouble))?;
+    let pending = link.run(postgres_schema::pending);
+    let pending = pending.map_err(|failure| place.failed(failure.into_trouble()))?;
+    match postgres_schema::names(&pending) {
+        none if none.is_empty() => Ok(None),
+        steps => Ok(Some(format!("pending migrations: {steps}"))),
+    }
+}
+
+struct Postgres {
+    place: Place,
+    persistence: Persistence,
+    link: Option<Link>,
+    options: OpenOptions,
+    counts: SinkCounts,
+    replaced: Replaced,
+    /// Whether this run has seen a retraction; without one, no row asks for it.
+    retracts: bool,
+    guess: Guess,
+}
+
+/// Whether the next rows are likely to be new: most of a live stream are, and to copy them in without a look is half the
+/// work. Each time that was wrong, twice as many batches are looked at before the next try.
+#[derive(Default)]
+struct Guess {
+    looks: u32,
+    wrong: u32,
+}
+
+impl Guess {
+    fn is_new(&mut self) -> bool {
+        let new = self.looks == 0;
+        self.looks = self.looks.saturating_sub(1);
+        new
+    }
+
+    fn was(&mut self, right: bool) {
+        self.wrong = if right { 0 } else { (self.wrong + 1).min(10) };
+        self.looks = if right { 0 } else { 1 << self.wrong };
+    }
+}
+
+impl Postgres {
+    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let place = Place::try_new(location)?;
+        let persistence = Persistence::new(place.shown.clone(), place.server.patience, options.console.clone());
+        let (counts, replaced, options) = (SinkCounts::default(), Replaced::default(), options.clone());
+        let mut sink = Self {
+            place,
+            persistence,
+            link: None,
+            options,
+            counts,
+            replaced,
+            retracts: false,
+            guess: Guess::default(),
+        };
+        sink.with_link(|_| Ok(()))?;
+        Ok(sink)
+    }
+
+    /// Does something with a connection, and again with a new one where it was lost.
+    fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
+        let Self { place, persistence, link, .. } = self;
+        let done = persistence.run(|| {
+            let mut open = match link.take() {
+                Some(open) => open,
+                None => {
+                    let mut open = place.server.connect()?;
+                    postgres_schema::migrate(&mut open, &place.server)?;
+                    open
+                }
+            };
+            let done = work(&mut open)?;
+            *link = Some(open);
+            Ok(done)
+        });
+        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&place.shown) })
+    }
+
+    /// Writes `batch`, halving it where a row of it cannot be held; those come back with their index counted from `from`.
+    fn write_piece(&mut self, kind: Kind, batch: &RecordBatch, from: usize) -> Result<Vec<(usize, String)>> {
+        let rows = batch.num_rows();
+        if rows == 0 {
+            return Ok(Vec::new());
+        }
+        let cause = match self.try_piece(kind, batch)? {
+            Ok(()) => return Ok(Vec::new()),
+            Err(cause) => cause,
+        };
+        if rows == 1 {
+            return Ok(vec![(from, cause)]);
+        }
+        let half = rows / 2;
+        let mut refused = self.write_piece(kind, &batch.slice(0, half), from)?;
+        refused.extend(self.write_piece(kind, &batch.slice(half, rows - half), from + half)?);
+        Ok(refused)
+    }
+
+    /// Writes `batch` in one transaction and counts it; the cause where a value of it cannot be held.
+    fn try_piece(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Result<(), String>> {
+        if kind == Kind::Metric {
+            return self.try_metrics(batch);
+        }
+        let mut new = self.guess.is_new();
+        let guessed = new;
+        let written = self.with_link(|link| {
+            if new {
+                match link.run(async |link| insert_new(link, kind, batch).await) {
+                    Err(Failure::Raced(_)) => new = false,
+                    other => return held(other),
+                }
+            }
+            persist(link, async |link| insert_once(link, kind, batch).await)
+        })?;
+        if guessed {
+            self.guess.was(new);
+        }
+        Ok(written.map(|counts| self.counts = self.counts.plus(&counts)))
+    }
+
+    fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
+        let columns = Columns::try_new(batch)?;
+        self.retracts |= columns.retract();
+        let (run, now, retracts) = (self.options.run.clone(), (self.options.clock)(), self.retracts);
+        let writer = Writer { run: &run, now, retracts };
+        let mut new = !retracts && columns.differ() && self.guess.is_new();
+        let guessed = new;
+        let written = self.with_link(|link| {
+            if new {
+                match link.run(async |link| metric::write_new(link, &columns, &writer).await) {
+                    Err(Failure::Raced(_)) => new = false,
+                    other => return held(other),
+                }
+            }
+            persist(link, async |link| metric::write(link, &columns, &writer).await)
+        })?;
+        if guessed {
+            self.guess.was(new);
+        }
+        Ok(written.map(|Written { fates, replaced }| {
+            fates.into_iter().for_each(|fate| self.counts.add(fate));
+            for (row, before) in replaced {
+                self.replaced.add(|| columns.key(row), before, columns.rows_of(row));
+            }
+        }))
+    }
+
+    /// Runs `statement` with the pipeline, the epoch's run and number, and the time.
+    fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
+        let (pipeline, now) = (self.options.pipeline.clone(), (self.options.clock)());
+        let (run, number) = (signed(epoch.run)?, signed(epoch.number)?);
+        self.with_link(|link| {
+            let done = link.run(async |link| {
+                let statement = link.prepare(statement).await?;
+                Ok(link.client.execute(&statement, &[&pipeline, &run, &number, &now]).await?)
+            });
+            done.map(|_| ()).map_err(Failure::into_trouble)
+        })
+    }
+}
+
+/// Does `work` in a transaction, again where another run's stood in its way.
+fn persist<T>(
+    link: &mut Link,
+    mut work: impl AsyncFnMut(&Link) -> Result<T, Failure>,
+) -> Result<Result<T, String>, Trouble> {
+    for _ in 0..RACES_MAX {
+        match link.transact(&mut work) {
+            Err(Failure::Raced(_)) => {}
+            other => return held(other),
+        }
+    }
+    held(link.transact(work))
+}
+
+/// A cause that lies in the rows is no trouble.
+fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
+    match done {
+        Ok(done) => Ok(Ok(done)),
+        Err(Failure::Data(cause) | Failure::Raced(cause)) => Ok(Err(cause)),
+        Err(Failure::Trouble(trouble)) => Err(trouble),
+    }
+}
+
+impl Sink for Postgres {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+        let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        let places = rows::places_of_fit(batch.num_rows(), &refused);
+        let place = |row: usize| places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"));
+        let unholdable = split_unholdable(kind, &fit)?;
+        let held = rows::without(&fit, &unholdable)?;
+        let held_places = rows::places_of_fit(fit.num_rows(), &unholdable);
+        for Refused { row, fault } in unholdable {
+            refused.push(Refused { row: place(row)?, fault });
+        }
+        for from in (0..held.num_rows()).step_by(ROWS_MAX) {
+            let piece = held.slice(from, ROWS_MAX.min(held.num_rows() - from));
+            for (row, cause) in self.write_piece(kind, &piece, from)? {
+                let row = held_places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
+                refused.push(Refused {
+                    row: place(row)?,
+                    fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")),
+                });
+            }
+        }
+        refused.sort_by_key(|refused| refused.row);
+        self.counts.taken += refused.len() as u64;
+        self.counts.dead += refused.len() as u64;
+        Ok(refused)
+    }
+
+    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
+        self.record(
+            "INSERT INTO pipeline_checkpoints (pipeline, prepared_run, prepared_epoch, prepared_at)
+             VALUES ($1, $2, $3, to_timestamp($4::BIGINT / 1000000.0))
+             ON CONFLICT (pipeline) DO UPDATE SET prepared_run = excluded.prepared_run,
+                 prepared_epoch = excluded.prepared_epoch, prepared_at = excluded.prepared_at",
+            epoch,
+        )
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        self.record(
+            "INSERT INTO pipeline_checkpoints AS old (pipeline, run, epoch, committed_at)
+             VALUES ($1, $2, $3, to_timestamp($4::BIGINT / 1000000.0))
+             ON CONFLICT (pipeline) DO UPDATE SET run = excluded.run, epoch = excluded.epoch,
+                 committed_at = excluded.committed_at
+             WHERE old.run IS NULL OR (old.run, old.epoch) < (excluded.run, excluded.epoch)",
+            epoch,
+        )?;
+        match self.committed()?.filter(|done| done.run > epoch.run) {
+            None => Ok(()),
+            Some(newer) => {
+                let message = format!("{}: run {} has been replaced by run {}", self.place.shown, epoch.run, newer.run);
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
+        }
+    }
+
+    fn committed(&mut self) -> Result<Option<Epoch>> {
+        let pipeline = self.options.pipeline.clone();
+        let sql = "SELECT run, epoch FROM pipeline_checkpoints WHERE pipeline = $1 AND run IS NOT NULL";
+        let found = self.with_link(|link| {
+            let row = link.run(async |link| Ok(link.client.query_opt(sql, &[&pipeline]).await?));
+            row.map_err(Failure::into_trouble)
+        })?;
+        let Some(row) = found else { return Ok(None) };
+        let number = |index: usize| u64::try_from(row.get::<_, i64>(index)).unwrap_or(0);
+        Ok(Some(Epoch { run: number(0), number: number(1) }))
+    }
+
+    fn counts(&self) -> SinkCounts {
+        self.counts
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Outcome> {
+        if self.retracts {
+            let run = self.options.run.clone();
+            self.with_link(|link| {
+                let done = link.run(async |link| Ok(link.client.execute(metric::FORGET, &[&run]).await?));
+                done.map(|_| ()).map_err(Failure::into_trouble)
+            })?;
+        }
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+    }
+}
+
+fn signed(number: u64) -> Result<i64> {
+    i64::try_from(number).map_err(|_| Error::broken(format!("epoch number {number}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+//! The tables of a Postgres store, and how older ones become newer ones: numbered steps, each taken once.
+//!
+//! Steps that have been taken stand in `evt_migrations`. Whoever takes them holds an advisory lock, so that of many that
+//! start at once the first does the work and the others find it done; all steps are one transaction.
+
+use crate::error::{Error, Result};
+use crate::store::postgres::link::{Failure, Link, Server};
+use crate::store::remote::Trouble;
+
+/// One step.
+pub struct Migration {
+    /// Its number and name.
+    pub name: &'static str,
+    sql: &'static str,
+}
+
+/// All steps, in order. One that has been released is never changed.
+const MIGRATIONS: [Migration; 5] = [
+    Migration { name: "001_metrics", sql: include_str!("migrations/001_metrics.sql") },
+    Migration { name: "002_events", sql: include_str!("migrations/002_events.sql") },
+    Migration { name: "003_dead_letters", sql: include_str!("migrations/003_dead_letters.sql") },
+    Migration { name: "004_alerts", sql: include_str!("migrations/004_alerts.sql") },
+    Migration { name: "005_checkpoints", sql: include_str!("migrations/005_checkpoints.sql") },
+];
+
+/// The advisory lock of whoever changes the tables: the bytes of `evt_migr`.
+const LOCK: i64 = i64::from_be_bytes(*b"evt_migr");
+
+/// Steps that have not been taken yet; exit 78 where a newer evt has taken others.
+pub async fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
+    let exists = "SELECT to_regclass('evt_migrations') IS NOT NULL";
+    if !link.client.query_one(exists, &[]).await?.get::<_, bool>(0) {
+        return Ok(MIGRATIONS.iter().collect());
+    }
+    let rows = link.client.query("SELECT name FROM evt_migrations ORDER BY name", &[]).await?;
+    let taken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    if let Some(newer) = taken.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != **name)) {
+        return Err(Error::config(format!("its tables were made by a newer evt (step {newer})")).into());
+    }
+    Ok(MIGRATIONS.iter().filter(|step| taken.iter().all(|name| name != step.name)).collect())
+}
+
+/// The names of steps, for a person.
+pub fn names(steps: &[&Migration]) -> String {
+    steps.iter().map(|step| step.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Takes the steps that have not been taken.
+pub fn migrate(link: &mut Link, server: &Server) -> Result<(), Trouble> {
+    if link.run(pending).map_err(Failure::into_trouble)?.is_empty() {
+        return Ok(());
+    }
+    let done = link.transact(async |link| {
+        link.client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+        if let Some(schema) = server.schema() {
+            link.client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {schema}")).await?;
+        }
+        let table = "CREATE TABLE IF NOT EXISTS evt_migrations (name TEXT PRIMARY KEY, taken_at TIMESTAMPTZ NOT NULL)";
+        link.client.batch_execute(table).await?;
+        for step in pending(link).await? {
+            link.client.batch_execute(step.sql).await?;
+            link.client.execute("INSERT INTO evt_migrations VALUES ($1, now())", &[&step.name]).await?;
+        }
+        Ok(())
+    });
+    done.map_err(Failure::into_trouble)
+}

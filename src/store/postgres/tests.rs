@@ -1,0 +1,119 @@
+//! What only Postgres does: connections that end, keys too long for an index, tables of a newer evt.
+
+use super::*;
+use crate::store::conformance::Bench;
+use crate::store::sample::{as_text, metrics, rows};
+use arrow::array::{ArrayRef, StringArray};
+use std::sync::Arc;
+
+fn sql(bench: &Bench, sql: &str) -> Vec<String> {
+    let place = Place::try_new(&bench.location).unwrap();
+    let mut link = place.server.connect().ok().unwrap();
+    let rows = link.run(async |link| Ok(link.client.simple_query(sql).await?)).ok().unwrap();
+    let first = |message: &tokio_postgres::SimpleQueryMessage| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    rows.iter().filter_map(first).collect()
+}
+
+#[test]
+fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let console = crate::console::Console::new("test", crate::console::Colour::Off);
+    let (pipeline, run) = ("p".to_owned(), "run".to_owned());
+    let options = OpenOptions { pipeline, run, epochs: false, clock: Arc::new(|| 0), console };
+    let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
+    sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (4, 0, 5, false)])).unwrap();
+    sink.write(Kind::Metric, &metrics(&[(3, 0, 5, true)])).unwrap();
+    sink.link = None;
+    sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (3, 0, 4, false)])).unwrap();
+    let outcome = sink.finish().unwrap();
+    assert_eq!((outcome.counts.inserted, outcome.counts.deleted, outcome.counts.stale), (2, 1, 2));
+    assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&[(4, 0, 5, false)])]));
+    assert_eq!(sql(&bench, "SELECT count(*) FROM metric_retractions"), ["0"]);
+}
+
+#[test]
+fn a_row_that_replaces_another_runs_is_named() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    bench.run(Kind::Metric, &[metrics(&[(3, 0, 5, false)])]);
+    let mut other = bench.open_as("other", false).unwrap();
+    other.write(Kind::Metric, &metrics(&[(3, 0, 7, false), (4, 0, 7, false)])).unwrap();
+    let remark = other.finish().unwrap().remark.unwrap();
+    assert!(remark.starts_with("replaced 1 rows of other runs"), "{remark}");
+    assert!(remark.ends_with("rows 5 before, 7 now"), "{remark}");
+}
+
+#[test]
+fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let good = rows(Kind::Event, 0, 64);
+    let mut columns = good.columns().to_vec();
+    // Digits of a hash: what does not compress.
+    let long: String = (0..400u64).map(|n| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes()))).collect();
+    let users = (0..64).map(|row| Some(if row == 5 { "a\0b" } else { "u" }));
+    columns[3] = Arc::new(users.collect::<StringArray>()) as ArrayRef;
+    let origins = (0..64).map(|row| if row % 20 == 19 { long.as_str() } else { "o" });
+    columns[9] = Arc::new(origins.collect::<arrow::array::DictionaryArray<arrow::datatypes::Int32Type>>());
+    let batch = RecordBatch::try_new(good.schema(), columns).unwrap();
+    let mut sink = bench.open();
+    let refused = sink.write(Kind::Event, &batch).unwrap();
+    assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [5, 19, 39, 59]);
+    assert!(refused[0].fault.message.contains("user_id"), "{}", refused[0].fault.message);
+    assert!(refused[1].fault.message.contains("index row size"), "{}", refused[1].fault.message);
+    sink.counts().check().unwrap();
+    assert_eq!(bench.table(Kind::Event), as_text(&[crate::store::rows::without(&batch, &refused).unwrap()]));
+}
+
+#[test]
+fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let pending = check(&bench.location).unwrap().unwrap();
+    assert!(pending.starts_with("pending migrations: 001_metrics, ") && pending.ends_with("005_checkpoints"));
+    assert_eq!((STORE.tables)(&bench.location).err().unwrap().kind(), ErrorKind::Usage, "looking makes no tables");
+    bench.run(Kind::Event, &[]);
+    assert_eq!(check(&bench.location).unwrap(), None);
+    sql(&bench, "INSERT INTO evt_migrations VALUES ('999_future', now())");
+    for error in [check(&bench.location).err(), bench.open_as("run", false).err()] {
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("newer evt (step 999_future)"), "{error}");
+    }
+}
+
+#[test]
+fn two_runs_that_write_the_same_keys_at_once_end_like_one() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let write = |rows: i64| {
+        let mut sink = bench.open_as(&format!("run {rows}"), false).unwrap();
+        let keys: Vec<i64> = if rows % 2 == 0 { (0..300).collect() } else { (0..300).rev().collect() };
+        for chunk in keys.chunks(50) {
+            let panes: Vec<_> = chunk.iter().map(|key| (*key, 0, rows, false)).collect();
+            assert!(sink.write(Kind::Metric, &metrics(&panes)).unwrap().is_empty());
+        }
+        sink.finish().unwrap().counts.check().unwrap();
+    };
+    std::thread::scope(|scope| {
+        (1..=4).for_each(|rows| _ = scope.spawn(move || write(rows)));
+    });
+    let last: Vec<_> = (0..300).map(|key| (key, 0, 4, false)).collect();
+    assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&last)]));
+}
+
+#[test]
+fn dimensions_that_are_not_canonical_come_back() {
+    for (text, held) in [
+        (r#"{"a":"1","b":null}"#, true),
+        (r#"{"\uD83D\uDE00":"x"}"#, false),
+        (r#"{"b":"1","a":"2"}"#, false),
+        (r#"{"a":1}"#, false),
+        (r#"{"a":1e400}"#, false),
+        (r#"{"a":"\u0000"}"#, false),
+        (r#"["a"]"#, false),
+        ("", false),
+    ] {
+        let canonical = cell::canonical_dimensions(text);
+        assert_eq!(canonical.as_deref() == Some(text), held, "{text}");
+    }
+}

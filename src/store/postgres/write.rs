@@ -1,0 +1,125 @@
+//! Rows of every kind into their tables: metrics under the guard, all others once.
+
+use crate::counts::SinkCounts;
+use crate::error::Result;
+use crate::kind::Kind;
+use crate::kind::dead::{self, ErrorType, Fault};
+use crate::store::guard::Fate;
+use crate::store::postgres::cell::{Cells, CopyText, canonical_dimensions};
+use crate::store::postgres::link::{Failure, Link};
+use crate::store::{Refused, rows};
+use arrow::array::{AsArray, RecordBatch};
+use futures_util::SinkExt;
+use std::pin::pin;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Sends `text` to the COPY `sql`.
+pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failure> {
+    let copy = link.prepare(sql).await?;
+    let mut sink = pin!(link.client.copy_in(&copy).await?);
+    sink.send(text.finish()).await?;
+    sink.finish().await?;
+    Ok(())
+}
+
+/// Rows that hold what Postgres has no value for; those among `batch` that it would find itself come back from there.
+pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    let schema = batch.schema();
+    let mut refused = Vec::new();
+    for (field, array) in schema.fields().iter().zip(batch.columns()) {
+        let cells = Cells::try_new(field.name(), array)?;
+        for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
+            let message = format!("{}: Postgres text cannot hold U+0000", field.name());
+            refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+        }
+    }
+    if kind == Kind::Metric {
+        let dimensions = rows::column(batch, "dimensions")?.as_string::<i32>();
+        for row in 0..batch.num_rows() {
+            let text = dimensions.value(row);
+            if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
+                let message = "dimensions: not the canonical JSON of an object of strings (without U+0000) and nulls";
+                refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+            }
+        }
+    }
+    refused.sort_by_key(|refused| refused.row);
+    refused.dedup_by_key(|refused| refused.row);
+    Ok(refused)
+}
+
+/// The columns of a table that rows are copied into, quoted.
+fn columns(kind: Kind, batch: &RecordBatch) -> String {
+    let schema = batch.schema();
+    let mut names: Vec<String> = schema.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
+    if kind == Kind::Dead {
+        names.push("payload_hash".to_owned());
+    }
+    names.join(", ")
+}
+
+/// Inserts rows none of whose keys is there, as one statement; a key that is there after all is a race.
+pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<SinkCounts, Failure> {
+    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
+    copy_in(link, &copy, copy_text(kind, batch)?).await?;
+    let rows = batch.num_rows() as u64;
+    Ok(SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() })
+}
+
+/// Inserts the rows whose key is not there, in the transaction under way; a letter also where it has more attempts.
+/// They are copied into a table of the session first, because COPY knows no conflicts.
+pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<SinkCounts, Failure> {
+    let (table, names) = (kind.table(), columns(kind, batch));
+    let incoming = format!("evt_incoming_{table}");
+    // Prepared once a connection: where it is known, the table is there.
+    let create = format!("CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS");
+    link.client.batch_execute(&create).await?;
+    let text = copy_text(kind, batch)?;
+    copy_in(link, &format!("COPY {incoming} ({names}) FROM STDIN (FORMAT binary)"), text).await?;
+    let insert = if kind == Kind::Dead {
+        format!(
+            r#"INSERT INTO {table} AS old ({names})
+            SELECT DISTINCT ON (stage, source_topic, "partition", "offset", payload_hash) {names} FROM {incoming}
+            ORDER BY stage, source_topic, "partition", "offset", payload_hash, attempts DESC
+            ON CONFLICT (stage, source_topic, "partition", "offset", payload_hash) DO UPDATE SET
+                error_type = excluded.error_type, error_message = excluded.error_message,
+                failed_at = excluded.failed_at, producer_host = excluded.producer_host, attempts = excluded.attempts
+            WHERE old.attempts < excluded.attempts
+            RETURNING xmax = 0"#
+        )
+    } else {
+        format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING")
+    };
+    let insert = link.prepare(&insert).await?;
+    let mut counts = SinkCounts::default();
+    let mut add = |fate: Fate, rows: usize| (0..rows).for_each(|_| counts.add(fate));
+    let rows = batch.num_rows();
+    if kind == Kind::Dead {
+        let changed = link.client.query(&insert, &[]).await?;
+        let inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count();
+        add(Fate::Inserted, inserted);
+        add(Fate::Updated, changed.len() - inserted);
+        add(Fate::Unchanged, rows - changed.len());
+    } else {
+        let inserted = usize::try_from(link.client.execute(&insert, &[]).await?).unwrap_or(rows);
+        add(Fate::Inserted, inserted);
+        add(Fate::Unchanged, rows - inserted);
+    }
+    Ok(counts)
+}
+
+fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {
+    let schema = batch.schema();
+    let columns = schema.fields().iter().zip(batch.columns());
+    let cells = columns.map(|(field, array)| Cells::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
+    let mut text = CopyText::new(batch.get_array_memory_size());
+    for row in 0..batch.num_rows() {
+        if kind == Kind::Dead {
+            let payloads = batch.column(dead::column::ORIGINAL_PAYLOAD).as_binary::<i32>();
+            text.row(&cells, row, &[&xxh3_64(payloads.value(row)).to_be_bytes()])?;
+        } else {
+            text.row(&cells, row, &[])?;
+        }
+    }
+    Ok(text)
+}

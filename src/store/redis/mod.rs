@@ -1,0 +1,196 @@
+//! `redis://HOST/DATABASE`: metrics for a dashboard, each a hash that expires, visible at once, guarded by its version.
+//!
+//! A row is written by a script on the server, so that two writers cannot come between each other's look and write; it
+//! follows [`super::guard`], and a tombstone lies beside the row. Scripts go through a pipeline of bounded depth. When a
+//! connection is lost the fate of what was under way is unknown: it is sent again, which changes nothing where it had
+//! arrived (such rows are counted `unchanged`).
+//!
+//! Indexes lead a reader from the names to the series to the windows, so that nobody has to SCAN ([`key`]). Their
+//! members carry the time when the rows behind them are gone, and go then. Before a row can be seen its index leads to it.
+//!
+//! What is durable is the server's business (`appendfsync`): an epoch is recorded, not synced.
+
+mod key;
+mod read;
+mod wire;
+mod write;
+
+use crate::counts::SinkCounts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::Kind;
+use crate::store::guard::Replaced;
+use crate::store::redis::key::Keys;
+use crate::store::redis::read as redis_read;
+use crate::store::redis::wire::Server;
+use crate::store::redis::write::{Columns, Session};
+use crate::store::remote::{Persistence, Trouble};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::time::{HOUR, MILLISECOND, format_instant, parse_duration};
+use ::redis::Value;
+use arrow::array::RecordBatch;
+
+/// The row of [`super::ALL`].
+pub static STORE: Store = Store {
+    scheme: "redis",
+    also: &["rediss"],
+    about: "redis://HOST/DATABASE: metrics as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
+    options: &["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"],
+    kinds: &[Kind::Metric],
+    acknowledges: true,
+    check,
+    open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
+    tables: redis_read::tables,
+    read: redis_read::read,
+};
+
+/// How long a row stays, unless `?ttl=` says otherwise.
+const TTL: i64 = 48 * HOUR;
+
+/// A server, and what of it is ours.
+struct Place {
+    server: Server,
+    keys: Keys,
+    /// How long a row stays (ms).
+    ttl: i64,
+    shown: String,
+}
+
+impl Place {
+    fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(&location.scheme, STORE.options)?;
+        let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;
+        if ttl <= 0 {
+            return Err(Error::usage(format!("{location}: ttl: a row stays longer than 0")));
+        }
+        let prefix = location.options.get("prefix").cloned().unwrap_or_default();
+        if prefix.contains(['{', '}']) {
+            let message = format!("{location}: prefix: braces would make it the hash tag of every key");
+            return Err(Error::usage(message));
+        }
+        Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })
+    }
+}
+
+/// Looks whether the server answers and lets us in.
+fn check(location: &Location) -> Result<Option<String>> {
+    let place = Place::try_new(location)?;
+    let alone = |trouble: Trouble| trouble.into_error(&place.shown);
+    place.server.connect().and_then(|mut wire| wire.call(&[b"PING"])).map_err(alone)?;
+    Ok(None)
+}
+
+struct Redis {
+    place: Place,
+    persistence: Persistence,
+    session: Option<Session>,
+    options: OpenOptions,
+    counts: SinkCounts,
+    replaced: Replaced,
+    /// Whether this run has seen a retraction; without one, no row asks for it.
+    retracts: bool,
+}
+
+impl Redis {
+    fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
+        let place = Place::try_new(location)?;
+        let persistence = Persistence::new(place.shown.clone(), place.server.patience(), options.console.clone());
+        let (counts, replaced) = (SinkCounts::default(), Replaced::default());
+        let options = options.clone();
+        let mut sink = Self { place, persistence, session: None, options, counts, replaced, retracts: false };
+        sink.with_session(|_, _| Ok(()))?;
+        Ok(sink)
+    }
+
+    /// Does something with a connection, and again with a new one where it was lost.
+    fn with_session<T>(&mut self, mut work: impl FnMut(&Place, &mut Session) -> Result<T, Trouble>) -> Result<T> {
+        let Self { place, persistence, session, .. } = self;
+        persistence.run(|| {
+            let mut open = match session.take() {
+                Some(open) => open,
+                None => Session::open(&place.server)?,
+            };
+            let done = work(place, &mut open)?;
+            *session = Some(open);
+            Ok(done)
+        })
+    }
+
+    fn pipeline(&self) -> String {
+        self.place.keys.pipeline(&self.options.pipeline)
+    }
+}
+
+impl Sink for Redis {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+        if kind != Kind::Metric {
+            return Err(STORE.other_kind(kind, &self.place.shown));
+        }
+        let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        let places = rows::places_of_fit(batch.num_rows(), &refused);
+        let columns = Columns::try_new(&fit, &self.options)?;
+        let mut from = 0;
+        while from < fit.num_rows() {
+            let retracts = self.retracts || columns.retract_before(from + write::DEPTH);
+            self.retracts = retracts;
+            let fates = self.with_session(|place, session| session.send(place, &columns, from, retracts))?;
+            for (row, fate) in (from..).zip(&fates) {
+                match fate {
+                    Ok(write::Done { fate, rows_before }) => {
+                        self.counts.add(*fate);
+                        if let Some(before) = rows_before {
+                            self.replaced.add(|| columns.key(row), *before, columns.rows_of(row));
+                        }
+                    }
+                    Err(fault) => {
+                        let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
+                        refused.push(Refused { row, fault: fault.clone() });
+                    }
+                }
+            }
+            from += fates.len();
+        }
+        refused.sort_by_key(|refused| refused.row);
+        self.counts.taken += refused.len() as u64;
+        self.counts.dead += refused.len() as u64;
+        Ok(refused)
+    }
+
+    fn prepare(&mut self, epoch: Epoch) -> Result<()> {
+        let (key, run, number) = (self.pipeline(), epoch.run.to_string(), epoch.number.to_string());
+        let now = format_instant((self.options.clock)());
+        let words = ["HSET", &key, "prepared_run", &run, "prepared_epoch", &number, "prepared_at", &now];
+        self.with_session(|_, session| session.wire.call(&words.map(str::as_bytes))).map(|_| ())
+    }
+
+    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let key = self.pipeline();
+        let words = [epoch.run.to_string(), epoch.number.to_string(), format_instant((self.options.clock)())];
+        match self.with_session(|_, session| session.commit(&key, &words))? {
+            Value::Int(0) => Ok(()),
+            Value::Int(newer) => {
+                let message = format!("{}: run {} has been replaced by run {newer}", self.place.shown, epoch.run);
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
+            _ => Err(Error::broken("commit.lua answers with a number")),
+        }
+    }
+
+    fn committed(&mut self) -> Result<Option<Epoch>> {
+        let key = self.pipeline();
+        let words = ["HMGET", &key, "run", "epoch"].map(str::as_bytes);
+        let Value::Array(parts) = self.with_session(|_, session| session.wire.call(&words))? else { return Ok(None) };
+        let part = |index: usize| parts.get(index).and_then(wire::text).and_then(|text| text.parse().ok());
+        Ok(part(0).zip(part(1)).map(|(run, number)| Epoch { run, number }))
+    }
+
+    fn counts(&self) -> SinkCounts {
+        self.counts
+    }
+
+    fn finish(self: Box<Self>) -> Result<Outcome> {
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

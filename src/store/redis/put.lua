@@ -1,0 +1,38 @@
+-- One row of a metric under the guard: what stays under its key is the greatest (revision, rows).
+-- KEYS: the row, its tombstone, the windows of its series
+-- ARGV: 1 run, 2 revision, 3 rows, 4 value ('' is NULL), 5 '1' if this run has taken rows back, 6 time to live (ms),
+--   7 when it ends (ms), 8 window, 9 dimensions, 10 window_end, 11 pane, 12 updated_at
+-- Answer: 0 inserted, 1 updated, 2 unchanged, 4 stale; {rows before} where it replaced a row of another run
+local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
+local function order(other_revision, other_rows)
+  local difference = revision - tonumber(other_revision)
+  if difference ~= 0 then return difference end
+  return rows - tonumber(other_rows)
+end
+if ARGV[5] == '1' then
+  local gone = redis.call('HMGET', KEYS[2], 'run', 'revision', 'rows')
+  if gone[1] == ARGV[1] and order(gone[2], gone[3]) <= 0 then return 4 end
+end
+local there = redis.call('HMGET', KEYS[1], 'revision', 'rows', 'value', 'run', 'dimensions')
+if there[1] then
+  if there[5] ~= ARGV[9] then return redis.error_reply('SAMEKEY other dimensions have the same hash') end
+  local newer = order(there[1], there[2])
+  if newer < 0 then return 4 end
+  if newer == 0 and (there[3] or '') == ARGV[4] then return 2 end
+end
+if ARGV[4] ~= '' then
+  redis.call('HSET', KEYS[1], 'dimensions', ARGV[9], 'window_end', ARGV[10], 'pane', ARGV[11], 'updated_at', ARGV[12],
+    'revision', ARGV[2], 'rows', ARGV[3], 'run', ARGV[1], 'value', ARGV[4])
+else
+  redis.call('HSET', KEYS[1], 'dimensions', ARGV[9], 'window_end', ARGV[10], 'pane', ARGV[11], 'updated_at', ARGV[12],
+    'revision', ARGV[2], 'rows', ARGV[3], 'run', ARGV[1])
+  if there[3] then redis.call('HDEL', KEYS[1], 'value') end
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+redis.call('ZADD', KEYS[3], ARGV[7], ARGV[8])
+if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
+  redis.call('PEXPIRE', KEYS[3], math.floor(tonumber(ARGV[6]) * 1.25))
+end
+if not there[1] then return 0 end
+if there[4] ~= ARGV[1] then return {there[2]} end
+return 1

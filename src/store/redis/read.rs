@@ -1,0 +1,255 @@
+//! Reading metrics back: from the names to the series to the windows to the rows, never by SCAN.
+
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::metric::metric_id;
+use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
+use crate::store::redis::{Place, STORE, key};
+use crate::store::remote::Trouble;
+use crate::store::{Batches, Location, Tables};
+use crate::time::parse_instant;
+use ::redis::Value;
+use arrow::array::{
+    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Rows asked for at a time, and in a batch at the most.
+const PAGE: usize = 1024;
+
+/// The metrics there are.
+pub fn tables(location: &Location) -> Result<Tables> {
+    let mut reader = Reader::open(location)?;
+    let mut rows = 0;
+    for name in reader.names()? {
+        for page in reader.series(&name)?.chunks(PAGE) {
+            rows += reader.count(page)?;
+        }
+    }
+    Ok(vec![(Kind::Metric.table().to_owned(), rows)])
+}
+
+/// The metrics by name, dimensions and window. Rows that expire or are written meanwhile are there or not.
+pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+    let mut reader = Reader::open(location)?;
+    if kind != Kind::Metric {
+        return Err(STORE.other_kind(kind, &reader.place.shown));
+    }
+    let names = reader.names()?.into();
+    Ok(Box::new(Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new(), done: false }))
+}
+
+/// One series: the metric, its dimensions, and the key of its windows.
+#[derive(Clone)]
+struct Series {
+    name: Arc<str>,
+    dimensions: Arc<str>,
+    windows: Arc<str>,
+}
+
+struct Reader {
+    place: Place,
+    wire: Wire,
+    /// The server's clock when reading began (ms): what is over by then is not there.
+    now: String,
+}
+
+impl Reader {
+    fn open(location: &Location) -> Result<Self> {
+        let place = Place::try_new(location)?;
+        let open = || {
+            let mut wire = place.server.connect()?;
+            let now = wire.clock()?.now().to_string();
+            Ok((wire, now))
+        };
+        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&place.shown))?;
+        Ok(Self { place, wire, now })
+    }
+
+    fn failed(&self, trouble: Trouble) -> Error {
+        trouble.into_error(&self.place.shown)
+    }
+
+    /// Members of an index that are not over, sorted.
+    fn members(&mut self, key: &str) -> Result<Vec<String>> {
+        let words = ["ZRANGEBYSCORE", key, &format!("({}", self.now), "+inf"];
+        let answer = self.wire.call(&words.map(str::as_bytes)).map_err(|trouble| self.failed(trouble))?;
+        let mut members = self.strings(&answer)?;
+        members.sort_unstable();
+        Ok(members)
+    }
+
+    fn strings(&self, answer: &Value) -> Result<Vec<String>> {
+        let Value::Array(values) = answer else { return Err(self.wire.strange("ZRANGEBYSCORE")) };
+        values.iter().map(|value| text(value).map(str::to_owned).ok_or_else(|| self.foreign("an index"))).collect()
+    }
+
+    fn foreign(&self, what: &str) -> Error {
+        Error::corrupt(format!("{}: {what} holds what evt did not write", self.place.shown))
+    }
+
+    fn names(&mut self) -> Result<Vec<String>> {
+        let key = self.place.keys.names();
+        self.members(&key)
+    }
+
+    fn series(&mut self, name: &str) -> Result<Vec<Series>> {
+        let key = self.place.keys.series(name);
+        let name: Arc<str> = name.into();
+        let members = self.members(&key)?;
+        let mut series = Vec::with_capacity(members.len());
+        for member in members {
+            let (hash, dimensions) = member.split_once(':').ok_or_else(|| self.foreign(&key))?;
+            let windows = self.place.keys.windows(&name, hash).into();
+            series.push(Series { name: name.clone(), dimensions: dimensions.into(), windows });
+        }
+        series.sort_unstable_by(|left, right| left.dimensions.cmp(&right.dimensions));
+        Ok(series)
+    }
+
+    /// The answers to one command for each of `keys`.
+    fn each(&mut self, keys: &[String], command: impl Fn(&str, &str, &mut Pipe)) -> Result<Vec<Value>> {
+        let mut pipe = Pipe::default();
+        keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
+        let answers = self.wire.ask(&pipe).map_err(|trouble| self.failed(trouble))?;
+        let shown = &self.place.shown;
+        let failed = |refusal: Refusal| refused(shown, &refusal).into_error(shown);
+        answers.into_iter().map(|answer| answer.map_err(failed)).collect()
+    }
+
+    fn count(&mut self, series: &[Series]) -> Result<u64> {
+        let keys: Vec<String> = series.iter().map(|series| series.windows.to_string()).collect();
+        let count = |key: &str, now: &str, pipe: &mut Pipe| {
+            pipe.push(&["ZCOUNT", key, &format!("({now}"), "+inf"].map(str::as_bytes));
+        };
+        let answers = self.each(&keys, count)?;
+        let number = |value: &Value| if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
+        answers.iter().map(|value| number(value).ok_or_else(|| self.wire.strange("ZCOUNT"))).sum()
+    }
+
+    fn windows(&mut self, series: &Series) -> Result<Vec<(i64, i64)>> {
+        let members = self.members(&series.windows)?;
+        let windows = members.iter().map(|member| key::parse_window(member));
+        let mut windows = windows.collect::<Option<Vec<_>>>().ok_or_else(|| self.foreign(&series.windows))?;
+        windows.sort_unstable();
+        Ok(windows)
+    }
+}
+
+/// A series and one of its windows.
+type Window = (Series, (i64, i64));
+
+/// What a row's hash holds, in the order it is asked for.
+const FIELDS: [&str; 6] = ["value", "rows", "revision", "pane", "window_end", "dimensions"];
+
+struct Pages {
+    reader: Reader,
+    names: VecDeque<String>,
+    series: VecDeque<Series>,
+    windows: VecDeque<Window>,
+    done: bool,
+}
+
+impl Pages {
+    /// Fills the windows that come next; false where there are no more.
+    fn fill(&mut self) -> Result<bool> {
+        while self.windows.len() < PAGE {
+            if let Some(series) = self.series.pop_front() {
+                let windows = self.reader.windows(&series)?;
+                self.windows.extend(windows.into_iter().map(|window| (series.clone(), window)));
+            } else if let Some(name) = self.names.pop_front() {
+                self.series = self.reader.series(&name)?.into();
+            } else {
+                break;
+            }
+        }
+        Ok(!self.windows.is_empty())
+    }
+
+    fn batch(&mut self) -> Result<Option<RecordBatch>> {
+        while self.fill()? {
+            let next: Vec<_> = self.windows.drain(..self.windows.len().min(PAGE)).collect();
+            let row_key = |(series, (start, end)): &Window| format!("{}:{}", series.windows, key::window(*start, *end));
+            let keys: Vec<String> = next.iter().map(row_key).collect();
+            let get = |key: &str, _: &str, pipe: &mut Pipe| {
+                pipe.command(FIELDS.len() + 2).word("HMGET").word(key);
+                FIELDS.iter().for_each(|field| _ = pipe.word(field));
+            };
+            let answers = self.reader.each(&keys, get)?;
+            let mut rows = Vec::with_capacity(next.len());
+            for ((place, answer), key) in next.into_iter().zip(&answers).zip(&keys) {
+                let Value::Array(fields) = answer else { return Err(self.reader.wire.strange("HMGET")) };
+                if fields.iter().all(|field| *field == Value::Nil) {
+                    // It has expired since.
+                    continue;
+                }
+                rows.push((place, Fields::read(fields).ok_or_else(|| self.reader.foreign(key))?));
+            }
+            if !rows.is_empty() {
+                return to_batch(&rows).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+struct Fields {
+    value: Option<f64>,
+    rows: i64,
+    revision: i32,
+    pane: i32,
+}
+
+impl Fields {
+    fn read(fields: &[Value]) -> Option<Self> {
+        let [value, rows, revision, pane, window_end, dimensions] = fields else { return None };
+        // A hash that says nothing of these is not one of ours.
+        parse_instant(text(window_end)?)?;
+        text(dimensions)?;
+        let value = match value {
+            Value::Nil => None,
+            value => Some(text(value)?.parse().ok()?),
+        };
+        let (rows, revision) = (text(rows)?.parse().ok()?, text(revision)?.parse().ok()?);
+        Some(Self { value, rows, revision, pane: text(pane)?.parse().ok()? })
+    }
+}
+
+fn to_batch(rows: &[(Window, Fields)]) -> Result<RecordBatch> {
+    let id = |((series, (start, end)), _): &(Window, Fields)| metric_id(&series.name, *start, *end, &series.dimensions);
+    let instants = |of: fn((i64, i64)) -> i64| -> ArrayRef {
+        let instants = TimestampMicrosecondArray::from_iter_values(rows.iter().map(|((_, window), _)| of(*window)));
+        Arc::new(instants.with_timezone("UTC"))
+    };
+    let texts = |of: fn(&Series) -> &str| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|((series, _), _)| of(series))))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(FixedSizeBinaryArray::try_from_iter(rows.iter().map(id))?),
+        texts(|series| &series.name),
+        instants(|(start, _)| start),
+        instants(|(_, end)| end),
+        texts(|series| &series.dimensions),
+        Arc::new(rows.iter().map(|(_, fields)| fields.value).collect::<Float64Array>()),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, fields)| fields.rows))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, fields)| fields.revision))),
+        Arc::new(Int32Array::from_iter_values(rows.iter().map(|(_, fields)| fields.pane))),
+        Arc::new(BooleanArray::from(vec![false; rows.len()])),
+    ];
+    Ok(RecordBatch::try_new(Kind::Metric.schema(), columns)?)
+}
+
+impl Iterator for Pages {
+    type Item = Result<RecordBatch>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let batch = self.batch();
+        self.done = !matches!(batch, Ok(Some(_)));
+        batch.transpose()
+    }
+}

@@ -1,0 +1,26 @@
+-- A retraction: deletes the row of its version or a smaller one, and remembers it for the rest of the run.
+-- KEYS: the row, its tombstone, the windows of its series
+-- ARGV: 1 run, 2 revision, 3 rows, 4 time to live (ms), 5 window
+-- Answer: 2 there was no row, 3 deleted, 4 a greater row stays
+local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
+local function order(other_revision, other_rows)
+  local difference = revision - tonumber(other_revision)
+  if difference ~= 0 then return difference end
+  return rows - tonumber(other_rows)
+end
+local there = redis.call('HMGET', KEYS[1], 'revision', 'rows')
+local fate = 2
+if there[1] then
+  fate = 4
+  if order(there[1], there[2]) >= 0 then
+    redis.call('DEL', KEYS[1])
+    redis.call('ZREM', KEYS[3], ARGV[5])
+    fate = 3
+  end
+end
+local gone = redis.call('HMGET', KEYS[2], 'run', 'revision', 'rows')
+if gone[1] ~= ARGV[1] or order(gone[2], gone[3]) > 0 then
+  redis.call('HSET', KEYS[2], 'run', ARGV[1], 'revision', ARGV[2], 'rows', ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+return fate

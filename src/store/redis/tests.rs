@@ -1,0 +1,88 @@
+//! What only Redis does: keys of somebody else, scripts that are forgotten, indexes that end.
+
+use super::wire::Wire;
+use super::*;
+use crate::store::conformance::Bench;
+use crate::store::sample::{as_text, metrics, rows};
+
+fn wire(bench: &Bench) -> (Place, Wire) {
+    let place = Place::try_new(&bench.location).unwrap();
+    let wire = place.server.connect().ok().unwrap();
+    (place, wire)
+}
+
+fn ask(wire: &mut Wire, words: &[&str]) -> Value {
+    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
+    wire.call(&words).ok().unwrap()
+}
+
+/// Keys of the one row of `metrics(&[(0, 0, 1, false)])`: the row's and its series'.
+fn keys(place: &Place) -> (String, String) {
+    let series = place.keys.windows("per minute", &key::hash(r#"{"country":"0"}"#));
+    let start = crate::store::sample::START;
+    (format!("{series}:{}", key::window(start, start + HOUR)), series)
+}
+
+#[test]
+fn a_row_whose_key_is_somebody_elses_comes_back_and_the_others_stay() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let (place, mut wire) = wire(&bench);
+    ask(&mut wire, &["SET", &keys(&place).0, "theirs", "EX", "60"]);
+    let mut sink = bench.open();
+    let refused = sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
+    assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [0]);
+    assert!(refused[0].fault.message.contains("WRONGTYPE"), "{}", refused[0].fault.message);
+    sink.counts().check().unwrap();
+    assert_eq!(bench.table(Kind::Metric), as_text(&[rows(Kind::Metric, 1, 5)]));
+}
+
+#[test]
+fn scripts_that_the_server_forgot_are_brought_again() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let mut sink = bench.open();
+    sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
+    ask(&mut wire(&bench).1, &["SCRIPT", "FLUSH"]);
+    sink.write(Kind::Metric, &rows(Kind::Metric, 5, 9)).unwrap();
+    assert_eq!(sink.finish().unwrap().counts.inserted, 9);
+    assert_eq!(bench.table(Kind::Metric), as_text(&[rows(Kind::Metric, 0, 9)]));
+}
+
+#[test]
+fn a_longer_life_is_not_cut_by_a_run_with_a_shorter_one() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let bench = bench.with("ttl", "2h");
+    bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
+    let bench = bench.with("ttl", "1m");
+    bench.run(Kind::Metric, &[metrics(&[(24, 0, 1, false)])]);
+    let (place, mut wire) = wire(&bench);
+    let (row, windows) = keys(&place);
+    for key in [row, windows, place.keys.series("per minute"), place.keys.names()] {
+        let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
+        assert!(left > 7000, "{key}: {left}");
+    }
+}
+
+#[test]
+fn what_has_expired_is_in_no_index_and_not_counted() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let bench = bench.with("ttl", "1ms");
+    bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
+    let (place, mut wire) = wire(&bench);
+    while ask(&mut wire, &["EXISTS", &place.keys.names()]) != Value::Int(0) {}
+    assert_eq!((STORE.tables)(&bench.location).unwrap(), [("aggregated_metrics".to_owned(), 0)]);
+    assert!(bench.read(Kind::Metric).is_empty());
+    let (_, windows) = keys(&place);
+    while ask(&mut wire, &["EXISTS", &windows]) != Value::Int(0) {}
+}
+
+#[test]
+fn options_that_make_no_sense_are_exit_2() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let mut bench = bench;
+    for (option, value) in [("ttl", "0s"), ("ttl", "2"), ("prefix", "{a}"), ("timeout", "0s")] {
+        let before = bench.location.clone();
+        bench = bench.with(option, value);
+        assert_eq!(bench.open_as("run", false).err().unwrap().kind(), ErrorKind::Usage, "{option}={value}");
+        bench.location = before;
+    }
+}

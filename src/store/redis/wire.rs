@@ -1,0 +1,260 @@
+//! The connection to a server: commands packed into one buffer, answers read one by one, every wait bounded.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::remote::{Patience, Trouble, use_ring};
+use crate::store::{Location, remote};
+use redis::{Client, ClientTlsConfig, Connection, RedisError, TlsCertificates, Value};
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Commands on their way to the server.
+#[derive(Default)]
+pub struct Pipe {
+    bytes: Vec<u8>,
+    commands: usize,
+}
+
+impl Pipe {
+    /// Begins a command of `count` words.
+    pub fn command(&mut self, count: usize) -> &mut Self {
+        self.commands += 1;
+        self.number(b'*', count);
+        self
+    }
+
+    /// Its next word.
+    pub fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
+        let word = word.as_ref();
+        self.number(b'$', word.len());
+        self.bytes.extend_from_slice(word);
+        self.bytes.extend_from_slice(b"\r\n");
+        self
+    }
+
+    /// A whole command.
+    pub fn push(&mut self, words: &[&[u8]]) {
+        self.command(words.len());
+        for word in words {
+            self.word(word);
+        }
+    }
+
+    fn number(&mut self, mark: u8, number: usize) {
+        self.bytes.push(mark);
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.bytes, "{number}\r\n");
+    }
+
+    /// Commands in it.
+    pub fn len(&self) -> usize {
+        self.commands
+    }
+
+    /// Bytes in it.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes it empty, keeping its room.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.commands = 0;
+    }
+}
+
+/// One answer: a value, or the server's refusal of that command.
+pub type Answer = Result<Value, Refusal>;
+
+/// A refusal of one command.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The first word: `WRONGTYPE`, `NOSCRIPT`, …
+    pub code: String,
+    /// All of it.
+    pub text: String,
+}
+
+impl Refusal {
+    /// Whether the same command may be accepted later: by this server, or by its successor.
+    fn passes(&self) -> bool {
+        const PASSING: [&str; 11] = [
+            "LOADING",
+            "BUSY",
+            "TRYAGAIN",
+            "CLUSTERDOWN",
+            "MASTERDOWN",
+            "READONLY",
+            "OOM",
+            "MISCONF",
+            "NOREPLICAS",
+            "NOSCRIPT",
+            "UNBLOCKED",
+        ];
+        PASSING.contains(&self.code.as_str())
+    }
+}
+
+/// Where a server is and how to wait for it.
+pub struct Server {
+    client: Client,
+    patience: Patience,
+    shown: String,
+}
+
+impl Server {
+    /// What a URI says; exit 2 where it says no server, 78 where its certificate cannot be read.
+    pub fn try_new(location: &Location) -> Result<Self> {
+        let patience = Patience::try_new(location)?;
+        let wrong = |error: RedisError| {
+            Error::usage(format!("{location}: names no server: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"))
+                .because(error.category())
+        };
+        let uri = format!("{}://{}", location.scheme, location.path);
+        let certificates = match location.options.get("ca") {
+            None => None,
+            Some(path) => {
+                Some(std::fs::read(path).map_err(|e| Error::config(format!("{location}: ca={path}")).because(e))?)
+            }
+        };
+        if location.scheme == "redis" {
+            return Ok(Self { client: Client::open(uri).map_err(wrong)?, patience, shown: location.to_string() });
+        }
+        use_ring();
+        let tls = TlsCertificates { client_tls: None::<ClientTlsConfig>, root_cert: certificates };
+        let client = Client::build_with_tls(uri, tls).map_err(wrong)?;
+        Ok(Self { client, patience, shown: location.to_string() })
+    }
+
+    /// How it is waited for.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// A connection that has said who it is.
+    pub fn connect(&self) -> Result<Wire, Trouble> {
+        let connection = self.client.get_connection_with_timeout(self.patience.connect);
+        let connection = connection.map_err(|error| self.trouble(&error))?;
+        let timeout = Some(self.patience.timeout);
+        connection.set_read_timeout(timeout).map_err(|error| self.trouble(&error))?;
+        connection.set_write_timeout(timeout).map_err(|error| self.trouble(&error))?;
+        Ok(Wire { connection, shown: self.shown.clone(), timeout: self.patience.timeout })
+    }
+
+    fn trouble(&self, error: &RedisError) -> Trouble {
+        trouble(&self.shown, error, self.patience.connect)
+    }
+}
+
+/// An error of the connection, or one that stands for all commands.
+fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
+    if error.is_timeout() {
+        return Trouble::Passing(format!("no answer for {}", remote::rounded(waited)));
+    }
+    match error.code() {
+        Some(code) => {
+            let text = format!("{code} {}", error.detail().unwrap_or_default());
+            refused(shown, &Refusal { code: code.to_owned(), text })
+        }
+        None if error.kind() == redis::ErrorKind::AuthenticationFailed => {
+            Trouble::Lasting(Error::config(format!("{shown}: wrong user or password")))
+        }
+        // A handshake that fails is an input or output error to the library; a certificate does not become a better one.
+        None if error.to_string().contains("certificate") => {
+            Trouble::Lasting(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
+        }
+        None if error.is_io_error() => Trouble::Passing(io_cause(error)),
+        None => Trouble::Lasting(Error::new(ErrorKind::Io, format!("{shown}: failed")).because(error)),
+    }
+}
+
+/// The operating system's words without Rust's "(os error 111)".
+fn io_cause(error: &RedisError) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+/// The trouble a refusal makes where it is not about one row.
+pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
+    if refusal.passes() {
+        return Trouble::Passing(refusal.text.clone());
+    }
+    let kind = match refusal.code.as_str() {
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" | "MOVED" | "ASK" | "CROSSSLOT" => ErrorKind::Config,
+        _ => ErrorKind::Io,
+    };
+    Trouble::Lasting(Error::new(kind, format!("{shown}: refused")).because(&refusal.text))
+}
+
+/// An open connection. After a trouble it must be dropped: answers may still be on their way.
+pub struct Wire {
+    connection: Connection,
+    shown: String,
+    timeout: Duration,
+}
+
+impl Wire {
+    /// Sends what is in `pipe` and reads an answer for each command.
+    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, Trouble> {
+        let failed = |error: &RedisError| trouble(&self.shown, error, self.timeout);
+        self.connection.send_packed_command(&pipe.bytes).map_err(|error| failed(&error))?;
+        let mut answers = Vec::with_capacity(pipe.len());
+        for _ in 0..pipe.len() {
+            answers.push(match self.connection.recv_response().map_err(|error| failed(&error))? {
+                Value::ServerError(error) => {
+                    let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                    Err(Refusal { code: error.code().to_owned(), text: text.trim_end().to_owned() })
+                }
+                value => Ok(value),
+            });
+        }
+        Ok(answers)
+    }
+
+    /// The answer to one command; a refusal is trouble.
+    pub fn call(&mut self, words: &[&[u8]]) -> Result<Value, Trouble> {
+        let mut pipe = Pipe::default();
+        pipe.push(words);
+        let answer = self.ask(&pipe)?.pop().unwrap_or(Ok(Value::Nil));
+        answer.map_err(|refusal| refused(&self.shown, &refusal))
+    }
+
+    /// The server's clock.
+    pub fn clock(&mut self) -> Result<ServerClock, Trouble> {
+        let Value::Array(parts) = self.call(&[b"TIME"])? else { return Err(self.strange("TIME").into()) };
+        let part = |index: usize| parts.get(index).and_then(text).and_then(|text| text.parse::<i64>().ok());
+        match (part(0), part(1)) {
+            (Some(seconds), Some(micros)) => {
+                let millis = seconds.saturating_mul(1000).saturating_add(micros / 1000);
+                Ok(ServerClock { millis, read: Instant::now() })
+            }
+            _ => Err(self.strange("TIME").into()),
+        }
+    }
+
+    /// The error for an answer no server of this kind gives.
+    pub fn strange(&self, command: &str) -> Error {
+        Error::new(ErrorKind::Io, format!("{}: {command}: an answer Redis does not give", self.shown))
+    }
+}
+
+/// What a server's clock showed, and when.
+pub struct ServerClock {
+    millis: i64,
+    read: Instant,
+}
+
+impl ServerClock {
+    /// What it shows now: milliseconds since 1970.
+    pub fn now(&self) -> i64 {
+        self.millis.saturating_add(i64::try_from(self.read.elapsed().as_millis()).unwrap_or(0))
+    }
+}
+
+/// The text of a string answer.
+pub fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text),
+        _ => None,
+    }
+}

@@ -1,0 +1,274 @@
+//! Rows on their way into Redis: packed, sent through scripts, their fates read back.
+
+use crate::error::{Error, Result};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::store::guard::Fate;
+use crate::store::redis::wire::{Answer, Pipe, Refusal, Server, ServerClock, Wire, refused, text};
+use crate::store::redis::{Place, key};
+use crate::store::remote::Trouble;
+use crate::store::{OpenOptions, rows};
+use crate::time::{format_instant, write_instant};
+use ::redis::Value;
+use ahash::AHashMap;
+use arrow::array::{
+    Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::fmt::Write;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Rows under way at a time.
+pub const DEPTH: usize = 512;
+/// Bytes under way, beyond which fewer rows are.
+const BYTES_MAX: usize = 4 << 20;
+/// Series whose place in the indexes is remembered; a row of another asks for it again.
+const SERIES_MAX: usize = 1 << 18;
+/// Rows that a script can count: it knows numbers as float64.
+const ROWS_MAX: i64 = 1 << 53;
+
+/// What a batch holds, column by column.
+pub struct Columns<'a> {
+    names: &'a StringArray,
+    starts: &'a TimestampMicrosecondArray,
+    ends: &'a TimestampMicrosecondArray,
+    dimensions: &'a StringArray,
+    values: &'a Float64Array,
+    rows: &'a Int64Array,
+    revisions: &'a Int32Array,
+    panes: &'a Int32Array,
+    retracted: &'a BooleanArray,
+    run: String,
+    updated_at: String,
+}
+
+impl<'a> Columns<'a> {
+    /// The columns of `batch`, written by the run of `options` now.
+    pub fn try_new(batch: &'a RecordBatch, options: &OpenOptions) -> Result<Self> {
+        let column = |name: &str| rows::column(batch, name);
+        Ok(Self {
+            names: column("metric_name")?.as_string(),
+            starts: column("window_start")?.as_primitive::<TimestampMicrosecondType>(),
+            ends: column("window_end")?.as_primitive::<TimestampMicrosecondType>(),
+            dimensions: column("dimensions")?.as_string(),
+            values: column("value")?.as_primitive::<Float64Type>(),
+            rows: column("rows")?.as_primitive::<Int64Type>(),
+            revisions: column("revision")?.as_primitive::<Int32Type>(),
+            panes: column("pane")?.as_primitive::<Int32Type>(),
+            retracted: column("retracted")?.as_boolean(),
+            run: options.run.clone(),
+            updated_at: format_instant((options.clock)()),
+        })
+    }
+
+    /// Whether one of the rows before `end` is a retraction.
+    pub fn retract_before(&self, end: usize) -> bool {
+        self.retracted.slice(0, end.min(self.retracted.len())).true_count() > 0
+    }
+
+    /// Events in a row.
+    pub fn rows_of(&self, row: usize) -> i64 {
+        self.rows.value(row)
+    }
+
+    /// The key for a person: name, start of the window, dimensions.
+    pub fn key(&self, row: usize) -> String {
+        let start = format_instant(self.starts.value(row));
+        format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
+    }
+
+    /// The value as text; NULL is empty, and the two zeros are one.
+    fn write_value(&self, row: usize, out: &mut String) {
+        out.clear();
+        if self.values.is_valid(row) {
+            let value = self.values.value(row);
+            // Writing to a String cannot fail.
+            _ = write!(out, "{:?}", if value == 0.0 { 0.0 } else { value });
+        }
+    }
+}
+
+/// What became of a row.
+pub struct Done {
+    /// Its fate.
+    pub fate: Fate,
+    /// Events in the row of another run that it replaced.
+    pub rows_before: Option<i64>,
+}
+
+/// Names of the scripts on the server.
+struct Scripts {
+    put: String,
+    take_back: String,
+    index: String,
+    commit: String,
+}
+
+/// A connection, with what the server was told through it.
+pub struct Session {
+    /// The connection.
+    pub wire: Wire,
+    scripts: Scripts,
+    clock: ServerClock,
+    /// Digests of the keys of indexes → when what they lead to has to be renewed (ms).
+    indexed: AHashMap<u128, i64>,
+    pipe: Pipe,
+}
+
+impl Session {
+    /// Connects and brings the scripts.
+    pub fn open(server: &Server) -> Result<Self, Trouble> {
+        let mut wire = server.connect()?;
+        let mut load = |script: &str| {
+            let name = wire.call(&[b"SCRIPT", b"LOAD", script.as_bytes()])?;
+            text(&name).map(str::to_owned).ok_or_else(|| Trouble::from(wire.strange("SCRIPT LOAD")))
+        };
+        let scripts = Scripts {
+            put: load(include_str!("put.lua"))?,
+            take_back: load(include_str!("take_back.lua"))?,
+            index: load(include_str!("index.lua"))?,
+            commit: load(include_str!("commit.lua"))?,
+        };
+        let clock = wire.clock()?;
+        Ok(Self { wire, scripts, clock, indexed: AHashMap::new(), pipe: Pipe::default() })
+    }
+
+    /// Commits an epoch: `words` are run, number and time.
+    pub fn commit(&mut self, key: &str, words: &[String; 3]) -> Result<Value, Trouble> {
+        let [run, number, now] = words;
+        self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now].map(str::as_bytes))
+    }
+
+    /// Sends rows from `from` on, as many as may be under way; what became of each.
+    pub fn send(
+        &mut self,
+        place: &Place,
+        columns: &Columns<'_>,
+        from: usize,
+        retracts: bool,
+    ) -> Result<Vec<Result<Done, Fault>>, Trouble> {
+        self.pipe.clear();
+        // For each row how many commands come before its own; none where it cannot be sent.
+        let mut places = Vec::with_capacity(DEPTH);
+        let mut value = String::new();
+        for row in from..columns.names.len().min(from + DEPTH) {
+            if self.pipe.bytes() >= BYTES_MAX && row > from {
+                break;
+            }
+            if columns.rows.value(row).unsigned_abs() > ROWS_MAX.unsigned_abs() {
+                places.push(None);
+                continue;
+            }
+            let series = self.index(place, columns, row);
+            places.push(Some(self.pipe.len()));
+            columns.write_value(row, &mut value);
+            self.row(place, columns, row, &RowWords { series: &series, value: &value, retracts });
+        }
+        let answers = self.wire.ask(&self.pipe)?;
+        // A refusal of an index, or one that will pass, is about more than a row.
+        let of_row = |index: usize| places.binary_search(&Some(index)).is_ok();
+        for (index, answer) in answers.iter().enumerate() {
+            if let Err(refusal) = answer
+                && !(of_row(index) && is_about_a_row(refusal))
+            {
+                return Err(refused(&place.shown, refusal));
+            }
+        }
+        let fate = |index: Option<usize>| match index.and_then(|index| answers.get(index)) {
+            None => Ok(Err(Fault::new(ErrorType::SinkError, "Redis scripts count no more than 2^53 rows"))),
+            Some(answer) => read_fate(answer),
+        };
+        places.into_iter().map(|index| fate(index).map_err(Trouble::from)).collect()
+    }
+
+    /// The key of the row's series, to which the indexes lead.
+    fn index(&mut self, place: &Place, columns: &Columns<'_>, row: usize) -> String {
+        let (name, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
+        let hash = key::hash(dimensions);
+        let windows = place.keys.windows(name, &hash);
+        if !self.renews(&windows, place) {
+            return windows;
+        }
+        let now = self.clock.now();
+        // An entry outlives every row written before it is renewed.
+        let ends = now.saturating_add(place.ttl / 4).saturating_add(place.ttl).to_string();
+        let (now, series, member) = (now.to_string(), place.keys.series(name), format!("{hash}:{dimensions}"));
+        if self.renews(&series, place) {
+            for (key, member) in [(place.keys.names(), name), (series, &member)] {
+                let words = ["EVALSHA", &self.scripts.index, "1", &key, member, &now, &ends];
+                self.pipe.push(&words.map(str::as_bytes));
+            }
+        } else {
+            self.pipe.push(&["ZADD", &series, "GT", &ends, &member].map(str::as_bytes));
+        }
+        self.pipe.push(&["ZREMRANGEBYSCORE", &windows, "-inf", &now].map(str::as_bytes));
+        windows
+    }
+
+    /// Whether what leads to `key` has to be renewed; it then is.
+    fn renews(&mut self, key: &str, place: &Place) -> bool {
+        let (digest, now) = (xxh3_128(key.as_bytes()), self.clock.now());
+        if self.indexed.get(&digest).is_some_and(|renew| now < *renew) {
+            return false;
+        }
+        if self.indexed.len() >= SERIES_MAX {
+            self.indexed.clear();
+        }
+        self.indexed.insert(digest, now.saturating_add(place.ttl / 4));
+        true
+    }
+
+    /// The command of one row.
+    fn row(&mut self, place: &Place, columns: &Columns<'_>, row: usize, words: &RowWords<'_>) {
+        let (start, end) = (columns.starts.value(row), columns.ends.value(row));
+        let window = key::window(start, end);
+        let key = format!("{}:{window}", words.series);
+        let gone = format!("{key}:gone");
+        let (ttl, rows) = (place.ttl.to_string(), columns.rows.value(row).to_string());
+        let revision = columns.revisions.value(row).to_string();
+        let pipe = &mut self.pipe;
+        let take_back = columns.retracted.value(row);
+        let script = if take_back { &self.scripts.take_back } else { &self.scripts.put };
+        pipe.command(if take_back { 11 } else { 18 }).word("EVALSHA").word(script).word("3");
+        pipe.word(&key).word(&gone).word(words.series).word(&columns.run).word(&revision).word(&rows);
+        if take_back {
+            pipe.word(&ttl).word(&window);
+            return;
+        }
+        let mut window_end = String::new();
+        write_instant(&mut window_end, end);
+        let ends = self.clock.now().saturating_add(place.ttl).to_string();
+        pipe.word(words.value).word(if words.retracts { "1" } else { "0" }).word(&ttl).word(&ends).word(&window);
+        pipe.word(columns.dimensions.value(row)).word(&window_end);
+        pipe.word(columns.panes.value(row).to_string()).word(&columns.updated_at);
+    }
+}
+
+/// Words of a row's command that its caller has made.
+struct RowWords<'a> {
+    series: &'a str,
+    value: &'a str,
+    retracts: bool,
+}
+
+/// Whether only this row cannot be held: its key is somebody else's.
+fn is_about_a_row(refusal: &Refusal) -> bool {
+    refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
+}
+
+fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
+    let done = |fate| Ok(Ok(Done { fate, rows_before: None }));
+    match answer {
+        Err(refusal) => Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
+        Ok(Value::Int(0)) => done(Fate::Inserted),
+        Ok(Value::Int(1)) => done(Fate::Updated),
+        Ok(Value::Int(2)) => done(Fate::Unchanged),
+        Ok(Value::Int(3)) => done(Fate::Deleted),
+        Ok(Value::Int(4)) => done(Fate::Stale),
+        Ok(Value::Array(before)) => {
+            let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
+            Ok(Ok(Done { fate: Fate::Updated, rows_before }))
+        }
+        Ok(_) => Err(Error::broken("put.lua answers with a number")),
+    }
+}
