@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
-        for text in ["mysql:x", "redis://b"] {
+        for text in ["mysql:x", "iceberg:b"] {
             let error = Uri::parse(text).err().unwrap();
             assert_eq!(error.kind(), crate::ErrorKind::Usage);
             assert!(error.to_string().contains("null:"), "{error}");
