@@ -10,6 +10,7 @@ pub mod output;
 pub mod raw;
 pub mod run;
 pub mod source;
+pub mod spool;
 pub mod standard;
 pub mod stop;
 pub mod uri;
