@@ -206,6 +206,7 @@ impl MapArgs {
             keep_raw: false,
             max_future: self.max_future,
             watch: vec![],
+            coded: 0,
             lean: None,
         })
     }

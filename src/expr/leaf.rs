@@ -4,11 +4,13 @@
 //! level as they nest.
 
 use super::bind::Binder;
+use super::coded::Made;
 use super::node::Node;
 use super::parse::{parse, refused};
 use super::{Expr, ValueKind, Want, without_blanks};
 use crate::error::Result;
 use arrow::datatypes::{DataType, SchemaRef};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Columns whose JSON object holds what no column has: an event's properties, a metric's dimensions.
@@ -57,6 +59,8 @@ pub struct Leaves {
     pub(super) leaves: Vec<Arc<Leaf>>,
     pub(super) steps: Vec<Step>,
     pub(super) paths: usize,
+    /// For each leaf what it made of a dictionary's values, so that most batches find it done.
+    pub(super) made: RefCell<Vec<Option<Made>>>,
 }
 
 /// The kind a column of that type has; none for lists and maps.
@@ -75,7 +79,7 @@ impl Leaves {
     /// No leaf yet; `columns` is the schema of the batches to come.
     pub fn new(columns: &SchemaRef) -> Self {
         let object = OBJECTS.iter().find_map(|name| columns.index_of(name).ok());
-        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0 }
+        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0, made: RefCell::default() }
     }
 
     /// The expression `text` says, typed for the place that wants it. Exit 78, naming the text, the place and the way

@@ -23,6 +23,7 @@
 
 mod bind;
 mod cast;
+mod coded;
 mod dimension;
 mod eval;
 mod filter;
@@ -33,6 +34,7 @@ mod parse;
 mod read;
 mod tree;
 
+pub use coded::{Coded, Dimension};
 pub use dimension::write_dimensions;
 pub use filter::{Filter, Passed};
 pub use function::{FUNCTIONS, Function};
@@ -129,6 +131,14 @@ impl Expr {
     /// Its value for every row of `batch`; NULL where a leaf is of the wrong type. An error is a bug of ours (70).
     pub fn eval(&self, batch: &LeafBatch) -> Result<ArrayRef> {
         eval::eval(&self.tree, batch)
+    }
+
+    /// The same for a dimension, as it is coded where it is.
+    pub fn dimension(&self, batch: &LeafBatch) -> Result<Dimension> {
+        match self.tree {
+            Tree::Leaf(leaf) if let Some(coded) = batch.coded(leaf) => Ok(Dimension::Coded(coded.clone())),
+            _ => self.eval(batch).map(Dimension::Rows),
+        }
     }
 
     /// The rows in which a leaf of this expression is of the wrong type, leaf by leaf, each in order of rows.

@@ -2,6 +2,7 @@
 
 use super::ValueKind;
 use super::cast;
+use super::coded::Coded;
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
@@ -15,6 +16,7 @@ use arrow::array::{
 };
 use arrow::buffer::BooleanBuffer;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// How many bytes of a wrong value a message shows.
@@ -28,8 +30,16 @@ pub struct LeafBatch {
     batch: RecordBatch,
     object: Option<usize>,
     leaves: Vec<Arc<Leaf>>,
-    arrays: Vec<ArrayRef>,
+    values: Vec<Values>,
     wrong: Vec<Vec<u32>>,
+}
+
+/// The values of a leaf.
+#[derive(Debug)]
+enum Values {
+    Rows(ArrayRef),
+    /// Written out for whoever cannot do with codes.
+    Coded(Coded, OnceCell<ArrayRef>),
 }
 
 /// A leaf whose value in one row is of another type than asked.
@@ -77,7 +87,24 @@ impl LeafBatch {
     }
 
     pub(super) fn array(&self, leaf: usize) -> Result<&ArrayRef> {
-        self.arrays.get(leaf).ok_or_else(|| Error::broken("an expression over other leaves than were read"))
+        match self.values.get(leaf) {
+            None => Err(Error::broken("an expression over other leaves than were read")),
+            Some(Values::Rows(array)) => Ok(array),
+            Some(Values::Coded(coded, rows)) => {
+                if rows.get().is_none() {
+                    _ = rows.set(coded.rows()?);
+                }
+                rows.get().ok_or_else(|| Error::broken("rows that were set"))
+            }
+        }
+    }
+
+    /// A leaf whose values are coded.
+    pub(super) fn coded(&self, leaf: usize) -> Option<&Coded> {
+        match self.values.get(leaf) {
+            Some(Values::Coded(coded, _)) => Some(coded),
+            _ => None,
+        }
     }
 
     pub(super) fn wrong(&self, leaf: usize) -> impl Iterator<Item = Wrong<'_>> {
@@ -103,7 +130,7 @@ impl LeafBatch {
     }
 }
 
-fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
+pub(super) fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> {
     let mut found = None;
     members(object, |key, value| {
         if unescape(key) == wanted {
@@ -118,28 +145,38 @@ impl Leaves {
     /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug
     /// (70).
     pub fn read(&self, batch: &RecordBatch) -> Result<LeafBatch> {
-        let spans = if self.paths > 0 { self.walk(batch)? } else { vec![] };
-        let mut arrays = Vec::with_capacity(self.leaves.len());
+        let watched = if self.paths > 0 { self.watched(batch) } else { None };
+        let is_flat = watched.is_some() && self.steps.iter().all(|step| step.below.is_empty());
+        let spans = if self.paths > 0 && !is_flat { self.walk(batch, watched.as_deref())? } else { vec![] };
+        let mut values = Vec::with_capacity(self.leaves.len());
         let mut wrong = Vec::with_capacity(self.leaves.len());
-        for leaf in &self.leaves {
-            let (array, rows) = match &leaf.source {
-                Source::Column(index, own) => from_column(batch.column(*index), *own, leaf.ask)?,
-                Source::Path(path, _) => from_json(spans.iter().skip(*path).step_by(self.paths).copied(), leaf.ask),
+        for (index, leaf) in self.leaves.iter().enumerate() {
+            let (array, rows) = match (self.coded(index, batch, watched.as_deref())?, &leaf.source) {
+                (Some(coded), _) if leaf.ask == Ask::Presence => (Values::Rows(coded.presence()), vec![]),
+                // Whatever it is, it is a text.
+                (Some(coded), _) => (Values::Coded(coded, OnceCell::new()), vec![]),
+                (None, Source::Column(index, own)) => plain(from_column(batch.column(*index), *own, leaf.ask)?),
+                (None, Source::Path(path, _)) => match self.watched_at(*path, watched.as_deref()) {
+                    Some(column) if is_flat => plain(from_json(column.as_string::<i32>().iter(), leaf.ask)),
+                    _ => plain(from_json(spans.iter().skip(*path).step_by(self.paths).copied(), leaf.ask)),
+                },
             };
-            arrays.push(array);
+            values.push(array);
             wrong.push(rows);
         }
-        Ok(LeafBatch { batch: batch.clone(), object: self.object(), leaves: self.leaves.clone(), arrays, wrong })
+        Ok(LeafBatch { batch: batch.clone(), object: self.object(), leaves: self.leaves.clone(), values, wrong })
     }
 
     /// The JSON text of every path of every row, row by row.
-    fn walk<'a>(&self, batch: &'a RecordBatch) -> Result<Vec<Option<&'a str>>> {
+    fn walk<'a>(&self, batch: &'a RecordBatch, watched: Option<&[&'a ArrayRef]>) -> Result<Vec<Option<&'a str>>> {
         let objects = self.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
         let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
         let mut spans = vec![None; self.paths * objects.len()];
-        if let Some(columns) = self.watched(batch) {
-            for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
-                for (step, column) in self.steps.iter().zip(&columns) {
+        if let Some(watched) = watched {
+            for (step, column) in self.steps.iter().zip(watched) {
+                // Of a coded column the values are looked at, not the rows.
+                let Some(column) = column.as_string_opt::<i32>() else { continue };
+                for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
                     if column.is_valid(row) {
                         note(step, column.value(row), spans);
                     }
@@ -163,8 +200,8 @@ impl Leaves {
 
 impl Leaves {
     /// The columns that hold the wanted properties already, where the batch has one for each.
-    fn watched<'a>(&self, batch: &'a RecordBatch) -> Option<Vec<&'a StringArray>> {
-        let column = |step: &Step| batch.column_by_name(&watched_name(&step.key))?.as_string_opt::<i32>();
+    fn watched<'a>(&self, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
+        let column = |step: &Step| batch.column_by_name(&watched_name(&step.key));
         self.steps.iter().map(column).collect()
     }
 
@@ -175,6 +212,12 @@ impl Leaves {
             Source::Path(..) => None,
         };
         self.leaves.iter().filter_map(bit).fold(0, |bits, bit| bits | bit)
+    }
+
+    /// The column of a path of one part.
+    pub(super) fn watched_at<'a>(&self, path: usize, watched: Option<&[&'a ArrayRef]>) -> Option<&'a ArrayRef> {
+        let step = self.steps.iter().position(|step| step.path == Some(path))?;
+        watched?.get(step).copied()
     }
 
     /// Names of the properties that are wanted, at the top level.
@@ -222,6 +265,10 @@ fn forget(steps: &[Step], spans: &mut [Option<&str>]) {
     }
 }
 
+fn plain((array, wrong): (ArrayRef, Vec<u32>)) -> (Values, Vec<u32>) {
+    (Values::Rows(array), wrong)
+}
+
 /// JSON texts as a leaf asks for them, and the rows of the wrong type.
 fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> (ArrayRef, Vec<u32>) {
     let rows = texts.len();
@@ -256,7 +303,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
     (array, wrong)
 }
 
-fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>, rows: usize) -> StringArray {
+pub(super) fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>, rows: usize) -> StringArray {
     let mut builder = StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
     for text in texts {
         match text.map(|text| string_content(text).unwrap_or(text)) {

@@ -49,9 +49,45 @@ fn parsed(text: &str, want: Want) -> (Leaves, Expr) {
 /// The values of an expression over one row for each of `properties`, and the messages of the wrong rows.
 fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32, String)>) {
     let (leaves, expr) = parsed(text, want);
-    let batch = leaves.read(&events(properties)).unwrap();
-    let wrong = expr.wrong(&batch).map(|wrong| (wrong.row(), wrong.message())).collect();
-    (expr.eval(&batch).unwrap(), wrong)
+    let of = |batch: &RecordBatch| {
+        let batch = leaves.read(batch).unwrap();
+        let wrong: Vec<_> = expr.wrong(&batch).map(|wrong| (wrong.row(), wrong.message())).collect();
+        if want == Want::Dimension {
+            assert_eq!(&expr.dimension(&batch).unwrap().rows().unwrap(), &expr.eval(&batch).unwrap(), "{text}");
+        }
+        (expr.eval(&batch).unwrap(), wrong)
+    };
+    let batch = events(properties);
+    let found = of(&batch);
+    assert_eq!(of(&watched(&leaves, &batch, false)), found, "{text}: with columns of the properties");
+    assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: with coded columns");
+    // Once more: what was made of a dictionary's values is used again.
+    assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: again");
+    found
+}
+
+/// The batch with a column for each property the leaves want, coded where they say so.
+fn watched(leaves: &Leaves, batch: &RecordBatch, coded: bool) -> RecordBatch {
+    let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
+    let mut columns = batch.columns().to_vec();
+    let (columns_of_text, properties_of_text) = leaves.texts();
+    let code = |array: &ArrayRef| arrow::compute::cast(array, &dictionary_type()).unwrap();
+    for index in [event::column::SOURCE, event::column::EVENT_TYPE] {
+        if coded && columns_of_text & (1 << index) != 0 {
+            columns[index] = code(&columns[index]);
+            fields[index] = Arc::new(fields[index].as_ref().clone().with_data_type(dictionary_type()));
+        }
+    }
+    for (index, name) in leaves.properties().iter().enumerate() {
+        let objects = batch.column(event::column::PROPERTIES).as_string::<i32>();
+        let values = objects.iter().map(|object| read::last_member(object.unwrap(), name));
+        let plain: ArrayRef = Arc::new(values.collect::<StringArray>());
+        let column = if coded && properties_of_text & (1 << index) != 0 { code(&plain) } else { plain };
+        fields.push(Arc::new(event::watched_field(name).with_data_type(column.data_type().clone())));
+        columns.push(column);
+    }
+    let schema = arrow::datatypes::Schema::new_with_metadata(fields, batch.schema().metadata().clone());
+    RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
 
 fn truths(text: &str, properties: &[&str]) -> Vec<Option<bool>> {

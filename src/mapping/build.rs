@@ -1,16 +1,17 @@
 //! Builds batches of events, row by row.
 
+use super::Lean;
 use super::stamp::Stamper;
+use super::text::{Text, taken};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::event::{self, column};
+use crate::kind::event::{self, COLUMNS, column};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, GenericByteArray, GenericByteBuilder, Int64Array,
-    Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array,
-    new_null_array,
+    ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
 };
 use arrow::compute::filter;
-use arrow::datatypes::{ByteArrayType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Rows in a batch at the most: 1,024 to 2,048 are the cheapest through a pipe.
@@ -44,8 +45,8 @@ pub(super) struct Builder {
     /// Bits of the columns that are filled; the others are blank.
     asked: u32,
     event_id: FixedSizeBinaryBuilder,
-    source: StringBuilder,
-    event_type: StringBuilder,
+    source: Text,
+    event_type: Text,
     user_id: StringBuilder,
     properties: StringBuilder,
     client_timestamp: TimestampMicrosecondBuilder,
@@ -57,7 +58,7 @@ pub(super) struct Builder {
     stream_time: Vec<i64>,
     schema_id: Int64Builder,
     raw: Option<BinaryBuilder>,
-    watched: Vec<StringBuilder>,
+    watched: Vec<Text>,
     bytes: usize,
 }
 
@@ -79,13 +80,15 @@ fn schema_with(keep_raw: bool, watch: &[String]) -> SchemaRef {
 }
 
 impl Builder {
-    pub(super) fn new(keep_raw: bool, watch: &[String], lean: Option<u32>) -> Self {
+    /// `coded` has a bit for each watched property that has few values.
+    pub(super) fn new(keep_raw: bool, (watch, coded): (&[String], u32), lean: Option<Lean>) -> Self {
+        let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
         Self {
-            asked: lean.unwrap_or(u32::MAX),
+            asked: lean.map_or(u32::MAX, |lean| lean.columns),
             schema: schema_with(keep_raw, watch),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
-            source: StringBuilder::new(),
-            event_type: StringBuilder::new(),
+            source: text(column::SOURCE),
+            event_type: text(column::EVENT_TYPE),
             user_id: StringBuilder::new(),
             properties: StringBuilder::with_capacity(BATCH_ROWS, BATCH_BYTES),
             client_timestamp: TimestampMicrosecondBuilder::with_capacity(BATCH_ROWS),
@@ -97,7 +100,7 @@ impl Builder {
             stream_time: vec![],
             schema_id: Int64Builder::new(),
             raw: keep_raw.then(BinaryBuilder::new),
-            watched: watch.iter().map(|_| StringBuilder::new()).collect(),
+            watched: (0..watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
             bytes: 0,
         }
     }
@@ -117,10 +120,10 @@ impl Builder {
             self.event_id.append_value(row.event_id)?;
         }
         if self.asks(column::SOURCE) {
-            self.source.append_value(row.source);
+            self.source.push(Some(row.source));
         }
         if self.asks(column::EVENT_TYPE) {
-            self.event_type.append_value(row.event_type);
+            self.event_type.push(Some(row.event_type));
         }
         if self.asks(column::USER_ID) {
             self.user_id.append_option(row.user_id);
@@ -151,7 +154,7 @@ impl Builder {
         for (column, span) in self.watched.iter_mut().zip(spans) {
             let value = span.map(|(start, end)| &text[start as usize..end as usize]);
             self.bytes += value.map_or(0, str::len);
-            column.append_option(value);
+            column.push(value);
         }
         Ok(())
     }
@@ -172,8 +175,8 @@ impl Builder {
             |values: Vec<i64>| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")) };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.event_id.finish()),
-            Arc::new(taken(&mut self.source)),
-            Arc::new(taken(&mut self.event_type)),
+            self.source.finish()?,
+            self.event_type.finish()?,
             Arc::new(taken(&mut self.user_id)),
             Arc::new(taken(&mut self.properties)),
             Arc::new(self.client_timestamp.finish().with_timezone("UTC")),
@@ -187,19 +190,34 @@ impl Builder {
                 *column = blank(self.schema.field(name), rows)?;
             }
         }
+        let mut extra: Vec<ArrayRef> = self.raw.iter_mut().map(|raw| Arc::new(taken(raw)) as ArrayRef).collect();
+        for column in &mut self.watched {
+            extra.push(column.finish()?);
+        }
         Ok(Unstamped {
-            schema: self.schema.clone(),
+            schema: self.schema_of(&columns, &extra),
             columns,
-            extra: self
-                .raw
-                .iter_mut()
-                .map(|raw| Arc::new(taken(raw)) as ArrayRef)
-                .chain(self.watched.iter_mut().map(|column| Arc::new(taken(column)) as ArrayRef))
-                .collect(),
+            extra,
             event_times: emptied(&mut self.event_time),
             partitions: emptied(&mut self.partition),
             stream_times: emptied(&mut self.stream_time),
         })
+    }
+
+    /// The schema of these columns: text may be coded, or no longer.
+    fn schema_of(&mut self, columns: &[ArrayRef], extra: &[ArrayRef]) -> SchemaRef {
+        let standing = self.schema.fields();
+        let placed = UNSTAMPED_COLUMNS.into_iter().zip(columns).chain((COLUMNS.len()..).zip(extra));
+        let changed: Vec<_> =
+            placed.filter(|(index, column)| standing[*index].data_type() != column.data_type()).collect();
+        if !changed.is_empty() {
+            let mut fields: Vec<_> = standing.iter().cloned().collect();
+            for (index, column) in changed {
+                fields[index] = Arc::new(fields[index].as_ref().clone().with_data_type(column.data_type().clone()));
+            }
+            self.schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
+        }
+        self.schema.clone()
     }
 }
 
@@ -226,14 +244,7 @@ fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
     Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
 }
 
-/// What a builder holds; it goes on with room for as much again, because growing copies everything several times.
-fn taken<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> GenericByteArray<T> {
-    let array = builder.finish();
-    *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len() / 8 * 9);
-    array
-}
-
-/// The same for numbers.
+/// What is there of a column of numbers; it goes on with room for a batch.
 fn emptied<T>(numbers: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(numbers, Vec::with_capacity(BATCH_ROWS))
 }

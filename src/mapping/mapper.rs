@@ -129,7 +129,7 @@ impl Mapper {
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
         let lean = options.lean.filter(|_| watch.len() == options.watch.len());
         let out = Out {
-            builder: Builder::new(options.keep_raw, &watch, lean),
+            builder: Builder::new(options.keep_raw, (&watch, options.coded), lean),
             properties: String::new(),
             id: vec![],
             parsers: Default::default(),

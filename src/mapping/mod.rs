@@ -13,6 +13,7 @@ mod mapper;
 mod place;
 mod stamp;
 mod suggest;
+mod text;
 mod when;
 
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
@@ -74,9 +75,20 @@ pub struct Options {
     pub max_future: Option<i64>,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
-    /// Where only the watched properties and some columns are read, the bits of those columns: the others are then left
-    /// blank, and not copied. Positions and times are always there.
-    pub lean: Option<u32>,
+    /// A bit for each of the watched properties that is read as text and has, in all likelihood, few values: its column is
+    /// then a dictionary.
+    pub coded: u32,
+    /// Where only the watched properties and some columns are read.
+    pub lean: Option<Lean>,
+}
+
+/// The columns that are read, as bits: the others are left blank, and not copied. Positions and times are always there.
+#[derive(Clone, Copy, Debug)]
+pub struct Lean {
+    /// Those that are read.
+    pub columns: u32,
+    /// Of those, the ones read as text that have few values: dictionaries then, where that is built.
+    pub coded: u32,
 }
 
 /// Index of the column called `name`; exit 2 if an event has none.

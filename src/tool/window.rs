@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::frame::{Control, End, How, State};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, late, metric};
-use crate::mapping::Provenance;
+use crate::mapping::{Lean, Provenance};
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
@@ -197,7 +197,9 @@ impl Tool for Args {
         mapping.watch = spec.leaves.properties();
         // Only late rows and dead letters show more of an event than the metrics read.
         let lean = self.late.is_none() && self.stage.output.dlq.is_none();
-        mapping.lean = lean.then(|| spec.leaves.columns());
+        let (texts, coded) = spec.leaves.texts();
+        mapping.coded = coded;
+        mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
         let late = self.late.as_deref().map(|text| check_side(text, &run)).transpose()?;
         self.check_whole()?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };

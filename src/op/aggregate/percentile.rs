@@ -42,12 +42,18 @@ const SCALE: f64 = (1u64 << SCALE_BITS) as f64;
 const INFINITE: i32 = i32::MAX - 1;
 const NAN: i32 = i32::MAX;
 
-/// Bins in order, with how many values each holds; the keys lie together because every value searches them.
+/// Bins in order, with how many values each holds; the keys lie together because values search them.
 #[derive(Debug, Default)]
 struct Percentile {
     keys: Vec<i32>,
     counts: Vec<u64>,
+    /// Where a bin of the same last bits was found last, right or not: most searches end there.
+    near: Vec<u16>,
 }
+
+/// How many bins are remembered, a power of two, and from how many on that is worth its memory.
+const NEAR: usize = 1024;
+const NEAR_FROM: usize = 64;
 
 /// The bin of a value; bins are in the order of values.
 #[inline(always)]
@@ -95,12 +101,26 @@ fn value_of(key: i32) -> f64 {
 impl Percentile {
     #[inline]
     fn push(&mut self, key: i32, count: u64) {
+        let place = key as usize % NEAR;
+        match self.near.get(place).map(|at| usize::from(*at)) {
+            Some(at) if self.keys.get(at) == Some(&key) => self.counts[at] += count,
+            _ => self.search(key, count, place),
+        }
+    }
+
+    fn search(&mut self, key: i32, count: u64, place: usize) {
         let at = self.keys.partition_point(|held| *held < key);
         if self.keys.get(at) == Some(&key) {
             self.counts[at] += count;
         } else {
             self.keys.insert(at, key);
             self.counts.insert(at, count);
+        }
+        if self.near.is_empty() && self.keys.len() >= NEAR_FROM {
+            self.near = vec![0; NEAR];
+        }
+        if let (Some(near), Ok(at)) = (self.near.get_mut(place), u16::try_from(at)) {
+            *near = at;
         }
     }
 }
@@ -128,7 +148,9 @@ impl Accumulator for Percentile {
     }
 
     fn heap(&self) -> usize {
-        self.keys.capacity() * size_of::<i32>() + self.counts.capacity() * size_of::<u64>()
+        self.keys.capacity() * size_of::<i32>()
+            + self.counts.capacity() * size_of::<u64>()
+            + self.near.capacity() * size_of::<u16>()
     }
 
     fn save(&self, out: &mut Vec<u8>) {

@@ -1,10 +1,12 @@
 //! Keys of a metric: the tuples of its dimensions' values, each known by a number while some state is about it.
 
 use crate::error::{Error, Result};
+use crate::expr::{Coded, Dimension};
 use ahash::RandomState;
-use arrow::array::{Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 /// The keys of one metric.
 #[derive(Default)]
@@ -16,8 +18,22 @@ pub struct Keys {
     free: Vec<u32>,
     /// Keys met since the last sweep that were new then.
     fresh: Vec<u32>,
+    known: Known,
     bytes: usize,
 }
+
+/// What is known of coded dimensions.
+#[derive(Default)]
+struct Known {
+    /// The values of each dimension, by code.
+    values: Vec<ArrayRef>,
+    /// For each place, that is for the codes of all dimensions together, the number of its key and which life of it.
+    ids: Vec<(u32, u32)>,
+}
+
+/// More places than this are not worth their memory (512 KiB).
+const PLACES_MAX: usize = 1 << 16;
+const UNKNOWN: (u32, u32) = (u32::MAX, 0);
 
 #[derive(Default)]
 struct Entry {
@@ -26,12 +42,22 @@ struct Entry {
     hash: u64,
     /// How many slots are about it.
     uses: u32,
+    /// How many keys had this number before: whoever remembers a number can tell whether it still is that key's.
+    lives: u32,
 }
 
 impl Keys {
-    /// The numbers of the keys of `rows` rows of the dimension columns.
-    pub fn ids(&mut self, columns: &[&StringArray], rows: usize, ids: &mut Vec<u32>) {
+    /// The numbers of the keys of `rows` rows with these dimensions.
+    pub fn ids(&mut self, dimensions: &[Dimension], rows: usize, ids: &mut Vec<u32>) -> Result<()> {
         ids.clear();
+        let coded = dimensions.iter().map(|one| if let Dimension::Coded(coded) = one { Some(coded) } else { None });
+        if let Some(coded) = coded.collect::<Option<Vec<_>>>().filter(|coded| !coded.is_empty())
+            && self.ids_of_codes(&coded, rows, ids)
+        {
+            return Ok(());
+        }
+        let arrays = dimensions.iter().map(Dimension::rows).collect::<Result<Vec<_>>>()?;
+        let columns: Vec<&StringArray> = arrays.iter().map(|array| array.as_string()).collect();
         match *columns {
             [] => {
                 let id = self.id([]);
@@ -45,6 +71,50 @@ impl Keys {
                 self.id(values)
             })),
         }
+        Ok(())
+    }
+
+    /// The same where all dimensions are coded: the codes of a row together are a place in a table of numbers. False
+    /// where that table would be too large.
+    fn ids_of_codes(&mut self, dimensions: &[&Coded], rows: usize, ids: &mut Vec<u32>) -> bool {
+        // One place more for NULL.
+        let size = |coded: &&Coded| coded.values().len() + 1;
+        let places = dimensions.iter().try_fold(1usize, |places, coded| places.checked_mul(size(coded)));
+        let Some(places) = places.filter(|places| *places <= PLACES_MAX) else { return false };
+        let mut known = std::mem::take(&mut self.known);
+        let same = |(a, b): (&ArrayRef, &&Coded)| Arc::ptr_eq(a, b.values());
+        if known.values.len() != dimensions.len() || !known.values.iter().zip(dimensions).all(same) {
+            known.values = dimensions.iter().map(|coded| coded.values().clone()).collect();
+            known.ids.clear();
+            known.ids.resize(places, UNKNOWN);
+        }
+        ids.resize(rows, 0);
+        for coded in dimensions {
+            let (size, null) = (size(coded) as u32, coded.values().len() as u32);
+            match coded.codes().nulls() {
+                None => {
+                    ids.iter_mut().zip(coded.codes().values()).for_each(|(id, code)| *id = *id * size + *code as u32)
+                }
+                Some(_) => ids.iter_mut().zip(coded.codes()).for_each(|(id, code)| {
+                    *id = *id * size + code.map_or(null, |code| code as u32);
+                }),
+            }
+        }
+        for (row, id) in ids.iter_mut().enumerate() {
+            let place = *id as usize;
+            let (found, lives) = known.ids[place];
+            *id = match self.entries.get(found as usize) {
+                Some(entry) if entry.lives == lives => found,
+                _ => {
+                    let values: Vec<Option<&str>> = dimensions.iter().map(|coded| coded.value(row)).collect();
+                    let found = self.id(values);
+                    known.ids[place] = (found, self.entries[found as usize].lives);
+                    found
+                }
+            };
+        }
+        self.known = known;
+        true
     }
 
     #[inline(always)]
@@ -96,7 +166,8 @@ impl Keys {
                 (self.entries.len() - 1) as u32
             }
         };
-        self.entries[id as usize] = Entry { key, hash, uses: 0 };
+        let entry = &mut self.entries[id as usize];
+        *entry = Entry { key, hash, uses: 0, lives: entry.lives };
         let entries = &self.entries;
         self.ids.insert_unique(hash, id, |id| entries[*id as usize].hash);
         self.fresh.push(id);
@@ -114,6 +185,7 @@ impl Keys {
         entry.uses -= 1;
         if entry.uses == 0 {
             let hash = entry.hash;
+            entry.lives = entry.lives.wrapping_add(1);
             self.bytes -= std::mem::take(&mut entry.key).len() + 72;
             if let Ok(known) = self.ids.find_entry(hash, |known| *known == id) {
                 known.remove();
@@ -209,4 +281,55 @@ fn values_of(mut key: &[u8]) -> Vec<Option<&str>> {
         key = rest;
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int32Array;
+    use proptest::prelude::*;
+
+    /// A dimension of letters, and the same coded; `z` is a value that is NULL.
+    fn dimension(rows: &[Option<char>], letters: &str) -> (Dimension, Dimension) {
+        let text = |letter: char| (letter != 'z').then(|| letter.to_string());
+        let plain: StringArray = rows.iter().map(|row| row.and_then(text)).collect();
+        let codes: Int32Array =
+            rows.iter().map(|row| row.and_then(|row| letters.find(row)).map(|code| code as i32)).collect();
+        let values: StringArray = letters.chars().map(text).collect();
+        (Dimension::Rows(Arc::new(plain)), Dimension::Coded(Coded::new(codes, Arc::new(values))))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn coded_dimensions_have_the_keys_of_plain_ones(
+            batches in prop::collection::vec(
+                prop::collection::vec((prop::option::of(prop::char::ranges(vec!['a'..='d', 'z'..='z'].into())), prop::option::of(prop::char::range('a', 'c'))), 1..20),
+                1..8,
+            ),
+            dropped in prop::collection::vec(any::<bool>(), 8),
+        ) {
+            let (mut plain, mut coded) = (Keys::default(), Keys::default());
+            // The values of a dictionary come in another order in every other batch.
+            for ((index, rows), dropped) in batches.iter().enumerate().zip(dropped) {
+                let letters = if index % 2 == 0 { "abcdz" } else { "zdcba" };
+                let (first, second): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
+                let (a, coded_a) = dimension(&first, letters);
+                let (b, coded_b) = dimension(&second, letters);
+                let (mut ids, mut coded_ids) = (vec![], vec![]);
+                plain.ids(&[a, b], rows.len(), &mut ids).unwrap();
+                coded.ids(&[coded_a, coded_b], rows.len(), &mut coded_ids).unwrap();
+                for (plain_id, coded_id) in ids.iter().zip(&coded_ids) {
+                    prop_assert_eq!(plain.values(*plain_id), coded.values(*coded_id));
+                }
+                if !dropped {
+                    // Some keys are about something, the others go, and their numbers are used again.
+                    coded.retain(coded_ids[0]);
+                }
+                coded.sweep();
+                plain.sweep();
+            }
+        }
+    }
 }

@@ -21,12 +21,12 @@ use self::session::Sessions;
 use self::slice::Slices;
 use self::watermark::Watermark;
 use crate::error::{Error, Result};
-use crate::expr::{LeafBatch, Leaves};
+use crate::expr::{Dimension, LeafBatch, Leaves};
 use crate::frame::Progress;
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// What the operator is told.
@@ -192,21 +192,20 @@ impl Window {
     }
 
     fn views<'a>(&mut self, batch: &'a RecordBatch, leaves: &LeafBatch) -> Result<Vec<View<'a>>> {
-        let mut dimensions: Vec<Vec<ArrayRef>> = vec![];
+        let mut dimensions: Vec<Vec<Dimension>> = vec![];
         for group in &mut self.groups {
             let by = &self.options.metrics[group.first].by;
-            let arrays: Vec<ArrayRef> = by.iter().map(|by| by.expr.eval(leaves)).collect::<Result<_>>()?;
-            let columns: Vec<&StringArray> = arrays.iter().map(|array| array.as_string::<i32>()).collect();
-            group.keys.ids(&columns, batch.num_rows(), &mut group.ids);
-            dimensions.push(arrays);
+            let values: Vec<Dimension> = by.iter().map(|by| by.expr.dimension(leaves)).collect::<Result<_>>()?;
+            group.keys.ids(&values, batch.num_rows(), &mut group.ids)?;
+            dimensions.push(values);
         }
         let mut views = vec![];
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
-            for (null, array) in running.all_null.iter_mut().zip(dimensions[running.group].iter().chain(&args)) {
-                *null &= array.null_count() == array.len();
-            }
+            let nulls = dimensions[running.group].iter().map(Dimension::is_null);
+            let nulls = nulls.chain(args.iter().map(|array| array.null_count() == array.len()));
+            running.all_null.iter_mut().zip(nulls).for_each(|(null, here)| *null &= here);
             let passed = passed.map(|array| running::truth(array.as_boolean()));
             views.push(View {
                 event_times: instants(batch, column::EVENT_TIME),

@@ -219,7 +219,7 @@ impl Running {
     fn together(
         &mut self,
         (_, bounds, fired, _): (&View<'_>, &Bounds, Option<i64>, u32),
-        (Group { keys, ids, .. }, outcome): (&mut Group, &mut Outcome),
+        (Group { keys: keys_of, ids, .. }, outcome): (&mut Group, &mut Outcome),
     ) -> bool {
         if ids.is_empty() {
             return true;
@@ -232,14 +232,17 @@ impl Running {
         if !near.holds(least, bound) || !near.holds(greatest, bound) {
             return false;
         }
-        for key in ids.iter().copied() {
-            let slot = match slices.known((span.slice, span.first_end), key) {
-                Some(slot) => slot,
-                None => slices.slot((span, span.first_end), key, fired, (*cut, &mut *keys, &mut self.slots)),
-            };
-            self.slots.count(slot);
-            self.pending.slots.push(slot);
+        self.pending.slots.resize(ids.len(), 0);
+        let mut done = 0;
+        while done < ids.len() {
+            let (keys, found) = (&ids[done..], &mut self.pending.slots[done..]);
+            done += slices.at_hand_of((span.slice, span.first_end), keys, found);
+            if let (Some(key), Some(found)) = (ids.get(done), self.pending.slots.get_mut(done)) {
+                *found = slices.slot((span, span.first_end), *key, fired, (*cut, &mut *keys_of, &mut self.slots));
+                done += 1;
+            }
         }
+        self.slots.count_all(&self.pending.slots);
         self.pending.rows.extend(0..ids.len() as u32);
         self.counts.counted += ids.len() as u64;
         outcome.is_counted.fill(true);

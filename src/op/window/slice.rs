@@ -133,10 +133,18 @@ impl Slices {
         self.last.as_ref().and_then(|(_, known)| known.get(key))
     }
 
-    /// The same if that is the slice `id`: its start and the first end that sees its rows.
+    /// Finds slots of keys in the slice `id` (its start and the first end that sees its rows) while they are at hand; how
+    /// many it found.
     #[inline(always)]
-    pub fn known(&self, id: (i64, i64), key: u32) -> Option<u32> {
-        self.last.as_ref().filter(|(last, _)| *last == id).and_then(|(_, known)| known.get(key))
+    pub fn at_hand_of(&self, id: (i64, i64), keys: &[u32], found: &mut [u32]) -> usize {
+        let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == id) else { return 0 };
+        let mut count = 0;
+        for (key, found) in keys.iter().zip(found) {
+            let Some(slot) = known.get(*key) else { break };
+            *found = slot;
+            count += 1;
+        }
+        count
     }
 
     #[inline(never)]

@@ -40,6 +40,11 @@ impl Slots {
         self.rows[slot as usize] += 1;
     }
 
+    /// One more row in each of these slots.
+    pub fn count_all(&mut self, slots: &[u32]) {
+        slots.iter().for_each(|slot| self.rows[*slot as usize] += 1);
+    }
+
     /// Rows in a slot.
     pub fn rows(&self, slot: u32) -> u64 {
         self.rows[slot as usize]

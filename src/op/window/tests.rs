@@ -7,7 +7,7 @@ use super::{spec, watermark};
 use crate::frame::{PartitionState, State};
 use crate::kind::Kind;
 use crate::time::SECOND;
-use arrow::array::{DictionaryArray, FixedSizeBinaryArray, Int64Array, TimestampMicrosecondArray};
+use arrow::array::{DictionaryArray, FixedSizeBinaryArray, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::Int32Type;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
