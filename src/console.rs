@@ -1,6 +1,10 @@
-//! What a tool says on stderr: one line each, nothing but clean text.
+//! What a tool says on stderr: one line each, nothing but clean text, or one JSON object each; never a secret.
 
+use crate::clock::Clock;
 use crate::error::Error;
+use crate::secret;
+use crate::time::format_instant;
+use serde::Serialize;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
@@ -14,18 +18,79 @@ pub enum Colour {
     On,
 }
 
+/// What every line of JSON says of the run.
+#[derive(Clone, Debug, Serialize)]
+pub struct About {
+    /// The clock that stamps lines.
+    #[serde(skip)]
+    pub clock: Clock,
+    /// The run's id.
+    pub run: String,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The trace this run, or the request under way, belongs to (32 hexadecimal digits).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+}
+
+/// Where a faulty record stands, and what is wrong with it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Faulty<'a> {
+    /// As a person reads it: `FILE:LINE`, `topic/partition@offset`.
+    pub position: String,
+    /// The file or topic.
+    pub origin: &'a str,
+    /// Its partition.
+    pub partition: &'a str,
+    /// Its line or offset.
+    pub offset: i64,
+    /// The type of its fault.
+    pub error_type: &'a str,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    level: &'a str,
+    tool: &'a str,
+    #[serde(flatten)]
+    about: &'a About,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<String>,
+    #[serde(flatten)]
+    faulty: Option<&'a Faulty<'a>>,
+    message: String,
+}
+
 /// The tool's voice on stderr.
 #[derive(Clone)]
 pub struct Console {
     tool: &'static str,
     colour: Colour,
+    json: Option<Arc<About>>,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
 }
 
 impl Console {
     /// The voice of `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, colour, progress: Arc::default() }
+        Self { tool, colour, json: None, progress: Arc::default() }
+    }
+
+    /// The same voice, as JSON.
+    pub fn as_json(self, about: About) -> Self {
+        Self { json: Some(Arc::new(about)), ..self }
+    }
+
+    /// The same voice for what belongs to a trace: its id stands in every line of JSON.
+    pub fn with_trace(&self, trace_id: &str) -> Self {
+        let about = |about: &Arc<About>| About { trace_id: Some(trace_id.to_owned()), ..(**about).clone() };
+        Self { json: self.json.as_ref().map(|json| Arc::new(about(json))), ..self.clone() }
+    }
+
+    /// Whether it speaks JSON: then nothing else may stand on stderr.
+    pub fn is_json(&self) -> bool {
+        self.json.is_some()
     }
 
     /// The tool's name.
@@ -35,10 +100,31 @@ impl Console {
 
     /// One diagnostic line, prefixed with the tool's name.
     pub fn say(&self, message: impl std::fmt::Display) {
-        let message = clean(&message.to_string());
-        let line = match self.colour {
-            Colour::Off => format!("{}: {message}\n", self.tool),
-            Colour::On => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
+        self.line("info", None, None, &message.to_string());
+    }
+
+    /// One line about a record that is no good.
+    pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
+        let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
+        self.line("warn", None, Some(faulty), &text);
+    }
+
+    /// The line of an error that ends the run.
+    pub fn fail(&self, error: &Error) {
+        self.line("error", error.position().map(secret::hide), None, &error.to_string());
+    }
+
+    fn line(&self, level: &str, position: Option<String>, faulty: Option<&Faulty<'_>>, message: &str) {
+        let message = clean(&secret::hide(message));
+        let line = match (&self.json, self.colour) {
+            (Some(about), _) => {
+                let time = format_instant(about.clock.now());
+                let line = Line { time, level, tool: self.tool, about: about.as_ref(), position, faulty, message };
+                // Texts always serialize.
+                serde_json::to_string(&line).unwrap_or_default() + "\n"
+            }
+            (None, Colour::Off) => format!("{}: {message}\n", self.tool),
+            (None, Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
         };
         let write = || {
             // Nobody can be told that stderr is gone.
@@ -48,11 +134,6 @@ impl Console {
             Some(bar) => bar.suspend(write),
             None => write(),
         }
-    }
-
-    /// The line of an error that ends the run.
-    pub fn fail(&self, error: &Error) {
-        self.say(error);
     }
 
     /// From here on diagnostics make room for this progress line.

@@ -38,6 +38,20 @@ impl Counts {
         self.filtered += before.filtered;
     }
 
+    /// Each outcome by its name, `in` first.
+    pub fn outcomes(&self) -> [(&'static str, u64); 7] {
+        let Counts { taken, out, dead, dropped, duplicate, late, filtered } = *self;
+        [
+            ("in", taken),
+            ("out", out),
+            ("dead", dead),
+            ("dropped", dropped),
+            ("duplicate", duplicate),
+            ("late", late),
+            ("filtered", filtered),
+        ]
+    }
+
     /// Exit 70 unless every record has exactly one fate.
     pub fn check(&self) -> Result<()> {
         if self.taken == self.fates() {
@@ -50,13 +64,7 @@ impl Counts {
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "in {} out {}", self.taken, self.out)?;
-        for (word, n) in [
-            ("dead", self.dead),
-            ("dropped", self.dropped),
-            ("duplicate", self.duplicate),
-            ("late", self.late),
-            ("filtered", self.filtered),
-        ] {
+        for (word, n) in self.outcomes().into_iter().skip(2) {
             if n > 0 {
                 write!(f, " {word} {n}")?;
             }
@@ -103,6 +111,21 @@ impl SinkCounts {
         }
     }
 
+    /// Each outcome by its name, `in` first.
+    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
+        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, dead, dropped } = *self;
+        [
+            ("in", taken),
+            ("inserted", inserted),
+            ("updated", updated),
+            ("unchanged", unchanged),
+            ("deleted", deleted),
+            ("stale", stale),
+            ("dead", dead),
+            ("dropped", dropped),
+        ]
+    }
+
     /// Exit 70 unless every row has exactly one fate.
     pub fn check(&self) -> Result<()> {
         let fates =
@@ -117,15 +140,7 @@ impl SinkCounts {
 impl fmt::Display for SinkCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "in {}", self.taken)?;
-        for (word, n) in [
-            ("inserted", self.inserted),
-            ("updated", self.updated),
-            ("unchanged", self.unchanged),
-            ("deleted", self.deleted),
-            ("stale", self.stale),
-            ("dead", self.dead),
-            ("dropped", self.dropped),
-        ] {
+        for (word, n) in self.outcomes().into_iter().skip(1) {
             if n > 0 {
                 write!(f, " {word} {n}")?;
             }

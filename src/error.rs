@@ -132,6 +132,11 @@ impl Error {
         if sentence.is_empty() { self } else { self.because(sentence) }
     }
 
+    /// Where it happened, where that is known.
+    pub fn position(&self) -> Option<&str> {
+        self.0.position.as_deref()
+    }
+
     /// What kind it is.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -48,6 +48,9 @@ pub fn run(input: &[u8]) {
         pipeline: "fuzz".to_owned(),
         id: "fuzz".to_owned(),
         record_max: 4096,
+        metrics: evt::metrics::Metrics::default(),
+        service: evt::service::Service::of_environment(),
+        letters: None,
         ratio_max: 10,
     });
     let spec = OutputSpec {

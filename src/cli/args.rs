@@ -1,5 +1,6 @@
 //! Flags that tools share, one group each, and the values they take.
 
+use super::prometheus::Target;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::Kind;
@@ -34,6 +35,16 @@ impl ColorArg {
     }
 }
 
+/// How diagnostics are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text each.
+    #[default]
+    Text,
+    /// One JSON object a line, with the ids of the run, the pipeline and the trace.
+    Json,
+}
+
 /// Flags of every tool.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
@@ -65,9 +76,31 @@ pub struct CommonArgs {
     /// Settings of librdkafka for every topic, one NAME=VALUE a line
     #[arg(long, value_name = "FILE")]
     pub kafka_config: Option<String>,
+    /// Look whether everything named is there and lets us in, say so, and stop; no data is touched
+    #[arg(long)]
+    pub check: bool,
+    /// Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<String>,
+    /// Serve metrics at http://ADDR/metrics (:9100 is the loopback's), or write them to a file every few seconds
+    #[arg(long, value_name = "ADDR|FILE")]
+    pub prometheus: Option<String>,
+    /// How diagnostics are written: text, or one JSON object a line
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorArg,
+}
+
+impl CommonArgs {
+    /// The file of `--prometheus`, where it is one.
+    pub fn prometheus_file(&self) -> Option<String> {
+        match self.prometheus.as_deref().map(Target::parse)? {
+            Target::File(path) => Some(path.display().to_string()),
+            Target::Address(_) => None,
+        }
+    }
 }
 
 /// Flags of tools that read rows.

@@ -1,21 +1,30 @@
 //! The command line: the main wrapper, shared flags, messages, signals, exit statuses, the summary.
 
 pub mod args;
+pub mod check;
+pub mod config;
 pub mod progress;
+pub mod prometheus;
 pub mod stage;
 
 use crate::clock::Clock;
-use crate::console::{Colour, Console};
+use crate::console::{About, Colour, Console};
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Metrics;
+use crate::secret;
+use crate::service::Service;
 use crate::stream::kafka::address::parse_settings;
 use crate::stream::run::{Report, Run};
 use crate::stream::standard;
 use crate::stream::stop::Stop;
-use args::CommonArgs;
-use clap::{Command, CommandFactory, FromArgMatches, Parser};
+use args::{CommonArgs, LogFormat};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use config::Config;
+use prometheus::{Exporter, Target};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 /// A tool: its flags, and what it does.
 pub trait Tool: Parser + CommandFactory + FromArgMatches {
@@ -38,39 +47,73 @@ pub trait Tool: Parser + CommandFactory + FromArgMatches {
 
 /// The command of a tool, every flag with its environment variable: a flag beats `EVT_FLAG`.
 pub fn command<T: Tool>() -> Command {
-    T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION")).mut_args(|arg| {
-        match arg.get_long() {
-            Some(long) if !matches!(long, "help" | "version") => {
-                let variable = format!("EVT_{}", long.to_uppercase().replace('-', "_"));
-                arg.env(variable).hide_env(true)
-            }
-            _ => arg,
+    let with_variable = |arg: Arg| match arg.get_long() {
+        Some(long) if !matches!(long, "help" | "version") => {
+            let variable = variable(long);
+            arg.env(variable).hide_env(true)
         }
-    })
+        _ => arg,
+    };
+    let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
+    command.mut_args(with_variable).mut_subcommands(|action| action.mut_args(with_variable))
+}
+
+/// The variable that stands for a flag.
+fn variable(long: &str) -> String {
+    format!("EVT_{}", long.to_uppercase().replace('-', "_"))
+}
+
+/// What the command line or the environment says of a flag that is needed before they can be read: how messages look, and
+/// where the other settings are.
+fn early(long: &str) -> Option<String> {
+    let (alone, joined) = (format!("--{long}"), format!("--{long}="));
+    let mut args = std::env::args().take_while(|arg| arg != "--");
+    while let Some(arg) = args.next() {
+        match arg.strip_prefix(&joined) {
+            _ if arg == alone => return args.next(),
+            Some(value) => return Some(value.to_owned()),
+            None => {}
+        }
+    }
+    std::env::var(variable(long)).ok()
 }
 
 /// The whole life of a tool's process.
 pub fn main<T: Tool>() -> ExitCode {
-    let matches = match command::<T>().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return usage(T::NAME, &error),
+    let mut voice = Console::new(T::NAME, Colour::Off);
+    if early("log-format").as_deref() == Some("json") {
+        voice = voice.as_json(about(Clock::System, early("pipeline").unwrap_or_else(|| "evt".to_owned())));
+    }
+    let read = || early("config").map(|path| Config::read(&path, T::NAME)).transpose();
+    let (config, command) = match read().and_then(|config| Ok((with(config.as_ref(), command::<T>())?, config))) {
+        Ok((command, config)) => (config, command),
+        Err(error) => return fail(&voice, &error),
     };
-    let tool = match T::from_arg_matches(&matches) {
+    let mut shown = command.clone();
+    let matches = command.try_get_matches();
+    let tool = match matches.and_then(|matches| T::from_arg_matches(&matches)) {
         Ok(tool) => tool,
-        Err(error) => return usage(T::NAME, &error),
+        Err(error) => return usage(&voice, &error),
     };
-    if tool.waits_at_terminal() && std::io::stdin().is_terminal() {
+    if tool.waits_at_terminal() && !tool.common().check && std::io::stdin().is_terminal() {
         // Nothing better can be done where stderr is gone.
-        let _ = command::<T>().write_help(&mut std::io::stderr());
+        let _ = shown.write_help(&mut std::io::stderr());
         return ExitCode::from(ErrorKind::Usage.exit_status());
     }
-    let run = match start(T::NAME, tool.common()) {
-        Ok(run) => Rc::new(run),
-        Err(error) => return fail(T::NAME, &error),
+    let letters = std::env::var(variable("dlq")).ok();
+    let letters = letters.or_else(|| config.and_then(|config| config.text("dlq").map(str::to_owned)));
+    let (run, exporter) = match start(T::NAME, tool.common(), letters) {
+        Ok((run, exporter)) => (Rc::new(run), exporter),
+        Err(error) => return fail(&voice, &error),
     };
     let result = tool.run(run.clone());
     run.console.set_progress(None);
-    end(&run, result)
+    let shown = exporter.finish();
+    end(&run, result.and_then(|status| shown.map(|()| status)))
+}
+
+fn with(config: Option<&Config>, command: Command) -> Result<Command> {
+    config.map_or(Ok(command.clone()), |config| config.apply(command))
 }
 
 /// Says what ended the run, and how a shell shall see it.
@@ -95,7 +138,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn start(tool: &'static str, common: &CommonArgs) -> Result<Run> {
+fn start(tool: &'static str, common: &CommonArgs, letters: Option<String>) -> Result<(Run, Exporter)> {
     let colour = match common.color.is_on(std::io::stderr().is_terminal()) {
         true => Colour::On,
         false => Colour::Off,
@@ -104,47 +147,83 @@ fn start(tool: &'static str, common: &CommonArgs) -> Result<Run> {
         Some(text) => Clock::Fixed(args::parse_instant_or_now(text, Clock::System.now())?),
         None => Clock::System,
     };
-    Ok(Run {
-        console: Console::new(tool, colour),
+    let mut console = Console::new(tool, colour);
+    let about = about(clock, common.pipeline.clone());
+    let id = about.run.clone();
+    if common.log_format == LogFormat::Json {
+        console = console.as_json(about);
+        say_panics(&console);
+    }
+    let target = common.prometheus.as_deref().filter(|_| !common.check).map(Target::parse);
+    let metrics = if target.is_some() { Metrics::new(tool) } else { Metrics::default() };
+    let exporter = target.map_or_else(|| Ok(Exporter::default()), |target| Exporter::start(&target, &metrics))?;
+    if let Some(address) = exporter.address.filter(|_| !common.quiet) {
+        console.say(format!("metrics: http://{address}/metrics"));
+    }
+    let run = Run {
+        console,
         clock,
         stop: Stop::on_signals()?,
         report: common.report.unwrap_or(Report::First(10)),
         pipeline: common.pipeline.clone(),
-        id: run_id(clock),
+        id,
         record_max: common.max_record,
         ratio_max: common.max_ratio,
         kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
-    })
+        metrics,
+        service: Service::of_environment(),
+        letters,
+    };
+    Ok((run, exporter))
 }
 
 fn kafka_settings(path: &str) -> Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::io(path, &error))?;
-    parse_settings(&text).map_err(|error| error.at(path))
+    let settings = secret::conceal(&text).and_then(|text| parse_settings(&text)).map_err(|error| error.at(path))?;
+    Ok(settings.into_iter().map(|(name, value)| (name, secret::reveal(&value))).collect())
 }
 
-/// When the run began and its process: different for any two runs, and readable.
-fn run_id(clock: Clock) -> String {
-    format!("{}-{}", crate::time::format_instant(clock.now()), std::process::id())
+/// What lines of JSON say of this run: its id is when it began and its process, different for any two and readable.
+fn about(clock: Clock, pipeline: String) -> About {
+    let run = format!("{}-{}", crate::time::format_instant(clock.now()), std::process::id());
+    // As W3C's traceparent has it: version-trace-parent-flags.
+    let trace = std::env::var("TRACEPARENT").ok().and_then(|text| text.split('-').nth(1).map(str::to_owned));
+    let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    About { clock, run, pipeline, trace_id: trace.filter(is_id) }
+}
+
+/// A bug's last words are a line like all others.
+fn say_panics(console: &Console) {
+    let console = Mutex::new(console.clone());
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Ok(console) = console.lock() {
+            console.fail(&Error::broken(panic.to_string().replace('\n', " ")));
+        }
+    }));
 }
 
 /// clap's message as ours: one line; help and version are no errors.
-fn usage(tool: &'static str, error: &clap::Error) -> ExitCode {
+fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
             Ok(_) => ExitCode::SUCCESS,
-            Err(error) => fail(tool, &error),
+            Err(error) => fail(voice, &error),
         };
     }
+    fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error), voice.tool())))
+}
+
+/// What clap says, without its advice, in one line.
+fn sentence(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let told = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    let told: Vec<&str> = told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect();
-    fail(tool, &Error::usage(format!("{} (see {tool} --help)", told.join(" "))))
+    told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect::<Vec<_>>().join(" ")
 }
 
 /// An error before there is a run.
-fn fail(tool: &'static str, error: &Error) -> ExitCode {
-    Console::new(tool, Colour::Off).fail(error);
+fn fail(voice: &Console, error: &Error) -> ExitCode {
+    voice.fail(error);
     ExitCode::from(error.kind().exit_status())
 }

@@ -22,7 +22,7 @@ pub struct ProgressLine {
 impl ProgressLine {
     /// Draws if a person watches stderr and the next stage is not the one to do it.
     pub fn new(run: &Run, quiet: bool) -> Self {
-        let watched = !quiet && std::io::stderr().is_terminal() && !stdout_is_pipe();
+        let watched = !quiet && !run.console.is_json() && std::io::stderr().is_terminal() && !stdout_is_pipe();
         let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
         run.console.set_progress(bar.clone());
         Self { bar, rows: 0, start: Instant::now(), next: Instant::now() + EVERY }

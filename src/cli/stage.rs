@@ -4,12 +4,14 @@
 //! [`Stage::finish`].
 
 use super::args::{CommonArgs, StageArgs};
+use super::check::Findings;
 use super::progress::ProgressLine;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
 use crate::kind::Kind;
+use crate::metrics;
 use crate::store::room;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
@@ -19,7 +21,10 @@ use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
-use arrow::array::RecordBatch;
+use crate::stream::uri::Uri;
+use crate::time::SECOND;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -77,9 +82,10 @@ fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offset
     }
 }
 
-/// Whether EVT_DLQ says where letters go, for every stage of a pipe and whatever reads them afterwards.
-fn is_of_every_stage(args: &StageArgs) -> bool {
-    std::env::var("EVT_DLQ").ok() == args.output.dlq
+/// Whether the environment or a configuration says where letters go, for every stage of a pipe and whatever reads them
+/// afterwards.
+fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
+    run.letters == args.output.dlq
 }
 
 /// Two stages of a pipe cannot write one container: the second one says what they can share.
@@ -102,6 +108,36 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
 }
 
+/// What a stage would open.
+struct Looked {
+    inputs: Vec<Uri>,
+    checked: Vec<Checked>,
+    dlq: Option<Checked>,
+}
+
+/// Looks at every input and output, and that no two of them are one; nothing is opened or made.
+fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Rc<Run>) -> Result<Looked> {
+    let common = &args.common;
+    let checked = check_outputs(args, usual, run)?;
+    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
+    let written = common.stats.iter().cloned().chain(common.prometheus_file());
+    for path in written.clone() {
+        room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
+    }
+    let inputs = args.input.uris()?;
+    inputs.iter().try_for_each(|input| input::check(input, follow))?;
+    let mut named = Named::inputs(&inputs);
+    // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
+    let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
+    for output in checked.iter().chain(&dlq).chain(side) {
+        named.output(output.name(), output.identity())?;
+    }
+    for path in written {
+        named.output(&path, Identity::of_path(path.as_ref()))?;
+    }
+    Ok(Looked { inputs, checked, dlq })
+}
+
 /// The running stage.
 pub struct Stage {
     run: Rc<Run>,
@@ -117,11 +153,14 @@ pub struct Stage {
     schema: SchemaRef,
     /// Fates of what came in.
     pub counts: Counts,
+    /// Whether the source's counts are the stage's.
+    passes: bool,
     /// The progress line.
     pub progress: ProgressLine,
     notes: Vec<String>,
     details: serde_json::Map<String, serde_json::Value>,
     refused: u64,
+    stream_time: Option<i64>,
 }
 
 impl Stage {
@@ -140,24 +179,9 @@ impl Stage {
         run: &Rc<Run>,
     ) -> Result<Self> {
         let common = args.common.clone();
-        let checked = check_outputs(args, usual, run)?;
+        let Looked { inputs, checked, dlq } = look(side, args, options.follow, usual, run)?;
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
-        let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
-        if let Some(path) = &common.stats {
-            room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
-        }
         options.offsets = offsets(checked.iter().chain(&dlq));
-        let inputs = args.input.uris()?;
-        inputs.iter().try_for_each(|input| input::check(input, options.follow))?;
-        let mut named = Named::inputs(&inputs);
-        // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
-        let dlq = dlq.filter(|dlq| !(is_of_every_stage(args) && named.is_input(dlq.identity().as_ref())));
-        for output in checked.iter().chain(&dlq).chain(side) {
-            named.output(output.name(), output.identity())?;
-        }
-        if let Some(path) = &common.stats {
-            named.output(path, Identity::of_path(path.as_ref()))?;
-        }
         let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone)?;
         let mut dead = DeadLetters::new(run.clone(), dlq);
         let mut source = Source::open(&inputs, options, run.clone())?;
@@ -170,12 +194,28 @@ impl Stage {
             checked,
             outputs: vec![],
             counts: Counts::default(),
+            passes: false,
             progress: ProgressLine::new(run, common.quiet),
             common,
             notes: vec![],
             details: serde_json::Map::new(),
             refused: 0,
+            stream_time: None,
         })
+    }
+
+    /// `--check`: looks at all that [`Stage::open_beside`] would open, and says what is ready after `findings`.
+    pub fn check(
+        side: Option<&Checked>,
+        args: &StageArgs,
+        usual: Usual,
+        run: &Rc<Run>,
+        mut findings: Findings,
+    ) -> Result<u8> {
+        let Looked { inputs, checked, dlq } = look(side, args, false, usual, run)?;
+        inputs.iter().try_for_each(|input| findings.input(input, run))?;
+        checked.iter().chain(&dlq).chain(side).for_each(|output| findings.output(output));
+        findings.tell()
     }
 
     /// Refuses rows of another kind: exit 2.
@@ -197,6 +237,7 @@ impl Stage {
 
     /// Passes all there is on as it is; the exit status.
     pub fn pass(mut self) -> Result<u8> {
+        self.passes = true;
         self.begin(&self.source.schema())?;
         loop {
             match self.read()? {
@@ -213,6 +254,7 @@ impl Stage {
 
     /// The next thing of the source. Between any two, outputs do what is due by the clock.
     pub fn read(&mut self) -> Result<Item> {
+        self.observe();
         self.outputs.iter_mut().try_for_each(Output::tick)?;
         self.dead.tick()?;
         if self.source.can_commit() {
@@ -220,7 +262,55 @@ impl Stage {
             self.dead.settle()?;
             self.source.commit()?;
         }
-        self.source.next(&mut self.dead)
+        let item = self.source.next(&mut self.dead)?;
+        if let Item::Batch(batch) = &item {
+            self.see_time(batch);
+        }
+        Ok(item)
+    }
+
+    /// Sets the metrics and tells the service manager, after each batch.
+    fn observe(&mut self) {
+        let run = &self.run;
+        if run.stop.signal().is_some() {
+            run.service.stopping();
+        }
+        run.service.status(|| self.live_counts().to_string());
+        if run.metrics.is_on() {
+            self.set_counts(&self.live_counts());
+        }
+    }
+
+    /// The fates so far: until the end, what was lost on the way into batches is counted apart.
+    fn live_counts(&self) -> Counts {
+        let of_source = self.source.counts();
+        if self.passes {
+            return of_source;
+        }
+        let mut counts = self.counts;
+        counts.add_lost(&of_source);
+        counts
+    }
+
+    fn set_counts(&self, counts: &Counts) {
+        let metrics = &self.run.metrics;
+        for (outcome, records) in counts.outcomes() {
+            metrics.set(&metrics::EVENTS, &[self.run.console.tool(), outcome], records as f64);
+        }
+        for (error_type, letters) in self.dead.by_type() {
+            metrics.set(&metrics::DEAD_LETTERS, &[error_type.name()], *letters as f64);
+        }
+    }
+
+    /// The stream time of a batch's last row, which is the largest of its partition so far.
+    fn see_time(&mut self, batch: &RecordBatch) {
+        let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>();
+        let last = times.and_then(|times| Some(times.value(times.len().checked_sub(1)?)));
+        self.stream_time = self.stream_time.max(last);
+        if let Some(stream_time) = self.stream_time {
+            self.run.metrics.set(&metrics::STREAM_TIME, &[], stream_time as f64 / SECOND as f64);
+        }
     }
 
     /// The schema of the rows written.
@@ -294,6 +384,8 @@ impl Stage {
         }
         let verdict = own.max(end.verdict);
         self.counts.check()?;
+        self.set_counts(&self.counts);
+        self.run.service.stopping();
         let end = End { verdict, ..end };
         let mut reports = vec![];
         for output in self.outputs.drain(..) {
@@ -345,7 +437,7 @@ impl Stage {
     }
 
     fn stats(&self, end: &End, reports: &[OutputReport]) -> serde_json::Value {
-        let seconds = cpu_seconds();
+        let seconds = metrics::cpu_seconds();
         let millions = self.counts.taken as f64 / 1e6;
         let outputs: Vec<_> = reports
             .iter()
@@ -378,12 +470,6 @@ impl Stage {
 fn describe(report: &OutputReport) -> String {
     let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
     if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
-}
-
-/// CPU time of this process so far.
-fn cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// How wide the terminal on standard output is.

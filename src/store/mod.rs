@@ -15,6 +15,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
+use crate::secret;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -51,10 +52,11 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.scheme, if self.slashes { "//" } else { "" })?;
-        let (who, rest) = self.path.rsplit_once('@').filter(|_| self.slashes).unwrap_or(("", &self.path));
+        let path = secret::written(&self.path);
+        let (who, rest) = path.rsplit_once('@').filter(|_| self.slashes).unwrap_or(("", &path));
         match who.split_once(':') {
-            Some((user, _)) => write!(f, "{user}:***@{rest}"),
-            None => f.write_str(&self.path),
+            Some((user, _)) => write!(f, "{}:***@{}", secret::named(user), secret::named(rest)),
+            None => f.write_str(&secret::named(&path)),
         }
     }
 }
@@ -162,6 +164,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether a server holds it, named by a URL.
+    pub fn is_remote(&self) -> bool {
+        remote::OPTIONS.iter().all(|option| self.options.contains(option))
+    }
+
     /// The error for rows of a kind it does not hold.
     pub fn other_kind(&self, kind: Kind, shown: impl fmt::Display) -> Error {
         let held: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();

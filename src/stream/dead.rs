@@ -2,6 +2,7 @@
 
 use super::output::Output;
 use super::run::{Report, Run};
+use crate::console::Faulty;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::dead::{Builder, ErrorType, Letter};
 use std::collections::BTreeMap;
@@ -70,7 +71,9 @@ impl DeadLetters {
                 "0" if letter.headers.is_none() => format!("{}:{}", letter.origin, letter.offset),
                 partition => format!("{}/{partition}@{}", letter.origin, letter.offset),
             };
-            console.say(format!("{place}: {}: {}", fault.error_type.name(), fault.message));
+            let (origin, partition, offset) = (letter.origin, letter.partition, letter.offset);
+            let error_type = fault.error_type.name();
+            console.report(&Faulty { position: place, origin, partition, offset, error_type }, &fault.message);
         };
         self.reported += 1;
         match self.run.report {

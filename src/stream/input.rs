@@ -13,7 +13,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a read ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,7 +231,10 @@ impl Read for Wire {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
             (false, false) => {
-                state.run.stop.wait(&state.file, state.heed, state.timeout).map_err(std::io::Error::other)?
+                let asked = Instant::now();
+                let woken = state.run.stop.wait(&state.file, state.heed, state.timeout);
+                state.run.metrics.blocked("input", asked.elapsed());
+                woken.map_err(std::io::Error::other)?
             }
         };
         state.woken.set(woken);

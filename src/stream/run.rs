@@ -3,6 +3,8 @@
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::console::Console;
+use crate::metrics::Metrics;
+use crate::service::Service;
 use std::time::Duration;
 
 /// How many faulty records are reported one by one.
@@ -32,6 +34,12 @@ pub struct Run {
     pub record_max: usize,
     /// Settings of librdkafka for every topic (`--kafka-config`).
     pub kafka: Vec<(String, String)>,
+    /// What `--prometheus` shows; switched off without it.
+    pub metrics: Metrics,
+    /// The service manager, where one started this process.
+    pub service: Service,
+    /// Where the environment or a configuration says that the dead letters of all stages go.
+    pub letters: Option<String>,
     /// Bytes that packed input may grow to, as a multiple of its packed size.
     pub ratio_max: u64,
 }

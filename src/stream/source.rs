@@ -133,6 +133,8 @@ impl Source {
             done: false,
         };
         source.announce(inputs)?;
+        // Named inputs are there; the first of them may have nothing to say for hours.
+        source.run.service.ready();
         source.advance()?;
         Ok(source)
     }

@@ -2,6 +2,7 @@
 
 use super::kafka::address::Address;
 use crate::error::{Error, Result};
+use crate::secret;
 use crate::store::{self, Location, Store};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,17 +34,21 @@ impl Uri {
         if text.is_empty() {
             return Err(Error::usage("an empty name is no input or output"));
         }
+        // Nothing that a placeholder stands for is syntax.
+        let text = secret::conceal(text)?;
+        let text = text.as_str();
+        let path = |path: &str| Uri::File(secret::reveal(path).into());
         let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
-            return Ok(Uri::File(text.into()));
+            return Ok(path(text));
         };
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
             "kafka" => Ok(Uri::Kafka(Box::new(Address::parse(rest)?))),
-            "file" => Ok(Uri::File(rest.strip_prefix("//").unwrap_or(rest).into())),
+            "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
             _ => match store::by_scheme(scheme) {
                 Some(store) => Ok(Uri::Store(store, location(store, scheme, rest)?)),
-                None if Path::new(text).exists() => Ok(Uri::File(text.into())),
+                None if Path::new(&secret::reveal(text)).exists() => Ok(path(text)),
                 None => Err(unknown(text, scheme)),
             },
         }
@@ -60,7 +65,7 @@ impl fmt::Display for Uri {
         match self {
             Uri::Standard => f.write_str("-"),
             Uri::Null => f.write_str("null:"),
-            Uri::File(path) => write!(f, "{}", path.display()),
+            Uri::File(path) => f.write_str(&secret::shown(&path.to_string_lossy())),
             Uri::Kafka(address) => write!(f, "{address}"),
             Uri::Store(_, location) => location.fmt(f),
         }
@@ -83,7 +88,9 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
     if path.is_empty() {
         return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
     }
-    let mut location = Location { scheme: scheme.to_owned(), slashes, path: path.to_owned(), ..Location::default() };
+    // Behind slashes stands a part of a URL, which its client decodes.
+    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
+    let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
     let mut last = None;
     for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
         match (option.split_once('='), &mut last) {
@@ -96,6 +103,7 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
         }
     }
     location.options.extend(last);
+    location.options.values_mut().for_each(|value| *value = secret::reveal(value));
     location.check_options(store.scheme, store.options)?;
     Ok(location)
 }

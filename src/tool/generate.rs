@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, parse_count, parse_share};
+use crate::cli::check::Findings;
 use crate::error::{Error, Result};
 use crate::op::generate::truth::{Dimension, Rules, TimeField, Truth};
 use crate::op::generate::{Generator, Options};
@@ -105,6 +106,10 @@ impl Tool for Args {
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let stop = || run.stop.signal().is_some();
         let options = self.options();
+        if self.common.check {
+            return self.check();
+        }
+        run.service.ready();
         let mut out = standard::output()?;
         let Some(path) = &self.truth else {
             write(options, &mut out, &stop, None)?;
@@ -160,6 +165,18 @@ struct RuleArgs {
 }
 
 impl Args {
+    /// `--check`: options and rules are in their range, and the truth has room.
+    fn check(&self) -> Result<u8> {
+        Generator::new(self.options())?;
+        let mut findings = Findings::default();
+        if let Some(path) = &self.truth {
+            Truth::new(self.rules())?;
+            room::for_file(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
+            findings.ready(path.display());
+        }
+        findings.tell()
+    }
+
     /// What to make.
     pub fn options(&self) -> Options {
         Options {

@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
+use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::expr::Filter;
@@ -55,6 +56,9 @@ impl Tool for Args {
         mapping.keep_raw = self.keep_raw;
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
         let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..self.stage.source(mapping)? };
+        if self.stage.common.check {
+            return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
+        }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
+use crate::cli::check::Findings;
 use crate::error::{Error, Result};
 use crate::registry::directory::{Directory, Registration};
 use crate::registry::{Level, Schema, check_level};
@@ -86,12 +87,36 @@ impl Tool for Args {
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
+        if self.common.check {
+            return self.action.check();
+        }
         match &self.action {
             Action::Check { new, against, level } => check(&run, new, against, *level),
             Action::Register { new, subject, schemas } => self.register(&run, (new, subject), schemas),
             Action::List { schemas } => list(schemas),
             Action::Show { subject, number, schemas } => show(subject, *number, schemas),
         }
+    }
+}
+
+impl Action {
+    /// `--check`: the schemas are there and can be read; nothing is registered.
+    fn check(&self) -> Result<u8> {
+        let mut findings = Findings::default();
+        let files: Vec<&String> = match self {
+            Action::Check { new, against, .. } => std::iter::once(new).chain(against).collect(),
+            Action::Register { new, .. } => vec![new],
+            Action::List { .. } | Action::Show { .. } => vec![],
+        };
+        for file in files.into_iter().filter(|file| *file != "-") {
+            parse(file)?;
+            findings.ready(file);
+        }
+        if let Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } = self {
+            Directory::open(schemas)?;
+            findings.ready(schemas);
+        }
+        findings.tell()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
-use crate::cli::stage::{FRAMES, Stage, check_outputs, check_side};
+use crate::cli::check::Findings;
+use crate::cli::stage::{FRAMES, Stage};
 use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::store;
@@ -19,9 +20,6 @@ pub struct Args {
     /// List the stores and stop
     #[arg(long, help_heading = "Output")]
     list: bool,
-    /// Look at every output, name what opening it would do first, and stop; no data is touched
-    #[arg(long, help_heading = "Output", conflicts_with = "list")]
-    check: bool,
     /// How long rows stay in stores that forget (redis); ?ttl= of one URI wins
     #[arg(long, value_name = "DURATION", help_heading = "Output")]
     ttl: Option<String>,
@@ -53,7 +51,7 @@ impl Tool for Args {
     }
 
     fn waits_at_terminal(&self) -> bool {
-        !self.list && !self.check && self.stage.waits_at_terminal()
+        !self.list && self.stage.waits_at_terminal()
     }
 
     fn run(mut self, run: Rc<Run>) -> Result<u8> {
@@ -65,8 +63,8 @@ impl Tool for Args {
             self.expire_after(&ttl)?;
         }
         let options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
-        if self.check {
-            return self.look(&run);
+        if self.stage.common.check {
+            return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
         }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }
@@ -89,18 +87,5 @@ impl Args {
             }
         }
         if takes { Ok(()) } else { Err(Error::usage("--ttl: no output is a store that forgets (redis://…)")) }
-    }
-
-    /// What opening the outputs would meet.
-    fn look(&self, run: &Rc<Run>) -> Result<u8> {
-        self.stage.input.uris()?;
-        let mut checked = check_outputs(&self.stage, FRAMES, run)?;
-        checked.extend(self.stage.output.dlq.as_deref().map(|text| check_side(text, run)).transpose()?);
-        let line = |name: &str, first: Option<&str>| match first {
-            None => format!("{name}: ready\n"),
-            Some(first) => format!("{name}: ready, {first}\n"),
-        };
-        let lines: Vec<String> = checked.iter().map(|checked| line(checked.name(), checked.first())).collect();
-        print(&lines.concat()).map(|()| 0)
     }
 }

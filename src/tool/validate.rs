@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
+use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::kind::Kind;
@@ -75,6 +76,11 @@ impl Tool for Args {
         // What was seen is forgotten by a restart.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
         let options = SourceOptions { role, ..self.stage.source(mapping)? };
+        if self.stage.common.check {
+            let mut findings = Findings::default();
+            self.schemas.iter().for_each(|schemas| findings.ready(schemas));
+            return Stage::check(None, &self.stage, FRAMES, &run, findings);
+        }
         let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "events are validated")?;
         stage.begin(&stage.source.schema())?;

@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
+use crate::cli::check::Findings;
 use crate::cli::progress::ProgressLine;
 use crate::cli::stage::{Stage, Usual, check_outputs, terminal_width};
 use crate::counts::Counts;
@@ -130,6 +131,9 @@ impl Tool for Args {
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
+        if self.stage.common.check {
+            return Stage::check(None, &self.stage, LOOK, &run, Findings::default());
+        }
         if let Some(tables) = self.tables()? {
             return self.list(&tables, &run);
         }

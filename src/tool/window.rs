@@ -3,12 +3,14 @@
 use super::hold::Hold;
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
+use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage, check_side, stamped};
 use crate::error::{Error, Result};
 use crate::frame::{Control, End, How, State};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, late, metric};
 use crate::mapping::{Lean, Provenance};
+use crate::metrics;
 use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
@@ -20,7 +22,7 @@ use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use crate::stream::standard::print;
 use crate::stream::uri::Uri;
-use crate::time::format_duration;
+use crate::time::{SECOND, format_duration};
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
 use std::rc::Rc;
@@ -33,9 +35,6 @@ pub struct Args {
     metrics: Option<String>,
     #[command(flatten)]
     inline: InlineArgs,
-    /// Explain the metrics and stop; exit 78 if they are wrong
-    #[arg(long, help_heading = "Metrics")]
-    check: bool,
     #[command(flatten)]
     watermark: WatermarkArgs,
     /// Where late events go
@@ -185,14 +184,11 @@ impl Tool for Args {
     }
 
     fn waits_at_terminal(&self) -> bool {
-        !self.check && self.stage.waits_at_terminal()
+        self.stage.waits_at_terminal()
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let spec = self.spec()?;
-        if self.check {
-            return print(&spec.explain()).map(|()| 0);
-        }
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
         // Only late rows and dead letters show more of an event than the metrics read.
@@ -203,6 +199,10 @@ impl Tool for Args {
         let late = self.late.as_deref().map(|text| check_side(text, &run)).transpose()?;
         self.check_whole()?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
+        if self.stage.common.check {
+            print(&spec.explain())?;
+            return Stage::check(late.as_ref(), &self.stage, FRAMES, &run, Findings::default());
+        }
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
@@ -277,7 +277,22 @@ impl Job<'_> {
         if let Some(late) = &mut self.late {
             late.tick()?;
         }
-        self.fire()
+        self.fire()?;
+        self.observe(now);
+        Ok(())
+    }
+
+    /// Sets the metrics that only windows have.
+    fn observe(&self, now: i64) {
+        let metrics = &self.run.metrics;
+        if !metrics.is_on() {
+            return;
+        }
+        metrics.set(&metrics::OPEN_WINDOWS, &[], self.window.held() as f64);
+        if let Some(watermark) = self.window.watermark().get() {
+            let lag = now.saturating_sub(watermark) as f64 / SECOND as f64;
+            metrics.set(&metrics::WATERMARK_LAG, &[], lag);
+        }
     }
 
     /// Each row of a batch meets its fate.

@@ -17,7 +17,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["error", "counts", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
-    &["clock", "console", "registry", "store"],
+    &["clock", "secret", "console", "metrics", "service", "registry", "store"],
     &["stream"],
     &["cli"],
     &["tool"],
@@ -26,12 +26,15 @@ const LAYERS: [&[&str]; 5] = [
 const PURE: [&str; 8] = ["counts", "time", "json", "kind", "frame", "expr", "mapping", "op"];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 9] = [
+const CLIENTS: [(&str, &str); 12] = [
     ("rusqlite::", "src/store/sqlite"),
     ("rdkafka::", "src/stream/kafka/"),
     ("redis::Connection", "src/store/redis/"),
     ("tokio_postgres::", "src/store/postgres/"),
-    ("tokio::", "src/store/postgres/"),
+    ("tokio::", "src/store/postgres/|src/cli/prometheus.rs"),
+    ("axum::", "src/cli/prometheus.rs"),
+    ("prometheus_client::", "src/metrics.rs"),
+    ("sd_notify::", "src/service.rs"),
     ("sqlparser::", "src/expr/"),
     ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/op/generate/"),
     ("indicatif::", "src/cli/|src/console.rs"),

@@ -1,6 +1,7 @@
 //! Kafka URIs: `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, read without asking a broker.
 
 use crate::error::{Error, Result};
+use crate::secret;
 use crate::time::{parse_duration, parse_instant_or_now};
 use std::fmt;
 
@@ -119,9 +120,9 @@ impl Address {
         }
         let mut options = Options::default();
         for (name, value) in pairs(query) {
-            options.set(&name, &value)?;
+            options.set(&name, &secret::reveal(&value))?;
         }
-        Ok(Self { brokers: brokers.to_owned(), topics, options })
+        Ok(Self { brokers: secret::reveal(brokers), topics, options })
     }
 
     /// The one topic that is written; exit 2 where there are several.
@@ -136,7 +137,7 @@ impl Address {
 /// Without options: they may hold secrets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "kafka://{}/{}", self.brokers, self.topics.join(","))
+        write!(f, "kafka://{}/{}", secret::shown(&self.brokers), self.topics.join(","))
     }
 }
 

@@ -61,6 +61,11 @@ pub struct KafkaInput {
 }
 
 impl KafkaInput {
+    /// Looks whether the topics can be read; nothing is joined, read or committed.
+    pub fn check(address: &Address, run: &Rc<Run>) -> Result<()> {
+        range::parts(&client(address, run)?, address, run).map(|_| ())
+    }
+
     /// Asks the brokers what there is and fixes the range; every partition is announced.
     pub fn open(
         address: &Address,
@@ -218,7 +223,11 @@ impl KafkaInput {
         let start = Instant::now();
         let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
         for taken in 0..MESSAGES {
-            match self.client.poll(timeout) {
+            let polled = self.client.poll(timeout);
+            if taken == 0 {
+                self.run.metrics.blocked("input", start.elapsed());
+            }
+            match polled {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
                     let done = self.reading.take(&message, (&self.address.topics, intake, dead))?;

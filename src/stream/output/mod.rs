@@ -18,6 +18,7 @@ use crate::format::{self, EncodeOptions, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
+use crate::metrics::{Metrics, SINK_ROWS};
 use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -26,6 +27,7 @@ use identity::Identity;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// How rows are written, where their URI leaves a choice.
 #[derive(Clone)]
@@ -150,7 +152,7 @@ impl Checked {
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
             }
         };
-        Ok(Output { name, sink, rows: 0 })
+        Ok(Output { name, sink, rows: 0, metrics: run.metrics.clone() })
     }
 }
 
@@ -211,6 +213,7 @@ pub struct Output {
     name: String,
     sink: Target,
     rows: u64,
+    metrics: Metrics,
 }
 
 enum Target {
@@ -243,6 +246,31 @@ impl Output {
     /// Writes a batch; rows a store cannot hold come back.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
         self.rows += batch.num_rows() as u64;
+        let asked = Instant::now();
+        let refused = self.write_rows(batch)?;
+        self.metrics.blocked("output", asked.elapsed());
+        self.count_rows();
+        Ok(refused)
+    }
+
+    /// Sets what is known of the rows so far.
+    fn count_rows(&self) {
+        if !self.metrics.is_on() {
+            return;
+        }
+        match &self.sink {
+            Target::Store { sink, .. } => self.count_fates(&sink.counts()),
+            _ => self.metrics.set(&SINK_ROWS, &[&self.name, "written"], self.rows as f64),
+        }
+    }
+
+    fn count_fates(&self, counts: &SinkCounts) {
+        for (outcome, rows) in counts.outcomes() {
+            self.metrics.set(&SINK_ROWS, &[&self.name, outcome], rows as f64);
+        }
+    }
+
+    fn write_rows(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
         let name = &self.name;
         match &mut self.sink {
             Target::Null => {}
@@ -332,6 +360,15 @@ impl Output {
 
     /// Ends the output: the end is proven, a file gets its name.
     pub fn finish(self, end: &End) -> Result<OutputReport> {
+        let (metrics, is_store) = (self.metrics.clone(), matches!(self.sink, Target::Store { .. }));
+        let report = self.finish_rows(end)?;
+        for (outcome, rows) in report.counts.filter(|_| is_store).unwrap_or_default().outcomes().into_iter() {
+            metrics.set(&SINK_ROWS, &[&report.name, outcome], rows as f64);
+        }
+        Ok(report)
+    }
+
+    fn finish_rows(self, end: &End) -> Result<OutputReport> {
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {
             Target::Null => {}

@@ -1,0 +1,252 @@
+//! `--config FILE`: flags in a file of TOML, for all tools at the top and for one in its section.
+//!
+//! A value becomes the default of its flag: whatever the command line or the environment says beats it, and clap reads it
+//! as it reads any. What no tool knows is refused, with its line: a misspelt key must not be a setting that does nothing.
+
+use super::sentence;
+use crate::error::{Error, Result};
+use clap::builder::OsStr;
+use clap::error::ErrorKind as Clap;
+use clap::{Arg, ArgAction, Command};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// The flags of all tools, `evt-x: one two three` a line, tested against the tools themselves: a file for all of them is
+/// checked whole by each.
+const FLAGS: &str = include_str!("flags.txt");
+
+/// Flags that cannot be settings.
+pub const NO_SETTINGS: [&str; 3] = ["config", "help", "version"];
+
+/// The flags of a tool; none where there is no such tool.
+fn flags_of(tool: &str) -> Option<Vec<&'static str>> {
+    let line = FLAGS.lines().find_map(|line| line.strip_prefix(tool)?.strip_prefix(": "))?;
+    Some(line.split(' ').collect())
+}
+
+/// The settings of one tool in a file.
+#[derive(Debug)]
+pub struct Config {
+    path: String,
+    settings: BTreeMap<String, Setting>,
+}
+
+#[derive(Debug)]
+struct Setting {
+    line: usize,
+    value: Value,
+}
+
+/// What may stand behind a key.
+#[derive(Debug, PartialEq)]
+enum Value {
+    Switch(bool),
+    Texts(Vec<String>),
+}
+
+impl Config {
+    /// Reads what `path` says for `tool`; exit 78 where the file cannot be read or says what no tool knows.
+    pub fn read(path: &str, tool: &str) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let cause = Error::io(path, &error).to_string();
+            Error::config(format!("--config {cause}"))
+        })?;
+        Self::parse(&text, path, tool)
+    }
+
+    fn parse(text: &str, path: &str, tool: &str) -> Result<Self> {
+        let line = |span: Range<usize>| 1 + text.as_bytes().iter().take(span.start).filter(|b| **b == b'\n').count();
+        let at = |error: Error, line: usize| error.at(format!("{path}:{line}"));
+        let table = DeTable::parse(text)
+            .map_err(|error| at(Error::config(error.message().to_owned()), line(error.span().unwrap_or_default())))?;
+        let (mut settings, mut own) = (BTreeMap::new(), BTreeMap::new());
+        let tools: Vec<&str> = FLAGS.lines().filter_map(|line| line.split_once(':')).map(|(tool, _)| tool).collect();
+        let of_tool = flags_of(tool).unwrap_or_default();
+        for (key, value) in table.get_ref() {
+            let name = key.get_ref().as_ref();
+            let Some(section) = value.get_ref().as_table() else {
+                let all: Vec<&str> = tools.iter().filter_map(|tool| flags_of(tool)).flatten().collect();
+                known(name, "key", &all).map_err(|error| at(error, line(key.span())))?;
+                let setting = setting(name, value, line(key.span())).map_err(|error| at(error, line(key.span())))?;
+                if of_tool.contains(&name) {
+                    settings.insert(name.to_owned(), setting);
+                }
+                continue;
+            };
+            known(name, "section", &tools).map_err(|error| at(error, line(key.span())))?;
+            for (key, value) in section {
+                let flag = key.get_ref().as_ref();
+                known(flag, "key", &flags_of(name).unwrap_or_default())
+                    .map_err(|error| at(error.because(format!("in [{name}]")), line(key.span())))?;
+                let setting = setting(flag, value, line(key.span())).map_err(|error| at(error, line(key.span())))?;
+                if name == tool {
+                    own.insert(flag.to_owned(), setting);
+                }
+            }
+        }
+        settings.extend(own);
+        Ok(Self { path: path.to_owned(), settings })
+    }
+
+    /// What the file says of a flag that takes one text.
+    pub fn text(&self, flag: &str) -> Option<&str> {
+        match &self.settings.get(flag)?.value {
+            Value::Texts(texts) => texts.first().map(String::as_str),
+            Value::Switch(_) => None,
+        }
+    }
+
+    /// The command with these settings as its defaults; exit 78 where a value is none of its flag.
+    pub fn apply(&self, command: Command) -> Result<Command> {
+        let mut command = self.apply_here(command)?;
+        let names: Vec<String> = command.get_subcommands().map(|action| action.get_name().to_owned()).collect();
+        for name in names {
+            let action = command.find_subcommand(&name).cloned().unwrap_or_default();
+            let action = self.apply_here(action)?;
+            command = command.mut_subcommand(&name, |_| action);
+        }
+        Ok(command)
+    }
+
+    fn apply_here(&self, command: Command) -> Result<Command> {
+        let flags: Vec<Arg> = command.get_arguments().cloned().collect();
+        for arg in &flags {
+            let Some((name, setting)) = arg.get_long().and_then(|long| self.settings.get_key_value(long)) else {
+                continue;
+            };
+            check(&command, arg, setting)
+                .map_err(|why| Error::config(format!("{name}: {why}")).at(format!("{}:{}", self.path, setting.line)))?;
+        }
+        Ok(command.mut_args(|arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
+            // What is required is there; a default may be a secret and is not shown.
+            Some(setting) => arg.required(false).hide_default_value(true).default_values(setting.value.texts()),
+            None => arg,
+        }))
+    }
+}
+
+impl Value {
+    fn texts(&self) -> Vec<OsStr> {
+        match self {
+            Self::Switch(on) => vec![OsStr::from(on.to_string())],
+            Self::Texts(texts) => texts.iter().map(OsStr::from).collect(),
+        }
+    }
+}
+
+/// Refuses a name that is none of `all`, and says what is nearest.
+fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
+    let candidates = all.iter().filter(|flag| !NO_SETTINGS.contains(flag));
+    if candidates.clone().any(|flag| *flag == name) {
+        return Ok(());
+    }
+    let nearest = candidates.min_by_key(|flag| distance(name, flag));
+    Err(Error::config(match nearest {
+        Some(nearest) if distance(name, nearest) <= 3 => format!("unknown {what} '{name}': did you mean {nearest}?"),
+        _ => {
+            let mut all = all.to_vec();
+            all.sort_unstable();
+            all.dedup();
+            format!("unknown {what} '{name}': one of {}", all.join(" "))
+        }
+    }))
+}
+
+/// How many letters differ (Levenshtein).
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (number, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], number + 1);
+        for (at, also) in other.iter().enumerate() {
+            let change = diagonal + usize::from(letter != *also);
+            diagonal = row[at + 1];
+            row[at + 1] = change.min(diagonal + 1).min(row[at] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Setting> {
+    let wrong = || Error::config(format!("{name}: a value is a text, a number, true, false or a list of texts"));
+    let one = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Float(number) => Ok(number.to_string()),
+        DeValue::Datetime(instant) => Ok(instant.to_string()),
+        _ => Err(wrong()),
+    };
+    let value = match value.get_ref() {
+        DeValue::Boolean(on) => Value::Switch(*on),
+        DeValue::Array(values) => Value::Texts(values.iter().map(|value| one(value.get_ref())).collect::<Result<_>>()?),
+        other => Value::Texts(vec![one(other)?]),
+    };
+    Ok(Setting { line, value })
+}
+
+/// Whether the flag takes the value, asked as if it had been typed.
+fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> {
+    let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
+    let texts = match (&setting.value, is_switch) {
+        (Value::Switch(_), true) => return Ok(()),
+        (Value::Texts(_), true) => return Err("it is true or false".to_owned()),
+        (Value::Switch(_), false) => return Err("it is a text".to_owned()),
+        (Value::Texts(texts), false) => texts,
+    };
+    let takes_many = matches!(arg.get_action(), ArgAction::Append);
+    if texts.len() != 1 && !takes_many {
+        return Err("it is one value, no list".to_owned());
+    }
+    for text in texts {
+        let flag = format!("--{}={text}", arg.get_long().unwrap_or_default());
+        match command.clone().try_get_matches_from([command.get_name().to_owned(), flag]) {
+            Err(error) if matches!(error.kind(), Clap::ValueValidation | Clap::InvalidValue) => {
+                return Err(sentence(&error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Config> {
+        Config::parse(text, "evt.toml", "evt-window")
+    }
+
+    #[test]
+    fn a_section_beats_the_top_and_what_is_of_others_is_left_to_them() {
+        let config = parsed("pipeline = 'a'\nttl = '1h'\n[evt-window]\npipeline = 'b'\n[evt-sink]\npipeline = 'c'\n");
+        let config = config.unwrap();
+        assert_eq!(config.text("pipeline"), Some("b"));
+        assert_eq!(config.settings.len(), 1, "--ttl is none of evt-window's");
+    }
+
+    #[test]
+    fn what_no_tool_knows_is_refused_with_its_line_and_what_is_nearest() {
+        for (text, told) in [
+            ("\nmax-recrod = '1MiB'", "evt.toml:2: unknown key 'max-recrod': did you mean max-record?"),
+            ("[evt-windows]\n", "evt.toml:1: unknown section 'evt-windows': did you mean evt-window?"),
+            ("[evt-sink]\nsize = '1m'", "evt.toml:2: unknown key 'size'"),
+            ("config = 'x'", "evt.toml:1: unknown key 'config'"),
+            ("a = \n", "evt.toml:1: "),
+            ("quiet = { a = 1 }", "evt.toml:1: unknown section 'quiet'"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Config);
+            assert!(error.to_string().starts_with(told), "{error}\n{told}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_name_is_the_one_with_the_fewest_changes() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("size", "size"), 0);
+    }
+}

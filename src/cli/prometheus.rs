@@ -1,0 +1,164 @@
+//! `--prometheus`: the metrics of a run over HTTP, or as a file that node_exporter's textfile collector picks up.
+//!
+//! Both work in a thread of their own and only look at values: a slow reader cannot hold up the run.
+
+use crate::error::{Error, Result};
+use crate::metrics::{MEDIA_TYPE, Metrics};
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How often the file is written.
+const WRITE_EVERY: Duration = Duration::from_secs(5);
+/// Scrapes at one time; others wait to be accepted.
+const CONNECTIONS_MAX: usize = 16;
+/// The longest a connection lives, its request included.
+const CONNECTION_MAX: Duration = Duration::from_secs(10);
+
+/// Where metrics go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// `HOST:PORT`; `:PORT` is the loopback.
+    Address(String),
+    /// A file.
+    File(PathBuf),
+}
+
+impl Target {
+    /// An address ends in a colon and a port; everything else is a file.
+    pub fn parse(text: &str) -> Self {
+        match text.rsplit_once(':') {
+            Some((host, port)) if !text.contains('/') && port.parse::<u16>().is_ok() => {
+                Self::Address(if host.is_empty() { format!("127.0.0.1:{port}") } else { text.to_owned() })
+            }
+            _ => Self::File(text.into()),
+        }
+    }
+}
+
+/// What shows the metrics while the run goes on.
+#[derive(Default)]
+pub struct Exporter {
+    /// Where they are served, with the port that was found.
+    pub address: Option<SocketAddr>,
+    file: Option<FileWriter>,
+}
+
+struct FileWriter {
+    path: PathBuf,
+    metrics: Metrics,
+    stop: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Exporter {
+    /// Begins to serve or to write; exit 74 where that cannot be done.
+    pub fn start(target: &Target, metrics: &Metrics) -> Result<Self> {
+        match target {
+            Target::Address(address) => Ok(Self { address: Some(serve(address, metrics.clone())?), file: None }),
+            Target::File(path) => Ok(Self { address: None, file: Some(FileWriter::start(path, metrics)?) }),
+        }
+    }
+
+    /// The file shows the end of the run.
+    pub fn finish(self) -> Result<()> {
+        self.file.map_or(Ok(()), FileWriter::finish)
+    }
+}
+
+impl FileWriter {
+    fn start(path: &Path, metrics: &Metrics) -> Result<Self> {
+        write(path, metrics)?;
+        let (stop, stopped) = channel();
+        let (of_thread, values) = (path.to_owned(), metrics.clone());
+        let thread = std::thread::Builder::new().name("prometheus".to_owned());
+        let thread = thread.spawn(move || keep_writing(&of_thread, &values, &stopped));
+        let thread = thread.map_err(|error| Error::io("cannot start a thread", &error))?;
+        Ok(Self { path: path.to_owned(), metrics: metrics.clone(), stop, thread })
+    }
+
+    fn finish(self) -> Result<()> {
+        drop(self.stop);
+        // It has nothing to panic about, and the last word is ours.
+        let _ = self.thread.join();
+        write(&self.path, &self.metrics)
+    }
+}
+
+fn keep_writing(path: &Path, metrics: &Metrics, stopped: &Receiver<()>) {
+    while stopped.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
+        // The end writes once more, and tells.
+        let _ = write(path, metrics);
+    }
+}
+
+/// Whoever reads sees the file as it was or as it is, never half of it.
+fn write(path: &Path, metrics: &Metrics) -> Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    std::fs::write(&part, metrics.render())
+        .and_then(|()| std::fs::rename(&part, path))
+        .map_err(|error| Error::io(path.display().to_string(), &error))
+}
+
+fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
+    let failed = |error: std::io::Error| Error::io(format!("--prometheus {address}"), &error);
+    let found: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+    let listener = TcpListener::bind(found.as_slice()).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let thread = std::thread::Builder::new().name("prometheus".to_owned());
+    // It ends with the process.
+    thread.spawn(move || runtime.block_on(accept(listener, metrics))).map_err(failed)?;
+    Ok(bound)
+}
+
+async fn accept(listener: TcpListener, metrics: Metrics) {
+    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+    let answer = move || async move { ([(CONTENT_TYPE, MEDIA_TYPE)], metrics.render()) };
+    let service = TowerToHyperService::new(Router::new().route("/metrics", get(answer)));
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    while let Ok(permit) = room.clone().acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: later there may be some.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+            builder.http1().keep_alive(false);
+            // Whoever is too slow, or speaks no HTTP, is not answered.
+            let _ = tokio::time::timeout(CONNECTION_MAX, builder.serve_connection(TokioIo::new(stream), service)).await;
+            drop(permit);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_told_from_a_file() {
+        let address = |text: &str| Target::Address(text.to_owned());
+        assert_eq!(Target::parse(":9100"), address("127.0.0.1:9100"));
+        assert_eq!(Target::parse("0.0.0.0:9100"), address("0.0.0.0:9100"));
+        assert_eq!(Target::parse("localhost:0"), address("localhost:0"));
+        assert_eq!(Target::parse("[::1]:9100"), address("[::1]:9100"));
+        for file in ["evt.prom", "/var/lib/evt:1/x.prom", "./a:1", "a:b"] {
+            assert_eq!(Target::parse(file), Target::File(file.into()));
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Metrics of a run for Prometheus: one table of names ([`ALL`], evt(7)), values set once a batch from the counts there are.
+//!
+//! A value is set, not counted up: the counts of a stage are the truth, and a scrape sees them as they were after the
+//! last batch. Labels are few and bounded by what the command line names: no ids, no keys.
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How a metric moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// It only grows, from 0 when the process starts.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+}
+
+impl Shape {
+    /// Prometheus' word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+        }
+    }
+}
+
+/// One metric: a row of the table in evt(7).
+#[derive(Debug)]
+pub struct Definition {
+    /// Its name; that of a counter ends in `_total`.
+    pub name: &'static str,
+    /// How it moves.
+    pub shape: Shape,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it says, one sentence.
+    pub about: &'static str,
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], about: &'static str) -> Definition {
+    Definition { name, shape: Shape::Counter, labels, about }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], about: &'static str) -> Definition {
+    Definition { name, shape: Shape::Gauge, labels, about }
+}
+
+/// Fates of records: `in`, and by the law of counts the sum of all other outcomes.
+pub static EVENTS: Definition = counter(
+    "evt_events_total",
+    &["stage", "outcome"],
+    "Records that came in, and their fates: in = out + dead + dropped + duplicate + late + filtered.",
+);
+/// Faults, by type.
+pub static DEAD_LETTERS: Definition =
+    counter("evt_dead_letters_total", &["error_type"], "Faulty records, written to --dlq or dropped.");
+/// Fates of rows in an output.
+pub static SINK_ROWS: Definition = counter(
+    "evt_sink_rows_total",
+    &["output", "outcome"],
+    "Rows given to an output, and their fates there; written where it counts no others.",
+);
+/// Time blocked.
+pub static BACKPRESSURE: Definition = counter(
+    "evt_backpressure_seconds_total",
+    &["side"],
+    "Time spent waiting for input (side input) or in writing to outputs (side output).",
+);
+/// How far the stream is.
+pub static STREAM_TIME: Definition =
+    gauge("evt_stream_time_seconds", &[], "The largest event time so far, in seconds since 1970.");
+/// How far the watermark is behind the clock.
+pub static WATERMARK_LAG: Definition =
+    gauge("evt_watermark_lag_seconds", &[], "The clock's now less the watermark (evt-window).");
+/// Records not yet read.
+pub static CONSUMER_LAG_RECORDS: Definition = gauge(
+    "evt_consumer_lag_records",
+    &["topic", "partition"],
+    "Records of a partition of a topic that have not been read.",
+);
+/// The same in time.
+pub static CONSUMER_LAG_SECONDS: Definition = gauge(
+    "evt_consumer_lag_seconds",
+    &["topic", "partition"],
+    "The clock's now less the time of the last record read from a partition of a topic; 0 at its end.",
+);
+/// Windows with state.
+pub static OPEN_WINDOWS: Definition =
+    gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
+/// Which build.
+pub static BUILD: Definition = gauge("evt_build_info", &["stage", "version"], "1; the labels say what runs.");
+/// When the process began.
+pub static START: Definition =
+    gauge("process_start_time_seconds", &[], "When the process began, in seconds since 1970.");
+/// What it cost so far.
+pub static CPU: Definition = counter("process_cpu_seconds_total", &[], "CPU time used, user and system.");
+/// Its memory.
+pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Memory that is resident.");
+
+/// Every metric there is.
+pub static ALL: [&Definition; 13] = [
+    &EVENTS,
+    &DEAD_LETTERS,
+    &SINK_ROWS,
+    &BACKPRESSURE,
+    &STREAM_TIME,
+    &WATERMARK_LAG,
+    &CONSUMER_LAG_RECORDS,
+    &CONSUMER_LAG_SECONDS,
+    &OPEN_WINDOWS,
+    &BUILD,
+    &START,
+    &CPU,
+    &MEMORY,
+];
+
+/// The media type of [`Metrics::render`].
+pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Label values that a run holds at most: a topic may have many partitions.
+const SAMPLES_MAX: usize = 10_000;
+
+type Samples = BTreeMap<(&'static str, Vec<String>), f64>;
+
+/// The metrics of a run; a clone is the same ones. Switched off it holds nothing and costs nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics(Option<Arc<Mutex<Samples>>>);
+
+impl Metrics {
+    /// Metrics that somebody will read, of `stage`.
+    pub fn new(stage: &str) -> Self {
+        let metrics = Self(Some(Arc::default()));
+        metrics.set(&BUILD, &[stage, env!("CARGO_PKG_VERSION")], 1.0);
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        metrics.set(&START, &[], since.as_secs_f64());
+        metrics
+    }
+
+    /// Whether anybody will read them.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    fn samples(&self) -> Option<MutexGuard<'_, Samples>> {
+        // A panic between two sets leaves nothing half done.
+        self.0.as_ref().map(|samples| samples.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says what a metric is now, for the values of its labels in the order of its definition.
+    pub fn set(&self, definition: &'static Definition, labels: &[&str], value: f64) {
+        self.change(definition, labels, |sample| *sample = value);
+    }
+
+    /// Adds to a counter that has no other home.
+    pub fn add(&self, definition: &'static Definition, labels: &[&str], value: f64) {
+        self.change(definition, labels, |sample| *sample += value);
+    }
+
+    /// Adds the time that was spent on one side, `input` or `output`.
+    pub fn blocked(&self, side: &str, time: Duration) {
+        self.add(&BACKPRESSURE, &[side], time.as_secs_f64());
+    }
+
+    /// How far reading is behind the end of a partition of a topic.
+    pub fn set_consumer_lag(&self, topic: &str, partition: i32, records: u64, seconds: f64) {
+        let labels = [topic, &partition.to_string()];
+        self.set(&CONSUMER_LAG_RECORDS, &labels, records as f64);
+        self.set(&CONSUMER_LAG_SECONDS, &labels, seconds);
+    }
+
+    /// A partition that is read no more has no lag.
+    pub fn forget_consumer_lag(&self, topic: &str, partition: i32) {
+        let Some(mut samples) = self.samples() else { return };
+        for definition in [&CONSUMER_LAG_RECORDS, &CONSUMER_LAG_SECONDS] {
+            samples.remove(&(definition.name, vec![topic.to_owned(), partition.to_string()]));
+        }
+    }
+
+    fn change(&self, definition: &'static Definition, labels: &[&str], change: impl FnOnce(&mut f64)) {
+        let Some(mut samples) = self.samples() else { return };
+        let key = (definition.name, labels.iter().map(|label| (*label).to_owned()).collect());
+        if samples.len() < SAMPLES_MAX || samples.contains_key(&key) {
+            change(samples.entry(key).or_default());
+        }
+    }
+
+    /// All of them as Prometheus' text ([`MEDIA_TYPE`]): each of the table with its help and type, also without a value.
+    pub fn render(&self) -> String {
+        self.set(&CPU, &[], cpu_seconds());
+        self.set(&MEMORY, &[], resident_bytes());
+        let mut registry = Registry::default();
+        registry
+            .register_collector(Box::new(Snapshot(self.samples().map(|samples| samples.clone()).unwrap_or_default())));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = encode(&mut text, &registry);
+        text.lines().filter(|line| *line != "# EOF").map(classic).collect()
+    }
+}
+
+/// OpenMetrics names a counter without its suffix where it is described; the older text, which all readers take, with it.
+fn classic(line: &str) -> String {
+    for definition in ALL.iter().filter(|definition| definition.shape == Shape::Counter) {
+        let family = definition.name.trim_end_matches("_total");
+        for word in ["# HELP", "# TYPE"] {
+            if let Some(rest) = line.strip_prefix(&format!("{word} {family} ")) {
+                return format!("{word} {} {rest}\n", definition.name);
+            }
+        }
+    }
+    format!("{line}\n")
+}
+
+/// The values at one moment.
+#[derive(Debug)]
+struct Snapshot(Samples);
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for definition in ALL {
+            let (family, shape) = match definition.shape {
+                Shape::Counter => (definition.name.trim_end_matches("_total"), MetricType::Counter),
+                Shape::Gauge => (definition.name, MetricType::Gauge),
+            };
+            let mut metric = encoder.encode_descriptor(family, definition.about, None, shape)?;
+            if definition.labels.is_empty() {
+                if let Some(value) = self.0.get(&(definition.name, vec![])) {
+                    encode_value(metric, definition.shape, *value)?;
+                }
+                continue;
+            }
+            for ((_, values), value) in self.0.iter().filter(|((name, _), _)| *name == definition.name) {
+                let labels: Vec<(&str, &str)> =
+                    definition.labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
+                encode_value(metric.encode_family(&labels)?, definition.shape, *value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn encode_value(encoder: MetricEncoder<'_>, shape: Shape, value: f64) -> Result<(), std::fmt::Error> {
+    match shape {
+        Shape::Counter => ConstCounter::new(value).encode(encoder),
+        Shape::Gauge => ConstGauge::new(value).encode(encoder),
+    }
+}
+
+/// CPU time of this process so far.
+pub fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+/// Resident memory of this process; 0 where the system does not say.
+fn resident_bytes() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok());
+    kib.unwrap_or_default() * 1024.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_count_and_their_unit() {
+        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_total"];
+        for definition in ALL {
+            assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);
+            assert_eq!(definition.name.ends_with("_total"), definition.shape == Shape::Counter);
+        }
+    }
+
+    #[test]
+    fn what_is_set_is_rendered_and_label_values_are_escaped() {
+        let metrics = Metrics::new("evt-x");
+        metrics.set(&EVENTS, &["evt-x", "in"], 3.0);
+        metrics.set(&SINK_ROWS, &["a\"b\\c\nd", "written"], 1.0);
+        metrics.blocked("input", Duration::from_millis(500));
+        metrics.blocked("input", Duration::from_millis(250));
+        let text = metrics.render();
+        for line in [
+            "# TYPE evt_events_total counter",
+            "evt_events_total{stage=\"evt-x\",outcome=\"in\"} 3.0",
+            "evt_sink_rows_total{output=\"a\\\"b\\\\c\\nd\",outcome=\"written\"} 1.0",
+            "evt_backpressure_seconds_total{side=\"input\"} 0.75",
+            "# TYPE evt_consumer_lag_records gauge",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(!text.contains("# EOF"));
+    }
+
+    #[test]
+    fn a_partition_that_is_read_no_more_has_no_lag() {
+        let metrics = Metrics::new("evt-x");
+        metrics.set_consumer_lag("t", 3, 17, 1.5);
+        assert!(metrics.render().contains("evt_consumer_lag_records{topic=\"t\",partition=\"3\"} 17.0"));
+        metrics.forget_consumer_lag("t", 3);
+        assert!(!metrics.render().contains("partition=\"3\""));
+        assert!(!Metrics::default().is_on());
+    }
+}

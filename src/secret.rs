@@ -1,0 +1,224 @@
+//! Placeholders in URIs: `{env:NAME}` and `{file:PATH}` keep secrets out of command lines, and out of everything shown.
+//!
+//! What stands in a placeholder must not be parsed: a password may hold `@`, `/` or `&`. So a URI is first [`conceal`]ed
+//! (each placeholder becomes a mark that no syntax knows), then taken apart, and each part is [`reveal`]ed where it is
+//! used. What is shown is the placeholder: [`written`] knows the names that were revealed as a whole, [`hide`] goes
+//! through text that others have made, like the messages of libraries.
+
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::io::Read;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What begins and ends the mark of a placeholder: characters of a plane for private use.
+const MARK: (char, char) = ('\u{F0000}', '\u{F0001}');
+/// The longest secret that is read from a file.
+const FILE_MAX: u64 = 64 << 10;
+/// A shorter value is not looked for in the text of others: it would be found everywhere.
+const HIDDEN_MIN: usize = 4;
+
+/// A placeholder, and what it stands for.
+struct Known {
+    placeholder: String,
+    value: String,
+}
+
+/// What this process has revealed; bounded by what its command line and configuration name.
+#[derive(Default)]
+struct Revealed {
+    known: Vec<Known>,
+    /// Names that were revealed as a whole, with the marks they were made from.
+    whole: Vec<(String, String)>,
+}
+
+static REVEALED: Mutex<Revealed> = Mutex::new(Revealed { known: vec![], whole: vec![] });
+
+fn revealed() -> MutexGuard<'static, Revealed> {
+    // Whoever panicked while it held the lock had only pushed.
+    REVEALED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts a mark in the place of every placeholder; exit 78 where a variable or a file is missing.
+pub fn conceal(text: &str) -> Result<String> {
+    let mut concealed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((start, end)) = find(rest) {
+        let placeholder = &rest[start..end];
+        let value = value(&placeholder[1..placeholder.len() - 1])?;
+        concealed.push_str(&rest[..start]);
+        concealed.push_str(&mark(placeholder, value));
+        rest = &rest[end..];
+    }
+    concealed.push_str(rest);
+    Ok(concealed)
+}
+
+/// Where the first placeholder begins and ends.
+fn find(text: &str) -> Option<(usize, usize)> {
+    let starts = ["{env:", "{file:"].map(|start| text.find(start));
+    let start = starts.into_iter().flatten().min()?;
+    Some((start, start + text[start..].find('}')? + 1))
+}
+
+fn value(what: &str) -> Result<String> {
+    match what.split_once(':') {
+        Some(("env", name)) => {
+            let missing = |why| Error::config(format!("{{env:{name}}}: the variable {name} {why}"));
+            std::env::var(name).map_err(|error| match error {
+                std::env::VarError::NotPresent => missing("is not set"),
+                std::env::VarError::NotUnicode(_) => missing("is no UTF-8"),
+            })
+        }
+        Some((_, path)) => of_file(path),
+        None => Err(Error::broken("a placeholder without a colon")),
+    }
+}
+
+/// The content of a file but for one newline at its end.
+fn of_file(path: &str) -> Result<String> {
+    let failed = |why: String| Error::config(format!("{{file:{path}}}")).because(why);
+    let file = std::fs::File::open(path).map_err(|error| failed(Error::io(path, &error).to_string()))?;
+    let mut text = String::new();
+    file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(failed(format!("longer than {FILE_MAX} bytes: is it a secret?")));
+    }
+    let trimmed = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+    Ok(trimmed.unwrap_or(&text).to_owned())
+}
+
+fn mark(placeholder: &str, value: String) -> String {
+    let mut revealed = revealed();
+    let found = revealed.known.iter().position(|known| known.placeholder == placeholder && known.value == value);
+    let index = found.unwrap_or_else(|| {
+        revealed.known.push(Known { placeholder: placeholder.to_owned(), value });
+        revealed.known.len() - 1
+    });
+    format!("{}{index}{}", MARK.0, MARK.1)
+}
+
+/// Text with what `of` says in the place of every mark.
+fn replaced(text: &str, known: &[Known], of: impl Fn(&Known) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(MARK.0) {
+        let (index, after) = after.split_once(MARK.1).unwrap_or(("", after));
+        out.push_str(before);
+        out.push_str(&index.parse().ok().and_then(|index: usize| known.get(index)).map(&of).unwrap_or_default());
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What a concealed part stands for, as it is.
+pub fn reveal(text: &str) -> String {
+    reveal_as(text, |value| value.to_owned())
+}
+
+/// The same for a part of a URL: what is revealed is percent-encoded, so that nothing in it is syntax.
+pub fn reveal_encoded(text: &str) -> String {
+    reveal_as(text, encoded)
+}
+
+fn reveal_as(text: &str, of: impl Fn(&str) -> String) -> String {
+    if !text.contains(MARK.0) {
+        return text.to_owned();
+    }
+    let mut revealed = revealed();
+    let whole = replaced(text, &revealed.known, |known| of(&known.value));
+    if !revealed.whole.iter().any(|(name, _)| *name == whole) {
+        revealed.whole.push((whole.clone(), text.to_owned()));
+    }
+    whole
+}
+
+/// A URL with the values of its placeholders, percent-encoded: what a client is given.
+pub fn url(text: &str) -> Result<String> {
+    conceal(text).map(|text| reveal_encoded(&text))
+}
+
+/// Everything but letters, digits and `-._~` as `%XX`.
+fn encoded(value: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
+/// What the user wrote where `name` was revealed, concealed; else the name itself.
+pub fn written(name: &str) -> Cow<'_, str> {
+    let revealed = revealed();
+    match revealed.whole.iter().find(|(whole, _)| whole == name) {
+        Some((_, concealed)) => Cow::Owned(concealed.clone()),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// The same with its placeholders: a name that may be shown.
+pub fn shown(name: &str) -> String {
+    named(&written(name))
+}
+
+/// Concealed text with its placeholders.
+pub fn named(concealed: &str) -> String {
+    replaced(concealed, &revealed().known, |known| known.placeholder.clone())
+}
+
+/// Text that may be shown: the placeholder stands for its mark and for its value.
+pub fn hide(text: &str) -> String {
+    let revealed = revealed();
+    let mut text = replaced(text, &revealed.known, |known| known.placeholder.clone());
+    let mut known: Vec<&Known> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
+    // One value may be a part of another.
+    known.sort_by_key(|known| std::cmp::Reverse(known.value.len()));
+    for Known { placeholder, value } in known {
+        for form in [value.clone(), encoded(value)] {
+            text = text.replace(&form, placeholder);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> (tempfile::NamedTempFile, String) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        let placeholder = format!("{{file:{}}}", file.path().display());
+        (file, placeholder)
+    }
+
+    #[test]
+    fn what_a_placeholder_stands_for_is_no_syntax_and_is_never_shown() {
+        let (_file, placeholder) = secret("p@ss/w?rd&x=1\n");
+        let concealed = conceal(&format!("u:{placeholder}@host/db")).unwrap();
+        assert!(!concealed.contains("p@ss") && concealed.matches(['@', '/', '?', '&']).count() == 2, "{concealed}");
+        assert_eq!(reveal(&concealed), "u:p@ss/w?rd&x=1@host/db");
+        assert_eq!(reveal_encoded(&concealed), "u:p%40ss%2Fw%3Frd%26x%3D1@host/db");
+        let shown = format!("u:{placeholder}@host/db");
+        assert_eq!(hide(&concealed), shown);
+        assert_eq!(hide("cannot reach u:p@ss/w?rd&x=1@host/db"), format!("cannot reach {shown}"));
+        assert_eq!(super::shown("u:p%40ss%2Fw%3Frd%26x%3D1@host/db"), shown);
+    }
+
+    #[test]
+    fn one_newline_at_the_end_of_a_file_is_no_part_of_it() {
+        for (text, value) in [("s3cret", "s3cret"), ("s3cret\r\n", "s3cret"), ("s3cret\n\n", "s3cret\n")] {
+            let (_file, placeholder) = secret(text);
+            assert_eq!(reveal(&conceal(&placeholder).unwrap()), value);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_a_fault_of_the_configuration() {
+        for (text, named) in [("a{env:EVT_NO_SUCH}b", "EVT_NO_SUCH"), ("{file:/no/such/file}", "/no/such/file")] {
+            let error = conceal(text).unwrap_err();
+            assert_eq!(error.kind(), crate::ErrorKind::Config);
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        for text in ["plain", "{x}", "{env:open", "a{b}c"] {
+            assert_eq!(conceal(text).unwrap(), text);
+        }
+    }
+}

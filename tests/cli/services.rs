@@ -1,0 +1,490 @@
+//! What a service needs of every tool: metrics, configuration, JSON on stderr, secrets, checks, a manager that is told.
+
+use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
+use clap::CommandFactory;
+use evt::cli::{Tool, command, config::NO_SETTINGS};
+use evt::{metrics, tool};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const EVENT: &str =
+    r#"{"event_id":"00000000-0000-4000-8000-000000000001","event_type":"t","server_timestamp":"2024-01-15T10:00:01Z"}"#;
+
+fn flags<T: Tool + CommandFactory>() -> (&'static str, BTreeSet<String>) {
+    let command = command::<T>();
+    let all = std::iter::once(&command).chain(command.get_subcommands()).flat_map(clap::Command::get_arguments);
+    let names = all.filter_map(|arg| arg.get_long()).filter(|name| !NO_SETTINGS.contains(name));
+    (T::NAME, names.map(str::to_owned).collect())
+}
+
+fn tools() -> Vec<(&'static str, BTreeSet<String>)> {
+    vec![
+        flags::<tool::generate::Args>(),
+        flags::<tool::ingest::Args>(),
+        flags::<tool::schema::Args>(),
+        flags::<tool::sink::Args>(),
+        flags::<tool::validate::Args>(),
+        flags::<tool::view::Args>(),
+        flags::<tool::window::Args>(),
+    ]
+}
+
+#[test]
+fn the_list_of_settings_is_that_of_the_flags() {
+    let line = |(tool, flags): (&str, BTreeSet<String>)| {
+        format!("{tool}: {}\n", flags.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    let wanted: String = tools().into_iter().map(line).collect();
+    let path = Path::new(ROOT).join("src/cli/flags.txt");
+    if std::env::var_os("EVT_BLESS").is_some() {
+        std::fs::write(path, wanted).expect("writable");
+        return;
+    }
+    let found = std::fs::read_to_string(path).expect("it is there");
+    assert_eq!(found, wanted, "EVT_BLESS=1 cargo test --release --test cli services");
+}
+
+/// Runs a tool that goes on until its input ends, and gives the lines of its stderr as they come.
+struct Running {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    fn new(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        Self { child, stderr }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stderr.read_line(&mut line).expect("text");
+        line
+    }
+
+    /// The address that it says it serves.
+    fn address(&mut self) -> String {
+        let line = self.line();
+        let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
+        address.unwrap_or_else(|| panic!("no address: {line}")).to_owned()
+    }
+
+    fn give(&mut self, bytes: &[u8]) {
+        let stdin = self.child.stdin.as_mut().expect("it is piped");
+        stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("it reads");
+    }
+
+    fn end(mut self) -> i32 {
+        drop(self.child.stdin.take());
+        let mut rest = vec![];
+        self.child.stdout.take().expect("it is piped").read_to_end(&mut rest).expect("it ends");
+        status(self.child.wait().expect("it ends"))
+    }
+}
+
+/// The status line and the body of an answer.
+fn ask(address: &str, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and closes");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
+    (head.to_owned(), body.to_owned())
+}
+
+fn scrape(address: &str) -> String {
+    let (head, body) = ask(address, "GET /metrics");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    body
+}
+
+/// Samples: name → labels, as written.
+fn samples(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut samples: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
+        value.parse::<f64>().unwrap_or_else(|_| panic!("no number: {line}"));
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        samples.entry(name.to_owned()).or_default().push(labels.trim_end_matches('}').to_owned());
+    }
+    samples
+}
+
+fn value(text: &str, sample: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().expect("a number")
+}
+
+/// Compares what was served with the table: names, types, labels. What has samples is noted in `seen`.
+fn compare(text: &str, seen: &mut BTreeSet<&'static str>) {
+    let label = regex::Regex::new(r#"(\w+)="(?:[^"\\]|\\.)*""#).expect("a pattern");
+    let samples = samples(text);
+    for name in samples.keys() {
+        assert!(metrics::ALL.iter().any(|definition| definition.name == name), "{name} is in no table");
+    }
+    let typed = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(typed, metrics::ALL.len(), "{text}");
+    for definition in metrics::ALL {
+        let line = format!("# TYPE {} {}", definition.name, definition.shape.name());
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        for found in samples.get(definition.name).into_iter().flatten() {
+            let names: Vec<&str> =
+                label.captures_iter(found).filter_map(|found| Some(found.get(1)?.as_str())).collect();
+            assert_eq!(names, definition.labels, "{}", definition.name);
+            seen.insert(definition.name);
+        }
+    }
+}
+
+#[test]
+fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
+    let dir = Dir::new("scrape");
+    let mut seen = BTreeSet::new();
+    let more: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("evt-window", &["--size", "1m", "--dlq", "dead.jsonl"][..]),
+        ("evt-sink", &["--to", "sqlite:x.db"][..]),
+    ]);
+    for tool in ["evt-ingest", "evt-validate", "evt-window", "evt-sink", "evt-view"] {
+        let mut args = vec!["-f", "jsonl", "--prometheus", "127.0.0.1:0"];
+        args.extend(more.get(tool).copied().unwrap_or_default());
+        let mut running = Running::new(&mut dir.command(tool, &args));
+        let address = running.address();
+        running.give(format!("{EVENT}\nno JSON\n{EVENT}\n").as_bytes());
+        let taken = format!("evt_events_total{{stage=\"{tool}\",outcome=\"in\"}}");
+        eventually("three records are counted", || {
+            let text = scrape(&address);
+            samples(&text).contains_key("evt_events_total") && value(&text, &taken) == 3.0
+        });
+        // Its next wait for input has begun when it has counted: the time is known when that wait ends.
+        let text = scrape(&address);
+        compare(&text, &mut seen);
+        assert_eq!(value(&text, "evt_dead_letters_total{error_type=\"ParseError\"}"), 1.0);
+        let (head, _) = ask(&address, "GET /");
+        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        let (head, _) = ask(&address, "POST /metrics");
+        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+        let wanted = if tool == "evt-window" { 0 } else { 1 };
+        assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
+    }
+    // What only a topic has, a test with a broker sees.
+    let of_topics = ["evt_consumer_lag_records", "evt_consumer_lag_seconds"];
+    for definition in metrics::ALL.iter().filter(|definition| !of_topics.contains(&definition.name)) {
+        assert!(seen.contains(definition.name), "no tool has {}", definition.name);
+    }
+}
+
+#[test]
+fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
+    let dir = Dir::new("textfile");
+    let shown = dir.shell(
+        "evt-gen --events 20k --seed 7 --late 1% --malformed 1% --prometheus gen.prom \
+         | evt-ingest -q --dlq dead.jsonl --prometheus ingest.prom \
+         | evt-window -q --size 10s --prometheus window.prom | evt-sink -q --to sqlite:m.db --prometheus sink.prom",
+    );
+    shown.succeeds();
+    for (file, tool) in [("ingest.prom", "evt-ingest"), ("window.prom", "evt-window"), ("sink.prom", "evt-sink")] {
+        let text = String::from_utf8(dir.bytes(file)).expect("text");
+        compare(&text, &mut BTreeSet::new());
+        let of = |outcome| value(&text, &format!("evt_events_total{{stage=\"{tool}\",outcome=\"{outcome}\"}}"));
+        let fates = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(of);
+        assert!(of("in") > 0.0 && of("in") == fates.iter().sum::<f64>(), "{text}");
+    }
+    let text = String::from_utf8(dir.bytes("sink.prom")).expect("text");
+    let of = |outcome| value(&text, &format!("evt_sink_rows_total{{output=\"sqlite:m.db\",outcome=\"{outcome}\"}}"));
+    assert_eq!(of("in"), of("inserted") + of("updated") + of("unchanged") + of("deleted") + of("stale"));
+    assert!(dir.bytes("gen.prom").len() > 100);
+    assert!(!dir.path("sink.prom.part").exists());
+    dir.run("evt-view", &["m.db", "--prometheus", "no/such/dir.prom"]).ends_with(74);
+    dir.write("e.jsonl", EVENT);
+    dir.run("evt-ingest", &["e.jsonl", "--to", "x.jsonl", "--prometheus", "x.jsonl"]).ends_with(2);
+}
+
+#[test]
+fn a_slow_or_silent_scraper_does_not_hold_up_others_or_the_run() {
+    let dir = Dir::new("slow-scraper");
+    let mut running = Running::new(&mut dir.command("evt-ingest", &["-f", "jsonl", "--prometheus", "127.0.0.1:0"]));
+    let address = running.address();
+    let silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    compare(&scrape(&address), &mut BTreeSet::new());
+    running.give(EVENT.as_bytes());
+    assert_eq!(running.end(), 0);
+    drop(silent);
+}
+
+#[test]
+fn a_flag_beats_the_environment_beats_a_section_beats_the_top() {
+    let dir = Dir::new("precedence");
+    dir.write("e.jsonl", EVENT);
+    dir.write("evt.toml", "pipeline = 'top'\nquiet = true\n[evt-sink]\npipeline = 'other'\n");
+    dir.write("own.toml", "pipeline = 'top'\n[evt-ingest]\npipeline = 'own'\nto = ['null:', 'a.jsonl']\n");
+    let pipeline = |config: &str, variable: Option<&str>, flags: &[&str]| {
+        let mut args = vec!["e.jsonl", "--config", config, "--stats", "s.json"];
+        args.extend(flags);
+        let mut command = dir.command("evt-ingest", &args);
+        variable.map(|value| command.env("EVT_PIPELINE", value));
+        let run = crate::harness::Run::of(command.stdin(Stdio::null())).succeeds();
+        let stats: Value = serde_json::from_slice(&dir.bytes("s.json")).expect("JSON");
+        (stats["pipeline"].as_str().expect("a name").to_owned(), run.stderr())
+    };
+    assert_eq!(pipeline("evt.toml", None, &["--to", "null:"]), ("top".into(), String::new()));
+    assert_eq!(pipeline("own.toml", None, &[]).0, "own");
+    assert!(!dir.rows("a.jsonl").is_empty(), "a list is a flag that repeats");
+    assert_eq!(pipeline("own.toml", Some("env"), &[]).0, "env");
+    assert_eq!(pipeline("own.toml", Some("env"), &["--pipeline", "flag"]).0, "flag");
+    let mut command = dir.command("evt-ingest", &["e.jsonl", "-o", "jsonl", "--stats", "s.json"]);
+    crate::harness::Run::of(command.env("EVT_CONFIG", "evt.toml").stdin(Stdio::null())).succeeds();
+    let stats: Value = serde_json::from_slice(&dir.bytes("s.json")).expect("JSON");
+    assert_eq!(stats["pipeline"], "top");
+}
+
+#[test]
+fn what_a_configuration_should_not_say_is_named_with_its_line() {
+    let dir = Dir::new("config-faults");
+    dir.write("e.jsonl", EVENT);
+    for (text, told) in [
+        ("quiet = true\npipelin = 'x'", "evt.toml:2: unknown key 'pipelin': did you mean pipeline?"),
+        ("[evt-sink]\n\nttll = '1h'", "evt.toml:3: unknown key 'ttll': did you mean ttl?"),
+        ("max-record = '7'", "evt.toml:1: max-record: invalid value '7'"),
+        ("quiet = 'yes'", "evt.toml:1: quiet: it is true or false"),
+        ("pipeline = ['a', 'b']", "evt.toml:1: pipeline: it is one value"),
+        ("color = 'blue'", "evt.toml:1: color: invalid value 'blue'"),
+        ("= 1", "evt.toml:1: "),
+    ] {
+        dir.write("evt.toml", text);
+        let run = dir.run("evt-ingest", &["e.jsonl", "--config", "evt.toml", "--to", "null:"]).ends_with(78);
+        assert!(run.stderr().contains(told), "{run}\n{told}");
+        assert_eq!(run.stderr().lines().count(), 1, "{run}");
+    }
+    let run = dir.run("evt-ingest", &["e.jsonl", "--config", "none.toml"]).ends_with(78);
+    assert!(run.stderr().contains("none.toml"), "{run}");
+}
+
+#[test]
+fn settings_reach_the_flags_of_actions_and_what_they_require_is_there() {
+    let dir = Dir::new("config-actions");
+    dir.write("schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[]}"#);
+    dir.write("evt.toml", "[evt-schema]\nschemas = 'schemas'\n");
+    let run = dir.run("evt-schema", &["--config", "evt.toml", "list"]).succeeds();
+    assert!(run.text().starts_with("t "), "{run}");
+    let mut command = dir.command("evt-schema", &["list"]);
+    let run = crate::harness::Run::of(command.env("EVT_SCHEMAS", "schemas").stdin(Stdio::null())).succeeds();
+    assert!(run.text().starts_with("t "), "{run}");
+}
+
+/// Every line of stderr as a JSON object.
+fn lines(stderr: &str) -> Vec<Value> {
+    stderr.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect()
+}
+
+#[test]
+fn every_line_of_a_log_in_json_says_which_run_it_is_of() {
+    let dir = Dir::new("log-json");
+    dir.write("e.jsonl", format!("{EVENT}\nno JSON\n"));
+    let args = ["e.jsonl", "--to", "null:", "--log-format", "json", "--pipeline", "p"];
+    let mut command = dir.command("evt-ingest", &args);
+    command.env("TRACEPARENT", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").stdin(Stdio::null());
+    let run = crate::harness::Run::of(&mut command).ends_with(1);
+    let all = lines(&run.stderr());
+    for line in &all {
+        for field in ["time", "level", "tool", "run", "pipeline", "trace_id", "message"] {
+            assert!(line[field].is_string(), "{field}: {line}");
+        }
+        assert_eq!(
+            (line["tool"].as_str(), line["pipeline"].as_str(), line["trace_id"].as_str()),
+            (Some("evt-ingest"), Some("p"), Some("0af7651916cd43dd8448eb211c80319c")),
+        );
+    }
+    assert!(all.iter().all(|line| line["run"] == all[0]["run"]));
+    let faulty = all.iter().find(|line| line["level"] == "warn").expect("a record was no good");
+    assert_eq!((faulty["origin"].as_str(), faulty["offset"].as_i64()), (Some("e.jsonl"), Some(2)));
+    assert_eq!((faulty["position"].as_str(), faulty["error_type"].as_str()), (Some("e.jsonl:2"), Some("ParseError")));
+    for (args, exit) in [
+        (&["--no-such-flag", "--log-format", "json"][..], 2),
+        (&["--log-format=json", "none.jsonl"][..], 74),
+        (&["--log-format=json", "--config", "none.toml"][..], 78),
+        (&["--log-format=json", "x:y", "--to", "mysql:z"][..], 2),
+    ] {
+        let run = dir.run("evt-ingest", args).ends_with(exit);
+        let all = lines(&run.stderr());
+        assert_eq!((all.len(), all[0]["level"].as_str()), (1, Some("error")), "{run}");
+    }
+}
+
+#[test]
+fn what_a_placeholder_stands_for_is_used_and_never_shown() {
+    let dir = Dir::new("secrets");
+    dir.write("e.jsonl", format!("{EVENT}\nno JSON\n"));
+    dir.write("secret", "hidden-place\n");
+    let place = format!("{{file:{}}}", dir.path("secret").display());
+    let input = "{env:EVT_TEST_INPUT}.jsonl";
+    let to = format!("sqlite:{place}.db");
+    let dlq = format!("{place}.dead.jsonl");
+    for format in ["text", "json"] {
+        let args =
+            [input, "--to", &to, "--to", "-", "-o", "jsonl", "--dlq", &dlq, "--stats", "s.json", "--report", "all"];
+        let mut command = dir.command("evt-ingest", &args);
+        command.args(["--log-format", format, "--prometheus", "m.prom"]).env("EVT_TEST_INPUT", "hidden-in");
+        std::fs::copy(dir.path("e.jsonl"), dir.path("hidden-in.jsonl")).expect("it is there");
+        let run = crate::harness::Run::of(command.stdin(Stdio::null())).succeeds();
+        assert!(dir.path("hidden-place.db").exists() && dir.path("hidden-place.dead.jsonl").exists(), "{run}");
+        let told = [run.stdout().to_vec(), run.stderr().into_bytes(), dir.bytes("s.json"), dir.bytes("m.prom")];
+        for text in told.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()) {
+            assert!(!text.contains("hidden"), "{text}");
+        }
+        assert!(run.stderr().contains(input), "{run}");
+        assert_eq!(run.rows()[0]["origin"], input);
+    }
+    // Errors too, those of the system and of clients.
+    for (uri, exit) in [
+        (format!("{place}/x/y.jsonl"), 74),
+        (format!("redis://u:{place}@127.0.0.1:1/0"), 69),
+        (format!("postgres://{place}:{place}@127.0.0.1:1/{place}"), 69),
+    ] {
+        for flags in [&["--check"][..], &["--check", "--log-format", "json"][..]] {
+            let mut args = vec!["--to", &uri];
+            args.extend(flags);
+            let run = dir.run("evt-sink", &args).ends_with(exit);
+            assert!(!run.stderr().contains("hidden") && !run.text().contains("hidden"), "{run}");
+        }
+    }
+    let run = dir.run("evt-ingest", &["e.jsonl", "--to", "redis://u:{env:EVT_NOT_THERE}@h/0"]).ends_with(78);
+    assert!(run.stderr().contains("the variable EVT_NOT_THERE is not set"), "{run}");
+    let run = dir.run("evt-ingest", &["e.jsonl", "--to", "sqlite:{file:none}/x"]).ends_with(78);
+    assert!(run.stderr().contains("{file:none}"), "{run}");
+}
+
+#[test]
+fn a_check_looks_at_everything_and_touches_nothing() {
+    let dir = Dir::new("check");
+    dir.write("e.jsonl", EVENT);
+    dir.write("schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[]}"#);
+    dir.write("new.avsc", r#"{"type":"record","name":"t","fields":[]}"#);
+    for (tool, args, told) in [
+        ("evt-ingest", &["e.jsonl", "--dlq", "d.jsonl"][..], "e.jsonl: ready\nd.jsonl: ready\n"),
+        ("evt-validate", &["--schemas", "schemas", "e.jsonl"][..], "schemas: ready\ne.jsonl: ready\n"),
+        ("evt-sink", &["--to", "sqlite:x.db", "--to", "x.parquet"][..], "sqlite:x.db: ready\nx.parquet: ready\n"),
+        ("evt-view", &["e.jsonl", "--to", "null:"][..], "e.jsonl: ready\nnull:: ready\n"),
+        ("evt-gen", &["--truth", "t.json"][..], "t.json: ready\n"),
+        ("evt-schema", &["list", "--schemas", "schemas"][..], "schemas: ready\n"),
+        (
+            "evt-schema",
+            &["register", "new.avsc", "--subject", "u", "--schemas", "schemas"][..],
+            "new.avsc: ready\nschemas: ready\n",
+        ),
+    ] {
+        let run = dir.run(tool, &[&["--check"], args].concat()).succeeds();
+        assert_eq!(run.text(), told, "{run}");
+    }
+    let run = dir.run("evt-window", &["--check", "--size", "1m", "--late", "l.jsonl", "e.jsonl"]).succeeds();
+    assert!(run.text().ends_with("e.jsonl: ready\nl.jsonl: ready\n"), "{run}");
+    for made in ["d.jsonl", "x.db", "x.parquet", "x.parquet.part", "t.json", "schemas/u", "l.jsonl"] {
+        assert!(!dir.path(made).exists(), "{made} was made");
+    }
+    for (tool, args, exit) in [
+        ("evt-ingest", &["none.jsonl"][..], 74),
+        ("evt-ingest", &["e.jsonl", "--to", "none/x.jsonl"][..], 74),
+        ("evt-ingest", &["e.jsonl", "--to", "mysql:x"][..], 2),
+        ("evt-ingest", &["e.jsonl", "--to", "e.jsonl"][..], 2),
+        ("evt-ingest", &["sqlite:none.db"][..], 74),
+        ("evt-validate", &["--schemas", "none", "e.jsonl"][..], 78),
+        ("evt-window", &["--agg", "sum(", "e.jsonl"][..], 78),
+        ("evt-sink", &["--to", "postgres://u@127.0.0.1:1/d?retry=1s"][..], 69),
+        ("evt-schema", &["list", "--schemas", "none"][..], 78),
+        ("evt-gen", &["--truth", "none/t.json"][..], 74),
+    ] {
+        dir.run(tool, &[&["--check"], args].concat()).ends_with(exit);
+    }
+}
+
+#[test]
+fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
+    let dir = Dir::new("notify");
+    let socket = UnixDatagram::bind(dir.path("notify")).expect("a socket");
+    let mut command = dir.command("evt-ingest", &["-f", "jsonl", "-q", "--to", "out.jsonl"]);
+    let running = Running::new(command.env("NOTIFY_SOCKET", dir.path("notify")));
+    let mut heard = String::new();
+    let mut buffer = [0; 4096];
+    // Ready before the first record has come.
+    while !heard.contains("READY=1\n") {
+        let count = socket.recv(&mut buffer).expect("it tells");
+        heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    let pid = rustix::process::Pid::from_raw(i32::try_from(running.child.id()).expect("small")).expect("a process");
+    eventually("it listens", || crate::harness::listens(&running.child));
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    while !heard.contains("STOPPING=1\n") {
+        let count = socket.recv(&mut buffer).expect("it tells");
+        heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    assert!(heard.contains("STATUS=in "), "{heard}");
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn the_units_are_what_systemd_takes() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        assert!(!in_ci(), "systemd-analyze must be there in CI (Debian: apt-get install systemd)");
+        eprintln!("skipped: systemd-analyze is not installed");
+        return;
+    }
+    let dir = Dir::new("units");
+    let mut names = vec![];
+    for entry in std::fs::read_dir(Path::new(ROOT).join("systemd")).expect("it is there") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if !name.ends_with(".service") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).expect("text");
+        for line in
+            ["IgnoreSIGPIPE=no", "RestartPreventExitStatus=2 78", "Restart=on-failure", "Type=notify", "--check"]
+        {
+            assert!(text.contains(line), "{name}: no {line}");
+        }
+        // It looks whether programs are there: these are.
+        dir.write(&name, text.replace("/usr/local/bin/", &format!("{}/", bin_dir().display())));
+        names.push(name);
+    }
+    assert!(names.len() >= 5, "{names:?}");
+    let mut args = vec!["verify".to_owned(), "--man=no".to_owned(), "--recursive-errors=no".to_owned()];
+    args.extend(names.iter().map(|name| format!("./{name}")));
+    let run = dir.run("systemd-analyze", &args).succeeds();
+    assert_eq!(run.stderr(), "", "{run}");
+}
+
+#[test]
+fn the_configuration_of_the_units_is_one() {
+    let dir = Dir::new("unit-config");
+    let config = format!("{ROOT}/systemd/evt.toml");
+    for (tool, _) in tools() {
+        // Help needs no server; what the file says is checked before.
+        dir.run(tool, &["--config", &config, "--help"]).succeeds();
+    }
+}
+
+#[test]
+fn the_page_of_words_lists_every_metric() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("man/evt.7")).expect("it is there");
+    let text = text.replace("\\-", "-");
+    for definition in metrics::ALL {
+        let labels =
+            if definition.labels.is_empty() { String::new() } else { format!("{{{}}}", definition.labels.join(",")) };
+        let entry = format!(".TP\n.B {}{labels}\n{}: {}\n", definition.name, definition.shape.name(), definition.about);
+        assert!(text.contains(&entry), "evt(7) has no:\n{entry}");
+    }
+    let page: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
+    let named = page.iter().filter(|line| line.starts_with("evt_") || line.starts_with("process_"));
+    assert_eq!(named.count(), metrics::ALL.len(), "evt(7) lists what is not there");
+}
