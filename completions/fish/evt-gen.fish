@@ -34,6 +34,10 @@ complete -c evt-gen -l pipeline -d 'The name under which the stages of one pipe 
 complete -c evt-gen -l max-record -d 'The longest record that is read' -r
 complete -c evt-gen -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-gen -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-gen -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-gen -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-gen -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-gen -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -41,5 +45,6 @@ complete -c evt-gen -l validated -d 'evt-validate holds the schemas, so that --i
 complete -c evt-gen -l sharded -d '`shard` is mapped to the partition'
 complete -c evt-gen -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-gen -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-gen -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-gen -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-gen -s V -l version -d 'Print version'

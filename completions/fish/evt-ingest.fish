@@ -21,6 +21,10 @@ complete -c evt-ingest -l pipeline -d 'The name under which the stages of one pi
 complete -c evt-ingest -l max-record -d 'The longest record that is read' -r
 complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-ingest -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-ingest -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-ingest -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-ingest -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-ingest -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -31,5 +35,6 @@ complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from sourc
 complete -c evt-ingest -l overwrite -d 'Replace an output file that exists'
 complete -c evt-ingest -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-ingest -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-ingest -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-ingest -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-ingest -s V -l version -d 'Print version'

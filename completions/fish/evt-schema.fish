@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_evt_schema_global_optspecs
-    string join \n q/quiet stats= strict report= now= pipeline= max-record= max-ratio= kafka-config= color= h/help V/version
+    string join \n q/quiet stats= strict report= now= pipeline= max-record= max-ratio= kafka-config= check config= prometheus= log-format= color= h/help V/version
 end
 
 function __fish_evt_schema_needs_command
@@ -31,11 +31,16 @@ complete -c evt-schema -n "__fish_evt_schema_needs_command" -l pipeline -d 'The 
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-record -d 'The longest record that is read' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-schema -n "__fish_evt_schema_needs_command" -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -s V -l version -d 'Print version'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -f -a "check" -d 'Say whether a schema may follow others; exit 1 if not'

@@ -23,6 +23,10 @@ complete -c evt-validate -l pipeline -d 'The name under which the stages of one 
 complete -c evt-validate -l max-record -d 'The longest record that is read' -r
 complete -c evt-validate -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-validate -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-validate -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-validate -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-validate -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-validate -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -32,5 +36,6 @@ complete -c evt-validate -l hash-ids -d 'Make ids that are no UUID one, from sou
 complete -c evt-validate -l overwrite -d 'Replace an output file that exists'
 complete -c evt-validate -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-validate -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-validate -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-validate -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-validate -s V -l version -d 'Print version'

@@ -27,6 +27,10 @@ complete -c evt-view -l pipeline -d 'The name under which the stages of one pipe
 complete -c evt-view -l max-record -d 'The longest record that is read' -r
 complete -c evt-view -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-view -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-view -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-view -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-view -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-view -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
@@ -38,6 +42,7 @@ complete -c evt-view -l hash-ids -d 'Make ids that are no UUID one, from source 
 complete -c evt-view -l overwrite -d 'Replace an output file that exists'
 complete -c evt-view -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-view -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-view -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-view -l control -d 'Show control messages, and accept control lines in JSONL'
 complete -c evt-view -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-view -s V -l version -d 'Print version'

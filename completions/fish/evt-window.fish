@@ -37,10 +37,13 @@ complete -c evt-window -l pipeline -d 'The name under which the stages of one pi
 complete -c evt-window -l max-record -d 'The longest record that is read' -r
 complete -c evt-window -l max-ratio -d 'How many times its packed size an input may unpack to' -r
 complete -c evt-window -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
+complete -c evt-window -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
+complete -c evt-window -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
+complete -c evt-window -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
 complete -c evt-window -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-window -l check -d 'Explain the metrics and stop; exit 78 if they are wrong'
 complete -c evt-window -l late-partial -d 'Write events that some windows did count to --late too'
 complete -c evt-window -l disjoint -d 'No key lies in two partitions: a run may read some of a topic (?partitions=)'
 complete -c evt-window -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
@@ -48,5 +51,6 @@ complete -c evt-window -l hash-ids -d 'Make ids that are no UUID one, from sourc
 complete -c evt-window -l overwrite -d 'Replace an output file that exists'
 complete -c evt-window -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
 complete -c evt-window -l strict -d 'Exit 1 if any record was dead'
+complete -c evt-window -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
 complete -c evt-window -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-window -s V -l version -d 'Print version'
