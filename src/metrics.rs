@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -195,37 +195,37 @@ impl Metrics {
 
     /// All of them as Prometheus' text ([`MEDIA_TYPE`]): each of the table with its help and type, also without a value.
     pub fn render(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        text(&registry)
+    }
+}
+
+/// A registry as the text that all readers take: OpenMetrics describes a counter without the suffix of its name.
+pub fn text(registry: &Registry) -> String {
+    let mut open = String::new();
+    // Writing to a String cannot fail.
+    let _ = encode(&mut open, registry);
+    let counters: BTreeSet<&str> =
+        open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let classic = |line: &str| {
+        let mut words = line.splitn(4, ' ');
+        match [words.next(), words.next(), words.next(), words.next()] {
+            [Some("#"), Some(word), Some(family), Some(rest)] if counters.contains(family) => {
+                format!("# {word} {family}_total {rest}\n")
+            }
+            _ => format!("{line}\n"),
+        }
+    };
+    open.lines().filter(|line| *line != "# EOF").map(classic).collect()
+}
+
+/// As a part of a larger registry, its values are those of the moment that is rendered.
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.set(&CPU, &[], cpu_seconds());
         self.set(&MEMORY, &[], resident_bytes());
-        let mut registry = Registry::default();
-        registry
-            .register_collector(Box::new(Snapshot(self.samples().map(|samples| samples.clone()).unwrap_or_default())));
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = encode(&mut text, &registry);
-        text.lines().filter(|line| *line != "# EOF").map(classic).collect()
-    }
-}
-
-/// OpenMetrics names a counter without its suffix where it is described; the older text, which all readers take, with it.
-fn classic(line: &str) -> String {
-    for definition in ALL.iter().filter(|definition| definition.shape == Shape::Counter) {
-        let family = definition.name.trim_end_matches("_total");
-        for word in ["# HELP", "# TYPE"] {
-            if let Some(rest) = line.strip_prefix(&format!("{word} {family} ")) {
-                return format!("{word} {} {rest}\n", definition.name);
-            }
-        }
-    }
-    format!("{line}\n")
-}
-
-/// The values at one moment.
-#[derive(Debug)]
-struct Snapshot(Samples);
-
-impl Collector for Snapshot {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let samples = self.samples().map(|samples| samples.clone()).unwrap_or_default();
         for definition in ALL {
             let (family, shape) = match definition.shape {
                 Shape::Counter => (definition.name.trim_end_matches("_total"), MetricType::Counter),
@@ -233,12 +233,12 @@ impl Collector for Snapshot {
             };
             let mut metric = encoder.encode_descriptor(family, definition.about, None, shape)?;
             if definition.labels.is_empty() {
-                if let Some(value) = self.0.get(&(definition.name, vec![])) {
+                if let Some(value) = samples.get(&(definition.name, vec![])) {
                     encode_value(metric, definition.shape, *value)?;
                 }
                 continue;
             }
-            for ((_, values), value) in self.0.iter().filter(|((name, _), _)| *name == definition.name) {
+            for ((_, values), value) in samples.iter().filter(|((name, _), _)| *name == definition.name) {
                 let labels: Vec<(&str, &str)> =
                     definition.labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
                 encode_value(metric.encode_family(&labels)?, definition.shape, *value)?;

@@ -6,7 +6,7 @@
 use super::args::{CommonArgs, StageArgs};
 use super::check::Findings;
 use super::progress::ProgressLine;
-use crate::counts::Counts;
+use crate::counts::{Counts, SinkCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
@@ -278,6 +278,27 @@ impl Stage {
         run.service.status(|| self.live_counts().to_string());
         if run.metrics.is_on() {
             self.set_counts(&self.live_counts());
+            self.set_rows();
+        }
+    }
+
+    fn set_rows(&self) {
+        for output in &self.outputs {
+            match output.fates() {
+                Some(mut counts) => {
+                    if !self.dead.is_written() {
+                        counts.dropped += std::mem::take(&mut counts.dead);
+                    }
+                    self.set_fates(output.name(), &counts);
+                }
+                None => self.run.metrics.set(&metrics::SINK_ROWS, &[output.name(), "written"], output.rows() as f64),
+            }
+        }
+    }
+
+    fn set_fates(&self, output: &str, counts: &SinkCounts) {
+        for (outcome, rows) in counts.outcomes() {
+            self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
         }
     }
 
@@ -388,13 +409,18 @@ impl Stage {
         self.run.service.stopping();
         let end = End { verdict, ..end };
         let mut reports = vec![];
-        for output in self.outputs.drain(..) {
+        self.set_rows();
+        for output in std::mem::take(&mut self.outputs) {
+            let is_store = output.fates().is_some();
             let mut report = output.finish(&end)?;
             if let Some(counts) = &mut report.counts {
                 if !self.dead.is_written() {
                     counts.dropped += std::mem::take(&mut counts.dead);
                 }
                 counts.check()?;
+                if is_store {
+                    self.set_fates(&report.name, counts);
+                }
             }
             reports.push(report);
         }

@@ -345,6 +345,7 @@ impl Job {
         if let Some(rows) = self.chosen.take(batch, &mut self.stage.dead)? {
             self.show(&rows)?;
         }
+        self.stage.counts = Counts { taken: self.chosen.looked_at, out: self.out, ..self.chosen.faulty };
         if self.live && (batch.num_rows() < LULL_ROWS || self.flushed.elapsed() >= SHOW_EVERY) {
             self.stage.flush()?;
             self.flushed = Instant::now();

@@ -98,7 +98,7 @@ fn render(page: &Page) -> String {
 
 /// What follows the options: environment, exit status, examples, other pages.
 fn endings(page: &Page) -> String {
-    let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR has a variable \\fBEVT_SOME_FLAG\\fR; the flag beats it.\n".to_owned();
+    let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR has a variable \\fBEVT_SOME_FLAG\\fR; the flag beats it, and it beats the file of --config (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
     text.push_str(".SH EXIT STATUS\n");
     for (status, meaning) in STATUSES {
         text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(meaning)));

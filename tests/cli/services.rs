@@ -366,6 +366,29 @@ fn what_a_placeholder_stands_for_is_used_and_never_shown() {
 }
 
 #[test]
+fn a_password_with_everything_that_is_syntax_opens_a_real_server() {
+    let Ok(uri) = std::env::var("EVT_REDIS") else {
+        assert!(!in_ci(), "EVT_REDIS is not set (scripts/services)");
+        eprintln!("skipped: EVT_REDIS is not set (scripts/services)");
+        return;
+    };
+    let dir = Dir::new("password");
+    let password = "p@ss:w/o?r&d,#%41 {x}";
+    let user = format!("evt-{}", std::process::id());
+    dir.write("password", format!("{password}\n"));
+    let acl = ["-u", &uri, "ACL", "SETUSER", &user, "on", &format!(">{password}"), "~*", "+@all"];
+    dir.run("redis-cli", &acl).succeeds();
+    let (_, place) = uri.split_once("//").expect("a URI");
+    let to = format!("redis://{user}:{{file:password}}@{}", place.rsplit('@').next().expect("a host"));
+    let run = dir.run("evt-sink", &["--check", "--to", &to]).succeeds();
+    assert!(run.text().starts_with(&format!("redis://{user}:***@")), "{run}");
+    dir.write("password", "p@ss:w/o");
+    let run = dir.run("evt-sink", &["--check", "--to", &to]).ends_with(78);
+    assert!(!run.stderr().contains("p@ss") && !run.stderr().contains("p%40ss"), "{run}");
+    dir.run("redis-cli", &["-u", &uri, "ACL", "DELUSER", &user]).succeeds();
+}
+
+#[test]
 fn a_check_looks_at_everything_and_touches_nothing() {
     let dir = Dir::new("check");
     dir.write("e.jsonl", EVENT);
@@ -399,7 +422,7 @@ fn a_check_looks_at_everything_and_touches_nothing() {
         ("evt-ingest", &["e.jsonl", "--to", "e.jsonl"][..], 2),
         ("evt-ingest", &["sqlite:none.db"][..], 74),
         ("evt-validate", &["--schemas", "none", "e.jsonl"][..], 78),
-        ("evt-window", &["--agg", "sum(", "e.jsonl"][..], 78),
+        ("evt-window", &["--size", "1m", "--agg", "sum(", "e.jsonl"][..], 78),
         ("evt-sink", &["--to", "postgres://u@127.0.0.1:1/d?retry=1s"][..], 69),
         ("evt-schema", &["list", "--schemas", "none"][..], 78),
         ("evt-gen", &["--truth", "none/t.json"][..], 74),
@@ -413,11 +436,16 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
     let dir = Dir::new("notify");
     let socket = UnixDatagram::bind(dir.path("notify")).expect("a socket");
     let mut command = dir.command("evt-ingest", &["-f", "jsonl", "-q", "--to", "out.jsonl"]);
-    let running = Running::new(command.env("NOTIFY_SOCKET", dir.path("notify")));
+    let mut running = Running::new(command.env("NOTIFY_SOCKET", dir.path("notify")));
     let mut heard = String::new();
     let mut buffer = [0; 4096];
     // Ready before the first record has come.
     while !heard.contains("READY=1\n") {
+        let count = socket.recv(&mut buffer).expect("it tells");
+        heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    running.give(format!("{EVENT}\n").as_bytes());
+    while !heard.contains("STATUS=in ") {
         let count = socket.recv(&mut buffer).expect("it tells");
         heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
@@ -428,7 +456,6 @@ fn a_manager_hears_when_the_service_is_ready_and_when_it_stops() {
         let count = socket.recv(&mut buffer).expect("it tells");
         heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }
-    assert!(heard.contains("STATUS=in "), "{heard}");
     assert_eq!(running.end(), 143);
 }
 

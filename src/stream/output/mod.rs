@@ -18,7 +18,7 @@ use crate::format::{self, EncodeOptions, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
-use crate::metrics::{Metrics, SINK_ROWS};
+use crate::metrics::Metrics;
 use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -249,24 +249,19 @@ impl Output {
         let asked = Instant::now();
         let refused = self.write_rows(batch)?;
         self.metrics.blocked("output", asked.elapsed());
-        self.count_rows();
         Ok(refused)
     }
 
-    /// Sets what is known of the rows so far.
-    fn count_rows(&self) {
-        if !self.metrics.is_on() {
-            return;
-        }
-        match &self.sink {
-            Target::Store { sink, .. } => self.count_fates(&sink.counts()),
-            _ => self.metrics.set(&SINK_ROWS, &[&self.name, "written"], self.rows as f64),
-        }
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
     }
 
-    fn count_fates(&self, counts: &SinkCounts) {
-        for (outcome, rows) in counts.outcomes() {
-            self.metrics.set(&SINK_ROWS, &[&self.name, outcome], rows as f64);
+    /// What became of them so far, where a store says so.
+    pub fn fates(&self) -> Option<SinkCounts> {
+        match &self.sink {
+            Target::Store { sink, .. } => Some(sink.counts()),
+            _ => None,
         }
     }
 
@@ -360,15 +355,6 @@ impl Output {
 
     /// Ends the output: the end is proven, a file gets its name.
     pub fn finish(self, end: &End) -> Result<OutputReport> {
-        let (metrics, is_store) = (self.metrics.clone(), matches!(self.sink, Target::Store { .. }));
-        let report = self.finish_rows(end)?;
-        for (outcome, rows) in report.counts.filter(|_| is_store).unwrap_or_default().outcomes().into_iter() {
-            metrics.set(&SINK_ROWS, &[&report.name, outcome], rows as f64);
-        }
-        Ok(report)
-    }
-
-    fn finish_rows(self, end: &End) -> Result<OutputReport> {
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {
             Target::Null => {}
