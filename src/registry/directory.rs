@@ -16,9 +16,9 @@
 //! A version is written once, under a hidden name, and moved to its own without replacing another: of two registrars
 //! at the same time one wins, the other looks again. A file that is there is never changed.
 
-use super::compat::{Conflict, check_level};
 use super::parse::TEXT_BYTES_MAX;
-use super::{Level, Schema, Schemas, Subject, Version, schema_id};
+use super::percent::unescaped;
+use super::{Level, Lookup, Registration, Registry, Schema, Schemas, Subject, Version, conflicts, schema_id};
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -40,17 +40,6 @@ pub struct Directory {
     dir: PathBuf,
     levels: Levels,
     known: HashMap<String, Arc<Subject>>,
-}
-
-/// What came of a registration.
-#[derive(Debug)]
-pub enum Registration {
-    /// It is a new version, this one.
-    Added(u32),
-    /// It is the same as this version; nothing was written.
-    Existing(u32),
-    /// It may not follow the versions there are; nothing was written. Each with the number of the version it meets.
-    Refused(Vec<(u32, Conflict)>),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,69 +65,6 @@ impl Directory {
         }
         let levels = Levels::read(&dir.join(LEVELS_FILE))?;
         Ok(Directory { dir, levels, known: HashMap::new() })
-    }
-
-    /// The subjects there are, by name.
-    pub fn subjects(&self) -> Result<Vec<String>> {
-        let mut subjects = vec![];
-        for entry in std::fs::read_dir(&self.dir).map_err(|e| io(&self.dir, &e))? {
-            let entry = entry.map_err(|e| io(&self.dir, &e))?;
-            let name = entry.file_name();
-            if !entry.path().is_dir() || name.as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            match name.to_str().and_then(subject_of) {
-                Some(subject) if self.numbers(&subject)?.is_empty() => {}
-                Some(subject) => subjects.push(subject),
-                None => return Err(not_a_subject(&entry.path())),
-            }
-        }
-        subjects.sort_unstable();
-        Ok(subjects)
-    }
-
-    /// The numbers of a subject's versions, oldest first; none if there is no such subject.
-    pub fn versions(&self, subject: &str) -> Result<Vec<u32>> {
-        self.numbers(subject)
-    }
-
-    /// The level of a subject, which need not exist yet.
-    pub fn level(&self, subject: &str) -> Level {
-        self.levels.subjects.get(subject).copied().unwrap_or(self.levels.default)
-    }
-
-    /// One version of a subject; none if it does not exist.
-    pub fn schema(&mut self, subject: &str, number: u32) -> Result<Option<Version>> {
-        Ok(self.subject(subject)?.and_then(|subject| subject.version(number).cloned()))
-    }
-
-    /// The last version of a subject; none if it has none.
-    pub fn latest(&mut self, subject: &str) -> Result<Option<Version>> {
-        Ok(self.subject(subject)?.and_then(|subject| subject.latest().cloned()))
-    }
-
-    /// Adds `text` as the next version of `subject`, if its level allows it. 78 if the text is no valid schema.
-    pub fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
-        let schema = Schema::parse(text)?;
-        let identity = schema.identity();
-        for _ in 0..ATTEMPTS_MAX {
-            let current = self.subject(subject)?;
-            let versions = current.as_ref().map_or(&[][..], |subject| &subject.versions);
-            if let Some(same) = versions.iter().rev().find(|version| version.schema.identity() == identity) {
-                return Ok(Registration::Existing(same.number));
-            }
-            let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
-            let conflicts = check_level(&schema, &history, self.level(subject));
-            if !conflicts.is_empty() {
-                let numbered = |conflict: Conflict| Some((versions.get(conflict.against)?.number, conflict));
-                return Ok(Registration::Refused(conflicts.into_iter().filter_map(numbered).collect()));
-            }
-            let number = versions.last().map_or(0, |version| version.number).saturating_add(1);
-            if self.write(subject, number, text)? {
-                return Ok(Registration::Added(number));
-            }
-        }
-        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': others register all the time, try later")))
     }
 
     /// Writes a version; false if another registrar has written it in the meantime.
@@ -207,26 +133,71 @@ impl Directory {
     }
 }
 
+impl Registry for Directory {
+    fn subjects(&mut self) -> Result<Vec<String>> {
+        let mut subjects = vec![];
+        for entry in std::fs::read_dir(&self.dir).map_err(|e| io(&self.dir, &e))? {
+            let entry = entry.map_err(|e| io(&self.dir, &e))?;
+            let name = entry.file_name();
+            if !entry.path().is_dir() || name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            match name.to_str().and_then(subject_of) {
+                Some(subject) if self.numbers(&subject)?.is_empty() => {}
+                Some(subject) => subjects.push(subject),
+                None => return Err(not_a_subject(&entry.path())),
+            }
+        }
+        subjects.sort_unstable();
+        Ok(subjects)
+    }
+
+    fn level(&mut self, subject: &str) -> Result<Level> {
+        Ok(self.levels.subjects.get(subject).copied().unwrap_or(self.levels.default))
+    }
+
+    fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
+        let schema = Schema::parse(text)?;
+        let identity = schema.identity();
+        for _ in 0..ATTEMPTS_MAX {
+            let current = self.subject(subject)?.found();
+            let versions = current.as_ref().map_or(&[][..], |subject| &subject.versions);
+            if let Some(same) = versions.iter().rev().find(|version| version.schema.identity() == identity) {
+                return Ok(Registration::Existing(same.number));
+            }
+            let conflicts = conflicts(&schema, versions, self.level(subject)?);
+            if !conflicts.is_empty() {
+                return Ok(Registration::Refused { conflicts, said: None });
+            }
+            let number = versions.last().map_or(0, |version| version.number).saturating_add(1);
+            if self.write(subject, number, text)? {
+                return Ok(Registration::Added(number));
+            }
+        }
+        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': others register all the time, try later")))
+    }
+}
+
 impl Schemas for Directory {
     /// Lists the subject's directory each time; files are read once.
-    fn subject(&mut self, name: &str) -> Result<Option<Arc<Subject>>> {
+    fn subject(&mut self, name: &str) -> Result<Lookup> {
         // An event may carry any text as its type; one that cannot be a file name is simply unknown.
-        let Ok(_) = self.subject_dir(name) else { return Ok(None) };
+        let Ok(_) = self.subject_dir(name) else { return Ok(Lookup::Unknown) };
         let numbers = self.numbers(name)?;
         if numbers.is_empty() {
             self.known.remove(name);
-            return Ok(None);
+            return Ok(Lookup::Unknown);
         }
         let known = self.known.get(name);
         if let Some(known) = known.filter(|known| known.versions.iter().map(|v| v.number).eq(numbers.iter().copied())) {
-            return Ok(Some(known.clone()));
+            return Ok(Lookup::Found(known.clone()));
         }
         let kept = |number: u32| known.and_then(|known| known.version(number).cloned());
         let read = |number: u32| kept(number).map_or_else(|| self.read(name, number), Ok);
         let versions = numbers.into_iter().map(read).collect::<Result<_>>()?;
-        let subject = Arc::new(Subject { name: name.to_owned(), level: self.level(name), versions });
+        let subject = Arc::new(Subject { name: name.to_owned(), versions });
         self.known.insert(name.to_owned(), subject.clone());
-        Ok(Some(subject))
+        Ok(Lookup::Found(subject))
     }
 }
 
@@ -299,20 +270,7 @@ fn file_name_of(subject: &str) -> String {
 
 /// The subject whose directory has that name; none if no subject's has.
 fn subject_of(name: &str) -> Option<String> {
-    let mut bytes = vec![];
-    let mut rest = name.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let (hex, tail) = rest.split_at_checked(2)?;
-        bytes.push(u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok()?);
-        rest = tail;
-    }
-    let subject = String::from_utf8(bytes).ok()?;
-    (file_name_of(&subject) == name).then_some(subject)
+    unescaped(name).filter(|subject| file_name_of(subject) == name)
 }
 
 #[cfg(test)]

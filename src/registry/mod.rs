@@ -1,15 +1,20 @@
 //! Schemas of events: subjects, their versions, ids and compatibility.
 //!
 //! A *subject* is the name of a line of schemas, one version after another; an event's subject is its type. The model
-//! ([`schema`]), its parser and the rules of compatibility ([`compat`]) are pure; [`directory`] reads and writes files
-//! and stands above the line with the other stores. Whoever needs schemas asks [`Schemas`], so that a registry behind
-//! HTTP can stand beside the directory.
+//! ([`schema`]), its parser and the rules of compatibility ([`compat`]) are pure; [`directory`] reads and writes files,
+//! [`confluent`] asks a server, and [`wire`] reads the Avro whose schemas it has: they stand above the line with the
+//! stores. Who validates asks [`Schemas`]; who keeps schemas asks [`Registry`], whatever it is ([`place::open`]).
 
 pub mod compat;
+pub mod confluent;
 mod default;
 pub mod directory;
 pub mod parse;
+pub mod percent;
+pub mod place;
+mod reference;
 pub mod schema;
+pub mod wire;
 
 pub use compat::{Conflict, Direction, Incompatibility, Level, check, check_level};
 pub use schema::Schema;
@@ -20,9 +25,71 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Where subjects are looked up.
 pub trait Schemas {
-    /// The subject of that name with all its versions, or none if it has no version. Asked again it returns the same
-    /// `Arc` until a version has been added, so that what was compiled for it can be kept.
-    fn subject(&mut self, name: &str) -> Result<Option<Arc<Subject>>>;
+    /// The subject of that name with all its versions. Asked again it returns the same `Arc` until a version has been
+    /// added, so that what was compiled for it can be kept.
+    fn subject(&mut self, name: &str) -> Result<Lookup>;
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// It is a subject.
+    Found(Arc<Subject>),
+    /// It has no version.
+    Unknown,
+    /// The registry cannot be asked, for this reason, and the run does not wait for it.
+    Away(Arc<str>),
+}
+
+impl Lookup {
+    /// The subject, if it was found.
+    pub fn found(self) -> Option<Arc<Subject>> {
+        match self {
+            Self::Found(subject) => Some(subject),
+            Self::Unknown | Self::Away(_) => None,
+        }
+    }
+}
+
+/// Where schemas are kept.
+pub trait Registry: Schemas {
+    /// The subjects there are, by name.
+    fn subjects(&mut self) -> Result<Vec<String>>;
+
+    /// The level of a subject, which need not exist yet.
+    fn level(&mut self, subject: &str) -> Result<Level>;
+
+    /// Adds `text` as the next version of `subject`, if its level allows it. 78 if the text is no valid schema.
+    fn register(&mut self, subject: &str, text: &str) -> Result<Registration>;
+
+    /// What the registry itself has against `text` as the next version of `subject`; none where it has no opinion of
+    /// its own.
+    fn objections(&mut self, _subject: &str, _text: &str) -> Result<Option<Vec<String>>> {
+        Ok(None)
+    }
+}
+
+/// What came of a registration.
+#[derive(Debug)]
+pub enum Registration {
+    /// It is a new version, this one.
+    Added(u32),
+    /// It is the same as this version; nothing was written.
+    Existing(u32),
+    /// It may not follow the versions there are; nothing was written.
+    Refused {
+        /// What evt has against it, each with the number of the version it meets.
+        conflicts: Vec<(u32, Conflict)>,
+        /// What the registry said, where it is one that speaks for itself.
+        said: Option<String>,
+    },
+}
+
+/// What `versions` have against a schema that would follow them, each conflict with the number of the version it meets.
+pub fn conflicts(schema: &Schema, versions: &[Version], level: Level) -> Vec<(u32, Conflict)> {
+    let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
+    let numbered = |conflict: Conflict| Some((versions.get(conflict.against)?.number, conflict));
+    check_level(schema, &history, level).into_iter().filter_map(numbered).collect()
 }
 
 /// A line of schemas.
@@ -30,8 +97,6 @@ pub trait Schemas {
 pub struct Subject {
     /// Its name.
     pub name: String,
-    /// How strictly a new version must agree with the ones before it.
-    pub level: Level,
     /// Its versions, oldest first; never empty.
     pub versions: Vec<Version>,
 }

@@ -3,15 +3,15 @@
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::Findings;
-use crate::error::{Error, Result};
-use crate::registry::directory::{Directory, Registration};
-use crate::registry::{Level, Schema, check_level};
+use crate::error::{Error, ErrorKind, Result};
+use crate::registry::{Level, Lookup, Registration, Registry, Schema, Subject, check_level, conflicts, place};
 use crate::stream::run::Run;
 use crate::stream::standard::print;
 use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
 use std::io::Read;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Check, register, list and show event schemas
 #[derive(Parser, Debug)]
@@ -32,9 +32,16 @@ enum Action {
         /// Schemas it follows, oldest first; none: always compatible
         #[arg(long, value_name = "OLD.avsc")]
         against: Vec<String>,
-        /// How strictly they must agree: NONE, BACKWARD, FORWARD, FULL, and each of the last three with _TRANSITIVE
-        #[arg(long, value_name = "LEVEL", default_value = "BACKWARD", value_parser = parse_level)]
-        level: Level,
+        /// The same of all versions of a subject
+        #[arg(long, value_name = "NAME", requires = "schemas", conflicts_with = "against")]
+        subject: Option<String>,
+        /// Where the subject is
+        #[arg(long, value_name = "DIR|URL", requires = "subject")]
+        schemas: Option<String>,
+        /// How strictly they must agree: NONE, BACKWARD, FORWARD, FULL, and each of the last three with _TRANSITIVE; the
+        /// subject's level, or BACKWARD
+        #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
+        level: Option<Level>,
     },
     /// Add a schema to a subject if it is compatible; exit 1 if not
     Register {
@@ -44,14 +51,14 @@ enum Action {
         /// The subject: the event type, unless --subject of evt-validate says otherwise
         #[arg(long, value_name = "NAME")]
         subject: String,
-        /// Directory of schemas
-        #[arg(long, value_name = "DIR")]
+        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
     /// List subjects with their level and versions
     List {
-        /// Directory of schemas
-        #[arg(long, value_name = "DIR")]
+        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
     /// Print a schema
@@ -62,8 +69,8 @@ enum Action {
         /// Its version; the latest without it
         #[arg(long, value_name = "N")]
         number: Option<u32>,
-        /// Directory of schemas
-        #[arg(long, value_name = "DIR")]
+        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
 }
@@ -79,6 +86,7 @@ impl Tool for Args {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("May this schema follow that one?", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),
+        ("Register it where others look.", "evt-schema register new.avsc --subject click --schemas http://localhost:8081"),
         ("What is there.", "evt-schema list --schemas schemas"),
     ];
 
@@ -88,20 +96,26 @@ impl Tool for Args {
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         if self.common.check {
-            return self.action.check();
+            return self.action.check(&run);
         }
+        let open = |schemas: &str| place::open(schemas, &run.console);
         match &self.action {
-            Action::Check { new, against, level } => check(&run, new, against, *level),
-            Action::Register { new, subject, schemas } => self.register(&run, (new, subject), schemas),
-            Action::List { schemas } => list(schemas),
-            Action::Show { subject, number, schemas } => show(subject, *number, schemas),
+            Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
+                check_subject(&run, new, (subject, *level), open(schemas)?.as_mut())
+            }
+            Action::Check { new, against, level, .. } => check(&run, new, against, level.unwrap_or_default()),
+            Action::Register { new, subject, schemas } => {
+                self.register(&run, (new, subject), open(schemas)?.as_mut())
+            }
+            Action::List { schemas } => list(open(schemas)?.as_mut()),
+            Action::Show { subject, number, schemas } => show(subject, *number, (schemas, open(schemas)?.as_mut())),
         }
     }
 }
 
 impl Action {
     /// `--check`: the schemas are there and can be read; nothing is registered.
-    fn check(&self) -> Result<u8> {
+    fn check(&self, run: &Run) -> Result<u8> {
         let mut findings = Findings::default();
         let files: Vec<&String> = match self {
             Action::Check { new, against, .. } => std::iter::once(new).chain(against).collect(),
@@ -113,17 +127,16 @@ impl Action {
             findings.ready(file);
         }
         if let Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } = self {
-            Directory::open(schemas)?;
-            findings.ready(schemas);
+            findings.ready(place::check(schemas, &run.console)?);
         }
         findings.tell()
     }
 }
 
 impl Args {
-    fn register(&self, run: &Run, (new, subject): (&str, &str), schemas: &str) -> Result<u8> {
+    fn register(&self, run: &Run, (new, subject): (&str, &str), registry: &mut dyn Registry) -> Result<u8> {
         let text = read(new)?;
-        match Directory::open(schemas)?.register(subject, &text).map_err(|error| error.at(new))? {
+        match registry.register(subject, &text).map_err(|error| error.at(new))? {
             Registration::Added(number) => print(&format!("{subject} {number}\n"))?,
             Registration::Existing(number) => {
                 print(&format!("{subject} {number}\n"))?;
@@ -131,9 +144,12 @@ impl Args {
                     run.console.say(format!("{new}: is version {number} of {subject} already"));
                 }
             }
-            Registration::Refused(conflicts) => {
+            Registration::Refused { conflicts, said } => {
                 for (number, conflict) in conflicts {
                     run.console.say(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+                }
+                if let Some(said) = said {
+                    run.console.say(format!("{new}: the registry refuses it (409): {said}"));
                 }
                 return Ok(1);
             }
@@ -152,28 +168,64 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
     Ok(u8::from(!conflicts.is_empty()))
 }
 
-fn list(schemas: &str) -> Result<u8> {
-    let directory = Directory::open(schemas)?;
+/// Against what is registered: our verdict, and that of a registry that has its own.
+fn check_subject(
+    run: &Run,
+    new: &str,
+    (subject, level): (&str, Option<Level>),
+    registry: &mut dyn Registry,
+) -> Result<u8> {
+    let text = read(new)?;
+    let schema = Schema::parse(&text).map_err(|error| error.at(new))?;
+    let found = found(subject, registry)?;
+    let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
+    // The registry judges by its own level, so it is asked only where that is the one.
+    let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
+    let conflicts = conflicts(&schema, versions, level);
+    for (number, conflict) in &conflicts {
+        run.console.say(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+    }
+    let objections = if asked { registry.objections(subject, &text)? } else { None };
+    for objection in objections.iter().flatten() {
+        run.console.say(format!("{new}: the registry: {objection}"));
+    }
+    if objections.as_ref().is_some_and(|said| said.is_empty() != conflicts.is_empty()) {
+        let (ours, theirs) = if conflicts.is_empty() { ("yes", "no") } else { ("no", "yes") };
+        run.console.say(format!("{new}: evt says {ours}, the registry {theirs}"));
+    }
+    Ok(u8::from(!conflicts.is_empty() || objections.is_some_and(|said| !said.is_empty())))
+}
+
+fn list(registry: &mut dyn Registry) -> Result<u8> {
     let mut out = String::new();
-    for subject in directory.subjects()? {
-        let versions: Vec<String> = directory.versions(&subject)?.iter().map(u32::to_string).collect();
+    for subject in registry.subjects()? {
+        let Some(found) = found(&subject, registry)? else { continue };
+        let versions: Vec<String> = found.versions.iter().map(|version| version.number.to_string()).collect();
         // Writing to a String cannot fail.
-        let _ = writeln!(out, "{subject} {} {}", directory.level(&subject).name(), versions.join(" "));
+        let _ = writeln!(out, "{subject} {} {}", registry.level(&subject)?.name(), versions.join(" "));
     }
     print(&out)?;
     Ok(0)
 }
 
-fn show(subject: &str, number: Option<u32>, schemas: &str) -> Result<u8> {
-    let mut directory = Directory::open(schemas)?;
-    let found = match number {
-        Some(number) => directory.schema(subject, number)?,
-        None => directory.latest(subject)?,
-    };
+fn show(subject: &str, number: Option<u32>, (schemas, registry): (&str, &mut dyn Registry)) -> Result<u8> {
+    let found = found(subject, registry)?;
+    let found = found.as_ref().and_then(|found| match number {
+        Some(number) => found.version(number),
+        None => found.latest(),
+    });
     let found = found.ok_or_else(|| Error::config(format!("{schemas}: there is no such version of {subject}")))?;
     print(found.text.trim_end())?;
     print("\n")?;
     Ok(0)
+}
+
+fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subject>>> {
+    match registry.subject(subject)? {
+        Lookup::Found(found) => Ok(Some(found)),
+        Lookup::Unknown => Ok(None),
+        Lookup::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+    }
 }
 
 fn read(path: &str) -> Result<String> {

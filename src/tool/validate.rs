@@ -10,7 +10,7 @@ use crate::kind::event::column;
 use crate::mapping::{Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
-use crate::registry::directory::Directory;
+use crate::registry::{Registry, place};
 use crate::stream::intake::{Item, count_dead, push_row};
 use crate::stream::kafka::input::Role;
 use crate::stream::run::Run;
@@ -24,8 +24,8 @@ use std::sync::Arc;
 /// Check events against their schemas
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Directory of schemas (evt-schema(1)); without it only the envelope is checked
-    #[arg(long, value_name = "DIR", help_heading = "Schemas")]
+    /// Directory or registry of schemas (evt-schema(1)); without it only the envelope is checked
+    #[arg(long, value_name = "DIR|URL", help_heading = "Schemas")]
     schemas: Option<String>,
     /// What names an event's subject: a column or path, or =TEXT for all
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
@@ -55,6 +55,10 @@ impl Tool for Args {
             "Split a file, its lines as they are.",
             "evt-validate --schemas schemas events.jsonl -o raw --to good.jsonl --dlq bad.jsonl",
         ),
+        (
+            "The schemas of a registry; what it cannot be asked for is kept, not waited for.",
+            "evt-ingest events.jsonl | evt-validate --schemas 'http://localhost:8081?down=dead' --dlq dead.jsonl -o jsonl",
+        ),
         ("Leave out repeats of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
     ];
 
@@ -72,7 +76,7 @@ impl Tool for Args {
             // Where only validation is asked for, no time is needed.
             mapping.time = TimeFrom::Optional;
         }
-        let schemas = self.schemas.as_ref().map(Directory::open).transpose()?;
+        let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
         // What was seen is forgotten by a restart.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
         let options = SourceOptions { role, ..self.stage.source(mapping)? };
@@ -106,7 +110,7 @@ impl Args {
 struct Job {
     stage: Stage,
     validator: Validator,
-    schemas: Option<Directory>,
+    schemas: Option<Box<dyn Registry>>,
     dedup: Option<Dedup>,
 }
 
@@ -147,7 +151,7 @@ impl Job {
 
     fn valid(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
-        let verdicts = self.validator.check(&batch, schemas)?;
+        let verdicts = self.validator.check(&batch, schemas.as_mut())?;
         for (row, fault) in &verdicts.faults {
             count_dead(&mut self.stage.counts, &self.stage.dead);
             push_row(&batch, *row, fault, &mut self.stage.dead)?;

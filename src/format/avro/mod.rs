@@ -10,6 +10,8 @@ mod read;
 pub mod value;
 mod write;
 
+pub use write::RowEncoder;
+
 use super::{Format, Input};
 
 /// Avro object container files.

@@ -9,6 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_avro::schema::AvroSchema;
 use arrow_avro::writer::WriterBuilder;
+use arrow_avro::writer::EncodedRows;
 use arrow_avro::writer::format::AvroBinaryFormat;
 use std::io::Write;
 use std::sync::Arc;
@@ -18,36 +19,24 @@ const BLOCK_ROWS: usize = 4_096;
 
 /// Writes a container file.
 pub(super) struct Writer {
-    encoder: arrow_avro::writer::Encoder,
-    schema: SchemaRef,
+    rows: RowEncoder,
     sync: [u8; 16],
     header: Vec<u8>,
 }
 
 impl Writer {
     pub(super) fn try_new(schema: &Schema) -> Result<Self> {
-        jsonl::unique_names(schema)?;
-        let plain = Arc::new(plain(schema));
-        let wrong = |error: &dyn std::fmt::Display| Error::usage("these columns have no Avro form").because(error);
-        let avro = AvroSchema::try_from(plain.as_ref()).map_err(|error| wrong(&error))?;
-        let builder = WriterBuilder::new(plain.as_ref().clone());
-        let encoder = builder.build_encoder::<AvroBinaryFormat>().map_err(|error| wrong(&error))?;
-        let sync = xxhash_rust::xxh3::xxh3_128(avro.json_string.as_bytes()).to_be_bytes();
-        let header = header(&avro.json_string, Kind::of(schema), &sync);
-        Ok(Self { encoder, schema: plain, sync, header })
+        let rows = RowEncoder::try_new(schema, None)?;
+        let sync = xxhash_rust::xxh3::xxh3_128(rows.text().as_bytes()).to_be_bytes();
+        let header = header(rows.text(), Kind::of(schema), &sync);
+        Ok(Self { rows, sync, header })
     }
 
     fn block(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns: Result<Vec<ArrayRef>, _> =
-            columns.map(|(column, field)| cast(column, field.data_type())).collect();
-        let batch = RecordBatch::try_new(self.schema.clone(), columns?)?;
-        let broken = |error: &dyn std::fmt::Display| Error::broken("avro").because(error);
-        self.encoder.encode(&batch).map_err(|error| broken(&error))?;
-        let rows = self.encoder.flush();
+        let rows = self.rows.encode(batch)?;
         let mut packer = flate2::write::DeflateEncoder::new(vec![], flate2::Compression::fast());
         let packed = packer.write_all(rows.bytes()).and_then(|()| packer.finish());
-        let packed = packed.map_err(|error| broken(&error))?;
+        let packed = packed.map_err(|error| Error::broken("avro").because(error))?;
         write_long(out, rows.len() as u64);
         write_bytes(out, &packed);
         out.extend_from_slice(&self.sync);
@@ -55,8 +44,43 @@ impl Writer {
     }
 }
 
+/// Rows as records of one schema, in Avro's binary form.
+pub struct RowEncoder {
+    encoder: arrow_avro::writer::Encoder,
+    schema: SchemaRef,
+    text: String,
+}
+
+impl RowEncoder {
+    /// For rows of `schema`; the record is called after their kind, in `namespace` if there is one.
+    pub fn try_new(schema: &Schema, namespace: Option<&str>) -> Result<Self> {
+        jsonl::unique_names(schema)?;
+        let plain = Arc::new(plain(schema, namespace));
+        let wrong = |error: &dyn std::fmt::Display| Error::usage("these columns have no Avro form").because(error);
+        let avro = AvroSchema::try_from(plain.as_ref()).map_err(|error| wrong(&error))?;
+        let builder = WriterBuilder::new(plain.as_ref().clone());
+        let encoder = builder.build_encoder::<AvroBinaryFormat>().map_err(|error| wrong(&error))?;
+        Ok(Self { encoder, schema: plain, text: avro.json_string })
+    }
+
+    /// The text of the schema.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The rows of a batch, one behind the other.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<EncodedRows> {
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns: Result<Vec<ArrayRef>, _> =
+            columns.map(|(column, field)| cast(column, field.data_type())).collect();
+        let batch = RecordBatch::try_new(self.schema.clone(), columns?)?;
+        self.encoder.encode(&batch).map_err(|error| Error::broken("avro").because(error))?;
+        Ok(self.encoder.flush())
+    }
+}
+
 /// The schema with what Avro has no word for written out: dictionaries as what they stand for, ids as uuids.
-fn plain(schema: &Schema) -> Schema {
+fn plain(schema: &Schema, namespace: Option<&str>) -> Schema {
     let field = |field: &Arc<Field>| {
         let plain = Field::new(field.name(), field.data_type().clone(), field.is_nullable());
         match field.data_type() {
@@ -66,7 +90,8 @@ fn plain(schema: &Schema) -> Schema {
         }
     };
     let name = Kind::of(schema).map_or("row", Kind::name);
-    let metadata = [("avro.name".to_owned(), name.to_owned())].into();
+    let named = [("avro.name", Some(name)), ("avro.namespace", namespace)].into_iter();
+    let metadata = named.filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
     Schema::new_with_metadata(schema.fields().iter().map(field).collect::<Vec<_>>(), metadata)
 }
 

@@ -24,7 +24,7 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{self, column};
 use crate::registry::schema::Shape;
-use crate::registry::{Schemas, Subject, Version};
+use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{
     Array, ArrayAccessor, ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringArray, TypedDictionaryArray,
 };
@@ -85,8 +85,8 @@ pub struct Validator {
 #[derive(Default)]
 struct Known {
     compiled: HashMap<String, Compiled, ahash::RandomState>,
-    /// Subjects asked for during this batch: not again before the next.
-    asked: HashSet<String, ahash::RandomState>,
+    /// Subjects asked for during this batch, with the reason where there was no answer: not again before the next.
+    asked: HashMap<String, Option<Arc<str>>, ahash::RandomState>,
     /// The number of this batch.
     batch: u64,
     closed: bool,
@@ -144,6 +144,9 @@ impl Known {
         {
             return Ok(Ok(id));
         }
+        if let Some(Some(cause)) = self.asked.get(name) {
+            return Ok(Err(unasked(name, cause)));
+        }
         Ok(Err(match self.compiled.get(name) {
             Some(compiled) => compiled.fault_of(row),
             None => Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'", excerpt(name))),
@@ -157,11 +160,18 @@ impl Known {
 
     /// Asks for the subject, unless this batch has; whether it is another than before.
     fn refresh(&mut self, name: &str, schemas: &mut dyn Schemas) -> Result<bool> {
-        if !self.asked.insert(name.to_owned()) {
+        if self.asked.contains_key(name) {
             return Ok(false);
         }
-        let Some(subject) = schemas.subject(name)? else {
-            return Ok(self.compiled.remove(name).is_some());
+        let (subject, away) = match schemas.subject(name)? {
+            Lookup::Found(subject) => (Some(subject), None),
+            Lookup::Unknown => (None, None),
+            Lookup::Away(cause) => (None, Some(cause)),
+        };
+        let is_away = away.is_some();
+        self.asked.insert(name.to_owned(), away);
+        let Some(subject) = subject else {
+            return Ok(!is_away && self.compiled.remove(name).is_some());
         };
         if self.compiled.get(name).is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
             return Ok(false);
@@ -174,6 +184,13 @@ impl Known {
         self.compiled.insert(name.to_owned(), Compiled { subject, plans });
         Ok(true)
     }
+}
+
+/// No version that is known takes the row, and whether there is another one cannot be asked: no verdict is guessed.
+#[cold]
+fn unasked(name: &str, cause: &str) -> Fault {
+    let name = excerpt(name);
+    Fault::new(ErrorType::UnknownSchemaError, format!("the schemas of subject '{name}' cannot be asked for: {cause}"))
 }
 
 #[cold]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kind::Kind;
-use crate::registry::{Level, Schema, schema_id};
+use crate::registry::{Schema, schema_id};
 use arrow::array::{DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray, new_null_array};
 
 /// Subjects in memory; counts how often it is asked.
@@ -29,15 +29,18 @@ impl Memory {
             text: (*text).into(),
         };
         let versions = (1..).zip(texts.iter()).map(version).collect();
-        let subject = Subject { name: name.to_owned(), level: Level::None, versions };
+        let subject = Subject { name: name.to_owned(), versions };
         self.subjects.insert(name.to_owned(), Arc::new(subject));
     }
 }
 
 impl Schemas for Memory {
-    fn subject(&mut self, name: &str) -> Result<Option<Arc<Subject>>> {
+    fn subject(&mut self, name: &str) -> Result<Lookup> {
         self.asked += 1;
-        Ok(self.subjects.get(name).cloned())
+        if let Some(cause) = &self.away {
+            return Ok(Lookup::Away(cause.clone()));
+        }
+        Ok(self.subjects.get(name).cloned().map_or(Lookup::Unknown, Lookup::Found))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Kafka URIs: `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, read without asking a broker.
 
 use crate::error::{Error, Result};
+use crate::registry::percent::unescaped;
 use crate::secret;
 use crate::time::{parse_duration, parse_instant_or_now};
 use std::fmt;
@@ -11,6 +12,8 @@ pub enum Form {
     /// A record is one JSON object: raw input, stamped anew.
     #[default]
     Json,
+    /// A record is Avro behind the id of its schema: raw input too.
+    Avro,
     /// A record is a batch of rows with their stamps, or what the source knows of its partitions.
     Frames,
 }
@@ -35,6 +38,10 @@ pub struct Options {
     pub group: Option<String>,
     /// What the topic holds; none where nothing is said.
     pub form: Option<Form>,
+    /// The registry of the schemas of a topic in Avro.
+    pub schemas: Option<String>,
+    /// The schema that rows are written with, where none shall be registered: its id, or `latest`.
+    pub schema_id: Option<String>,
     /// The column that makes a record's key; `none` for no key.
     pub key: Option<String>,
     /// Where reading begins in a partition for which the group has no offset.
@@ -56,6 +63,8 @@ impl Default for Options {
         Self {
             group: None,
             form: None,
+            schemas: None,
+            schema_id: None,
             key: None,
             start: None,
             end: None,
@@ -70,7 +79,7 @@ impl Default for Options {
 /// How long brokers may be away where `wait=` says nothing: as long as librdkafka holds a message.
 const WAIT: i64 = 300 * crate::time::SECOND;
 
-const NAMES: &str = "group format key start end partitions on_gap wait rdkafka.NAME";
+const NAMES: &str = "group format schemas schema_id key start end partitions on_gap wait rdkafka.NAME";
 
 /// Settings that evt's promises rest on: an offset is committed when its data is safe, and nothing is sent twice.
 const OURS: [&str; 12] = [
@@ -120,8 +129,11 @@ impl Address {
         }
         let mut options = Options::default();
         for (name, value) in pairs(query) {
-            options.set(&name, &secret::reveal(&value))?;
+            // A registry's address is taken apart before what it conceals is revealed.
+            let value = if name == "schemas" { value } else { secret::reveal(&value) };
+            options.set(&name, &value)?;
         }
+        options.check_schemas()?;
         Ok(Self { brokers: secret::reveal(brokers), topics, options })
     }
 
@@ -142,12 +154,35 @@ impl fmt::Display for Address {
 }
 
 impl Options {
+    /// Avro and a registry come together; exit 2 where one is without the other.
+    fn check_schemas(&self) -> Result<()> {
+        let is_avro = self.form == Some(Form::Avro);
+        match (&self.schemas, &self.schema_id) {
+            (None, _) if is_avro => {
+                Err(Error::usage("kafka: format=avro needs the registry of its schemas: schemas=http://HOST:PORT/BASE"))
+            }
+            (Some(_), _) | (_, Some(_)) if !is_avro => {
+                Err(Error::usage("kafka: schemas= and schema_id= are for format=avro"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let wrong = |why: &str| Error::usage(format!("kafka: {name}={value}: {why}"));
         match name {
             _ if value.is_empty() => return Err(wrong("it has no value")),
             "group" => self.group = Some(value.to_owned()),
             "format" => self.form = Some(form(value).map_err(|why| wrong(&why))?),
+            // The registry's own options are behind a ? of their own: a further one is written behind %26.
+            "schemas" => match unescaped(value) {
+                Some(registry) => self.schemas = Some(registry),
+                None => return Err(wrong("its % escapes are no text")),
+            },
+            "schema_id" if value == "latest" || value.parse::<u32>().is_ok() => {
+                self.schema_id = Some(value.to_owned());
+            }
+            "schema_id" => return Err(wrong("a number, or latest")),
             "key" => self.key = Some(value.to_owned()),
             "start" => self.start = Some(bound(value)?),
             "end" => match bound(value)? {
@@ -224,7 +259,7 @@ fn form(value: &str) -> Result<Form, String> {
     match value {
         "json" => Ok(Form::Json),
         "frames" => Ok(Form::Frames),
-        "avro" => Err("Avro needs the registry client, which is not there yet: json or frames".to_owned()),
+        "avro" => Ok(Form::Avro),
         _ => Err("one of json avro frames".to_owned()),
     }
 }
@@ -281,6 +316,9 @@ mod tests {
         assert_eq!(options.partitions, Some(vec![0, 1, 2]));
         assert!(options.skips_gaps);
         assert_eq!((options.wait, options.form), (60_000_000, Some(Form::Frames)));
+        let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
+        assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
+        assert_eq!((avro.form, avro.key.as_deref()), (Some(Form::Avro), Some("a")));
         assert_eq!(options.settings[1], ("client.id".to_owned(), "x".to_owned()));
     }
 
@@ -309,6 +347,8 @@ mod tests {
             "//b/t?partitions=-1",
             "//b/t?partitions=a",
             "//b/t?format=avro",
+            "//b/t?schemas=http://r",
+            "//b/t?format=avro&schemas=http://r&schema_id=newest",
             "//b/t?format=xml",
             "//b/t?on_gap=maybe",
             "//b/t?rdkafka.acks=1",

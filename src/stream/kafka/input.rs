@@ -8,9 +8,11 @@ use super::client::{self, Change, Context, Health, release};
 use super::group::{self, Membership, Offsets};
 use super::position::{self, Extent};
 use super::range::{self, Part};
-use super::records::{Framed, Reading};
+use super::records::{Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Progress;
+use crate::registry::place;
+use crate::registry::wire::Wire;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
 use crate::stream::intake::Intake;
@@ -81,6 +83,10 @@ impl KafkaInput {
         }
         let client = client(address, run)?;
         let options = &address.options;
+        let wire = match &options.schemas {
+            Some(schemas) => Some(Wire::new(place::server(schemas, &run.console)?)),
+            None => None,
+        };
         let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
         let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
         let subscribes = commits && offsets == Offsets::Shared && whole;
@@ -98,7 +104,7 @@ impl KafkaInput {
             client,
             role,
             origin: origin.map(str::to_owned),
-            reading: Reading::new(parts, address.options.form.unwrap_or_default()),
+            reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
             waiting: vec![],
             group,
         };

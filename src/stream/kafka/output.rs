@@ -5,6 +5,7 @@
 //! the run: nothing is dropped, and nothing that was not acknowledged is counted out.
 
 use super::address::{Address, Form};
+use super::avro::{self, AvroRows};
 use super::client::{self, Context, Health};
 use super::framing::{self, Table};
 use super::letter::Letters;
@@ -59,6 +60,8 @@ pub struct KafkaOutput {
 enum Body {
     /// A row as JSON; the column that makes the key.
     Objects { key: Option<usize> },
+    /// A row in Avro; the column that makes the key.
+    Avro { key: Option<usize>, rows: Box<AvroRows> },
     /// A dead letter: its payload, and headers.
     Letters,
     /// Rows with their stamps; what the source has said of its partitions, and when that was repeated.
@@ -97,6 +100,9 @@ impl KafkaOutput {
         if let Some((name, _)) = reads.iter().find(|(_, said)| *said) {
             return Err(Error::usage(format!("{address}: {name}= is for reading")));
         }
+        if options.form == Some(Form::Avro) {
+            avro::check(address, run)?;
+        }
         let producer = producer(address, run)?;
         let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
         let metadata = client::ask(address, run, producer.context(), question)?;
@@ -111,7 +117,7 @@ impl KafkaOutput {
     pub fn open(address: &Address, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         let producer = producer(address, run)?;
         let topic = address.topic()?;
-        let body = body(address, schema)?;
+        let body = body(address, schema, run)?;
         let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
         let metadata = client::ask(address, run, producer.context(), question)?;
         let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
@@ -135,6 +141,7 @@ impl KafkaOutput {
         self.taken += batch.num_rows() as u64;
         let refused = match self.body {
             Body::Objects { key } => self.write_objects(batch, key)?,
+            Body::Avro { key, .. } => self.write_avro(batch, key)?,
             Body::Letters => self.write_letters(batch)?,
             Body::Frames { .. } => self.write_frames(batch)?,
         };
@@ -162,6 +169,28 @@ impl KafkaOutput {
             refused.extend(self.send(outgoing)?.map(|fault| (row, fault)));
         }
         self.value = value;
+        Ok(refused)
+    }
+
+    fn write_avro(&mut self, batch: &RecordBatch, key: Option<usize>) -> Result<Vec<(usize, Fault)>> {
+        let Body::Avro { rows, .. } = &mut self.body else { return Ok(vec![]) };
+        let (head, bodies) = (rows.head(), rows.encode(batch)?);
+        let schema = batch.schema();
+        let mut key = key.map(|at| Column::new(schema.field(at), batch.column(at).as_ref(), CellForm::Text));
+        let (mut value, mut text) = (vec![], String::new());
+        let mut refused = vec![];
+        for (row, body) in bodies.iter().enumerate() {
+            value.clear();
+            value.extend_from_slice(&head);
+            value.extend_from_slice(body);
+            text.clear();
+            let key = key.as_mut().filter(|column| !column.is_null(row)).map(|column| {
+                column.write(row, &mut text);
+                text.as_bytes()
+            });
+            let fault = self.send(Outgoing { partition: None, key, value: &value, headers: None })?;
+            refused.extend(fault.map(|fault| (row, fault)));
+        }
         Ok(refused)
     }
 
@@ -319,7 +348,7 @@ impl KafkaOutput {
     }
 }
 
-fn body(address: &Address, schema: &SchemaRef) -> Result<Body> {
+fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
     let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
     if address.options.form == Some(Form::Frames) {
         return match key {
@@ -329,20 +358,28 @@ fn body(address: &Address, schema: &SchemaRef) -> Result<Body> {
     }
     if kind == Some(Kind::Dead) {
         return match key {
+            _ if address.options.form == Some(Form::Avro) => {
+                Err(Error::usage(format!("{address}: format=avro: the value of a dead letter is its record's payload")))
+            }
             None | Some("original_key") => Ok(Body::Letters),
             Some(_) => Err(Error::usage(format!("{address}: key=: a dead letter keeps the key of its record"))),
         };
     }
-    match key.unwrap_or_else(|| usual_key(kind)) {
-        "none" => Ok(Body::Objects { key: None }),
+    let key = match key.unwrap_or_else(|| usual_key(kind)) {
+        "none" => None,
         name => match schema.index_of(name) {
-            Ok(at) => Ok(Body::Objects { key: Some(at) }),
+            Ok(at) => Some(at),
             Err(_) => {
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 let names = names.join(" ");
-                Err(Error::usage(format!("{address}: key={name}: these rows have no such column: none {names}")))
+                let why = format!("{address}: key={name}: these rows have no such column: none {names}");
+                return Err(Error::usage(why));
             }
         },
+    };
+    match address.options.form {
+        Some(Form::Avro) => Ok(Body::Avro { key, rows: Box::new(AvroRows::open(address, schema, run)?) }),
+        _ => Ok(Body::Objects { key }),
     }
 }
 
@@ -375,7 +412,8 @@ pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
         Some("jsonl") => Some(Form::Json),
         Some("frames") => Some(Form::Frames),
         Some(other) => {
-            return Err(Error::usage(format!("{address}: -o {other}: a topic gets format=json or format=frames")));
+            let forms = "a topic gets format=json, format=avro or format=frames";
+            return Err(Error::usage(format!("{address}: -o {other}: {forms}")));
         }
     };
     match (address.options.form, by_flag) {

@@ -1,15 +1,16 @@
-//! Payloads of a topic, by what the topic holds: JSON, dead letters, or frames.
+//! Payloads of a topic, by what the topic holds: JSON, Avro, dead letters, or frames.
 
 use super::address::Form;
 use super::framing::{self, Heard};
 use super::letter;
 use super::message::Around;
 use super::range::Part;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::{Control, Frame, PartitionState, Progress};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::Stamper;
+use crate::registry::wire::{self, Wire};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::{Intake, Spot, Wrapper};
 use arrow::array::RecordBatch;
@@ -44,8 +45,8 @@ pub struct Reading {
 
 impl Reading {
     /// Nothing read yet.
-    pub fn new(parts: Vec<Part>, form: Form) -> Self {
-        Self { parts, records: Records::new(form), bytes: 0, last: 0 }
+    pub fn new(parts: Vec<Part>, records: Records) -> Self {
+        Self { parts, records, bytes: 0, last: 0 }
     }
 
     /// Some parts have gone.
@@ -98,6 +99,8 @@ impl Reading {
 /// Takes the payloads of one input.
 pub struct Records {
     form: Form,
+    /// Reads Avro.
+    wire: Option<Wire>,
     /// Whether the records are dead letters: the first one tells.
     letters: Option<bool>,
     heard: Heard,
@@ -107,16 +110,16 @@ pub struct Records {
 }
 
 impl Records {
-    /// Payloads of this form.
-    pub fn new(form: Form) -> Self {
-        Self { form, letters: None, heard: Heard::default(), framed: VecDeque::new(), verdict: 0 }
+    /// Payloads of this form; `wire` reads those in Avro.
+    pub fn new(form: Form, wire: Option<Wire>) -> Self {
+        Self { form, wire, letters: None, heard: Heard::default(), framed: VecDeque::new(), verdict: 0 }
     }
 
     /// The number of a partition, known from now on. Frames bring partitions of their own.
     pub fn announce(&self, stamper: &mut Stamper, origin: &str, number: i32) -> u32 {
         let name = number.to_string();
         match self.form {
-            Form::Json => stamper.partition(origin, &name),
+            Form::Json | Form::Avro => stamper.partition(origin, &name),
             Form::Frames => stamper.silent(origin, &name),
         }
     }
@@ -151,6 +154,7 @@ impl Records {
     ) -> Result<()> {
         match self.form {
             Form::Json => self.record((payload, offset), spot, (intake, dead)),
+            Form::Avro => self.avro((payload, offset), spot, (intake, dead)),
             Form::Frames => match framing::frames(payload) {
                 Ok(frames) => {
                     frames.into_iter().for_each(|frame| self.frame(frame, of));
@@ -182,6 +186,27 @@ impl Records {
         }
         let json = letter::to_json(payload, wrapper.key, wrapper.headers);
         intake.text((payload, &json), offset, spot, dead)
+    }
+
+    fn avro(
+        &mut self,
+        (payload, offset): (&[u8], i64),
+        spot: Spot<'_>,
+        (intake, dead): (&mut Intake, &mut DeadLetters),
+    ) -> Result<()> {
+        let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
+        let mut header = None;
+        if let Some(wrapper) = spot.wrapper {
+            wrapper.headers.each(&mut |name, value| {
+                if name == wire::HEADER {
+                    header = Some(value.unwrap_or_default().to_vec());
+                }
+            });
+        }
+        match wire.text(payload, header.as_deref())? {
+            Ok(text) => intake.text((payload, text), offset, spot, dead),
+            Err(fault) => intake.refuse((payload, offset), &fault, spot, dead),
+        }
     }
 
     fn frame(&mut self, frame: Frame, of: (usize, i32)) {

@@ -1,0 +1,43 @@
+//! What `--schemas` names: a directory, or a server.
+
+use super::confluent::Confluent;
+use super::directory::Directory;
+use super::percent::unescaped;
+use super::Registry;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::store::Location;
+use std::sync::Arc;
+
+/// Opens the registry that `text` names: `http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]`, or a directory.
+pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
+    match address(text)? {
+        Some(location) => Ok(Box::new(Arc::new(Confluent::open(&location, console)?))),
+        None => Ok(Box::new(Directory::open(text)?)),
+    }
+}
+
+/// Opens the server that `text` names; exit 2 for a directory.
+pub fn server(text: &str, console: &Console) -> Result<Arc<Confluent>> {
+    match address(text)? {
+        Some(location) => Ok(Arc::new(Confluent::open(&location, console)?)),
+        None => Err(Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"))),
+    }
+}
+
+/// The address of a server; none where it is no server's.
+fn address(text: &str) -> Result<Option<Location>> {
+    let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
+        return Ok(None);
+    };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let mut location =
+        Location { scheme: scheme.to_owned(), slashes: true, path: path.to_owned(), ..Location::default() };
+    for option in query.split('&').filter(|option| !option.is_empty()) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        let value = unescaped(value).filter(|value| !value.is_empty());
+        let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: it has no value")))?;
+        location.options.insert(name.to_owned(), value);
+    }
+    Ok(Some(location))
+}

@@ -1,0 +1,129 @@
+//! Avro as it travels: each record with the id of its writer's schema, before it or in a header.
+//!
+//! ```text
+//! 00 IIIIIIII body…    the id, big-endian, then the record in Avro's binary form
+//! 01 G×16 body…        the GUID of the schema
+//! ```
+//!
+//! The same five or seventeen bytes may stand in the header `__value_schema_id` instead; then the record is the body
+//! alone. A record is decoded by the schema it was written with, into the JSON text that all raw input is mapped from.
+
+use super::confluent::{Confluent, Found, Key};
+use crate::error::Result;
+use crate::format::avro::value::Decoder;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The header that holds the id of a value's schema.
+pub const HEADER: &str = "__value_schema_id";
+/// Schemas kept ready; beyond that all are made ready again when next met.
+const DECODERS_MAX: usize = 1024;
+
+/// Reads records of one registry. Each thread has one of its own.
+pub struct Wire {
+    registry: Arc<Confluent>,
+    ready: HashMap<Key, Decoder, ahash::RandomState>,
+    text: String,
+}
+
+impl Wire {
+    /// A reader that knows no schema yet.
+    pub fn new(registry: Arc<Confluent>) -> Self {
+        Self { registry, ready: HashMap::default(), text: String::new() }
+    }
+
+    /// The JSON text of a record, or what is wrong with it; `header` is the content of [`HEADER`]. Fails only where the
+    /// registry is away for longer than it is waited for, or does not let us in.
+    pub fn text(&mut self, payload: &[u8], header: Option<&[u8]>) -> Result<Result<&str, Fault>> {
+        let (key, body) = match framed(payload, header) {
+            Ok(framed) => framed,
+            Err(fault) => return Ok(Err(fault)),
+        };
+        if !self.ready.contains_key(&key)
+            && let Err(fault) = self.prepare(key)?
+        {
+            return Ok(Err(fault));
+        }
+        let Some(decoder) = self.ready.get_mut(&key) else { return Ok(Err(unknown(key, "not known"))) };
+        self.text.clear();
+        let mut rest = body;
+        let wrong = match decoder.decode(&mut rest, &mut self.text) {
+            Ok(()) if rest.is_empty() => return Ok(Ok(&self.text)),
+            Ok(()) => format!("{} bytes are left behind the record", rest.len()),
+            Err(why) => why.to_owned(),
+        };
+        Ok(Err(Fault::new(ErrorType::ParseError, format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key)))))
+    }
+
+    /// Makes the schema of a key ready.
+    #[cold]
+    fn prepare(&mut self, key: Key) -> Result<Result<(), Fault>> {
+        let text = match self.registry.schema(key)? {
+            Found::Schema(text) => text,
+            Found::Unknown => return Ok(Err(unknown(key, &format!("{} does not know it", self.registry.name())))),
+            Found::Useless(why) => return Ok(Err(unknown(key, &why))),
+            Found::Away(why) => return Ok(Err(unknown(key, &format!("it cannot be asked for: {why}")))),
+        };
+        let decoder = match Decoder::try_new(&text, kind_of(&text)) {
+            Ok(decoder) => decoder,
+            Err(error) => return Ok(Err(unknown(key, &error.to_string()))),
+        };
+        if self.ready.len() >= DECODERS_MAX {
+            self.ready.clear();
+        }
+        self.ready.insert(key, decoder);
+        Ok(Ok(()))
+    }
+}
+
+/// The key of a record's schema, and the record.
+pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a [u8]), Fault> {
+    let wrong = |why: String| Fault::new(ErrorType::ParseError, why);
+    match header {
+        None => split(payload).ok_or_else(|| {
+            let start = payload.first().map_or("it is empty".to_owned(), |byte| match byte {
+                0 | 1 => format!("its {} bytes hold no schema id", payload.len()),
+                byte => format!("it begins with byte {byte:02x}"),
+            });
+            wrong(format!("byte 1: no Avro behind a schema id (00 and 4 bytes, or 01 and 16): {start}"))
+        }),
+        Some(header) => match split(header) {
+            Some((key, [])) => Ok((key, payload)),
+            _ => Err(wrong(format!("header {HEADER}: its {} bytes are no schema id", header.len()))),
+        },
+    }
+}
+
+fn split(bytes: &[u8]) -> Option<(Key, &[u8])> {
+    match bytes.split_first()? {
+        (0, rest) => rest.split_first_chunk().map(|(id, rest)| (Key::Id(u32::from_be_bytes(*id)), rest)),
+        (1, rest) => rest.split_first_chunk().map(|(guid, rest)| (Key::Guid(*guid), rest)),
+        _ => None,
+    }
+}
+
+/// The kind whose rows records of a schema are: evt writes them as `evt.event`, `evt.metric`, …
+fn kind_of(text: &str) -> Option<Kind> {
+    let schema: serde_json::Value = serde_json::from_str(text).ok()?;
+    match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {
+        (NAMESPACE, name) => Kind::from_name(name),
+        _ => None,
+    }
+}
+
+/// The namespace of the schemas that evt registers.
+pub const NAMESPACE: &str = "evt";
+
+fn shown(key: Key) -> String {
+    match key {
+        Key::Id(id) => format!("schema id {id}"),
+        Key::Guid(guid) => format!("schema {}", uuid::Uuid::from_bytes(guid)),
+    }
+}
+
+#[cold]
+fn unknown(key: Key, why: &str) -> Fault {
+    Fault::new(ErrorType::UnknownSchemaError, format!("{}: {why}", shown(key)))
+}

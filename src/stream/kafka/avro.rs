@@ -1,0 +1,103 @@
+//! Rows on a topic in Avro: each behind the id of a schema that the registry has.
+//!
+//! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
+//! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise.
+
+use super::address::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::avro::RowEncoder;
+use crate::kind::Kind;
+use crate::registry::confluent::{Confluent, Found, Key, Strategy};
+use crate::registry::wire::NAMESPACE;
+use crate::registry::{Lookup, Registration, Registry, Schema, place};
+use crate::stream::run::Run;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Encodes rows for one topic.
+pub struct AvroRows {
+    rows: RowEncoder,
+    /// 00 and the id.
+    head: [u8; 5],
+}
+
+/// Looks whether the registry answers; changes nothing there.
+pub fn check(address: &Address, run: &Run) -> Result<()> {
+    registry(address, run)?.check()
+}
+
+fn registry(address: &Address, run: &Run) -> Result<Arc<Confluent>> {
+    place::server(address.options.schemas.as_deref().unwrap_or_default(), &run.console)
+}
+
+impl AvroRows {
+    /// Registers the schema of the rows, or finds the one that `schema_id=` names; 78 if it may not be written.
+    pub fn open(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Self> {
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{address}: rows of no kind of evt")))?;
+        let rows = RowEncoder::try_new(schema, Some(NAMESPACE))?;
+        let mut registry = registry(address, run)?;
+        let strategy = registry.strategy().unwrap_or(Strategy::Topic);
+        let subject = strategy.subject(address.topic()?, &format!("{NAMESPACE}.{}", kind.name()));
+        let id = match address.options.schema_id.as_deref() {
+            None => registered(&mut registry, &subject, rows.text())?,
+            Some("latest") => match registry.exactly(&subject)? {
+                Lookup::Found(found) => {
+                    let latest = found.latest().ok_or_else(|| Error::broken("a subject without versions"))?;
+                    same(&rows, &latest.text, &format!("subject '{subject}' version {}", latest.number))?;
+                    u32::try_from(latest.id).map_err(|_| Error::config(format!("schema id {}", latest.id)))?
+                }
+                Lookup::Unknown => {
+                    return Err(Error::config(format!("{}: there is no subject '{subject}'", registry.name())));
+                }
+                Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+            },
+            Some(id) => {
+                let id = id.parse().map_err(|_| Error::usage(format!("{address}: schema_id={id}: no number")))?;
+                match registry.schema(Key::Id(id))? {
+                    Found::Schema(text) => same(&rows, &text, &format!("schema id {id}"))?,
+                    Found::Unknown => {
+                        return Err(Error::config(format!("{}: there is no schema id {id}", registry.name())));
+                    }
+                    Found::Useless(why) => return Err(Error::config(format!("schema id {id}: {why}"))),
+                    Found::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+                }
+                id
+            }
+        };
+        let mut head = [0; 5];
+        head[1..].copy_from_slice(&id.to_be_bytes());
+        Ok(Self { rows, head })
+    }
+
+    /// Rows of a batch, without their heads.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Bytes>> {
+        Ok(self.rows.encode(batch)?.iter().collect())
+    }
+
+    /// What stands before each record.
+    pub fn head(&self) -> [u8; 5] {
+        self.head
+    }
+}
+
+/// The id of the schema once it is a version of the subject; the gate is the subject's level.
+fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Result<u32> {
+    if let Registration::Refused { conflicts, said } = registry.register(subject, text)? {
+        let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));
+        let cause = ours.or(said).unwrap_or_default();
+        let name = registry.name();
+        return Err(Error::config(format!("{name}: subject '{subject}' takes no schema of these rows")).because(cause));
+    }
+    registry.id(subject, text)
+}
+
+/// Refuses a schema by which our bytes would not be read as they are meant.
+fn same(rows: &RowEncoder, text: &str, what: &str) -> Result<()> {
+    let (ours, theirs) = (Schema::parse(rows.text())?, Schema::parse(text).map_err(|error| error.at(what))?);
+    match ours.canonical_form() == theirs.canonical_form() {
+        true => Ok(()),
+        false => Err(Error::config(format!("{what}: it is another schema than that of the rows: {}", rows.text()))),
+    }
+}
