@@ -1,9 +1,9 @@
 //! What `--schemas` names: a directory, or a server.
 
+use super::Registry;
 use super::confluent::Confluent;
 use super::directory::Directory;
 use super::percent::unescaped;
-use super::Registry;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::store::Location;

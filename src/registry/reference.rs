@@ -111,9 +111,9 @@ impl Types {
 
     fn named(&mut self, name: &str, namespace: &str, depth: u32) -> Result<Value> {
         let full = qualified(name, namespace);
-        let found = [full.as_str(), name].into_iter().find(|name| {
-            self.written.contains(*name) || self.known.contains_key(*name)
-        });
+        let found = [full.as_str(), name]
+            .into_iter()
+            .find(|name| self.written.contains(*name) || self.known.contains_key(*name));
         match found {
             Some(found) if !self.written.contains(found) => match self.known.get(found).cloned() {
                 Some(object) => self.object(&object, "", depth + 1),
@@ -192,8 +192,7 @@ mod tests {
             {"name":"home","type":"com.acme.Address"},{"name":"work","type":["null","com.acme.Address"]},
             {"name":"kinds","type":{"type":"array","items":"com.acme.Kind"}}]}"#;
         let whole = Schema::parse(&inlined(user, [ADDRESS].into_iter()).unwrap()).unwrap();
-        let by_hand = user
-            .replacen("\"com.acme.Address\"", ADDRESS, 1);
+        let by_hand = user.replacen("\"com.acme.Address\"", ADDRESS, 1);
         assert_eq!(whole.identity(), Schema::parse(&by_hand).unwrap().identity());
     }
 

@@ -54,7 +54,10 @@ impl Wire {
             Ok(()) => format!("{} bytes are left behind the record", rest.len()),
             Err(why) => why.to_owned(),
         };
-        Ok(Err(Fault::new(ErrorType::ParseError, format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key)))))
+        Ok(Err(Fault::new(
+            ErrorType::ParseError,
+            format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key)),
+        )))
     }
 
     /// Makes the schema of a key ready.

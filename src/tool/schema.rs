@@ -86,7 +86,10 @@ impl Tool for Args {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("May this schema follow that one?", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),
-        ("Register it where others look.", "evt-schema register new.avsc --subject click --schemas http://localhost:8081"),
+        (
+            "Register it where others look.",
+            "evt-schema register new.avsc --subject click --schemas http://localhost:8081",
+        ),
         ("What is there.", "evt-schema list --schemas schemas"),
     ];
 
@@ -104,9 +107,7 @@ impl Tool for Args {
                 check_subject(&run, new, (subject, *level), open(schemas)?.as_mut())
             }
             Action::Check { new, against, level, .. } => check(&run, new, against, level.unwrap_or_default()),
-            Action::Register { new, subject, schemas } => {
-                self.register(&run, (new, subject), open(schemas)?.as_mut())
-            }
+            Action::Register { new, subject, schemas } => self.register(&run, (new, subject), open(schemas)?.as_mut()),
             Action::List { schemas } => list(open(schemas)?.as_mut()),
             Action::Show { subject, number, schemas } => show(subject, *number, (schemas, open(schemas)?.as_mut())),
         }

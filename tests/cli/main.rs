@@ -18,6 +18,7 @@ mod man;
 mod oracle;
 mod outputs;
 mod pipe;
+mod registry;
 mod servers;
 mod services;
 mod state;

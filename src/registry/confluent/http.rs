@@ -51,12 +51,13 @@ impl Answer {
 impl Http {
     /// What an address says; exit 2 where it names no server, 78 where its certificates cannot be read.
     pub fn try_new(location: &Location, patience: Patience) -> Result<Self> {
-        let (who, server) = location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| {
-            (Some(who), server)
-        });
+        let (who, server) =
+            location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));
         let base = format!("{}://{}", location.scheme, server.trim_end_matches('/'));
         if server.starts_with('/') || server.is_empty() || Request::get(&base).body(()).is_err() {
-            return Err(Error::usage(format!("{location}: names no server: http://[USER:PASSWORD@]HOST[:PORT][/BASE]")));
+            return Err(Error::usage(format!(
+                "{location}: names no server: http://[USER:PASSWORD@]HOST[:PORT][/BASE]"
+            )));
         }
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,
@@ -109,7 +110,9 @@ impl Http {
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let answer = Answer { status, body };
         match status {
-            200..300 if answer.body.is_null() => Err(Error::config("its answer is no JSON: is the base path right?").into()),
+            200..300 if answer.body.is_null() => {
+                Err(Error::config("its answer is no JSON: is the base path right?").into())
+            }
             200..300 | 404 | 409 | 422 => Ok(answer),
             401 | 403 => Err(Error::config("not let in").because(answer.message()).into()),
             408 | 429 | 500.. => Err(Trouble::Passing(format!("it answers {status}"))),
@@ -148,7 +151,8 @@ fn tls(location: &Location) -> Result<TlsConfig> {
     use_ring();
     let certificates = match location.options.get("ca") {
         None => {
-            let native = if location.scheme == "https" { rustls_native_certs::load_native_certs().certs } else { vec![] };
+            let native =
+                if location.scheme == "https" { rustls_native_certs::load_native_certs().certs } else { vec![] };
             native.iter().map(|certificate| Certificate::from_der(certificate).to_owned()).collect()
         }
         Some(path) => {

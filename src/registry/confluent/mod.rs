@@ -315,7 +315,8 @@ impl Confluent {
             Err(Trouble::Lasting(error)) => Err(error),
             Err(Trouble::Passing(cause)) => {
                 if away.is_none() {
-                    let line = format!("{}: {cause}: what needs it is a dead letter until it is back (?down=)", self.shown);
+                    let line =
+                        format!("{}: {cause}: what needs it is a dead letter until it is back (?down=)", self.shown);
                     self.console.say(line);
                 }
                 let cause: Arc<str> = format!("{}: {cause}", self.shown).into();
@@ -459,4 +460,3 @@ impl Registry for Arc<Confluent> {
         }
     }
 }
-

@@ -11,7 +11,6 @@ pub mod framing;
 pub mod group;
 pub mod input;
 pub mod letter;
-pub mod message;
 pub mod output;
 pub mod position;
 pub mod range;

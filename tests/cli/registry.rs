@@ -1,0 +1,474 @@
+//! Registries of schemas behind HTTP: a real one (`EVT_REGISTRY`, `scripts/services`), and small ones of the tests' own
+//! that say what a real one says rarely.
+
+use crate::broker::Bench;
+use crate::harness::{Dir, ask, cases, in_ci, python};
+use evt::registry::{Level, Schema, check_level};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+const V1: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"}]}"#;
+const V2: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"},{"name":"n","type":"int","default":0}]}"#;
+const BAD: &str =
+    r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"int"}]}"#;
+
+/// The real registry; none, said once, where there is none: in CI there must be one.
+fn registry() -> Option<String> {
+    let found = std::env::var("EVT_REGISTRY").ok();
+    if found.is_none() {
+        assert!(!in_ci(), "EVT_REGISTRY must name a registry in CI (scripts/services)");
+        eprintln!("skipped: EVT_REGISTRY is not set (scripts/services)");
+    }
+    found
+}
+
+/// A name that no other test has.
+fn unique(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+/// Asks the registry without evt.
+fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let request = ureq::http::Request::builder().method(method).uri(format!("{base}{path}"));
+    let request = request.header("content-type", "application/vnd.schemaregistry.v1+json");
+    let body = body.map(|body| body.to_string()).unwrap_or_default();
+    let answer = agent.run(request.body(body).expect("a request")).expect("an answer");
+    let status = answer.status().as_u16();
+    let text = answer.into_body().read_to_string().expect("text");
+    (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+}
+
+/// Registers a schema without evt; its id.
+fn put(base: &str, subject: &str, schema: &str) -> u32 {
+    let (status, body) = say(base, "POST", &format!("/subjects/{subject}/versions"), Some(json!({ "schema": schema })));
+    assert_eq!(status, 200, "{body}");
+    u32::try_from(body["id"].as_u64().expect("an id")).expect("an id")
+}
+
+/// What a request was.
+#[derive(Clone, Debug)]
+struct Asked {
+    path: String,
+    authorization: Option<String>,
+}
+
+/// A registry of a test's own: answers by path, and remembers what it was asked.
+struct Small {
+    base: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Small {
+    fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("an address"));
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let log = asked.clone();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A client may go at any time.
+                let _ = serve(stream, &answer, &log);
+            }
+        });
+        Self { base, asked }
+    }
+
+    fn asked(&self, path: &str) -> usize {
+        self.asked.lock().expect("no panic").iter().filter(|asked| asked.path == path).count()
+    }
+}
+
+fn serve(stream: TcpStream, answer: &impl Fn(&Asked) -> (u16, Value), log: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream);
+    let (mut line, mut length, mut authorization) = (String::new(), 0, None);
+    reader.read_line(&mut line)?;
+    let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    loop {
+        line.clear();
+        reader.read_line(&mut line)?;
+        match line.trim_end().split_once(": ") {
+            None => break,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap_or(0),
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => authorization = Some(value.to_owned()),
+            Some(_) => {}
+        }
+    }
+    reader.read_exact(&mut vec![0; length])?;
+    let asked = Asked { path, authorization };
+    let (status, body) = answer(&asked);
+    log.lock().expect("no panic").push(asked);
+    let body = if let Value::String(raw) = body { raw } else { body.to_string() };
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    reader.get_mut().write_all((head + &body).as_bytes())
+}
+
+fn unknown() -> (u16, Value) {
+    (404, json!({"error_code": 40401, "message": "not found"}))
+}
+
+/// A subject `click` with these schemas, its ids from 1.
+fn clicks(schemas: &'static [&'static str]) -> Small {
+    Small::new(move |asked| {
+        let number = asked.path.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
+        let schema = number.and_then(|number| schemas.get(number - 1));
+        match (asked.path.as_str(), schema) {
+            ("/subjects/click/versions", _) => (200, json!((1..=schemas.len()).collect::<Vec<_>>())),
+            (path, Some(schema)) if path.starts_with("/subjects/click/versions/") => {
+                (200, json!({"subject": "click", "version": number, "id": number, "schema": schema}))
+            }
+            (path, Some(schema)) if path.starts_with("/schemas/ids/") => (200, json!({ "schema": schema })),
+            _ => unknown(),
+        }
+    })
+}
+
+fn events(properties: &[&str]) -> String {
+    let event = |(n, properties): (usize, &&str)| {
+        format!(r#"{{"event_type":"click","source":"s","server_timestamp":"2024-01-15T10:00:{n:02}Z",{properties}}}"#)
+    };
+    properties.iter().enumerate().map(|one| event(one) + "\n").collect()
+}
+
+#[test]
+fn a_real_registry_takes_what_is_compatible_and_refuses_the_rest_with_its_reasons_and_ours() {
+    let Some(base) = registry() else { return };
+    let (dir, subject) = (Dir::new("live"), unique("repo%push"));
+    [("v1.avsc", V1), ("v2.avsc", V2), ("bad.avsc", BAD)].iter().for_each(|(name, text)| dir.write(name, text));
+    let register = |new: &str| dir.run("evt-schema", &["register", new, "--subject", &subject, "--schemas", &base]);
+    assert_eq!(register("v1.avsc").succeeds().text(), format!("{subject} 1\n"));
+    assert_eq!(register("v2.avsc").succeeds().text(), format!("{subject} 2\n"));
+    assert_eq!(register("v1.avsc").succeeds().text(), format!("{subject} 1\n"), "a known schema keeps its number");
+    let refused = register("bad.avsc").ends_with(1);
+    for reason in ["click.page: a string cannot be read as int", "the registry refuses it (409): ", "/fields/1/type"] {
+        assert!(refused.stderr().contains(reason), "{reason}: {refused}");
+    }
+    let check = |new: &str| dir.run("evt-schema", &["check", new, "--subject", &subject, "--schemas", &base]);
+    assert_eq!(check("v2.avsc").succeeds().stderr(), "");
+    assert!(check("bad.avsc").ends_with(1).stderr().contains("the registry: "));
+    let list = dir.run("evt-schema", &["list", "--schemas", &base]).succeeds();
+    assert!(list.text().contains(&format!("{subject} BACKWARD 1 2\n")), "{list}");
+    let show = dir.run("evt-schema", &["show", &subject, "--number", "1", "--schemas", &base]).succeeds();
+    assert_eq!(show.text(), format!("{V1}\n"));
+    dir.run("evt-schema", &["show", &subject, "--number", "7", "--schemas", &base]).ends_with(78);
+}
+
+/// No case is named here: Apicurio and evt agree on all of them. What looks like a difference is none: a schema that is
+/// a version of its subject already is not judged when it is registered again, by the registry as by evt.
+const DIFFERING: [&str; 0] = [];
+
+#[test]
+fn evt_and_a_real_registry_give_the_same_verdict_but_for_what_is_named_here() {
+    let Some(base) = registry() else { return };
+    let (mut differing, mut wrong) = (vec![], vec![]);
+    for (file, new, history) in [("pairs", "reader", "writer"), ("levels", "new", "history")] {
+        for case in cases(&format!("compat/{file}.jsonl")) {
+            let history: Vec<Value> = match &case[history] {
+                Value::Array(all) if file == "levels" => all.clone(),
+                one => vec![one.clone()],
+            };
+            let subject = unique(case["id"].as_str().expect("an id"));
+            let level = case["level"].as_str().expect("a level");
+            let (ours, known) = verdict(&case[new], &history, level);
+            assert_eq!(ours, case["expected"] == true, "{}", case["name"]);
+            let (judged, taken) = their_verdict(&base, &subject, (&case[new], &history, level));
+            if judged != ours {
+                differing.push(case["id"].as_str().expect("an id").to_owned());
+            } else if taken != (ours || known) {
+                wrong.push(format!("{}: {} is registered: {taken}", case["id"], case["name"]));
+            }
+        }
+    }
+    assert_eq!(differing, DIFFERING);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether the schema may follow, and whether it is one of those that it would follow.
+fn verdict(new: &Value, history: &[Value], level: &str) -> (bool, bool) {
+    let parse = |value: &Value| Schema::parse(&value.to_string()).expect("a schema");
+    let (new, history): (Schema, Vec<Schema>) = (parse(new), history.iter().map(parse).collect());
+    let level = Level::from_name(level).expect("a level");
+    let known = history.iter().any(|old| old.identity() == new.identity());
+    (check_level(&new, &history.iter().collect::<Vec<_>>(), level).is_empty(), known)
+}
+
+/// The registry's verdict, and whether it takes the schema.
+fn their_verdict(base: &str, subject: &str, (new, history, level): (&Value, &[Value], &str)) -> (bool, bool) {
+    let config = |level: &str| {
+        let (status, body) = say(base, "PUT", &format!("/config/{subject}"), Some(json!({ "compatibility": level })));
+        assert_eq!(status, 200, "{body}");
+    };
+    config("NONE");
+    history.iter().for_each(|old| _ = put(base, subject, &old.to_string()));
+    config(level);
+    let new = || Some(json!({ "schema": new.to_string() }));
+    let judged = match say(base, "POST", &format!("/compatibility/subjects/{subject}/versions"), new()) {
+        (200, body) => body["is_compatible"].as_bool().expect("a verdict"),
+        (404, _) => true,
+        (_, body) => panic!("{body}"),
+    };
+    match say(base, "POST", &format!("/subjects/{subject}/versions"), new()) {
+        (200, _) => (judged, true),
+        (409, _) => (judged, false),
+        (_, body) => panic!("{body}"),
+    }
+}
+
+#[test]
+fn events_are_validated_by_the_versions_of_a_real_registry_and_by_a_new_one_without_a_restart() {
+    let Some(base) = registry() else { return };
+    let (dir, subject) = (Dir::new("versions"), unique("click"));
+    let first = put(&base, &subject, V1);
+    let second = put(&base, &subject, V2);
+    dir.write(
+        "events.jsonl",
+        events(&[r#""page":"/""#, r#""page":"/","n":7"#, r#""page":7"#, r#""page":"/","n":"x""#]),
+    );
+    let named = format!("={subject}");
+    let args = ["events.jsonl", "--schemas", &base, "--subject", &named, "-o", "jsonl", "--dlq", "dead.jsonl"];
+    let run = dir.run("evt-validate", &args).succeeds();
+    let ids: Vec<Value> = run.rows().iter().map(|row| row["schema_id"].clone()).collect();
+    assert_eq!(ids, [json!(second), json!(second), json!(first)], "v1 takes what it does not know");
+    let dead = dir.rows("dead.jsonl");
+    assert_eq!(dead.len(), 1);
+    assert_eq!(dead[0]["error_message"], "properties.page: expected string, found number 7");
+    let unknown = dir.run("evt-validate", &["events.jsonl", "--schemas", &base, "-o", "jsonl", "--dlq", "all.jsonl"]);
+    assert_eq!(unknown.succeeds().rows().len(), 0);
+    assert!(dir.rows("all.jsonl").iter().all(|row| row["error_type"] == "UnknownSchemaError"));
+}
+
+#[test]
+fn what_never_changes_is_fetched_once_however_many_events() {
+    let (dir, small) = (Dir::new("once"), clicks(&[V1, V2]));
+    dir.write("events.jsonl", events(&[r#""page":"/""#; 60]).repeat(400));
+    let run = dir.run("evt-validate", &["events.jsonl", "--schemas", &small.base, "-o", "jsonl"]).succeeds();
+    assert_eq!(run.rows().len(), 24_000);
+    for path in ["/subjects/click/versions", "/subjects/click/versions/1", "/subjects/click/versions/2"] {
+        assert_eq!(small.asked(path), 1, "{path}");
+    }
+}
+
+#[test]
+fn a_registry_that_is_silent_is_waited_for_and_then_the_run_ends_or_its_events_are_kept() {
+    let dir = Dir::new("silent");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let base = format!("http://user:secret@{}", silent.local_addr().expect("an address"));
+    dir.write("events.jsonl", events(&[r#""page":"/""#; 3]));
+    let validate = |options: &str| {
+        let schemas = format!("{base}?connect=100ms&timeout=100ms&{options}");
+        dir.run("evt-validate", &["events.jsonl", "--schemas", &schemas, "-o", "jsonl", "--dlq", "dead.jsonl"])
+    };
+    let run = validate("retry=500ms").ends_with(69);
+    assert!(run.stderr().contains("no answer for 200ms: trying again for up to 500ms"), "{run}");
+    assert!(!run.stderr().contains("secret"), "{run}");
+    let run = validate("down=dead").succeeds();
+    assert_eq!(run.stderr().matches("no answer").count(), 1, "{run}");
+    let dead = dir.rows("dead.jsonl");
+    assert_eq!(dead.len(), 3);
+    for letter in dead {
+        assert_eq!(letter["error_type"], "UnknownSchemaError");
+        assert!(letter["error_message"].as_str().is_some_and(|text| text.contains("cannot be asked for")), "{letter}");
+    }
+}
+
+#[test]
+fn a_registry_that_stumbles_is_asked_again() {
+    let (dir, tries) = (Dir::new("stumbles"), Mutex::new(0));
+    let small = Small::new(move |_| {
+        let mut tries = tries.lock().expect("no panic");
+        *tries += 1;
+        if *tries < 3 { (503, json!({})) } else { (200, json!(["click"])) }
+    });
+    dir.run("evt-schema", &["list", "--schemas", &small.base]).ends_with(78);
+    assert!(small.asked("/subjects") == 3);
+}
+
+#[test]
+fn a_schema_that_is_none_is_named_with_subject_and_version() {
+    let (dir, small) = (Dir::new("syntax"), clicks(&[V1, r#"{"type":"record","name":"click""#]));
+    dir.write("events.jsonl", events(&[r#""page":"/""#]));
+    let run = dir.run("evt-validate", &["events.jsonl", "--schemas", &small.base, "-o", "jsonl"]).ends_with(78);
+    assert!(run.stderr().contains("subject 'click' version 2: schema: no JSON"), "{run}");
+}
+
+#[test]
+fn answers_that_make_no_sense_end_the_run_with_one_line() {
+    let dir = Dir::new("nonsense");
+    let large = "x".repeat(9 << 20);
+    for (status, body, words) in [
+        (200, json!("<html>"), "its answer is no JSON"),
+        (200, json!({"a": 1}), "its answer is no list"),
+        (200, json!([-1]), "its answer is no list"),
+        (200, json!(large), "more than 8 MiB"),
+        (400, json!({"message": "bad\nrequest"}), "it answers 400: bad"),
+    ] {
+        let small = Small::new(move |_| (status, body.clone()));
+        dir.write("events.jsonl", events(&[r#""page":"/""#]));
+        let run = dir.run("evt-validate", &["events.jsonl", "--schemas", &small.base, "-o", "jsonl"]).ends_with(78);
+        assert!(run.stderr().contains(words) && run.stderr().lines().count() <= 2, "{words}: {run}");
+    }
+}
+
+#[test]
+fn who_we_are_is_said_with_every_request_and_never_shown() {
+    let dir = Dir::new("auth");
+    for (who, option, expected) in [("me:p%40ss@", "", "Basic bWU6cEBzcw=="), ("", "?token=t0ken", "Bearer t0ken")] {
+        let small = Small::new(move |asked| match asked.authorization.as_deref() == Some(expected) {
+            true => (200, json!([])),
+            false => (401, json!({"message": "who are you?"})),
+        });
+        let host = small.base.trim_start_matches("http://");
+        let list = |who: &str, option: &str| {
+            dir.run("evt-schema", &["list", "--schemas", &format!("http://{who}{host}{option}")])
+        };
+        assert_eq!(list(who, option).succeeds().text(), "");
+        let run = list("me:wrong@", "").ends_with(78);
+        assert!(run.stderr().contains("not let in: who are you?") && !run.stderr().contains("wrong"), "{run}");
+    }
+}
+
+#[test]
+fn types_of_other_subjects_are_found_by_reference() {
+    let money = r#"{"type":"record","name":"Money","namespace":"shop","fields":[{"name":"cents","type":"long"}]}"#;
+    let click = r#"{"type":"record","name":"click","fields":[{"name":"price","type":"shop.Money"},{"name":"tax","type":"shop.Money"}]}"#;
+    let small = Small::new(move |asked| match asked.path.as_str() {
+        "/subjects/click/versions" => (200, json!([1])),
+        "/subjects/click/versions/1" => {
+            let references = json!([{"name": "shop.Money", "subject": "money", "version": 3}]);
+            (200, json!({"id": 9, "version": 1, "schema": click, "references": references}))
+        }
+        "/subjects/money/versions/3" => (200, json!({"id": 8, "version": 3, "schema": money})),
+        _ => unknown(),
+    });
+    let dir = Dir::new("references");
+    dir.write("events.jsonl", events(&[r#""price":{"cents":1},"tax":{"cents":2}"#, r#""price":{"cents":1},"tax":{}"#]));
+    let args = ["events.jsonl", "--schemas", &small.base, "-o", "jsonl", "--dlq", "dead.jsonl"];
+    assert_eq!(dir.run("evt-validate", &args).succeeds().rows().len(), 1);
+    assert_eq!(dir.rows("dead.jsonl")[0]["error_message"], "properties.tax.cents: missing");
+}
+
+/// A record of V1 or V2 in Avro.
+fn click(page: &str, n: Option<u8>) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len() * 2).expect("a short text")], text.as_bytes()].concat();
+    let mut record = [text("click"), text(page)].concat();
+    record.extend(n.map(|n| n * 2));
+    record
+}
+
+fn behind(id: u32, record: &[u8]) -> Vec<u8> {
+    [&[0], &id.to_be_bytes()[..], record].concat()
+}
+
+#[test]
+fn a_topic_in_avro_is_read_by_the_schemas_of_its_writers_and_what_is_none_is_kept() {
+    let (Some(base), Some(bench)) = (registry(), Bench::new("avro-in")) else { return };
+    let (first, second) = (put(&base, &unique("one"), V1), put(&base, &unique("two"), V2));
+    let topic = bench.topic("in", 1, &[]);
+    let good =
+        [behind(first, &click("/a", None)), behind(second, &click("/b", Some(7))), behind(first, &click("/c", None))];
+    let bad = [
+        behind(999_999, &click("/x", None)),
+        behind(second, &click("/cut", None)),
+        behind(first, &click("/long", Some(1))),
+        behind(first, b"\x02\xff\x02a"),
+        br#"{"event_type":"click"}"#.to_vec(),
+        vec![0, 0, 0],
+        vec![],
+    ];
+    let headers = OwnedHeaders::new().insert(Header { key: "trace", value: Some("abc") });
+    let record =
+        |value| BaseRecord::to(&topic).partition(0).key(b"k".as_slice()).payload(value).headers(headers.clone());
+    bench.produce(good.iter().chain(&bad).map(|value| record(value.as_slice())));
+    let id = behind(second, &[]);
+    let header = OwnedHeaders::new().insert(Header { key: "__value_schema_id", value: Some(&id) });
+    let bare = click("/header", Some(1));
+    bench.produce([BaseRecord::<[u8], [u8]>::to(&topic).partition(0).payload(&bare).headers(header)]);
+    let uri = bench.uri(&topic, &format!("?format=avro&schemas={base}&end=latest"));
+    let args = [&uri, "--time", "arrival", "-o", "jsonl", "--dlq", "dead.jsonl"];
+    let run = bench.dir.run("evt-ingest", &args).succeeds();
+    let pages: Vec<String> = run.rows().iter().map(|row| row["properties"].to_string()).collect();
+    let expected = [r#"{"page":"/a"}"#, r#"{"page":"/b","n":7}"#, r#"{"page":"/c"}"#, r#"{"page":"/header","n":1}"#]
+        .map(|text| serde_json::from_str::<Value>(text).expect("JSON").to_string());
+    assert_eq!(pages, expected);
+    let dead = bench.dir.rows("dead.jsonl");
+    let said: Vec<&str> = dead.iter().filter_map(|letter| letter["error_message"].as_str()).collect();
+    let words = [
+        "does not know it",
+        "a value is cut short",
+        "1 bytes are left behind the record",
+        "a string is not UTF-8",
+        "it begins with byte 7b",
+        "its 3 bytes hold no schema id",
+        "it is empty",
+    ];
+    assert_eq!(said.len(), words.len(), "{said:?}");
+    for (at, (said, words)) in said.iter().zip(words).enumerate() {
+        assert!(said.contains(words), "{said}: {words}");
+        let kind = if at == 0 { "UnknownSchemaError" } else { "ParseError" };
+        assert_eq!(dead[at]["error_type"], kind);
+        assert_eq!((&dead[at]["original_key"], &dead[at]["headers"]["trace"]), (&json!("k"), &json!("abc")));
+        assert_eq!(dead[at]["offset"], json!(at + good.len()));
+    }
+    let letters = bench.topic("dlq", 1, &[]);
+    let dlq = bench.uri(&letters, "");
+    bench.dir.run("evt-ingest", &[&uri, "--time", "arrival", "--to", "null:", "--dlq", &dlq]).succeeds();
+    let kept: Vec<Option<Vec<u8>>> = bench.records(&letters).into_iter().map(|record| record.value).collect();
+    assert_eq!(kept, bad.map(Some), "payloads byte for byte");
+}
+
+#[test]
+fn what_evt_writes_in_avro_is_read_by_evt_and_by_another_client() {
+    let (Some(base), Some(bench), Some(python)) = (registry(), Bench::new("avro-out"), python()) else { return };
+    bench.dir.shell("evt-gen --events 2k --seed 3 > events.jsonl").succeeds();
+    let rows = bench.dir.run("evt-ingest", &["events.jsonl", "-o", "jsonl"]).succeeds();
+    bench.dir.write("rows.jsonl", rows.stdout());
+    let topic = bench.topic("events", 2, &[]);
+    let uri = bench.uri(&topic, &format!("?format=avro&schemas={base}"));
+    bench.dir.run("evt-ingest", &["events.jsonl", "--to", &uri]).succeeds();
+    ask(&bench.dir, &python, "avro_topic.py", &[&bench.brokers, &base, &topic, "rows.jsonl"]);
+    let back = bench.dir.run("evt-view", &[&uri, "-o", "jsonl"]).succeeds();
+    let sorted = |mut rows: Vec<Value>| {
+        rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| row.retain(|name, _| name != "ingested_at"));
+        rows.sort_by_key(|row| row["event_id"].to_string());
+        rows
+    };
+    assert_eq!(sorted(back.rows()), sorted(rows.rows()), "what was written is read");
+    let metrics = bench.topic("metrics", 1, &[]);
+    let to = bench.uri(&metrics, &format!("?format=avro&schemas={base}?subject=topic-record"));
+    let line = format!("evt-ingest -q events.jsonl | evt-window -q --size 1m --by event_type --to '{to}'");
+    bench.dir.shell(&line).succeeds();
+    let (_, subjects) = say(&base, "GET", "/subjects", None);
+    let subject = format!("{metrics}-evt.metric");
+    assert!(subjects.as_array().is_some_and(|all| all.contains(&json!(subject))), "{subjects}");
+    let read = bench.uri(&metrics, &format!("?format=avro&schemas={base}"));
+    let shown = bench.dir.run("evt-view", &[&read, "-o", "jsonl"]).succeeds();
+    assert!(shown.rows().iter().all(|row| row["metric_name"].is_string() && row["dimensions"].is_object()), "{shown}");
+}
+
+#[test]
+fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
+    let (Some(base), Some(bench)) = (registry(), Bench::new("avro-gate")) else { return };
+    bench.dir.write("events.jsonl", events(&[r#""page":"/""#]));
+    let topic = bench.topic("gate", 1, &[]);
+    let id = put(&base, &unique("other"), V1);
+    let write = |options: &str| {
+        let to = bench.uri(&topic, &format!("?format=avro&schemas={base}{options}"));
+        bench.dir.run("evt-ingest", &["events.jsonl", "--to", &to])
+    };
+    assert!(write("&schema_id=latest").ends_with(78).stderr().contains("there is no subject"));
+    assert!(write(&format!("&schema_id={id}")).ends_with(78).stderr().contains("another schema"));
+    assert!(write("&schema_id=999999").ends_with(78).stderr().contains("no schema id 999999"));
+    put(&base, &format!("{topic}-value"), V1);
+    let refused = write("").ends_with(78);
+    assert!(refused.stderr().contains("takes no schema of these rows"), "{refused}");
+    assert!(bench.records(&topic).is_empty(), "nothing was written");
+    say(&base, "PUT", &format!("/config/{topic}-value"), Some(json!({"compatibility": "NONE"})));
+    write("").succeeds();
+    write("&schema_id=latest").succeeds();
+    assert_eq!(bench.records(&topic).len(), 2);
+}
