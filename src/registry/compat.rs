@@ -312,7 +312,8 @@ impl Level {
         }
     }
 
-    fn is_transitive(self) -> bool {
+    /// Whether every version counts, not only the latest.
+    pub fn is_transitive(self) -> bool {
         matches!(self, Level::BackwardTransitive | Level::ForwardTransitive | Level::FullTransitive)
     }
 }

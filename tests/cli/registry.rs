@@ -158,8 +158,8 @@ fn a_real_registry_takes_what_is_compatible_and_refuses_the_rest_with_its_reason
     dir.run("evt-schema", &["show", &subject, "--number", "7", "--schemas", &base]).ends_with(78);
 }
 
-/// No case is named here: Apicurio and evt agree on all of them. What looks like a difference is none: a schema that is
-/// a version of its subject already is not judged when it is registered again, by the registry as by evt.
+/// Ids of cases. None: evt and Apicurio 3.3.3 agree on all 184. What looks like a difference is none: a schema that is a
+/// version of its subject already is not judged when it is registered again, by the registry as by evt.
 const DIFFERING: [&str; 0] = [];
 
 #[test]
@@ -207,7 +207,10 @@ fn their_verdict(base: &str, subject: &str, (new, history, level): (&Value, &[Va
     history.iter().for_each(|old| _ = put(base, subject, &old.to_string()));
     config(level);
     let new = || Some(json!({ "schema": new.to_string() }));
-    let judged = match say(base, "POST", &format!("/compatibility/subjects/{subject}/versions"), new()) {
+    // Asked without a version Apicurio judges by all of them at any level; Confluent's own by the last one unless the
+    // level is transitive. evt asks for what both understand alike.
+    let latest = if level.ends_with("_TRANSITIVE") { "" } else { "/latest" };
+    let judged = match say(base, "POST", &format!("/compatibility/subjects/{subject}/versions{latest}"), new()) {
         (200, body) => body["is_compatible"].as_bool().expect("a verdict"),
         (404, _) => true,
         (_, body) => panic!("{body}"),

@@ -10,6 +10,8 @@ use arrow::array::{DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondAr
 struct Memory {
     subjects: HashMap<String, Arc<Subject>>,
     asked: usize,
+    /// Why it cannot be asked.
+    away: Option<Arc<str>>,
 }
 
 impl Memory {
@@ -261,6 +263,25 @@ fn a_subject_is_asked_for_once_however_many_events_and_once_a_batch_where_they_f
             .unwrap();
     }
     assert_eq!(memory.asked, 7);
+}
+
+#[test]
+fn a_registry_that_is_away_makes_nobody_guess_and_stops_nobody_who_knows() {
+    let mut memory = Memory::of(&[("t", &[V1])]);
+    let mut validator = Validator::new(Options::default());
+    let mut faults = |memory: &mut Memory, rows: &[Given<'_>]| -> Vec<String> {
+        let faults = validator.check(&events(rows), memory).unwrap().faults;
+        faults.into_iter().map(|(row, fault)| format!("{row} {}: {}", fault.error_type.name(), fault.message)).collect()
+    };
+    assert_eq!(faults(&mut memory, &[("t", None, r#"{"a":1}"#)]), [""; 0]);
+    memory.away = Some("it is silent".into());
+    let unknown = |row, name| {
+        format!("{row} UnknownSchemaError: the schemas of subject '{name}' cannot be asked for: it is silent")
+    };
+    let rows = [("t", None, r#"{"a":1}"#), ("t", None, "{}"), ("u", None, "{}"), ("t", None, r#"{"a":2}"#)];
+    assert_eq!(faults(&mut memory, &rows), [unknown(1, "t"), unknown(2, "u")]);
+    memory.away = None;
+    assert!(faults(&mut memory, &rows)[0].starts_with("1 SchemaValidationError"));
 }
 
 #[test]

@@ -441,7 +441,9 @@ impl Registry for Arc<Confluent> {
     }
 
     fn objections(&mut self, subject: &str, text: &str) -> Result<Option<Vec<String>>> {
-        let path = format!("/compatibility/subjects/{}/versions?verbose=true", escaped(subject));
+        // Without a version Apicurio judges by all of them whatever the level, Confluent's by as many as the level says.
+        let latest = if self.level(subject)?.is_transitive() { "" } else { "/latest" };
+        let path = format!("/compatibility/subjects/{}/versions{latest}?verbose=true", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
         match answer.body.get("is_compatible").and_then(Value::as_bool) {
             Some(true) => Ok(Some(vec![])),
