@@ -49,15 +49,17 @@ complete -c evt-schema -n "__fish_evt_schema_needs_command" -f -a "list" -d 'Lis
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -f -a "show" -d 'Print a schema'
 complete -c evt-schema -n "__fish_evt_schema_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l against -d 'Schemas it follows, oldest first; none: always compatible' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l level -d 'How strictly they must agree: NONE, BACKWARD, FORWARD, FULL, and each of the last three with _TRANSITIVE' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l subject -d 'The same of all versions of a subject' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l schemas -d 'Where the subject is' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -l level -d 'How strictly they must agree: NONE, BACKWARD, FORWARD, FULL, and each of the last three with _TRANSITIVE; the subject\'s level, or BACKWARD' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand check" -s h -l help -d 'Print help'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l subject -d 'The subject: the event type, unless --subject of evt-validate says otherwise' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l schemas -d 'Directory of schemas' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -l schemas -d 'Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand register" -s h -l help -d 'Print help'
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l schemas -d 'Directory of schemas' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -l schemas -d 'Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand list" -s h -l help -d 'Print help'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l number -d 'Its version; the latest without it' -r
-complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l schemas -d 'Directory of schemas' -r
+complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -l schemas -d 'Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]' -r
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand show" -s h -l help -d 'Print help'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand help; and not __fish_seen_subcommand_from check register list show help" -f -a "check" -d 'Say whether a schema may follow others; exit 1 if not'
 complete -c evt-schema -n "__fish_evt_schema_using_subcommand help; and not __fish_seen_subcommand_from check register list show help" -f -a "register" -d 'Add a schema to a subject if it is compatible; exit 1 if not'

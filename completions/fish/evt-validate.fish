@@ -1,4 +1,4 @@
-complete -c evt-validate -l schemas -d 'Directory of schemas (evt-schema(1)); without it only the envelope is checked' -r
+complete -c evt-validate -l schemas -d 'Directory or registry of schemas (evt-schema(1)); without it only the envelope is checked' -r
 complete -c evt-validate -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
 complete -c evt-validate -l dedup -d 'Leave out an event_id seen within this much stream time in its partition' -r
 complete -c evt-validate -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r

@@ -47,7 +47,11 @@ fn is_missing(line: &str) -> bool {
 /// wrong.
 fn on_servers(line: &str) -> Option<String> {
     let mut line = line.to_owned();
-    for (told, variable) in [("redis://localhost/0", "EVT_REDIS"), ("postgres://evt@localhost/evt", "EVT_POSTGRES")] {
+    for (told, variable) in [
+        ("redis://localhost/0", "EVT_REDIS"),
+        ("postgres://evt@localhost/evt", "EVT_POSTGRES"),
+        ("http://localhost:8081", "EVT_REGISTRY"),
+    ] {
         if line.contains(told) {
             let uri = std::env::var(variable).ok();
             assert!(uri.is_some() || !in_ci(), "{variable} is not set (scripts/services)");
@@ -63,7 +67,7 @@ fn run(told: &str, line: &str) {
         return;
     }
     let Some(line) = on_servers(line) else {
-        eprintln!("skipped: EVT_REDIS or EVT_POSTGRES is not set (scripts/services): {line}");
+        eprintln!("skipped: EVT_REDIS, EVT_POSTGRES or EVT_REGISTRY is not set (scripts/services): {line}");
         return;
     };
     let faulty = told.contains("exit status 1") || told.contains("exit 1");

@@ -1,0 +1,22 @@
+//! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything.
+
+use evt::format::avro::value::Decoder;
+use evt::json::scan::is_json;
+use evt::registry::wire::framed;
+
+/// What is taken is JSON, within bounds, and the same bytes in a header are as good as before the record.
+pub fn run(input: &[u8]) {
+    let Some(at) = input.iter().position(|byte| *byte == b'\n') else { return };
+    let (schema, payload) = (&input[..at], &input[at + 1..]);
+    let Ok((key, body)) = framed(payload, None) else { return };
+    let head = &payload[..payload.len() - body.len()];
+    assert!(framed(body, Some(head)).is_ok_and(|(other, rest)| other == key && rest == body));
+    let Some(mut decoder) = std::str::from_utf8(schema).ok().and_then(|text| Decoder::try_new(text, None).ok()) else {
+        return;
+    };
+    let (mut rest, mut text) = (body, String::new());
+    if decoder.decode(&mut rest, &mut text).is_ok() {
+        assert!(is_json(&text) && text.starts_with('{'), "{text}");
+        assert!(rest.len() <= body.len());
+    }
+}
