@@ -53,6 +53,11 @@ impl Lookup {
 
 /// Where schemas are kept.
 pub trait Registry: Schemas {
+    /// Whether it can be asked now; nothing is waited for.
+    fn check(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// The subjects there are, by name.
     fn subjects(&mut self) -> Result<Vec<String>>;
 

@@ -6,6 +6,7 @@ use super::directory::Directory;
 use super::percent::unescaped;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::secret;
 use crate::store::Location;
 use std::sync::Arc;
 
@@ -17,6 +18,12 @@ pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     }
 }
 
+/// Looks whether the registry that `text` names can be asked; its name, without secrets.
+pub fn check(text: &str, console: &Console) -> Result<String> {
+    open(text, console)?.check()?;
+    Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
+}
+
 /// Opens the server that `text` names; exit 2 for a directory.
 pub fn server(text: &str, console: &Console) -> Result<Arc<Confluent>> {
     match address(text)? {
@@ -25,19 +32,20 @@ pub fn server(text: &str, console: &Console) -> Result<Arc<Confluent>> {
     }
 }
 
-/// The address of a server; none where it is no server's.
+/// The address of a server; none where it is no server's. What `{env:NAME}` stands for is not parsed.
 fn address(text: &str) -> Result<Option<Location>> {
+    let text = &secret::conceal(text)?;
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
         return Ok(None);
     };
     let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-    let mut location =
-        Location { scheme: scheme.to_owned(), slashes: true, path: path.to_owned(), ..Location::default() };
+    let path = secret::reveal_encoded(path);
+    let mut location = Location { scheme: scheme.to_owned(), slashes: true, path, ..Location::default() };
     for option in query.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let value = unescaped(value).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: it has no value")))?;
-        location.options.insert(name.to_owned(), value);
+        location.options.insert(name.to_owned(), secret::reveal(&value));
     }
     Ok(Some(location))
 }

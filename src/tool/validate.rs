@@ -82,7 +82,9 @@ impl Tool for Args {
         let options = SourceOptions { role, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             let mut findings = Findings::default();
-            self.schemas.iter().for_each(|schemas| findings.ready(schemas));
+            if let Some(schemas) = &self.schemas {
+                findings.ready(place::check(schemas, &run.console)?);
+            }
             return Stage::check(None, &self.stage, FRAMES, &run, findings);
         }
         let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;

@@ -400,6 +400,10 @@ impl Schemas for Arc<Confluent> {
 }
 
 impl Registry for Arc<Confluent> {
+    fn check(&mut self) -> Result<()> {
+        Confluent::check(self)
+    }
+
     fn subjects(&mut self) -> Result<Vec<String>> {
         let answer = self.answered(Method::GET, "/subjects", None)?;
         let name = |name: &Value| name.as_str().map(str::to_owned);
