@@ -4,7 +4,7 @@
 //! level as they nest.
 
 use super::bind::Binder;
-use super::coded::Made;
+use super::dimension::Made;
 use super::node::Node;
 use super::parse::{parse, refused};
 use super::{Expr, ValueKind, Want, without_blanks};

@@ -23,7 +23,6 @@
 
 mod bind;
 mod cast;
-mod coded;
 mod dimension;
 mod eval;
 mod filter;
@@ -34,8 +33,7 @@ mod parse;
 mod read;
 mod tree;
 
-pub use coded::{Coded, Dimension};
-pub use dimension::write_dimensions;
+pub use dimension::{Coded, Dimension, write_dimensions};
 pub use filter::{Filter, Passed};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;

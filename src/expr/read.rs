@@ -2,7 +2,7 @@
 
 use super::ValueKind;
 use super::cast;
-use super::coded::Coded;
+use super::dimension::Coded;
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};

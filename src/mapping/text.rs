@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray, StringBuilder,
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{ByteArrayType, DataType};
+use arrow::datatypes::ByteArrayType;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
@@ -188,6 +188,7 @@ mod tests {
     use super::*;
     use arrow::array::AsArray;
     use arrow::compute::cast;
+    use arrow::datatypes::DataType;
     use proptest::prelude::*;
 
     fn built(mut text: Text, rows: &[Option<String>], batch: usize) -> Vec<Option<String>> {
