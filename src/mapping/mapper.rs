@@ -104,6 +104,7 @@ impl Mapper {
         if options.provenance == Provenance::Overwrite {
             PROVENANCE.into_iter().chain([column::SCHEMA_ID]).for_each(|index| own[index] = false);
         }
+        own[column::SERVER_TIMESTAMP] = !options.stamped_at_arrival;
         let mut copies = vec![];
         for (name, path) in &options.fields {
             let index = column_index("--field", name)?;

@@ -73,6 +73,8 @@ pub struct Options {
     pub keep_raw: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
+    /// Whether the place's arrival is the `server_timestamp` whatever the record says; its own stays a property (HTTP).
+    pub stamped_at_arrival: bool,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
     /// A bit for each of the watched properties that is read as text and has, in all likelihood, few values: its column is

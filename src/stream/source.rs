@@ -10,6 +10,7 @@ use super::kafka::group::Offsets;
 use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
 use super::run::Run;
+use super::spool::promise::{Keeping, Promise};
 use super::stop::Woken;
 use super::uri::Uri;
 use crate::counts::Counts;
@@ -21,11 +22,13 @@ use crate::kind::{Kind, event};
 use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use door::Door;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use topic::Topics;
 
+pub mod door;
 mod sort;
 mod topic;
 
@@ -54,6 +57,10 @@ pub struct SourceOptions {
     pub role: Role,
     /// What becomes of the offsets of a consumer group.
     pub offsets: Offsets,
+    /// What the flags say of keeping requests that came in over HTTP.
+    pub keeping: Keeping,
+    /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
+    pub promise: Option<Promise>,
     /// Whether an input that breaks first gives the rows before the break (evt-view).
     pub salvage: bool,
 }
@@ -70,6 +77,7 @@ enum Current {
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
     Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
     Topics(Box<KafkaInput>),
+    Door(Box<Door>),
 }
 
 /// All inputs of a stage.
@@ -79,6 +87,8 @@ pub struct Source {
     pending: VecDeque<Uri>,
     /// Topics: all are asked at the start what partitions they have.
     topics: Topics,
+    /// The front door, where reading it has ended.
+    door: Option<Box<Door>>,
     /// Files that are followed in turn with the current one.
     followed: VecDeque<Box<TextInput>>,
     /// Files to be followed that were not there when their turn came.
@@ -117,6 +127,7 @@ impl Source {
             options,
             pending: inputs.iter().cloned().collect(),
             topics: Topics::default(),
+            door: None,
             followed: VecDeque::new(),
             awaited: BTreeSet::new(),
             current: None,
@@ -215,6 +226,7 @@ impl Source {
             Some(Current::Text(text)) => text.bytes().extent(),
             Some(Current::Frames { input, .. }) => input.bytes().extent(),
             Some(Current::Topics(input)) => input.extent(),
+            Some(Current::Door(door)) => door.extent(),
             _ => self.read,
         }
     }
@@ -276,6 +288,7 @@ impl Source {
             Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead),
             Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead),
             Some(Current::Topics(input)) => self.step_topics(input, dead),
+            Some(Current::Door(door)) => self.step_door(door, dead),
             None => self.advance(),
         }
     }
