@@ -147,6 +147,10 @@ impl Stage {
             room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
         }
         options.offsets = offsets(checked.iter().chain(&dlq));
+        if options.keeping.is_given() {
+            let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());
+            options.promise = Some(options.keeping.promise(pipe.map(Checked::name))?);
+        }
         let inputs = args.input.uris()?;
         inputs.iter().try_for_each(|input| input::check(input, options.follow))?;
         let mut named = Named::inputs(&inputs);

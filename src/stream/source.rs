@@ -1,7 +1,7 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
 use super::dead::DeadLetters;
-use super::follow::{Follow, LOOK_EVERY};
+use super::follow::Follow;
 use super::frames::{FrameInput, Framed};
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
@@ -11,7 +11,6 @@ use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
 use super::run::Run;
 use super::spool::promise::{Keeping, Promise};
-use super::stop::Woken;
 use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,6 +30,7 @@ use topic::Topics;
 pub mod door;
 mod sort;
 mod topic;
+mod turn;
 
 /// What a source is told.
 #[derive(Default)]
@@ -113,6 +113,9 @@ pub struct Source {
 impl Source {
     /// Opens the first input and learns what the rows are.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        if options.promise.is_some() && !inputs.is_empty() {
+            return Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"));
+        }
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
         if matches!(options.role, Role::Works | Role::Recomputes) && inputs.iter().any(is_raw) {
@@ -314,45 +317,6 @@ impl Source {
             }
             Step::Stopped => self.stop(dead)?,
         }
-        Ok(())
-    }
-
-    /// At the end of a followed file, the next one has its turn.
-    fn next_followed(&mut self, text: Box<TextInput>) -> Result<()> {
-        if !self.options.follow || self.pending.is_empty() && self.followed.is_empty() {
-            self.current = Some(Current::Text(text));
-            return Ok(());
-        }
-        self.followed.push_back(text);
-        if !self.pending.is_empty() {
-            return self.advance();
-        }
-        self.take_turn();
-        Ok(())
-    }
-
-    /// Goes on with the file that has waited longest, if there is one.
-    fn take_turn(&mut self) {
-        let files = self.followed.len() as u32;
-        self.current = self.followed.pop_front().map(|mut next| {
-            next.followed = files;
-            // What a file is told is about itself: the progress of the one before is none of its.
-            self.read = next.bytes().extent();
-            Current::Text(next)
-        });
-    }
-
-    /// A file that is to be followed is not there yet: the others have their turn, then it is looked for again.
-    fn wait_for(&mut self, uri: Uri) -> Result<()> {
-        if self.awaited.insert(uri.to_string()) {
-            self.run.console.say(format!("{uri}: it is not there yet: waiting for it"));
-        }
-        self.pending.push_back(uri);
-        self.take_turn();
-        if self.current.is_none() && self.run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
-            self.end_stopped();
-        }
-        self.queue.push_back(Item::Idle);
         Ok(())
     }
 

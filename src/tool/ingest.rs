@@ -2,6 +2,7 @@
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
+use crate::cli::keep::KeepArgs;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::expr::Filter;
@@ -24,6 +25,8 @@ pub struct Args {
     /// Keep the raw record beside the event
     #[arg(long, help_heading = "Output")]
     keep_raw: bool,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -54,7 +57,9 @@ impl Tool for Args {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = self.keep_raw;
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
-        let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..self.stage.source(mapping)? };
+        let keeping = self.keep.keeping();
+        let options =
+            SourceOptions { follow: self.follow, raw_only: true, filter, keeping, ..self.stage.source(mapping)? };
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }
 }

@@ -10,9 +10,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 
 fn record() -> impl Strategy<Value = (Record, Fate)> {
     let fate = prop_oneof![Just(Fate::New), Just(Fate::Duplicate), fault().prop_map(Fate::Rejected)];
-    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), proptest::option::of(fault()), fate).prop_map(
-        |(payload, source, event_id, fault, fate)| (Record { payload, source, event_id, fault }, fate),
-    )
+    (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), proptest::option::of(fault()), fate)
+        .prop_map(|(payload, source, event_id, fault, fate)| (Record { payload, source, event_id, fault }, fate))
 }
 
 prop_compose! {

@@ -61,9 +61,9 @@ impl Keeping {
                 (_, Some(_), ..) => Err(Error::usage("--dedup remembers what is on disk: it needs --spool DIR")),
                 (_, _, Some(Ack::Memory), _) => Ok(Promise::Memory),
                 (_, _, _, None) => Ok(Promise::Output),
-                (_, _, Some(Ack::Output), Some(pipe)) => {
-                    Err(Error::usage(format!("--ack output: {pipe} cannot say that it has what was written: {WAY_OUT}")))
-                }
+                (_, _, Some(Ack::Output), Some(pipe)) => Err(Error::usage(format!(
+                    "--ack output: {pipe} cannot say that it has what was written: {WAY_OUT}"
+                ))),
                 (_, _, None, Some(pipe)) => Err(Error::usage(format!(
                     "{pipe} cannot say that it has what was written, so that no event could be acknowledged: {WAY_OUT}"
                 ))),
