@@ -15,6 +15,7 @@ pub mod pipe;
 pub mod record;
 pub mod schema;
 pub mod snapshot;
+pub mod spool;
 pub mod text;
 pub mod unpack;
 
@@ -22,7 +23,7 @@ pub mod unpack;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its directory below `seeds/`.
-pub const ALL: [(&str, Body); 15] = [
+pub const ALL: [(&str, Body); 16] = [
     ("json", json::run),
     ("envelope", envelope::run),
     ("text", text::run),
@@ -38,4 +39,5 @@ pub const ALL: [(&str, Body); 15] = [
     ("snapshot", snapshot::run),
     ("row", record::run),
     ("pipe", pipe::run),
+    ("spool", spool::run),
 ];

@@ -100,8 +100,7 @@ pub fn size_max(request: &Request) -> usize {
 /// Appends an entry to `out`; its length.
 pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) -> usize {
     let start = out.len();
-    out.extend_from_slice(&MARK);
-    out.extend_from_slice(&[0; HEAD - MARK.len()]);
+    out.extend_from_slice(&[0; HEAD]);
     out.extend_from_slice(&spot.safe.to_le_bytes());
     out.extend_from_slice(&spot.offset.to_le_bytes());
     out.extend_from_slice(&request.arrived_at.to_le_bytes());
@@ -121,11 +120,17 @@ pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) 
     }
     out.extend_from_slice(&count(request.records.len()));
     request.records.iter().zip(fates).for_each(|(record, fate)| put_record(out, record, fate));
-    let body = out.len() - start - HEAD;
-    out[start + 12..start + HEAD].copy_from_slice(&count(body));
-    let check = xxh3_64_with_seed(&out[start + 12..], spot.seed);
-    out[start + 4..start + 12].copy_from_slice(&check.to_le_bytes());
+    seal(&mut out[start..], spot.seed);
     out.len() - start
+}
+
+/// Makes an entry of a body that has room for a head before it.
+pub fn seal(entry: &mut [u8], seed: u64) {
+    let Some(body) = entry.len().checked_sub(HEAD) else { return };
+    entry[..4].copy_from_slice(&MARK);
+    entry[12..HEAD].copy_from_slice(&count(body));
+    let check = xxh3_64_with_seed(&entry[12..], seed);
+    entry[4..12].copy_from_slice(&check.to_le_bytes());
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record, fate: &Fate) {
