@@ -19,6 +19,7 @@ mod oracle;
 mod outputs;
 mod pipe;
 mod servers;
+mod spool;
 mod state;
 mod tidy;
 mod time;

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::stream::run::Run;
 use inlet::{Inlet, Log};
 use promise::Promise;
-use queue::{Bell, Entrance, Queue};
+use queue::{Bell, Entrance, Exit, Queue};
 use request::Keeper;
 use shelf::{Bounds, Shelf};
 use std::path::Path;
@@ -51,8 +51,8 @@ fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc
     let mut writer = Writer::new(shelf.clone(), (0, voice, create));
     let start = recover::recover(&shelf, &mut writer, &run.console)?;
     let queue = Arc::new(Queue::default());
-    let entrance = Entrance(queue.clone());
-    let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&queue));
+    let (entrance, exit) = (Entrance(queue.clone()), Exit(queue));
+    let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&exit.0));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
     Ok((Arc::new(entrance), Box::new(Log::new(shelf, listen, clock, start))))
 }

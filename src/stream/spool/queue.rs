@@ -100,6 +100,13 @@ impl Queue {
         self.filled.notify_all();
     }
 
+    /// Nobody takes any more: who waits is told.
+    pub fn abandon(&self) {
+        self.close();
+        let waiting = std::mem::take(&mut self.state().asked);
+        drop(waiting);
+    }
+
     fn push(&self, asked: Asked) {
         let mut state = self.state();
         let full = state.bytes > 0 && state.bytes + asked.size > QUEUE_BYTES;
@@ -127,6 +134,15 @@ impl Keeper for Entrance {
 impl Drop for Entrance {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+/// The writer's end: whatever ends the writer, nobody waits for it any more.
+pub struct Exit(pub Arc<Queue>);
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 

@@ -153,8 +153,8 @@ impl Entries {
                 Span::Entry(length) if length > left => return Ok(Next::Damaged),
                 Span::Entry(length) if length <= have => return Ok(Next::Entry(length)),
                 Span::Short if have >= left => return Ok(Next::Damaged),
-                Span::Entry(length) => self.fill(length.max(READ_BYTES).min(left))?,
-                Span::Short => self.fill(READ_BYTES.min(left))?,
+                Span::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
+                Span::Short => self.fill(READ_BYTES.min(left), left)?,
             }
             if self.end - self.start == have {
                 // The file is shorter than it was said to be.
@@ -172,8 +172,9 @@ impl Entries {
         Some(entry)
     }
 
-    /// Reads on until `wanted` bytes are there, or the file ends.
-    fn fill(&mut self, wanted: usize) -> Result<()> {
+    /// Reads on until `wanted` bytes are there, or the file ends; never more than `most`: what stands behind may be cut and
+    /// written again.
+    fn fill(&mut self, wanted: usize, most: usize) -> Result<()> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
         if wanted > self.buffer.len() {
@@ -182,8 +183,9 @@ impl Entries {
             self.buffer.truncate(READ_BYTES);
             self.buffer.shrink_to_fit();
         }
+        let most = most.min(self.buffer.len());
         while self.end < wanted {
-            match self.file.read(&mut self.buffer[self.end..]) {
+            match self.file.read(&mut self.buffer[self.end..most]) {
                 Ok(0) => break,
                 Ok(count) => self.end += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}

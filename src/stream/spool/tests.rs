@@ -304,6 +304,66 @@ fn clients_wait_for_the_outputs_where_they_acknowledge() {
     assert!(matches!(answer(&keeper, one(0, 0, "e")), Answer::Unavailable(_)));
 }
 
+#[test]
+fn a_reader_never_takes_in_what_is_not_durable_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(dir.path(), 0);
+    let (header, seed) = segment::header(0);
+    let mut durable = header.to_vec();
+    let entry = |offset: i64, payload: &str| {
+        let mut bytes = vec![];
+        let spot = entry::Spot { seed, safe: 0, offset };
+        entry::encode(&mut bytes, spot, &one(0, 0, payload), &[Fate::New]);
+        bytes
+    };
+    durable.extend(entry(0, "first"));
+    std::fs::write(&path, [&durable[..], &entry(1, "cut off again")].concat()).unwrap();
+    let mut entries = segment::Entries::open(&path).unwrap().unwrap();
+    let take = |entries: &mut segment::Entries, limit: usize| match entries.next(limit as u64).unwrap() {
+        segment::Next::Entry(length) => {
+            entries.take(length).map(|entry| entry.records().map(|seen| seen.payload.to_vec()).collect::<Vec<_>>())
+        }
+        _ => None,
+    };
+    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"first".to_vec()]));
+    assert_eq!(take(&mut entries, durable.len()), None);
+    durable.extend(entry(1, "written later"));
+    std::fs::write(&path, &durable).unwrap();
+    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"written later".to_vec()]));
+}
+
+static SHARED: AtomicU32 = AtomicU32::new(0);
+
+/// A file that counts its syncs.
+struct Counting(Box<dyn Medium>);
+
+impl Medium for Counting {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        SHARED.fetch_add(1, Ordering::Relaxed);
+        self.0.sync()
+    }
+
+    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        self.0.cut(length)
+    }
+}
+
+#[test]
+fn requests_that_wait_together_share_one_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let counting: Create = |path| Ok(Box::new(Counting(writer::create(path)?)));
+    let bounds = Bounds { bytes: 1 << 30, dedup: None };
+    let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), counting).unwrap();
+    let waiting: Vec<_> = (0..10_000).map(|n| ask(&keeper, one(n, 0, "{\"source\":\"web\"}"))).collect();
+    waiting.into_iter().for_each(|answer| drop(kept(answer.recv().unwrap())));
+    assert_eq!(read(&mut reader).len(), 10_000);
+    assert!(SHARED.load(Ordering::Relaxed) < 1000, "{} syncs", SHARED.load(Ordering::Relaxed));
+}
+
 static SYNCS: AtomicU32 = AtomicU32::new(0);
 
 /// A file of which every third sync fails and every fifth write ends in the middle.
