@@ -284,9 +284,9 @@ fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
         let keyed = |body, payload| Request { once: Some(("k".into(), body)), ..one(0, 1, payload) };
         let (keeper, reader) = open(&promise, &run()).unwrap();
         let first = ask(&keeper, keyed(1, "a"));
-        let again = ask(&keeper, keyed(1, "a"));
+        let second = ask(&keeper, keyed(1, "a"));
         let Answer::Kept(first) = first.recv().unwrap() else { panic!("it is new") };
-        assert_eq!(again.recv().unwrap(), Answer::Repeated(Box::new(keyed(1, "a")), first.clone()));
+        assert_eq!(second.recv().unwrap(), Answer::Repeated(Box::new(keyed(1, "a")), first.clone()));
         assert_eq!(answer(&keeper, keyed(2, "b")), Answer::Conflict);
         drained(keeper, &reader);
         drop(reader);
