@@ -163,6 +163,13 @@ impl Mapper {
         self.out.builder.rows()
     }
 
+    /// The `event_id` of the row mapped last and whether the record named it, and its `source`.
+    pub fn last(&self) -> Option<([u8; 16], bool, &str)> {
+        let (id, source) = self.out.builder.last()?;
+        let set = self.plan.set(column::EVENT_ID).is_some();
+        Some((id, set || self.reader.marks.has(column::EVENT_ID), source))
+    }
+
     /// Records that wait for their verdict on `--max-future`.
     pub fn lookahead(&mut self) -> Option<&mut Lookahead> {
         self.out.lookahead.as_mut()
