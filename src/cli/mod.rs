@@ -1,6 +1,7 @@
 //! The command line: the main wrapper, shared flags, messages, signals, exit statuses, the summary.
 
 pub mod args;
+pub mod http;
 pub mod keep;
 pub mod progress;
 pub mod stage;

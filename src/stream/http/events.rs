@@ -206,6 +206,9 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     if request.records.is_empty() {
         return Ok(kept(&[], &crate::stream::spool::request::Kept { offset: 0, fates: vec![] }, ""));
     }
+    let Some(keeper) = front.keeper() else {
+        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "the run is ending", SOON).closing());
+    };
     let told: Vec<Told> = request.records.iter().map(Told::of).collect();
     let (sender, receiver) = oneshot::channel();
     let meter = front.meter.clone();
@@ -216,7 +219,8 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
         }
         let _ = sender.send(answer);
     };
-    front.keeper.keep(request, Box::new(done));
+    keeper.keep(request, Box::new(done));
+    drop(keeper);
     let answer = match timeout(front.options.request_time, receiver).await {
         Ok(Ok(answer)) => answer,
         _ => Answer::Unavailable("the request is not known to be safe yet".to_owned()),

@@ -75,16 +75,15 @@ impl Notices {
 }
 
 /// The open door. It closes at once when dropped.
-pub struct Door {
+pub struct Server {
     front: Arc<Front>,
     address: SocketAddr,
     stop: watch::Sender<bool>,
     connections: Arc<Semaphore>,
-    drained_by: Option<Instant>,
     runtime: Option<Runtime>,
 }
 
-impl Door {
+impl Server {
     /// Listens from here on and says where. Fails where it may not, or cannot.
     pub fn open(options: Options, keeper: Arc<dyn Keeper>, clock: Clock, console: Console) -> Result<Self> {
         let reach = options.address.resolve()?;
@@ -115,7 +114,7 @@ impl Door {
         };
         runtime.spawn(accept(front.clone(), listener, tls, (connections.clone(), stopped)));
         console.say(format!("listening on {name}"));
-        Ok(Self { front, address, stop, connections, drained_by: None, runtime: Some(runtime) })
+        Ok(Self { front, address, stop, connections, runtime: Some(runtime) })
     }
 
     /// Where it listens.
@@ -123,23 +122,32 @@ impl Door {
         self.address
     }
 
-    /// Lets nobody in any more; requests under way are finished.
-    pub fn drain(&mut self) {
+    /// Lets nobody in any more; returns at once. Requests under way are finished, as long as one may take; then the
+    /// keeper is let go of.
+    pub fn drain(mut self) {
         self.front.draining.store(true, Ordering::Relaxed);
         self.stop.send_replace(true);
-        self.drained_by.get_or_insert_with(|| Instant::now() + self.front.options.request_time);
-    }
-
-    /// Whether everybody has gone, or had the time of a request to go.
-    pub fn is_drained(&self) -> bool {
-        let open = self.front.options.connections - self.connections.available_permits();
-        self.drained_by.is_some_and(|by| open == 0 || Instant::now() >= by)
+        let Some(runtime) = self.runtime.take() else { return };
+        let finish = move || {
+            // A body and its keeping have their time each, one after the other.
+            let wait = 2 * self.front.options.request_time;
+            let all = u32::try_from(self.front.options.connections).unwrap_or(u32::MAX);
+            let gone = async { tokio::time::timeout(wait, self.connections.acquire_many(all)).await.is_ok() };
+            if !runtime.block_on(gone) {
+                self.front.console.say("connections are ended: their requests took too long");
+            }
+            self.front.let_go();
+            runtime.shutdown_background();
+        };
+        // Where no thread can be had the connections are ended at once.
+        let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(finish);
     }
 }
 
-impl Drop for Door {
+impl Drop for Server {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
+            self.front.let_go();
             runtime.shutdown_background();
         }
     }

@@ -1,7 +1,7 @@
 //! The front door: events over HTTP/1.1, judged, kept, and only then acknowledged.
 //!
 //! It lives in threads of its own and knows two neighbours: a [`Keeper`] that makes requests safe, and the stage loop,
-//! which reads what was kept and asks the door to [`Door::drain`] when a signal has come. Everything is bounded:
+//! which reads what was kept and asks it to [`Server::drain`] when a signal has come. Everything is bounded:
 //! connections, bytes of bodies under way over all of them, records of a request, heads, and the time for each.
 //!
 //! ```text
@@ -22,7 +22,7 @@ mod token;
 mod watch;
 
 pub use body::Limits;
-pub use listener::{Door, Tls};
+pub use listener::{Server, Tls};
 pub use watch::Patience;
 
 use crate::clock::Clock;
@@ -77,7 +77,8 @@ const EDGES_MAX: usize = 64;
 /// What all requests share.
 pub struct Front {
     options: Options,
-    keeper: Arc<dyn Keeper>,
+    /// None once the door is closed: whoever else waits for its end must not wait for us.
+    keeper: RwLock<Option<Arc<dyn Keeper>>>,
     meter: Meter,
     registry: Registry,
     tokens: RwLock<Arc<Tokens>>,
@@ -105,7 +106,7 @@ impl Front {
         Ok(Self {
             rate: Rate::new(options.rate),
             room: body::Room::new(options.room),
-            anonymous: options.anonymous.then(|| Arc::new(Token::anonymous())),
+            anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             edges: Mutex::new(vec![first]),
             notices: Notices::new(console.clone()),
@@ -113,12 +114,21 @@ impl Front {
             draining: AtomicBool::new(false),
             unready_until: AtomicI64::new(i64::MIN),
             options,
-            keeper,
+            keeper: RwLock::new(Some(keeper)),
             meter,
             registry,
             clock,
             console,
         })
+    }
+
+    fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.keeper.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of the keeper: nothing more will be kept.
+    fn let_go(&self) {
+        self.keeper.write().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn tokens(&self) -> Arc<Tokens> {
