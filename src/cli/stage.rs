@@ -147,7 +147,7 @@ impl Stage {
             room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
         }
         options.offsets = offsets(checked.iter().chain(&dlq));
-        if options.keeping.is_given() {
+        if options.keeping.is_given() || options.http.is_some() {
             let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());
             options.promise = Some(options.keeping.promise(pipe.map(Checked::name))?);
         }

@@ -3,6 +3,7 @@
 use super::dead::DeadLetters;
 use super::follow::Follow;
 use super::frames::{FrameInput, Framed};
+use super::http;
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
 use super::kafka::address::Form;
@@ -61,6 +62,8 @@ pub struct SourceOptions {
     pub keeping: Keeping,
     /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
     pub promise: Option<Promise>,
+    /// How the front door is set up, where there is one (evt-ingest).
+    pub http: Option<Box<http::Options>>,
     /// Whether an input that breaks first gives the rows before the break (evt-view).
     pub salvage: bool,
 }
@@ -154,9 +157,14 @@ impl Source {
     /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for input in inputs {
-            if let Uri::Kafka(address) = input {
-                self.open_topics(address)?;
-                continue;
+            match input {
+                Uri::Kafka(address) => {
+                    self.open_topics(address)?;
+                    continue;
+                }
+                // Its one partition is announced when it is opened.
+                Uri::Http(_) => continue,
+                _ => {}
             }
             let origin = self.origin(input);
             match &self.options.partitions {
@@ -460,6 +468,7 @@ impl Source {
         match &uri {
             Uri::Store(store, location) => return self.open_store(store, location, &uri),
             Uri::Kafka(_) => return self.begin_topics(),
+            Uri::Http(_) => return self.listen(&uri),
             _ => {}
         }
         if self.options.follow && matches!(&uri, Uri::File(path) if Follow::is_awaited(path)) {

@@ -26,12 +26,13 @@ const LAYERS: [&[&str]; 5] = [
 const PURE: [&str; 8] = ["counts", "time", "json", "kind", "frame", "expr", "mapping", "op"];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 9] = [
+const CLIENTS: [(&str, &str); 10] = [
     ("rusqlite::", "src/store/sqlite"),
     ("rdkafka::", "src/stream/kafka/"),
     ("redis::Connection", "src/store/redis/"),
     ("tokio_postgres::", "src/store/postgres/"),
-    ("tokio::", "src/store/postgres/"),
+    ("tokio::", "src/store/postgres/|src/stream/http/"),
+    ("hyper::", "src/stream/http/"),
     ("sqlparser::", "src/expr/"),
     ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/op/generate/"),
     ("indicatif::", "src/cli/|src/console.rs"),

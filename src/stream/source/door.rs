@@ -1,20 +1,22 @@
 //! The front door as the source of a stage: requests that were kept, in their order.
 
 use super::{Current, Source, SourceOptions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::frame::How;
 use crate::mapping::Arrival;
 use crate::stream::dead::DeadLetters;
+use crate::stream::http::Server;
 use crate::stream::input::Extent;
 use crate::stream::intake::{Intake, Item, Spot, Wrapper};
 use crate::stream::raw::Step;
 use crate::stream::run::Run;
-use crate::stream::spool::SpoolReader;
 use crate::stream::spool::entry::Entry;
 use crate::stream::spool::inlet::{Pace, hear};
 use crate::stream::spool::request::Fate;
 use crate::stream::spool::shelf::Position;
+use crate::stream::spool::{self, SpoolReader};
 use crate::stream::stop::Woken;
+use crate::stream::uri::Uri;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -244,6 +246,20 @@ impl Source {
         // What rows are is known: requests are answered while none has come yet.
         self.schema = Some(self.intake.schema());
         self.current = Some(Current::Door(Box::new(Door::new((reader, drain), &origin, stamp))));
+    }
+
+    /// Opens the front door: what its keeper has is read here.
+    pub(super) fn listen(&mut self, uri: &Uri) -> Result<()> {
+        let Some(options) = self.options.http.take() else {
+            return Err(Error::usage(format!("{uri}: only evt-ingest listens")));
+        };
+        let Some(promise) = &self.options.promise else {
+            return Err(Error::broken(format!("{uri}: nobody says what an acknowledgement promises")));
+        };
+        let (keeper, reader) = spool::open(promise, &self.run)?;
+        let server = Server::open(*options, keeper, self.run.clock, self.run.console.clone())?;
+        self.open_door(reader, Box::new(move || server.drain()));
+        Ok(())
     }
 
     pub(super) fn step_door(&mut self, mut door: Box<Door>, dead: &mut DeadLetters) -> Result<()> {
