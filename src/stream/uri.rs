@@ -1,6 +1,6 @@
 //! URIs: what every input and output is named by.
 
-use super::http::address as http;
+use super::http;
 use super::kafka::address::Address;
 use crate::error::{Error, Result};
 use crate::store::{self, Location, Store};

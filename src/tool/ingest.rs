@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
-use crate::stream::http::address::Address;
+use crate::stream::http::Address;
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use crate::stream::uri::Uri;

@@ -8,7 +8,6 @@
 //! connection → watch (time) → service (path, names) → events: token → body → cut → rate → edge → keeper → answer
 //! ```
 
-pub mod address;
 mod answer;
 mod body;
 mod cloud;
@@ -22,7 +21,7 @@ mod token;
 mod watch;
 
 pub use body::Limits;
-pub use listener::{Server, Tls};
+pub use listener::{Address, Server, Tls};
 pub use watch::Patience;
 
 use crate::clock::Clock;
@@ -44,7 +43,7 @@ use token::{Rate, Token, Tokens};
 /// How the door is set up.
 pub struct Options {
     /// Where it listens.
-    pub address: address::Address,
+    pub address: Address,
     /// Certificate and key, where it speaks TLS.
     pub tls: Option<Tls>,
     /// `--tokens`.
