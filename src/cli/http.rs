@@ -3,7 +3,7 @@
 use super::args::{MapArgs, duration, parse_count, parse_size};
 use crate::error::{Error, Result};
 use crate::kind::event::column;
-use crate::mapping;
+use crate::mapping::{self, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::registry::Schemas;
 use crate::registry::directory::Directory;
@@ -104,7 +104,8 @@ impl HttpArgs {
         let mut edge = mapping.clone();
         edge.keep_raw = false;
         // Without schemas nobody reads more of a row than its answer tells.
-        edge.lean = self.schemas.is_none().then_some(1 << column::EVENT_ID | 1 << column::SOURCE);
+        let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
+        edge.lean = self.schemas.is_none().then_some(Lean { columns, coded: 0 });
         Ok(Options {
             address: address.clone(),
             tls,

@@ -162,9 +162,7 @@ impl Builder {
     /// The id and the source of the row pushed last.
     pub(super) fn last(&self) -> Option<([u8; 16], &str)> {
         let id = self.event_id.values_slice().last_chunk::<16>()?;
-        let start = self.source.offsets_slice().iter().nth_back(1)?;
-        let source = self.source.values_slice().get(usize::try_from(*start).ok()?..)?;
-        Some((*id, std::str::from_utf8(source).ok()?))
+        Some((*id, self.source.last()?))
     }
 
     pub(super) fn rows(&self) -> usize {
