@@ -15,6 +15,7 @@ pub mod pipe;
 pub mod record;
 pub mod schema;
 pub mod snapshot;
+pub mod spool;
 pub mod text;
 pub mod unpack;
 pub mod wire;
@@ -23,7 +24,7 @@ pub mod wire;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its directory below `seeds/`.
-pub const ALL: [(&str, Body); 16] = [
+pub const ALL: [(&str, Body); 17] = [
     ("json", json::run),
     ("envelope", envelope::run),
     ("text", text::run),
@@ -40,4 +41,5 @@ pub const ALL: [(&str, Body); 16] = [
     ("row", record::run),
     ("pipe", pipe::run),
     ("wire", wire::run),
+    ("spool", spool::run),
 ];

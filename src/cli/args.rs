@@ -238,6 +238,7 @@ impl MapArgs {
             provenance,
             keep_raw: false,
             max_future: self.max_future,
+            stamped_at_arrival: false,
             watch: vec![],
             coded: 0,
             lean: None,
@@ -283,8 +284,14 @@ fn parse_unit(text: &str) -> Result<TimeUnit, String> {
     TimeUnit::from_name(text).ok_or_else(|| "one of s ms us ns d".to_owned())
 }
 
-/// Bytes: `1MiB`, `64KiB`, `10B`, `2GiB`.
+/// Bytes that have to fit into memory: `1MiB`, `64KiB`, `10B`, up to `1GiB`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
+    let bytes = usize::try_from(parse_room(text)?).ok();
+    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "between 1B and 1GiB".to_owned())
+}
+
+/// Bytes on a disk: `64MiB`, `10GiB`.
+pub fn parse_room(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale = match unit {
         "B" => 1,
@@ -293,8 +300,7 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
         "GiB" => 1 << 30,
         _ => return Err("a size has a unit: B KiB MiB GiB".to_owned()),
     };
-    let bytes = number.parse::<usize>().ok().and_then(|number| number.checked_mul(scale));
-    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "between 1B and 1GiB".to_owned())
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a size".to_owned())
 }
 
 /// A count: `10`, `5k`, `1M`.

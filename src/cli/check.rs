@@ -26,6 +26,7 @@ impl Findings {
             Uri::Standard => return Ok(()),
             Uri::Null => return Err(Error::usage("null: is no input")),
             Uri::File(_) => input::check(uri, false)?,
+            Uri::Http(address) => address.check()?,
             Uri::Kafka(address) => KafkaInput::check(address, run)?,
             Uri::Store(store, location) => drop((store.tables)(location)?),
         }

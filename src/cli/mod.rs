@@ -3,6 +3,8 @@
 pub mod args;
 pub mod check;
 pub mod config;
+pub mod http;
+pub mod keep;
 pub mod progress;
 pub mod prometheus;
 pub mod stage;
@@ -38,6 +40,11 @@ pub trait Tool: Parser + CommandFactory + FromArgMatches {
 
     /// Whether the tool would wait at a terminal for input nobody meant to type.
     fn waits_at_terminal(&self) -> bool {
+        false
+    }
+
+    /// Whether it shows its metrics itself, whatever `--prometheus` says.
+    fn shows_metrics(&self) -> bool {
         false
     }
 
@@ -102,7 +109,7 @@ pub fn main<T: Tool>() -> ExitCode {
     }
     let letters = std::env::var(variable("dlq")).ok();
     let letters = letters.or_else(|| config.and_then(|config| config.text("dlq").map(str::to_owned)));
-    let (run, exporter) = match start(T::NAME, tool.common(), letters) {
+    let (run, exporter) = match start(T::NAME, tool.common(), (letters, tool.shows_metrics())) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&voice, &error),
     };
@@ -138,7 +145,11 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn start(tool: &'static str, common: &CommonArgs, letters: Option<String>) -> Result<(Run, Exporter)> {
+fn start(
+    tool: &'static str,
+    common: &CommonArgs,
+    (letters, shows_metrics): (Option<String>, bool),
+) -> Result<(Run, Exporter)> {
     let colour = match common.color.is_on(std::io::stderr().is_terminal()) {
         true => Colour::On,
         false => Colour::Off,
@@ -155,7 +166,7 @@ fn start(tool: &'static str, common: &CommonArgs, letters: Option<String>) -> Re
         say_panics(&console);
     }
     let target = common.prometheus.as_deref().filter(|_| !common.check).map(Target::parse);
-    let metrics = if target.is_some() { Metrics::new(tool) } else { Metrics::default() };
+    let metrics = if target.is_some() || shows_metrics { Metrics::new(tool) } else { Metrics::default() };
     let exporter = target.map_or_else(|| Ok(Exporter::default()), |target| Exporter::start(&target, &metrics))?;
     if let Some(address) = exporter.address.filter(|_| !common.quiet) {
         console.say(format!("metrics: http://{address}/metrics"));

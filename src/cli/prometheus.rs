@@ -4,12 +4,14 @@
 
 use crate::error::{Error, Result};
 use crate::metrics::{MEDIA_TYPE, Metrics};
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::routing::get;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -126,8 +128,6 @@ fn serve(address: &str, metrics: Metrics) -> Result<SocketAddr> {
 
 async fn accept(listener: TcpListener, metrics: Metrics) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
-    let answer = move || async move { ([(CONTENT_TYPE, MEDIA_TYPE)], metrics.render()) };
-    let service = TowerToHyperService::new(Router::new().route("/metrics", get(answer)));
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = room.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
@@ -135,15 +135,27 @@ async fn accept(listener: TcpListener, metrics: Metrics) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let service = service.clone();
+        let metrics = metrics.clone();
         tokio::spawn(async move {
-            let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-            builder.http1().keep_alive(false);
+            let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &metrics)));
+            let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
             // Whoever is too slow, or speaks no HTTP, is not answered.
-            let _ = tokio::time::timeout(CONNECTION_MAX, builder.serve_connection(TokioIo::new(stream), service)).await;
+            let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(permit);
         });
     }
+}
+
+fn answer(request: &Request<Incoming>, metrics: &Metrics) -> Response<Full<Bytes>> {
+    let (status, kind, text) = match (request.uri().path(), request.method()) {
+        ("/metrics", &Method::GET | &Method::HEAD) => (StatusCode::OK, MEDIA_TYPE, metrics.render()),
+        ("/metrics", _) => (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET, HEAD\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "text/plain", "there is /metrics\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
 }
 
 #[cfg(test)]

@@ -182,6 +182,10 @@ impl Stage {
         let Looked { inputs, checked, dlq } = look(side, args, options.follow, usual, run)?;
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
         options.offsets = offsets(checked.iter().chain(&dlq));
+        if options.keeping.is_given() || options.http.is_some() {
+            let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());
+            options.promise = Some(options.keeping.promise(pipe.map(Checked::name))?);
+        }
         let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone)?;
         let mut dead = DeadLetters::new(run.clone(), dlq);
         let mut source = Source::open(&inputs, options, run.clone())?;

@@ -91,8 +91,9 @@ impl<'a> Assembly<'a, '_, '_> {
     /// later reader would then pass over.
     fn arrived(&self) -> Option<i64> {
         let arrival = self.place.arrival?;
-        let own =
-            self.plan.options.time == TimeFrom::Default && self.envelope.field(column::EVENT_TIME) != Value::Absent;
+        let own = self.plan.options.time == TimeFrom::Default
+            && !self.plan.options.stamped_at_arrival
+            && self.envelope.field(column::EVENT_TIME) != Value::Absent;
         (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
     }
 

@@ -159,6 +159,12 @@ impl Builder {
         Ok(())
     }
 
+    /// The id and the source of the row pushed last.
+    pub(super) fn last(&self) -> Option<([u8; 16], &str)> {
+        let id = self.event_id.values_slice().last_chunk::<16>()?;
+        Some((*id, self.source.last()?))
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.event_time.len()
     }

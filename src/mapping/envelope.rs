@@ -132,6 +132,11 @@ impl Marks {
         }
     }
 
+    /// Whether a column has a value.
+    pub(super) fn has(&self, column: usize) -> bool {
+        self.present & (1 << column) != 0
+    }
+
     /// Sets the field of a column to a value that stands in `text`.
     pub(super) fn set(&mut self, column: usize, value: Value<'_>, text: &str) {
         let (shape, part) = match value {

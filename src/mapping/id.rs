@@ -47,8 +47,8 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
 
 /// The id of a record that brought none: UUIDv5 of `origin NUL partition NUL offset NUL payload`.
 ///
-/// A replay gives the same id, and line 1 of tomorrow's file is another event.
-pub(super) fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: &[u8]) -> [u8; 16] {
+/// A replay gives the same id, and line 1 of tomorrow's file is another event. `scratch` is memory used again.
+pub fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: &[u8]) -> [u8; 16] {
     scratch.clear();
     for part in [place.0.as_bytes(), b"\0", place.1.as_bytes(), b"\0", place.2.to_string().as_bytes(), b"\0", payload] {
         scratch.extend_from_slice(part);
@@ -59,6 +59,11 @@ pub(super) fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: 
 /// The id of a record whose own is a string but no UUID (`--hash-ids`): UUIDv5 of `source NUL text`.
 pub(super) fn hashed_id(source: &str, text: &str) -> [u8; 16] {
     *Uuid::new_v5(&NAMESPACE, format!("{source}\0{text}").as_bytes()).as_bytes()
+}
+
+/// `text` where it is a UUID, else the one that `--hash-ids` makes of it.
+pub fn uuid_of(source: &str, text: &str) -> String {
+    Uuid::from_bytes(parse_uuid(text).unwrap_or_else(|| hashed_id(source, text))).hyphenated().to_string()
 }
 
 #[cfg(test)]

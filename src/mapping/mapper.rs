@@ -104,6 +104,7 @@ impl Mapper {
         if options.provenance == Provenance::Overwrite {
             PROVENANCE.into_iter().chain([column::SCHEMA_ID]).for_each(|index| own[index] = false);
         }
+        own[column::SERVER_TIMESTAMP] = !options.stamped_at_arrival;
         let mut copies = vec![];
         for (name, path) in &options.fields {
             let index = column_index("--field", name)?;
@@ -160,6 +161,13 @@ impl Mapper {
     /// Rows in the batch under construction.
     pub fn rows(&self) -> usize {
         self.out.builder.rows()
+    }
+
+    /// The `event_id` of the row mapped last and whether the record named it, and its `source`.
+    pub fn last(&self) -> Option<([u8; 16], bool, &str)> {
+        let (id, source) = self.out.builder.last()?;
+        let set = self.plan.set(column::EVENT_ID).is_some();
+        Some((id, set || self.reader.marks.has(column::EVENT_ID), source))
     }
 
     /// Records that wait for their verdict on `--max-future`.

@@ -18,6 +18,7 @@ mod when;
 
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
 pub use future::{Arrival, Held, Judged, Lookahead, Wrapping};
+pub use id::{made_id, uuid_of};
 pub use mapper::{Defaults, Mapper, Outcome, Place};
 pub use stamp::Stamper;
 pub use suggest::time_fields;
@@ -73,6 +74,8 @@ pub struct Options {
     pub keep_raw: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
+    /// Whether the place's arrival is the `server_timestamp` whatever the record says; its own stays a property (HTTP).
+    pub stamped_at_arrival: bool,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
     /// A bit for each of the watched properties that is read as text and has, in all likelihood, few values: its column is

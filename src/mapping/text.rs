@@ -38,6 +38,13 @@ impl Text {
         }
     }
 
+    /// The value pushed last, where the column is plain.
+    pub(super) fn last(&self) -> Option<&str> {
+        let Text::Plain(builder) = self else { return None };
+        let start = builder.offsets_slice().iter().nth_back(1)?;
+        std::str::from_utf8(builder.values_slice().get(usize::try_from(*start).ok()?..)?).ok()
+    }
+
     /// The rows so far; a column of too many values is plain from then on.
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         match self {

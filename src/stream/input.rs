@@ -93,6 +93,7 @@ impl Bytes {
         let file = match uri {
             Uri::Standard => standard::input()?,
             Uri::File(path) => open(path).map_err(failed)?,
+            Uri::Http(_) => return Err(Error::usage(format!("{name}: only evt-ingest listens"))),
             _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
         };
         let metadata = file.metadata().map_err(failed)?;

@@ -362,6 +362,12 @@ impl Intake {
         self.counts.filtered += 1;
     }
 
+    /// Counts a record that repeats one that was taken before.
+    pub fn duplicate(&mut self) {
+        self.counts.taken += 1;
+        self.counts.duplicate += 1;
+    }
+
     /// The time of reading of the records that follow.
     pub fn look_at_clock(&mut self) {
         self.now = self.run.clock.now();

@@ -3,6 +3,7 @@
 pub mod dead;
 pub mod follow;
 pub mod frames;
+pub mod http;
 pub mod input;
 pub mod intake;
 pub mod kafka;

@@ -1,8 +1,9 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
 use super::dead::DeadLetters;
-use super::follow::{Follow, LOOK_EVERY};
+use super::follow::Follow;
 use super::frames::{FrameInput, Framed};
+use super::http;
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
 use super::kafka::address::Form;
@@ -10,7 +11,7 @@ use super::kafka::group::Offsets;
 use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
 use super::run::Run;
-use super::stop::Woken;
+use super::spool::promise::{Keeping, Promise};
 use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,13 +22,16 @@ use crate::kind::{Kind, event};
 use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
+use door::Door;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use topic::Topics;
 
+pub mod door;
 mod sort;
 mod topic;
+mod turn;
 
 /// What a source is told.
 #[derive(Default)]
@@ -54,6 +58,12 @@ pub struct SourceOptions {
     pub role: Role,
     /// What becomes of the offsets of a consumer group.
     pub offsets: Offsets,
+    /// What the flags say of keeping requests that came in over HTTP.
+    pub keeping: Keeping,
+    /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
+    pub promise: Option<Promise>,
+    /// How the front door is set up, where there is one (evt-ingest).
+    pub http: Option<Box<http::Options>>,
     /// Whether an input that breaks first gives the rows before the break (evt-view).
     pub salvage: bool,
 }
@@ -70,6 +80,7 @@ enum Current {
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
     Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
     Topics(Box<KafkaInput>),
+    Door(Box<Door>),
 }
 
 /// All inputs of a stage.
@@ -79,6 +90,8 @@ pub struct Source {
     pending: VecDeque<Uri>,
     /// Topics: all are asked at the start what partitions they have.
     topics: Topics,
+    /// The front door, where reading it has ended.
+    door: Option<Box<Door>>,
     /// Files that are followed in turn with the current one.
     followed: VecDeque<Box<TextInput>>,
     /// Files to be followed that were not there when their turn came.
@@ -103,6 +116,9 @@ pub struct Source {
 impl Source {
     /// Opens the first input and learns what the rows are.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        if options.promise.is_some() && options.http.is_none() && !inputs.is_empty() {
+            return Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"));
+        }
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
         if matches!(options.role, Role::Works | Role::Recomputes) && inputs.iter().any(is_raw) {
@@ -117,6 +133,7 @@ impl Source {
             options,
             pending: inputs.iter().cloned().collect(),
             topics: Topics::default(),
+            door: None,
             followed: VecDeque::new(),
             awaited: BTreeSet::new(),
             current: None,
@@ -142,9 +159,14 @@ impl Source {
     /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for input in inputs {
-            if let Uri::Kafka(address) = input {
-                self.open_topics(address)?;
-                continue;
+            match input {
+                Uri::Kafka(address) => {
+                    self.open_topics(address)?;
+                    continue;
+                }
+                // Its one partition is announced when it is opened.
+                Uri::Http(_) => continue,
+                _ => {}
             }
             let origin = self.origin(input);
             match &self.options.partitions {
@@ -217,6 +239,7 @@ impl Source {
             Some(Current::Text(text)) => text.bytes().extent(),
             Some(Current::Frames { input, .. }) => input.bytes().extent(),
             Some(Current::Topics(input)) => input.extent(),
+            Some(Current::Door(door)) => door.extent(),
             _ => self.read,
         }
     }
@@ -278,6 +301,7 @@ impl Source {
             Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead),
             Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead),
             Some(Current::Topics(input)) => self.step_topics(input, dead),
+            Some(Current::Door(door)) => self.step_door(door, dead),
             None => self.advance(),
         }
     }
@@ -303,45 +327,6 @@ impl Source {
             }
             Step::Stopped => self.stop(dead)?,
         }
-        Ok(())
-    }
-
-    /// At the end of a followed file, the next one has its turn.
-    fn next_followed(&mut self, text: Box<TextInput>) -> Result<()> {
-        if !self.options.follow || self.pending.is_empty() && self.followed.is_empty() {
-            self.current = Some(Current::Text(text));
-            return Ok(());
-        }
-        self.followed.push_back(text);
-        if !self.pending.is_empty() {
-            return self.advance();
-        }
-        self.take_turn();
-        Ok(())
-    }
-
-    /// Goes on with the file that has waited longest, if there is one.
-    fn take_turn(&mut self) {
-        let files = self.followed.len() as u32;
-        self.current = self.followed.pop_front().map(|mut next| {
-            next.followed = files;
-            // What a file is told is about itself: the progress of the one before is none of its.
-            self.read = next.bytes().extent();
-            Current::Text(next)
-        });
-    }
-
-    /// A file that is to be followed is not there yet: the others have their turn, then it is looked for again.
-    fn wait_for(&mut self, uri: Uri) -> Result<()> {
-        if self.awaited.insert(uri.to_string()) {
-            self.run.console.say(format!("{uri}: it is not there yet: waiting for it"));
-        }
-        self.pending.push_back(uri);
-        self.take_turn();
-        if self.current.is_none() && self.run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
-            self.end_stopped();
-        }
-        self.queue.push_back(Item::Idle);
         Ok(())
     }
 
@@ -485,6 +470,7 @@ impl Source {
         match &uri {
             Uri::Store(store, location) => return self.open_store(store, location, &uri),
             Uri::Kafka(_) => return self.begin_topics(),
+            Uri::Http(_) => return self.listen(&uri),
             _ => {}
         }
         if self.options.follow && matches!(&uri, Uri::File(path) if Follow::is_awaited(path)) {

@@ -1,5 +1,6 @@
 //! URIs: what every input and output is named by.
 
+use super::http;
 use super::kafka::address::Address;
 use crate::error::{Error, Result};
 use crate::secret;
@@ -16,6 +17,8 @@ pub enum Uri {
     Null,
     /// A path, or `file:PATH`.
     File(PathBuf),
+    /// A listener for events: an input of evt-ingest.
+    Http(http::Address),
     /// Topics of Kafka.
     Kafka(Box<Address>),
     /// A store, and where it is.
@@ -23,7 +26,7 @@ pub enum Uri {
 }
 
 /// Schemes that later tools bring; named so that the message can say so.
-const LATER: [&str; 5] = ["http", "https", "iceberg", "delta", "s3"];
+const LATER: [&str; 3] = ["iceberg", "delta", "s3"];
 
 impl Uri {
     /// Reads a URI; exit 2 for an unknown scheme or option.
@@ -45,6 +48,7 @@ impl Uri {
             "null" if rest.is_empty() => Ok(Uri::Null),
             "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
             "kafka" => Ok(Uri::Kafka(Box::new(Address::parse(rest)?))),
+            "http" | "https" => Ok(Uri::Http(http::Address::parse(scheme, rest)?)),
             "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
             _ => match store::by_scheme(scheme) {
                 Some(store) => Ok(Uri::Store(store, location(store, scheme, rest)?)),
@@ -66,6 +70,7 @@ impl fmt::Display for Uri {
             Uri::Standard => f.write_str("-"),
             Uri::Null => f.write_str("null:"),
             Uri::File(path) => f.write_str(&secret::shown(&path.to_string_lossy())),
+            Uri::Http(address) => write!(f, "{address}"),
             Uri::Kafka(address) => write!(f, "{address}"),
             Uri::Store(_, location) => location.fmt(f),
         }

@@ -3,13 +3,17 @@
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
 use crate::cli::check::Findings;
+use crate::cli::http::{HttpArgs, over_http};
+use crate::cli::keep::KeepArgs;
 use crate::cli::stage::{FRAMES, Stage};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::Provenance;
+use crate::stream::http::Address;
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
+use crate::stream::uri::Uri;
 use clap::Parser;
 use std::rc::Rc;
 
@@ -25,6 +29,10 @@ pub struct Args {
     /// Keep the raw record beside the event
     #[arg(long, help_heading = "Output")]
     keep_raw: bool,
+    #[command(flatten)]
+    http: HttpArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -51,14 +59,45 @@ impl Tool for Args {
         self.stage.waits_at_terminal()
     }
 
+    fn shows_metrics(&self) -> bool {
+        self.listener().is_ok_and(|listener| listener.is_some())
+    }
+
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = self.keep_raw;
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
-        let options = SourceOptions { follow: self.follow, raw_only: true, filter, ..self.stage.source(mapping)? };
+        let keeping = self.keep.keeping();
+        let listener = self.listener()?;
+        if listener.is_some() {
+            mapping = over_http(mapping);
+        }
+        let http = match listener {
+            Some(address) => Some(Box::new(self.http.options(&address, &self.stage.map, &mapping, &run)?)),
+            None => self.http.check_unused().map(|()| None)?,
+        };
+        let source = self.stage.source(mapping)?;
+        let options = SourceOptions { follow: self.follow, raw_only: true, filter, keeping, http, ..source };
         if self.stage.common.check {
             return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
         }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
+    }
+}
+
+impl Args {
+    /// Where it listens, if that is its input.
+    fn listener(&self) -> Result<Option<Address>> {
+        let inputs = self.stage.input.uris()?;
+        let found = inputs.iter().find_map(|uri| if let Uri::Http(address) = uri { Some(address) } else { None });
+        let Some(address) = found else { return Ok(None) };
+        let beside = match self.stage.input.input_format {
+            _ if inputs.len() > 1 => "another input",
+            _ if self.follow => "--follow",
+            _ if self.stage.input.control => "--control",
+            Some(_) => "--input-format",
+            None => return Ok(Some(address.clone())),
+        };
+        Err(Error::usage(format!("{address}: {beside} cannot stand beside a listener")))
     }
 }

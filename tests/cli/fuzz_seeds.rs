@@ -14,8 +14,11 @@ use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use evt::format::{EncodeOptions, by_name};
 use evt::frame::{Control, Encoder, End, How, Progress};
+use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
+use evt::stream::spool::entry::{HEAD, Spot, encode};
+use evt::stream::spool::request::{Fate, Record, Request};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -194,10 +197,34 @@ fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
+/// The body of an entry of the spool with one record of each fate.
+fn request() -> Vec<u8> {
+    let fault = Fault::new(ErrorType::ParseError, "byte 1: no value");
+    let other = Fault::new(ErrorType::EnvelopeError, "id_reused");
+    let fates = [Fate::New, Fate::Duplicate, Fate::Rejected(fault.clone()), Fate::Rejected(other)];
+    let record = |fate: &Fate| Record {
+        payload: b"{\"a\":1}".to_vec(),
+        source: "web".to_owned(),
+        event_id: Some([7; 16]),
+        fault: Some(fault.clone()).filter(|fault| *fate == Fate::Rejected(fault.clone())),
+    };
+    let request = Request {
+        arrived_at: 1_700_000_000_000_000,
+        token: "shop".to_owned(),
+        headers: vec![("x-request-id".to_owned(), "7".to_owned())],
+        once: Some(("key".to_owned(), 1 << 100)),
+        records: fates.iter().map(record).collect(),
+    };
+    let mut bytes = vec![];
+    encode(&mut bytes, Spot { seed: 0, safe: 32, offset: 5 }, &request, &fates);
+    bytes.split_off(HEAD)
+}
+
 /// (target, name, bytes) of every seed made here.
 fn made() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let chosen = |bytes: Vec<u8>| [b"\x05", &bytes[..]].concat();
     let mut all = vec![
+        ("spool", "request", request()),
         ("frame", "ours", chosen(frames(&ours()))),
         ("frame", "foreign", chosen(stream(&arrow_only(), None))),
         ("frame", "foreign.lz4", chosen(stream(&foreign(), Some(CompressionType::LZ4_FRAME)))),

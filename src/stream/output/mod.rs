@@ -86,6 +86,7 @@ impl Checked {
                 KafkaOutput::check(&address, run)?;
                 Place::Kafka(address)
             }
+            Uri::Http(_) => return Err(Error::usage(format!("{name}: it is an input of evt-ingest, not an output"))),
             Uri::Store(store, location) => {
                 first = (store.check)(&location)?;
                 Place::Store(store, location)

@@ -41,7 +41,11 @@ impl Source {
 
     /// Whether every row before the positions that were noted has been handed out: the outputs may be asked to settle.
     pub fn can_commit(&self) -> bool {
-        let noted = matches!(&self.current, Some(Current::Topics(input)) if input.has_noted());
+        let noted = match &self.current {
+            Some(Current::Topics(input)) => input.has_noted(),
+            Some(Current::Door(door)) => door.has_noted(),
+            _ => false,
+        };
         noted && self.ahead.is_empty() && self.queue.is_empty() && !self.intake.is_ready()
     }
 
@@ -49,6 +53,7 @@ impl Source {
     pub fn commit(&mut self) -> Result<()> {
         match &mut self.current {
             Some(Current::Topics(input)) => input.commit(),
+            Some(Current::Door(door)) => door.commit(&self.run),
             _ => Ok(()),
         }
     }
@@ -59,6 +64,7 @@ impl Source {
             Some(Current::Topics(input)) => Some(input),
             _ => None,
         };
+        self.door.as_mut().map_or(Ok(()), |door| door.commit_end(&mut self.intake))?;
         current.into_iter().chain(&mut self.topics.read).try_for_each(|input| input.commit_end(&mut self.intake))
     }
 

@@ -1,0 +1,171 @@
+//! Flags of the front door.
+
+use super::args::{MapArgs, duration, parse_count, parse_size};
+use crate::error::{Error, Result};
+use crate::kind::event::column;
+use crate::mapping::{self, Lean};
+use crate::op::validate::{self, SubjectOf, Validator};
+use crate::registry::Schemas;
+use crate::registry::directory::Directory;
+use crate::stream::http::edge::{EdgeOptions, OpenSchemas};
+use crate::stream::http::{Address, Limits, Options, Patience, Tls};
+use crate::stream::run::Run;
+use crate::stream::source::door::ORIGIN;
+use crate::time::MINUTE;
+use clap::Args;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How far ahead of its arrival an event may be over HTTP where nothing is said (µs).
+const MAX_FUTURE: i64 = 5 * MINUTE;
+/// Columns that give an event its place, and that only the door knows.
+const PLACES: [&str; 3] = ["origin", "partition", "offset"];
+
+/// Flags of an input `http://HOST:PORT`.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Over HTTP")]
+pub struct HttpArgs {
+    /// Who may send: a file of tokens, read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Let requests in that bring no token
+    #[arg(long)]
+    anonymous: bool,
+    /// Events a second that are let in, over all tokens
+    #[arg(long, value_name = "N", value_parser = parse_rate)]
+    rate: Option<NonZeroU32>,
+    /// Certificate chain in PEM, for https://
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Its key in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Directory of schemas: what they refuse is rejected in the answer
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<String>,
+    /// What names an event's subject: a column or path, or =TEXT for all
+    #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
+    subject: String,
+    /// Refuse properties that the schema does not know
+    #[arg(long)]
+    closed: bool,
+    /// The longest body, packed or unpacked
+    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = parse_size)]
+    max_body: usize,
+    /// Bytes of all bodies under way
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    max_pending: usize,
+    /// Connections at the same time
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = parse_connections)]
+    max_connections: usize,
+    /// How long a connection may be silent between requests
+    #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = patience)]
+    idle_timeout: Duration,
+    /// How long a request's head may take
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience)]
+    head_timeout: Duration,
+    /// How long a request's body may take, and then its keeping
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience)]
+    request_timeout: Duration,
+    /// Say one line for each request
+    #[arg(long)]
+    log_requests: bool,
+}
+
+impl HttpArgs {
+    /// Refuses flags that only a listener heeds where there is none.
+    pub fn check_unused(&self) -> Result<()> {
+        // EVT_SCHEMAS may be meant for evt-validate in the same pipe.
+        let schemas = self.schemas.is_some() && std::env::var("EVT_SCHEMAS").ok() != self.schemas;
+        let given = [
+            ("--tokens", self.tokens.is_some()),
+            ("--anonymous", self.anonymous),
+            ("--rate", self.rate.is_some()),
+            ("--tls-cert", self.tls_cert.is_some()),
+            ("--log-requests", self.log_requests),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(Error::usage(format!("{flag}: it is for an input http://HOST:PORT"))),
+            None if schemas => {
+                let way_out = "evt-validate --schemas checks what comes from elsewhere";
+                Err(Error::usage(format!("--schemas: it is for an input http://HOST:PORT: {way_out}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How the door is set up whose records are mapped by `mapping`.
+    pub fn options(&self, address: &Address, map: &MapArgs, mapping: &mapping::Options, run: &Run) -> Result<Options> {
+        if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| PLACES.contains(&name.as_str())) {
+            return Err(Error::usage(format!("{name}: over HTTP an event's place is the door's: it cannot be mapped")));
+        }
+        let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
+        let mut edge = mapping.clone();
+        edge.keep_raw = false;
+        // Without schemas nobody reads more of a row than its answer tells.
+        let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
+        edge.lean = self.schemas.is_none().then_some(Lean { columns, coded: 0 });
+        Ok(Options {
+            address: address.clone(),
+            tls,
+            tokens: self.tokens.clone(),
+            anonymous: self.anonymous,
+            rate: self.rate,
+            limits: Limits { bytes: self.max_body, ratio: run.ratio_max },
+            room: self.max_pending,
+            connections: self.max_connections,
+            patience: Patience { idle: self.idle_timeout, head: self.head_timeout },
+            request_time: self.request_timeout,
+            log: self.log_requests,
+            edge: EdgeOptions {
+                mapping: edge,
+                origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
+                record_max: run.record_max,
+                schemas: self.open_schemas(),
+            },
+        })
+    }
+
+    fn open_schemas(&self) -> Option<Box<OpenSchemas>> {
+        let dir = self.schemas.clone()?;
+        let subject = match self.subject.strip_prefix('=') {
+            Some(text) => SubjectOf::Fixed(text.to_owned()),
+            None => SubjectOf::Column(self.subject.clone()),
+        };
+        let mut options = validate::Options::default();
+        (options.subject, options.closed) = (subject, self.closed);
+        Some(Box::new(move || {
+            let schemas: Box<dyn Schemas + Send> = Box::new(Directory::open(&dir)?);
+            Ok((Validator::new(options.clone()), schemas))
+        }))
+    }
+}
+
+/// The mapping of what comes over HTTP: stamped at arrival, with a source and a type of its own.
+pub fn over_http(mut mapping: mapping::Options) -> mapping::Options {
+    mapping.stamped_at_arrival = true;
+    mapping.max_future.get_or_insert(MAX_FUTURE);
+    for name in ["source", "event_type"] {
+        if !mapping.require.iter().any(|required| required == name) {
+            mapping.require.push(name.to_owned());
+        }
+    }
+    mapping
+}
+
+fn parse_rate(text: &str) -> Result<NonZeroU32, String> {
+    let rate = u32::try_from(parse_count(text)?).ok().and_then(NonZeroU32::new);
+    rate.ok_or_else(|| "between 1 and 4 G events a second".to_owned())
+}
+
+fn parse_connections(text: &str) -> Result<usize, String> {
+    let count = usize::try_from(parse_count(text)?).ok();
+    count.filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "between 1 and 1M".to_owned())
+}
+
+fn patience(text: &str) -> Result<Duration, String> {
+    let micros = duration(text).map_err(|error| error.to_string())?;
+    let time = u64::try_from(micros).ok().map(Duration::from_micros);
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "more than nothing is asked for".to_owned())
+}

@@ -1,0 +1,195 @@
+//! The front door: events over HTTP/1.1, judged, kept, and only then acknowledged.
+//!
+//! It lives in threads of its own and knows two neighbours: a [`Keeper`] that makes requests safe, and the stage loop,
+//! which reads what was kept and asks it to [`Server::drain`] when a signal has come. Everything is bounded:
+//! connections, bytes of bodies under way over all of them, records of a request, heads, and the time for each.
+//!
+//! ```text
+//! connection → watch (time) → service (path, names) → events: token → body → cut → rate → edge → keeper → answer
+//! ```
+
+mod answer;
+mod body;
+mod cloud;
+mod cut;
+pub mod edge;
+mod events;
+mod listener;
+pub mod meter;
+mod service;
+mod token;
+mod watch;
+
+pub use body::Limits;
+pub use listener::{Address, Server, Tls};
+pub use watch::Patience;
+
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use crate::stream::run::Run;
+use crate::stream::spool::request::Keeper;
+use edge::{Edge, EdgeOptions};
+use listener::Notices;
+use meter::Meter;
+use prometheus_client::registry::Registry;
+use service::Ids;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use token::{Rate, Token, Tokens};
+
+/// How the door is set up.
+pub struct Options {
+    /// Where it listens.
+    pub address: Address,
+    /// Certificate and key, where it speaks TLS.
+    pub tls: Option<Tls>,
+    /// `--tokens`.
+    pub tokens: Option<PathBuf>,
+    /// Whether requests without a token are let in.
+    pub anonymous: bool,
+    /// Events a second over all tokens.
+    pub rate: Option<NonZeroU32>,
+    /// Bounds of each body.
+    pub limits: Limits,
+    /// Bytes of all bodies under way.
+    pub room: usize,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Time limits of a connection.
+    pub patience: Patience,
+    /// How long a body may take to come, and after that its keeping.
+    pub request_time: Duration,
+    /// Whether each request is logged.
+    pub log: bool,
+    /// How records are judged.
+    pub edge: EdgeOptions,
+}
+
+/// How long the door is not ready after its keeper could not take a request (µs).
+const UNREADY: i64 = 5_000_000;
+/// Edges that wait for their next request at the most.
+const EDGES_MAX: usize = 64;
+
+/// What all requests share.
+pub struct Front {
+    options: Options,
+    /// None once the door is closed: whoever else waits for its end must not wait for us.
+    keeper: RwLock<Option<Arc<dyn Keeper>>>,
+    meter: Meter,
+    registry: Registry,
+    tokens: RwLock<Arc<Tokens>>,
+    anonymous: Option<Arc<Token>>,
+    rate: Rate,
+    room: body::Room,
+    edges: Mutex<Vec<Edge>>,
+    ids: Ids,
+    clock: Clock,
+    console: Console,
+    notices: Notices,
+    draining: AtomicBool,
+    /// Until when the keeper is taken for unavailable (µs).
+    unready_until: AtomicI64,
+}
+
+impl Front {
+    fn new(options: Options, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
+        let (clock, console) = (run.clock, run.console.clone());
+        let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
+        let meter = Meter::default();
+        let mut registry = Registry::default();
+        meter.register(&mut registry);
+        // The stages behind the door are seen through it, too.
+        registry.register_collector(Box::new(run.metrics.clone()));
+        // What is wrong with schemas or flags is known before the first request.
+        let first = Edge::new(&options.edge)?;
+        Ok(Self {
+            rate: Rate::new(options.rate),
+            room: body::Room::new(options.room),
+            anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
+            tokens: RwLock::new(Arc::new(tokens)),
+            edges: Mutex::new(vec![first]),
+            notices: Notices::new(console.clone()),
+            ids: Ids::new(),
+            draining: AtomicBool::new(false),
+            unready_until: AtomicI64::new(i64::MIN),
+            options,
+            keeper: RwLock::new(Some(keeper)),
+            meter,
+            registry,
+            clock,
+            console,
+        })
+    }
+
+    fn keeper(&self) -> Option<Arc<dyn Keeper>> {
+        self.keeper.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets go of the keeper: nothing more will be kept.
+    fn let_go(&self) {
+        self.keeper.write().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the tokens again; those of before stay where the file is wrong.
+    fn reload(&self) {
+        let Some(path) = &self.options.tokens else { return };
+        match Tokens::read(path) {
+            Ok(tokens) => {
+                let count = tokens.len();
+                *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+                self.console.say(format!("{}: tokens read again: {count}", path.display()));
+            }
+            Err(error) => self.console.say(format!("the tokens stay as they were: {error}")),
+        }
+    }
+
+    /// An edge for one request.
+    fn edge(&self) -> Result<Edge> {
+        let waiting = self.edges.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        waiting.map_or_else(|| Edge::new(&self.options.edge), Ok)
+    }
+
+    /// Takes back an edge that did its work.
+    fn put_back(&self, edge: Edge) {
+        let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
+        if edges.len() < EDGES_MAX {
+            edges.push(edge);
+        }
+    }
+
+    /// Notes whether the keeper took the last request.
+    fn note_keeper(&self, took: bool) {
+        let until = if took { i64::MIN } else { self.clock.now().saturating_add(UNREADY) };
+        self.unready_until.store(until, Ordering::Relaxed);
+    }
+
+    /// Whether requests are welcome, or why not.
+    fn is_ready(&self) -> Result<(), &'static str> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("draining");
+        }
+        match self.clock.now() < self.unready_until.load(Ordering::Relaxed) {
+            true => Err("requests cannot be kept at the moment"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Refuses to listen for everybody without being told so.
+fn check_reach(options: &Options, reach: std::net::SocketAddr) -> Result<()> {
+    if reach.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "{}: others can reach it: --tokens FILE says who may send, --anonymous lets everybody in",
+        options.address
+    )))
+}

@@ -1,0 +1,168 @@
+//! One request: its path, its names in logs, its answer.
+
+use super::Front;
+use super::answer::Reply;
+use super::events;
+use super::watch::Phase;
+use crate::metrics;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use std::convert::Infallible;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// The path that takes events.
+pub const EVENTS: &str = "/v1/events";
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest request id that is taken from a client.
+const REQUEST_ID_MAX: usize = 128;
+
+/// Makes names that no other process makes, by chance.
+pub struct Ids {
+    seed: u64,
+    salt: u64,
+    next: AtomicU64,
+}
+
+impl Ids {
+    /// Names of this process.
+    pub fn new() -> Self {
+        // The one source of randomness the standard library has.
+        let random = std::hash::RandomState::new();
+        Self { seed: random.hash_one(0), salt: random.hash_one(1), next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> u128 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.salt.to_le_bytes());
+        xxh3_128_with_seed(&bytes, self.seed).max(1)
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a request is called in logs, in headers of Kafka and in dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// W3C Trace Context: the client's where it is valid.
+    pub parent: String,
+    /// `X-Request-Id`: the client's where it is printable ASCII of at most 128 bytes.
+    pub request_id: String,
+}
+
+impl Trace {
+    fn of(headers: &HeaderMap, ids: &Ids) -> Self {
+        let only = |name: &HeaderName| {
+            let mut all = headers.get_all(name).iter();
+            all.next().filter(|_| all.next().is_none()).and_then(|value| value.to_str().ok())
+        };
+        let parent = only(&TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned);
+        let printable = |text: &&str| {
+            (1..=REQUEST_ID_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let request_id = only(&REQUEST_ID).filter(printable).map(str::to_owned);
+        Self {
+            parent: parent.unwrap_or_else(|| {
+                let span = u64::try_from(ids.next() & u128::from(u64::MAX)).unwrap_or(1).max(1);
+                format!("00-{:032x}-{span:016x}-01", ids.next())
+            }),
+            request_id: request_id.unwrap_or_else(|| format!("{:032x}", ids.next())),
+        }
+    }
+
+    /// As headers that are passed on.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());
+        vec![pair(&TRACEPARENT, &self.parent), pair(&REQUEST_ID, &self.request_id)]
+    }
+}
+
+/// Whether a text is a `traceparent` by W3C Trace Context, of this version or a later one.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let some = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, parent, flags, rest @ ..] = &parts[..] else { return false };
+    let known = *version != "00" || rest.is_empty();
+    hex(version, 2) && *version != "ff" && known && some(trace, 32) && some(parent, 16) && hex(flags, 2)
+}
+
+/// Answers one request.
+pub async fn serve(
+    front: &Front,
+    phase: Phase,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    phase.begin();
+    let start = Instant::now();
+    let trace = Trace::of(request.headers(), &front.ids);
+    let line = front.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
+    let mut token = String::new();
+    let reply = route(front, &trace, request, &mut token).await;
+    let seconds = start.elapsed().as_secs_f64();
+    front.meter.request(reply.status.as_u16());
+    front.meter.seconds.observe(seconds);
+    if let Some(line) = line {
+        let (status, id, parent) = (reply.status.as_u16(), &trace.request_id, &trace.parent);
+        let token = if token.is_empty() { "-" } else { &token };
+        front.console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
+    }
+    phase.end();
+    Ok(response(reply, &trace))
+}
+
+async fn route(front: &Front, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
+    match request.uri().path() {
+        EVENTS if *request.method() == Method::POST => match events::post(front, trace, request, token).await {
+            Ok(reply) | Err(reply) => reply,
+        },
+        "/healthz" if get => text("ok\n".to_owned()),
+        "/readyz" if get => match front.is_ready() {
+            Ok(()) => text("ready\n".to_owned()),
+            Err(why) => Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&front.registry)) },
+        EVENTS => Reply::another_method("POST"),
+        "/healthz" | "/readyz" | "/metrics" => Reply::another_method("GET, HEAD"),
+        _ => Reply::refusal(StatusCode::NOT_FOUND, "there are /v1/events /healthz /readyz /metrics"),
+    }
+}
+
+fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
+    let Reply { status, body, kind, retry_after, allow, close } = reply;
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let given = [(TRACEPARENT, trace.parent.as_str()), (REQUEST_ID, trace.request_id.as_str())];
+    headers.extend(given.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))));
+    if let Some(wait) = retry_after {
+        // Whole seconds, upwards: coming a little later is no harm.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
+    if close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(methods) = allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}

@@ -1,0 +1,237 @@
+//! Bearer tokens: who may send, for which sources, and how fast.
+//!
+//! ```toml
+//! [[token]]
+//! name = "ios-app"              # what logs and metrics call it
+//! sha256 = "9f86d0…"            # of the secret, in hex; or secret = "…"
+//! sources = ["ios"]             # without it: every source
+//! rate = 5000                   # events a second, also the largest batch; without it: any
+//! ```
+//!
+//! Only digests are kept, and all of them are compared, each in constant time. No secret reaches any output.
+
+use crate::error::{Error, Result};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use subtle::ConstantTimeEq;
+
+/// Tokens of one file at the most: every request is compared with each.
+const TOKENS_MAX: usize = 10_000;
+
+/// Who a request comes from.
+pub struct Token {
+    /// Its name; empty for whoever is anonymous.
+    pub name: String,
+    digest: [u8; 32],
+    sources: Option<Vec<String>>,
+    rate: Rate,
+}
+
+/// The tokens of a file.
+#[derive(Default)]
+pub struct Tokens(Vec<Arc<Token>>);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokensFile {
+    #[serde(default)]
+    token: Vec<TokenEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenEntry {
+    name: String,
+    secret: Option<String>,
+    sha256: Option<String>,
+    sources: Option<Vec<String>>,
+    rate: Option<NonZeroU32>,
+}
+
+impl Tokens {
+    /// Reads a file of tokens; exit 78 for one that says something else.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|error| Error::io(&shown, &error))?;
+        Self::parse(&text).map_err(|error| error.at(shown))
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        // What the parser says quotes the line it stands in, and that may hold a secret: only the place is told.
+        let file: TokensFile = toml::from_str(text).map_err(|error| {
+            let line =
+                error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+            let form = "[[token]] has name, secret or sha256, sources, rate";
+            Error::config(format!("line {line}: these are no tokens: {form}"))
+        })?;
+        if file.token.is_empty() || file.token.len() > TOKENS_MAX {
+            let count = file.token.len();
+            return Err(Error::config(format!("{count} tokens: there must be one, and at most {TOKENS_MAX}")));
+        }
+        let mut tokens: Vec<Arc<Token>> = vec![];
+        for entry in file.token {
+            let token = Token::new(entry)?;
+            if tokens.iter().any(|other| other.name == token.name || other.digest == token.digest) {
+                return Err(Error::config(format!("token '{}' is there twice", token.name)));
+            }
+            tokens.push(Arc::new(token));
+        }
+        Ok(Self(tokens))
+    }
+
+    /// The token whose secret this is.
+    pub fn find(&self, secret: &[u8]) -> Option<&Arc<Token>> {
+        let digest: [u8; 32] = Sha256::digest(secret).into();
+        let mut found = None;
+        for token in &self.0 {
+            if bool::from(token.digest.ct_eq(&digest)) {
+                found = Some(token);
+            }
+        }
+        found
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Token {
+    /// Whoever brings none: every source, no rate of its own.
+    pub fn anonymous() -> Self {
+        Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::none() }
+    }
+
+    fn new(entry: TokenEntry) -> Result<Self> {
+        let TokenEntry { name, secret, sha256, sources, rate } = entry;
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            return Err(Error::config("a token has a name of 1 to 64 characters"));
+        }
+        let digest = match (&secret, &sha256) {
+            (Some(secret), None) if secret.len() >= 8 => Sha256::digest(secret.as_bytes()).into(),
+            (None, Some(hex)) => parse_digest(hex)
+                .ok_or_else(|| Error::config(format!("token '{name}': sha256 is 64 hexadecimal digits")))?,
+            (Some(_), None) => {
+                return Err(Error::config(format!("token '{name}': a secret has at least 8 characters")));
+            }
+            _ => return Err(Error::config(format!("token '{name}': it has a secret or a sha256, one of them"))),
+        };
+        Ok(Self { name, digest, sources, rate: Rate::new(rate) })
+    }
+
+    /// Whether it may send events of this source.
+    pub fn speaks_for(&self, source: &str) -> bool {
+        self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one == source))
+    }
+
+    /// Takes room for this many events.
+    pub fn take(&self, events: usize) -> Result<(), Denied> {
+        self.rate.take(events)
+    }
+}
+
+fn parse_digest(hex: &str) -> Option<[u8; 32]> {
+    let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
+    let mut digest = [0; 32];
+    for (byte, pair) in digest.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
+    }
+    Some(digest)
+}
+
+/// Why events have to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// This long.
+    For(Duration),
+    /// For ever: so many at once are more than a second allows, this number.
+    Always(u32),
+}
+
+/// A rate in events a second; a second's worth may come at once.
+pub struct Rate(Option<(DefaultDirectRateLimiter, u32)>);
+
+impl Rate {
+    /// No bound.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// This many events a second.
+    pub fn new(rate: Option<NonZeroU32>) -> Self {
+        Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
+    }
+
+    /// Takes room for this many events, or none of it.
+    pub fn take(&self, events: usize) -> Result<(), Denied> {
+        let Some((limiter, most)) = &self.0 else { return Ok(()) };
+        let Some(events) = NonZeroU32::new(u32::try_from(events).unwrap_or(u32::MAX)) else { return Ok(()) };
+        match limiter.check_n(events) {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(until)) => Err(Denied::For(until.wait_time_from(DefaultClock::default().now()))),
+            Err(_) => Err(Denied::Always(*most)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The SHA-256 of `test-secret`.
+    const DIGEST: &str = "9caf06bb4436cdbfa20af9121a626bc1093c4f54b31c0fa937957856135345b6";
+
+    #[test]
+    fn a_token_is_found_by_its_secret_whether_the_file_has_it_or_its_digest() {
+        let text = format!(
+            "[[token]]\nname = \"a\"\nsha256 = \"{DIGEST}\"\nsources = [\"ios\"]\n[[token]]\nname = \"b\"\nsecret = \"other-secret\""
+        );
+        let tokens = Tokens::parse(&text).unwrap();
+        let a = tokens.find(b"test-secret").unwrap();
+        assert_eq!((a.name.as_str(), a.speaks_for("ios"), a.speaks_for("web")), ("a", true, false));
+        let b = tokens.find(b"other-secret").unwrap();
+        assert_eq!((b.name.as_str(), b.speaks_for("web")), ("b", true));
+        assert!(tokens.find(b"test-secre").is_none() && tokens.find(b"").is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told_without_a_secret() {
+        for (text, why) in [
+            ("", "0 tokens"),
+            ("[[token]]\nname = \"a\"", "one of them"),
+            ("[[token]]\nname = \"a\"\nsecret = \"hush\"", "at least 8"),
+            ("[[token]]\nname = \"a\"\nsecret = \"hush hush hush", "line 3: these are no tokens"),
+            ("[[token]]\nname = \"a\"\nsecrets = \"hush hush hush\"", "line 3: these are no tokens"),
+            ("[[token]]\nname = \"a\"\nsha256 = \"hush\"", "64 hexadecimal"),
+            ("[[token]]\nname = \"\"\nsecret = \"hush hush\"", "a name"),
+            ("[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"", "twice"),
+        ] {
+            let error = Tokens::parse(text).err().unwrap().to_string();
+            assert!(error.contains(why) && !error.contains("hush"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rate_lets_a_second_s_worth_pass_at_once_and_names_the_wait() {
+        let rate = Rate::new(NonZeroU32::new(10));
+        assert_eq!(rate.take(11), Err(Denied::Always(10)));
+        assert_eq!(rate.take(10), Ok(()));
+        let Err(Denied::For(wait)) = rate.take(10) else { panic!("it must wait") };
+        assert!(wait > Duration::from_millis(500) && wait <= Duration::from_secs(1), "{wait:?}");
+        assert_eq!(rate.take(0), Ok(()));
+        assert_eq!(Rate::none().take(usize::MAX), Ok(()));
+    }
+}

@@ -1,0 +1,211 @@
+//! A stage's loop over what was kept, with clients on threads.
+
+use super::*;
+use crate::clock::Clock;
+use crate::console::{Colour, Console};
+use crate::counts::Counts;
+use crate::format::EncodeOptions;
+use crate::frame::End;
+use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::column;
+use crate::mapping::{self, Provenance};
+use crate::stream::output::{Checked, OutputSpec};
+use crate::stream::run::Report;
+use crate::stream::spool::open;
+use crate::stream::spool::promise::Promise;
+use crate::stream::spool::request::{Answer, Keeper, Record, Request};
+use crate::stream::spool::shelf::Bounds;
+use crate::stream::stop::Stop;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+
+const SECOND: i64 = 1_000_000;
+
+fn run() -> Rc<Run> {
+    Rc::new(Run {
+        console: Console::new("evt-ingest", Colour::Off),
+        clock: Clock::Fixed(100 * SECOND),
+        stop: Stop::never(),
+        report: Report::First(0),
+        pipeline: "evt".into(),
+        id: "test".into(),
+        record_max: 1 << 20,
+        kafka: vec![],
+        metrics: Default::default(),
+        service: crate::service::Service::of_environment(),
+        letters: None,
+        ratio_max: 1000,
+    })
+}
+
+/// A stage of which the outputs are a list of batches.
+struct Bench {
+    source: Source,
+    dead: DeadLetters,
+    batches: Vec<RecordBatch>,
+    settled: usize,
+}
+
+impl Bench {
+    fn new(reader: SpoolReader, letters: &Path, run: &Rc<Run>) -> Self {
+        let spec = OutputSpec {
+            format: None,
+            terminal_format: "jsonl",
+            pipe_format: "jsonl",
+            overwrite: false,
+            control: false,
+            encode: EncodeOptions::default(),
+        };
+        let output = Checked::try_new(letters.to_str().unwrap(), &spec, run).unwrap();
+        let dead = DeadLetters::new(run.clone(), Some(output.open(&Kind::Dead.schema(), run).unwrap()));
+        let mapping = mapping::Options {
+            provenance: Provenance::Overwrite,
+            stamped_at_arrival: true,
+            ..mapping::Options::default()
+        };
+        let options = SourceOptions { mapping, ..SourceOptions::default() };
+        let source = Source::of_door(reader, Box::new(|| {}), options, run.clone()).unwrap();
+        Self { source, dead, batches: vec![], settled: 0 }
+    }
+
+    /// What a stage does between two items, and the next item; its end, if it is that.
+    fn turn(&mut self) -> Option<End> {
+        if self.source.can_commit() {
+            self.dead.settle().unwrap();
+            self.settled = self.batches.len();
+            self.source.commit().unwrap();
+        }
+        match self.source.next(&mut self.dead).unwrap() {
+            Item::Batch(batch) => self.batches.push(batch),
+            Item::Control(_) | Item::Idle => {}
+            Item::End(end) => return Some(end),
+        }
+        None
+    }
+
+    fn finish(mut self) -> (Vec<RecordBatch>, Counts) {
+        while self.turn().is_none() {}
+        self.dead.flush().unwrap();
+        self.source.commit_end().unwrap();
+        (self.batches, self.source.counts())
+    }
+}
+
+fn record(id: u8, fault: Option<&str>) -> Record {
+    let uuid = format!("{id:02x}").repeat(16);
+    let uuid = format!("{}-{}-{}-{}-{}", &uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]);
+    let own_id = if id == 0 { String::new() } else { format!("\"event_id\":\"{uuid}\",") };
+    let payload = format!(
+        "{{{own_id}\"source\":\"web\",\"event_type\":\"click\",\"server_timestamp\":\"2030-01-01T00:00:00Z\"}}"
+    );
+    Record {
+        payload: payload.into_bytes(),
+        source: "web".into(),
+        event_id: (id > 0).then_some([id; 16]),
+        fault: fault.map(|message| Fault::new(ErrorType::ParseError, message)),
+    }
+}
+
+fn ask(keeper: &Arc<dyn Keeper>, at: i64, records: Vec<Record>) -> Receiver<Answer> {
+    let (send, answer) = channel();
+    let headers = vec![("traceparent".to_owned(), "00-ab".to_owned())];
+    let request = Request { arrived_at: at, token: "t".into(), headers, once: None, records };
+    keeper.keep(request, Box::new(move |answer| drop(send.send(answer))));
+    answer
+}
+
+fn spool(dir: &Path) -> Promise {
+    Promise::Spool { dir: dir.join("spool"), bounds: Bounds { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
+}
+
+#[test]
+fn every_record_has_one_fate_and_arrival_is_its_server_timestamp() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run();
+    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
+    let letters = dir.path().join("dead.jsonl");
+    let records = vec![record(1, None), record(1, None), record(0, Some("not JSON")), record(0, None)];
+    let answers = [ask(&keeper, 7 * SECOND, records), ask(&keeper, 9 * SECOND, vec![record(2, None), record(1, None)])];
+    answers.iter().for_each(|answer| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_))));
+    drop(keeper);
+    let (batches, counts) = Bench::new(reader, &letters, &run).finish();
+    assert_eq!(counts, Counts { taken: 6, out: 3, duplicate: 2, dead: 1, ..Counts::default() });
+    counts.check().unwrap();
+    let rows = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+    let times = |index: usize| rows.column(index).as_primitive::<TimestampMicrosecondType>().values().to_vec();
+    for column in [column::SERVER_TIMESTAMP, column::EVENT_TIME, column::STREAM_TIME] {
+        assert_eq!(times(column), [7 * SECOND, 7 * SECOND, 9 * SECOND]);
+    }
+    assert_eq!(rows.column(column::OFFSET).as_primitive::<Int64Type>().values()[..], [0, 3, 4]);
+    let properties = rows.column(column::PROPERTIES).as_string::<i32>();
+    assert_eq!(properties.value(0), "{\"server_timestamp\":\"2030-01-01T00:00:00Z\"}");
+    let dead = std::fs::read_to_string(letters).unwrap();
+    for part in ["not JSON", "\"source_topic\":\"http\"", "\"offset\":2", "00-ab", "1970-01-01T00:00:07", "2030-01-01"]
+    {
+        assert!(dead.contains(part), "{part}: {dead}");
+    }
+}
+
+#[test]
+fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run();
+    let letters = dir.path().join("dead.jsonl");
+    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
+    let mut bench = Bench::new(reader, &letters, &run);
+    let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
+    kept(ask(&keeper, SECOND, vec![record(0, None), record(3, None)]));
+    while bench.settled == 0 {
+        bench.turn();
+    }
+    kept(ask(&keeper, 2 * SECOND, vec![record(0, None)]));
+    while bench.batches.len() < 2 {
+        bench.turn();
+    }
+    // No commit, no end: what a kill leaves.
+    let ids = |batch: &RecordBatch| batch.column(column::EVENT_ID).clone();
+    let first = ids(&bench.batches[1]);
+    drop((keeper, bench));
+    let again = loop {
+        match open(&spool(dir.path()), &run) {
+            // The writer's thread lets go of the lock in its own time.
+            Err(_) => std::thread::yield_now(),
+            Ok(opened) => break opened,
+        }
+    };
+    drop(again.0);
+    let (batches, counts) = Bench::new(again.1, &letters, &run).finish();
+    assert_eq!((counts.taken, counts.out, batches.len()), (1, 1, 1));
+    assert_eq!(&ids(&batches[0]), &first);
+    let stream_time = batches[0].column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>();
+    assert_eq!(stream_time.values()[..], [2 * SECOND]);
+}
+
+#[test]
+fn clients_hear_of_it_when_the_outputs_have_their_events_or_dead_letters() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run();
+    let (keeper, reader) = open(&Promise::Output, &run).unwrap();
+    let mut bench = Bench::new(reader, &dir.path().join("dead.jsonl"), &run);
+    let first = ask(&keeper, SECOND, vec![record(0, Some("all of it is faulty"))]);
+    let heard = |bench: &mut Bench, answer: Receiver<Answer>| loop {
+        if let Ok(answer) = answer.try_recv() {
+            break answer;
+        }
+        bench.turn();
+    };
+    assert!(matches!(heard(&mut bench, first), Answer::Kept(_)));
+    let second = ask(&keeper, SECOND, vec![record(0, None)]);
+    let Answer::Kept(kept) = heard(&mut bench, second) else { panic!("it is kept") };
+    assert_eq!(kept.offset, 100 * SECOND + 1, "offsets begin with the time of the start");
+    assert_eq!((bench.settled, bench.batches.len()), (1, 1));
+    let last = ask(&keeper, SECOND, vec![record(0, None)]);
+    drop(keeper);
+    let (_, counts) = bench.finish();
+    assert_eq!((counts.taken, counts.out, counts.dead), (3, 2, 1));
+    assert!(matches!(last.recv().unwrap(), Answer::Kept(_)), "what came last is settled at the end");
+}

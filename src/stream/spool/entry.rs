@@ -1,0 +1,343 @@
+//! One entry of the spool: a request with the fates of its records, as bytes.
+//!
+//! ```text
+//! mark "evt" 01 | check u64 | length u32 | body
+//! body: safe u64 | offset i64 | arrived_at i64 | token | once? | headers | records
+//! ```
+//!
+//! Numbers are little-endian, texts and payloads have a `u32` of bytes before them. `check` is the XXH3 of length and
+//! body under the seed of the segment: bytes that a client sent, or that an older file left on the disk, never pass for
+//! an entry. `safe` is the byte of the segment up to which all was durable when the entry was written: damage before it
+//! is damage, damage behind it is a write that nobody was told of.
+
+use super::request::{Fate, Kept, Record, Request};
+use crate::kind::dead::{ErrorType, Fault};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// What an entry begins with; the last byte is the version of the format.
+pub const MARK: [u8; 4] = *b"evt\x01";
+/// Bytes before the body.
+pub const HEAD: usize = 16;
+/// The longest body.
+pub const BODY_MAX: usize = 256 << 20;
+
+/// Codes of what was wrong with a record: an index here.
+const TYPES: [ErrorType; 9] = [
+    ErrorType::ParseError,
+    ErrorType::EnvelopeError,
+    ErrorType::TimestampError,
+    ErrorType::FutureTimestampError,
+    ErrorType::UnknownSchemaError,
+    ErrorType::SchemaValidationError,
+    ErrorType::TooLargeError,
+    ErrorType::AggregationError,
+    ErrorType::SinkError,
+];
+
+/// Bits of a record's flags: its fate, and what it has.
+const FATE: u8 = 0b11;
+const HAS_ID: u8 = 1 << 2;
+const HAS_FAULT: u8 = 1 << 3;
+/// Its rejection is not the fault that it came with.
+const OWN_FAULT: u8 = 1 << 4;
+
+/// Where an entry is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot {
+    /// The seed of the segment.
+    pub seed: u64,
+    /// The byte of the segment up to which all is durable.
+    pub safe: u64,
+    /// The offset of its first record.
+    pub offset: i64,
+}
+
+/// A whole entry, read in place.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The byte of the segment up to which all was durable when it was written.
+    pub safe: u64,
+    /// The offset of its first record.
+    pub offset: i64,
+    /// When it arrived (µs).
+    pub arrived_at: i64,
+    /// The name of the client's token.
+    pub token: &'a str,
+    /// The client's `Idempotency-Key` and the hash of the body.
+    pub once: Option<(&'a str, u128)>,
+    headers: Cursor<'a>,
+    header_count: u32,
+    records: Cursor<'a>,
+    record_count: u32,
+}
+
+/// A record of an entry, read in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// Its source.
+    pub source: &'a str,
+    /// Its id, where it named one.
+    pub event_id: Option<[u8; 16]>,
+    /// The fault it came with.
+    pub fault: Option<Fault>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// Bytes that one entry takes at most.
+pub fn size_max(request: &Request) -> usize {
+    let text = |text: &str| text.len() + 4;
+    let headers: usize = request.headers.iter().map(|(name, value)| text(name) + text(value)).sum();
+    let fault = |record: &Record| record.fault.as_ref().map_or(0, |fault| 2 * fault.message.len());
+    // A reused id is named in a message of ours.
+    let record = |record: &Record| record.payload.len() + record.source.len() + fault(record) + 160;
+    let records: usize = request.records.iter().map(record).sum();
+    HEAD + 64 + text(&request.token) + request.once.as_ref().map_or(0, |(key, _)| text(key) + 16) + headers + records
+}
+
+/// Appends an entry to `out`; its length.
+pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEAD]);
+    out.extend_from_slice(&spot.safe.to_le_bytes());
+    out.extend_from_slice(&spot.offset.to_le_bytes());
+    out.extend_from_slice(&request.arrived_at.to_le_bytes());
+    put(out, request.token.as_bytes());
+    match &request.once {
+        None => out.push(0),
+        Some((key, body)) => {
+            out.push(1);
+            put(out, key.as_bytes());
+            out.extend_from_slice(&body.to_le_bytes());
+        }
+    }
+    out.extend_from_slice(&count(request.headers.len()));
+    for (name, value) in &request.headers {
+        put(out, name.as_bytes());
+        put(out, value.as_bytes());
+    }
+    out.extend_from_slice(&count(request.records.len()));
+    request.records.iter().zip(fates).for_each(|(record, fate)| put_record(out, record, fate));
+    seal(&mut out[start..], spot.seed);
+    out.len() - start
+}
+
+/// Makes an entry of a body that has room for a head before it.
+pub fn seal(entry: &mut [u8], seed: u64) {
+    let Some(body) = entry.len().checked_sub(HEAD) else { return };
+    entry[..4].copy_from_slice(&MARK);
+    entry[12..HEAD].copy_from_slice(&count(body));
+    let check = xxh3_64_with_seed(&entry[12..], seed);
+    entry[4..12].copy_from_slice(&check.to_le_bytes());
+}
+
+fn put_record(out: &mut Vec<u8>, record: &Record, fate: &Fate) {
+    let own = match fate {
+        Fate::Rejected(fault) if record.fault.as_ref() != Some(fault) => Some(fault),
+        _ => None,
+    };
+    let mut flags = match fate {
+        Fate::New => 0,
+        Fate::Duplicate => 1,
+        Fate::Rejected(_) => 2,
+    };
+    for (bit, is_set) in
+        [(HAS_ID, record.event_id.is_some()), (HAS_FAULT, record.fault.is_some()), (OWN_FAULT, own.is_some())]
+    {
+        flags |= if is_set { bit } else { 0 };
+    }
+    out.push(flags);
+    put(out, &record.payload);
+    put(out, record.source.as_bytes());
+    if let Some(id) = &record.event_id {
+        out.extend_from_slice(id);
+    }
+    for fault in record.fault.iter().chain(own) {
+        let code = TYPES.iter().position(|known| *known == fault.error_type).unwrap_or(0);
+        out.push(u8::try_from(code).unwrap_or(0));
+        put(out, fault.message.as_bytes());
+    }
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&count(bytes.len()));
+    out.extend_from_slice(bytes);
+}
+
+/// A length; one that does not fit makes an entry of more than [`BODY_MAX`], which is never written.
+fn count(count: usize) -> [u8; 4] {
+    u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
+}
+
+/// What stands at the beginning of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// An entry of this many bytes, if all of them are there and right.
+    Entry(usize),
+    /// Perhaps an entry: more bytes are needed to tell.
+    Short,
+    /// No entry.
+    Damaged,
+}
+
+/// How long the entry is that `bytes` begin with.
+pub fn span(bytes: &[u8]) -> Span {
+    let known = bytes.len().min(MARK.len());
+    if bytes[..known] != MARK[..known] {
+        return Span::Damaged;
+    }
+    let Some(length) = bytes.get(12..HEAD).and_then(|length| length.try_into().ok()) else { return Span::Short };
+    match usize::try_from(u32::from_le_bytes(length)) {
+        Ok(length) if length <= BODY_MAX => Span::Entry(HEAD + length),
+        _ => Span::Damaged,
+    }
+}
+
+/// The entry that `bytes` are; none where they are damaged or not all of it.
+pub fn read(bytes: &[u8], seed: u64) -> Option<Entry<'_>> {
+    let Span::Entry(length) = span(bytes) else { return None };
+    let bytes = bytes.get(..length)?;
+    let check = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
+    let checked = bytes.get(12..)?;
+    if xxh3_64_with_seed(checked, seed) != check { None } else { body(bytes.get(HEAD..)?) }
+}
+
+/// Reads a body; every part of it is looked at once, so that [`Entry`] can show them without a fault.
+fn body(bytes: &[u8]) -> Option<Entry<'_>> {
+    let mut rest = Cursor(bytes);
+    let (safe, offset, arrived_at) = (rest.u64()?, rest.i64()?, rest.i64()?);
+    let token = rest.text()?;
+    let once = match rest.u8()? {
+        0 => None,
+        1 => Some((rest.text()?, u128::from_le_bytes(rest.array()?))),
+        _ => return None,
+    };
+    let header_count = rest.u32()?;
+    let headers = rest;
+    for _ in 0..header_count {
+        rest.header()?;
+    }
+    let record_count = rest.u32()?;
+    let records = rest;
+    for _ in 0..record_count {
+        rest.record()?;
+    }
+    offset.checked_add(i64::from(record_count))?;
+    let entry = Entry { safe, offset, arrived_at, token, once, headers, header_count, records, record_count };
+    rest.0.is_empty().then_some(entry)
+}
+
+impl<'a> Entry<'a> {
+    /// One behind the offset of its last record.
+    pub fn end(&self) -> i64 {
+        self.offset + i64::from(self.record_count)
+    }
+
+    /// Its headers.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        let mut rest = self.headers;
+        (0..self.header_count).map_while(move |_| rest.header())
+    }
+
+    /// Its records.
+    pub fn records(&self) -> impl Iterator<Item = Seen<'a>> + use<'a> {
+        let mut rest = self.records;
+        (0..self.record_count).map_while(move |_| rest.record())
+    }
+
+    /// The request as it was handed over.
+    pub fn request(&self) -> Request {
+        let record = |seen: Seen<'_>| Record {
+            payload: seen.payload.to_vec(),
+            source: seen.source.to_owned(),
+            event_id: seen.event_id,
+            fault: seen.fault,
+        };
+        Request {
+            arrived_at: self.arrived_at,
+            token: self.token.to_owned(),
+            headers: self.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            once: self.once.map(|(key, body)| (key.to_owned(), body)),
+            records: self.records().map(record).collect(),
+        }
+    }
+
+    /// What became of it.
+    pub fn kept(&self) -> Kept {
+        Kept { offset: self.offset, fates: self.records().map(|seen| seen.fate).collect() }
+    }
+}
+
+/// Bytes that are read from the front.
+#[derive(Clone, Copy, Debug)]
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.take(N)?.try_into().ok()
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Option<i64> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let count = self.u32()?;
+        self.take(usize::try_from(count).ok()?)
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn header(&mut self) -> Option<(&'a str, &'a str)> {
+        Some((self.text()?, self.text()?))
+    }
+
+    fn fault(&mut self) -> Option<Fault> {
+        let error_type = *TYPES.get(usize::from(self.u8()?))?;
+        Some(Fault { error_type, message: self.text()?.to_owned() })
+    }
+
+    fn record(&mut self) -> Option<Seen<'a>> {
+        let flags = self.u8()?;
+        if flags >= OWN_FAULT << 1 {
+            return None;
+        }
+        let (payload, source) = (self.bytes()?, self.text()?);
+        let event_id = if flags & HAS_ID == 0 { None } else { Some(self.array()?) };
+        let fault = if flags & HAS_FAULT == 0 { None } else { Some(self.fault()?) };
+        let own = if flags & OWN_FAULT == 0 { None } else { Some(self.fault()?) };
+        let fate = match (flags & FATE, own) {
+            (0, None) => Fate::New,
+            (1, None) => Fate::Duplicate,
+            (2, own) => Fate::Rejected(own.or_else(|| fault.clone())?),
+            _ => return None,
+        };
+        Some(Seen { payload, source, event_id, fault, fate })
+    }
+}
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

@@ -1,0 +1,86 @@
+//! What is promised by an acknowledgement, and what that asks of the outputs.
+
+use super::shelf::Bounds;
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// Who has a request when it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ack {
+    /// The outputs.
+    Output,
+    /// Our memory: what a crash loses is lost.
+    Memory,
+}
+
+/// What the flags say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// `--spool`.
+    pub spool: Option<PathBuf>,
+    /// `--spool-max`, in bytes.
+    pub spool_max: Option<u64>,
+    /// `--dedup` (µs).
+    pub dedup: Option<i64>,
+    /// `--ack`.
+    pub ack: Option<Ack>,
+}
+
+/// What an acknowledgement promises.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It is in the spool, on disk.
+    Spool {
+        /// The directory.
+        dir: PathBuf,
+        /// What bounds it.
+        bounds: Bounds,
+    },
+    /// The outputs have it.
+    Output,
+    /// It is in memory.
+    Memory,
+}
+
+/// Bytes of a spool where `--spool-max` says nothing.
+pub const SPOOL_MAX: u64 = 4 << 30;
+
+impl Keeping {
+    /// Whether any flag was given.
+    pub fn is_given(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// What is promised where rows and letters go to outputs of which `pipe` is one that cannot say that they are safe;
+    /// exit 2 where that cannot be.
+    pub fn promise(&self, pipe: Option<&str>) -> Result<Promise> {
+        let Self { spool, spool_max, dedup, ack } = self;
+        let Some(dir) = spool else {
+            return match (spool_max, dedup, ack, pipe) {
+                (Some(_), ..) => Err(Error::usage("--spool-max bounds a spool: it needs --spool DIR")),
+                (_, Some(_), ..) => Err(Error::usage("--dedup remembers what is on disk: it needs --spool DIR")),
+                (_, _, Some(Ack::Memory), _) => Ok(Promise::Memory),
+                (_, _, _, None) => Ok(Promise::Output),
+                (_, _, Some(Ack::Output), Some(pipe)) => Err(Error::usage(format!(
+                    "--ack output: {pipe} cannot say that it has what was written: {WAY_OUT}"
+                ))),
+                (_, _, None, Some(pipe)) => Err(Error::usage(format!(
+                    "{pipe} cannot say that it has what was written, so that no event could be acknowledged: {WAY_OUT}"
+                ))),
+            };
+        };
+        match (ack, pipe) {
+            (Some(_), _) => Err(Error::usage("--ack: with --spool an event is acknowledged when the spool has it")),
+            (None, Some(pipe)) => Err(Error::usage(format!(
+                "--spool: {pipe} cannot say that it has what was written, so that nothing could be removed from the \
+                 spool: a spool into a pipe waits for checkpoints; write to Kafka, a file or a database"
+            ))),
+            (None, None) => {
+                let bounds = Bounds { bytes: spool_max.unwrap_or(SPOOL_MAX), dedup: *dedup };
+                Ok(Promise::Spool { dir: dir.clone(), bounds })
+            }
+        }
+    }
+}
+
+const WAY_OUT: &str = "write to Kafka, a file or a database, or --ack memory (a crash then loses events)";

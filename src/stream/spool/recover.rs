@@ -1,0 +1,124 @@
+//! What a spool holds when it is opened: each entry is looked at once, and a torn last write is cut.
+
+use super::segment::{self, Entries, HEADER, Next, Place};
+use super::shelf::{Position, Segment, Shelf};
+use super::writer::Writer;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
+use std::path::Path;
+
+/// Reads all segments: the writer learns them, the shelf lists them. Where the outputs were; exit 65 where something
+/// that was acknowledged is missing or damaged.
+pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<Position> {
+    let firsts = shelf.found()?;
+    let saved = shelf.position()?;
+    let mut next = firsts.first().copied().or(saved.map(|saved| saved.offset)).unwrap_or(0);
+    let position = saved.unwrap_or(Position { offset: next, stream_time: None });
+    if position.offset < next {
+        let gap = format!("records {} to {} are missing: their segments are gone", position.offset, next - 1);
+        return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
+    }
+    for (at, first) in firsts.iter().enumerate() {
+        next = Look { shelf, console, first: *first, following: firsts.get(at + 1).copied() }.learn(writer, next)?;
+    }
+    if position.offset > next {
+        let gap = format!("it ends at offset {next}, the outputs have everything up to {}", position.offset);
+        return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
+    }
+    writer.set_next(next);
+    shelf.settled(position.offset);
+    Ok(position)
+}
+
+/// A look at one segment.
+struct Look<'a> {
+    shelf: &'a Shelf,
+    console: &'a Console,
+    first: i64,
+    /// The first offset of the next segment.
+    following: Option<i64>,
+}
+
+impl Look<'_> {
+    /// Has the writer learn the segment, which begins with offset `next`; the offset it ends with.
+    fn learn(&self, writer: &mut Writer, mut next: i64) -> Result<i64> {
+        let path = segment::path(self.shelf.dir(), self.first);
+        let Some(mut entries) = Entries::open(&path)? else { return self.without_header(&path, next) };
+        if (self.first, entries.first) != (next, next) {
+            return Err(damage(&path, 0, format!("it begins with offset {}, {next} is expected", entries.first)));
+        }
+        let length = fs::metadata(&path).map_err(|error| failed(&path, &error))?.len();
+        let mut found = Segment { first: self.first, bytes: HEADER, newest: i64::MIN, keyed: false };
+        // What stands behind the beginning of the next segment is left of a write that failed.
+        while self.following != Some(next) {
+            let byte = entries.byte();
+            let looked = entries.next(length)?;
+            let entry = match looked {
+                Next::Nothing => break,
+                Next::Entry(length) => entries.take(length),
+                Next::Damaged => None,
+            };
+            let Some(entry) = entry else {
+                self.cut(&mut entries, (&path, length))?;
+                break;
+            };
+            if entry.offset != next {
+                return Err(damage(&path, byte, format!("offset {}, {next} is expected", entry.offset)));
+            }
+            writer.learn(&entry, Place { segment: self.first, byte });
+            next = entry.end();
+            found.newest = found.newest.max(entry.arrived_at);
+            found.keyed |= entry.once.is_some();
+            found.bytes = entries.byte();
+        }
+        match self.following {
+            Some(following) if following != next => {
+                return Err(damage(&path, found.bytes, format!("it ends at offset {next}, {following} follows")));
+            }
+            Some(_) => {}
+            None => {
+                let mut file = File::options().write(true).open(&path).map_err(|error| failed(&path, &error))?;
+                file.seek(SeekFrom::Start(found.bytes)).map_err(|error| failed(&path, &error))?;
+                writer.resume(Box::new(file), (self.first, entries.seed, found.bytes));
+            }
+        }
+        self.shelf.begin(found);
+        Ok(next)
+    }
+
+    /// A segment without a whole header: begun when the run was killed, or damaged.
+    fn without_header(&self, path: &Path, next: i64) -> Result<i64> {
+        let length = fs::metadata(path).map_err(|error| failed(path, &error))?.len();
+        if length > HEADER || self.following.is_some() {
+            return Err(damage(path, 0, "the header of the segment is damaged"));
+        }
+        // It is begun anew under the same name.
+        Ok(next)
+    }
+
+    /// Cuts a write that was torn; exit 65 where it is none.
+    fn cut(&self, entries: &mut Entries, (path, length): (&Path, u64)) -> Result<()> {
+        let byte = entries.byte();
+        if self.following.is_some() || entries.is_damage(byte)? {
+            return Err(damage(path, byte, "an entry is damaged that others follow"));
+        }
+        let cut = File::options().write(true).open(path).and_then(|file| {
+            file.set_len(byte)?;
+            file.sync_all()
+        });
+        cut.map_err(|error| failed(path, &error))?;
+        let bytes = length - byte;
+        self.console.say(format!("{}: byte {byte}: cut {bytes} bytes of a torn write", path.display()));
+        Ok(())
+    }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(path.display().to_string(), error)
+}
+
+fn damage(path: &Path, byte: u64, what: impl Into<String>) -> Error {
+    Error::corrupt(what).at(format!("{}: byte {byte}", path.display()))
+}

@@ -1,0 +1,208 @@
+//! One file of the spool: a header, then entries.
+//!
+//! ```text
+//! NNNNNNNNNNNNNNNNNNNN.log:  "evtspool" | seed u64 | first i64 | check u64 | entry…
+//! ```
+//!
+//! It is named by the offset of its first record, and ends where the next one begins: what stands behind that belongs
+//! to a write that failed.
+
+use super::entry::{self, Entry, Span};
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Bytes of the header.
+pub const HEADER: u64 = 32;
+const MAGIC: [u8; 8] = *b"evtspool";
+/// Bytes read at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// The first offset of its segment.
+    pub segment: i64,
+    /// The byte there.
+    pub byte: u64,
+}
+
+/// The path of the segment whose first record has this offset.
+pub fn path(dir: &Path, first: i64) -> PathBuf {
+    dir.join(format!("{first:020}.log"))
+}
+
+/// The first offset of a segment, from its file's name.
+pub fn first_of(path: &Path) -> Option<i64> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
+    (name.len() == 20).then(|| name.parse().ok()).flatten()
+}
+
+/// What the appender needs of a file.
+pub trait Medium: Send {
+    /// Writes all of `bytes` at the end.
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
+    /// Returns once all that was written will outlive a loss of power.
+    fn sync(&mut self) -> std::io::Result<()>;
+    /// Cuts the file to this many bytes.
+    fn cut(&mut self, length: u64) -> std::io::Result<()>;
+}
+
+impl Medium for File {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(|_| ())
+    }
+}
+
+/// The header of a new segment, with a seed that nobody can foresee.
+pub fn header(first: i64) -> ([u8; HEADER as usize], u64) {
+    let seed = RandomState::new().build_hasher().finish();
+    let mut header = [0; HEADER as usize];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..16].copy_from_slice(&seed.to_le_bytes());
+    header[16..24].copy_from_slice(&first.to_le_bytes());
+    let check = xxh3_64(&header[..24]);
+    header[24..].copy_from_slice(&check.to_le_bytes());
+    (header, seed)
+}
+
+/// The seed and the first offset that a header says; none where it is damaged.
+fn read_header(header: &[u8; HEADER as usize]) -> Option<(u64, i64)> {
+    let number = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
+    let is_whole = header.starts_with(&MAGIC) && number(24)? == xxh3_64(&header[..24]);
+    is_whole.then_some((number(8)?, number(16)?.cast_signed()))
+}
+
+/// A segment being read.
+pub struct Entries {
+    file: File,
+    path: PathBuf,
+    /// The seed of its entries.
+    pub seed: u64,
+    /// The offset of its first record.
+    pub first: i64,
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The byte of the file that `start` is.
+    at: u64,
+}
+
+/// What stands next in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// As it seems an entry of this many bytes: see [`Entries::take`].
+    Entry(usize),
+    /// Nothing more, up to where was asked.
+    Nothing,
+    /// Something that is no entry.
+    Damaged,
+}
+
+impl Entries {
+    /// Opens a segment; none where its header is damaged.
+    pub fn open(path: &Path) -> Result<Option<Self>> {
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        let mut file = File::open(path).map_err(failed)?;
+        let mut header = [0; HEADER as usize];
+        match file.read_exact(&mut header) {
+            Ok(()) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        }
+        let Some((seed, first)) = read_header(&header) else { return Ok(None) };
+        let (path, buffer) = (path.to_owned(), vec![0; READ_BYTES]);
+        Ok(Some(Self { file, path, seed, first, buffer, start: 0, end: 0, at: HEADER }))
+    }
+
+    /// Goes to a byte.
+    pub fn seek(&mut self, byte: u64) -> Result<()> {
+        (self.start, self.end, self.at) = (0, 0, byte);
+        self.file.seek(SeekFrom::Start(byte)).map_err(|error| self.failed(&error)).map(|_| ())
+    }
+
+    fn failed(&self, error: &std::io::Error) -> Error {
+        Error::io(self.path.display().to_string(), error)
+    }
+
+    /// The byte that is read next.
+    pub fn byte(&self) -> u64 {
+        self.at
+    }
+
+    /// What stands next, up to byte `limit`.
+    pub fn next(&mut self, limit: u64) -> Result<Next> {
+        loop {
+            let have = self.end - self.start;
+            let left = usize::try_from(limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
+            match entry::span(&self.buffer[self.start..self.end]) {
+                _ if left == 0 => return Ok(Next::Nothing),
+                Span::Damaged => return Ok(Next::Damaged),
+                Span::Entry(length) if length > left => return Ok(Next::Damaged),
+                Span::Entry(length) if length <= have => return Ok(Next::Entry(length)),
+                Span::Short if have >= left => return Ok(Next::Damaged),
+                Span::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
+                Span::Short => self.fill(READ_BYTES.min(left), left)?,
+            }
+            if self.end - self.start == have {
+                // The file is shorter than it was said to be.
+                return Ok(Next::Damaged);
+            }
+        }
+    }
+
+    /// The entry of this many bytes that stands next; none where it is damaged.
+    pub fn take(&mut self, length: usize) -> Option<Entry<'_>> {
+        let bytes = self.buffer.get(self.start..self.start + length)?;
+        let entry = entry::read(bytes, self.seed)?;
+        self.start += length;
+        self.at += length as u64;
+        Some(entry)
+    }
+
+    /// Reads on until `wanted` bytes are there, or the file ends; never more than `most`: what stands behind may be cut and
+    /// written again.
+    fn fill(&mut self, wanted: usize, most: usize) -> Result<()> {
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        if wanted > self.buffer.len() {
+            self.buffer.resize(wanted, 0);
+        } else if self.buffer.len() > READ_BYTES && wanted <= READ_BYTES && self.end <= READ_BYTES {
+            self.buffer.truncate(READ_BYTES);
+            self.buffer.shrink_to_fit();
+        }
+        let most = most.min(self.buffer.len());
+        while self.end < wanted {
+            match self.file.read(&mut self.buffer[self.end..most]) {
+                Ok(0) => break,
+                Ok(count) => self.end += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.failed(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a whole entry, written when everything up to `damaged` was durable already, stands behind that byte: then
+    /// what stands there is no write that was torn.
+    pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
+        self.seek(damaged)?;
+        let mut rest = vec![];
+        self.file.read_to_end(&mut rest).map_err(|error| self.failed(&error))?;
+        let marks = memchr::memmem::find_iter(&rest, &entry::MARK);
+        let mut found = marks.filter_map(|at| entry::read(&rest[at..], self.seed));
+        Ok(found.any(|entry| entry.safe > damaged))
+    }
+}

@@ -1,0 +1,251 @@
+//! The directory of a spool: which segments there are, up to where each is durable, and what the outputs have.
+//!
+//! ```text
+//! DIR/lock                       held (flock) by the run that has the spool; another one is exit 75
+//! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
+//! DIR/position                   the offset up to which the outputs have everything, and the stream time there
+//! ```
+
+use super::segment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::time::{format_instant, parse_instant};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How long an `Idempotency-Key` is remembered where `--dedup` says nothing (µs).
+pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
+
+/// One segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The offset of its first record.
+    pub first: i64,
+    /// Bytes that are durable.
+    pub bytes: u64,
+    /// The latest arrival in it (µs).
+    pub newest: i64,
+    /// Whether some request in it has an `Idempotency-Key`.
+    pub keyed: bool,
+}
+
+/// How far the outputs are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Everything before this offset is safe in them.
+    pub offset: i64,
+    /// The stream time there (µs); none before the first event.
+    pub stream_time: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    offset: i64,
+    stream_time: Option<String>,
+}
+
+/// What bounds a spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of all segments (`--spool-max`).
+    pub bytes: u64,
+    /// The window of `--dedup` (µs).
+    pub dedup: Option<i64>,
+}
+
+/// The directory of a spool, locked.
+pub struct Shelf {
+    dir: PathBuf,
+    bounds: Bounds,
+    state: Mutex<State>,
+    _lock: File,
+}
+
+#[derive(Default)]
+struct State {
+    segments: VecDeque<Segment>,
+    settled: i64,
+    /// Nothing more will be written.
+    closed: bool,
+}
+
+impl Shelf {
+    /// Makes the directory where there is none, and locks it.
+    pub fn open(dir: &Path, bounds: Bounds) -> Result<Self> {
+        let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
+        fs::create_dir_all(dir).map_err(failed)?;
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync(parent)?;
+        }
+        let lock = File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let message = format!("{}: another run has this spool", dir.display());
+                return Err(Error::new(ErrorKind::Fenced, message));
+            }
+            Err(errno) => return Err(failed(errno.into())),
+        }
+        Ok(Self { dir: dir.to_owned(), bounds, state: Mutex::default(), _lock: lock })
+    }
+
+    /// Its path.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What bounds it.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked with it left numbers that were right one by one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first offsets of the segments on disk, in order.
+    pub fn found(&self) -> Result<Vec<i64>> {
+        let failed = |error: std::io::Error| Error::io(self.dir.display().to_string(), &error);
+        let mut found = vec![];
+        for entry in fs::read_dir(&self.dir).map_err(failed)? {
+            found.extend(segment::first_of(&entry.map_err(failed)?.path()));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    /// How far the outputs were when the last run ended; none in a new spool.
+    pub fn position(&self) -> Result<Option<Position>> {
+        let path = self.dir.join("position");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io(path.display().to_string(), &error)),
+        };
+        let position = serde_json::from_str(&text).ok().and_then(|saved: Saved| {
+            let stream_time = match &saved.stream_time {
+                None => None,
+                Some(text) => Some(parse_instant(text)?),
+            };
+            Some(Position { offset: saved.offset, stream_time })
+        });
+        let damaged = || {
+            Error::corrupt("no position of a spool: without this file all that is left is read again")
+                .at(path.display().to_string())
+        };
+        position.map(Some).ok_or_else(damaged)
+    }
+
+    /// Notes that everything before `position` is safe in the outputs, and removes what nobody needs any more.
+    pub fn settle(&self, position: Position, now: i64) -> Result<()> {
+        let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
+        let (path, beside) = (self.dir.join("position"), self.dir.join("position.new"));
+        let write = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(serde_json::to_string(&saved)?.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&beside, &path)
+        };
+        write().map_err(|error| Error::io(path.display().to_string(), &error))?;
+        sync(&self.dir)?;
+        self.settled(position.offset);
+        self.trim(now, false)
+    }
+
+    /// Everything before this offset is safe in the outputs.
+    pub fn settled(&self, offset: i64) {
+        self.state().settled = offset;
+    }
+
+    /// Removes segments from the front that nobody needs any more; those that hold nothing but keys of `Idempotency-Key`
+    /// too where room is `wanted`.
+    pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
+        while let Some(first) = self.removable(now, wanted) {
+            let path = segment::path(&self.dir, first);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(path.display().to_string(), &error));
+                }
+                _ => {}
+            }
+            // One after the other: there is never a gap.
+            sync(&self.dir)?;
+            self.state().segments.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The first segment, if the outputs have all of it and no window reaches back to it.
+    fn removable(&self, now: i64, wanted: bool) -> Option<i64> {
+        let state = self.state();
+        let (segment, next) = (state.segments.front()?, state.segments.get(1)?);
+        let past = |window: i64| segment.newest.saturating_add(window) <= now;
+        let is_past = match self.bounds.dedup {
+            Some(window) => past(window),
+            None => !segment.keyed || wanted || past(KEYS_WINDOW),
+        };
+        (next.first <= state.settled && is_past).then_some(segment.first)
+    }
+
+    /// Bytes of all segments.
+    pub fn bytes(&self) -> u64 {
+        self.state().segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Whether the outputs have all but the last segment: what is left is kept for `--dedup`.
+    pub fn is_settled(&self) -> bool {
+        let state = self.state();
+        state.segments.back().is_none_or(|last| last.first <= state.settled)
+    }
+
+    /// A segment follows, or takes the place of one that holds nothing.
+    pub fn begin(&self, segment: Segment) {
+        let mut state = self.state();
+        state.segments.pop_back_if(|last| last.first == segment.first);
+        state.segments.push_back(segment);
+    }
+
+    /// The last segment has grown.
+    pub fn grow(&self, bytes: u64, newest: i64, keyed: bool) {
+        if let Some(last) = self.state().segments.back_mut() {
+            last.bytes = bytes;
+            last.newest = last.newest.max(newest);
+            last.keyed |= keyed;
+        }
+    }
+
+    /// The segment with this first offset, or the one after where it is gone; and the one that follows it.
+    pub fn segment(&self, first: i64) -> (Option<Segment>, Option<Segment>) {
+        let state = self.state();
+        let at = state.segments.partition_point(|segment| segment.first < first);
+        (state.segments.get(at).copied(), state.segments.get(at + 1).copied())
+    }
+
+    /// The first offset of the segment that holds this offset, or will.
+    pub fn holding(&self, offset: i64) -> Option<i64> {
+        let state = self.state();
+        let after = state.segments.partition_point(|segment| segment.first <= offset);
+        state.segments.get(after.saturating_sub(1)).map(|segment| segment.first)
+    }
+
+    /// Nothing more will be written.
+    pub fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Whether nothing more will be written.
+    pub fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+}
+
+/// Makes the names in a directory durable.
+pub fn sync(dir: &Path) -> Result<()> {
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Error::io(dir.display().to_string(), &error))
+}

@@ -1,0 +1,433 @@
+//! The two ends together, without a server: clients on threads, the reading end in the test.
+
+use super::promise::Promise;
+use super::request::{Answer, Fate, Keeper, Record, Request};
+use super::segment::{Medium, path};
+use super::shelf::{Bounds, Position};
+use super::*;
+use crate::clock::Clock;
+use crate::console::{Colour, Console};
+use crate::error::ErrorKind;
+use crate::stream::run::Report;
+use crate::stream::stop::Stop;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+fn run() -> Run {
+    Run {
+        console: Console::new("evt-ingest", Colour::Off),
+        clock: Clock::Fixed(0),
+        stop: Stop::never(),
+        report: Report::First(0),
+        pipeline: "evt".into(),
+        id: "test".into(),
+        record_max: 1 << 20,
+        kafka: vec![],
+        metrics: Default::default(),
+        service: crate::service::Service::of_environment(),
+        letters: None,
+        ratio_max: 1000,
+    }
+}
+
+/// A record with this number for an id; the number zero has none.
+fn record(id: u8, payload: &str) -> Record {
+    let event_id = (id > 0).then_some([id; 16]);
+    Record { payload: payload.into(), source: "web".into(), event_id, fault: None }
+}
+
+fn request(at: i64, records: Vec<Record>) -> Request {
+    Request {
+        arrived_at: at,
+        token: "t".into(),
+        headers: vec![("x-request-id".into(), "7".into())],
+        once: None,
+        records,
+    }
+}
+
+fn one(at: i64, id: u8, payload: &str) -> Request {
+    request(at, vec![record(id, payload)])
+}
+
+fn ask(keeper: &Arc<dyn Keeper>, request: Request) -> Receiver<Answer> {
+    let (send, answer) = channel();
+    keeper.keep(request, Box::new(move |answer| send.send(answer).expect("the test waits")));
+    answer
+}
+
+fn answer(keeper: &Arc<dyn Keeper>, request: Request) -> Answer {
+    ask(keeper, request).recv().expect("an answer")
+}
+
+/// Where a request was kept, and the fates of its records.
+fn kept(answer: Answer) -> (i64, Vec<Fate>) {
+    match answer {
+        Answer::Kept(kept) => (kept.offset, kept.fates),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn spool(dir: &Path) -> Promise {
+    Promise::Spool { dir: dir.to_owned(), bounds: Bounds { bytes: 1 << 20, dedup: None } }
+}
+
+fn with_dedup(dir: &Path, window: i64) -> Promise {
+    Promise::Spool { dir: dir.to_owned(), bounds: Bounds { bytes: 1 << 20, dedup: Some(window) } }
+}
+
+/// The payloads and offsets of all there is now.
+fn read(reader: &mut SpoolReader) -> Vec<(i64, String)> {
+    let mut all = vec![];
+    while let Some(entry) = reader.next().expect("it is whole") {
+        let payload = |payload: &[u8]| String::from_utf8_lossy(payload).into_owned();
+        all.extend((entry.offset..).zip(entry.records().map(|seen| payload(seen.payload))));
+    }
+    all
+}
+
+/// Opens a spool that the run before may not have let go of yet.
+fn again(promise: &Promise) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
+    loop {
+        match open(promise, &run()) {
+            Err(error) if error.kind() == ErrorKind::Fenced => std::thread::yield_now(),
+            opened => return opened,
+        }
+    }
+}
+
+/// Waits until the writer has written all.
+fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
+    drop(keeper);
+    while !reader.is_closed() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let keeper = keeper.clone();
+            std::thread::spawn(move || {
+                (0..50).map(|n| (kept(answer(&keeper, one(n, 0, &format!("{client}/{n}")))).0, n)).collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    let mut told: Vec<(i64, String)> = vec![];
+    for (client, thread) in clients.into_iter().enumerate() {
+        told.extend(thread.join().unwrap().into_iter().map(|(offset, n)| (offset, format!("{client}/{n}"))));
+    }
+    told.sort();
+    assert_eq!(told.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    assert_eq!(read(&mut reader), told);
+    drained(keeper, &reader);
+    drop(reader);
+    let (_keeper, mut reader) = again(&spool(dir.path())).unwrap();
+    assert_eq!(read(&mut reader), told, "nothing was settled");
+}
+
+#[test]
+fn a_second_run_is_refused_while_the_first_has_the_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keeper, reader) = open(&spool(dir.path()), &run()).unwrap();
+    assert_eq!(open(&spool(dir.path()), &run()).err().unwrap().kind(), ErrorKind::Fenced);
+    drained(keeper, &reader);
+}
+
+#[test]
+fn a_restart_begins_where_the_outputs_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    for n in 0..10 {
+        kept(answer(&keeper, one(n, 0, "{}")));
+    }
+    reader.settle(Position { offset: 7, stream_time: Some(1_000_001) }).unwrap();
+    drained(keeper, &reader);
+    drop(reader);
+    let (keeper, mut reader) = again(&spool(dir.path())).unwrap();
+    assert_eq!(reader.start(), Position { offset: 7, stream_time: Some(1_000_001) });
+    assert_eq!(read(&mut reader).len(), 10, "what was settled is passed over by who reads");
+    assert_eq!(kept(answer(&keeper, one(11, 0, "{}"))).0, 10);
+    assert_eq!(read(&mut reader), [(10, "{}".to_owned())]);
+}
+
+#[test]
+fn segments_go_when_the_outputs_have_them_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let promise = Promise::Spool { dir: dir.path().into(), bounds: Bounds { bytes: 64 << 10, dedup: None } };
+    let (keeper, mut reader) = open(&promise, &run()).unwrap();
+    let large = "x".repeat(1000);
+    let mut count = 0;
+    let why = loop {
+        match answer(&keeper, one(0, 0, &large)) {
+            Answer::Kept(_) => count += 1,
+            Answer::Unavailable(why) => break why,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(why.contains("--spool-max"), "{why}");
+    assert!((45..64).contains(&count), "{count} requests of 1 kB in 64 KiB");
+    assert_eq!(read(&mut reader).len(), count);
+    let used = || -> u64 {
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum()
+    };
+    assert!(used() <= 65 << 10, "{}", used());
+    reader.settle(Position { offset: count as i64 / 2, stream_time: None }).unwrap();
+    assert!((20 << 10..45 << 10).contains(&used()), "{}", used());
+    kept(answer(&keeper, one(0, 0, &large)));
+    drained(keeper, &reader);
+    drop(reader);
+    let (_keeper, mut reader) = again(&promise).unwrap();
+    let rest = read(&mut reader);
+    assert!(rest[0].0 <= count as i64 / 2 && rest[0].0 > 0, "{}", rest[0].0);
+    assert_eq!(rest.last().unwrap().0, count as i64);
+}
+
+/// A spool of three acknowledged requests in one segment, and the bytes at which they end.
+fn three(dir: &Path) -> Vec<u64> {
+    let (keeper, reader) = open(&spool(dir), &run()).unwrap();
+    let mut ends = vec![];
+    for n in 1..4 {
+        kept(answer(&keeper, one(n, n as u8, &format!("payload {n}"))));
+        ends.push(std::fs::metadata(path(dir, 0)).unwrap().len());
+    }
+    drained(keeper, &reader);
+    ends
+}
+
+#[test]
+fn a_spool_cut_at_any_byte_keeps_its_whole_entries_and_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = three(dir.path());
+    let whole = std::fs::read(path(dir.path(), 0)).unwrap();
+    for cut in 0..=whole.len() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(path(dir.path(), 0), &whole[..cut]).unwrap();
+        let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+        let left = ends.iter().filter(|end| **end <= cut as u64).count();
+        assert_eq!(read(&mut reader).len(), left, "cut at {cut}");
+        assert_eq!(kept(answer(&keeper, one(9, 9, "more"))).0, left as i64);
+        assert_eq!(read(&mut reader), [(left as i64, "more".to_owned())]);
+        drained(keeper, &reader);
+        drop(reader);
+        let (_keeper, mut reader) = again(&spool(dir.path())).unwrap();
+        assert_eq!(read(&mut reader).len(), left + 1, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_changed_byte_before_whole_entries_is_damage_and_in_the_last_entry_a_torn_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let ends = three(dir.path());
+    let whole = std::fs::read(path(dir.path(), 0)).unwrap();
+    for at in 0..whole.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut changed = whole.clone();
+        changed[at] ^= 0x20;
+        std::fs::write(path(dir.path(), 0), &changed).unwrap();
+        let opened = open(&spool(dir.path()), &run());
+        if (at as u64) < ends[1] {
+            let error = opened.err().unwrap_or_else(|| panic!("byte {at} is damaged"));
+            assert_eq!(error.kind(), ErrorKind::Corrupt);
+            assert!(error.to_string().contains("00.log: byte "), "{error}");
+        } else {
+            assert_eq!(read(&mut opened.unwrap().1).len(), 2, "byte {at}");
+        }
+    }
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let promise = Promise::Spool { dir: dir.path().into(), bounds: Bounds { bytes: 64 << 10, dedup: None } };
+    let (keeper, mut reader) = open(&promise, &run()).unwrap();
+    for _ in 0..30 {
+        kept(answer(&keeper, one(0, 0, &"x".repeat(1000))));
+    }
+    let all = read(&mut reader);
+    drained(keeper, &reader);
+    drop(reader);
+    let mut segments: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    segments.retain(|path| path.extension().is_some());
+    segments.sort();
+    assert!(segments.len() > 3 && all.len() == 30);
+    std::fs::remove_file(&segments[1]).unwrap();
+    let error = again(&promise).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+}
+
+#[test]
+fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let promise = with_dedup(dir.path(), 100);
+    let (keeper, reader) = open(&promise, &run()).unwrap();
+    let fates = |keeper: &Arc<dyn Keeper>, request| kept(answer(keeper, request)).1;
+    assert_eq!(
+        fates(&keeper, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
+        [Fate::New, Fate::Duplicate, Fate::New]
+    );
+    assert_eq!(fates(&keeper, one(50, 1, "a")), [Fate::Duplicate]);
+    let other = fates(&keeper, one(50, 1, "c"));
+    assert!(matches!(&other[..], [Fate::Rejected(fault)] if fault.message.starts_with("id_reused")), "{other:?}");
+    assert_eq!(fates(&keeper, Request { token: "u".into(), ..one(50, 1, "c") }), [Fate::New], "another client");
+    drained(keeper, &reader);
+    drop(reader);
+    let (keeper, _reader) = again(&promise).unwrap();
+    assert_eq!(fates(&keeper, one(99, 2, "b")), [Fate::Duplicate], "known after a restart");
+    assert_eq!(fates(&keeper, one(100, 1, "c")), [Fate::New], "the window has moved on");
+}
+
+#[test]
+fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
+    let dir = tempfile::tempdir().unwrap();
+    for promise in [spool(dir.path()), Promise::Memory] {
+        let keyed = |body, payload| Request { once: Some(("k".into(), body)), ..one(0, 1, payload) };
+        let (keeper, reader) = open(&promise, &run()).unwrap();
+        let first = ask(&keeper, keyed(1, "a"));
+        let second = ask(&keeper, keyed(1, "a"));
+        let Answer::Kept(first) = first.recv().unwrap() else { panic!("it is new") };
+        assert_eq!(second.recv().unwrap(), Answer::Repeated(Box::new(keyed(1, "a")), first.clone()));
+        assert_eq!(answer(&keeper, keyed(2, "b")), Answer::Conflict);
+        drained(keeper, &reader);
+        drop(reader);
+        if promise != Promise::Memory {
+            let (keeper, _reader) = again(&promise).unwrap();
+            assert_eq!(answer(&keeper, keyed(1, "a")), Answer::Repeated(Box::new(keyed(1, "a")), first));
+        }
+    }
+}
+
+#[test]
+fn clients_wait_for_the_outputs_where_they_acknowledge() {
+    let (keeper, mut reader) = open(&Promise::Output, &run()).unwrap();
+    let waiting = [ask(&keeper, one(0, 0, "a")), ask(&keeper, request(0, vec![record(0, "b"), record(0, "c")]))];
+    assert_eq!(read(&mut reader).len(), 3);
+    assert!(waiting[0].try_recv().is_err());
+    reader.settle(Position { offset: 1, stream_time: None }).unwrap();
+    assert_eq!(kept(waiting[0].try_recv().unwrap()).0, 0);
+    assert!(waiting[1].try_recv().is_err(), "its last record is not safe");
+    reader.settle(Position { offset: 3, stream_time: None }).unwrap();
+    assert_eq!(kept(waiting[1].try_recv().unwrap()).0, 1);
+    let lost = ask(&keeper, one(0, 0, "d"));
+    drop(reader);
+    assert!(matches!(lost.recv().unwrap(), Answer::Unavailable(_)), "the run has ended");
+    assert!(matches!(answer(&keeper, one(0, 0, "e")), Answer::Unavailable(_)));
+}
+
+#[test]
+fn a_reader_never_takes_in_what_is_not_durable_yet() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = path(dir.path(), 0);
+    let (header, seed) = segment::header(0);
+    let mut durable = header.to_vec();
+    let entry = |offset: i64, payload: &str| {
+        let mut bytes = vec![];
+        let spot = entry::Spot { seed, safe: 0, offset };
+        entry::encode(&mut bytes, spot, &one(0, 0, payload), &[Fate::New]);
+        bytes
+    };
+    durable.extend(entry(0, "first"));
+    std::fs::write(&path, [&durable[..], &entry(1, "cut off again")].concat()).unwrap();
+    let mut entries = segment::Entries::open(&path).unwrap().unwrap();
+    let take = |entries: &mut segment::Entries, limit: usize| match entries.next(limit as u64).unwrap() {
+        segment::Next::Entry(length) => {
+            entries.take(length).map(|entry| entry.records().map(|seen| seen.payload.to_vec()).collect::<Vec<_>>())
+        }
+        _ => None,
+    };
+    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"first".to_vec()]));
+    assert_eq!(take(&mut entries, durable.len()), None);
+    durable.extend(entry(1, "written later"));
+    std::fs::write(&path, &durable).unwrap();
+    assert_eq!(take(&mut entries, durable.len()), Some(vec![b"written later".to_vec()]));
+}
+
+static SHARED: AtomicU32 = AtomicU32::new(0);
+
+/// A file that counts its syncs.
+struct Counting(Box<dyn Medium>);
+
+impl Medium for Counting {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        SHARED.fetch_add(1, Ordering::Relaxed);
+        self.0.sync()
+    }
+
+    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        self.0.cut(length)
+    }
+}
+
+#[test]
+fn requests_that_wait_together_share_one_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let counting: Create = |path| Ok(Box::new(Counting(writer::create(path)?)));
+    let bounds = Bounds { bytes: 1 << 30, dedup: None };
+    let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), counting).unwrap();
+    let waiting: Vec<_> = (0..10_000).map(|n| ask(&keeper, one(n, 0, "{\"source\":\"web\"}"))).collect();
+    waiting.into_iter().for_each(|answer| drop(kept(answer.recv().unwrap())));
+    assert_eq!(read(&mut reader).len(), 10_000);
+    assert!(SHARED.load(Ordering::Relaxed) < 1000, "{} syncs", SHARED.load(Ordering::Relaxed));
+}
+
+static SYNCS: AtomicU32 = AtomicU32::new(0);
+
+/// A file of which every third sync fails and every fifth write ends in the middle.
+struct Failing(Box<dyn Medium>);
+
+impl Medium for Failing {
+    fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if SYNCS.fetch_add(1, Ordering::Relaxed) % 5 == 4 {
+            self.0.append(&bytes[..bytes.len() / 2])?;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.0.append(bytes)
+    }
+
+    fn sync(&mut self) -> std::io::Result<()> {
+        match SYNCS.fetch_add(1, Ordering::Relaxed) % 3 {
+            0 => Err(std::io::Error::other("the disk is gone")),
+            _ => self.0.sync(),
+        }
+    }
+
+    fn cut(&mut self, length: u64) -> std::io::Result<()> {
+        // What could not be written can often not be cut either.
+        if SYNCS.load(Ordering::Relaxed).is_multiple_of(2) {
+            self.0.cut(length)
+        } else {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
+    let bounds = Bounds { bytes: 1 << 20, dedup: Some(1000) };
+    let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), failing).unwrap();
+    let mut acknowledged = vec![];
+    let mut refused = 0;
+    for n in 0..200u8 {
+        match answer(&keeper, one(0, n.max(1), &n.to_string())) {
+            Answer::Kept(kept) => acknowledged.push((kept.offset, n.to_string())),
+            Answer::Unavailable(_) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(refused > 20 && acknowledged.len() > 20, "{refused} refused");
+    assert_eq!(read(&mut reader), acknowledged);
+    drained(keeper, &reader);
+    drop(reader);
+    let (_keeper, mut reader) = again(&Promise::Spool { dir: dir.path().into(), bounds }).unwrap();
+    let found = read(&mut reader);
+    assert_eq!(found[..acknowledged.len()], acknowledged[..]);
+}

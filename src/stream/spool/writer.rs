@@ -1,0 +1,316 @@
+//! The one who writes the spool: takes the requests that wait, writes them all, makes them durable at once, answers all.
+//!
+//! Nothing is answered before `fdatasync` has succeeded. Where a write fails it is cut off again and all of its group is
+//! refused; where `fdatasync` fails nobody knows what the disk holds: the segment ends where it was durable before, and
+//! the next request begins another one.
+
+use super::entry::{self, BODY_MAX, Entry, Spot};
+use super::known::{Ids, Keys};
+use super::queue::{Asked, Bell, Done, Queue};
+use super::request::{Answer, Fate, Kept, Request};
+use super::segment::{self, Entries, HEADER, Medium, Next, Place};
+use super::shelf::{self, KEYS_WINDOW, Segment, Shelf};
+use crate::clock::Clock;
+use crate::console::Console;
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bounds of one segment.
+const SEGMENT_BYTES: (u64, u64) = (4 << 10, 64 << 20);
+
+/// Makes a new file to append to.
+pub type Create = fn(&Path) -> std::io::Result<Box<dyn Medium>>;
+
+/// Makes a file on disk.
+pub fn create(path: &Path) -> std::io::Result<Box<dyn Medium>> {
+    // A run that failed here may have left one that nobody was told of.
+    Ok(Box::new(File::options().write(true).create(true).truncate(true).open(path)?))
+}
+
+/// The segment that is written to.
+struct Tail {
+    medium: Box<dyn Medium>,
+    first: i64,
+    seed: u64,
+    bytes: u64,
+}
+
+/// What the run gives to the writer.
+pub struct Voice {
+    /// Says what happened.
+    pub console: Console,
+    /// The run's clock.
+    pub clock: Clock,
+    /// Wakes who reads.
+    pub bell: Bell,
+}
+
+/// Writes a spool.
+pub struct Writer {
+    shelf: Arc<Shelf>,
+    voice: Voice,
+    create: Create,
+    /// None before the first write, and after one that failed.
+    tail: Option<Tail>,
+    /// The offset of the next record.
+    next: i64,
+    ids: Option<Ids>,
+    keys: Keys,
+    buffer: Vec<u8>,
+    /// Whether the last write failed, so that it was said already.
+    troubled: bool,
+}
+
+/// What a request of a group hears once the group is durable.
+enum Outcome {
+    Kept(Kept),
+    Repeated(Place),
+    Conflict,
+    Refused(String),
+}
+
+/// What a group adds to the last segment.
+#[derive(Default)]
+struct Group {
+    outcomes: Vec<(Outcome, Done)>,
+    /// Keys of requests, to be forgotten if they cannot be written.
+    keyed: Vec<(String, String)>,
+    newest: i64,
+    tried_to_trim: bool,
+}
+
+impl Writer {
+    /// Goes on behind what is on the shelf, with the record that has this offset.
+    pub fn new(shelf: Arc<Shelf>, (next, voice, create): (i64, Voice, Create)) -> Self {
+        let (_, seed) = segment::header(next);
+        let dedup = shelf.bounds().dedup;
+        Self {
+            ids: dedup.map(|window| Ids::new(window, seed)),
+            keys: Keys::new(dedup.unwrap_or(KEYS_WINDOW), seed),
+            shelf,
+            voice,
+            create,
+            tail: None,
+            next,
+            buffer: vec![],
+            troubled: false,
+        }
+    }
+
+    /// Learns what was kept before.
+    pub fn learn(&mut self, entry: &Entry<'_>, place: Place) {
+        if let Some(ids) = &mut self.ids {
+            ids.learn(entry);
+        }
+        if let Some(once) = entry.once {
+            self.keys.enter(entry.token, once, entry.arrived_at, place);
+        }
+        self.next = entry.end();
+    }
+
+    /// The offset of the next record.
+    pub fn set_next(&mut self, next: i64) {
+        self.next = next;
+    }
+
+    /// Appends to a segment that was found whole up to `bytes`.
+    pub fn resume(&mut self, medium: Box<dyn Medium>, (first, seed, bytes): (i64, u64, u64)) {
+        self.tail = Some(Tail { medium, first, seed, bytes });
+    }
+
+    /// Writes what comes until the queue is closed.
+    pub fn run(mut self, queue: &Queue) {
+        let mut asked = vec![];
+        while queue.take(&mut asked) {
+            let bytes = asked.iter().map(|asked| asked.size).sum();
+            self.group(asked.drain(..));
+            queue.answered(bytes);
+            self.voice.bell.ring();
+        }
+    }
+
+    /// Makes a group durable and answers all of it.
+    fn group(&mut self, asked: impl Iterator<Item = Asked>) {
+        self.buffer.clear();
+        let before = (self.next, self.ids.as_ref().map(Ids::len));
+        let rolled = self.roll();
+        let mut group = Group { newest: i64::MIN, ..Group::default() };
+        for Asked { request, size, done } in asked {
+            let outcome = match &rolled {
+                Ok(()) => self.place(&request, size, &mut group),
+                Err(error) => Outcome::Refused(error.to_string()),
+            };
+            group.outcomes.push((outcome, done));
+        }
+        let written = rolled.and_then(|()| self.write(&group));
+        self.tell(&written);
+        if let Err(error) = written {
+            self.next = before.0;
+            if let (Some(ids), Some(count)) = (&mut self.ids, before.1) {
+                ids.forget(count);
+            }
+            group.keyed.iter().for_each(|(token, key)| self.keys.forget(token, key));
+            let why = error.to_string();
+            return group.outcomes.into_iter().for_each(|(_, done)| done.refuse(why.clone()));
+        }
+        if let Some(ids) = &mut self.ids {
+            ids.settle();
+        }
+        for (outcome, done) in group.outcomes {
+            done.answer(match outcome {
+                Outcome::Kept(kept) => Answer::Kept(kept),
+                Outcome::Conflict => Answer::Conflict,
+                Outcome::Refused(why) => Answer::Unavailable(why),
+                Outcome::Repeated(place) => self.repeat(place),
+            });
+        }
+    }
+
+    /// Finds a place for a request in the buffer.
+    fn place(&mut self, request: &Request, size: usize, group: &mut Group) -> Outcome {
+        let Some(tail) = &self.tail else { return Outcome::Refused("no segment is open".into()) };
+        let place = Place { segment: tail.first, byte: tail.bytes + self.buffer.len() as u64 };
+        let spot = Spot { seed: tail.seed, safe: tail.bytes, offset: self.next };
+        if let Some(used) = self.keys.find(request) {
+            let is_there = self.shelf.segment(used.place.segment).0.is_some_and(|s| s.first == used.place.segment);
+            match request.once.as_ref().is_some_and(|(_, body)| *body == used.body) {
+                _ if !is_there => {}
+                true => return Outcome::Repeated(used.place),
+                false => return Outcome::Conflict,
+            }
+        }
+        if request.records.is_empty() {
+            return Outcome::Kept(Kept { offset: self.next, fates: vec![] });
+        }
+        if let Some(why) = self.no_room(request, size, group) {
+            return Outcome::Refused(why);
+        }
+        let fates = self.judge(request);
+        entry::encode(&mut self.buffer, spot, request, &fates);
+        if let Some((key, body)) = &request.once {
+            self.keys.enter(&request.token, (key, *body), request.arrived_at, place);
+            group.keyed.push((request.token.clone(), key.clone()));
+        }
+        group.newest = group.newest.max(request.arrived_at);
+        // There are less of them than the entry has bytes.
+        self.next += fates.len() as i64;
+        Outcome::Kept(Kept { offset: spot.offset, fates })
+    }
+
+    /// Why a request cannot be kept now, if it cannot.
+    fn no_room(&mut self, request: &Request, size: usize, group: &mut Group) -> Option<String> {
+        if size > BODY_MAX {
+            return Some("the request is too large for the spool".into());
+        }
+        let count = request.records.iter().filter(|record| record.event_id.is_some()).count();
+        if let Some(ids) = &mut self.ids {
+            ids.expire(request.arrived_at);
+            if !ids.has_room(count) {
+                return Some("too many events within --dedup".into());
+            }
+        }
+        let max = self.shelf.bounds().bytes;
+        let wanted = (self.buffer.len() + size) as u64;
+        if self.shelf.bytes() + wanted > max && !std::mem::replace(&mut group.tried_to_trim, true) {
+            // What cannot be removed shows in the bytes.
+            let _ = self.shelf.trim(self.voice.clock.now().max(request.arrived_at), true);
+        }
+        if self.shelf.bytes() + wanted <= max {
+            return None;
+        }
+        let kept = if self.shelf.is_settled() { ", most of it kept for --dedup" } else { "" };
+        Some(format!("the spool is full (--spool-max){kept}"))
+    }
+
+    fn judge(&mut self, request: &Request) -> Vec<Fate> {
+        let (token, now) = (&request.token, request.arrived_at);
+        let ids = &mut self.ids;
+        let fate = |record: &super::request::Record| match (&record.fault, ids.as_mut()) {
+            (Some(fault), _) => Fate::Rejected(fault.clone()),
+            (None, Some(ids)) => ids.judge(token, record, now),
+            (None, None) => Fate::New,
+        };
+        request.records.iter().map(fate).collect()
+    }
+
+    /// Begins the next segment where the last one is full, or was given up.
+    fn roll(&mut self) -> Result<()> {
+        let (least, most) = SEGMENT_BYTES;
+        let full = (self.shelf.bounds().bytes / 16).clamp(least, most);
+        if self.tail.as_ref().is_some_and(|tail| tail.bytes < full) {
+            return Ok(());
+        }
+        let path = segment::path(self.shelf.dir(), self.next);
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        let (header, seed) = segment::header(self.next);
+        let mut medium = (self.create)(&path).map_err(failed)?;
+        medium.append(&header).and_then(|()| medium.sync()).map_err(failed)?;
+        shelf::sync(self.shelf.dir())?;
+        self.tail = Some(Tail { medium, first: self.next, seed, bytes: HEADER });
+        self.shelf.begin(Segment { first: self.next, bytes: HEADER, newest: i64::MIN, keyed: false });
+        Ok(())
+    }
+
+    /// Writes the buffer and makes it durable; what fails is cut off again.
+    fn write(&mut self, group: &Group) -> Result<()> {
+        let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
+        let path = segment::path(self.shelf.dir(), tail.first);
+        let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+        if let Err(error) = tail.medium.append(&self.buffer) {
+            if tail.medium.cut(tail.bytes).is_err() {
+                self.tail = None;
+            }
+            return Err(failed(error));
+        }
+        if let Err(error) = tail.medium.sync() {
+            // The system may take the lost bytes for written from now on: this file is not written to again. What is
+            // left of them when it cannot be cut stands behind the beginning of the next segment.
+            let _ = tail.medium.cut(tail.bytes);
+            self.tail = None;
+            return Err(failed(error));
+        }
+        tail.bytes += self.buffer.len() as u64;
+        self.shelf.grow(tail.bytes, group.newest, !group.keyed.is_empty());
+        Ok(())
+    }
+
+    /// Says once that writing fails, and that it goes on.
+    fn tell(&mut self, written: &Result<()>) {
+        match written {
+            Err(error) if !self.troubled => {
+                self.voice.console.say(format!("{error}: requests are refused until it can be written again"));
+            }
+            Ok(()) if self.troubled => {
+                self.voice.console.say(format!("{}: can be written again", self.shelf.dir().display()));
+            }
+            _ => {}
+        }
+        self.troubled = written.is_err();
+    }
+
+    /// The request that stands at a place, and what became of it.
+    fn repeat(&self, place: Place) -> Answer {
+        let read = || -> Result<Option<Answer>> {
+            let path = segment::path(self.shelf.dir(), place.segment);
+            let Some(mut entries) = Entries::open(&path)? else { return Ok(None) };
+            entries.seek(place.byte)?;
+            let Next::Entry(length) = entries.next(u64::MAX)? else { return Ok(None) };
+            let answer = |entry: Entry<'_>| Answer::Repeated(Box::new(entry.request()), entry.kept());
+            Ok(entries.take(length).map(answer))
+        };
+        match read() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => Answer::Unavailable("the stored answer cannot be read".into()),
+            Err(error) => Answer::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shelf.close();
+        self.voice.bell.ring();
+    }
+}

@@ -1,0 +1,348 @@
+//! The front door: what goes in, what is answered, what comes out.
+
+use crate::door::{Door, Response, event, request};
+use crate::harness::{Dir, Run, data};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+
+const KEEP: [&str; 6] = ["--ack", "memory", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+fn ids(response: &Response) -> Vec<Value> {
+    response.json()["event_ids"].as_array().expect("an array").clone()
+}
+
+#[test]
+fn every_form_of_body_becomes_events_with_the_ids_that_were_answered() {
+    let dir = Dir::new("http-forms");
+    let door = Door::open(&dir, &KEEP);
+    let lines = format!("{}\n\n  {{\"source\":\"s\", \"event_type\":\"t\",\"x\":1e400}}\r\n", event(3, "s"));
+    let mut answered = vec![];
+    for (kind, body) in [
+        ("application/json", event(1, "s")),
+        (
+            "application/json; charset=UTF-8",
+            r#"{"source":"s","event_type":"t","server_timestamp":"2001-01-01T00:00:00Z"}"#.into(),
+        ),
+        (
+            "application/json",
+            format!("{{\"events\": [{},\n {{\"source\":\"s\",\n\"event_type\":\"t\"}}]}}", event(2, "s")),
+        ),
+        ("application/x-ndjson", lines),
+    ] {
+        let response = door.post(&[("content-type", kind)], body.as_bytes());
+        assert_eq!(response.status, 200, "{response:?}");
+        assert_eq!((&response.json()["rejected"], &response.json()["errors"]), (&json!(0), &json!([])));
+        answered.extend(ids(&response));
+    }
+    let said = door.stop();
+    assert!(said.contains("in 6 out 6") && said.contains("stopped"), "{said}");
+    let rows = dir.rows("out.jsonl");
+    assert_eq!(rows.iter().map(|row| row["event_id"].clone()).collect::<Vec<_>>(), answered);
+    assert!(
+        rows.iter()
+            .all(|row| row["server_timestamp"].as_str() > Some("2026") && row["event_time"] == row["server_timestamp"])
+    );
+    assert_eq!(rows[1]["properties"], json!({"server_timestamp": "2001-01-01T00:00:00Z"}));
+    assert!(String::from_utf8(dir.bytes("out.jsonl")).expect("UTF-8").contains(r#""properties":{"x":1e400}"#));
+}
+
+#[test]
+fn partial_success_is_success_and_each_error_is_told_by_its_index() {
+    let dir = Dir::new("http-partial");
+    let door = Door::open(&dir, &KEEP);
+    let future = r#"{"source":"s","event_type":"t","client_timestamp":"x"}"#;
+    let response = door.json(&format!(r#"{{"events":[{},{{"event_type":"t"}},7,{future}]}}"#, event(1, "s")));
+    assert_eq!(response.status, 200);
+    let answer = response.json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!(3)));
+    let told: Vec<_> = answer["errors"]
+        .as_array()
+        .expect("errors")
+        .iter()
+        .map(|e| (e["index"].clone(), e["error_type"].clone()))
+        .collect();
+    let wanted = [(1, "EnvelopeError"), (2, "EnvelopeError"), (3, "TimestampError")];
+    assert_eq!(told, wanted.map(|(index, name)| (json!(index), json!(name))));
+    assert_eq!(ids(&response)[1..], [Value::Null, Value::Null, Value::Null]);
+    door.stop();
+    let dead = dir.rows("dead.jsonl");
+    let payloads: Vec<_> = dead.iter().map(|row| row["original_payload"].as_str().expect("text")).collect();
+    assert_eq!(payloads, [r#"{"event_type":"t"}"#, "7", future]);
+    assert_eq!(dir.rows("out.jsonl").len(), 1);
+}
+
+#[test]
+fn what_cannot_be_taken_has_its_status() {
+    let dir = Dir::new("http-status");
+    let door = Door::open(&dir, &KEEP);
+    let one = event(1, "s");
+    let many = "1\n".repeat(70_000);
+    let cases: [(&[(&str, &str)], &[u8], u16); 17] = [
+        (&[], one.as_bytes(), 200),
+        (&[JSON], br#"{"events":[]}"#, 200),
+        (&[JSON], b"{", 400),
+        (&[JSON], b"", 400),
+        (&[JSON], b"{\"source\":\"\xff\"}", 400),
+        (&[JSON], br#"{"events":[{}],"more":1}"#, 422),
+        (&[JSON], br#"{"source":"s"}"#, 422),
+        (&[JSON], br#"{"source":"s","event_type":"t","event_id":"x"}"#, 422),
+        (&[("content-type", "text/plain")], one.as_bytes(), 415),
+        (&[("content-type", "application/json; charset=utf-16")], one.as_bytes(), 415),
+        (&[("content-type", "application/vnd.confluent.avro")], b"\0\0\0\0\x01", 415),
+        (&[("content-type", "avro/binary")], b"\0\0\0\0\x01", 415),
+        (&[JSON, ("content-encoding", "br")], one.as_bytes(), 415),
+        (&[JSON, ("content-encoding", "gzip")], one.as_bytes(), 400),
+        (&[JSON, ("idempotency-key", "a"), ("idempotency-key", "b")], one.as_bytes(), 400),
+        (&[("content-type", "application/x-ndjson")], many.as_bytes(), 413),
+        (&[("content-type", "application/x-ndjson")], b"\n \n", 200),
+    ];
+    for (headers, body, status) in cases {
+        let response = door.post(headers, body);
+        let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
+        assert_eq!(response.status, status, "{headers:?} {shown}: {response:?}");
+        assert!(response.json().is_object());
+    }
+    assert_eq!(door.get("/v1/events").status, 405);
+    assert_eq!(door.get("/v1/events").header("allow"), Some("POST"));
+    assert_eq!(door.get("/v2").status, 404);
+    assert_eq!((door.get("/healthz").status, door.get("/readyz").status), (200, 200));
+    let metrics = door.get("/metrics");
+    for line in [
+        r#"evt_http_events_total{outcome="accepted"} 1"#,
+        r#"evt_http_events_total{outcome="rejected"} 6"#,
+        r#"evt_events_total{stage="evt-ingest",outcome="in"} 7"#,
+        r#"evt_http_requests_total{status="415"} 5"#,
+        "evt_http_connections 1",
+    ] {
+        assert!(metrics.body.contains(line), "{line}: {}", metrics.body);
+    }
+    door.stop();
+}
+
+#[test]
+fn packed_bodies_are_unpacked() {
+    let dir = Dir::new("http-packed");
+    let door = Door::open(&dir, &KEEP);
+    let body = format!(r#"{{"events":[{}]}}"#, (0..500).map(|n| event(n, "s")).collect::<Vec<_>>().join(","));
+    let mut gzip = vec![];
+    flate2::bufread::GzEncoder::new(body.as_bytes(), flate2::Compression::fast())
+        .read_to_end(&mut gzip)
+        .expect("it packs");
+    let zstd = zstd::encode_all(body.as_bytes(), 3).expect("it packs");
+    for (name, packed) in [("gzip", gzip), ("zstd", zstd)] {
+        let response = door.post(&[JSON, ("content-encoding", name)], &packed);
+        assert_eq!((response.status, &response.json()["accepted"]), (200, &json!(500)), "{name}");
+    }
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 1000);
+}
+
+#[test]
+fn names_of_a_request_are_answered_and_go_into_dead_letters() {
+    let dir = Dir::new("http-trace");
+    let door = Door::open(&dir, &[&KEEP[..], &["--log-requests"]].concat());
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let given = door.post(&[JSON, ("traceparent", parent), ("x-request-id", "abc-1")], b"{}");
+    assert_eq!((given.header("traceparent"), given.header("x-request-id")), (Some(parent), Some("abc-1")));
+    let mut made = std::collections::BTreeSet::new();
+    for bad in ["", "00-0-0-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &parent.to_uppercase()] {
+        let response = door.post(&[JSON, ("traceparent", bad), ("x-request-id", "a b")], event(1, "s").as_bytes());
+        let trace = response.header("traceparent").expect("one is made").to_owned();
+        assert!(trace.len() == 55 && trace.starts_with("00-") && trace != bad, "{trace}");
+        assert!(made.insert(trace) && made.insert(response.header("x-request-id").expect("one is made").to_owned()));
+    }
+    let said = door.stop();
+    assert!(
+        said.contains(&format!("POST /v1/events 422 ")) && said.contains(&format!("request=abc-1 trace={parent}")),
+        "{said}"
+    );
+    let headers = dir.rows("dead.jsonl")[0]["headers"].to_string();
+    assert!(headers.contains(parent) && headers.contains("abc-1"), "{headers}");
+}
+
+/// The request of a Gherkin scenario, its body without the indentation, and the same for each example.
+fn scenarios() -> Vec<(String, Vec<(String, String)>, String)> {
+    let Some(path) = data("cloudevents/features/http-protocol-binding.feature") else { return vec![] };
+    let text = std::fs::read_to_string(path).expect("the data is complete");
+    let mut found = vec![];
+    for scenario in text.split("Scenario Outline:").skip(1) {
+        let quoted = scenario.split("\"\"\"").nth(1).expect("a request");
+        let lines: Vec<&str> = quoted.lines().map(|line| line.strip_prefix("        ").unwrap_or(line)).collect();
+        let blank = lines.iter().skip(1).position(|line| line.trim().is_empty()).expect("a blank line") + 1;
+        let headers = lines[2..blank].iter().filter_map(|line| line.split_once(": "));
+        let headers: Vec<_> = headers.filter(|(name, _)| !["Host", "Content-Length"].contains(name)).collect();
+        let examples = scenario.split("Examples:").nth(1).expect("examples").lines().skip(2);
+        for example in examples.filter_map(|line| line.split('|').nth(1)).map(str::trim) {
+            let own = headers.iter().map(|(name, value)| (name.to_string(), value.replace("<contentType>", example)));
+            found.push((example.to_owned(), own.collect(), lines[blank + 1..].join("\n")));
+        }
+    }
+    found
+}
+
+#[test]
+fn cloud_events_of_the_conformance_suite_become_events() {
+    let dir = Dir::new("http-cloud");
+    let scenarios = scenarios();
+    if scenarios.is_empty() {
+        return;
+    }
+    assert_eq!(scenarios.len(), 4);
+    let door = Door::open(&dir, &KEEP);
+    for (name, headers, body) in &scenarios {
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let response = door.post(&headers, body.as_bytes());
+        assert_eq!(response.status, 200, "{name}: {response:?}");
+    }
+    let one = r#"{"specversion":"1.0","type":"t","id":"4321","source":"/s","time":"2018-04-05T03:56:24Z","comexampleextension1":"value","data":[1]}"#;
+    let batch =
+        door.post(&[("content-type", "application/cloudevents-batch+json")], format!("[{one},{{}}]").as_bytes());
+    assert_eq!((batch.status, &batch.json()["accepted"], &batch.json()["rejected"]), (200, &json!(1), &json!(1)));
+    door.stop();
+    let rows = dir.rows("out.jsonl");
+    assert_eq!(rows.len(), 5);
+    for row in &rows[..4] {
+        assert_eq!(
+            (&row["source"], &row["event_type"]),
+            (&json!("/mycontext/subcontext"), &json!("com.example.someevent"))
+        );
+        assert!(row["client_timestamp"].as_str().is_some_and(|time| time.starts_with("2018-04-05T03:56:24")), "{row}");
+        assert_eq!(row["properties"]["message"], json!("Hello World!"));
+        assert_eq!(row["event_id"], rows[0]["event_id"], "an id of one source is one id");
+    }
+    assert_eq!(rows[4]["properties"], json!({"data": [1], "comexampleextension1": "value"}));
+}
+
+/// Every document of the JSON parsing suite, as the value of a property.
+#[test]
+fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
+    let dir = Dir::new("http-json");
+    let Some(suite) = data("json/JSONTestSuite") else { return };
+    let documents: BTreeMap<String, Vec<u8>> = ["test_parsing", "test_transform"]
+        .iter()
+        .flat_map(|folder| std::fs::read_dir(suite.join(folder)).expect("the suite"))
+        .map(|entry| entry.expect("it").path())
+        .map(|path| {
+            (path.file_name().expect("a name").to_string_lossy().into_owned(), std::fs::read(&path).expect("readable"))
+        })
+        .collect();
+    assert!(documents.len() > 200);
+    let door = Door::open(&dir, &KEEP);
+    let (mut kept, mut refused) = (vec![], vec![]);
+    for (name, document) in &documents {
+        let body = [br#"{"source":"s","event_type":"t","properties":{"x":"#, &document[..], b"}}"].concat();
+        let response = door.post(&[JSON], &body);
+        match (name.as_bytes()[0], response.status) {
+            (b'y', 200) | (b'i' | b's' | b'o', 200) => kept.push([br#"{"x":"#, &document[..], b"}"].concat()),
+            (b'n', 400) | (b'i' | b's' | b'o', 400) => refused.push(body),
+            _ => panic!("{name}: {response:?}"),
+        }
+    }
+    door.stop();
+    let lines = dir.bytes("out.jsonl");
+    let lines: Vec<&[u8]> = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+    assert_eq!(lines.len(), kept.len());
+    for (line, document) in lines.iter().zip(&kept) {
+        // A row is a line: line breaks between tokens become blanks.
+        let wanted: Vec<u8> =
+            document.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }).collect();
+        assert!(memchr::memmem::find(line, &wanted).is_some(), "{}", String::from_utf8_lossy(document));
+    }
+    assert_eq!(dir.rows("dead.jsonl").len(), refused.len());
+}
+
+#[test]
+fn schemas_refuse_at_the_edge() {
+    let dir = Dir::new("http-schemas");
+    dir.write("schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[{"name":"n","type":"long"}]}"#);
+    let door = Door::open(&dir, &[&KEEP[..], &["--schemas", "schemas"]].concat());
+    let other = r#"{"source":"s","event_type":"u"}"#;
+    let wrong = r#"{"source":"s","event_type":"t","n":"x"}"#;
+    let response = door.json(&format!(r#"{{"events":[{wrong},{},{other}]}}"#, event(1, "s")));
+    let told: Vec<_> =
+        response.json()["errors"].as_array().expect("errors").iter().map(|e| e["error_type"].clone()).collect();
+    assert_eq!(told, ["SchemaValidationError", "UnknownSchemaError"]);
+    // A schema that comes later counts without a restart.
+    dir.write("schemas/u/1.avsc", r#"{"type":"record","name":"u","fields":[]}"#);
+    assert_eq!(door.json(other).status, 200);
+    assert_eq!(door.json(wrong).status, 422);
+    door.stop();
+    assert_eq!((dir.rows("out.jsonl").len(), dir.rows("dead.jsonl").len()), (2, 3));
+}
+
+#[test]
+fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
+    let dir = Dir::new("http-drain");
+    let door = Door::open(&dir, &KEEP);
+    let whole = request(&[JSON], event(1, "s").as_bytes());
+    let (first, rest) = whole.split_at(whole.len() - 10);
+    let mut stream = door.connect();
+    // Without a word that all of the head was read the request might not be under way yet.
+    let head = first.len() - (event(1, "s").len() - 10);
+    let (head, body) = first.split_at(head);
+    let head = String::from_utf8(head.to_vec()).expect("ASCII").replace("connection: close", "expect: 100-continue");
+    stream.write_all(head.as_bytes()).expect("it listens");
+    let mut told = [0; 25];
+    stream.read_exact(&mut told).expect("it is asked for");
+    assert!(told.starts_with(b"HTTP/1.1 100 "));
+    stream.write_all(body).expect("it listens");
+    let mut idle = door.connect();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n").expect("it listens");
+    let mut byte = [0];
+    idle.read_exact(&mut byte).expect("an answer");
+    door.signal(Signal::TERM);
+    // A connection without a request is closed; by then nobody listens.
+    let mut left = vec![];
+    idle.read_to_end(&mut left).expect("it is closed");
+    assert!(std::net::TcpStream::connect(&door.host).is_err());
+    stream.write_all(rest).expect("the request goes on");
+    let response = crate::door::read(&mut stream).expect("an answer");
+    assert_eq!(response.status, 200, "{response:?}");
+    let (ended, said) = door.wait();
+    assert_eq!(ended, 128 + 15, "{said}");
+    assert!(said.contains("in 1 out 1") && said.contains("stopped"), "{said}");
+    assert_eq!(dir.rows("out.jsonl").len(), 1);
+}
+
+#[test]
+fn an_idempotency_key_has_the_stored_answer_and_another_body_is_refused() {
+    let dir = Dir::new("http-once");
+    let door = Door::open(&dir, &["--spool", "spool", "--dedup", "1h", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
+    let post = |number: usize| door.post(&[JSON, ("idempotency-key", "k")], event(number, "s").as_bytes());
+    let first = post(1);
+    assert_eq!(first.status, 200);
+    assert_eq!((post(1).body, post(2).status), (first.body, 422));
+    // The same event without a key is a duplicate: acknowledged, counted, not passed on.
+    assert_eq!(door.json(&event(1, "s")).json()["accepted"], json!(1));
+    assert!(door.get("/metrics").body.contains(r#"outcome="duplicate"} 1"#));
+    let said = door.stop();
+    assert!(said.contains("duplicate 1"), "{said}");
+    assert_eq!(dir.rows("out.jsonl").len(), 1);
+}
+
+fn refused(args: &[&str], program: &str, why: &str) {
+    let dir = Dir::new("http-usage");
+    dir.write("tokens.toml", "[[token]]\nname = \"a\"\nsecret = \"secret-of-a\"\n");
+    let run: Run = dir.run(program, args).ends_with(2);
+    assert!(run.stderr().contains(why), "{run}");
+}
+
+#[test]
+fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
+    let here = "http://127.0.0.1:0";
+    let keep = |rest: &[&'static str]| [rest, &["--ack", "memory", "--to", "null:"]].concat();
+    refused(&[here], "evt-ingest", "--ack memory");
+    refused(&[here, "--spool", "s"], "evt-ingest", "checkpoints");
+    refused(&keep(&["http://0.0.0.0:0"]), "evt-ingest", "--anonymous");
+    refused(&keep(&["https://127.0.0.1:0"]), "evt-ingest", "--tls-cert");
+    refused(&keep(&["http://127.0.0.1"]), "evt-ingest", "http://HOST:PORT");
+    refused(&keep(&["http://127.0.0.1:0", "x.jsonl"]), "evt-ingest", "another input");
+    refused(&keep(&["http://127.0.0.1:0", "--set", "origin=x"]), "evt-ingest", "origin");
+    refused(&["x.jsonl", "--tokens", "tokens.toml"], "evt-ingest", "--tokens");
+    refused(&["x.jsonl", "--schemas", "s"], "evt-ingest", "evt-validate");
+    refused(&["-", "--to", "http://127.0.0.1:0"], "evt-ingest", "not an output");
+    refused(&[here], "evt-validate", "only evt-ingest listens");
+}
