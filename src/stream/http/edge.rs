@@ -5,6 +5,7 @@
 
 use super::cut::Piece;
 use crate::error::Result;
+use crate::json::scan::{diagnose, is_json};
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
@@ -88,11 +89,17 @@ impl Edge {
 
     /// Maps one record onto a row; why it is none.
     fn map(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
-        // Between JSON's tokens a line break is as good as a blank, and within a string there is none.
+        // Between JSON's tokens a line break is as good as a blank.
         let joined: Vec<u8>;
         let line = match memchr::memchr2(b'\n', b'\r', payload) {
             None => payload,
             Some(_) => {
+                // A bare one within a string is no JSON; as a blank it would be.
+                if let Ok(text) = std::str::from_utf8(payload)
+                    && !is_json(text)
+                {
+                    return Ok(Some(Fault::new(ErrorType::ParseError, diagnose(text))));
+                }
                 let blank = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
                 joined = payload.iter().map(blank).collect();
                 &joined
