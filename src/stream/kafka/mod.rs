@@ -15,3 +15,5 @@ pub mod output;
 pub mod position;
 pub mod range;
 pub mod records;
+pub mod told;
+mod watch;
