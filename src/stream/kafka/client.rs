@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+/// How many things a client may have to say while it is asked: one at a time is heard.
+const WORDS: usize = 64;
 /// How long one question waits for its answer.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
@@ -116,7 +118,11 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, _: &str) {
-        self.news().trouble = error.rdkafka_error_code();
+        let mut news = self.news();
+        // What does not pass is not forgotten over what does.
+        if news.trouble.is_none_or(is_passing) {
+            news.trouble = error.rdkafka_error_code();
+        }
     }
 
     fn stats(&self, statistics: Statistics) {
@@ -194,7 +200,9 @@ pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, add
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
-        Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => ErrorKind::Fenced,
+        Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
+            ErrorKind::Fenced
+        }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };
@@ -268,8 +276,8 @@ impl Asked for BaseConsumer<Context> {
     }
 
     fn listen(&self) -> Option<Code> {
-        let heard = std::iter::from_fn(|| self.poll(Duration::ZERO)).take(16).filter_map(Result::err);
-        heard.filter_map(|error| error.rdkafka_error_code()).find(|code| !is_passing(*code))
+        let heard = (0..WORDS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
+        heard.filter(|code| !is_passing(*code)).last()
     }
 }
 
@@ -279,7 +287,7 @@ impl Asked for BaseProducer<Context> {
     }
 
     fn listen(&self) -> Option<Code> {
-        self.poll(Duration::ZERO);
+        (0..WORDS).for_each(|_| self.poll(Duration::ZERO));
         self.context().take_trouble().filter(|code| !is_passing(*code))
     }
 }

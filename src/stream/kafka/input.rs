@@ -354,9 +354,12 @@ impl KafkaInput {
         let mut parts = vec![];
         for (topic, number) in partitions {
             if let Some(topic) = self.address.topics.iter().position(|known| known == topic) {
-                parts.push(Part::new(topic, *number));
                 let is_new = usize::try_from(*number).is_ok_and(|number| number >= self.counts[topic]);
-                parts.last().filter(|_| is_new).inspect(|part| self.tell_of_new(part));
+                let part = Part { is_new, ..Part::new(topic, *number) };
+                if is_new {
+                    self.tell_of_new(&part);
+                }
+                parts.push(part);
             }
         }
         range::resolve(&self.client, &self.address, &self.run, (self.role, &mut parts))?;

@@ -37,13 +37,26 @@ pub struct Part {
     pub ended: bool,
     /// The time that Kafka keeps for the record read last (µs).
     pub last: Option<i64>,
+    /// Whether the topic got it while the run was on: all of it is to be read.
+    pub is_new: bool,
 }
 
 impl Part {
     /// Partition `number` of topic `topic`, of which nothing is known yet.
     pub fn new(topic: usize, number: i32) -> Self {
         let extent = Extent::default();
-        Self { topic, number, stamp: 0, extent, next: 0, end: None, stream_time: None, ended: false, last: None }
+        Self {
+            topic,
+            number,
+            stamp: 0,
+            extent,
+            next: 0,
+            end: None,
+            stream_time: None,
+            ended: false,
+            last: None,
+            is_new: false,
+        }
     }
 
     /// Whether a record at `offset` lies behind the end: the last offsets before it may be none of records.
@@ -109,8 +122,10 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
         let kept = committed.get(&(part.topic, part.number));
         let wanted = kept
             .map(|(offset, _)| *offset)
-            .or(starts[at])
-            .ok_or_else(|| Error::usage(format!("{address}: start= says no offset for partition {}", part.number)))?;
+            .or(if part.is_new { Some(part.extent.low) } else { starts[at] })
+            .ok_or_else(|| {
+            Error::usage(format!("{address}: start= says no offset for partition {}", part.number))
+        })?;
         part.stream_time = kept.and_then(|(_, stream_time)| *stream_time);
         part.end = ends.as_ref().map(|ends| ends[at].unwrap_or(part.extent.high).min(part.extent.high));
         part.next = match position::gap(wanted, part.extent) {

@@ -37,7 +37,8 @@ impl KafkaInput {
     fn take_new(&mut self, told: &Told, intake: &mut Intake) -> Result<()> {
         let mut new = vec![];
         for (at, name) in self.address.topics.iter().enumerate() {
-            let is_known = |number: i32| self.reading.parts.iter().any(|part| (part.topic, part.number) == (at, number));
+            let is_known =
+                |number: i32| self.reading.parts.iter().any(|part| (part.topic, part.number) == (at, number));
             let numbers = told.ends.get(name).into_iter().flat_map(|ends| ends.keys().copied());
             new.extend(numbers.filter(|number| !is_known(*number)).map(|number| Part::new(at, number)));
         }
