@@ -5,6 +5,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -98,6 +99,8 @@ impl Bench {
         while ended < count {
             match consumer.poll(ANSWER).expect("a broker that answers") {
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                // One of several may be gone.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => {}
                 Err(error) => panic!("{error}"),
                 Ok(message) => {
                     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());

@@ -406,6 +406,14 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let mut fifo = std::fs::OpenOptions::new().write(true).open(bench.dir.path("in.fifo")).expect("it is read");
     std::io::Write::write_all(&mut fifo, (event(1, "s") + "\n").as_bytes()).expect("it is read");
     eventually("the first is there", || bench.records(&topic).len() == 1);
+    let reads = |wait: &str, out: &str| {
+        let mut command = bench.dir.command("evt-ingest", &[&bench.uri(&topic, wait), "--to", out]);
+        let said = std::fs::File::create(bench.dir.path(&format!("{out}.said"))).expect("writable");
+        command.stdin(std::process::Stdio::null()).stderr(said).spawn().expect("it starts")
+    };
+    let (mut hasty, mut patient) =
+        (reads("?wait=2s", "hasty.jsonl"), reads("?rdkafka.statistics.interval.ms=200", "patient.jsonl"));
+    eventually("both read", || lines(&bench.dir, "hasty.jsonl") + lines(&bench.dir, "patient.jsonl") == 2);
     broker.services(&["kill", "kafka"]);
     std::io::Write::write_all(&mut fifo, (event(2, "s") + "\n").as_bytes()).expect("it is read");
     drop(fifo);
@@ -414,9 +422,15 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
     assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
+    assert_eq!(crate::harness::status(hasty.wait().expect("it ends")), 69);
+    let told = |name: &str| String::from_utf8_lossy(&bench.dir.bytes(name)).into_owned();
+    assert!(told("hasty.jsonl.said").contains("no broker for"), "{}", told("hasty.jsonl.said"));
     let read = bench.start("evt-ingest", &[&bench.uri(&topic, ""), "--to", "null:"]);
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
+    broker.start();
+    eventually("it is noticed though nothing comes", || told("patient.jsonl.said").contains("brokers are back"));
+    patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }
 
 /// Two independent clients see what was written, and what they write is read.

@@ -74,6 +74,8 @@ impl KafkaInput {
             .parts
             .iter()
             .filter(|part| part.end.is_none() && part.has_not_begun())
+            // Frames bring partitions of their own, which began where their rows did.
+            .filter(|part| !self.is_framed() || part.extent.high <= part.extent.low)
             .map(|part| format!("{}/{}", self.address.topics[part.topic], part.number))
             .collect();
         if !empty.is_empty() && empty.len() < self.reading.parts.len() {
