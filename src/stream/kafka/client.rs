@@ -1,7 +1,7 @@
 //! What consumers and producers share: their settings, what librdkafka has to say, and how long brokers may be away.
 
 use super::address::Address;
-use super::told::Told;
+use super::watch::Told;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::run::Run;
 use rdkafka::Message;
@@ -277,7 +277,7 @@ impl Asked for BaseConsumer<Context> {
 
     fn listen(&self) -> Option<Code> {
         let heard = (0..WORDS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
-        heard.filter(|code| !is_passing(*code)).last()
+        heard.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
     }
 }
 

@@ -3,19 +3,18 @@
 use super::address::Form;
 use super::framing::{self, Heard};
 use super::letter;
-use super::message::Around;
 use super::range::Part;
 use crate::error::Result;
 use crate::frame::{Control, Frame, PartitionState, Progress};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
-use crate::mapping::Stamper;
+use crate::kind::dead::{ErrorType, Fault, Headers};
+use crate::mapping::{Arrival, Stamper};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::{Intake, Spot, Wrapper};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::{Message, Timestamp};
 use std::collections::VecDeque;
 
 /// What a message of frames held.
@@ -204,6 +203,30 @@ impl Records {
             }
             Frame::Control(Control::End(end)) => self.verdict = self.verdict.max(end.verdict),
             Frame::Control(Control::Barrier(_)) | Frame::Eos => {}
+        }
+    }
+}
+
+/// Headers and time of a message.
+struct Around<'a, 'b>(&'a BorrowedMessage<'b>);
+
+impl Around<'_, '_> {
+    /// When it arrived: a fact where the broker says so, else what the producer's clock said.
+    fn arrival(&self) -> Option<Arrival> {
+        let (millis, is_fact) = match self.0.timestamp() {
+            Timestamp::NotAvailable => return None,
+            Timestamp::CreateTime(millis) => (millis, false),
+            Timestamp::LogAppendTime(millis) => (millis, true),
+        };
+        let at = millis.checked_mul(1000).filter(|at| (crate::time::EARLIEST..=crate::time::LATEST).contains(at))?;
+        (millis >= 0).then_some(Arrival { at, is_fact })
+    }
+}
+
+impl Headers for Around<'_, '_> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        for header in self.0.headers().into_iter().flat_map(|headers| headers.iter()) {
+            show(header.key, header.value);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::stream::intake::Item;
 use crate::stream::kafka::address::Address;
 use crate::stream::kafka::input::{KafkaInput, Role, endless};
 use crate::stream::kafka::records::Framed;
-use crate::stream::kafka::told::Lag;
+use crate::stream::kafka::watch::Lag;
 use crate::stream::raw::Step;
 use std::collections::VecDeque;
 
