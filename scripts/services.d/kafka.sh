@@ -11,7 +11,17 @@ kafka_install() {
     [[ -d $kafka_home ]] || needs mvn maven
     kafka_java >/dev/null
     once "kafka-$kafka_version" kafka_fetch
+    once kafka-keys kafka_certify
     once "kafka-$kafka_version-classes" kafka_archive
+}
+
+# A certificate for loopback, which signs itself: clients take it for the authority.
+kafka_certify() {
+    local dir=$1 keytool
+    keytool=$(dirname "$(readlink -f "$(kafka_java)")")/keytool
+    "$keytool" -genkeypair -keystore "$dir/keys.p12" -storetype PKCS12 -storepass loopback -alias broker -keyalg EC \
+        -dname CN=127.0.0.1 -ext san=ip:127.0.0.1 -validity 3650
+    "$keytool" -exportcert -rfc -keystore "$dir/keys.p12" -storepass loopback -alias broker -file "$dir/ca.pem"
 }
 
 # Prints the Java to run it with.
@@ -79,8 +89,10 @@ kafka_run() {
         -cp "$kafka_home/lib/*")
     [[ ! -e $kafka_classes ]] || server+=(-XX:SharedArchiveFile="$kafka_classes")
     if [[ ! -e data/meta.properties ]]; then
+        (umask 077 && od -An -N16 -tx1 /dev/urandom | tr -d ' \n' >password)
         "${server[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \
-            --cluster-id "$(kafka_cluster "$node")" --config server.properties
+            --cluster-id "$(kafka_cluster "$node")" --config server.properties \
+            --add-scram "SCRAM-SHA-512=[name=evt,password=$(<password)]"
     fi
     exec setsid "${server[@]}" "$@" kafka.Kafka server.properties
 }
@@ -90,9 +102,11 @@ kafka_cluster() { printf 'evt-%-12.12s' "${1%%.*}" | tr ' ' - | base64 | tr -d =
 
 # Short sessions make a lost broker known in seconds; a single node cannot hold the replicas that Kafka's own topics ask for.
 kafka_properties() {
-    local node=$1 port=$2 replicas=1 insync=1 id=1 voters i
+    local node=$1 port=$2 replicas=1 insync=1 id=1 voters i secure
     voters=1@127.0.0.1:$(second_port_for "$node")
+    secure=,SECURE://127.0.0.1:$(secure_port)
     if [[ $node == kafka3.* ]]; then
+        secure=
         replicas=3 insync=2 id=${node#kafka3.} voters=
         for i in 1 2 3; do voters+=${voters:+,}$i@127.0.0.1:$(second_port_for "kafka3.$i"); done
     fi
@@ -100,10 +114,15 @@ kafka_properties() {
 process.roles=broker,controller
 node.id=$id
 controller.quorum.voters=$voters
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$(second_port_for "$node")
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$(second_port_for "$node")$secure
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$secure
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PKCS12
+ssl.keystore.location=$cache/kafka-keys/keys.p12
+ssl.keystore.password=loopback
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$state_dir/$node/data
 auto.create.topics.enable=false
@@ -149,4 +168,9 @@ kafka_knows() {
     ((found >= $2))
 }
 
-kafka_environment() { echo "EVT_KAFKA 127.0.0.1:$2"; }
+kafka_environment() {
+    echo "EVT_KAFKA 127.0.0.1:$2"
+    echo "EVT_KAFKA_SECURE 127.0.0.1:$(secure_port)"
+    echo "EVT_KAFKA_CA $cache/kafka-keys/ca.pem"
+    echo "EVT_KAFKA_PASSWORD $(<"$state_dir/$1/password")"
+}

@@ -8,7 +8,8 @@ default_state_dir() {
 }
 state_dir=${EVT_SERVICES:-$(default_state_dir)}
 
-# Slots in the block of ports; a broker's controller listens in the slot after it, the registry's management too.
+# Slots in the block of ports; a broker's controller listens in the slot after it, the registry's management too. Slot 13 is
+# the single broker's second one for clients.
 slot_of() {
     case $1 in
         kafka) echo 0 ;;
@@ -74,6 +75,8 @@ port_for() {
         echo $(($(<"$state_dir/ports") + $(slot_of "$node")))
     fi
 }
+# Where the single broker listens with TLS and passwords.
+secure_port() { echo $(($(<"$state_dir/ports") + 13)); }
 second_port_for() { echo $(($(<"$state_dir/ports") + $(second_slot_of "$1"))); }
 
 # Where it listens, or listened last.

@@ -491,6 +491,11 @@ impl Stage {
             "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
         });
         if let Some(object) = stats.as_object_mut() {
+            // Kafka's times are of real clocks, whatever --now says.
+            let lag = self.source.lag(crate::clock::Clock::System.now());
+            if !lag.is_empty() {
+                object.insert("lag".to_owned(), serde_json::json!(lag));
+            }
             object.extend(self.details.clone());
         }
         stats

@@ -112,6 +112,11 @@ impl Lookahead {
         Some((held, verdict))
     }
 
+    /// Drops the records of a partition; how many.
+    pub fn forget(&mut self, partition: u32) -> usize {
+        self.queues.remove(&partition).map_or(0, |queue| queue.len())
+    }
+
     /// The record of a partition that has waited longest.
     pub fn first(&self, partition: u32) -> Option<&Held> {
         self.queues.get(&partition)?.front()

@@ -304,6 +304,12 @@ impl Intake {
         Ok(())
     }
 
+    /// Forgets the records of a partition that wait for their verdict: whoever reads it next reads them again.
+    pub fn forget(&mut self, partition: u32) {
+        let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
+        self.counts.taken -= forgotten as u64;
+    }
+
     /// The offset of the first record of a partition that waits for its verdict.
     pub fn first_held(&mut self, partition: u32) -> Option<i64> {
         self.mapper.lookahead()?.first(partition).map(|held| held.offset)

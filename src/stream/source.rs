@@ -256,6 +256,11 @@ impl Source {
     pub fn first(&mut self, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
         let mut ahead = VecDeque::new();
         let first = loop {
+            if self.can_commit() {
+                // Letters and records that hold nothing are all there was: no output has seen anything.
+                dead.settle()?;
+                self.commit()?;
+            }
             let item = self.next(dead)?;
             let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
             let ended = matches!(item, Item::End(_));

@@ -5,6 +5,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Headers;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -58,7 +59,7 @@ impl Bench {
     pub fn topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> String {
         let topic = format!("{}-{name}", self.prefix);
         let admin: AdminClient<DefaultClientContext> = self.config().create().expect("a client");
-        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(-1));
         for (name, value) in settings {
             new = new.set(name, value);
         }
@@ -98,6 +99,8 @@ impl Bench {
         while ended < count {
             match consumer.poll(ANSWER).expect("a broker that answers") {
                 Err(rdkafka::error::KafkaError::PartitionEOF(_)) => ended += 1,
+                // One of several may be gone.
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) => {}
                 Err(error) => panic!("{error}"),
                 Ok(message) => {
                     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
@@ -132,6 +135,11 @@ impl Bench {
     }
 }
 
+/// How many lines a file has; none where it is not there.
+pub fn lines(dir: &Dir, name: &str) -> usize {
+    std::fs::read(dir.path(name)).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
+}
+
 /// Waits for what librdkafka's own thread completes.
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
     struct Thread(std::thread::Thread);
@@ -163,6 +171,8 @@ pub fn stopped(mut child: Child) -> (i32, String) {
 /// A broker of one test's own, so that it can be killed; gone with it.
 pub struct Broker {
     pub state: std::path::PathBuf,
+    /// `kafka`, or `kafka3` for three of them.
+    pub name: &'static str,
 }
 
 impl Broker {
@@ -175,9 +185,10 @@ impl Broker {
 
     /// The address of the broker.
     pub fn start(&self) -> String {
-        self.services(&["start", "kafka"]);
-        let env = self.services(&["env", "kafka"]);
-        let line = env.lines().find_map(|line| line.strip_prefix("export EVT_KAFKA="));
+        self.services(&["start", self.name]);
+        let env = self.services(&["env", self.name]);
+        let variable = format!("export EVT_{}=", self.name.to_uppercase());
+        let line = env.lines().find_map(|line| line.strip_prefix(&variable));
         line.expect("it says where it is").trim_matches(['\'', '"']).to_owned()
     }
 }
@@ -186,6 +197,6 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let mut command = std::process::Command::new(format!("{}/scripts/services", crate::harness::ROOT));
         // What is left is only litter below target/.
-        let _ = command.args(["stop", "--wipe", "kafka"]).env("EVT_SERVICES", &self.state).output();
+        let _ = command.args(["stop", "--wipe", self.name]).env("EVT_SERVICES", &self.state).output();
     }
 }

@@ -1,7 +1,7 @@
 //! Kafka, against a real broker: `EVT_KAFKA` names it (`scripts/services`), each test has topics of its own.
 
-use crate::broker::{ANSWER, Bench, Broker, stopped, wait};
-use crate::harness::{Dir, Run, eventually};
+use crate::broker::{ANSWER, Bench, Broker, lines, stopped, wait};
+use crate::harness::{Run, eventually};
 use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -11,18 +11,18 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::io::Read;
 
-fn event(number: usize, source: &str) -> String {
+pub fn event(number: usize, source: &str) -> String {
     let (minute, second) = (number / 60 % 60, number % 60);
     format!(
         r#"{{"event_id":"00000000-0000-4000-8000-{number:012}","source":"{source}","event_type":"t","n":{number},"server_timestamp":"2024-01-15T10:{minute:02}:{second:02}Z"}}"#
     )
 }
 
-fn record<'a>(topic: &'a str, partition: i32, value: &'a str) -> BaseRecord<'a, [u8], [u8]> {
+pub fn record<'a>(topic: &'a str, partition: i32, value: &'a str) -> BaseRecord<'a, [u8], [u8]> {
     BaseRecord::to(topic).partition(partition).payload(value.as_bytes())
 }
 
-fn numbers(run: &Run) -> Vec<u64> {
+pub fn numbers(run: &Run) -> Vec<u64> {
     let mut numbers: Vec<u64> = run.rows().iter().filter_map(|row| row["properties"]["n"].as_u64()).collect();
     numbers.sort_unstable();
     numbers
@@ -251,10 +251,6 @@ fn a_restart_goes_on_where_the_group_stands_and_calls_the_same_events_late() {
     assert_eq!(bench.committed(&group, &topic, 2)[0].0, Some(100), "into a pipe nothing is committed");
 }
 
-fn lines(dir: &Dir, name: &str) -> usize {
-    std::fs::read(dir.path(name)).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count())
-}
-
 /// Two members share the partitions; one that leaves hands over where it stands: nothing is lost, nothing comes twice.
 #[test]
 fn members_of_a_group_hand_partitions_over() {
@@ -353,7 +349,7 @@ fn what_is_not_there_is_said_before_anything_is_read() {
 #[test]
 fn a_broker_that_dies_or_stands_still_loses_nothing() {
     let Some(mut bench) = Bench::new("outage") else { return };
-    let broker = Broker { state: bench.dir.path("services") };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
     bench.brokers = broker.start();
     let topic = bench.topic("t", 3, &[]);
     bench.dir.shell("mkfifo in.fifo && evt-gen --events 60k --seed 5 > events.jsonl").succeeds();
@@ -401,7 +397,7 @@ fn a_broker_that_dies_or_stands_still_loses_nothing() {
 #[test]
 fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let Some(mut bench) = Bench::new("away") else { return };
-    let broker = Broker { state: bench.dir.path("services") };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
     bench.brokers = broker.start();
     let topic = bench.topic("t", 1, &[]);
     bench.dir.shell("mkfifo in.fifo").succeeds();
@@ -410,6 +406,14 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let mut fifo = std::fs::OpenOptions::new().write(true).open(bench.dir.path("in.fifo")).expect("it is read");
     std::io::Write::write_all(&mut fifo, (event(1, "s") + "\n").as_bytes()).expect("it is read");
     eventually("the first is there", || bench.records(&topic).len() == 1);
+    let reads = |wait: &str, out: &str| {
+        let mut command = bench.dir.command("evt-ingest", &[&bench.uri(&topic, wait), "--to", out]);
+        let said = std::fs::File::create(bench.dir.path(&format!("{out}.said"))).expect("writable");
+        command.stdin(std::process::Stdio::null()).stderr(said).spawn().expect("it starts")
+    };
+    let (mut hasty, mut patient) =
+        (reads("?wait=2s", "hasty.jsonl"), reads("?rdkafka.statistics.interval.ms=200", "patient.jsonl"));
+    eventually("both read", || lines(&bench.dir, "hasty.jsonl") + lines(&bench.dir, "patient.jsonl") == 2);
     broker.services(&["kill", "kafka"]);
     std::io::Write::write_all(&mut fifo, (event(2, "s") + "\n").as_bytes()).expect("it is read");
     drop(fifo);
@@ -418,9 +422,15 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
     assert_eq!(status, 69, "{said}");
     assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
+    assert_eq!(crate::harness::status(hasty.wait().expect("it ends")), 69);
+    let told = |name: &str| String::from_utf8_lossy(&bench.dir.bytes(name)).into_owned();
+    assert!(told("hasty.jsonl.said").contains("no broker for"), "{}", told("hasty.jsonl.said"));
     let read = bench.start("evt-ingest", &[&bench.uri(&topic, ""), "--to", "null:"]);
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
+    broker.start();
+    eventually("it is noticed though nothing comes", || told("patient.jsonl.said").contains("brokers are back"));
+    patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }
 
 /// Two independent clients see what was written, and what they write is read.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod broker;
+mod brokers;
 mod compat;
 mod containers;
 mod crash;
@@ -12,6 +13,7 @@ mod files;
 mod frames;
 mod fuzz;
 mod fuzz_seeds;
+mod groups;
 mod harness;
 mod http;
 mod http_limits;

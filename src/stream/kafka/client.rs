@@ -1,15 +1,17 @@
 //! What consumers and producers share: their settings, what librdkafka has to say, and how long brokers may be away.
 
 use super::address::Address;
+use super::watch::Told;
 use crate::error::{Error, ErrorKind, Result};
 use crate::stream::run::Run;
 use rdkafka::Message;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::ProducerContext;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
 use std::collections::VecDeque;
@@ -21,6 +23,8 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+/// How many things a client may have to say while it is asked: one at a time is heard.
+const WORDS: usize = 64;
 /// How long one question waits for its answer.
 pub const ANSWER: Duration = Duration::from_secs(5);
 
@@ -39,6 +43,8 @@ pub struct Context {
     news: Mutex<News>,
     /// Whether the client is being closed.
     closing: AtomicBool,
+    /// Whether the run has begun: from then on its brokers may be away for `wait=`.
+    begun: AtomicBool,
 }
 
 #[derive(Default)]
@@ -49,6 +55,7 @@ struct News {
     failed: u64,
     commit_failure: Option<KafkaError>,
     changes: VecDeque<Change>,
+    told: Option<Told>,
 }
 
 impl Context {
@@ -81,6 +88,16 @@ impl Context {
         self.news().changes.pop_front()
     }
 
+    /// What librdkafka has told of itself since the last call.
+    pub fn take_told(&self) -> Option<Told> {
+        self.news().told.take()
+    }
+
+    /// Every question has been answered once: the run begins.
+    pub fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+
     /// From here on a revoked partition is let go at once.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
@@ -101,7 +118,15 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, _: &str) {
-        self.news().trouble = error.rdkafka_error_code();
+        let mut news = self.news();
+        // What does not pass is not forgotten over what does.
+        if news.trouble.is_none_or(is_passing) {
+            news.trouble = error.rdkafka_error_code();
+        }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.news().told = Some(Told::of(&statistics));
     }
 }
 
@@ -150,8 +175,10 @@ pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConf
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Error);
     config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
-    // Brokers that are back shall be found soon.
+    // Brokers that are back shall be found soon, and so shall new partitions.
     config.set("reconnect.backoff.max.ms", "2000");
+    config.set("topic.metadata.refresh.interval.ms", "60000");
+    config.set("statistics.interval.ms", "5000");
     for (name, value) in ours {
         config.set(*name, *value);
     }
@@ -173,7 +200,9 @@ pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, add
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
-        Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId) => ErrorKind::Fenced,
+        Some(Code::Fenced | Code::FencedInstanceId | Code::UnknownMemberId | Code::IllegalGeneration) => {
+            ErrorKind::Fenced
+        }
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };
@@ -232,28 +261,83 @@ pub fn is_passing(code: Code) -> bool {
     )
 }
 
-/// Asks `question` until it has an answer: brokers that start are waited for, bounded, and said once.
-pub fn ask<T>(address: &Address, run: &Run, cause: &Context, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
+/// Who is asked.
+pub trait Asked {
+    /// What it calls back to.
+    fn notes(&self) -> &Context;
+
+    /// Hears what it has to say where nothing else is expected of it; what has gone wrong.
+    fn listen(&self) -> Option<Code>;
+}
+
+impl Asked for BaseConsumer<Context> {
+    fn notes(&self) -> &Context {
+        self.context()
+    }
+
+    fn listen(&self) -> Option<Code> {
+        let heard = (0..WORDS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
+        heard.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
+    }
+}
+
+impl Asked for BaseProducer<Context> {
+    fn notes(&self) -> &Context {
+        self.context()
+    }
+
+    fn listen(&self) -> Option<Code> {
+        (0..WORDS).for_each(|_| self.poll(Duration::ZERO));
+        self.context().take_trouble().filter(|code| !is_passing(*code))
+    }
+}
+
+/// Asks `question` until it has an answer: brokers that start are waited for, bounded, and said once. Exit 78 where they do
+/// not know us.
+pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
     let start = Instant::now();
+    let begun = asked.notes().begun.load(Ordering::Relaxed);
+    let patience = if begun { patience(address.options.wait) } else { FIRST_ANSWER };
     let mut said = false;
     loop {
         let error = match question() {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
+        // A run that has begun listens where it reads.
+        let heard = if begun { None } else { asked.listen() };
+        let because = |error: Error| match asked.notes().cause() {
+            Some(cause) => error.because(cause),
+            None => error,
+        };
+        if let Some(code @ (Code::Authentication | Code::SSL)) = heard {
+            return Err(because(Error::config(format!("{address}: {}", describe(code)))));
+        }
         let passing = error.rdkafka_error_code().is_some_and(is_passing);
-        if !passing || start.elapsed() > FIRST_ANSWER || run.stop.signal().is_some() {
+        if !passing || start.elapsed() > patience || run.stop.signal().is_some() {
             let failed = failed(address, "no answer", &error);
-            return Err(match cause.cause().filter(|_| passing) {
-                Some(cause) => failed.because(cause),
-                None => failed,
-            });
+            return Err(if passing { because(failed) } else { failed });
         }
         if !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{address}: {}: trying again for {} s", words(&error), FIRST_ANSWER.as_secs()));
+            run.console.say(format!("{address}: {}: trying again for {} s", words(&error), patience.as_secs()));
         }
         run.stop.sleep(Duration::from_millis(200))?;
     }
+}
+
+fn patience(wait: i64) -> Duration {
+    Duration::from_micros(u64::try_from(wait).unwrap_or(0))
+}
+
+/// How many partitions a topic has; none where there is no such topic for us.
+pub fn count<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<Option<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+    if let Some(code) = found.error().map(Code::from).filter(|code| is_passing(*code)) {
+        return Err(KafkaError::MetadataFetch(code));
+    }
+    let count = i32::try_from(found.partitions().len()).unwrap_or(i32::MAX);
+    Ok((found.error().is_none() && count > 0).then_some(count))
 }
 
 /// Whether brokers are there, and since when not: said when they go and when they are back.
@@ -265,7 +349,7 @@ pub struct Health {
 impl Health {
     /// Brokers may be away for `wait` µs.
     pub fn new(wait: i64) -> Self {
-        Self { wait: Duration::from_micros(u64::try_from(wait).unwrap_or(0)), down_since: None }
+        Self { wait: patience(wait), down_since: None }
     }
 
     /// Something that passes went wrong.
@@ -283,6 +367,11 @@ impl Health {
         if let Some(since) = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS) {
             run.console.say(format!("{address}: brokers are back after {} s", since.elapsed().as_secs()));
         }
+    }
+
+    /// Whether no trouble is known.
+    pub fn is_good(&self) -> bool {
+        self.down_since.is_none()
     }
 
     /// Exit 69 once they have been away for too long.

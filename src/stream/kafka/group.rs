@@ -16,8 +16,6 @@ use std::time::{Duration, Instant};
 
 /// How long revoked partitions wait for the outputs: less than a member may be silent (max.poll.interval.ms).
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often positions are committed.
-const EVERY: Duration = Duration::from_secs(5);
 
 /// The offset read next in a partition, and its stream time there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,18 +48,23 @@ pub enum Offsets {
 /// Membership of one run.
 pub struct Membership {
     subscribed: bool,
+    /// How often positions are committed.
+    every: Duration,
     due: Instant,
     committed: Cut,
     /// Noted, and not committed yet.
     noted: Option<Cut>,
     /// Partitions that were revoked: let go once what was read of them is safe.
     leaving: Option<(Vec<(String, i32)>, Instant)>,
+    /// Whether the last commit failed.
+    failing: bool,
 }
 
 impl Membership {
-    /// Offsets are committed to the group; `subscribed` says whether it also hands out the partitions.
-    pub fn new(subscribed: bool) -> Self {
-        Self { subscribed, due: Instant::now() + EVERY, committed: vec![], noted: None, leaving: None }
+    /// Offsets are committed to the group `every` so often; `subscribed` says whether it also hands out the partitions.
+    pub fn new(subscribed: bool, every: Duration) -> Self {
+        let due = Instant::now() + every;
+        Self { subscribed, every, due, committed: vec![], noted: None, leaving: None, failing: false }
     }
 
     /// Whether the group hands out the partitions.
@@ -106,6 +109,11 @@ impl Membership {
         self.leaving.take().map(|(partitions, _)| partitions).unwrap_or_default()
     }
 
+    /// Whether commits have begun to fail: true once, until one succeeds.
+    pub fn begins_to_fail(&mut self) -> bool {
+        !std::mem::replace(&mut self.failing, true)
+    }
+
     /// Commits what was noted.
     pub fn commit_noted(&mut self, client: &Client, address: &Address) -> Result<()> {
         match self.noted.take() {
@@ -116,7 +124,7 @@ impl Membership {
 
     /// Commits what is new in `cut`; returns when the group has it.
     pub fn commit(&mut self, client: &Client, address: &Address, cut: &Cut) -> Result<()> {
-        self.due = Instant::now() + EVERY;
+        self.due = Instant::now() + self.every;
         let mut list = TopicPartitionList::new();
         for position in cut.iter().filter(|position| !self.committed.contains(position)) {
             let topic = &address.topics[position.topic];
@@ -133,6 +141,7 @@ impl Membership {
             .commit(&list, rdkafka::consumer::CommitMode::Sync)
             .map_err(|error| client::failed(address, "offsets cannot be committed", &error))?;
         self.committed.clone_from(cut);
+        self.failing = false;
         Ok(())
     }
 }

@@ -44,22 +44,26 @@ pub enum Role {
 
 /// How long members that were killed may still count as members: more than their session (45 s by default).
 const MEMBERS_GONE: Duration = Duration::from_secs(60);
+/// How long the last commit of a run is tried.
+const AT_END: Duration = Duration::from_secs(5);
 /// Messages taken before rows are looked after.
 const MESSAGES: usize = 1024;
 
 /// Topics being read.
 pub struct KafkaInput {
-    run: Rc<Run>,
-    address: Address,
-    client: Client,
+    pub(super) run: Rc<Run>,
+    pub(super) address: Address,
+    pub(super) client: Client,
     role: Role,
     origin: Option<String>,
-    reading: Reading,
+    pub(super) reading: Reading,
+    /// How many partitions each topic had when the run began.
+    counts: Vec<usize>,
     /// Topics that have their turn later. Where a range ends one topic is read at a time: the sign that a partition is at
     /// its end does not say of which topic it is.
     waiting: Vec<usize>,
     group: Option<Membership>,
-    health: Health,
+    pub(super) health: Health,
 }
 
 impl KafkaInput {
@@ -91,7 +95,9 @@ impl KafkaInput {
         let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
         let subscribes = commits && offsets == Offsets::Shared && whole;
         let mut parts = range::parts(&client, address, run)?;
-        let mut group = commits.then(|| Membership::new(subscribes));
+        let count = |topic| parts.iter().filter(|part| part.topic == topic).count();
+        let counts = (0..address.topics.len()).map(count).collect();
+        let mut group = commits.then(|| Membership::new(subscribes, commit_interval(address, run)));
         match &mut group {
             Some(group) if !subscribes => claim(&client, address, run, (group, &mut parts))?,
             Some(_) => {}
@@ -105,6 +111,7 @@ impl KafkaInput {
             role,
             origin: origin.map(str::to_owned),
             reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
+            counts,
             waiting: vec![],
             group,
         };
@@ -117,33 +124,23 @@ impl KafkaInput {
             input.begin(intake)?;
         }
         input.tell_of_commits();
+        input.client.context().begin();
         Ok(input)
     }
 
     /// Every partition is known from the start; what a restart resumes has its stream time.
     fn announce(&mut self, intake: &mut Intake) {
-        for part in &mut self.reading.parts {
-            let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
-            part.stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
-            intake.stamper.resume(part.stamp, part.stream_time);
+        for at in 0..self.reading.parts.len() {
+            self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], intake);
         }
     }
 
-    /// In a run without an end an empty partition holds the watermark until its first record.
-    fn tell_of_empty(&self) {
-        let empty: Vec<String> = self
-            .reading
-            .parts
-            .iter()
-            .filter(|part| part.end.is_none() && part.extent.high <= part.extent.low)
-            .map(|part| format!("{}/{}", self.address.topics[part.topic], part.number))
-            .collect();
-        if !empty.is_empty() && empty.len() < self.reading.parts.len() {
-            let list = empty.join(" ");
-            self.run.console.say(format!(
-                "{list}: empty: no window fires before its first record (end=latest, or evt-window --idle-after)"
-            ));
-        }
+    /// The number of a partition in the run's stamper.
+    pub(super) fn announce_one(&self, part: &Part, intake: &mut Intake) -> u32 {
+        let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
+        let stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
+        intake.stamper.resume(stamp, part.stream_time);
+        stamp
     }
 
     /// Who works shall know what a restart does.
@@ -194,8 +191,12 @@ impl KafkaInput {
 
     /// Whether it never ends by itself.
     pub fn is_endless(&self) -> bool {
+        self.is_subscribed() || self.reading.parts.iter().any(|part| part.end.is_none())
+    }
+
+    /// Whether the group hands out the partitions.
+    pub(super) fn is_subscribed(&self) -> bool {
         self.group.as_ref().is_some_and(Membership::is_subscribed)
-            || self.reading.parts.iter().any(|part| part.end.is_none())
     }
 
     /// Whether its records are rows with their stamps.
@@ -219,6 +220,7 @@ impl KafkaInput {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
+        self.watch(intake)?;
         if self.follow_group(intake)? {
             return Ok(Step::More);
         }
@@ -284,22 +286,49 @@ impl KafkaInput {
     }
 
     /// The outputs are safe: commits what was noted, and lets go what was revoked.
-    pub fn commit(&mut self) -> Result<()> {
+    pub fn commit(&mut self, intake: &mut Intake) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&self.client, &self.address) {
-            Ok(()) => self.health.good(&self.address, &self.run),
-            // The next commit says the same and more; the last one of a run must succeed.
-            Err(error) => self.run.console.say(format!("{error}: trying again")),
+            Ok(()) => self.let_go(intake),
+            // The group has gone on without this member: what it read since is another's to read again.
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                self.run.console.say(error);
+                self.let_go(intake)
+            }
+            // The next commit says the same and more, and what is to be let go waits for it; the last one of a run must
+            // succeed. That brokers are away has been said.
+            Err(error) => {
+                if group.begins_to_fail() && self.health.is_good() {
+                    self.run.console.say(format!("{error}: trying again"));
+                }
+                Ok(())
+            }
         }
-        self.let_go()
     }
 
     /// The run is at its end and the outputs are safe.
     pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
         let cut = self.cut(intake);
-        match &mut self.group {
-            Some(group) => group.commit(&self.client, &self.address, &cut),
-            None => Ok(()),
+        let Some(group) = &mut self.group else { return Ok(()) };
+        let start = Instant::now();
+        loop {
+            match group.commit(&self.client, &self.address, &cut) {
+                // While others join or leave, the group takes no commits for a moment.
+                Err(error) if error.kind() == ErrorKind::Unavailable && start.elapsed() < AT_END => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                committed => return committed,
+            }
+        }
+    }
+
+    /// The run stops: records that wait for those after them are left to the run that goes on from the last commit.
+    pub fn stop(&mut self, intake: &mut Intake) {
+        if self.group.is_some() {
+            self.reading.parts.iter_mut().for_each(|part| {
+                part.next = intake.first_held(part.stamp).unwrap_or(part.next);
+                intake.forget(part.stamp);
+            });
         }
     }
 
@@ -311,7 +340,7 @@ impl KafkaInput {
                 "{}: partitions go to another member without a commit: the outputs took too long",
                 self.address
             ));
-            self.let_go()?;
+            self.let_go(intake)?;
             return Ok(true);
         }
         if group.is_leaving() {
@@ -327,7 +356,7 @@ impl KafkaInput {
                 self.tell_of_change("lets go", &partitions);
                 if self.client.assignment_lost() {
                     self.run.console.say(format!("{}: the group had given the partitions away already: another member reads again what was not committed", self.address));
-                    self.let_go()?;
+                    self.let_go(intake)?;
                 }
             }
         }
@@ -340,17 +369,19 @@ impl KafkaInput {
         let mut parts = vec![];
         for (topic, number) in partitions {
             if let Some(topic) = self.address.topics.iter().position(|known| known == topic) {
-                parts.push(Part::new(topic, *number));
+                let is_new = usize::try_from(*number).is_ok_and(|number| number >= self.counts[topic]);
+                let part = Part { is_new, ..Part::new(topic, *number) };
+                if is_new {
+                    self.tell_of_new(&part);
+                }
+                parts.push(part);
             }
         }
         range::resolve(&self.client, &self.address, &self.run, (self.role, &mut parts))?;
         let mut list = TopicPartitionList::new();
         for part in &mut parts {
-            let name = &self.address.topics[part.topic];
-            part.stamp =
-                self.reading.records.announce(&mut intake.stamper, self.origin.as_deref().unwrap_or(name), part.number);
-            intake.stamper.resume(part.stamp, part.stream_time);
-            range::add(&mut list, name, (part.number, part.next))?;
+            part.stamp = self.announce_one(part, intake);
+            range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
         }
         self.reading.parts.append(&mut parts);
         let assigned = match self.client.rebalance_protocol() {
@@ -361,10 +392,17 @@ impl KafkaInput {
     }
 
     /// Lets go what was revoked.
-    fn let_go(&mut self) -> Result<()> {
+    fn let_go(&mut self, intake: &mut Intake) -> Result<()> {
         let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) else { return Ok(()) };
         let leaving = group.take_leaving();
-        self.reading.parts.retain(|part| !leaving.contains(&(self.address.topics[part.topic].clone(), part.number)));
+        let topics = &self.address.topics;
+        self.reading.parts.retain(|part| {
+            let stays = !leaving.iter().any(|(topic, number)| *topic == topics[part.topic] && *number == part.number);
+            if !stays {
+                intake.forget(part.stamp);
+            }
+            stays
+        });
         self.reading.rewind();
         release(&self.client, &leaving)
             .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
@@ -380,7 +418,7 @@ impl KafkaInput {
 
     /// The end, or the next topic, once all parts that are read have ended.
     fn next_topic(&mut self) -> Result<Option<Step>> {
-        if self.group.as_ref().is_some_and(Membership::is_subscribed) {
+        if self.is_subscribed() {
             return Ok(None);
         }
         loop {
@@ -445,11 +483,14 @@ impl KafkaInput {
 
     /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
     fn look_for_gaps(&mut self) -> Result<()> {
-        for at in (0..self.reading.parts.len()).filter(|at| !self.reading.parts[*at].ended).collect::<Vec<_>>() {
+        for at in 0..self.reading.parts.len() {
             let part = &self.reading.parts[at];
+            if part.ended || self.waiting.contains(&part.topic) {
+                continue;
+            }
             let (name, number, next) = (&self.address.topics[part.topic], part.number, part.next);
             let question = || self.client.fetch_watermarks(name, number, client::ANSWER);
-            let (low, high) = client::ask(&self.address, &self.run, self.client.context(), question)?;
+            let (low, high) = client::ask(&self.address, &self.run, &self.client, question)?;
             if let Some(gap) = position::gap(next, Extent { low, high }) {
                 range::settle_gap((&self.address, &self.run), (name, number), gap)?;
                 self.reading.parts[at].next = gap.found;
@@ -507,6 +548,14 @@ fn claim(client: &Client, address: &Address, run: &Run, (group, parts): (&mut Me
     }
 }
 
+/// How often offsets are committed: librdkafka's setting says it, though librdkafka never commits by itself here.
+fn commit_interval(address: &Address, run: &Run) -> Duration {
+    let settings = run.kafka.iter().chain(&address.options.settings);
+    let said = settings.rev().find(|(name, _)| name == "auto.commit.interval.ms");
+    let millis = said.and_then(|(_, value)| value.parse().ok()).unwrap_or(5000);
+    Duration::from_millis(millis).max(Run::LINGER)
+}
+
 fn client(address: &Address, run: &Run) -> Result<Client> {
     // A consumer must name a group, even where it never joins one.
     let group = address.options.group.as_deref().unwrap_or("evt");
@@ -516,6 +565,8 @@ fn client(address: &Address, run: &Run) -> Result<Client> {
         ("enable.auto.offset.store", "false"),
         ("auto.offset.reset", "error"),
         ("enable.partition.eof", "true"),
+        // What a broker has of an aborted transaction is nobody's to read.
+        ("isolation.level", "read_committed"),
         ("partition.assignment.strategy", "cooperative-sticky"),
         // Bounds what a slow reader makes librdkafka hold.
         ("queued.min.messages", "20000"),

@@ -15,3 +15,4 @@ pub mod output;
 pub mod position;
 pub mod range;
 pub mod records;
+pub mod watch;

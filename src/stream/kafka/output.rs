@@ -78,6 +78,9 @@ struct Outgoing<'a> {
 
 /// Brokers that go, and what librdkafka cannot go on after.
 fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
+    if producer.context().take_told().is_some_and(|told| told.is_up) {
+        health.good(address, run);
+    }
     match producer.context().take_trouble() {
         Some(code) if client::is_passing(code) => health.trouble(address, run, code),
         Some(code) => return Err(client::failed(address, "writing failed", &KafkaError::Global(code))),
@@ -104,13 +107,7 @@ impl KafkaOutput {
             avro::check(address, run)?;
         }
         let producer = producer(address, run)?;
-        let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
-        let metadata = client::ask(address, run, producer.context(), question)?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        match found.filter(|found| found.error().is_none() && !found.partitions().is_empty()) {
-            Some(_) => Ok(()),
-            None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
-        }
+        partitions(&producer, topic, (address, run)).map(|_| ())
     }
 
     /// Opens it for rows of `schema`.
@@ -118,16 +115,14 @@ impl KafkaOutput {
         let producer = producer(address, run)?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
-        let question = || producer.client().fetch_metadata(Some(topic), client::ANSWER);
-        let metadata = client::ask(address, run, producer.context(), question)?;
-        let partitions = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+        let partitions = partitions(&producer, topic, (address, run))?;
         Ok(Self {
             run: run.clone(),
             topic: topic.to_owned(),
             producer,
             schema: schema.clone(),
             body,
-            partitions: i32::try_from(partitions).unwrap_or(i32::MAX),
+            partitions,
             health: Health::new(address.options.wait),
             address: address.clone(),
             taken: 0,
@@ -345,6 +340,14 @@ impl KafkaOutput {
             dead: self.refused,
             ..SinkCounts::default()
         })
+    }
+}
+
+/// How many partitions the topic has; exit 2 where it is not there.
+fn partitions(producer: &BaseProducer<Context>, topic: &str, (address, run): (&Address, &Rc<Run>)) -> Result<i32> {
+    match client::ask(address, run, producer, || client::count(producer.client(), topic))? {
+        Some(count) => Ok(count),
+        None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
     }
 }
 

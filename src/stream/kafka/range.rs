@@ -35,23 +35,43 @@ pub struct Part {
     pub stream_time: Option<i64>,
     /// Whether all of it has been read.
     pub ended: bool,
+    /// The time that Kafka keeps for the record read last (µs).
+    pub last: Option<i64>,
+    /// Whether the topic got it while the run was on: all of it is to be read.
+    pub is_new: bool,
 }
 
 impl Part {
     /// Partition `number` of topic `topic`, of which nothing is known yet.
     pub fn new(topic: usize, number: i32) -> Self {
         let extent = Extent::default();
-        Self { topic, number, stamp: 0, extent, next: 0, end: None, stream_time: None, ended: false }
+        Self {
+            topic,
+            number,
+            stamp: 0,
+            extent,
+            next: 0,
+            end: None,
+            stream_time: None,
+            ended: false,
+            last: None,
+            is_new: false,
+        }
     }
 
-    /// Whether a record at `offset` is not one to be read: behind the end, or read already.
+    /// Whether a record at `offset` lies behind the end: the last offsets before it may be none of records.
     pub fn is_behind(&self, offset: i64) -> bool {
-        self.end.is_some_and(|end| offset >= end) || offset < self.next
+        self.end.is_some_and(|end| offset >= end)
     }
 
     /// Whether the next offset lies behind the end.
     pub fn is_done(&self) -> bool {
-        self.end.is_some_and(|end| self.next >= end)
+        self.is_behind(self.next)
+    }
+
+    /// Whether nothing of it has a place in stream time yet: it has no rows, and is read from its end.
+    pub fn has_not_begun(&self) -> bool {
+        self.stream_time.is_none() && self.next >= self.extent.high
     }
 }
 
@@ -74,13 +94,9 @@ pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>>
 
 /// How many partitions a topic has; exit 2 where it is not there.
 fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i32> {
-    let question = || client.fetch_metadata(Some(topic), client::ANSWER);
-    let metadata = client::ask(address, run, client.context(), question)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let count = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());
-    match i32::try_from(count) {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err(Error::usage(format!("{address}: there is no topic {topic} that may be read"))),
+    match client::ask(address, run, client, || client::count(client.client(), topic))? {
+        Some(count) => Ok(count),
+        None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be read"))),
     }
 }
 
@@ -90,7 +106,7 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
     for part in parts.iter_mut() {
         let name = &address.topics[part.topic];
         let question = || client.fetch_watermarks(name, part.number, client::ANSWER);
-        let (low, high) = client::ask(address, run, client.context(), question)?;
+        let (low, high) = client::ask(address, run, client, question)?;
         part.extent = Extent { low, high };
     }
     let start = options.start.clone().unwrap_or(Bound::Earliest);
@@ -106,8 +122,10 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
         let kept = committed.get(&(part.topic, part.number));
         let wanted = kept
             .map(|(offset, _)| *offset)
-            .or(starts[at])
-            .ok_or_else(|| Error::usage(format!("{address}: start= says no offset for partition {}", part.number)))?;
+            .or(if part.is_new { Some(part.extent.low) } else { starts[at] })
+            .ok_or_else(|| {
+            Error::usage(format!("{address}: start= says no offset for partition {}", part.number))
+        })?;
         part.stream_time = kept.and_then(|(_, stream_time)| *stream_time);
         part.end = ends.as_ref().map(|ends| ends[at].unwrap_or(part.extent.high).min(part.extent.high));
         part.next = match position::gap(wanted, part.extent) {
@@ -162,7 +180,7 @@ fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (
         add(&mut list, &address.topics[part.topic], (part.number, millis.max(0)))?;
     }
     let question = || client.offsets_for_times(list.clone(), client::ANSWER);
-    let answer = client::ask(address, run, client.context(), question)?;
+    let answer = client::ask(address, run, client, question)?;
     Ok(by_part(address, &answer, |_, offset| offset))
 }
 
@@ -173,7 +191,7 @@ pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) 
         list.add_partition(&address.topics[part.topic], part.number);
     }
     let question = || client.committed_offsets(list.clone(), client::ANSWER);
-    let answer = client::ask(address, run, client.context(), question)?;
+    let answer = client::ask(address, run, client, question)?;
     Ok(by_part(address, &answer, |metadata, offset| (offset, position::stream_time(metadata))))
 }
 

@@ -64,16 +64,20 @@ impl Reading {
         let part = &mut self.parts[at];
         let (of, offset) = ((part.topic, part.number), message.offset());
         if part.is_behind(offset) {
+            return Ok(Some(at));
+        }
+        if offset < part.next {
             return Ok(None);
         }
-        part.next = offset + 1;
+        let around = Around(message);
+        let arrival = around.arrival();
+        (part.next, part.last) = (offset + 1, arrival.map(|arrival| arrival.at));
         self.bytes += message.payload_len() as u64;
         match message.payload() {
             // A key is no more: no event, and no error.
             None => intake.tombstone(),
             Some(payload) => {
-                let around = Around(message);
-                let wrapper = Wrapper { key: message.key(), headers: &around, arrival: around.arrival() };
+                let wrapper = Wrapper { key: message.key(), headers: &around, arrival };
                 let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
                 self.records.take((payload, offset), of, spot, (intake, dead))?;
             }

@@ -7,8 +7,9 @@ use crate::kind::Kind;
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
 use crate::stream::kafka::address::Address;
-use crate::stream::kafka::input::{KafkaInput, endless};
+use crate::stream::kafka::input::{KafkaInput, Role, endless};
 use crate::stream::kafka::records::Framed;
+use crate::stream::kafka::watch::Lag;
 use crate::stream::raw::Step;
 use std::collections::VecDeque;
 
@@ -22,7 +23,13 @@ pub(super) struct Topics {
 impl Source {
     /// Asks the brokers what there is; every partition is known from the start.
     pub(super) fn open_topics(&mut self, address: &Address) -> Result<()> {
-        let role = (self.options.role, self.options.offsets);
+        let (works, offsets) = (matches!(self.options.role, Role::Works | Role::Recomputes), self.options.offsets);
+        if works && address.options.group.is_some() && self.is_mapped() {
+            return Err(Error::usage(format!(
+                "{address}: group=: a committed offset keeps the stream time of its own partition, and a flag maps rows onto others"
+            )));
+        }
+        let role = (self.options.role, offsets);
         let origin = self.options.origin.as_deref();
         let input = KafkaInput::open(address, role, origin, &self.run, &mut self.intake)?;
         self.topics.waiting.push_back(Box::new(input));
@@ -52,7 +59,7 @@ impl Source {
     /// The outputs are safe up to the positions that were noted.
     pub fn commit(&mut self) -> Result<()> {
         match &mut self.current {
-            Some(Current::Topics(input)) => input.commit(),
+            Some(Current::Topics(input)) => input.commit(&mut self.intake),
             Some(Current::Door(door)) => door.commit(&self.run),
             _ => Ok(()),
         }
@@ -66,6 +73,12 @@ impl Source {
         };
         self.door.as_mut().map_or(Ok(()), |door| door.commit_end(&mut self.intake))?;
         current.into_iter().chain(&mut self.topics.read).try_for_each(|input| input.commit_end(&mut self.intake))
+    }
+
+    /// How far reading is behind in each partition of a topic; `now` is the time (µs).
+    pub fn lag(&self, now: i64) -> Vec<Lag> {
+        let current = if let Some(Current::Topics(input)) = &self.current { Some(input) } else { None };
+        self.topics.read.iter().chain(current).flat_map(|input| input.lag(now)).collect()
     }
 
     /// Rows that keep their stamps, and what is known of their partitions.
@@ -122,6 +135,7 @@ impl Source {
                 self.topics.read.push_back(input);
             }
             Step::Stopped => {
+                input.stop(&mut self.intake);
                 self.stop(dead)?;
                 self.how = How::Stopped;
                 self.topics.read.push_back(input);

@@ -1,0 +1,123 @@
+//! Brokers that are killed, that ask who is there, and readers that do not keep up with them.
+
+use crate::broker::{Bench, Broker, lines, stopped};
+use crate::harness::{eventually, in_ci, status};
+use crate::kafka::event;
+use rdkafka::producer::BaseRecord;
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::process::Stdio;
+
+/// One of three brokers is killed under a run that writes, another under one that reads: nothing is lost, nothing comes twice.
+#[test]
+fn one_of_three_brokers_may_die_under_load() {
+    let Some(mut bench) = Bench::new("three") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka3" };
+    bench.brokers = broker.start();
+    let topic = bench.topic("t", 3, &[]);
+    bench.dir.shell("mkfifo in.fifo && evt-gen --events 60k --seed 5 > events.jsonl").succeeds();
+    let mut child = bench.start("evt-ingest", &["in.fifo", "--to", &bench.uri(&topic, "?key=user_id")]);
+    let bytes = bench.dir.bytes("events.jsonl");
+    let (half, rest) = bytes.split_at(bytes.len() / 2);
+    let mut fifo = std::fs::OpenOptions::new().write(true).open(bench.dir.path("in.fifo")).expect("it is read");
+    fifo.write_all(half).expect("it is read");
+    broker.services(&["kill", "kafka3.2"]);
+    fifo.write_all(rest).expect("it is read");
+    drop(fifo);
+    let ended = status(child.wait().expect("it ends"));
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    assert_eq!(ended, 0, "{said}");
+    assert!(said.contains("in 60000 inserted 60000") && said.lines().count() <= 3, "{said}");
+    let place = |row: Value| format!("{}{}", row["origin"], row["offset"]);
+    let records = bench.records(&topic);
+    let value = |record: &crate::broker::Record| serde_json::from_slice(record.value.as_deref().expect("a value"));
+    let mut places: Vec<String> = records.iter().map(|record| place(value(record).expect("JSON"))).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!((places.len(), records.len()), (60_000, 60_000));
+
+    broker.services(&["start", "kafka3.2"]);
+    let from = bench.uri(&topic, "?group=g&rdkafka.auto.commit.interval.ms=100");
+    let child = bench.start("evt-ingest", &[&from, "--to", "out.jsonl"]);
+    eventually("it reads", || lines(&bench.dir, "out.jsonl") > 0);
+    broker.services(&["kill", "kafka3.1"]);
+    bench.dir.shell(&format!("evt-ingest events.jsonl -q --to '{}'", bench.uri(&topic, "?key=user_id"))).succeeds();
+    eventually("it reads on", || lines(&bench.dir, "out.jsonl") >= 120_000);
+    let (ended, said) = stopped(child);
+    assert_eq!(ended, 143, "{said}");
+    assert_eq!(lines(&bench.dir, "out.jsonl"), 120_000, "{said}");
+    let total: i64 = bench.committed("g", &topic, 3).iter().filter_map(|(offset, _)| *offset).sum();
+    assert_eq!(total, 120_000, "{said}");
+}
+
+/// A broker that asks for a password, over TLS: the settings stand in a file, and a wrong password is said at once.
+#[test]
+fn passwords_and_certificates_stand_in_a_file() {
+    let Some(mut bench) = Bench::new("secure") else { return };
+    let (Ok(brokers), Ok(password), Ok(authority)) =
+        (std::env::var("EVT_KAFKA_SECURE"), std::env::var("EVT_KAFKA_PASSWORD"), std::env::var("EVT_KAFKA_CA"))
+    else {
+        assert!(!in_ci(), "EVT_KAFKA_SECURE must name a broker in CI (scripts/services)");
+        return;
+    };
+    let topic = bench.topic("t", 1, &[]);
+    bench.brokers = brokers;
+    let settings = |password: &str| {
+        format!(
+            "security.protocol=sasl_ssl\nsasl.mechanism=SCRAM-SHA-512\nsasl.username=evt\nsasl.password={password}\n\
+             ssl.ca.location={authority}\n"
+        )
+    };
+    bench.dir.write("good", settings(&password));
+    bench.dir.write("bad", settings("no such password"));
+    bench.dir.write("in.jsonl", event(1, "s") + "\n");
+    let uri = bench.uri(&topic, "");
+    bench.dir.run("evt-ingest", &["in.jsonl", "--kafka-config", "good", "--to", &uri]).succeeds();
+    let seen = bench.dir.run("evt-view", &["--kafka-config", "good", &uri, "-o", "jsonl"]).succeeds();
+    assert_eq!(seen.rows().len(), 1);
+    for args in [["in.jsonl", "--kafka-config", "bad", "--to", &uri], [&uri, "--kafka-config", "bad", "--to", "null:"]]
+    {
+        let refused = bench.dir.run("evt-ingest", &args).ends_with(78);
+        assert!(refused.stderr().to_lowercase().contains("authentication"), "{refused}");
+        assert!(!refused.stderr().contains("no such password"), "{refused}");
+    }
+}
+
+/// A reader whose own reader stands still holds no more than its bounds, however much there is to read.
+#[test]
+fn memory_does_not_grow_where_nobody_takes_what_is_read() {
+    let Some(bench) = Bench::new("stalled") else { return };
+    let topic = bench.topic("t", 3, &[]);
+    let filler = "x".repeat(10_000);
+    let value = event(1, "s").replace(r#""n":1"#, &format!(r#""n":"{filler}""#));
+    (0..10).for_each(|_| {
+        bench.produce((0..3000).map(|n| BaseRecord::to(topic.as_str()).partition(n % 3).payload(value.as_bytes())));
+    });
+    let mut command = bench.dir.command("evt-ingest", &[bench.uri(&topic, "?end=latest")]);
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut out = child.stdout.take().expect("it is piped");
+    let mut first = [0; 4096];
+    out.read_exact(&mut first).expect("it writes");
+    let resident = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    };
+    let (mut most, mut still) = (0, 0);
+    eventually("it holds no more than it did", || {
+        std::thread::park_timeout(std::time::Duration::from_millis(100));
+        let now = resident();
+        still = if now > most { 0 } else { still + 1 };
+        most = most.max(now);
+        still == 20
+    });
+    assert!(most < 160, "{most} MiB of 300 MiB are held");
+    let mut rest = vec![];
+    out.read_to_end(&mut rest).expect("it goes on");
+    let mut said = String::new();
+    child.stderr.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    assert_eq!(status(child.wait().expect("it ends")), 0, "{said}");
+    assert!(said.contains("in 30000 out 30000"), "{said}");
+}

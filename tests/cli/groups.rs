@@ -1,0 +1,211 @@
+//! Groups and positions on a real broker: what restarts, rebalances, kills and new partitions leave unchanged.
+
+use crate::broker::{ANSWER, Bench, lines, stopped, wait};
+use crate::harness::eventually;
+use crate::kafka::{event, numbers, record};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseProducer, Producer};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Child;
+
+/// The rows of a file by their place; a place that stands twice has the same row twice, but for when it was read.
+fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
+    let mut places = BTreeMap::new();
+    for mut row in rows {
+        row["ingested_at"] = "2024-01-15T12:00:00Z".into();
+        let place = (row["partition"].to_string(), row["offset"].as_i64().expect("a number"));
+        let known = places.entry(place).or_insert_with(|| row.clone());
+        assert_eq!(*known, row, "read again, a row is the same");
+    }
+    places
+}
+
+fn killed(mut child: Child) {
+    child.kill().and_then(|()| child.wait()).expect("it runs");
+}
+
+/// The same topic, read in one go, and by members that come, go and are killed: each row has the same stream time, and so the
+/// late ones and the metrics are the same to the byte.
+#[test]
+fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
+    let Some(bench) = Bench::new("interrupted") else { return };
+    let (dir, topic, group) = (&bench.dir, bench.topic("t", 3, &[]), format!("{}-g", bench.prefix));
+    dir.shell("evt-gen --events 40k --late 0.05 --seed 11 > events.jsonl && split -l 10000 events.jsonl part.")
+        .succeeds();
+    let to = bench.uri(&topic, "?key=user_id");
+    let produce = |part: &str| dir.run("evt-ingest", &[&format!("part.{part}"), "-q", "--to", &to]).succeeds();
+    let settings = "rdkafka.auto.commit.interval.ms=100&rdkafka.session.timeout.ms=6000";
+    let from = bench.uri(&topic, &format!("?group={group}&{settings}"));
+    let committed = || bench.committed(&group, &topic, 3).iter().filter_map(|(offset, _)| *offset).sum::<i64>();
+    let start = |out: &str| bench.start("evt-ingest", &[&from, "-q", "--to", out]);
+
+    produce("aa");
+    let first = start("a.jsonl");
+    eventually("the first reads and commits", || committed() >= 10_000);
+    produce("ab");
+    eventually("some of it is written", || lines(dir, "a.jsonl") > 10_000);
+    killed(first);
+    let (second, third) = (start("b.jsonl"), start("c.jsonl"));
+    eventually("one of them takes over and commits", || committed() >= 20_000);
+    let before = lines(dir, "b.jsonl") + lines(dir, "c.jsonl");
+    produce("ac");
+    eventually("some of it is written", || lines(dir, "b.jsonl") + lines(dir, "c.jsonl") > before);
+    killed(second);
+    produce("ad");
+    eventually("the other one goes on alone", || committed() >= 40_000);
+    assert_eq!(stopped(third).0, 143);
+    let times = bench.committed(&group, &topic, 3);
+    assert!(times.iter().all(|(_, metadata)| metadata.starts_with("evt stream_time=")), "{times:?}");
+
+    let whole = bench.uri(&topic, "?end=latest");
+    dir.run("evt-ingest", &[whole.as_str(), "-q", "--to", "whole.jsonl"]).succeeds();
+    let read: Vec<Value> = ["a.jsonl", "b.jsonl", "c.jsonl"].iter().flat_map(|name| dir.rows(name)).collect();
+    let (undisturbed, disturbed) = (by_place(dir.rows("whole.jsonl")), by_place(read));
+    assert_eq!(undisturbed.len(), 40_000);
+    assert!(undisturbed == disturbed, "some row has another stream time");
+    for (name, rows) in [("one", undisturbed), ("many", disturbed)] {
+        let text: String = rows.values().map(|row| format!("{row}\n")).collect();
+        dir.write(&format!("{name}.jsonl"), text);
+        let window = format!("evt-window {name}.jsonl -q --size 10s --out-of-orderness 2s --late {name}.late.jsonl");
+        dir.shell(&format!("{window} -o jsonl > {name}.metrics")).succeeds();
+    }
+    assert!(lines(dir, "one.late.jsonl") > 100, "the generator makes late events");
+    assert!(dir.bytes("one.late.jsonl") == dir.bytes("many.late.jsonl"), "other events are late");
+    assert!(dir.bytes("one.metrics") == dir.bytes("many.metrics"), "the metrics differ");
+}
+
+/// A member that has read nothing yet has nothing to settle: it hands partitions over at once.
+#[test]
+fn members_of_a_group_share_a_topic_in_which_nothing_is_yet() {
+    let Some(bench) = Bench::new("idle") else { return };
+    let (topic, group) = (bench.topic("t", 2, &[]), format!("{}-g", bench.prefix));
+    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.session.timeout.ms=6000"));
+    let first = bench.start("evt-ingest", &[&from, "--to", "a.jsonl"]);
+    let client: BaseConsumer = bench.config().set("group.id", "test").create().expect("a client");
+    let sharing = || {
+        let groups = client.fetch_group_list(Some(&group), ANSWER).expect("an answer");
+        let members = groups.groups().first().map_or(&[][..], |group| group.members());
+        let has = |assigned: Option<&[u8]>| String::from_utf8_lossy(assigned.unwrap_or_default()).contains(&topic);
+        members.iter().filter(|member| has(member.assignment())).count()
+    };
+    eventually("the first has all", || sharing() == 1);
+    let second = bench.start("evt-ingest", &[&from, "--to", "b.jsonl"]);
+    eventually("both have a share", || sharing() == 2);
+    bench.produce([record(&topic, 0, &event(0, "s")), record(&topic, 1, &event(1, "s"))]);
+    eventually("each reads its own", || lines(&bench.dir, "a.jsonl") == 1 && lines(&bench.dir, "b.jsonl") == 1);
+    let said = stopped(first).1 + &stopped(second).1;
+    assert!(!said.contains("took too long"), "{said}");
+}
+
+/// Partitions that a topic gets while it is read are read from their start, also where `start=latest` holds for the others.
+#[test]
+fn partitions_that_a_topic_gets_are_read_from_their_start() {
+    let Some(bench) = Bench::new("growing") else { return };
+    for (name, options) in [("alone", String::new()), ("group", format!("&group={}-g", bench.prefix))] {
+        let topic = bench.topic(name, 1, &[]);
+        bench.produce([record(&topic, 0, &event(0, "s"))]);
+        let soon = "rdkafka.topic.metadata.refresh.interval.ms=500&rdkafka.statistics.interval.ms=200";
+        let from = bench.uri(&topic, &format!("?start=latest&{soon}{options}"));
+        let out = format!("{name}.jsonl");
+        let child = bench.start("evt-ingest", &[&from, "--to", &out]);
+        let mut sent = 0;
+        eventually("it reads", || {
+            bench.produce([record(&topic, 0, &event(1, "s"))]);
+            sent += 1;
+            std::thread::park_timeout(ANSWER / 100);
+            lines(&bench.dir, &out) > 0
+        });
+        let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
+        let more = NewPartitions::new(&topic, 2);
+        wait(admin.create_partitions([&more], &AdminOptions::new().operation_timeout(Some(ANSWER)))).expect("made");
+        bench.produce([record(&topic, 1, &event(7, "s")), record(&topic, 1, &event(8, "s"))]);
+        let new = |row: &Value| row["partition"] == "1";
+        eventually("the new one is read", || bench.dir.rows(&out).iter().filter(|row| new(row)).count() == 2);
+        let (status, said) = stopped(child);
+        assert_eq!(status, 143, "{said}");
+        assert!(said.contains(&format!("{topic}/1: a new partition: read from its start")), "{said}");
+        assert!(sent > 0);
+    }
+}
+
+/// Offsets that hold no record end a range as well: markers of transactions, records that were aborted, what is still open.
+#[test]
+fn a_range_ends_where_its_last_offsets_are_no_records() {
+    let Some(bench) = Bench::new("markers") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let producer: BaseProducer = bench.config().set("transactional.id", &bench.prefix).create().expect("a client");
+    producer.init_transactions(ANSWER).expect("a coordinator");
+    let transaction = |range: std::ops::Range<usize>| {
+        producer.begin_transaction().expect("begun");
+        for n in range {
+            let value = event(n, "s");
+            producer.send(record(&topic, 0, &value)).map_err(|(error, _)| error).expect("queued");
+        }
+        producer.flush(ANSWER).expect("delivered");
+    };
+    transaction(0..3);
+    producer.commit_transaction(ANSWER).expect("committed");
+    transaction(3..5);
+    producer.abort_transaction(ANSWER).expect("aborted");
+    let view = |options: &str| bench.dir.run("evt-view", &[&bench.uri(&topic, options), "-o", "jsonl"]).succeeds();
+    assert_eq!(numbers(&view("")), [0, 1, 2], "the last offsets are of an aborted transaction");
+    transaction(5..7);
+    assert_eq!(numbers(&view("")), [0, 1, 2], "what is open is not there yet");
+    producer.commit_transaction(ANSWER).expect("committed");
+    for (end, expected) in [(3, 3), (4, 3), (5, 3), (7, 3), (8, 4), (9, 5), (10, 5)] {
+        let seen = numbers(&view(&format!("?end=0:{end}")));
+        assert_eq!(seen, [0, 1, 2, 5, 6][..expected], "end at {end}");
+    }
+}
+
+/// What is left to read is told by partition, in records and in seconds.
+#[test]
+fn the_lag_is_told_by_partition() {
+    let Some(bench) = Bench::new("lag") else { return };
+    let topic = bench.topic("t", 2, &[]);
+    let events: Vec<String> = (0..20).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().enumerate().map(|(n, value)| record(&topic, (n % 2) as i32, value)));
+    let from = bench.uri(&topic, "?end=0:4,1:10");
+    bench.dir.run("evt-ingest", &[from.as_str(), "--to", "null:", "--stats", "s.json"]).succeeds();
+    let stats: Value = serde_json::from_slice(&bench.dir.bytes("s.json")).expect("JSON");
+    let lag = &stats["lag"];
+    assert_eq!((&lag[0]["topic"], &lag[0]["partition"]), (&topic.as_str().into(), &0.into()), "{stats}");
+    assert_eq!((&lag[0]["records"], &lag[1]["records"]), (&6.into(), &0.into()), "{stats}");
+    assert!(lag[0]["seconds"].as_f64().is_some_and(|seconds| seconds < 600.0), "{stats}");
+    assert_eq!(lag[1]["seconds"], 0.0, "{stats}");
+}
+
+/// Where a flag maps rows onto other partitions, an offset's stream time is none of theirs.
+#[test]
+fn a_group_keeps_no_stream_time_of_mapped_partitions() {
+    let Some(bench) = Bench::new("mapped") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let from = bench.uri(&topic, "?group=g");
+    let refused = bench.dir.run("evt-ingest", &[&from, "--field", "partition=user_id", "--to", "null:"]).ends_with(2);
+    assert!(refused.stderr().contains("stream time"), "{refused}");
+}
+
+/// Records that wait to be judged by those after them are left, unjudged, to the run that goes on.
+#[test]
+fn records_that_wait_for_others_are_left_to_the_run_that_goes_on() {
+    let Some(bench) = Bench::new("waiting") else { return };
+    let (topic, group) = (bench.topic("t", 1, &[]), format!("{}-g", bench.prefix));
+    // Without a server_timestamp nobody knows when they arrived.
+    let events: Vec<String> = (0..50).map(|n| event(n, "s").replace("server_timestamp", "event_time")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)).chain([record(&topic, 0, "not json")]));
+    let outputs = ["--max-future", "1h", "--dlq", "dead.jsonl", "--to", "out.jsonl"];
+    let from = bench.uri(&topic, &format!("?group={group}&rdkafka.session.timeout.ms=6000"));
+    let child = bench.start("evt-ingest", &[&[from.as_str()][..], &outputs].concat());
+    eventually("all are read", || lines(&bench.dir, "dead.jsonl") == 1);
+    let (status, said) = stopped(child);
+    assert_eq!(status, 143, "{said}");
+    assert_eq!(lines(&bench.dir, "out.jsonl"), 0, "{said}");
+    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(0), "{said}");
+    let rest = bench.uri(&topic, &format!("?group={group}&end=latest"));
+    bench.dir.run("evt-ingest", &[&[rest.as_str()][..], &outputs].concat()).succeeds();
+    assert_eq!(lines(&bench.dir, "out.jsonl"), 50);
+    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(51));
+}
