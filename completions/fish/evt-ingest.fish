@@ -1,4 +1,21 @@
 complete -c evt-ingest -l where -d 'Keep events for which this is true' -r
+complete -c evt-ingest -l tokens -d 'Who may send: a file of tokens, read again on SIGHUP' -r -F
+complete -c evt-ingest -l rate -d 'Events a second that are let in, over all tokens' -r
+complete -c evt-ingest -l tls-cert -d 'Certificate chain in PEM, for https://' -r -F
+complete -c evt-ingest -l tls-key -d 'Its key in PEM' -r -F
+complete -c evt-ingest -l schemas -d 'Directory of schemas: what they refuse is rejected in the answer' -r
+complete -c evt-ingest -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
+complete -c evt-ingest -l max-body -d 'The longest body, packed or unpacked' -r
+complete -c evt-ingest -l max-pending -d 'Bytes of all bodies under way' -r
+complete -c evt-ingest -l max-connections -d 'Connections at the same time' -r
+complete -c evt-ingest -l idle-timeout -d 'How long a connection may be silent between requests' -r
+complete -c evt-ingest -l head-timeout -d 'How long a request\'s head may take' -r
+complete -c evt-ingest -l request-timeout -d 'How long a request\'s body may take, and then its keeping' -r
+complete -c evt-ingest -l spool -d 'Acknowledge events once they are on disk here' -r -F
+complete -c evt-ingest -l spool-max -d 'The most that the spool takes up, 4GiB by default' -r
+complete -c evt-ingest -l dedup -d 'Count an event that comes again within this as duplicate' -r
+complete -c evt-ingest -l ack -d 'Without a spool: when events are acknowledged' -r -f -a "output\t'When the outputs have it'
+memory\t'When it is in memory: a crash loses it'"
 complete -c evt-ingest -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
 complete -c evt-ingest -l kind -d 'Kind of the rows: event metric dead late alert' -r
 complete -c evt-ingest -l field -d 'Copy a field into a column: COLUMN=PATH' -r
@@ -30,6 +47,9 @@ always\t'Always'
 never\t'Never'"
 complete -c evt-ingest -l follow -d 'Read on as files grow, through rotation and truncation'
 complete -c evt-ingest -l keep-raw -d 'Keep the raw record beside the event'
+complete -c evt-ingest -l anonymous -d 'Let requests in that bring no token'
+complete -c evt-ingest -l closed -d 'Refuse properties that the schema does not know'
+complete -c evt-ingest -l log-requests -d 'Say one line for each request'
 complete -c evt-ingest -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
 complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from source and text'
 complete -c evt-ingest -l overwrite -d 'Replace an output file that exists'

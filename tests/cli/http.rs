@@ -74,13 +74,16 @@ fn partial_success_is_success_and_each_error_is_told_by_its_index() {
     assert_eq!(dir.rows("out.jsonl").len(), 1);
 }
 
+/// Headers, a body, and the status it gets.
+type Case<'a> = (&'a [(&'a str, &'a str)], &'a [u8], u16);
+
 #[test]
 fn what_cannot_be_taken_has_its_status() {
     let dir = Dir::new("http-status");
     let door = Door::open(&dir, &KEEP);
     let one = event(1, "s");
     let many = "1\n".repeat(70_000);
-    let cases: [(&[(&str, &str)], &[u8], u16); 17] = [
+    let cases: [Case; 17] = [
         (&[], one.as_bytes(), 200),
         (&[JSON], br#"{"events":[]}"#, 200),
         (&[JSON], b"{", 400),
@@ -155,16 +158,16 @@ fn names_of_a_request_are_answered_and_go_into_dead_letters() {
         assert!(made.insert(trace) && made.insert(response.header("x-request-id").expect("one is made").to_owned()));
     }
     let said = door.stop();
-    assert!(
-        said.contains(&format!("POST /v1/events 422 ")) && said.contains(&format!("request=abc-1 trace={parent}")),
-        "{said}"
-    );
+    assert!(said.contains("POST /v1/events 422 ") && said.contains(&format!("request=abc-1 trace={parent}")), "{said}");
     let headers = dir.rows("dead.jsonl")[0]["headers"].to_string();
     assert!(headers.contains(parent) && headers.contains("abc-1"), "{headers}");
 }
 
+/// An example of a scenario, its headers and its body.
+type Scenario = (String, Vec<(String, String)>, String);
+
 /// The request of a Gherkin scenario, its body without the indentation, and the same for each example.
-fn scenarios() -> Vec<(String, Vec<(String, String)>, String)> {
+fn scenarios() -> Vec<Scenario> {
     let Some(path) = data("cloudevents/features/http-protocol-binding.feature") else { return vec![] };
     let text = std::fs::read_to_string(path).expect("the data is complete");
     let mut found = vec![];

@@ -5,7 +5,6 @@
 //! own thread to act on.
 
 pub mod address;
-mod avro;
 pub mod client;
 pub mod framing;
 pub mod group;

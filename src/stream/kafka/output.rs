@@ -5,7 +5,6 @@
 //! the run: nothing is dropped, and nothing that was not acknowledged is counted out.
 
 use super::address::{Address, Form};
-use super::avro::{self, AvroRows};
 use super::client::{self, Context, Health};
 use super::framing::{self, Table};
 use super::letter::Letters;
@@ -24,6 +23,10 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+mod avro;
+
+use avro::AvroRows;
 
 /// How long a full queue is waited for before brokers are looked after again.
 const LULL: Duration = Duration::from_millis(50);

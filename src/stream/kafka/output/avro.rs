@@ -3,13 +3,13 @@
 //! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
 //! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise.
 
-use super::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
 use crate::registry::confluent::{Confluent, Found, Key, Strategy};
 use crate::registry::wire::NAMESPACE;
 use crate::registry::{Lookup, Registration, Registry, Schema, place};
+use crate::stream::kafka::address::Address;
 use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
