@@ -13,6 +13,7 @@ pub mod parse;
 pub mod percent;
 pub mod place;
 mod reference;
+pub mod rows;
 pub mod schema;
 pub mod wire;
 

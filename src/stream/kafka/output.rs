@@ -15,6 +15,8 @@ use crate::format::jsonl::Objects;
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::registry::place;
+use crate::registry::rows::{AvroRows, Target as Schemas};
 use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -23,10 +25,6 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-
-mod avro;
-
-use avro::AvroRows;
 
 /// How long a full queue is waited for before brokers are looked after again.
 const LULL: Duration = Duration::from_millis(50);
@@ -107,7 +105,7 @@ impl KafkaOutput {
             return Err(Error::usage(format!("{address}: {name}= is for reading")));
         }
         if options.form == Some(Form::Avro) {
-            avro::check(address, run)?;
+            place::check(schemas(address), &run.console)?;
         }
         let producer = producer(address, run)?;
         partitions(&producer, topic, (address, run)).map(|_| ())
@@ -346,6 +344,11 @@ impl KafkaOutput {
     }
 }
 
+/// The registry of a topic in Avro.
+fn schemas(address: &Address) -> &str {
+    address.options.schemas.as_deref().unwrap_or_default()
+}
+
 /// How many partitions the topic has; exit 2 where it is not there.
 fn partitions(producer: &BaseProducer<Context>, topic: &str, (address, run): (&Address, &Rc<Run>)) -> Result<i32> {
     match client::ask(address, run, producer, || client::count(producer.client(), topic))? {
@@ -384,7 +387,11 @@ fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
         },
     };
     match address.options.form {
-        Some(Form::Avro) => Ok(Body::Avro { key, rows: Box::new(AvroRows::open(address, schema, run)?) }),
+        Some(Form::Avro) => {
+            let schema_id = address.options.schema_id.as_deref();
+            let target = Schemas { schemas: schemas(address), topic: address.topic()?, schema_id };
+            Ok(Body::Avro { key, rows: Box::new(AvroRows::open(target, schema, &run.console)?) })
+        }
         _ => Ok(Body::Objects { key }),
     }
 }

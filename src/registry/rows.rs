@@ -3,14 +3,13 @@
 //! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
 //! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise.
 
+use super::confluent::{Confluent, Found, Key, Strategy};
+use super::wire::NAMESPACE;
+use super::{Lookup, Registration, Registry, Schema, place};
+use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
-use crate::registry::confluent::{Confluent, Found, Key, Strategy};
-use crate::registry::wire::NAMESPACE;
-use crate::registry::{Lookup, Registration, Registry, Schema, place};
-use crate::stream::kafka::address::Address;
-use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -23,24 +22,27 @@ pub struct AvroRows {
     head: [u8; 5],
 }
 
-/// Looks whether the registry answers; changes nothing there.
-pub fn check(address: &Address, run: &Run) -> Result<()> {
-    registry(address, run)?.check()
-}
-
-fn registry(address: &Address, run: &Run) -> Result<Arc<Confluent>> {
-    place::server(address.options.schemas.as_deref().unwrap_or_default(), &run.console)
+/// Where the rows of a topic have their schema.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The registry, as `--schemas` names it.
+    pub schemas: &'a str,
+    /// The topic.
+    pub topic: &'a str,
+    /// The schema to use, an id or `latest`; none registers that of the rows.
+    pub schema_id: Option<&'a str>,
 }
 
 impl AvroRows {
     /// Registers the schema of the rows, or finds the one that `schema_id=` names; 78 if it may not be written.
-    pub fn open(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Self> {
-        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{address}: rows of no kind of evt")))?;
+    pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
+        let Target { schemas, topic, schema_id } = target;
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no kind of evt")))?;
         let rows = RowEncoder::try_new(schema, Some(NAMESPACE))?;
-        let mut registry = registry(address, run)?;
+        let mut registry = place::server(schemas, console)?;
         let strategy = registry.strategy().unwrap_or(Strategy::Topic);
-        let subject = strategy.subject(address.topic()?, &format!("{NAMESPACE}.{}", kind.name()));
-        let id = match address.options.schema_id.as_deref() {
+        let subject = strategy.subject(topic, &format!("{NAMESPACE}.{}", kind.name()));
+        let id = match schema_id {
             None => registered(&mut registry, &subject, rows.text())?,
             Some("latest") => match registry.exactly(&subject)? {
                 Lookup::Found(found) => {
@@ -54,7 +56,7 @@ impl AvroRows {
                 Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
             },
             Some(id) => {
-                let id = id.parse().map_err(|_| Error::usage(format!("{address}: schema_id={id}: no number")))?;
+                let id = id.parse().map_err(|_| Error::usage(format!("{topic}: schema_id={id}: no number")))?;
                 match registry.schema(Key::Id(id))? {
                     Found::Schema(text) => same(&rows, &text, &format!("schema id {id}"))?,
                     Found::Unknown => {
