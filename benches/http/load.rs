@@ -2,6 +2,7 @@
 //!
 //! ```sh
 //! load HOST:PORT PID [SECONDS]     # PID is the server's: its CPU time is read from /proc
+//! load sync DIR [SECONDS]          # how often a second 4 KiB can be appended and made durable in DIR
 //! ```
 
 use std::io::{self, BufRead, BufReader, Write};
@@ -71,12 +72,28 @@ fn send(host: &str, batch: u64, until: Instant, first: u64) -> io::Result<(u64, 
     Ok((taken, refused))
 }
 
+/// Appends and syncs until it is time; tells the rate.
+fn sync(dir: &str, seconds: u64) -> io::Result<()> {
+    let mut file = std::fs::File::create(format!("{dir}/sync"))?;
+    let (start, mut count) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_secs(seconds) {
+        file.write_all(&[7; 4096])?;
+        file.sync_data()?;
+        count += 1;
+    }
+    println!("fdatasync: {:.0} a second", f64::from(count) / start.elapsed().as_secs_f64());
+    Ok(())
+}
+
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().collect();
     let [_, host, pid, rest @ ..] = &args[..] else {
-        return Err(io::Error::other("load HOST:PORT PID [SECONDS]"));
+        return Err(io::Error::other("load HOST:PORT PID [SECONDS], load sync DIR [SECONDS]"));
     };
     let seconds = rest.first().and_then(|text| text.parse().ok()).unwrap_or(5);
+    if host == "sync" {
+        return sync(pid, seconds);
+    }
     for batch in [1, 10, 100, 1000] {
         let connections = if batch >= 100 { 8 } else { 32 };
         let (before, start) = (cpu_seconds(pid), Instant::now());

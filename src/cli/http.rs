@@ -1,12 +1,14 @@
 //! Flags of the front door.
 
 use super::args::{MapArgs, duration, parse_count, parse_size};
+use super::check::Findings;
 use crate::error::{Error, Result};
 use crate::kind::event::column;
 use crate::mapping::{self, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
-use crate::registry::Schemas;
+use crate::registry::confluent::Confluent;
 use crate::registry::directory::Directory;
+use crate::registry::{Schemas, place};
 use crate::stream::http::edge::{EdgeOptions, OpenSchemas};
 use crate::stream::http::{Address, Limits, Options, Patience, Tls};
 use crate::stream::run::Run;
@@ -15,6 +17,7 @@ use crate::time::MINUTE;
 use clap::Args;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far ahead of its arrival an event may be over HTTP where nothing is said (µs).
@@ -41,8 +44,8 @@ pub struct HttpArgs {
     /// Its key in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Directory of schemas: what they refuse is rejected in the answer
-    #[arg(long, value_name = "DIR")]
+    /// Directory or registry of schemas: what they refuse is rejected in the answer
+    #[arg(long, value_name = "DIR|URL")]
     schemas: Option<String>,
     /// What names an event's subject: a column or path, or =TEXT for all
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
@@ -105,6 +108,7 @@ impl HttpArgs {
         edge.keep_raw = false;
         // Without schemas nobody reads more of a row than its answer tells.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
+        let registry = self.schemas.as_ref().map(|text| place::server(text, &run.console)).transpose()?.flatten();
         edge.lean = self.schemas.is_none().then_some(Lean { columns, coded: 0 });
         Ok(Options {
             address: address.clone(),
@@ -122,12 +126,21 @@ impl HttpArgs {
                 mapping: edge,
                 origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
                 record_max: run.record_max,
-                schemas: self.open_schemas(),
+                schemas: self.open_schemas(registry.clone()),
+                registry,
             },
         })
     }
 
-    fn open_schemas(&self) -> Option<Box<OpenSchemas>> {
+    /// Looks whether what the flags name can be asked.
+    pub fn check(&self, run: &Run, findings: &mut Findings) -> Result<()> {
+        if let Some(schemas) = &self.schemas {
+            findings.ready(place::check(schemas, &run.console)?);
+        }
+        Ok(())
+    }
+
+    fn open_schemas(&self, registry: Option<Arc<Confluent>>) -> Option<Box<OpenSchemas>> {
         let dir = self.schemas.clone()?;
         let subject = match self.subject.strip_prefix('=') {
             Some(text) => SubjectOf::Fixed(text.to_owned()),
@@ -136,7 +149,10 @@ impl HttpArgs {
         let mut options = validate::Options::default();
         (options.subject, options.closed) = (subject, self.closed);
         Some(Box::new(move || {
-            let schemas: Box<dyn Schemas + Send> = Box::new(Directory::open(&dir)?);
+            let schemas: Box<dyn Schemas + Send> = match &registry {
+                Some(registry) => Box::new(registry.clone()),
+                None => Box::new(Directory::open(&dir)?),
+            };
             Ok((Validator::new(options.clone()), schemas))
         }))
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 /// Opens the registry that `text` names: `http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]`, or a directory.
 pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
-    match address(text)? {
-        Some(location) => Ok(Box::new(Arc::new(Confluent::open(&location, console)?))),
+    match server(text, console)? {
+        Some(server) => Ok(Box::new(server)),
         None => Ok(Box::new(Directory::open(text)?)),
     }
 }
@@ -24,12 +24,15 @@ pub fn check(text: &str, console: &Console) -> Result<String> {
     Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
 }
 
+/// Opens the server that `text` names; none for a directory.
+pub fn server(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
+    address(text)?.map(|location| Confluent::open(&location, console).map(Arc::new)).transpose()
+}
+
 /// Opens the server that `text` names; exit 2 for a directory.
-pub fn server(text: &str, console: &Console) -> Result<Arc<Confluent>> {
-    match address(text)? {
-        Some(location) => Ok(Arc::new(Confluent::open(&location, console)?)),
-        None => Err(Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"))),
-    }
+pub fn server_only(text: &str, console: &Console) -> Result<Arc<Confluent>> {
+    let no_server = || Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"));
+    server(text, console)?.ok_or_else(no_server)
 }
 
 /// The address of a server; none where it is no server's. What `{env:NAME}` stands for is not parsed.

@@ -39,7 +39,7 @@ impl AvroRows {
         let Target { schemas, topic, schema_id } = target;
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no kind of evt")))?;
         let rows = RowEncoder::try_new(schema, Some(NAMESPACE))?;
-        let mut registry = place::server(schemas, console)?;
+        let mut registry = place::server_only(schemas, console)?;
         let strategy = registry.strategy().unwrap_or(Strategy::Topic);
         let subject = strategy.subject(topic, &format!("{NAMESPACE}.{}", kind.name()));
         let id = match schema_id {

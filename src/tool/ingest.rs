@@ -79,7 +79,11 @@ impl Tool for Args {
         let source = self.stage.source(mapping)?;
         let options = SourceOptions { follow: self.follow, raw_only: true, filter, keeping, http, ..source };
         if self.stage.common.check {
-            return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
+            let mut findings = Findings::default();
+            if options.http.is_some() {
+                self.http.check(&run, &mut findings)?;
+            }
+            return Stage::check(None, &self.stage, FRAMES, &run, findings);
         }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 /// A running evt-ingest that listens.
 pub struct Door {
@@ -14,6 +15,8 @@ pub struct Door {
     /// `HOST:PORT`.
     pub host: String,
     said: Arc<Mutex<String>>,
+    /// Who hears what it says, to its end.
+    hearing: Option<JoinHandle<()>>,
 }
 
 /// What came back.
@@ -57,12 +60,12 @@ impl Door {
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let said = Arc::new(Mutex::new(String::new()));
         let (stderr, heard) = (child.stderr.take().expect("it is piped"), said.clone());
-        std::thread::spawn(move || {
+        let hearing = std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 *heard.lock().expect("no panic") += &(line + "\n");
             }
         });
-        let mut door = Self { child, host: String::new(), said };
+        let mut door = Self { child, host: String::new(), said, hearing: Some(hearing) };
         door.hears("listening on ");
         let said = door.said();
         let address = said.split("listening on ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
@@ -135,6 +138,7 @@ impl Door {
     /// Waits for its end: its status and all it said.
     pub fn wait(mut self) -> (i32, String) {
         let ended = status(self.child.wait().expect("it ends"));
+        self.hearing.take().expect("it is waited for once").join().expect("no panic");
         (ended, self.said())
     }
 

@@ -17,7 +17,7 @@ const BAD: &str =
     r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"int"}]}"#;
 
 /// The real registry; none, said once, where there is none: in CI there must be one.
-fn registry() -> Option<String> {
+pub fn registry() -> Option<String> {
     let found = std::env::var("EVT_REGISTRY").ok();
     if found.is_none() {
         assert!(!in_ci(), "EVT_REGISTRY must name a registry in CI (scripts/services)");
@@ -27,7 +27,7 @@ fn registry() -> Option<String> {
 }
 
 /// A name that no other test has.
-fn unique(name: &str) -> String {
+pub fn unique(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
 
@@ -44,7 +44,7 @@ fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value
 }
 
 /// Registers a schema without evt; its id.
-fn put(base: &str, subject: &str, schema: &str) -> u32 {
+pub fn put(base: &str, subject: &str, schema: &str) -> u32 {
     let (status, body) = say(base, "POST", &format!("/subjects/{subject}/versions"), Some(json!({ "schema": schema })));
     assert_eq!(status, 200, "{body}");
     u32::try_from(body["id"].as_u64().expect("an id")).expect("an id")
@@ -52,19 +52,19 @@ fn put(base: &str, subject: &str, schema: &str) -> u32 {
 
 /// What a request was.
 #[derive(Clone, Debug)]
-struct Asked {
-    path: String,
+pub struct Asked {
+    pub path: String,
     authorization: Option<String>,
 }
 
 /// A registry of a test's own: answers by path, and remembers what it was asked.
-struct Small {
-    base: String,
+pub struct Small {
+    pub base: String,
     asked: Arc<Mutex<Vec<Asked>>>,
 }
 
 impl Small {
-    fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + 'static) -> Self {
+    pub fn new(answer: impl Fn(&Asked) -> (u16, Value) + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();

@@ -4,14 +4,18 @@
 //! times; only the id of a record that names none has to wait until its offset is known.
 
 use super::cut::Piece;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::json::scan::{diagnose, is_json};
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
+use crate::registry::confluent::Confluent;
+use crate::registry::wire::Wire;
 use crate::stream::spool::request::Record;
+use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A source of schemas for one thread, made anew for each.
 pub type OpenSchemas = dyn Fn() -> Result<(Validator, Box<dyn Schemas + Send>)> + Send + Sync;
@@ -22,6 +26,7 @@ pub struct Edge {
     stamper: Stamper,
     partition: u32,
     schemas: Option<(Validator, Box<dyn Schemas + Send>)>,
+    wire: Option<Wire>,
     record_max: usize,
     /// Records of this request that are rows of the batch under construction.
     rows: Vec<usize>,
@@ -37,6 +42,8 @@ pub struct EdgeOptions {
     pub record_max: usize,
     /// `--schemas`.
     pub schemas: Option<Box<OpenSchemas>>,
+    /// The registry, where `--schemas` names one: it knows the schemas of Avro, and may have to be waited for.
+    pub registry: Option<Arc<Confluent>>,
 }
 
 /// The partition of what comes in over HTTP.
@@ -49,7 +56,22 @@ impl Edge {
         let mut stamper = Stamper::default();
         let partition = stamper.partition(&options.origin, PARTITION);
         let mapper = Mapper::new(options.mapping.clone())?;
-        Ok(Self { mapper, stamper, partition, schemas, record_max: options.record_max, rows: vec![] })
+        let wire = options.registry.clone().map(Wire::new);
+        Ok(Self { mapper, stamper, partition, schemas, wire, record_max: options.record_max, rows: vec![] })
+    }
+
+    /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came.
+    pub fn judge_avro(&mut self, body: &[u8], now: i64) -> Result<Vec<Record>> {
+        let piece = match self.wire.as_mut().map(|wire| wire.text(body, None)).transpose()? {
+            Some(Ok(text)) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
+            Some(Err(fault)) => Piece::refused(body, fault),
+            None => return Err(Error::broken("Avro came in, and no registry is known")),
+        };
+        let mut records = self.judge(vec![piece], now)?;
+        for record in records.iter_mut().filter(|record| record.fault.is_some()) {
+            record.payload = body.iter().take(self.record_max).copied().collect();
+        }
+        Ok(records)
     }
 
     /// Judges the records of a request that arrived at `now` (µs). Fails only where a schema cannot be had.

@@ -35,14 +35,21 @@ enum Form {
     CloudOne,
     /// CloudEvents: an array of them.
     CloudMany,
+    /// One record in Avro behind the id of its schema.
+    Avro,
 }
 
 /// Takes events in; the name of the token goes to `name` as soon as it is known.
-pub async fn post(front: &Front, trace: &Trace, request: Request<Incoming>, name: &mut String) -> Result<Reply, Reply> {
+pub async fn post(
+    front: &Arc<Front>,
+    trace: &Trace,
+    request: Request<Incoming>,
+    name: &mut String,
+) -> Result<Reply, Reply> {
     let (parts, body) = request.into_parts();
     let token = authorize(front, &parts.headers)?;
     name.push_str(&token.name);
-    let form = Form::of(&parts.headers)?;
+    let form = Form::of(&parts.headers, front.options.edge.registry.is_some())?;
     let packing = Packing::of(&parts.headers)?;
     let key = idempotency_key(&parts.headers)?;
     let deadline = Instant::now() + front.options.request_time;
@@ -51,10 +58,42 @@ pub async fn post(front: &Front, trace: &Trace, request: Request<Incoming>, name
     let arrived_at = front.clock.now();
     let bytes = body::unpack(packing, bytes, limits, &mut share)?;
     let once = key.map(|key| (key, digest(&bytes, &parts.headers)));
-    let records = judged(front, &token, form.cut(&parts.headers, &bytes)?, (arrived_at, &mut share))?;
-    drop(bytes);
-    let request = Kept { arrived_at, token: token.name.clone(), headers: trace.headers(), once, records };
-    keep(front, request).await
+    let case = Case { token, form, headers: parts.headers, body: bytes, arrived_at, share };
+    let (records, share) = match &front.options.edge.registry {
+        Some(_) => judged_aside(front, case).await?,
+        None => case.judged(front)?,
+    };
+    let request = Kept { arrived_at, token: name.clone(), headers: trace.headers(), once, records };
+    let reply = keep(front, request).await;
+    drop(share);
+    reply
+}
+
+/// What is to be judged.
+struct Case {
+    token: Arc<Token>,
+    form: Form,
+    headers: HeaderMap,
+    body: Vec<u8>,
+    arrived_at: i64,
+    share: Share,
+}
+
+/// Judges where waiting for a registry keeps nobody else from being served.
+async fn judged_aside(front: &Arc<Front>, case: Case) -> Result<(Vec<Record>, Share), Reply> {
+    let away = || Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON);
+    let place = front.asking.clone().try_acquire_owned().map_err(|_| away())?;
+    let aside = front.clone();
+    let judging = tokio::task::spawn_blocking(move || {
+        let judged = case.judged(&aside);
+        drop(place);
+        judged
+    });
+    match timeout(front.options.request_time, judging).await {
+        Ok(Ok(judged)) => judged,
+        // It goes on waiting, in its place, and what it learns serves the next one.
+        _ => Err(away()),
+    }
 }
 
 /// The token a request comes with.
@@ -82,7 +121,7 @@ fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
 
 impl Form {
     /// The form that headers tell; 415 for one that is not taken.
-    fn of(headers: &HeaderMap) -> Result<Self, Reply> {
+    fn of(headers: &HeaderMap, has_registry: bool) -> Result<Self, Reply> {
         if headers.contains_key("ce-specversion") {
             return Ok(Form::CloudBinary);
         }
@@ -105,8 +144,9 @@ impl Form {
             "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(Form::Lines),
             "application/cloudevents+json" => Ok(Form::CloudOne),
             "application/cloudevents-batch+json" => Ok(Form::CloudMany),
+            "application/vnd.confluent.avro" | "avro/binary" if has_registry => Ok(Form::Avro),
             "application/vnd.confluent.avro" | "avro/binary" => {
-                unsupported("Avro is not taken yet: it needs a schema registry; send application/json")
+                unsupported("Avro needs a registry (--schemas http://HOST:PORT), and none is asked here")
             }
             _ => unsupported(
                 "content-type: one of application/json application/x-ndjson application/cloudevents+json \
@@ -117,9 +157,14 @@ impl Form {
 
     /// The records of a body.
     fn cut<'a>(self, headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Piece<'a>>, Reply> {
+        // A CloudEvent may well have no data.
+        if self != Form::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
+            return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty: there is nothing to read"));
+        }
         let pieces = match self {
             Form::Json => cut::events(body),
             Form::Lines => cut::lines(body),
+            Form::Avro => Ok(vec![Piece::of(body)]),
             Form::CloudBinary => Ok(vec![cloud::binary(headers, body)]),
             Form::CloudOne => Ok(vec![cloud::structured(Piece::of(body))]),
             Form::CloudMany => cut::elements(body).map(|pieces| pieces.into_iter().map(cloud::structured).collect()),
@@ -157,20 +202,29 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
     hash.digest128()
 }
 
-/// The records with their verdicts, within the rates.
-fn judged(
-    front: &Front,
-    token: &Token,
-    pieces: Vec<Piece<'_>>,
-    (arrived_at, share): (i64, &mut Share),
-) -> Result<Vec<Record>, Reply> {
-    let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
-    share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
-    token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
-    front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all (--rate)"))?;
-    let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
-    let mut records = edge.judge(pieces, arrived_at).map_err(|error| unjudged(front, &error))?;
-    front.put_back(edge);
+impl Case {
+    /// The records with their verdicts, within the rates; and the share, which they take up until they are kept.
+    fn judged(self, front: &Front) -> Result<(Vec<Record>, Share), Reply> {
+        let Self { token, form, headers, body, arrived_at, mut share } = self;
+        let pieces = form.cut(&headers, &body)?;
+        let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
+        share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
+        token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
+        front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all (--rate)"))?;
+        let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
+        let judged = match form {
+            Form::Avro => edge.judge_avro(&body, arrived_at),
+            _ => edge.judge(pieces, arrived_at),
+        };
+        let mut records = judged.map_err(|error| unjudged(front, &error))?;
+        front.put_back(edge);
+        within(&token, &mut records)?;
+        Ok((records, share))
+    }
+}
+
+/// Refuses records of sources that the token is not for; the whole request where that is all of them.
+fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
     let mut foreigners = 0;
     for record in records.iter_mut().filter(|record| record.fault.is_none()) {
         if !token.speaks_for(&record.source) {
@@ -180,7 +234,7 @@ fn judged(
     }
     match records.first().and_then(|record| record.fault.as_ref()) {
         Some(fault) if foreigners == records.len() => Err(Reply::refusal(StatusCode::FORBIDDEN, &fault.message)),
-        _ => Ok(records),
+        _ => Ok(()),
     }
 }
 

@@ -312,7 +312,7 @@ async fn connection(
     tls: Option<TlsAcceptor>,
     (permit, stop): (OwnedSemaphorePermit, watch::Receiver<bool>),
 ) {
-    front.meter.connections.inc();
+    let open = front.meter.open();
     // Answers are small and written at once.
     let _ = stream.set_nodelay(true);
     match tls {
@@ -325,8 +325,7 @@ async fn connection(
             }
         },
     }
-    front.meter.connections.dec();
-    drop(permit);
+    drop((open, permit));
 }
 
 /// Serves one request after another.

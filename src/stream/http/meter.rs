@@ -19,8 +19,7 @@ pub struct Meter {
     refused_connections: Family<Labels<1>, Counter>,
     /// Bytes of bodies as they came.
     pub body_bytes: Counter,
-    /// Connections that are open.
-    pub connections: Gauge,
+    connections: Gauge,
     /// Seconds from a request's head to its answer.
     pub seconds: Histogram,
 }
@@ -35,6 +34,15 @@ impl Default for Meter {
             connections: Gauge::default(),
             seconds: Histogram::new(SECONDS),
         }
+    }
+}
+
+/// A connection that is open as long as this lives, however it ends.
+pub struct Open(Gauge);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -60,6 +68,12 @@ impl Meter {
         let refused = refused_connections.clone();
         registry.register("evt_http_refused_connections", "Connections ended early, by reason", refused);
         registry.register("evt_http_request_seconds", "Seconds from head to answer", seconds.clone());
+    }
+
+    /// Counts a connection for as long as it is open.
+    pub fn open(&self) -> Open {
+        self.connections.inc();
+        Open(self.connections.clone())
     }
 
     /// Counts a request that is answered.

@@ -40,6 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use token::{Rate, Token, Tokens};
+use tokio::sync::Semaphore;
 
 /// How the door is set up.
 pub struct Options {
@@ -71,7 +72,7 @@ pub struct Options {
 
 /// How long the door is not ready after its keeper could not take a request (µs).
 const UNREADY: i64 = 5_000_000;
-/// Edges that wait for their next request at the most.
+/// Edges that wait for their next request at the most, and requests that wait for a registry.
 const EDGES_MAX: usize = 64;
 
 /// What all requests share.
@@ -86,6 +87,8 @@ pub struct Front {
     rate: Rate,
     room: body::Room,
     edges: Mutex<Vec<Edge>>,
+    /// Places for requests that may have to wait for a registry.
+    asking: Arc<Semaphore>,
     ids: Ids,
     clock: Clock,
     console: Console,
@@ -112,6 +115,7 @@ impl Front {
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
             edges: Mutex::new(vec![first]),
+            asking: Arc::new(Semaphore::new(EDGES_MAX)),
             notices: Notices::new(console.clone()),
             ids: Ids::new(),
             draining: AtomicBool::new(false),

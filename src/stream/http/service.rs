@@ -11,6 +11,7 @@ use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RE
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use std::convert::Infallible;
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
@@ -102,7 +103,7 @@ fn is_traceparent(text: &str) -> bool {
 
 /// Answers one request.
 pub async fn serve(
-    front: &Front,
+    front: &Arc<Front>,
     phase: Phase,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
@@ -124,7 +125,7 @@ pub async fn serve(
     Ok(response(reply, &trace))
 }
 
-async fn route(front: &Front, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
     match request.uri().path() {

@@ -88,7 +88,7 @@ impl KafkaInput {
         let client = client(address, run)?;
         let options = &address.options;
         let wire = match &options.schemas {
-            Some(schemas) => Some(Wire::new(place::server(schemas, &run.console)?)),
+            Some(schemas) => Some(Wire::new(place::server_only(schemas, &run.console)?)),
             None => None,
         };
         let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();

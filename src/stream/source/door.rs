@@ -54,6 +54,8 @@ pub struct Door {
     idle: bool,
     /// When nothing more could come.
     closed: Option<Instant>,
+    /// How long reading goes on after that.
+    patience: Duration,
     troubled: bool,
     bytes: u64,
 }
@@ -72,6 +74,7 @@ impl Door {
             since: None,
             idle: true,
             closed: None,
+            patience: PATIENCE,
             troubled: false,
             bytes: 0,
         }
@@ -91,8 +94,14 @@ impl Door {
         }
         hear(self.inlet.bell());
         // Asked before it is read: what came last is read after that.
-        let closed = self.inlet.is_closed();
-        if closed && self.closed.get_or_insert_with(Instant::now).elapsed() > PATIENCE && self.is_left_behind() {
+        let end = self.inlet.end();
+        if let Some(end) = end
+            && self.closed.get_or_insert_with(Instant::now).elapsed() >= self.patience
+            && self.next < end
+            && self.is_left_behind()
+        {
+            let left = end - self.next;
+            run.console.say(format!("{left} records are left in the spool for the next run: the outputs are slow"));
             return Ok(Step::Stopped);
         }
         intake.look_at_clock();
@@ -100,9 +109,9 @@ impl Door {
         for taken in 0..ENTRIES {
             self.idle = !self.take((intake, dead))?;
             if self.idle {
-                return match (taken, closed) {
-                    (0, true) => Ok(Step::End),
-                    (0, false) => self.wait(intake, run),
+                return match (taken, end) {
+                    (0, Some(_)) => Ok(Step::End),
+                    (0, None) => self.wait(intake, run),
                     _ => Ok(Step::More),
                 };
             }

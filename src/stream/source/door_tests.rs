@@ -122,6 +122,17 @@ fn spool(dir: &Path) -> Promise {
     Promise::Spool { dir: dir.join("spool"), bounds: Bounds { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
 }
 
+/// What the last run left in its spool.
+fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
+    loop {
+        match open(&spool(dir), run) {
+            // The writer's thread lets go of the lock in its own time.
+            Err(_) => std::thread::yield_now(),
+            Ok((_, reader)) => break reader,
+        }
+    }
+}
+
 #[test]
 fn every_record_has_one_fate_and_arrival_is_its_server_timestamp() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,19 +181,37 @@ fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else
     let ids = |batch: &RecordBatch| batch.column(column::EVENT_ID).clone();
     let first = ids(&bench.batches[1]);
     drop((keeper, bench));
-    let again = loop {
-        match open(&spool(dir.path()), &run) {
-            // The writer's thread lets go of the lock in its own time.
-            Err(_) => std::thread::yield_now(),
-            Ok(opened) => break opened,
-        }
-    };
-    drop(again.0);
-    let (batches, counts) = Bench::new(again.1, &letters, &run).finish();
+    let (batches, counts) = Bench::new(left(dir.path(), &run), &letters, &run).finish();
     assert_eq!((counts.taken, counts.out, batches.len()), (1, 1, 1));
     assert_eq!(&ids(&batches[0]), &first);
     let stream_time = batches[0].column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>();
     assert_eq!(stream_time.values()[..], [2 * SECOND]);
+}
+
+#[test]
+fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = run();
+    let letters = dir.path().join("dead.jsonl");
+    let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
+    let mut bench = Bench::new(reader, &letters, &run);
+    let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
+    kept(ask(&keeper, SECOND, vec![record(0, None), record(0, None)]));
+    drop(keeper);
+    let Some(Current::Door(door)) = &mut bench.source.current else { panic!("the door is open") };
+    while door.inlet.end().is_none() {
+        std::thread::yield_now();
+    }
+    door.patience = Duration::ZERO;
+    let end = loop {
+        if let Some(end) = bench.turn() {
+            break end;
+        }
+    };
+    assert_eq!((end.how, bench.source.counts().taken), (How::Stopped, 0));
+    bench.source.commit_end().unwrap();
+    drop(bench);
+    assert_eq!(Bench::new(left(dir.path(), &run), &letters, &run).finish().1.out, 2);
 }
 
 #[test]

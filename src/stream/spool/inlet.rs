@@ -24,8 +24,8 @@ pub enum Pace {
 pub trait Inlet {
     /// The next entry; none where there is none now.
     fn next(&mut self) -> Result<Option<Entry<'_>>>;
-    /// Whether nothing will come any more but what is there.
-    fn is_closed(&self) -> bool;
+    /// The offset behind the last record, once nothing will come any more but what is there.
+    fn end(&self) -> Option<i64>;
     /// What can be read from as soon as there may be more. It is heard here, before [`Inlet::next`] is asked.
     fn bell(&self) -> &UnixStream;
     /// Where the outputs are: entries from before that offset may come again.
@@ -101,8 +101,8 @@ impl Inlet for Log {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        self.shelf.is_closed()
+    fn end(&self) -> Option<i64> {
+        self.shelf.end()
     }
 
     fn bell(&self) -> &UnixStream {

@@ -189,8 +189,9 @@ impl Inlet for MemoryInlet {
         entry::read(&self.current, SEED).map(Some).ok_or_else(|| Error::broken("an entry in memory cannot be read"))
     }
 
-    fn is_closed(&self) -> bool {
-        self.store.state().closed
+    fn end(&self) -> Option<i64> {
+        let state = self.store.state();
+        state.closed.then_some(state.next)
     }
 
     fn bell(&self) -> &UnixStream {

@@ -69,8 +69,8 @@ pub struct Shelf {
 struct State {
     segments: VecDeque<Segment>,
     settled: i64,
-    /// Nothing more will be written.
-    closed: bool,
+    /// The offset behind the last record, once nothing more will be written.
+    end: Option<i64>,
 }
 
 impl Shelf {
@@ -233,14 +233,14 @@ impl Shelf {
         state.segments.get(after.saturating_sub(1)).map(|segment| segment.first)
     }
 
-    /// Nothing more will be written.
-    pub fn close(&self) {
-        self.state().closed = true;
+    /// Nothing more will be written, and `end` is the offset behind the last record.
+    pub fn close(&self, end: i64) {
+        self.state().end = Some(end);
     }
 
-    /// Whether nothing more will be written.
-    pub fn is_closed(&self) -> bool {
-        self.state().closed
+    /// The offset behind the last record, once nothing more will be written.
+    pub fn end(&self) -> Option<i64> {
+        self.state().end
     }
 }
 

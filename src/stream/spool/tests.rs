@@ -99,7 +99,7 @@ fn again(promise: &Promise) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
 /// Waits until the writer has written all.
 fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
     drop(keeper);
-    while !reader.is_closed() {
+    while reader.end().is_none() {
         std::thread::yield_now();
     }
 }

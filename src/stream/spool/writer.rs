@@ -310,7 +310,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.shelf.close();
+        self.shelf.close(self.next);
         self.voice.bell.ring();
     }
 }
