@@ -3,7 +3,7 @@ complete -c evt-ingest -l tokens -d 'Who may send: a file of tokens, read again 
 complete -c evt-ingest -l rate -d 'Events a second that are let in, over all tokens' -r
 complete -c evt-ingest -l tls-cert -d 'Certificate chain in PEM, for https://' -r -F
 complete -c evt-ingest -l tls-key -d 'Its key in PEM' -r -F
-complete -c evt-ingest -l schemas -d 'Directory of schemas: what they refuse is rejected in the answer' -r
+complete -c evt-ingest -l schemas -d 'Directory or registry of schemas: what they refuse is rejected in the answer' -r
 complete -c evt-ingest -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
 complete -c evt-ingest -l max-body -d 'The longest body, packed or unpacked' -r
 complete -c evt-ingest -l max-pending -d 'Bytes of all bodies under way' -r

@@ -228,7 +228,7 @@ fn cloud_events_of_the_conformance_suite_become_events() {
 fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
     let dir = Dir::new("http-json");
     let Some(suite) = data("json/JSONTestSuite") else { return };
-    let documents: BTreeMap<String, Vec<u8>> = ["test_parsing", "test_transform"]
+    let mut documents: BTreeMap<String, Vec<u8>> = ["test_parsing", "test_transform"]
         .iter()
         .flat_map(|folder| std::fs::read_dir(suite.join(folder)).expect("the suite"))
         .map(|entry| entry.expect("it").path())
@@ -237,14 +237,17 @@ fn the_json_suite_is_judged_as_it_should_be_and_kept_byte_for_byte() {
         })
         .collect();
     assert!(documents.len() > 200);
+    documents.insert("y_number_beyond_f64".to_owned(), b"[1e400,-1e400,1e-400]".to_vec());
     let door = Door::open(&dir, &KEEP);
     let (mut kept, mut refused) = (vec![], vec![]);
     for (name, document) in &documents {
         let body = [br#"{"source":"s","event_type":"t","properties":{"x":"#, &document[..], b"}}"].concat();
         let response = door.post(&[JSON], &body);
-        match (name.as_bytes()[0], response.status) {
-            (b'y', 200) | (b'i' | b's' | b'o', 200) => kept.push([br#"{"x":"#, &document[..], b"}"].concat()),
-            (b'n', 400) | (b'i' | b's' | b'o', 400) => refused.push(body),
+        // A number is its text, however large: what a reader makes of it is the reader's.
+        let good = ["y_", "i_number", "number_"].iter().any(|start| name.starts_with(start));
+        match (response.status, good, name.starts_with("n_")) {
+            (200, _, false) => kept.push([br#"{"x":"#, &document[..], b"}"].concat()),
+            (400, false, _) => refused.push(body),
             _ => panic!("{name}: {response:?}"),
         }
     }
