@@ -14,7 +14,8 @@ unset EVT_DLQ
 
 # Starts a server and waits until it says where it listens.
 serve() {
-    "$@" 2> "$work/said" &
+    : > "$work/said"
+    "$@" 2>> "$work/said" &
     server=$!
     until [[ $(< "$work/said") == *"listening on http://"* ]]; do
         kill -0 "$server" 2>/dev/null || { cat "$work/said" >&2; exit 1; }
