@@ -9,7 +9,7 @@ rounds=${1:-5} events=${2:-1M}
 command -v kcat >/dev/null || { echo "scripts/bench: kcat is missing (Debian: apt-get install kcat)" >&2; exit 69; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cargo build --release --quiet --bins --examples
+if [[ -z ${EVT_BENCH_BUILT:-} ]]; then cargo build --release --quiet --bins --examples; fi
 target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
 PATH=$target:$target/examples:$PATH
 unset EVT_DLQ

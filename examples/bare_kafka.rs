@@ -62,7 +62,7 @@ fn send(brokers: &str, topic: &str, bytes: &[u8]) -> Result<(), Box<dyn Error>> 
 
 fn key(line: &[u8]) -> &[u8] {
     const NAME: &[u8] = br#""source":""#;
-    let start = line.windows(NAME.len()).position(|window| window == NAME).map_or(line.len(), |at| at + NAME.len());
+    let start = memchr::memmem::find(line, NAME).map_or(line.len(), |at| at + NAME.len());
     let rest = line.get(start..).unwrap_or_default();
     &rest[..rest.iter().position(|byte| *byte == b'"').unwrap_or(rest.len())]
 }

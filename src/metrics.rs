@@ -170,18 +170,19 @@ impl Metrics {
         self.add(&BACKPRESSURE, &[side], time.as_secs_f64());
     }
 
-    /// How far reading is behind the end of a partition of a topic.
-    pub fn set_consumer_lag(&self, topic: &str, partition: i32, records: u64, seconds: f64) {
-        let labels = [topic, &partition.to_string()];
-        self.set(&CONSUMER_LAG_RECORDS, &labels, records as f64);
-        self.set(&CONSUMER_LAG_SECONDS, &labels, seconds);
-    }
-
-    /// A partition that is read no more has no lag.
-    pub fn forget_consumer_lag(&self, topic: &str, partition: i32) {
+    /// How far reading is behind, for each partition that is read: its topic and number, records, and seconds where they are
+    /// known. A partition that is none of them has no lag any more.
+    pub fn set_consumer_lag<'a>(&self, lags: impl IntoIterator<Item = (&'a str, i32, u64, Option<f64>)>) {
         let Some(mut samples) = self.samples() else { return };
-        for definition in [&CONSUMER_LAG_RECORDS, &CONSUMER_LAG_SECONDS] {
-            samples.remove(&(definition.name, vec![topic.to_owned(), partition.to_string()]));
+        let known = |name: &str| name == CONSUMER_LAG_RECORDS.name || name == CONSUMER_LAG_SECONDS.name;
+        samples.retain(|(name, _), _| !known(name));
+        let room = SAMPLES_MAX.saturating_sub(samples.len()) / 2;
+        for (topic, partition, records, seconds) in lags.into_iter().take(room) {
+            let labels = vec![topic.to_owned(), partition.to_string()];
+            if let Some(seconds) = seconds {
+                samples.insert((CONSUMER_LAG_SECONDS.name, labels.clone()), seconds);
+            }
+            samples.insert((CONSUMER_LAG_RECORDS.name, labels), records as f64);
         }
     }
 
@@ -305,9 +306,12 @@ mod tests {
     #[test]
     fn a_partition_that_is_read_no_more_has_no_lag() {
         let metrics = Metrics::new("evt-x");
-        metrics.set_consumer_lag("t", 3, 17, 1.5);
-        assert!(metrics.render().contains("evt_consumer_lag_records{topic=\"t\",partition=\"3\"} 17.0"));
-        metrics.forget_consumer_lag("t", 3);
+        metrics.set_consumer_lag([("t", 3, 17, Some(1.5)), ("t", 4, 2, None)]);
+        let text = metrics.render();
+        assert!(text.contains("evt_consumer_lag_records{topic=\"t\",partition=\"3\"} 17.0"), "{text}");
+        assert!(text.contains("evt_consumer_lag_seconds{topic=\"t\",partition=\"3\"} 1.5"), "{text}");
+        assert_eq!(text.matches("partition=\"4\"").count(), 1, "{text}");
+        metrics.set_consumer_lag([("t", 4, 0, Some(0.0))]);
         assert!(!metrics.render().contains("partition=\"3\""));
         assert!(!Metrics::default().is_on());
     }

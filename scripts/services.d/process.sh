@@ -36,17 +36,35 @@ claim_state() {
     chmod 711 "$state_dir"
     exec {state_lock}>"$state_dir/lock"
     flock -w 600 "$state_lock" || fail 1 "another start holds $state_dir/lock for 10 minutes"
-    [[ -s $state_dir/ports ]] || choose_ports >"$state_dir/ports"
+    [[ -s $state_dir/ports ]] || take_ports
 }
 
-# The first port of a block of 16 that is wholly free. Where to look first depends on the directory, so that two that are
-# made at the same time do not choose the same.
+# Takes a block of 16 ports for this directory. Servers listen seconds after their ports were chosen: so blocks are noted in
+# one file per user, and who chooses at the same time sees them. A note holds as long as its directory says the same.
+take_ports() {
+    local taken base dir
+    taken=${TMPDIR:-/tmp}/evt-ports-$(id -u)
+    exec {taken_lock}>>"$taken"
+    [[ -O $taken && ! -L $taken ]] || fail 1 "$taken belongs to somebody else: name another directory in TMPDIR"
+    flock -w 60 "$taken_lock" || fail 1 "another start holds $taken for a minute"
+    declare -A blocks=()
+    while read -r base dir; do
+        if [[ $base == "$(cat "$dir/ports" 2>/dev/null)" ]]; then blocks[$base]=$dir; fi
+    done <"$taken"
+    choose_ports >"$state_dir/ports"
+    blocks[$(<"$state_dir/ports")]=$(realpath "$state_dir")
+    for base in "${!blocks[@]}"; do echo "$base ${blocks[$base]}"; done >"$taken"
+    exec {taken_lock}>&-
+}
+
+# The first port of a block of 16 that is nobody's and wholly free. Where to look first depends on the directory.
 choose_ports() {
     local sum tries base slot
     sum=$(printf '%s' "$state_dir" | cksum)
     sum=${sum%% *}
     for ((tries = 0; tries < 768; tries++)); do
         base=$((20000 + 16 * ((sum + tries) % 768)))
+        [[ -z ${blocks[$base]:-} ]] || continue
         for ((slot = 0; slot < 16; slot++)); do
             if listening $((base + slot)); then continue 2; fi
         done

@@ -7,7 +7,6 @@ use crate::kind::event::column;
 use crate::mapping::{self, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::registry::confluent::Confluent;
-use crate::registry::directory::Directory;
 use crate::registry::{Schemas, place};
 use crate::stream::http::edge::{EdgeOptions, OpenSchemas};
 use crate::stream::http::{Address, Limits, Options, Patience, Tls};
@@ -151,7 +150,7 @@ impl HttpArgs {
         Some(Box::new(move || {
             let schemas: Box<dyn Schemas + Send> = match &registry {
                 Some(registry) => Box::new(registry.clone()),
-                None => Box::new(Directory::open(&dir)?),
+                None => Box::new(place::directory(&dir)?),
             };
             Ok((Validator::new(options.clone()), schemas))
         }))

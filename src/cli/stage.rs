@@ -6,6 +6,7 @@
 use super::args::{CommonArgs, StageArgs};
 use super::check::Findings;
 use super::progress::ProgressLine;
+use crate::clock::Clock;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
@@ -283,7 +284,14 @@ impl Stage {
         if run.metrics.is_on() {
             self.set_counts(&self.live_counts());
             self.set_rows();
+            self.set_lag();
         }
+    }
+
+    fn set_lag(&self) {
+        let lags = self.source.lag(Clock::System.now());
+        let lags = lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds));
+        self.run.metrics.set_consumer_lag(lags);
     }
 
     fn set_rows(&self) {
@@ -492,7 +500,7 @@ impl Stage {
         });
         if let Some(object) = stats.as_object_mut() {
             // Kafka's times are of real clocks, whatever --now says.
-            let lag = self.source.lag(crate::clock::Clock::System.now());
+            let lag = self.source.lag(Clock::System.now());
             if !lag.is_empty() {
                 object.insert("lag".to_owned(), serde_json::json!(lag));
             }

@@ -14,8 +14,13 @@ use std::sync::Arc;
 pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     match server(text, console)? {
         Some(server) => Ok(Box::new(server)),
-        None => Ok(Box::new(Directory::open(text)?)),
+        None => Ok(Box::new(directory(text)?)),
     }
+}
+
+/// Opens the directory that `text` names.
+pub fn directory(text: &str) -> Result<Directory> {
+    Directory::open(secret::reveal(&secret::conceal(text)?))
 }
 
 /// Looks whether the registry that `text` names can be asked; its name, without secrets.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::format::{Body, Records, Splitter, row};
 use crate::frame::{Control, Progress};
+use crate::json::scan::{diagnose, is_json};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Headers, Letter};
 use crate::kind::event::{COLUMNS, RAW};
@@ -14,6 +15,7 @@ use crate::mapping::{self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mappe
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -227,7 +229,7 @@ impl Intake {
 
     /// Learns from the first record that is one what the records are.
     fn learn(&mut self, text: &str) {
-        if !text.trim_start().starts_with('{') || !crate::json::scan::is_json(text) {
+        if !text.trim_start().starts_with('{') || !is_json(text) {
             return;
         }
         let names = row::names_of(text);
@@ -317,17 +319,8 @@ impl Intake {
 
     /// Maps one record of a topic: `payload` is one JSON object, `offset` its number in its partition.
     pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
-        // Between JSON's tokens a line break is as good as a blank, and within a string there is none: rows stay lines.
-        let joined;
-        let line = match memchr::memchr2(b'\n', b'\r', payload) {
-            None => payload,
-            Some(_) => {
-                joined = payload.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });
-                &joined.collect::<Vec<u8>>()
-            }
-        };
-        let text = simdutf8::basic::from_utf8(line);
-        let text = text.or_else(|_| std::str::from_utf8(line)).map_err(|error| not_utf8(&error));
+        let text = one_line(payload);
+        let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
         self.record(offset, (payload, text), spot, dead)
     }
 
@@ -509,6 +502,19 @@ fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
     Ok(text)
 }
 
+/// The text of a record that may hold line breaks, as one line: between JSON's tokens a break is as good as a blank, and a
+/// bare one within a string is no JSON.
+pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    let text = simdutf8::basic::from_utf8(payload);
+    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
+    match memchr::memchr2(b'\n', b'\r', payload) {
+        None => Ok(Cow::Borrowed(text)),
+        Some(_) if is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),
+        Some(_) => Err(Fault::new(ErrorType::ParseError, diagnose(text))),
+    }
+}
+
+#[cold]
 fn not_utf8(error: &std::str::Utf8Error) -> Fault {
     Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))
 }

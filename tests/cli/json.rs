@@ -1,11 +1,19 @@
 //! The JSON parsing suite, document by document, as the value of a property.
 
+use crate::broker::Bench;
 use crate::harness::{Dir, data};
+use crate::kafka::record;
+use rdkafka::producer::BaseRecord;
 use std::path::PathBuf;
 
 const HEAD: &[u8] = br#"{"event_type":"t","server_timestamp":"2024-01-15T10:00:00Z","properties":{"x":"#;
 
 /// The documents that fit on a line, by name.
+fn lines(folder: &str) -> Vec<(String, Vec<u8>)> {
+    documents(folder).into_iter().filter(|(_, bytes)| !bytes.contains(&b'\n')).collect()
+}
+
+/// The documents of the suite, by name.
 fn documents(folder: &str) -> Vec<(String, Vec<u8>)> {
     let Some(dir) = data(&format!("json/JSONTestSuite/{folder}")) else { return vec![] };
     let mut paths: Vec<PathBuf> =
@@ -15,7 +23,7 @@ fn documents(folder: &str) -> Vec<(String, Vec<u8>)> {
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         (name, std::fs::read(path).expect("readable"))
     };
-    paths.into_iter().map(document).filter(|(_, bytes)| !bytes.contains(&b'\n')).collect()
+    paths.into_iter().map(document).collect()
 }
 
 fn line(document: &[u8]) -> Vec<u8> {
@@ -85,10 +93,46 @@ fn check(name: &str, document: &[u8], fate: &Fate) -> Result<(), String> {
 fn what_must_be_accepted_is_kept_byte_for_byte_and_what_must_not_is_a_dead_letter_byte_for_byte() {
     let dir = Dir::new("json");
     let mut failed = vec![];
-    for (name, document) in documents("test_parsing").into_iter().chain(documents("test_transform")) {
+    for (name, document) in lines("test_parsing").into_iter().chain(lines("test_transform")) {
         if let Err(why) = check(&name, &document, &fate(&dir, &document)) {
             failed.push(format!("{name}: {why}"));
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Records of a topic may hold line breaks: between tokens they are blanks, within a string they are no JSON.
+#[test]
+fn a_topic_takes_what_is_json_and_nothing_else() {
+    let Some(bench) = Bench::new("topic-json") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let documents = documents("test_parsing");
+    if documents.is_empty() {
+        return;
+    }
+    let values: Vec<Vec<u8>> = documents.iter().map(|(_, document)| line(document)).collect();
+    let records = values.iter().map(|value| BaseRecord::to(&topic).partition(0).payload(&value[..]));
+    bench.produce([record(&topic, 0, std::str::from_utf8(&line(b"1")).expect("text"))].into_iter().chain(records));
+    let from = bench.uri(&topic, "?end=latest");
+    let outputs = ["-q", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+    bench.dir.run("evt-ingest", &[&[from.as_str()][..], &outputs].concat()).succeeds();
+    // Not every number of the suite is one for the parser of this test.
+    let offsets = |name: &str| -> Vec<usize> {
+        let text = String::from_utf8(bench.dir.bytes(name)).expect("text");
+        let offset = |line: &str| {
+            let (_, rest) = line.rsplit_once("\"offset\":").expect("a row has it");
+            rest.split([',', '}']).next().and_then(|digits| digits.parse().ok()).expect("a number")
+        };
+        text.lines().map(offset).collect()
+    };
+    let (taken, refused) = (offsets("out.jsonl"), offsets("dead.jsonl"));
+    assert_eq!(taken.len() + refused.len(), documents.len() + 1);
+    for (number, (name, _)) in documents.iter().enumerate() {
+        match name.as_bytes()[0] {
+            b'y' => assert!(taken.contains(&(number + 1)), "{name} is refused"),
+            b'n' => assert!(refused.contains(&(number + 1)), "{name} is taken"),
+            _ => {}
+        }
+    }
+    assert!(documents.iter().any(|(name, _)| name == "n_string_unescaped_newline.json"));
 }

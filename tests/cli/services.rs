@@ -1,6 +1,8 @@
 //! What a service needs of every tool: metrics, configuration, JSON on stderr, secrets, checks, a manager that is told.
 
+use crate::broker::Bench;
 use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
+use crate::kafka::record;
 use clap::CommandFactory;
 use evt::cli::{Tool, command, config::NO_SETTINGS};
 use evt::{metrics, tool};
@@ -178,11 +180,32 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
         let wanted = if tool == "evt-window" { 0 } else { 1 };
         assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
     }
-    // What only a topic has, a test with a broker sees.
-    let of_topics = ["evt_consumer_lag_records", "evt_consumer_lag_seconds"];
-    for definition in metrics::ALL.iter().filter(|definition| !of_topics.contains(&definition.name)) {
+    // What only a topic has.
+    match Bench::new("scrape-topic") {
+        Some(bench) => scrape_topic(&bench, &mut seen),
+        None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds"]),
+    }
+    for definition in metrics::ALL {
         assert!(seen.contains(definition.name), "no tool has {}", definition.name);
     }
+}
+
+/// How far a run is behind, while it reads and once it has read all.
+fn scrape_topic(bench: &Bench, seen: &mut BTreeSet<&'static str>) {
+    let topic = bench.topic("t", 2, &[]);
+    let from = bench.uri(&topic, "?rdkafka.statistics.interval.ms=100");
+    let args = [from.as_str(), "--to", "null:", "--prometheus", "127.0.0.1:0"];
+    let mut running = Running::new(&mut bench.dir.command("evt-ingest", &args));
+    let address = running.address();
+    bench.produce((0..2).map(|partition| record(&topic, partition, EVENT)));
+    for metric in ["records", "seconds"] {
+        let all_read = format!("evt_consumer_lag_{metric}{{topic=\"{topic}\",partition=\"1\"}} 0.0");
+        eventually("nothing is left to read", || scrape(&address).lines().any(|line| line == all_read));
+    }
+    compare(&scrape(&address), seen);
+    let pid = rustix::process::Pid::from_child(&running.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    assert_eq!(running.end(), 143);
 }
 
 #[test]
@@ -363,6 +386,33 @@ fn what_a_placeholder_stands_for_is_used_and_never_shown() {
     assert!(run.stderr().contains("the variable EVT_NOT_THERE is not set"), "{run}");
     let run = dir.run("evt-ingest", &["e.jsonl", "--to", "sqlite:{file:none}/x"]).ends_with(78);
     assert!(run.stderr().contains("{file:none}"), "{run}");
+}
+
+#[test]
+fn schemas_are_named_by_placeholders_too() {
+    let dir = Dir::new("secret-schemas");
+    dir.write("e.jsonl", format!("{EVENT}\n"));
+    dir.write("hidden-schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[{"name":"a","type":"int"}]}"#);
+    dir.write("secret", "p@ss/w?rd&x=hidden\n");
+    let ingest = || dir.run("evt-ingest", &["e.jsonl", "--to", "in.arrows"]).succeeds();
+    ingest();
+    let validate = |schemas: &str, more: &[&str]| {
+        let mut command = dir.command("evt-validate", &["in.arrows", "--schemas", schemas, "--to", "null:"]);
+        let command = command.args(more).env("EVT_TEST_PLACE", "hidden-schemas").stdin(Stdio::null());
+        let run = crate::harness::Run::of(command);
+        assert!(!run.stderr().contains("hidden") && !run.text().contains("hidden"), "{run}");
+        run
+    };
+    let run = validate("{env:EVT_TEST_PLACE}", &["--dlq", "dead.jsonl"]).succeeds();
+    assert!(run.stderr().contains("dead 1"), "{run}");
+    assert!(validate("{env:EVT_TEST_PLACE}/none", &[]).ends_with(78).stderr().contains("{env:EVT_TEST_PLACE}/none"));
+    assert!(validate("{env:EVT_NOT_THERE}", &[]).ends_with(78).stderr().contains("EVT_NOT_THERE is not set"));
+    // What is no syntax in a URL stays so: the host is that behind the last @.
+    let run = validate("http://u:{file:secret}@127.0.0.1:1?timeout=1s&retry=1s", &["--check"]).ends_with(69);
+    assert!(run.stderr().contains("127.0.0.1:1"), "{run}");
+    let list = ["list", "--schemas", "http://u:{file:secret}@127.0.0.1:1?timeout=1s&retry=1s"];
+    let run = dir.run("evt-schema", &list).ends_with(69);
+    assert!(!run.stderr().contains("hidden") && run.stderr().contains("127.0.0.1:1"), "{run}");
 }
 
 #[test]

@@ -128,26 +128,22 @@ impl Sink for Redis {
         let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let places = rows::places_of_fit(batch.num_rows(), &refused);
         let columns = Columns::try_new(&fit, &self.options)?;
-        let mut from = 0;
-        while from < fit.num_rows() {
-            let retracts = self.retracts || columns.retract_before(from + write::DEPTH);
-            self.retracts = retracts;
-            let fates = self.with_session(|place, session| session.send(place, &columns, from, retracts))?;
-            for (row, fate) in (from..).zip(&fates) {
-                match fate {
-                    Ok(write::Done { fate, rows_before }) => {
-                        self.counts.add(*fate);
-                        if let Some(before) = rows_before {
-                            self.replaced.add(|| columns.key(row), *before, columns.rows_of(row));
-                        }
-                    }
-                    Err(fault) => {
-                        let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                        refused.push(Refused { row, fault: fault.clone() });
+        self.retracts |= columns.has_retractions();
+        let (retracts, mut fates) = (self.retracts, Vec::with_capacity(columns.len()));
+        self.with_session(|place, session| session.send(place, &columns, retracts, &mut fates))?;
+        for (row, fate) in fates.into_iter().enumerate() {
+            match fate {
+                Ok(write::Done { fate, rows_before }) => {
+                    self.counts.add(fate);
+                    if let Some(before) = rows_before {
+                        self.replaced.add(|| columns.key(row), before, columns.rows_of(row));
                     }
                 }
+                Err(fault) => {
+                    let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
+                    refused.push(Refused { row, fault });
+                }
             }
-            from += fates.len();
         }
         refused.sort_by_key(|refused| refused.row);
         self.counts.taken += refused.len() as u64;

@@ -193,13 +193,18 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Sends what is in `pipe` and reads an answer for each command.
-    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, Trouble> {
-        let failed = |error: &RedisError| trouble(&self.shown, error, self.timeout);
-        self.connection.send_packed_command(&pipe.bytes).map_err(|error| failed(&error))?;
-        let mut answers = Vec::with_capacity(pipe.len());
-        for _ in 0..pipe.len() {
-            answers.push(match self.connection.recv_response().map_err(|error| failed(&error))? {
+    /// Sends what is in `pipe`; the answers have to be received in the order of sending.
+    pub fn send(&mut self, pipe: &Pipe) -> Result<(), Trouble> {
+        let sent = self.connection.send_packed_command(&pipe.bytes);
+        sent.map_err(|error| trouble(&self.shown, &error, self.timeout))
+    }
+
+    /// The answers to the next `count` commands that were sent.
+    pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, Trouble> {
+        let mut answers = Vec::with_capacity(count);
+        for _ in 0..count {
+            let answer = self.connection.recv_response();
+            answers.push(match answer.map_err(|error| trouble(&self.shown, &error, self.timeout))? {
                 Value::ServerError(error) => {
                     let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
                     Err(Refusal { code: error.code().to_owned(), text: text.trim_end().to_owned() })
@@ -208,6 +213,12 @@ impl Wire {
             });
         }
         Ok(answers)
+    }
+
+    /// Sends what is in `pipe` and reads an answer for each command.
+    pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, Trouble> {
+        self.send(pipe)?;
+        self.receive(pipe.len())
     }
 
     /// The answer to one command; a refusal is trouble.

@@ -15,12 +15,15 @@ use arrow::array::{
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use std::collections::VecDeque;
 use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Rows under way at a time.
-pub const DEPTH: usize = 512;
-/// Bytes under way, beyond which fewer rows are.
+/// Rows in one pipeline.
+const DEPTH: usize = 512;
+/// Pipelines under way: while the server works on one, the next is packed.
+const UNDER_WAY: usize = 2;
+/// Bytes in one pipeline, beyond which fewer rows are.
 const BYTES_MAX: usize = 4 << 20;
 /// Series whose place in the indexes is remembered; a row of another asks for it again.
 const SERIES_MAX: usize = 1 << 18;
@@ -61,9 +64,14 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// Whether one of the rows before `end` is a retraction.
-    pub fn retract_before(&self, end: usize) -> bool {
-        self.retracted.slice(0, end.min(self.retracted.len())).true_count() > 0
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether one of the rows is a retraction.
+    pub fn has_retractions(&self) -> bool {
+        self.retracted.true_count() > 0
     }
 
     /// Events in a row.
@@ -104,6 +112,9 @@ struct Scripts {
     commit: String,
 }
 
+/// For each row how many commands of the pipe come before its own.
+type Packed = Vec<Option<usize>>;
+
 /// A connection, with what the server was told through it.
 pub struct Session {
     /// The connection.
@@ -139,34 +150,61 @@ impl Session {
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now].map(str::as_bytes))
     }
 
-    /// Sends rows from `from` on, as many as may be under way; what became of each.
+    /// Sends the rows behind those of `fates` and adds what became of each, as the answers come: what fails half way goes on
+    /// where it stood.
     pub fn send(
         &mut self,
         place: &Place,
         columns: &Columns<'_>,
-        from: usize,
         retracts: bool,
-    ) -> Result<Vec<Result<Done, Fault>>, Trouble> {
+        fates: &mut Vec<Result<Done, Fault>>,
+    ) -> Result<(), Trouble> {
+        let mut sent = fates.len();
+        let mut under_way = VecDeque::with_capacity(UNDER_WAY);
+        loop {
+            while sent < columns.len() && under_way.len() < UNDER_WAY {
+                let packed = self.pack(place, columns, sent, retracts);
+                sent += packed.len();
+                self.wire.send(&self.pipe)?;
+                under_way.push_back((packed, self.pipe.len()));
+            }
+            let Some((packed, commands)) = under_way.pop_front() else { return Ok(()) };
+            let answers = self.wire.receive(commands)?;
+            self.judge(place, &packed, &answers, fates)?;
+        }
+    }
+
+    /// Packs rows from `from` on into the pipe; for each how many commands come before its own, none where it cannot be sent.
+    fn pack(&mut self, place: &Place, columns: &Columns<'_>, from: usize, retracts: bool) -> Packed {
         self.pipe.clear();
-        // For each row how many commands come before its own; none where it cannot be sent.
-        let mut places = Vec::with_capacity(DEPTH);
+        let mut packed = Vec::with_capacity(DEPTH);
         let mut value = String::new();
-        for row in from..columns.names.len().min(from + DEPTH) {
+        for row in from..columns.len().min(from + DEPTH) {
             if self.pipe.bytes() >= BYTES_MAX && row > from {
                 break;
             }
             if columns.rows.value(row).unsigned_abs() > ROWS_MAX.unsigned_abs() {
-                places.push(None);
+                packed.push(None);
                 continue;
             }
             let series = self.index(place, columns, row);
-            places.push(Some(self.pipe.len()));
+            packed.push(Some(self.pipe.len()));
             columns.write_value(row, &mut value);
             self.row(place, columns, row, &RowWords { series: &series, value: &value, retracts });
         }
-        let answers = self.wire.ask(&self.pipe)?;
+        packed
+    }
+
+    /// What became of the packed rows, by their answers.
+    fn judge(
+        &self,
+        place: &Place,
+        packed: &Packed,
+        answers: &[Answer],
+        fates: &mut Vec<Result<Done, Fault>>,
+    ) -> Result<(), Trouble> {
         // A refusal of an index, or one that will pass, is about more than a row.
-        let of_row = |index: usize| places.binary_search(&Some(index)).is_ok();
+        let of_row = |index: usize| packed.contains(&Some(index));
         for (index, answer) in answers.iter().enumerate() {
             if let Err(refusal) = answer
                 && !(of_row(index) && is_about_a_row(refusal))
@@ -174,11 +212,13 @@ impl Session {
                 return Err(refused(&place.shown, refusal));
             }
         }
-        let fate = |index: Option<usize>| match index.and_then(|index| answers.get(index)) {
-            None => Ok(Err(Fault::new(ErrorType::SinkError, "Redis scripts count no more than 2^53 rows"))),
-            Some(answer) => read_fate(answer),
-        };
-        places.into_iter().map(|index| fate(index).map_err(Trouble::from)).collect()
+        for index in packed {
+            fates.push(match index.and_then(|index| answers.get(index)) {
+                None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count no more than 2^53 rows")),
+                Some(answer) => read_fate(answer)?,
+            });
+        }
+        Ok(())
     }
 
     /// The key of the row's series, to which the indexes lead.

@@ -5,7 +5,6 @@
 
 use super::cut::Piece;
 use crate::error::{Error, Result};
-use crate::json::scan::{diagnose, is_json};
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
@@ -13,6 +12,7 @@ use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::wire::Wire;
+use crate::stream::intake::one_line;
 use crate::stream::spool::request::Record;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -111,28 +111,13 @@ impl Edge {
 
     /// Maps one record onto a row; why it is none.
     fn map(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
-        // Between JSON's tokens a line break is as good as a blank.
-        let joined: Vec<u8>;
-        let line = match memchr::memchr2(b'\n', b'\r', payload) {
-            None => payload,
-            Some(_) => {
-                // A bare one within a string is no JSON; as a blank it would be.
-                if let Ok(text) = std::str::from_utf8(payload)
-                    && !is_json(text)
-                {
-                    return Ok(Some(Fault::new(ErrorType::ParseError, diagnose(text))));
-                }
-                let blank = |byte: &u8| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
-                joined = payload.iter().map(blank).collect();
-                &joined
-            }
-        };
-        let Ok(text) = simdutf8::basic::from_utf8(line) else {
-            return Ok(Some(not_utf8(line)));
+        let text = match one_line(payload) {
+            Ok(text) => text,
+            Err(fault) => return Ok(Some(fault)),
         };
         let arrival = Some(Arrival { at: now, is_fact: true });
         let place = Place { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
-        Ok(match self.mapper.record(text, place, &mut self.stamper)? {
+        Ok(match self.mapper.record(&text, place, &mut self.stamper)? {
             Outcome::Row => None,
             Outcome::Dead(fault) => Some(fault),
             Outcome::NoTime => Some(Fault::new(ErrorType::TimestampError, "the event has no time where --time looks")),
@@ -160,12 +145,6 @@ impl Edge {
         }
         Ok(())
     }
-}
-
-#[cold]
-fn not_utf8(line: &[u8]) -> Fault {
-    let byte = std::str::from_utf8(line).map_or_else(|error| error.valid_up_to() + 1, |_| 0);
-    Fault::new(ErrorType::ParseError, format!("byte {byte}: not UTF-8"))
 }
 
 /// The fault of a record whose source its token may not speak for.
