@@ -8,6 +8,7 @@ mod containers;
 mod crash;
 mod docs;
 mod door;
+mod edges;
 mod faults;
 mod files;
 mod frames;
