@@ -1,7 +1,7 @@
 //! One record's fields to one row.
 
 use super::build::Row;
-use super::envelope::{Envelope, Value};
+use super::envelope::{Envelope, Value, column_of};
 use super::future::Judged;
 use super::id::{hashed_id, made_id, parse_uuid};
 use super::mapper::{Out, PROVENANCE, PROVENANCE_BITS, Place, Plan, Refusal, Wanted};
@@ -14,6 +14,9 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
 use std::borrow::Cow;
 use std::collections::HashSet;
+
+/// What becomes a property only because evt makes it anew, as bits.
+const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
 
 /// One row in the making.
 pub(super) struct Assembly<'a, 'm, 's> {
@@ -318,20 +321,27 @@ impl<'a> Assembly<'a, '_, '_> {
         if let (Some(object), true, Value::Absent) = (object, self.envelope.marks.members.is_empty(), leftover) {
             return Ok(Some(object));
         }
+        let mut first = 0;
         if let Some(object) = object {
-            self.no_name_twice(object)?;
+            first = self.names_in_both(object, leftover != Value::Absent)?;
             out.push_str(object[..object.len() - 1].trim_end());
         } else {
             out.push('{');
         }
         for member in &self.envelope.marks.members {
+            if first != 0 && column_of(&unescape(member.key(self.envelope.text))).is_some_and(|at| first >> at & 1 == 1)
+            {
+                continue;
+            }
             separate(out);
             out.push('"');
             out.push_str(member.key(self.envelope.text));
             out.push_str("\":");
             out.push_str(member.value(self.envelope.text));
         }
-        self.leftover(out, leftover);
+        if first >> column::EVENT_TIME & 1 == 0 {
+            self.leftover(out, leftover);
+        }
         out.push('}');
         Ok(None)
     }
@@ -348,22 +358,27 @@ impl<'a> Assembly<'a, '_, '_> {
         out.push_str(&text);
     }
 
-    /// A name both in `properties` and beside it would be two values for one thing.
-    fn no_name_twice(&self, object: &str) -> Wanted<()> {
+    /// A name both in `properties` and beside it would be two values for one thing. Only what evt adds may be: every topic
+    /// of raw records that an event goes through leaves its own, and the first stays. The columns of such names, as bits.
+    fn names_in_both(&self, object: &str, leftover: bool) -> Wanted<u32> {
         let members_beside = &self.envelope.marks.members;
-        let names = || members_beside.iter().map(|member| unescape(member.key(self.envelope.text)));
+        let event_time = leftover.then_some(Cow::Borrowed(COLUMNS[column::EVENT_TIME]));
+        let names = || members_beside.iter().map(|one| unescape(one.key(self.envelope.text))).chain(event_time.clone());
         // Few names are compared one by one; of many that would take the square of a record's length.
         let many: HashSet<Cow<'_, str>> = if members_beside.len() > 16 { names().collect() } else { HashSet::new() };
-        let mut twice = None;
+        let (mut first, mut twice) = (0, None);
         members(object, |key, _| {
             let key = unescape(key);
             if many.contains(&key) || many.is_empty() && names().any(|name| name == key) {
-                twice = Some(key.into_owned());
+                match column_of(&key).filter(|index| ADDED_BITS >> index & 1 == 1) {
+                    Some(index) => first |= 1 << index,
+                    None => twice = Some(key.into_owned()),
+                }
             }
             twice.is_none()
         });
         match twice {
-            None => Ok(()),
+            None => Ok(first),
             Some(name) => {
                 let message = format!("{}: the name stands both in properties and beside it", clip(&name));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())

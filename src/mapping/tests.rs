@@ -129,6 +129,19 @@ fn ingest_overwrites_provenance_and_keeps_what_the_record_had_as_a_property() {
     assert_eq!(instant(&batch, "stream_time"), NOW);
 }
 
+/// Event after event, as one topic after another of raw records would have it.
+#[test]
+fn the_first_provenance_stays_a_property_however_often_an_event_is_stamped_anew() {
+    let first = r#"{"a":1,"origin":"x","offset":9,"event_time":"2024-01-01T00:00:00Z"}"#;
+    let beside = r#""origin":"y","offset":7,"partition":"3","server_timestamp":"2024-01-01T00:00:00Z""#;
+    let again = format!(r#"{{"properties":{first},{beside},"event_time":"2024-02-01T00:00:00Z"}}"#);
+    let batch = one(Options::default(), &again);
+    let wanted = format!(r#"{},"partition":"3"}}"#, first.trim_end_matches('}'));
+    assert_eq!(text(&batch, "properties"), wanted);
+    let record = format!(r#"{{"properties":{first},{beside},"a":2}}"#);
+    assert_eq!(fault(Options::default(), &record).1, "a: the name stands both in properties and beside it");
+}
+
 #[test]
 fn other_tools_keep_whole_provenance_and_refuse_half_of_it() {
     let keep = || Options { provenance: Provenance::Keep, ..Options::default() };

@@ -1,8 +1,8 @@
 //! The whole, over real servers: HTTP, Kafka, the registry, Redis and Postgres, each seen by its own clients too.
 
-use crate::broker::Bench;
+use crate::broker::{Bench, Broker};
 use crate::door::Door;
-use crate::harness::{Dir, ROOT, ask, in_ci, python};
+use crate::harness::{Dir, ROOT, ask, eventually, in_ci, python};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -205,4 +205,39 @@ fn assert_law(edges: &Edges, [events, dead, invalid, late]: [&str; 4], answered:
     for output in stats["outputs"].as_array().expect("outputs") {
         assert_eq!(output["counts"]["inserted"], windows, "{output}");
     }
+}
+
+/// Clients go on posting while there is no broker: the spool takes it, and Kafka has it all soon after it is back.
+#[test]
+fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_an_answer() {
+    let (Some(mut bench), Some(python)) = (Bench::new("outage"), python()) else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
+    bench.brokers = broker.start();
+    let [events, dead] = ["events", "dead"].map(|name| bench.topic(name, 1, &[]));
+    bench.dir.shell("evt-gen --events 30k --seed 3 --malformed 0.2% | split -l 10000 -d - part.").succeeds();
+    let (to, dlq) = (bench.uri(&events, ""), bench.uri(&dead, ""));
+    let door = Door::open(&bench.dir, &["--spool", "spool", "--to", &to, "--dlq", &dlq, "--stats", "stats.json"]);
+    let (mut accepted, mut rejected) = (0, 0);
+    for (part, before) in [("part.00", None), ("part.01", Some("kill")), ("part.02", Some("start"))] {
+        if let Some(command) = before {
+            broker.services(&[command, "kafka"]);
+        }
+        let url = format!("http://{}", door.host);
+        let told = parsed(ask(&bench.dir, &python, "post.py", &[&url, part, "500"]).stdout());
+        assert_eq!([&told["refused"], &told["broken"]], [0, 0], "{told}");
+        accepted += told["accepted"].as_u64().expect("a count");
+        rejected += told["rejected"].as_u64().expect("a count");
+    }
+    assert!(rejected > 20, "{rejected}");
+    eventually("Kafka has all of it", || {
+        [bench.records(&events).len() as u64, bench.records(&dead).len() as u64] == [accepted, rejected]
+    });
+    let said = door.stop();
+    assert_eq!(
+        counts(&bench.dir, "stats.json", ["in", "out", "dead"]),
+        [accepted + rejected, accepted, rejected],
+        "{said}"
+    );
+    assert!(said.contains("trying again for 5m") && said.contains("brokers are back after"), "{said}");
+    assert!(said.lines().count() < 12, "{said}");
 }

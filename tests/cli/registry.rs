@@ -135,6 +135,19 @@ fn events(properties: &[&str]) -> String {
     properties.iter().enumerate().map(|one| event(one) + "\n").collect()
 }
 
+/// A path that is not a registry's knows no subject either: that is no verdict on events.
+#[test]
+fn a_wrong_base_path_ends_the_run_instead_of_calling_every_schema_unknown() {
+    let small = Small::new(|asked| (404, if asked.path.len() > 30 { json!(null) } else { json!({"error_code": 404}) }));
+    let dir = Dir::new("base");
+    dir.write("events.jsonl", events(&[r#""page":"a""#]));
+    for base in [small.base.clone(), format!("{}/a/base/path/that/is/long", small.base)] {
+        let args = ["events.jsonl", "--schemas", &base, "--dlq", "dead.jsonl", "--to", "out.jsonl"];
+        let run = dir.run("evt-validate", &args).ends_with(78);
+        assert!(run.stderr().contains("/subjects/click/versions: it answers 404"), "{run}");
+    }
+}
+
 #[test]
 fn a_real_registry_takes_what_is_compatible_and_refuses_the_rest_with_its_reasons_and_ours() {
     let Some(base) = registry() else { return };

@@ -39,6 +39,11 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
+    /// Whether a subject, a version or a schema is not there (40401, 40402, 40403): a path that no registry has is 404 alone.
+    pub fn names_unknown(&self) -> bool {
+        self.body.get("error_code").and_then(Value::as_u64).is_some_and(|code| code / 100 == 404)
+    }
+
     /// What it says, for a message.
     pub fn message(&self) -> String {
         match self.body.get("message").and_then(Value::as_str) {

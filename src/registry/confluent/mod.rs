@@ -288,7 +288,8 @@ impl Confluent {
             Ok(answer) => answer,
         };
         match answer.status {
-            404 => Ok(Ok(None)),
+            // Not every registry knows GUIDs; what else is not there is said to be unknown, or the base path is wrong.
+            404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(Ok(None)),
             _ if answer.is_good() => Ok(Ok(Some(answer.body))),
             _ => Err(self.refused(path, &answer)),
         }

@@ -319,6 +319,8 @@ impl KafkaOutput {
         while self.producer.in_flight_count() > 0 {
             // Without lingering for more.
             let _ = self.producer.flush(LULL);
+            // Errors and statistics count as in flight too; a flush without messages leaves them where they are.
+            self.producer.poll(Duration::ZERO);
             self.look()?;
             let now = self.producer.in_flight_count();
             if now < waiting {
