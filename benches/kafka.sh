@@ -34,6 +34,7 @@ echo "$(wc -l < "$work/lines.jsonl") records of $(($(wc -c < "$work/lines.jsonl"
 for ((round = 1; round <= rounds; round++)); do
     echo "read kcat $(cpu kcat -b "$EVT_KAFKA" -t "$read_topic" -C -e -q)"
     echo "read evt $(cpu evt-ingest "kafka://$EVT_KAFKA/$read_topic?end=latest" -q)"
+    echo "read file $(cpu evt-ingest "$work/lines.jsonl" -q)"
     fresh
     echo "write bare $(cpu bare_kafka send "$EVT_KAFKA" "$topic" "$work/lines.jsonl")"
     fresh
@@ -50,4 +51,6 @@ for what, peer in (("read", "kcat"), ("write", "bare")):
     ours, theirs = statistics.median(runs[what, "evt"]), statistics.median(runs[what, peer])
     print(f"{what}: evt {ours:.2f} CPU-s, {peer} {theirs:.2f} CPU-s: {statistics.median(ratios):.2f} of its bytes per CPU-second"
           f" ({min(ratios):.2f} to {max(ratios):.2f})")
+mapping, reading = (statistics.median(runs["read", who]) for who in ("file", "evt"))
+print(f"evt maps the same records from a file in {mapping:.2f} CPU-s: the topic costs {reading - mapping:.2f} more")
 PY
