@@ -23,7 +23,7 @@ for line in open(events, "rb"):
 consumer = Consumer({"bootstrap.servers": brokers, "group.id": "oracle", "enable.partition.eof": True})
 partitions = consumer.list_topics(topic, 30).topics[topic].partitions
 consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-decode = AvroDeserializer(SchemaRegistryClient({"url": registry}))
+decode = AvroDeserializer(SchemaRegistryClient({"url": registry, "timeout": 20}))
 context = SerializationContext(topic, MessageField.VALUE)
 seen, ids, ended = 0, set(), 0
 while ended < len(partitions):
