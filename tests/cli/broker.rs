@@ -1,6 +1,6 @@
 //! A real broker for tests: what lies in its topics, read and written without evt, and one that can be killed.
 
-use crate::harness::{Dir, in_ci};
+use crate::harness::{Dir, eventually, in_ci};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -68,6 +68,16 @@ impl Bench {
         made.into_iter().for_each(|made| {
             made.expect("the topic is made");
         });
+        // It is made when the controller says so; a broker under load hears of it later.
+        let led = || {
+            let metadata = admin.inner().fetch_metadata(Some(&topic), ANSWER).ok()?;
+            let found = metadata.topics().first()?.partitions();
+            Some(
+                found.len() == partitions as usize
+                    && found.iter().all(|one| one.error().is_none() && one.leader() >= 0),
+            )
+        };
+        eventually("brokers know the topic", || led() == Some(true));
         topic
     }
 
@@ -129,7 +139,13 @@ impl Bench {
         let consumer: BaseConsumer = self.config().set("group.id", group).create().expect("a client");
         let mut list = TopicPartitionList::new();
         list.add_partition_range(topic, 0, count - 1);
-        let list = consumer.committed_offsets(list, ANSWER).expect("an answer");
+        let mut found = None;
+        // A coordinator that has just been chosen loads its groups first.
+        eventually("the group's coordinator answers", || {
+            found = consumer.committed_offsets(list.clone(), ANSWER).ok();
+            found.is_some()
+        });
+        let list = found.expect("an answer");
         let offset = |offset| if let Offset::Offset(offset) = offset { Some(offset) } else { None };
         list.elements().iter().map(|one| (offset(one.offset()), one.metadata().to_owned())).collect()
     }

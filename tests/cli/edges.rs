@@ -238,6 +238,6 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         [accepted + rejected, accepted, rejected],
         "{said}"
     );
-    assert!(said.contains("trying again for 5m") && said.contains("brokers are back after"), "{said}");
+    assert!(said.contains("trying again for") && said.contains("brokers are back after"), "{said}");
     assert!(said.lines().count() < 12, "{said}");
 }
