@@ -41,8 +41,8 @@ fn one_of_three_brokers_may_die_under_load() {
     let from = bench.uri(&topic, "?group=g&rdkafka.auto.commit.interval.ms=100");
     let child = bench.start("evt-ingest", &[&from, "--to", "out.jsonl"]);
     eventually("it reads", || lines(&bench.dir, "out.jsonl") > 0);
-    broker.services(&["kill", "kafka3.1"]);
     bench.dir.shell(&format!("evt-ingest events.jsonl -q --to '{}'", bench.uri(&topic, "?key=user_id"))).succeeds();
+    broker.services(&["kill", "kafka3.1"]);
     eventually("it reads on", || lines(&bench.dir, "out.jsonl") >= 120_000);
     let (ended, said) = stopped(child);
     assert_eq!(ended, 143, "{said}");
