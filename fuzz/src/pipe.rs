@@ -4,7 +4,6 @@
 use super::cuts::chosen;
 use super::snapshot;
 use evt::clock::Clock;
-use evt::console::{Colour, Console};
 use evt::format::{EncodeOptions, by_name, jsonl};
 use evt::frame::Control;
 use evt::kind::Kind;
@@ -14,9 +13,8 @@ use evt::op::window::Window;
 use evt::stream::dead::DeadLetters;
 use evt::stream::intake::Item;
 use evt::stream::output::{Checked, OutputSpec};
-use evt::stream::run::{Report, Run};
+use evt::stream::run::Run;
 use evt::stream::source::{Source, SourceOptions};
-use evt::stream::stop::Stop;
 use evt::stream::uri::Uri;
 use std::io::{Seek, Write};
 use std::rc::Rc;
@@ -39,20 +37,8 @@ pub fn run(input: &[u8]) {
         Ok(Uri::File(file.path().to_owned()))
     });
     let uri = uri.expect("a file");
-    let run = Rc::new(Run {
-        kafka: vec![],
-        console: Console::new("evt-fuzz", Colour::Off),
-        clock: Clock::Fixed(1_700_000_000_000_000),
-        stop: Stop::never(),
-        report: Report::First(0),
-        pipeline: "fuzz".to_owned(),
-        id: "fuzz".to_owned(),
-        record_max: 4096,
-        metrics: evt::metrics::Metrics::default(),
-        service: evt::service::Service::of_environment(),
-        letters: None,
-        ratio_max: 10,
-    });
+    let clock = Clock::Fixed(1_700_000_000_000_000);
+    let run = Rc::new(Run { record_max: 4096, ratio_max: 10, ..Run::unwatched("evt-fuzz", clock) });
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",

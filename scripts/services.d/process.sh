@@ -141,12 +141,21 @@ family() {
     for child in $(pgrep -P "$1" || true); do family "$child"; done
 }
 
+# Whether nobody listens there, in a moment: a killed process counts as gone while its last threads still hold its sockets.
+is_free() {
+    local end=$((SECONDS + 10))
+    while listening "$1"; do
+        ((SECONDS < end)) || return 1
+        sleep 0.05
+    done
+}
+
 # The server gets a session of its own, so that an interrupted test does not take it along, and none of our descriptors.
 spawn() {
     local node=$1 dir=$state_dir/$1 port kind pid
     kind=$(kind_of "$node")
     port=$(port_for "$node")
-    ! listening "$port" || fail 1 "$node: port $port is taken by another process: name a free one in $(port_variable "$node")"
+    is_free "$port" || fail 1 "$node: port $port is taken by another process: name a free one in $(port_variable "$node")"
     mkdir -p "$dir"
     [[ ! -e $dir/log ]] || mv -f "$dir/log" "$dir/log.old"
     echo "$port" >"$dir/port"

@@ -4,6 +4,7 @@
 //! [`Sink::commit`] applies them, and can be repeated. A store whose rows are guarded keys (SQL) may apply earlier:
 //! a replay converges. To add a store: one file, one row in [`ALL`].
 
+pub mod cells;
 pub mod guard;
 pub mod nested;
 pub mod remote;

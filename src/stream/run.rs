@@ -2,7 +2,7 @@
 
 use super::stop::Stop;
 use crate::clock::Clock;
-use crate::console::Console;
+use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
 use crate::service::Service;
 use std::time::Duration;
@@ -49,6 +49,24 @@ impl Run {
     pub const LINGER: Duration = Duration::from_millis(100);
     /// How long a stage waits for input before it looks at what depends on the clock alone.
     pub const TICK: Duration = Duration::from_millis(200);
+
+    /// A run by default settings that no signal stops and that nobody watches: what a test or a fuzz target begins with.
+    pub fn unwatched(tool: &'static str, clock: Clock) -> Self {
+        Self {
+            console: Console::new(tool, Colour::Off),
+            clock,
+            stop: Stop::never(),
+            report: Report::First(0),
+            pipeline: "evt".into(),
+            id: "unwatched".into(),
+            record_max: 1 << 20,
+            kafka: vec![],
+            metrics: Metrics::default(),
+            service: Service::of_environment(),
+            letters: None,
+            ratio_max: 1000,
+        }
+    }
 
     /// The name of this host, as dead letters carry it.
     pub fn host() -> String {

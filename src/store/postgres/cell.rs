@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::expr::write_dimensions;
+use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::SECOND;
 use arrow::array::{
@@ -22,112 +23,52 @@ const TEXT_OID: i32 = 25;
 const JSONB_VERSION: u8 = 1;
 
 /// One column of a batch, ready to be copied row by row.
-pub enum Cells<'a> {
-    /// UUID.
-    Id(&'a FixedSizeBinaryArray),
-    /// TEXT, or JSON as text.
-    Text(&'a StringArray),
-    /// JSONB.
-    Object(&'a StringArray),
-    /// TEXT that repeats.
-    Word(&'a Int32Array, &'a StringArray),
-    /// TIMESTAMPTZ.
-    Instant(&'a TimestampMicrosecondArray),
-    /// BIGINT.
-    Long(&'a Int64Array),
-    /// INTEGER.
-    Whole(&'a Int32Array),
-    /// DOUBLE PRECISION.
-    Real(&'a Float64Array),
-    /// BOOLEAN.
-    Flag(&'a BooleanArray),
-    /// BYTEA.
-    Bytes(&'a BinaryArray),
-    /// TEXT[].
-    Names(&'a ListArray),
-    /// JSON.
-    Headers(&'a MapArray),
+pub struct Cell<'a> {
+    cells: Cells<'a>,
+    /// Whether its text is JSONB.
+    is_object: bool,
 }
 
-impl<'a> Cells<'a> {
-    /// The cells of the column `name`; exit 70 for a type no kind has.
+impl<'a> Cell<'a> {
+    /// The column `name`; exit 70 for a type no kind has.
     pub fn try_new(name: &str, array: &'a ArrayRef) -> Result<Self> {
-        Ok(match array.data_type() {
-            DataType::FixedSizeBinary(16) => Self::Id(array.as_fixed_size_binary()),
-            DataType::Utf8 if name == "dimensions" => Self::Object(array.as_string()),
-            DataType::Utf8 => Self::Text(array.as_string()),
-            DataType::Dictionary(_, _) => {
-                let words = array.as_dictionary::<Int32Type>();
-                Self::Word(words.keys(), words.values().as_string())
-            }
-            DataType::Timestamp(_, _) => Self::Instant(array.as_primitive::<TimestampMicrosecondType>()),
-            DataType::Int64 => Self::Long(array.as_primitive::<Int64Type>()),
-            DataType::Int32 => Self::Whole(array.as_primitive::<Int32Type>()),
-            DataType::Float64 => Self::Real(array.as_primitive::<Float64Type>()),
-            DataType::Boolean => Self::Flag(array.as_boolean()),
-            DataType::Binary => Self::Bytes(array.as_binary()),
-            DataType::List(_) => Self::Names(array.as_list()),
-            DataType::Map(_, _) => Self::Headers(array.as_map()),
-            other => return Err(Error::broken(format!("no cell is of type {other}"))),
-        })
-    }
-
-    fn is_null(&self, row: usize) -> bool {
-        match self {
-            Self::Id(array) => array.is_null(row),
-            Self::Text(array) | Self::Object(array) => array.is_null(row),
-            Self::Word(array, _) => array.is_null(row),
-            Self::Instant(array) => array.is_null(row),
-            Self::Long(array) => array.is_null(row),
-            Self::Whole(array) => array.is_null(row),
-            Self::Real(array) => array.is_null(row),
-            Self::Flag(array) => array.is_null(row),
-            Self::Bytes(array) => array.is_null(row),
-            Self::Names(array) => array.is_null(row),
-            Self::Headers(array) => array.is_null(row),
-        }
+        Ok(Self { cells: Cells::try_new(array)?, is_object: name == "dimensions" })
     }
 
     /// Whether the text of `row` holds a NUL, which no TEXT can.
     pub fn has_nul(&self, row: usize) -> bool {
         let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
-        match self {
-            Self::Text(texts) => texts.is_valid(row) && nul(texts.value(row)),
-            Self::Word(keys, values) => {
-                let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
-                keys.is_valid(row) && place.is_some_and(|place| nul(values.value(place)))
-            }
-            Self::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),
+        match &self.cells {
+            Cells::Text(texts) if !self.is_object => texts.is_valid(row) && nul(texts.value(row)),
+            Cells::Word(keys, values) => keys.is_valid(row) && word(keys, values, row).is_ok_and(nul),
+            Cells::Names(lists) => lists.value(row).as_string::<i32>().iter().flatten().any(nul),
             _ => false,
         }
     }
 
     fn write(&self, row: usize, out: &mut CopyText) -> Result<()> {
-        if self.is_null(row) {
+        if self.cells.is_null(row) {
             out.buffer.put_i32(-1);
             return Ok(());
         }
-        match self {
-            Self::Id(ids) => out.value(ids.value(row))?,
-            Self::Text(texts) => out.value(texts.value(row).as_bytes())?,
-            Self::Object(texts) => {
+        match &self.cells {
+            Cells::Id(ids) => out.value(ids.value(row))?,
+            Cells::Text(texts) if self.is_object => {
                 let text = texts.value(row).as_bytes();
                 out.buffer.put_i32(length(text.len() + 1)?);
                 out.buffer.put_u8(JSONB_VERSION);
                 out.buffer.put_slice(text);
             }
-            Self::Word(keys, values) => {
-                let place = usize::try_from(keys.value(row)).map_err(|_| Error::broken("a negative dictionary key"))?;
-                out.value(values.value(place).as_bytes())?;
-            }
-            Self::Instant(instants) => out.long(instants.value(row).saturating_sub(POSTGRES_EPOCH)),
-            Self::Long(numbers) => out.long(numbers.value(row)),
-            Self::Whole(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
-            Self::Real(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
-            Self::Flag(flags) => out.value(&[u8::from(flags.value(row))])?,
-            Self::Bytes(bytes) => out.value(bytes.value(row))?,
-            Self::Names(lists) => out.names(&lists.value(row))?,
-            Self::Headers(maps) => out.value(headers_json(&maps.value(row))?.as_bytes())?,
+            Cells::Text(texts) => out.value(texts.value(row).as_bytes())?,
+            Cells::Word(keys, values) => out.value(word(keys, values, row)?.as_bytes())?,
+            Cells::Instant(instants) => out.long(instants.value(row).saturating_sub(POSTGRES_EPOCH)),
+            Cells::Long(numbers) => out.long(numbers.value(row)),
+            Cells::Whole(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
+            Cells::Real(numbers) => out.value(&numbers.value(row).to_be_bytes())?,
+            Cells::Flag(flags) => out.value(&[u8::from(flags.value(row))])?,
+            Cells::Bytes(bytes) => out.value(bytes.value(row))?,
+            Cells::Names(lists) => out.names(&lists.value(row))?,
+            Cells::Headers(maps) => out.value(headers_json(&maps.value(row))?.as_bytes())?,
         }
         Ok(())
     }
@@ -154,7 +95,7 @@ impl CopyText {
     }
 
     /// A row of `cells`, and of `more` values that the caller has.
-    pub fn row(&mut self, cells: &[Cells<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
+    pub fn row(&mut self, cells: &[Cell<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
         let count =
             i16::try_from(cells.len() + more.len()).map_err(|_| Error::broken("more columns than a row has"))?;
         self.buffer.put_i16(count);

@@ -4,7 +4,7 @@
 use crate::error::{Error, Result};
 use crate::kind::metric::column;
 use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
-use crate::store::postgres::cell::{Cells, CopyText, instant_bytes};
+use crate::store::postgres::cell::{Cell, CopyText, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::write::copy_in;
 use crate::store::rows;
@@ -279,7 +279,7 @@ async fn apply(
 async fn insert(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
     let schema = columns.batch.schema();
     let stored = schema.fields().iter().zip(columns.batch.columns()).take(column::RETRACTED);
-    let cells = stored.map(|(field, array)| Cells::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
+    let cells = stored.map(|(field, array)| Cell::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
     let mut text = CopyText::new(columns.batch.get_array_memory_size());
     let now = instant_bytes(writer.now);
     for row in rows {

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType, Fault};
 use crate::store::guard::Fate;
-use crate::store::postgres::cell::{Cells, CopyText, canonical_dimensions};
+use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::{Refused, rows};
 use arrow::array::{AsArray, RecordBatch};
@@ -27,7 +27,7 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
     let schema = batch.schema();
     let mut refused = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
-        let cells = Cells::try_new(field.name(), array)?;
+        let cells = Cell::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
             let message = format!("{}: Postgres text cannot hold U+0000", field.name());
             refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
@@ -111,7 +111,7 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
 fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {
     let schema = batch.schema();
     let columns = schema.fields().iter().zip(batch.columns());
-    let cells = columns.map(|(field, array)| Cells::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
+    let cells = columns.map(|(field, array)| Cell::try_new(field.name(), array)).collect::<Result<Vec<_>>>()?;
     let mut text = CopyText::new(batch.get_array_memory_size());
     for row in 0..batch.num_rows() {
         if kind == Kind::Dead {

@@ -1,6 +1,7 @@
 //! Cells: one column of a batch as SQLite parameters, and a page of rows as columns again.
 
 use crate::error::{Error, Result};
+use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
 use arrow::array::{
@@ -14,100 +15,38 @@ use rusqlite::types::{Null, Value, ValueRef};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// One column of a batch, ready to be bound row by row.
-pub enum Cells<'a> {
-    /// An id: hyphenated text.
-    Id(&'a FixedSizeBinaryArray),
-    /// Text.
-    Text(&'a StringArray),
-    /// Text that repeats.
-    Word(&'a Int32Array, &'a StringArray),
-    /// An instant: RFC 3339 text.
-    Instant(&'a TimestampMicrosecondArray),
-    /// A whole number.
-    Long(&'a Int64Array),
-    /// A smaller one.
-    Whole(&'a Int32Array),
-    /// A number; NaN is the text `NaN`.
-    Real(&'a Float64Array),
-    /// 0 or 1.
-    Flag(&'a BooleanArray),
-    /// TEXT where it is UTF-8, else BLOB.
-    Bytes(&'a BinaryArray),
-    /// JSON array of names.
-    Names(&'a ListArray),
-    /// JSON array of headers.
-    Headers(&'a MapArray),
-}
-
-impl<'a> Cells<'a> {
-    /// The cells of one column; exit 70 for a type no kind has.
-    pub fn try_new(array: &'a ArrayRef) -> Result<Self> {
-        Ok(match array.data_type() {
-            DataType::FixedSizeBinary(16) => Self::Id(array.as_fixed_size_binary()),
-            DataType::Utf8 => Self::Text(array.as_string()),
-            DataType::Dictionary(_, _) => {
-                let words = array.as_dictionary::<Int32Type>();
-                Self::Word(words.keys(), words.values().as_string())
-            }
-            DataType::Timestamp(_, _) => Self::Instant(array.as_primitive::<TimestampMicrosecondType>()),
-            DataType::Int64 => Self::Long(array.as_primitive::<Int64Type>()),
-            DataType::Int32 => Self::Whole(array.as_primitive::<Int32Type>()),
-            DataType::Float64 => Self::Real(array.as_primitive::<Float64Type>()),
-            DataType::Boolean => Self::Flag(array.as_boolean()),
-            DataType::Binary => Self::Bytes(array.as_binary()),
-            DataType::List(_) => Self::Names(array.as_list()),
-            DataType::Map(_, _) => Self::Headers(array.as_map()),
-            other => return Err(Error::broken(format!("no cell is of type {other}"))),
-        })
+/// Binds the cell of `row` to parameter `index`; `text` is scratch. Ids are hyphenated text, instants RFC 3339, NaN is the text
+/// `NaN`, bytes are TEXT where they are UTF-8, names and headers JSON.
+pub fn bind(
+    statement: &mut Statement<'_>,
+    index: usize,
+    (cells, row): (&Cells<'_>, usize),
+    text: &mut String,
+) -> Result<()> {
+    if cells.is_null(row) {
+        return bound(statement.raw_bind_parameter(index, Null));
     }
-
-    fn is_null(&self, row: usize) -> bool {
-        match self {
-            Self::Id(array) => array.is_null(row),
-            Self::Text(array) => array.is_null(row),
-            Self::Word(array, _) => array.is_null(row),
-            Self::Instant(array) => array.is_null(row),
-            Self::Long(array) => array.is_null(row),
-            Self::Whole(array) => array.is_null(row),
-            Self::Real(array) => array.is_null(row),
-            Self::Flag(array) => array.is_null(row),
-            Self::Bytes(array) => array.is_null(row),
-            Self::Names(array) => array.is_null(row),
-            Self::Headers(array) => array.is_null(row),
+    text.clear();
+    bound(match cells {
+        Cells::Id(ids) => statement.raw_bind_parameter(index, write_id(ids.value(row), text)),
+        Cells::Text(texts) => statement.raw_bind_parameter(index, texts.value(row)),
+        Cells::Word(keys, values) => statement.raw_bind_parameter(index, word(keys, values, row)?),
+        Cells::Instant(instants) => {
+            write_instant(text, instants.value(row));
+            statement.raw_bind_parameter(index, text.as_str())
         }
-    }
-
-    /// Binds the cell of `row` to parameter `index`; `text` is scratch.
-    pub fn bind(&self, statement: &mut Statement<'_>, index: usize, row: usize, text: &mut String) -> Result<()> {
-        if self.is_null(row) {
-            return bound(statement.raw_bind_parameter(index, Null));
-        }
-        text.clear();
-        bound(match self {
-            Self::Id(ids) => statement.raw_bind_parameter(index, write_id(ids.value(row), text)),
-            Self::Text(texts) => statement.raw_bind_parameter(index, texts.value(row)),
-            Self::Word(keys, values) => {
-                let place = usize::try_from(keys.value(row)).map_err(|_| Error::broken("a negative dictionary key"))?;
-                statement.raw_bind_parameter(index, values.value(place))
-            }
-            Self::Instant(instants) => {
-                write_instant(text, instants.value(row));
-                statement.raw_bind_parameter(index, text.as_str())
-            }
-            Self::Long(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
-            Self::Whole(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
-            Self::Real(numbers) if numbers.value(row).is_nan() => statement.raw_bind_parameter(index, "NaN"),
-            Self::Real(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
-            Self::Flag(flags) => statement.raw_bind_parameter(index, flags.value(row)),
-            Self::Bytes(bytes) => match simdutf8::basic::from_utf8(bytes.value(row)) {
-                Ok(utf8) => statement.raw_bind_parameter(index, utf8),
-                Err(_) => statement.raw_bind_parameter(index, bytes.value(row)),
-            },
-            Self::Names(lists) => statement.raw_bind_parameter(index, names_json(&lists.value(row))?),
-            Self::Headers(maps) => statement.raw_bind_parameter(index, headers_json(&maps.value(row))?),
-        })
-    }
+        Cells::Long(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
+        Cells::Whole(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
+        Cells::Real(numbers) if numbers.value(row).is_nan() => statement.raw_bind_parameter(index, "NaN"),
+        Cells::Real(numbers) => statement.raw_bind_parameter(index, numbers.value(row)),
+        Cells::Flag(flags) => statement.raw_bind_parameter(index, flags.value(row)),
+        Cells::Bytes(bytes) => match simdutf8::basic::from_utf8(bytes.value(row)) {
+            Ok(utf8) => statement.raw_bind_parameter(index, utf8),
+            Err(_) => statement.raw_bind_parameter(index, bytes.value(row)),
+        },
+        Cells::Names(lists) => statement.raw_bind_parameter(index, names_json(&lists.value(row))?),
+        Cells::Headers(maps) => statement.raw_bind_parameter(index, headers_json(&maps.value(row))?),
+    })
 }
 
 /// A parameter out of range is ours; nothing else can fail before the statement runs.

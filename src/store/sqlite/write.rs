@@ -7,7 +7,8 @@ use crate::kind::metric::column;
 use crate::store::guard::{Fate, Replaced, Stored, Version, judge_retraction, judge_row};
 use crate::store::rows;
 use crate::store::sqlite::Place;
-use crate::store::sqlite::cell::{Cells, real, write_id};
+use crate::store::cells::Cells;
+use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::time::format_instant;
 use arrow::array::{
     Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
@@ -103,7 +104,7 @@ struct Record<'a> {
 impl Record<'_> {
     fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
         for (index, cell) in self.cells.iter().enumerate() {
-            cell.bind(statement, index + 1, row, &mut self.text)?;
+            bind(statement, index + 1, (cell, row), &mut self.text)?;
         }
         if let Some(payloads) = self.payloads {
             let digest = xxh3_64(payloads.value(row)).cast_signed();
@@ -197,7 +198,7 @@ impl<'a> Columns<'a> {
     ) -> Result<()> {
         for index in which {
             if let Some(cell) = self.cells.get(index - 1) {
-                cell.bind(statement, index, row, text)?;
+                bind(statement, index, (cell, row), text)?;
             }
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::clock::Clock;
-use crate::console::{Colour, Console};
 use crate::counts::Counts;
 use crate::format::EncodeOptions;
 use crate::frame::End;
@@ -11,12 +10,10 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::column;
 use crate::mapping::{self, Provenance};
 use crate::stream::output::{Checked, OutputSpec};
-use crate::stream::run::Report;
 use crate::stream::spool::open;
 use crate::stream::spool::promise::Promise;
 use crate::stream::spool::request::{Answer, Keeper, Record, Request};
 use crate::stream::spool::shelf::Bounds;
-use crate::stream::stop::Stop;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::path::Path;
@@ -26,20 +23,7 @@ use std::sync::mpsc::{Receiver, channel};
 const SECOND: i64 = 1_000_000;
 
 fn run() -> Rc<Run> {
-    Rc::new(Run {
-        console: Console::new("evt-ingest", Colour::Off),
-        clock: Clock::Fixed(100 * SECOND),
-        stop: Stop::never(),
-        report: Report::First(0),
-        pipeline: "evt".into(),
-        id: "test".into(),
-        record_max: 1 << 20,
-        kafka: vec![],
-        metrics: Default::default(),
-        service: crate::service::Service::of_environment(),
-        letters: None,
-        ratio_max: 1000,
-    })
+    Rc::new(Run::unwatched("evt-ingest", Clock::Fixed(100 * SECOND)))
 }
 
 /// A stage of which the outputs are a list of batches.

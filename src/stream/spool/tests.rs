@@ -6,28 +6,12 @@ use super::segment::{Medium, path};
 use super::shelf::{Bounds, Position};
 use super::*;
 use crate::clock::Clock;
-use crate::console::{Colour, Console};
 use crate::error::ErrorKind;
-use crate::stream::run::Report;
-use crate::stream::stop::Stop;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 
 fn run() -> Run {
-    Run {
-        console: Console::new("evt-ingest", Colour::Off),
-        clock: Clock::Fixed(0),
-        stop: Stop::never(),
-        report: Report::First(0),
-        pipeline: "evt".into(),
-        id: "test".into(),
-        record_max: 1 << 20,
-        kafka: vec![],
-        metrics: Default::default(),
-        service: crate::service::Service::of_environment(),
-        letters: None,
-        ratio_max: 1000,
-    }
+    Run::unwatched("evt-ingest", Clock::Fixed(0))
 }
 
 /// A record with this number for an id; the number zero has none.

@@ -1,0 +1,80 @@
+//! One column of a batch of any kind, by the shape of its values: what a store writes row by row.
+
+use crate::error::{Error, Result};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array,
+    ListArray, MapArray, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+
+/// The cells of a column.
+pub enum Cells<'a> {
+    /// Ids of 16 bytes.
+    Id(&'a FixedSizeBinaryArray),
+    /// Text.
+    Text(&'a StringArray),
+    /// Text that repeats: places, and the values that stand there.
+    Word(&'a Int32Array, &'a StringArray),
+    /// Instants.
+    Instant(&'a TimestampMicrosecondArray),
+    /// Whole numbers.
+    Long(&'a Int64Array),
+    /// Smaller ones.
+    Whole(&'a Int32Array),
+    /// Numbers.
+    Real(&'a Float64Array),
+    /// Yes or no.
+    Flag(&'a BooleanArray),
+    /// Bytes.
+    Bytes(&'a BinaryArray),
+    /// Names, several to a row.
+    Names(&'a ListArray),
+    /// Headers, several to a row.
+    Headers(&'a MapArray),
+}
+
+impl<'a> Cells<'a> {
+    /// The cells of one column; exit 70 for a type no kind has.
+    pub fn try_new(array: &'a ArrayRef) -> Result<Self> {
+        Ok(match array.data_type() {
+            DataType::FixedSizeBinary(16) => Self::Id(array.as_fixed_size_binary()),
+            DataType::Utf8 => Self::Text(array.as_string()),
+            DataType::Dictionary(_, _) => {
+                let words = array.as_dictionary::<Int32Type>();
+                Self::Word(words.keys(), words.values().as_string())
+            }
+            DataType::Timestamp(_, _) => Self::Instant(array.as_primitive::<TimestampMicrosecondType>()),
+            DataType::Int64 => Self::Long(array.as_primitive::<Int64Type>()),
+            DataType::Int32 => Self::Whole(array.as_primitive::<Int32Type>()),
+            DataType::Float64 => Self::Real(array.as_primitive::<Float64Type>()),
+            DataType::Boolean => Self::Flag(array.as_boolean()),
+            DataType::Binary => Self::Bytes(array.as_binary()),
+            DataType::List(_) => Self::Names(array.as_list()),
+            DataType::Map(_, _) => Self::Headers(array.as_map()),
+            other => return Err(Error::broken(format!("no cell is of type {other}"))),
+        })
+    }
+
+    /// Whether the cell of `row` holds nothing.
+    pub fn is_null(&self, row: usize) -> bool {
+        match self {
+            Self::Id(array) => array.is_null(row),
+            Self::Text(array) => array.is_null(row),
+            Self::Word(array, _) => array.is_null(row),
+            Self::Instant(array) => array.is_null(row),
+            Self::Long(array) => array.is_null(row),
+            Self::Whole(array) => array.is_null(row),
+            Self::Real(array) => array.is_null(row),
+            Self::Flag(array) => array.is_null(row),
+            Self::Bytes(array) => array.is_null(row),
+            Self::Names(array) => array.is_null(row),
+            Self::Headers(array) => array.is_null(row),
+        }
+    }
+}
+
+/// The value that stands at a place of [`Cells::Word`].
+pub fn word<'a>(keys: &Int32Array, values: &'a StringArray, row: usize) -> Result<&'a str> {
+    let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
+    Ok(values.value(place.ok_or_else(|| Error::broken("a dictionary key without its value"))?))
+}
