@@ -6,12 +6,11 @@ use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::SECOND;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder, FixedSizeBinaryArray,
-    FixedSizeBinaryBuilder, Float64Array, Float64Builder, Int32Array, Int32Builder, Int64Array, Int64Builder,
-    ListArray, ListBuilder, MapArray, MapBuilder, MapFieldNames, StringArray, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondArray, TimestampMicrosecondBuilder,
+    Array, ArrayRef, AsArray, BinaryBuilder, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder,
+    Int64Builder, ListBuilder, MapBuilder, MapFieldNames, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 

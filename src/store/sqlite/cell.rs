@@ -5,11 +5,11 @@ use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, names_json, parse_headers, parse_names};
 use crate::time::{Parser, write_instant};
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder,
-    Float64Array, Int32Array, Int64Array, ListArray, ListBuilder, MapArray, MapBuilder, MapFieldNames, StringArray,
-    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondArray,
+    ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Float64Array, Int32Array, Int64Array,
+    ListBuilder, MapBuilder, MapFieldNames, StringArray, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Int32Type};
 use rusqlite::Statement;
 use rusqlite::types::{Null, Value, ValueRef};
 use std::sync::Arc;

@@ -4,10 +4,10 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::column;
+use crate::store::cells::Cells;
 use crate::store::guard::{Fate, Replaced, Stored, Version, judge_retraction, judge_row};
 use crate::store::rows;
 use crate::store::sqlite::Place;
-use crate::store::cells::Cells;
 use crate::store::sqlite::cell::{bind, real, write_id};
 use crate::time::format_instant;
 use arrow::array::{
