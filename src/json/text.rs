@@ -5,15 +5,15 @@ use std::borrow::Cow;
 /// The content of a string, given what stands between its quotes (already proved to be JSON).
 ///
 /// A lone surrogate, which JSON's grammar allows and UTF-8 cannot hold, becomes U+FFFD.
+#[inline]
 pub fn unescape(raw: &str) -> Cow<'_, str> {
-    if !raw.contains('\\') {
-        return Cow::Borrowed(raw);
-    }
-    let quoted = format!("\"{raw}\"");
-    match serde_json::from_str::<String>(&quoted) {
-        Ok(content) => Cow::Owned(content),
-        Err(_) => Cow::Owned(unescape_lossy(raw)),
-    }
+    // A loop in place: names are short, and a search is a call.
+    if raw.bytes().any(|byte| byte == b'\\') { Cow::Owned(unescaped(raw)) } else { Cow::Borrowed(raw) }
+}
+
+#[cold]
+fn unescaped(raw: &str) -> String {
+    serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or_else(|_| unescape_lossy(raw))
 }
 
 /// Whether a string's content is text at all: false for a lone surrogate.

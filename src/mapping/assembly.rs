@@ -8,7 +8,7 @@ use super::mapper::{Out, PROVENANCE, PROVENANCE_BITS, Place, Plan, Refusal, Want
 use super::place::{Path, clip, shown};
 use super::stamp::{Stamper, UNSTAMPED};
 use super::{Provenance, TimeFrom};
-use crate::json::text::{is_text, unescape, write_string};
+use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
@@ -329,33 +329,24 @@ impl<'a> Assembly<'a, '_, '_> {
             out.push('{');
         }
         for member in &self.envelope.marks.members {
-            if first != 0 && column_of(&unescape(member.key(self.envelope.text))).is_some_and(|at| first >> at & 1 == 1)
-            {
-                continue;
+            let (key, value) = (member.key(self.envelope.text), member.value(self.envelope.text));
+            if first == 0 || column_of(&unescape(key)).is_none_or(|at| first >> at & 1 == 0) {
+                write_member(out, key, |out| out.push_str(value));
             }
-            separate(out);
-            out.push('"');
-            out.push_str(member.key(self.envelope.text));
-            out.push_str("\":");
-            out.push_str(member.value(self.envelope.text));
         }
         if first >> column::EVENT_TIME & 1 == 0 {
-            self.leftover(out, leftover);
+            match leftover {
+                Value::Absent => {}
+                Value::Plain(text) | Value::Escaped(text) => write_member(out, COLUMNS[column::EVENT_TIME], |out| {
+                    out.push('"');
+                    out.push_str(text);
+                    out.push('"');
+                }),
+                Value::Other(text) => write_member(out, COLUMNS[column::EVENT_TIME], |out| out.push_str(text)),
+            }
         }
         out.push('}');
         Ok(None)
-    }
-
-    fn leftover(&self, out: &mut String, leftover: Value<'a>) {
-        let text = match leftover {
-            Value::Absent => return,
-            Value::Plain(text) | Value::Escaped(text) => format!("\"{text}\""),
-            Value::Other(text) => text.to_owned(),
-        };
-        separate(out);
-        write_string(out, COLUMNS[column::EVENT_TIME]);
-        out.push(':');
-        out.push_str(&text);
     }
 
     /// A name both in `properties` and beside it would be two values for one thing. Only what evt adds may be: every topic
@@ -370,8 +361,10 @@ impl<'a> Assembly<'a, '_, '_> {
         let (mut first, mut twice) = (0, None);
         members(object, |key, _| {
             let key = unescape(key);
-            if traces & trace(&key) != 0 && (many.contains(&key) || many.is_empty() && names().any(|name| name == key))
-            {
+            if traces & trace(&key) == 0 {
+                return true;
+            }
+            if many.contains(&key) || many.is_empty() && names().any(|name| name == key) {
                 match column_of(&key).filter(|index| ADDED_BITS >> index & 1 == 1) {
                     Some(index) => first |= 1 << index,
                     None => twice = Some(key.into_owned()),
@@ -395,8 +388,10 @@ fn trace(name: &str) -> u64 {
     1 << ((name.len() + end(name.as_bytes().first()) * 5 + end(name.as_bytes().last()) * 11) % 64)
 }
 
-fn separate(out: &mut String) {
-    if !out.ends_with('{') {
-        out.push(',');
-    }
+/// Adds a member to an object that is not closed; `key` is escaped.
+fn write_member(out: &mut String, key: &str, value: impl FnOnce(&mut String)) {
+    out.push_str(if out.ends_with('{') { "\"" } else { ",\"" });
+    out.push_str(key);
+    out.push_str("\":");
+    value(out);
 }
