@@ -20,9 +20,10 @@ use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Rows in one pipeline.
-const DEPTH: usize = 512;
-/// Pipelines under way: while the server works on one, the next is packed.
-const UNDER_WAY: usize = 2;
+const DEPTH: usize = 128;
+/// Pipelines under way: while the server works on them, the next is packed. Several short ones leave it less idle between two
+/// batches than two long ones.
+const UNDER_WAY: usize = 4;
 /// Bytes in one pipeline, beyond which fewer rows are.
 const BYTES_MAX: usize = 4 << 20;
 /// Series whose place in the indexes is remembered; a row of another asks for it again.
