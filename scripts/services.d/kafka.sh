@@ -146,6 +146,7 @@ num.network.threads=2
 num.io.threads=2
 background.threads=2
 log.cleaner.threads=1
+log.cleaner.backoff.ms=1000
 log.cleaner.dedupe.buffer.size=16777216
 END
 }

@@ -6,7 +6,7 @@ use crate::kafka::{event, numbers, record};
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -158,6 +158,47 @@ fn a_range_ends_where_its_last_offsets_are_no_records() {
     for (end, expected) in [(3, 3), (4, 3), (5, 3), (7, 3), (8, 4), (9, 5), (10, 5)] {
         let seen = numbers(&view(&format!("?end=0:{end}")));
         assert_eq!(seen, [0, 1, 2, 5, 6][..expected], "end at {end}");
+    }
+}
+
+/// What compaction took is no gap: a run begins, goes on and ends on offsets that are no more, and tombstones are no events.
+#[test]
+fn offsets_that_compaction_took_are_no_gap() {
+    let Some(bench) = Bench::new("compacted") else { return };
+    let settings = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("segment.ms", "50"),
+        ("max.compaction.lag.ms", "1"),
+        ("delete.retention.ms", "86400000"),
+    ];
+    let topic = bench.topic("t", 1, &settings);
+    let keyed = |n: usize| {
+        let (key, value) = (format!("k{}", n % 3), event(n, "s"));
+        let record = BaseRecord::to(topic.as_str()).partition(0).key(key.as_bytes());
+        // The last of k1 says that it is gone.
+        if n == 10 { bench.produce([record]) } else { bench.produce([record.payload(value.as_bytes())]) }
+    };
+    (0..12).for_each(keyed);
+    // Records of the last segment are never compacted: each of these may begin another one.
+    let mut written = 12;
+    eventually("the older records are gone", || {
+        bench.produce([BaseRecord::to(topic.as_str())
+            .partition(0)
+            .key(b"last".as_slice())
+            .payload(event(99, "s").as_bytes())]);
+        written += 1;
+        bench.records(&topic).iter().filter(|record| record.key.as_deref() != Some(b"last")).count() == 3
+    });
+    for start in ["", "&start=0:0", "&start=0:5"] {
+        let from = bench.uri(&topic, &format!("?end=0:{written}{start}"));
+        let run = bench.dir.run("evt-ingest", &[&from, "-o", "jsonl", "--stats", "stats.json"]).succeeds();
+        let mut seen = numbers(&run);
+        seen.retain(|n| *n != 99);
+        assert_eq!(seen, [9, 11], "{run}");
+        let stats: Value = serde_json::from_slice(&bench.dir.bytes("stats.json")).expect("JSON");
+        assert_eq!(stats["counts"]["filtered"], 1, "{stats}");
+        assert!(!run.stderr().contains("retention"), "{run}");
     }
 }
 
