@@ -14,7 +14,8 @@ import random
 import sys
 
 import fastavro
-from fastavro.schema import SchemaParseException, parse_schema
+from fastavro.schema import parse_schema
+from fastavro._read_common import SchemaResolutionError
 
 PRIMITIVES = ("null", "boolean", "int", "long", "float", "double", "bytes", "string")
 NAMED = ("record", "error", "enum", "fixed")
@@ -335,7 +336,7 @@ def case(name, draw, writer, reader):
     out.seek(0)
     try:
         read = fastavro.schemaless_reader(out, *bare)
-    except (fastavro._read_common.SchemaResolutionError, UnicodeDecodeError) as error:
+    except (SchemaResolutionError, UnicodeDecodeError) as error:
         line["error"] = repr(error)
     else:
         is_record = branch(reader, read)["type"] == "record"

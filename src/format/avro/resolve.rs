@@ -136,8 +136,9 @@ impl<'a> Compiler<'a> {
             (Map(r), Map(w)) => Node::Map(self.meet(*r, *w)),
             (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => {
                 let known: HashSet<&String> = r.iter().collect();
-                let place = |symbol| if known.contains(symbol) { Some(symbol) } else { default.as_ref() };
-                Node::Enum(w.iter().map(|symbol| place(symbol).map(json)).collect())
+                let placed =
+                    w.iter().map(|symbol| Some(symbol).filter(|symbol| known.contains(symbol)).or(default.as_ref()));
+                Node::Enum(placed.map(|symbol| symbol.map(|symbol| json(symbol))).collect())
             }
             (Record { fields: r, .. }, Record { fields: w, .. }) => Node::Record(self.record(r, w)?),
             (Long | Float | Double, Int) => Node::Widened(Number::Int, Box::new(leaf(reader))),
@@ -214,7 +215,7 @@ fn leaf(node: &schema::Node) -> Node {
     }
 }
 
-fn json(symbol: &String) -> String {
+fn json(symbol: &str) -> String {
     let mut text = String::new();
     write_string(&mut text, symbol);
     text
