@@ -135,7 +135,7 @@ impl<'a> Compiler<'a> {
             (Array(r), Array(w)) => Node::Array(self.meet(*r, *w)),
             (Map(r), Map(w)) => Node::Map(self.meet(*r, *w)),
             (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => {
-                let known: HashSet<&String> = r.iter().collect();
+                let known: HashSet<_> = r.iter().collect();
                 let placed =
                     w.iter().map(|symbol| Some(symbol).filter(|symbol| known.contains(symbol)).or(default.as_ref()));
                 Node::Enum(placed.map(|symbol| symbol.map(|symbol| json(symbol))).collect())

@@ -8,7 +8,7 @@ use super::client::{self, Change, Context, Health, release};
 use super::group::{self, Membership, Offsets};
 use super::position::{self, Extent};
 use super::range::{self, Part};
-use super::records::{Framed, Reading, Records};
+use super::records::{self, Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Progress;
 use crate::registry::place;
