@@ -1,7 +1,9 @@
-//! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything.
+//! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything. Behind a
+//! tab the line may have a second schema: the reader's.
 
 use evt::format::avro::value::Decoder;
 use evt::json::scan::is_json;
+use evt::registry::Schema;
 use evt::registry::wire::framed;
 
 /// What is taken is JSON, within bounds, and the same bytes in a header are as good as before the record.
@@ -11,12 +13,19 @@ pub fn run(input: &[u8]) {
     let Ok((key, body)) = framed(payload, None) else { return };
     let head = &payload[..payload.len() - body.len()];
     assert!(framed(body, Some(head)).is_ok_and(|(other, rest)| other == key && rest == body));
-    let Some(mut decoder) = std::str::from_utf8(schema).ok().and_then(|text| Decoder::try_new(text, None).ok()) else {
-        return;
-    };
+    let Some(mut decoder) = std::str::from_utf8(schema).ok().and_then(decoder) else { return };
     let (mut rest, mut text) = (body, String::new());
     if decoder.decode(&mut rest, &mut text).is_ok() {
         assert!(is_json(&text) && text.starts_with('{'), "{text}");
         assert!(rest.len() <= body.len());
+    }
+}
+
+fn decoder(schemas: &str) -> Option<Decoder> {
+    match schemas.split_once('\t') {
+        None => Decoder::try_new(schemas, None).ok(),
+        Some((writer, reader)) => {
+            Decoder::resolving(&Schema::parse(writer).ok()?, &Schema::parse(reader).ok()?, None).ok()
+        }
     }
 }

@@ -4,6 +4,9 @@
 //! without namespace, a reader's aliases count, logical types do not. Types may be recursive, so the verdict is the
 //! greatest fixed point: every pair of types that meets is taken for compatible until a rule says otherwise, and rules
 //! are asked again until nothing changes. A second walk tells the reasons, each pair once.
+//!
+//! A decoder asks for less: it reads what can be read. A writer's union then needs one branch that is readable, and an
+//! enum no symbol; the rest are faults of the values that meet them.
 
 use super::schema::{Field, Name, NodeId, Schema, Shape};
 use std::collections::{HashMap, HashSet};
@@ -26,10 +29,7 @@ impl fmt::Display for Incompatibility {
 
 /// Every reason why `reader` cannot read all data written with `writer`; none means that it can.
 pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
-    let comparison = Comparison::new(reader, writer);
-    let mut report = Report { comparison: &comparison, told: HashSet::new(), found: vec![] };
-    report.explain((reader.root(), writer.root()), &reader.title());
-    report.found
+    Comparison::new(reader, writer, Demand::All).reasons()
 }
 
 /// A reader's type and the writer's type it meets.
@@ -55,20 +55,44 @@ enum Why {
     Shape,
 }
 
-struct Comparison<'a> {
+/// How much of a writer's data must be readable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Whatever the schema allows.
+    All,
+    /// Some of it.
+    Some,
+}
+
+/// What a reader's schema reads of a writer's data, type by type.
+pub struct Comparison<'a> {
     reader: &'a Schema,
     writer: &'a Schema,
+    demand: Demand,
     /// The rules of the pairs that meet, but for branches of a union that never are compatible.
     rules: HashMap<Pair, Rule>,
     refuted: HashSet<Pair>,
 }
 
 impl<'a> Comparison<'a> {
-    fn new(reader: &'a Schema, writer: &'a Schema) -> Self {
-        let mut comparison = Self { reader, writer, rules: HashMap::new(), refuted: HashSet::new() };
+    /// Compares two schemas.
+    pub fn new(reader: &'a Schema, writer: &'a Schema, demand: Demand) -> Self {
+        let mut comparison = Self { reader, writer, demand, rules: HashMap::new(), refuted: HashSet::new() };
         comparison.gather((reader.root(), writer.root()));
         comparison.refute();
         comparison
+    }
+
+    /// Whether the reader's type reads the writer's; two types that cannot meet do not.
+    pub fn reads(&self, reader: NodeId, writer: NodeId) -> bool {
+        !self.is_refuted((reader, writer))
+    }
+
+    /// Every reason why the reader's outermost type does not read the writer's.
+    pub fn reasons(&self) -> Vec<Incompatibility> {
+        let mut report = Report { comparison: self, told: HashSet::new(), found: vec![] };
+        report.explain((self.reader.root(), self.writer.root()), &self.reader.title());
+        report.found
     }
 
     /// Finds the rule of every pair that meets.
@@ -128,6 +152,9 @@ impl<'a> Comparison<'a> {
     fn rule(&self, (r, w): Pair) -> Rule {
         use Shape::*;
         match (&self.reader.node(r).shape, &self.writer.node(w).shape) {
+            (_, Union(branches)) if self.demand == Demand::Some => {
+                Rule::Any(branches.iter().map(|branch| (r, *branch)).collect())
+            }
             (_, Union(branches)) => {
                 let step = |branch: &NodeId| ("".to_owned(), (r, *branch));
                 Rule::All { faults: vec![], pairs: branches.iter().map(step).collect() }
@@ -149,7 +176,8 @@ impl<'a> Comparison<'a> {
             (Fixed { size: r, .. }, Fixed { size: w, .. }) if r != w => Rule::No(Why::Size),
             (Fixed { .. }, Fixed { .. }) => Rule::Yes,
             (Enum { symbols: r, default, .. }, Enum { symbols: w, .. }) => {
-                if default.is_some() || unknown(r, w).is_empty() { Rule::Yes } else { Rule::No(Why::Symbols) }
+                let is_readable = default.is_some() || self.demand == Demand::Some || unknown(r, w).is_empty();
+                if is_readable { Rule::Yes } else { Rule::No(Why::Symbols) }
             }
             (Record { fields: r, .. }, Record { fields: w, .. }) => fields(r, w),
             _ => Rule::No(Why::Shape),
@@ -188,18 +216,14 @@ fn unknown<'a>(reader: &[String], writer: &'a [String]) -> Vec<&'a str> {
 
 /// The name of a type that has one.
 fn name_of(shape: &Shape) -> &str {
-    match shape {
-        Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => &name.short,
-        shape => shape.word(),
-    }
+    shape.name().map_or_else(|| shape.word(), |name| &name.short)
 }
 
 fn fields(reader: &[Field], writer: &[Field]) -> Rule {
     let (mut faults, mut pairs) = (vec![], vec![]);
     let written: HashMap<&str, &Field> = writer.iter().map(|field| (field.name.as_str(), field)).collect();
-    let named = |name: &String| written.get(name.as_str());
     for field in reader {
-        match named(&field.name).or_else(|| field.aliases.iter().find_map(named)) {
+        match field.find(&written) {
             Some(written) => pairs.push((format!(".{}", field.name), (field.node, written.node))),
             None if field.default.is_some() => {}
             None => {
@@ -233,13 +257,17 @@ impl Report<'_> {
                     self.explain(inner, &format!("{path}{step}"));
                 }
             }
-            Rule::Any(_) => self.explain_union(pair, path),
+            Rule::Any(pairs) => self.explain_union(pair, &pairs, path),
         }
     }
 
-    /// No branch reads the writer's type: the reasons of the branch that was meant, if one can be told.
-    fn explain_union(&mut self, (r, w): Pair, path: &str) {
+    /// No branch of the reader's reads the writer's type: the reasons of the branch that was meant, if one can be told.
+    /// Of a writer's union: the reasons of all.
+    fn explain_union(&mut self, (r, w): Pair, pairs: &[Pair], path: &str) {
         let Comparison { reader, writer, .. } = self.comparison;
+        if let Shape::Union(_) = &writer.node(w).shape {
+            return pairs.iter().for_each(|pair| self.explain(*pair, path));
+        }
         let Shape::Union(branches) = &reader.node(r).shape else { return };
         let wanted = writer.describe(w);
         match branches.iter().find(|branch| reader.describe(**branch) == wanted) {

@@ -17,6 +17,13 @@ pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
     })
 }
 
+impl Schema {
+    /// Whether `value` is a default of the type at `id`.
+    pub fn takes(&self, id: NodeId, value: &Value) -> bool {
+        Defaults { schema: self, verdicts: HashMap::new() }.fit(id, value)
+    }
+}
+
 /// Asks of each value once whether it is one of a union: unions of records that hold unions would otherwise take two to
 /// the depth of the value.
 struct Defaults<'a> {

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod parse;
 pub mod percent;
 pub mod place;
+pub mod reader;
 mod reference;
 pub mod rows;
 pub mod schema;

@@ -311,6 +311,7 @@ fn logical(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
         ("local-timestamp-millis", Shape::Long) => Logical::LocalTimestamp(Unit::Millis),
         ("local-timestamp-micros", Shape::Long) => Logical::LocalTimestamp(Unit::Micros),
         ("local-timestamp-nanos", Shape::Long) => Logical::LocalTimestamp(Unit::Nanos),
+        ("duration", Shape::Fixed { size: 12, .. }) => Logical::Duration,
         _ => return None,
     };
     Some(logical)

@@ -18,6 +18,23 @@ pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     }
 }
 
+/// The same for who names subjects as they are; exit 2 where the address would make others of them.
+pub fn open_plain(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
+    check_plain(text)?;
+    open(text, console)
+}
+
+/// Whether names of subjects are taken as they are; exit 2 where the address would make others of them.
+pub fn check_plain(text: &str) -> Result<()> {
+    let Some(location) = address(text)? else { return Ok(()) };
+    match ["subject", "topic"].iter().find(|name| location.options.contains_key(**name)) {
+        Some(name) => {
+            Err(Error::usage(format!("{location}: {name}=: the subject is named in full here: leave it away")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Opens the directory that `text` names.
 pub fn directory(text: &str) -> Result<Directory> {
     Directory::open(secret::reveal(&secret::conceal(text)?))

@@ -3,11 +3,11 @@
 //! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
 //! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise.
 
-use super::confluent::{Confluent, Found, Key, Strategy};
+use super::confluent::{Confluent, Strategy};
 use super::wire::NAMESPACE;
-use super::{Lookup, Registration, Registry, Schema, place};
+use super::{Registration, Registry, Schema, place, reader};
 use crate::console::Console;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
 use arrow::array::RecordBatch;
@@ -44,27 +44,14 @@ impl AvroRows {
         let subject = strategy.subject(topic, &format!("{NAMESPACE}.{}", kind.name()));
         let id = match schema_id {
             None => registered(&mut registry, &subject, rows.text())?,
-            Some("latest") => match registry.exactly(&subject)? {
-                Lookup::Found(found) => {
-                    let latest = found.latest().ok_or_else(|| Error::broken("a subject without versions"))?;
-                    same(&rows, &latest.text, &format!("subject '{subject}' version {}", latest.number))?;
-                    u32::try_from(latest.id).map_err(|_| Error::config(format!("schema id {}", latest.id)))?
-                }
-                Lookup::Unknown => {
-                    return Err(Error::config(format!("{}: there is no subject '{subject}'", registry.name())));
-                }
-                Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
-            },
+            Some("latest") => {
+                let latest = reader::version(&registry, &subject, None)?;
+                same(&rows, &latest.text, &format!("subject '{subject}' version {}", latest.number))?;
+                u32::try_from(latest.id).map_err(|_| Error::config(format!("schema id {}", latest.id)))?
+            }
             Some(id) => {
                 let id = id.parse().map_err(|_| Error::usage(format!("{topic}: schema_id={id}: no number")))?;
-                match registry.schema(Key::Id(id))? {
-                    Found::Schema(text) => same(&rows, &text, &format!("schema id {id}"))?,
-                    Found::Unknown => {
-                        return Err(Error::config(format!("{}: there is no schema id {id}", registry.name())));
-                    }
-                    Found::Useless(why) => return Err(Error::config(format!("schema id {id}: {why}"))),
-                    Found::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
-                }
+                same(&rows, &reader::by_id(&registry, id)?, &format!("schema id {id}"))?;
                 id
             }
         };

@@ -4,7 +4,7 @@
 //! and nobody has to look names up again.
 
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Index of a type in its schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -117,6 +117,14 @@ pub struct Field {
     pub default: Option<Value>,
 }
 
+impl Field {
+    /// What a writer has for this field of a reader's: under its name, else under the first alias that is there.
+    pub fn find<'a, T>(&self, written: &'a HashMap<&str, T>) -> Option<&'a T> {
+        let named = |name: &String| written.get(name.as_str());
+        named(&self.name).or_else(|| self.aliases.iter().find_map(named))
+    }
+}
+
 /// The unit of a number that stands for a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
@@ -148,6 +156,8 @@ pub enum Logical {
     Timestamp(Unit),
     /// A date and time without zone.
     LocalTimestamp(Unit),
+    /// Months, days and milliseconds.
+    Duration,
 }
 
 impl Logical {
@@ -165,6 +175,7 @@ impl Logical {
             Self::LocalTimestamp(Unit::Millis) => "local-timestamp-millis",
             Self::LocalTimestamp(Unit::Micros) => "local-timestamp-micros",
             Self::LocalTimestamp(Unit::Nanos) => "local-timestamp-nanos",
+            Self::Duration => "duration",
         }
     }
 }
@@ -197,10 +208,8 @@ impl Schema {
 
     /// Where paths into this schema start: the name of its outermost type.
     pub fn title(&self) -> String {
-        match &self.node(self.root).shape {
-            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => name.short.clone(),
-            shape => shape.word().to_owned(),
-        }
+        let shape = &self.node(self.root).shape;
+        shape.name().map_or_else(|| shape.word(), |name| &name.short).to_owned()
     }
 
     /// Avro's parsing canonical form: what decides how bytes are read, and nothing else.
@@ -223,6 +232,14 @@ impl Schema {
 }
 
 impl Shape {
+    /// The name of a record, an enum or a fixed.
+    pub fn name(&self) -> Option<&Name> {
+        match self {
+            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
     /// Avro's word for this shape.
     pub fn word(&self) -> &'static str {
         match self {

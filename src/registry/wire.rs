@@ -6,11 +6,13 @@
 //! ```
 //!
 //! The same five or seventeen bytes may stand in the header `__value_schema_id` instead; then the record is the body
-//! alone. A record is decoded by the schema it was written with, into the JSON text that all raw input is mapped from.
+//! alone. A record is decoded by the schema it was written with, into the JSON text that all raw input is mapped from;
+//! where a reader's schema is named ([`super::reader`]), the text is that of the record as the reader has it.
 
+use super::Schema;
 use super::confluent::{Confluent, Found, Key};
-use crate::error::Result;
-use crate::format::avro::value::Decoder;
+use super::reader::{Choice, Readers};
+use crate::format::avro::value::{Decoder, UNPLACED};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
@@ -24,59 +26,78 @@ const DECODERS_MAX: usize = 1024;
 /// Reads records of one registry. Each thread has one of its own.
 pub struct Wire {
     registry: Arc<Confluent>,
-    ready: HashMap<Key, Decoder, ahash::RandomState>,
+    readers: Option<Readers>,
+    /// By the line of their topic and the writer's schema: decoders, and why there is none.
+    ready: HashMap<(usize, Key), Result<Decoder, Fault>, ahash::RandomState>,
     text: String,
 }
 
 impl Wire {
-    /// A reader that knows no schema yet.
+    /// A reader that knows no schema yet, and takes every record as it was written.
     pub fn new(registry: Arc<Confluent>) -> Self {
-        Self { registry, ready: HashMap::default(), text: String::new() }
+        Self { registry, readers: None, ready: HashMap::default(), text: String::new() }
     }
 
-    /// The JSON text of a record, or what is wrong with it; `header` is the content of [`HEADER`]. Fails only where the
-    /// registry is away for longer than it is waited for, or does not let us in.
-    pub fn text(&mut self, payload: &[u8], header: Option<&[u8]>) -> Result<Result<&str, Fault>> {
+    /// One that takes the records of `topics` as a reader's schema has them. 78 where it is not there, 69 where the
+    /// registry is away.
+    pub fn reading(registry: Arc<Confluent>, choice: &Choice, topics: &[String]) -> crate::Result<Self> {
+        let readers = Some(Readers::open(choice, topics, &registry)?);
+        Ok(Self { readers, ..Self::new(registry) })
+    }
+
+    /// The JSON text of a record of the topic with that number, or what is wrong with it; `header` is the content of
+    /// [`HEADER`]. Fails only where the registry is away for longer than it is waited for, or does not let us in.
+    pub fn text(&mut self, payload: &[u8], header: Option<&[u8]>, topic: usize) -> crate::Result<Result<&str, Fault>> {
         let (key, body) = match framed(payload, header) {
             Ok(framed) => framed,
             Err(fault) => return Ok(Err(fault)),
         };
-        if !self.ready.contains_key(&key)
-            && let Err(fault) = self.prepare(key)?
+        let line = self.readers.as_ref().map_or(0, |readers| readers.line(topic));
+        if !self.ready.contains_key(&(line, key))
+            && let Err(fault) = self.prepare(line, key)?
         {
             return Ok(Err(fault));
         }
-        let Some(decoder) = self.ready.get_mut(&key) else { return Ok(Err(unknown(key, "not known"))) };
+        let decoder = match self.ready.get_mut(&(line, key)) {
+            Some(Ok(decoder)) => decoder,
+            Some(Err(fault)) => return Ok(Err(fault.clone())),
+            None => return Ok(Err(unknown(key, "not known"))),
+        };
         self.text.clear();
         let mut rest = body;
-        let wrong = match decoder.decode(&mut rest, &mut self.text) {
+        let (error_type, wrong) = match decoder.decode(&mut rest, &mut self.text) {
             Ok(()) if rest.is_empty() => return Ok(Ok(&self.text)),
-            Ok(()) => format!("{} bytes are left behind the record", rest.len()),
-            Err(why) => why.to_owned(),
+            Ok(()) => (ErrorType::ParseError, format!("{} bytes are left behind the record", rest.len())),
+            Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
+            Err(why) => (ErrorType::ParseError, why.to_owned()),
         };
-        Ok(Err(Fault::new(
-            ErrorType::ParseError,
-            format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key)),
-        )))
+        let message = format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key));
+        Ok(Err(Fault::new(error_type, message)))
     }
 
-    /// Makes the schema of a key ready.
+    /// Makes the schema of a key ready; a fault that may pass is not kept.
     #[cold]
-    fn prepare(&mut self, key: Key) -> Result<Result<(), Fault>> {
+    fn prepare(&mut self, line: usize, key: Key) -> crate::Result<Result<(), Fault>> {
         let text = match self.registry.schema(key)? {
             Found::Schema(text) => text,
             Found::Unknown => return Ok(Err(unknown(key, &format!("{} does not know it", self.registry.name())))),
             Found::Useless(why) => return Ok(Err(unknown(key, &why))),
             Found::Away(why) => return Ok(Err(unknown(key, &format!("it cannot be asked for: {why}")))),
         };
-        let decoder = match Decoder::try_new(&text, kind_of(&text)) {
-            Ok(decoder) => decoder,
-            Err(error) => return Ok(Err(unknown(key, &error.to_string()))),
+        let decoder = match &self.readers {
+            None => Decoder::try_new(&text, kind_of(&text)).map_err(|error| error.to_string()),
+            Some(readers) => match Schema::parse(&text) {
+                Err(error) => Err(error.to_string()),
+                Ok(writer) => match readers.find(line, &writer, &self.registry)? {
+                    Ok(reader) => reader.decoder(&writer),
+                    Err(why) => return Ok(Err(unknown(key, &why))),
+                },
+            },
         };
         if self.ready.len() >= DECODERS_MAX {
             self.ready.clear();
         }
-        self.ready.insert(key, decoder);
+        self.ready.insert((line, key), decoder.map_err(|why| unknown(key, &why)));
         Ok(Ok(()))
     }
 }
@@ -108,7 +129,7 @@ fn split(bytes: &[u8]) -> Option<(Key, &[u8])> {
 }
 
 /// The kind whose rows records of a schema are: evt writes them as `evt.event`, `evt.metric`, …
-fn kind_of(text: &str) -> Option<Kind> {
+pub(super) fn kind_of(text: &str) -> Option<Kind> {
     let schema: serde_json::Value = serde_json::from_str(text).ok()?;
     match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {
         (NAMESPACE, name) => Kind::from_name(name),

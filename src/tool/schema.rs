@@ -101,7 +101,7 @@ impl Tool for Args {
         if self.common.check {
             return self.action.check(&run);
         }
-        let open = |schemas: &str| place::open(schemas, &run.console);
+        let open = |schemas: &str| place::open_plain(schemas, &run.console);
         match &self.action {
             Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
                 check_subject(&run, new, (subject, *level), open(schemas)?.as_mut())
@@ -127,7 +127,12 @@ impl Action {
             parse(file)?;
             findings.ready(file);
         }
-        if let Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } = self {
+        let schemas = match self {
+            Action::Check { schemas, .. } => schemas.as_ref(),
+            Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } => Some(schemas),
+        };
+        if let Some(schemas) = schemas {
+            place::check_plain(schemas)?;
             findings.ready(place::check(schemas, &run.console)?);
         }
         findings.tell()

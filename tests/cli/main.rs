@@ -25,6 +25,7 @@ mod oracle;
 mod outputs;
 mod pipe;
 mod registry;
+mod resolution;
 mod servers;
 mod services;
 mod spool;

@@ -11,9 +11,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-const V1: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"}]}"#;
-const V2: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"},{"name":"n","type":"int","default":0}]}"#;
-const BAD: &str =
+pub const V1: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"}]}"#;
+pub const V2: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"},{"name":"n","type":"int","default":0}]}"#;
+pub const BAD: &str =
     r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"int"}]}"#;
 
 /// The real registry; none, said once, where there is none: in CI there must be one.
@@ -370,14 +370,14 @@ fn types_of_other_subjects_are_found_by_reference() {
 }
 
 /// A record of V1 or V2 in Avro.
-fn click(page: &str, n: Option<u8>) -> Vec<u8> {
+pub fn click(page: &str, n: Option<u8>) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len() * 2).expect("a short text")], text.as_bytes()].concat();
     let mut record = [text("click"), text(page)].concat();
     record.extend(n.map(|n| n * 2));
     record
 }
 
-fn behind(id: u32, record: &[u8]) -> Vec<u8> {
+pub fn behind(id: u32, record: &[u8]) -> Vec<u8> {
     [&[0], &id.to_be_bytes()[..], record].concat()
 }
 

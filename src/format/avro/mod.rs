@@ -7,6 +7,7 @@
 //! kind stands in the metadata under `evt.kind`; ids are text with the logical type uuid.
 
 mod read;
+mod resolve;
 pub mod value;
 mod write;
 
@@ -26,5 +27,7 @@ pub const FORMAT: Format = Format {
 
 const MAGIC: &[u8] = b"Obj\x01";
 
+#[cfg(test)]
+mod resolve_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,8 @@
 //! schemas need no care); one pass over a record's bytes writes its JSON. Nothing in the bytes is believed: lengths,
 //! indices, depth and the size of the text are checked, so that the worst input is an error that says why.
 //!
+//! The table may also have been made for two schemas ([`super::resolve`]): read as one wrote, written as the other means.
+//!
 //! Values are written as [`crate::format::cell`] writes them: nulls of a record left out, bytes base64, decimals as numbers,
 //! instants RFC 3339, a union is its value. In files of our kinds payloads are text where they are, and JSON is JSON.
 
@@ -27,6 +29,11 @@ const DECIMAL_MAX: usize = 4_096;
 /// Why bytes are not of the schema.
 pub type Fault = &'static str;
 
+const NO_BRANCH: Fault = "a union holds a type that the reader's schema has no place for";
+const NO_SYMBOL: Fault = "an enum holds a symbol that the reader's schema has not";
+/// The faults of values that are as their writer's schema says, and have no place in the reader's.
+pub const UNPLACED: [Fault; 2] = [NO_BRANCH, NO_SYMBOL];
+
 /// A schema ready to decode.
 pub struct Decoder {
     nodes: Vec<Node>,
@@ -35,9 +42,11 @@ pub struct Decoder {
 }
 
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     /// A name that is not defined yet.
     Open,
+    /// What the reader's schema has no place for.
+    Unplaced,
     Null,
     Boolean,
     Int,
@@ -52,41 +61,86 @@ enum Node {
     Timestamp(TimeUnit),
     Decimal(Box<Node>, i32),
     Interval,
+    /// A number that is read as one type and written as a wider one.
+    Widened(Number, Box<Node>),
     /// Text that holds a JSON object, in our own kinds.
     Json,
     /// Bytes that are text where they can be, in our own kinds.
     Payload,
-    Enum(Vec<String>),
+    /// Symbols as JSON strings; none for one that the reader's schema has not.
+    Enum(Vec<Option<String>>),
     Array(usize),
     Map(usize),
     Union(Vec<usize>),
     Record(Vec<Member>),
 }
 
+/// How a number stands in the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Number {
+    Int,
+    Long,
+    Float,
+}
+
 #[derive(Clone, Debug)]
-struct Member {
+pub(super) struct Member {
     /// `,"name":`
     key: String,
     /// `,"name_base64":`
     base64_key: String,
     node: usize,
+    source: Source,
+}
+
+/// Where the value of a member is from.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// The bytes that come next.
+    Next,
+    /// The bytes of the member before: two fields of a reader's may want one of a writer's.
+    Again,
+    /// The bytes that come next, which are read and not written.
+    Skipped,
+    /// These bytes: what a reader's field has where its writer has none.
+    Default(Vec<u8>),
+}
+
+impl Member {
+    pub(super) fn new(name: &str, node: usize, source: Source) -> Self {
+        Self { key: key(name), base64_key: key(&format!("{name}_base64")), node, source }
+    }
+
+    fn is_named(&self, names: [&str; 2]) -> bool {
+        names.iter().any(|name| self.key == key(name))
+    }
 }
 
 impl Decoder {
+    /// Reads by a table; `kind` where its outermost record is known to be one of ours.
+    pub(super) fn of(mut nodes: Vec<Node>, root: usize, kind: Option<Kind>) -> Self {
+        if let (Some(_), Node::Record(members)) = (kind, nodes[root].clone()) {
+            for member in members.iter().filter(|member| !matches!(member.source, Source::Skipped)) {
+                own(&mut nodes, member.node, member.is_named(["properties", "dimensions"]));
+            }
+        }
+        Self { nodes, root, stamp: Stamp::default() }
+    }
+
     /// Reads a schema (JSON); `kind` where the file is known to be one of ours.
     pub fn try_new(schema: &str, kind: Option<Kind>) -> Result<Self> {
         let wrong = |why: String| Error::corrupt("the Avro schema cannot be read").because(why);
         let json: Value = serde_json::from_str(schema).map_err(|error| wrong(error.to_string()))?;
-        let mut compiler = Compiler { nodes: vec![], names: HashMap::new(), ours: kind.is_some() };
+        let mut compiler = Compiler { nodes: vec![], names: HashMap::new() };
         let root = compiler.node(&json, "", 0).map_err(wrong)?;
-        Ok(Self { nodes: compiler.nodes, root, stamp: Stamp::default() })
+        Ok(Self::of(compiler.nodes, root, kind))
     }
 
     /// Appends one value as a JSON object: a record as it is, anything else as `{"value": …}`. Takes its bytes off
     /// `input`.
     pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Result<(), Fault> {
         let nodes = std::mem::take(&mut self.nodes);
-        let mut run = Run { nodes: &nodes, stamp: &mut self.stamp, start: out.len() };
+        let mut run = Run { nodes: &nodes, stamp: &mut self.stamp, start: out.len(), skipped: 0 };
         let done = match &nodes[self.root] {
             Node::Record(members) => run.record(members, input, out, 0),
             _ => run.wrapped(self.root, input, out),
@@ -99,7 +153,6 @@ impl Decoder {
 struct Compiler {
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
-    ours: bool,
 }
 
 impl Compiler {
@@ -165,7 +218,7 @@ impl Compiler {
                 Ok(at)
             }
             name => match (primitive(name), text("logicalType")) {
-                (Some(primitive), Some(logical)) => Ok(self.push(logical_type(primitive, logical, schema))),
+                (Some(primitive), Some(logical)) => Ok(self.push(logical_type(primitive, logical, scale(schema)))),
                 _ => self.named(name, namespace),
             },
         }
@@ -177,10 +230,7 @@ impl Compiler {
             let name = field.get("name").and_then(Value::as_str).ok_or("a field lacks its 'name'")?;
             let schema = field.get("type").ok_or_else(|| format!("field '{name}' lacks its 'type'"))?;
             let node = self.node(schema, namespace, depth + 1)?;
-            if self.ours && depth == 0 {
-                self.own(node, name);
-            }
-            let member = Member { key: key(name), base64_key: key(&format!("{name}_base64")), node };
+            let member = Member::new(name, node, Source::Next);
             if members.iter().any(|earlier| earlier.key == member.key) {
                 return Err(format!("two fields are named '{name}'"));
             }
@@ -188,16 +238,16 @@ impl Compiler {
         }
         Ok(Node::Record(members))
     }
+}
 
-    /// The forms that columns of our kinds have.
-    fn own(&mut self, node: usize, name: &str) {
-        match self.nodes[node].clone() {
-            Node::Union(branches) => branches.into_iter().for_each(|branch| self.own(branch, name)),
-            Node::Map(values) => self.own(values, "headers"),
-            Node::Bytes(None) => self.nodes[node] = Node::Payload,
-            Node::String if matches!(name, "properties" | "dimensions") => self.nodes[node] = Node::Json,
-            _ => {}
-        }
+/// Gives the node of a column of our kinds the form that it has in them.
+fn own(nodes: &mut [Node], at: usize, holds_json: bool) {
+    match nodes[at].clone() {
+        Node::Union(branches) => branches.into_iter().for_each(|branch| own(nodes, branch, holds_json)),
+        Node::Map(values) => own(nodes, values, false),
+        Node::Bytes(None) => nodes[at] = Node::Payload,
+        Node::String if holds_json => nodes[at] = Node::Json,
+        _ => {}
     }
 }
 
@@ -205,7 +255,8 @@ fn qualify(name: &str, namespace: &str) -> String {
     if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
 }
 
-fn primitive(name: &str) -> Option<Node> {
+/// The type of that name.
+pub(super) fn primitive(name: &str) -> Option<Node> {
     Some(match name {
         "null" => Node::Null,
         "boolean" => Node::Boolean,
@@ -220,7 +271,7 @@ fn primitive(name: &str) -> Option<Node> {
 }
 
 /// An unknown logical type, or one of another type than its own, is its type: so says the specification.
-fn logical_type(primitive: Node, logical: &str, schema: &Map<String, Value>) -> Node {
+pub(super) fn logical_type(primitive: Node, logical: &str, scale: Option<u64>) -> Node {
     match (logical, primitive) {
         ("date", Node::Int) => Node::Date,
         ("time-millis", Node::Int) => Node::Time(TimeUnit::Millisecond),
@@ -228,7 +279,7 @@ fn logical_type(primitive: Node, logical: &str, schema: &Map<String, Value>) -> 
         ("timestamp-millis" | "local-timestamp-millis", Node::Long) => Node::Timestamp(TimeUnit::Millisecond),
         ("timestamp-micros" | "local-timestamp-micros", Node::Long) => Node::Timestamp(TimeUnit::Microsecond),
         ("timestamp-nanos" | "local-timestamp-nanos", Node::Long) => Node::Timestamp(TimeUnit::Nanosecond),
-        ("decimal", node @ Node::Bytes(_)) => match schema.get("scale").map_or(Some(0), Value::as_u64) {
+        ("decimal", node @ Node::Bytes(_)) => match scale {
             Some(scale @ 0..=10_000) => Node::Decimal(Box::new(node), scale as i32),
             _ => node,
         },
@@ -242,15 +293,21 @@ fn fixed(schema: &Map<String, Value>) -> Result<Node, String> {
     let size = schema.get("size").and_then(Value::as_u64).ok_or("a fixed type lacks its 'size'")?;
     let node = Node::Bytes(Some(usize::try_from(size).map_err(|error| error.to_string())?));
     Ok(match schema.get("logicalType").and_then(Value::as_str) {
-        Some(logical) => logical_type(node, logical, schema),
+        Some(logical) => logical_type(node, logical, scale(schema)),
         None => node,
     })
+}
+
+/// The scale of a decimal; none where it is no number.
+fn scale(schema: &Map<String, Value>) -> Option<u64> {
+    schema.get("scale").map_or(Some(0), Value::as_u64)
 }
 
 /// Symbols as JSON strings.
 fn enumeration(symbols: &Value) -> Result<Node, String> {
     let symbols = symbols.as_array().ok_or("'symbols' is no array")?;
-    let strings: Option<_> = symbols.iter().map(|symbol| symbol.is_string().then(|| symbol.to_string())).collect();
+    let string = |symbol: &Value| symbol.is_string().then(|| Some(symbol.to_string()));
+    let strings: Option<_> = symbols.iter().map(string).collect();
     Ok(Node::Enum(strings.ok_or("a symbol is no string")?))
 }
 
@@ -259,6 +316,8 @@ struct Run<'n, 's> {
     nodes: &'n [Node],
     stamp: &'s mut Stamp,
     start: usize,
+    /// Bytes of text that were written and taken away again.
+    skipped: usize,
 }
 
 impl<'n> Run<'n, '_> {
@@ -285,20 +344,42 @@ impl<'n> Run<'n, '_> {
     }
 
     fn record(&mut self, members: &[Member], input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), Fault> {
-        let mut first = true;
+        let mut before = *input;
         out.push('{');
         for member in members {
-            let node = self.resolve(member.node, input)?;
-            let key = match node {
-                Node::Null => continue,
-                Node::Payload if std::str::from_utf8(bytes(&mut &**input)?).is_err() => &member.base64_key,
-                _ => &member.key,
-            };
-            out.push_str(if first { &key[1..] } else { key });
-            first = false;
-            self.value(node, input, out, depth + 1)?;
+            match &member.source {
+                Source::Next => {
+                    before = *input;
+                    self.member(member, input, out, depth)?;
+                }
+                Source::Again => self.member(member, &mut { before }, out, depth)?,
+                Source::Default(bytes) => self.member(member, &mut bytes.as_slice(), out, depth)?,
+                Source::Skipped => self.skip(member.node, input, out, depth)?,
+            }
         }
         out.push('}');
+        Ok(())
+    }
+
+    fn member(&mut self, member: &Member, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), Fault> {
+        let node = self.resolve(member.node, input)?;
+        let key = match node {
+            Node::Null => return Ok(()),
+            Node::Payload if std::str::from_utf8(bytes(&mut &**input)?).is_err() => &member.base64_key,
+            _ => &member.key,
+        };
+        // No value ends with a brace that opens.
+        out.push_str(if out.ends_with('{') { &key[1..] } else { key });
+        self.value(node, input, out, depth + 1)
+    }
+
+    /// Reads a value and leaves nothing of it; its faults are the record's.
+    fn skip(&mut self, at: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), Fault> {
+        let kept = out.len();
+        let node = self.resolve(at, input)?;
+        self.value(node, input, out, depth + 1)?;
+        self.skipped += out.len() - kept;
+        out.truncate(kept);
         Ok(())
     }
 
@@ -306,7 +387,7 @@ impl<'n> Run<'n, '_> {
         if depth >= DEPTH_MAX {
             return Err("values are nested too deep");
         }
-        if out.len() - self.start > TEXT_MAX {
+        if out.len() - self.start + self.skipped > TEXT_MAX {
             return Err("a record is longer than 64 MiB as text");
         }
         match node {
@@ -315,17 +396,34 @@ impl<'n> Run<'n, '_> {
             Node::Map(values) => self.map(*values, input, out, depth)?,
             Node::Enum(symbols) => {
                 let symbol = usize::try_from(long(input)?).ok().and_then(|index| symbols.get(index));
-                out.push_str(symbol.ok_or("an enum names a symbol it has not")?);
+                let symbol = symbol.ok_or("an enum names a symbol it has not")?;
+                out.push_str(symbol.as_deref().ok_or(NO_SYMBOL)?);
             }
-            Node::Timestamp(unit) => {
-                let ticks = long(input)?;
-                out.push('"');
-                self.stamp.write_ticks(out, ticks, *unit);
-                out.push('"');
+            Node::Timestamp(unit) => self.timestamp(long(input)?, *unit, out),
+            Node::Widened(Number::Float, _) => write_float(out, float(input)?.into(), Form::Json),
+            Node::Widened(number, wide) => {
+                let number = if let Number::Int = number { int(input)?.into() } else { long(input)? };
+                self.widened(number, wide, out);
             }
+            Node::Unplaced => return Err(NO_BRANCH),
             node => scalar(node, input, out)?,
         }
         Ok(())
+    }
+
+    fn timestamp(&mut self, ticks: i64, unit: TimeUnit, out: &mut String) {
+        quoted(out, |out| self.stamp.write_ticks(out, ticks, unit));
+    }
+
+    /// An integer that is written as a wider type; what a float cannot hold is rounded, as the specification has it.
+    fn widened(&mut self, number: i64, wide: &Node, out: &mut String) {
+        match wide {
+            Node::Float => write_float32(out, number as f32, Form::Json),
+            Node::Double => write_float(out, number as f64, Form::Json),
+            Node::Timestamp(unit) => self.timestamp(number, *unit, out),
+            Node::Time(unit) => quoted(out, |out| write_time_of_day(out, number, *unit)),
+            _ => out.push_str(&number.to_string()),
+        }
     }
 
     fn array(&mut self, items: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), Fault> {
@@ -378,7 +476,7 @@ fn scalar(node: &Node, input: &mut &[u8], out: &mut String) -> Result<(), Fault>
         }),
         Node::Int => out.push_str(&int(input)?.to_string()),
         Node::Long => out.push_str(&long(input)?.to_string()),
-        Node::Float => write_float32(out, f32::from_le_bytes(array_of(input)?), Form::Json),
+        Node::Float => write_float32(out, float(input)?, Form::Json),
         Node::Double => write_float(out, f64::from_le_bytes(array_of(input)?), Form::Json),
         Node::String => write_string(out, text(input)?),
         Node::Bytes(None) => write_base64(out, bytes(input)?),
@@ -469,6 +567,10 @@ pub fn long(input: &mut &[u8]) -> Result<i64, Fault> {
 
 fn int(input: &mut &[u8]) -> Result<i32, Fault> {
     i32::try_from(long(input)?).map_err(|_| "an int is longer than 32 bits")
+}
+
+fn float(input: &mut &[u8]) -> Result<f32, Fault> {
+    Ok(f32::from_le_bytes(array_of(input)?))
 }
 
 /// Bytes after their length.

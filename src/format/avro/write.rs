@@ -37,7 +37,7 @@ impl Writer {
         let mut packer = flate2::write::DeflateEncoder::new(vec![], flate2::Compression::fast());
         let packed = packer.write_all(rows.bytes()).and_then(|()| packer.finish());
         let packed = packed.map_err(|error| Error::broken("avro").because(error))?;
-        write_long(out, rows.len() as u64);
+        write_long(out, rows.len() as i64);
         write_bytes(out, &packed);
         out.extend_from_slice(&self.sync);
         Ok(())
@@ -99,7 +99,7 @@ fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
     let mut entries = vec![("avro.schema", schema), ("avro.codec", "deflate")];
     entries.extend(kind.map(|kind| (KIND_KEY, kind.name())));
     let mut out = MAGIC.to_vec();
-    write_long(&mut out, entries.len() as u64);
+    write_long(&mut out, entries.len() as i64);
     for (key, value) in entries {
         write_bytes(&mut out, key.as_bytes());
         write_bytes(&mut out, value.as_bytes());
@@ -109,9 +109,9 @@ fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A zigzag varint of a number that is not negative.
-fn write_long(out: &mut Vec<u8>, value: u64) {
-    let mut rest = value << 1;
+/// A zigzag varint.
+pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
+    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
         out.push((rest & 0x7f) as u8 | 0x80);
         rest >>= 7;
@@ -119,8 +119,9 @@ fn write_long(out: &mut Vec<u8>, value: u64) {
     out.push(rest as u8);
 }
 
-fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_long(out, bytes.len() as u64);
+/// Bytes behind their length.
+pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    write_long(out, bytes.len() as i64);
     out.extend_from_slice(bytes);
 }
 

@@ -554,6 +554,7 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             Logical::Time(_) => Check::TimeOfDay(matches!(node.shape, Shape::Long)),
             Logical::Timestamp(_) => Check::Timestamp,
             Logical::LocalTimestamp(_) => Check::LocalTimestamp,
+            Logical::Duration => Check::Fixed(12),
         };
     }
     let check = |id: &NodeId| CheckId(id.index());

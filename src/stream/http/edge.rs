@@ -62,7 +62,7 @@ impl Edge {
 
     /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came.
     pub fn judge_avro(&mut self, body: &[u8], now: i64) -> Result<Vec<Record>> {
-        let piece = match self.wire.as_mut().map(|wire| wire.text(body, None)).transpose()? {
+        let piece = match self.wire.as_mut().map(|wire| wire.text(body, None, 0)).transpose()? {
             Some(Ok(text)) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
             Some(Err(fault)) => Piece::refused(body, fault),
             None => return Err(Error::broken("Avro came in, and no registry is known")),

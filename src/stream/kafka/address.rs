@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::registry::percent::unescaped;
+use crate::registry::reader::Choice;
 use crate::secret;
 use crate::time::{parse_duration, parse_instant_or_now};
 use std::fmt;
@@ -42,6 +43,8 @@ pub struct Options {
     pub schemas: Option<String>,
     /// The schema that rows are written with, where none shall be registered: its id, or `latest`.
     pub schema_id: Option<String>,
+    /// The schema that records are read as, where it is not their writer's.
+    pub reader: Option<Choice>,
     /// The column that makes a record's key; `none` for no key.
     pub key: Option<String>,
     /// Where reading begins in a partition for which the group has no offset.
@@ -65,6 +68,7 @@ impl Default for Options {
             form: None,
             schemas: None,
             schema_id: None,
+            reader: None,
             key: None,
             start: None,
             end: None,
@@ -79,7 +83,7 @@ impl Default for Options {
 /// How long brokers may be away where `wait=` says nothing: as long as librdkafka holds a message.
 const WAIT: i64 = 300 * crate::time::SECOND;
 
-const NAMES: &str = "group format schemas schema_id key start end partitions on_gap wait rdkafka.NAME";
+const NAMES: &str = "group format schemas schema_id reader key start end partitions on_gap wait rdkafka.NAME";
 
 /// Settings that evt's promises rest on: an offset is committed when its data is safe, and nothing is sent twice.
 const OURS: [&str; 12] = [
@@ -157,15 +161,14 @@ impl Options {
     /// Avro and a registry come together; exit 2 where one is without the other.
     fn check_schemas(&self) -> Result<()> {
         let is_avro = self.form == Some(Form::Avro);
-        match (&self.schemas, &self.schema_id) {
-            (None, _) if is_avro => {
-                Err(Error::usage("kafka: format=avro needs the registry of its schemas: schemas=http://HOST:PORT/BASE"))
-            }
-            (Some(_), _) | (_, Some(_)) if !is_avro => {
-                Err(Error::usage("kafka: schemas= and schema_id= are for format=avro"))
-            }
-            _ => Ok(()),
+        if is_avro && self.schemas.is_none() {
+            let why = "kafka: format=avro needs the registry of its schemas: schemas=http://HOST:PORT/BASE";
+            return Err(Error::usage(why));
         }
+        if !is_avro && (self.schemas.is_some() || self.schema_id.is_some() || self.reader.is_some()) {
+            return Err(Error::usage("kafka: schemas=, schema_id= and reader= are for format=avro"));
+        }
+        Ok(())
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
@@ -183,6 +186,7 @@ impl Options {
                 self.schema_id = Some(value.to_owned());
             }
             "schema_id" => return Err(wrong("a number, or latest")),
+            "reader" => self.reader = Some(Choice::parse(value)),
             "key" => self.key = Some(value.to_owned()),
             "start" => self.start = Some(bound(value)?),
             "end" => match bound(value)? {
@@ -318,7 +322,9 @@ mod tests {
         assert_eq!((options.wait, options.form), (60_000_000, Some(Form::Frames)));
         let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
         assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
-        assert_eq!((avro.form, avro.key.as_deref()), (Some(Form::Avro), Some("a")));
+        assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(Form::Avro), Some("a"), None));
+        let reader = |text| Address::parse(&format!("//b/t?format=avro&schemas=http://r&reader={text}")).unwrap();
+        assert_eq!(reader("click:2&key=a").options.reader, Some(Choice::Subject("click".to_owned(), Some(2))));
         assert_eq!(options.settings[1], ("client.id".to_owned(), "x".to_owned()));
     }
 
@@ -349,6 +355,9 @@ mod tests {
             "//b/t?format=avro",
             "//b/t?schemas=http://r",
             "//b/t?format=avro&schemas=http://r&schema_id=newest",
+            "//b/t?reader=7",
+            "//b/t?format=frames&reader=latest",
+            "//b/t?format=avro&schemas=http://r&reader=",
             "//b/t?format=xml",
             "//b/t?on_gap=maybe",
             "//b/t?rdkafka.acks=1",

@@ -8,11 +8,10 @@ use super::client::{self, Change, Context, Health, release};
 use super::group::{self, Membership, Offsets};
 use super::position::{self, Extent};
 use super::range::{self, Part};
-use super::records::{Framed, Reading, Records};
+use super::records::{self, Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Progress;
 use crate::registry::place;
-use crate::registry::wire::Wire;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
 use crate::stream::intake::Intake;
@@ -67,8 +66,12 @@ pub struct KafkaInput {
 }
 
 impl KafkaInput {
-    /// Looks whether the topics can be read; nothing is joined, read or committed.
+    /// Looks whether the topics can be read, and their schemas be had; nothing is joined, read or committed.
     pub fn check(address: &Address, run: &Rc<Run>) -> Result<()> {
+        if let Some(schemas) = &address.options.schemas {
+            place::check(schemas, &run.console)?;
+            records::wire(address, run)?;
+        }
         range::parts(&client(address, run)?, address, run).map(|_| ())
     }
 
@@ -87,10 +90,7 @@ impl KafkaInput {
         }
         let client = client(address, run)?;
         let options = &address.options;
-        let wire = match &options.schemas {
-            Some(schemas) => Some(Wire::new(place::server_only(schemas, &run.console)?)),
-            None => None,
-        };
+        let wire = records::wire(address, run)?;
         let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
         let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
         let subscribes = commits && offsets == Offsets::Shared && whole;

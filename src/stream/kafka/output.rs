@@ -100,6 +100,7 @@ impl KafkaOutput {
             ("start", options.start.is_some()),
             ("end", options.end.is_some()),
             ("partitions", options.partitions.is_some()),
+            ("reader", options.reader.is_some()),
         ];
         if let Some((name, _)) = reads.iter().find(|(_, said)| *said) {
             return Err(Error::usage(format!("{address}: {name}= is for reading")));

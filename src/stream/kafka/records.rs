@@ -1,6 +1,6 @@
 //! Payloads of a topic, by what the topic holds: JSON, Avro, dead letters, or frames.
 
-use super::address::Form;
+use super::address::{Address, Form};
 use super::framing::{self, Heard};
 use super::letter;
 use super::range::Part;
@@ -9,9 +9,11 @@ use crate::frame::{Control, Frame, PartitionState, Progress};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Headers};
 use crate::mapping::{Arrival, Stamper};
+use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::{Intake, Spot, Wrapper};
+use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use rdkafka::message::{BorrowedMessage, Headers as _};
@@ -99,6 +101,16 @@ impl Reading {
     }
 }
 
+/// What reads the records of topics in Avro; none where they are not. 78 where a schema that is asked for is not there.
+pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
+    let Some(schemas) = &address.options.schemas else { return Ok(None) };
+    let registry = place::server_only(schemas, &run.console)?;
+    Ok(Some(match &address.options.reader {
+        Some(choice) => Wire::reading(registry, choice, &address.topics)?,
+        None => Wire::new(registry),
+    }))
+}
+
 /// Takes the payloads of one input.
 pub struct Records {
     form: Form,
@@ -157,7 +169,7 @@ impl Records {
     ) -> Result<()> {
         match self.form {
             Form::Json => self.record((payload, offset), spot, (intake, dead)),
-            Form::Avro => self.avro((payload, offset), spot, (intake, dead)),
+            Form::Avro => self.avro((payload, offset), (of.0, spot), (intake, dead)),
             Form::Frames => match framing::frames(payload) {
                 Ok(frames) => {
                     frames.into_iter().for_each(|frame| self.frame(frame, of));
@@ -194,7 +206,7 @@ impl Records {
     fn avro(
         &mut self,
         (payload, offset): (&[u8], i64),
-        spot: Spot<'_>,
+        (topic, spot): (usize, Spot<'_>),
         (intake, dead): (&mut Intake, &mut DeadLetters),
     ) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
@@ -206,7 +218,7 @@ impl Records {
                 }
             });
         }
-        match wire.text(payload, header.as_deref())? {
+        match wire.text(payload, header.as_deref(), topic)? {
             Ok(text) => intake.text((payload, text), offset, spot, dead),
             Err(fault) => intake.refuse((payload, offset), &fault, spot, dead),
         }

@@ -1,0 +1,179 @@
+//! The schema that records of topics in Avro are read as, whatever they were written with: `reader=`.
+//!
+//! An id, and a version of a subject, are looked up once, before the first record. So is the latest version of a topic's
+//! subject. Where records name their subject by their own name (`subject=record` or `topic-record` of the registry) the
+//! latest version is looked up when a writer's schema is first met.
+
+use super::confluent::{Confluent, Found, Key, Strategy};
+use super::wire::kind_of;
+use super::{Lookup, Schema, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::avro::value::Decoder;
+use crate::kind::Kind;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// What `reader=` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The schema of that id.
+    Id(u32),
+    /// The latest version of the subject that the registry's strategy tells.
+    Latest,
+    /// That version of a subject; the latest where none is named.
+    Subject(String, Option<u32>),
+}
+
+impl Choice {
+    /// Reads `ID`, `latest`, `SUBJECT` or `SUBJECT:VERSION`.
+    pub fn parse(text: &str) -> Self {
+        match (text.parse(), text.rsplit_once(':').map(|(subject, version)| (subject, version.parse()))) {
+            (Ok(id), _) => Self::Id(id),
+            _ if text == "latest" => Self::Latest,
+            (_, Some((subject, Ok(version)))) => Self::Subject(subject.to_owned(), Some(version)),
+            _ => Self::Subject(text.to_owned(), None),
+        }
+    }
+}
+
+/// A reader's schema.
+#[derive(Clone)]
+pub struct Reader {
+    /// Its id, for messages.
+    name: String,
+    schema: Arc<Schema>,
+    kind: Option<Kind>,
+}
+
+impl Reader {
+    fn of(version: &Version) -> Self {
+        let name = format!("schema id {}", version.id);
+        Self { name, schema: version.schema.clone(), kind: kind_of(&version.text) }
+    }
+
+    /// Reads what `writer` wrote; why not where nothing of it can be read.
+    pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
+        let decoder = Decoder::resolving(writer, &self.schema, self.kind);
+        decoder.map_err(|error| format!("it cannot be read as the reader's, {}: {error}", self.name))
+    }
+}
+
+/// The readers' schemas of some topics.
+pub enum Readers {
+    /// One for all.
+    One(Reader),
+    /// One for each topic, in their order.
+    Topics(Vec<Reader>),
+    /// By the names of the records in these topics.
+    Records(Strategy, Vec<String>),
+}
+
+impl Readers {
+    /// Looks up what can be looked up now. 78 where it is not there, 69 where the registry is away.
+    pub fn open(choice: &Choice, topics: &[String], registry: &Confluent) -> Result<Self> {
+        match (choice, registry.strategy().unwrap_or(Strategy::Topic)) {
+            (Choice::Id(id), _) => {
+                let (name, text) = (format!("schema id {id}"), by_id(registry, *id)?);
+                let schema = Schema::parse(&text).map_err(|error| error.at(&name))?;
+                Ok(Self::One(Reader { name, schema: Arc::new(schema), kind: kind_of(&text) }))
+            }
+            (Choice::Subject(subject, number), _) => Ok(Self::One(Reader::of(&version(registry, subject, *number)?))),
+            (Choice::Latest, strategy @ Strategy::Topic) => {
+                let latest = |topic: &String| version(registry, &strategy.subject(topic, ""), None);
+                let readers = topics.iter().map(|topic| Ok(Reader::of(&latest(topic)?)));
+                Ok(Self::Topics(readers.collect::<Result<_>>()?))
+            }
+            (Choice::Latest, strategy) => Ok(Self::Records(strategy, topics.to_vec())),
+        }
+    }
+
+    /// Topics of the same number have the same readers.
+    pub fn line(&self, topic: usize) -> usize {
+        match self {
+            Self::One(_) | Self::Records(Strategy::Record, _) => 0,
+            Self::Topics(_) | Self::Records(..) => topic,
+        }
+    }
+
+    /// The schema for what `writer` wrote in a topic, or why there is none.
+    pub fn find(
+        &self,
+        topic: usize,
+        writer: &Schema,
+        registry: &Confluent,
+    ) -> Result<std::result::Result<Cow<'_, Reader>, String>> {
+        let (strategy, topics) = match self {
+            Self::One(reader) => return Ok(Ok(Cow::Borrowed(reader))),
+            Self::Topics(readers) => {
+                let reader = readers.get(topic).ok_or_else(|| Error::broken("a topic without its reader's schema"))?;
+                return Ok(Ok(Cow::Borrowed(reader)));
+            }
+            Self::Records(strategy, topics) => (*strategy, topics),
+        };
+        let topic = topics.get(topic).map_or("", String::as_str);
+        let Some(record) = writer.node(writer.root()).shape.name() else {
+            return Ok(Err("reader=latest: it has no name that would tell its subject".to_owned()));
+        };
+        let subject = strategy.subject(topic, &record.full());
+        Ok(match registry.exactly(&subject)? {
+            Lookup::Found(found) => match found.latest() {
+                Some(latest) => Ok(Cow::Owned(Reader::of(latest))),
+                None => Err(absent(registry, &subject)),
+            },
+            Lookup::Unknown => Err(absent(registry, &subject)),
+            Lookup::Away(why) => Err(format!("the reader's, subject '{subject}', cannot be asked for: {why}")),
+        })
+    }
+}
+
+fn absent(registry: &Confluent, subject: &str) -> String {
+    format!("{}: there is no subject '{subject}'", registry.name())
+}
+
+/// A version of a subject, the latest without a number. 78 where it is not there, 69 where the registry is away.
+pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Result<Version> {
+    let found = match registry.exactly(subject)? {
+        Lookup::Found(found) => found,
+        Lookup::Unknown => return Err(Error::config(absent(registry, subject))),
+        Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+    };
+    let version = match number {
+        Some(number) => found.version(number),
+        None => found.latest(),
+    };
+    let name = registry.name();
+    version.cloned().ok_or_else(|| {
+        Error::config(format!("{name}: subject '{subject}' has no version {}", number.unwrap_or_default()))
+    })
+}
+
+/// The text of a schema by its id. 78 where it is not there, 69 where the registry is away.
+pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
+    match registry.schema(Key::Id(id))? {
+        Found::Schema(text) => Ok(text),
+        Found::Unknown => Err(Error::config(format!("{}: there is no schema id {id}", registry.name()))),
+        Found::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
+        Found::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reader_names_is_told_from_its_form() {
+        let subject = |name: &str, version| Choice::Subject(name.to_owned(), version);
+        for (text, expected) in [
+            ("7", Choice::Id(7)),
+            ("latest", Choice::Latest),
+            ("click", subject("click", None)),
+            ("click:2", subject("click", Some(2))),
+            ("a:b", subject("a:b", None)),
+            ("a:b:3", subject("a:b", Some(3))),
+            ("4294967296", subject("4294967296", None)),
+        ] {
+            assert_eq!(Choice::parse(text), expected, "{text}");
+        }
+    }
+}
