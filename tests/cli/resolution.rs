@@ -219,7 +219,7 @@ fn a_tool_that_takes_subjects_as_they_are_refuses_an_address_that_makes_others_o
             &["list"],
         ] {
             for check in [&[][..], &["--check"]] {
-                let run = dir.run("evt-schema", &[args, check, &["--schemas", &schemas]].concat()).ends_with(2);
+                let run = dir.run("evt-schema", &[check, args, &["--schemas", &schemas]].concat()).ends_with(2);
                 let name = option.split('=').next().expect("a name");
                 assert!(run.stderr().contains(&format!("{name}=: the subject is named in full here")), "{run}");
             }
