@@ -1,4 +1,5 @@
-//! Metrics of a run for Prometheus: one table of names ([`ALL`], evt(7)), values set once a batch from the counts there are.
+//! Metrics for Prometheus: one table of names ([`all`], evt(7)), values set once a batch from the counts there are. Those of the
+//! front door are counted where requests are served.
 //!
 //! A value is set, not counted up: the counts of a stage are the truth, and a scrape sees them as they were after the
 //! last batch. Labels are few and bounded by what the command line names: no ids, no keys.
@@ -21,6 +22,8 @@ pub enum Shape {
     Counter,
     /// It goes up and down.
     Gauge,
+    /// Counts of what was at most as large as each of some bounds, their sum, and how many there were.
+    Histogram,
 }
 
 impl Shape {
@@ -29,6 +32,7 @@ impl Shape {
         match self {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
         }
     }
 }
@@ -44,6 +48,13 @@ pub struct Definition {
     pub labels: &'static [&'static str],
     /// What it says, one sentence.
     pub about: &'static str,
+}
+
+impl Definition {
+    /// The name without what the client library adds to that of a counter.
+    pub fn family(&self) -> &'static str {
+        self.name.strip_suffix("_total").filter(|_| self.shape == Shape::Counter).unwrap_or(self.name)
+    }
 }
 
 const fn counter(name: &'static str, labels: &'static [&'static str], about: &'static str) -> Definition {
@@ -96,6 +107,9 @@ pub static CONSUMER_LAG_SECONDS: Definition = gauge(
 /// Windows with state.
 pub static OPEN_WINDOWS: Definition =
     gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
+/// Bytes of the spool.
+pub static SPOOL: Definition =
+    gauge("evt_spool_bytes", &[], "Bytes of the segments of the spool (evt-ingest --spool).");
 /// Which build.
 pub static BUILD: Definition = gauge("evt_build_info", &["stage", "version"], "1; the labels say what runs.");
 /// When the process began.
@@ -106,8 +120,36 @@ pub static CPU: Definition = counter("process_cpu_seconds_total", &[], "CPU time
 /// Its memory.
 pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Memory that is resident.");
 
-/// Every metric there is.
-pub static ALL: [&Definition; 13] = [
+/// Fates of events at the front door.
+pub static HTTP_EVENTS: Definition = counter(
+    "evt_http_events_total",
+    &["outcome"],
+    "Events that came over HTTP: accepted, duplicate (acknowledged again) or rejected.",
+);
+/// Answers of the front door.
+pub static HTTP_REQUESTS: Definition =
+    counter("evt_http_requests_total", &["status"], "Requests over HTTP, by the status of their answer.");
+/// What came in.
+pub static HTTP_BODY: Definition =
+    counter("evt_http_body_bytes_total", &[], "Bytes of bodies over HTTP as they came, packed or not.");
+/// Who is there.
+pub static HTTP_CONNECTIONS: Definition = gauge("evt_http_connections", &[], "Connections of clients that are open.");
+/// Who was sent away.
+pub static HTTP_REFUSED: Definition = counter(
+    "evt_http_refused_connections_total",
+    &["reason"],
+    "Connections that were refused or broken off: too_many, tls, malformed, slow_head, slow_reader, idle, broken, accept.",
+);
+/// How long requests take.
+pub static HTTP_SECONDS: Definition = Definition {
+    name: "evt_http_request_seconds",
+    shape: Shape::Histogram,
+    labels: &[],
+    about: "Seconds from the head of a request over HTTP to its answer.",
+};
+
+/// What every run shows.
+pub static STAGE: [&Definition; 14] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
@@ -117,11 +159,21 @@ pub static ALL: [&Definition; 13] = [
     &CONSUMER_LAG_RECORDS,
     &CONSUMER_LAG_SECONDS,
     &OPEN_WINDOWS,
+    &SPOOL,
     &BUILD,
     &START,
     &CPU,
     &MEMORY,
 ];
+
+/// What a front door shows besides, at its own `GET /metrics`.
+pub static HTTP: [&Definition; 6] =
+    [&HTTP_EVENTS, &HTTP_REQUESTS, &HTTP_BODY, &HTTP_CONNECTIONS, &HTTP_REFUSED, &HTTP_SECONDS];
+
+/// Every metric there is.
+pub fn all() -> impl Iterator<Item = &'static Definition> {
+    STAGE.into_iter().chain(HTTP)
+}
 
 /// The media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -227,12 +279,13 @@ impl Collector for Metrics {
         self.set(&CPU, &[], cpu_seconds());
         self.set(&MEMORY, &[], resident_bytes());
         let samples = self.samples().map(|samples| samples.clone()).unwrap_or_default();
-        for definition in ALL {
-            let (family, shape) = match definition.shape {
-                Shape::Counter => (definition.name.trim_end_matches("_total"), MetricType::Counter),
-                Shape::Gauge => (definition.name, MetricType::Gauge),
+        for definition in STAGE {
+            let shape = match definition.shape {
+                Shape::Counter => MetricType::Counter,
+                Shape::Gauge => MetricType::Gauge,
+                Shape::Histogram => MetricType::Histogram,
             };
-            let mut metric = encoder.encode_descriptor(family, definition.about, None, shape)?;
+            let mut metric = encoder.encode_descriptor(definition.family(), definition.about, None, shape)?;
             if definition.labels.is_empty() {
                 if let Some(value) = samples.get(&(definition.name, vec![])) {
                     encode_value(metric, definition.shape, *value)?;
@@ -252,7 +305,8 @@ impl Collector for Metrics {
 fn encode_value(encoder: MetricEncoder<'_>, shape: Shape, value: f64) -> Result<(), std::fmt::Error> {
     match shape {
         Shape::Counter => ConstCounter::new(value).encode(encoder),
-        Shape::Gauge => ConstGauge::new(value).encode(encoder),
+        // A histogram is no one value: those there are keep their own.
+        Shape::Gauge | Shape::Histogram => ConstGauge::new(value).encode(encoder),
     }
 }
 
@@ -276,8 +330,8 @@ mod tests {
 
     #[test]
     fn names_say_what_they_count_and_their_unit() {
-        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_total"];
-        for definition in ALL {
+        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_connections", "_total"];
+        for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);
             assert_eq!(definition.name.ends_with("_total"), definition.shape == Shape::Counter);
         }

@@ -237,6 +237,7 @@ impl MapArgs {
             require: self.require.clone(),
             provenance,
             keep_raw: false,
+            headers: false,
             max_future: self.max_future,
             stamped_at_arrival: false,
             watch: vec![],

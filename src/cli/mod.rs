@@ -181,6 +181,7 @@ fn start(
         record_max: common.max_record,
         ratio_max: common.max_ratio,
         kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
+        outages: Default::default(),
         metrics,
         service: Service::of_environment(),
         letters,

@@ -17,6 +17,7 @@ use crate::store::room;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
 use crate::stream::intake::{Item, push_row};
+use crate::stream::kafka::address::Form;
 use crate::stream::kafka::group::Offsets;
 use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
@@ -81,6 +82,17 @@ fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offset
         true if outputs.any(Checked::is_framed) => Offsets::Committed,
         true => Offsets::Shared,
     }
+}
+
+/// Whether rows bring the headers of their records along: an input has some, and an output carries them, or a filter may make
+/// a dead letter of a row, which shows them.
+fn brings_headers(inputs: &[Uri], outputs: &[Checked], filters: bool) -> bool {
+    let has_some = |input: &Uri| match input {
+        Uri::Http(_) => true,
+        Uri::Kafka(address) => address.options.form != Some(Form::Frames),
+        _ => false,
+    };
+    inputs.iter().any(has_some) && (filters || outputs.iter().any(Checked::takes_headers))
 }
 
 /// Whether the environment or a configuration says where letters go, for every stage of a pipe and whatever reads them
@@ -182,6 +194,7 @@ impl Stage {
         let common = args.common.clone();
         let Looked { inputs, checked, dlq } = look(side, args, options.follow, usual, run)?;
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
+        options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
         if options.keeping.is_given() || options.http.is_some() {
             let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());

@@ -1,10 +1,11 @@
 //! Dead letter: a record that failed, byte for byte, with the cause and where it came from.
 
+use super::headers::{self, Headers};
 use super::{dictionary_type, instant, optional, text};
 use crate::error::Result;
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, MapBuilder, MapFieldNames, RecordBatch, StringBuilder,
-    StringDictionaryBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::datatypes::{DataType, Field, Int32Type};
 use std::sync::Arc;
@@ -101,12 +102,6 @@ impl Fault {
     }
 }
 
-/// Headers of a record, in its order.
-pub trait Headers {
-    /// Shows each one: its name, and its value if it has one.
-    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
-}
-
 /// One dead letter, borrowed from whoever holds the record.
 #[derive(Clone, Copy)]
 pub struct Letter<'a> {
@@ -132,7 +127,7 @@ pub(super) fn fields() -> Vec<Field> {
     vec![
         Field::new("original_payload", DataType::Binary, false),
         Field::new("original_key", DataType::Binary, true),
-        Field::new("headers", headers_type(), true),
+        Field::new("headers", headers::data_type(), true),
         optional(instant("arrived_at")),
         Field::new("error_type", dictionary_type(), false),
         text("error_message"),
@@ -146,21 +141,13 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
-/// Headers: name → bytes, in the record's order.
-fn headers_type() -> DataType {
-    let key = Field::new("key", DataType::Utf8, false);
-    let value = Field::new("value", DataType::Binary, true);
-    let entry = DataType::Struct(vec![key, value].into());
-    DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
-}
-
 /// Builds batches of dead letters of one stage.
 pub struct Builder {
     stage: String,
     host: String,
     payload: BinaryBuilder,
     key: BinaryBuilder,
-    headers: MapBuilder<StringBuilder, BinaryBuilder>,
+    headers: headers::Builder,
     arrived_at: TimestampMicrosecondBuilder,
     error_type: StringDictionaryBuilder<Int32Type>,
     error_message: StringBuilder,
@@ -177,13 +164,12 @@ pub struct Builder {
 impl Builder {
     /// Letters of `stage` (the tool's name) written on `host`.
     pub fn new(stage: &str, host: &str) -> Self {
-        let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
         Self {
             stage: stage.to_owned(),
             host: host.to_owned(),
             payload: BinaryBuilder::new(),
             key: BinaryBuilder::new(),
-            headers: MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()),
+            headers: headers::Builder::default(),
             arrived_at: TimestampMicrosecondBuilder::new(),
             error_type: StringDictionaryBuilder::new(),
             error_message: StringBuilder::new(),
@@ -203,7 +189,7 @@ impl Builder {
         self.bytes += letter.payload.len() + letter.fault.message.len();
         self.payload.append_value(letter.payload);
         self.key.append_option(letter.key);
-        self.push_headers(letter.headers)?;
+        self.bytes += self.headers.push(letter.headers)?;
         self.arrived_at.append_option(letter.arrived_at);
         self.error_type.append(letter.fault.error_type.name())?;
         self.error_message.append_value(&letter.fault.message);
@@ -215,20 +201,6 @@ impl Builder {
         self.producer_host.append(&self.host)?;
         self.attempts.append_value(1);
         Ok(())
-    }
-
-    /// Headers of a record that has some.
-    fn push_headers(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
-        let mut count = 0;
-        if let Some(headers) = headers {
-            headers.each(&mut |name, value| {
-                count += 1;
-                self.bytes += name.len() + value.map_or(0, <[u8]>::len);
-                self.headers.keys().append_value(name);
-                self.headers.values().append_option(value);
-            });
-        }
-        Ok(self.headers.append(count > 0)?)
     }
 
     /// Letters in the batch being built.

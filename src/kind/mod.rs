@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod dead;
 pub mod event;
+pub mod headers;
 pub mod late;
 pub mod metric;
 

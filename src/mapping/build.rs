@@ -6,6 +6,7 @@ use super::text::{Text, taken};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
+use crate::kind::headers::{self, Coded, Headers};
 use arrow::array::{
     ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
     StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
@@ -59,33 +60,35 @@ pub(super) struct Builder {
     schema_id: Int64Builder,
     raw: Option<BinaryBuilder>,
     watched: Vec<Text>,
+    headers: Option<Coded>,
     bytes: usize,
 }
 
 /// The schema of events, with the raw record where `keep_raw` asks for it.
 pub fn schema(keep_raw: bool) -> SchemaRef {
-    schema_with(keep_raw, &[])
+    schema_with((keep_raw, false), &[])
 }
 
-/// The same, with a column for each watched property.
-fn schema_with(keep_raw: bool, watch: &[String]) -> SchemaRef {
+/// The same, with a column for each watched property, and one for headers.
+fn schema_with((keep_raw, headers): (bool, bool), watch: &[String]) -> SchemaRef {
     let schema = Kind::Event.schema();
-    if !keep_raw && watch.is_empty() {
+    if !keep_raw && !headers && watch.is_empty() {
         return schema;
     }
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.extend(keep_raw.then(|| Arc::new(event::raw_field())));
     fields.extend(watch.iter().map(|name| Arc::new(event::watched_field(name))));
+    fields.extend(headers.then(|| Arc::new(headers::field())));
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 impl Builder {
     /// `coded` has a bit for each watched property that has few values.
-    pub(super) fn new(keep_raw: bool, (watch, coded): (&[String], u32), lean: Option<Lean>) -> Self {
+    pub(super) fn new((keep_raw, headers): (bool, bool), (watch, coded): (&[String], u32), lean: Option<Lean>) -> Self {
         let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
         Self {
             asked: lean.map_or(u32::MAX, |lean| lean.columns),
-            schema: schema_with(keep_raw, watch),
+            schema: schema_with((keep_raw, headers), watch),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
             event_type: text(column::EVENT_TYPE),
@@ -101,6 +104,7 @@ impl Builder {
             schema_id: Int64Builder::new(),
             raw: keep_raw.then(BinaryBuilder::new),
             watched: (0..watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
+            headers: headers.then(Coded::default),
             bytes: 0,
         }
     }
@@ -159,6 +163,15 @@ impl Builder {
         Ok(())
     }
 
+    /// Adds the headers of the row pushed last, where they are asked for.
+    #[inline]
+    pub(super) fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
+        if let Some(column) = &mut self.headers {
+            self.bytes += column.push(headers)?;
+        }
+        Ok(())
+    }
+
     /// The id and the source of the row pushed last.
     pub(super) fn last(&self) -> Option<([u8; 16], &str)> {
         let id = self.event_id.values_slice().last_chunk::<16>()?;
@@ -200,6 +213,7 @@ impl Builder {
         for column in &mut self.watched {
             extra.push(column.finish()?);
         }
+        extra.extend(self.headers.as_mut().map(Coded::finish).transpose()?);
         Ok(Unstamped {
             schema: self.schema_of(&columns, &extra),
             columns,
@@ -260,7 +274,7 @@ pub(super) struct Unstamped {
     schema: SchemaRef,
     /// In the order of `Builder::finish`.
     columns: Vec<ArrayRef>,
-    /// The raw record if it is kept, then the watched properties.
+    /// The raw record if it is kept, then the watched properties, then the headers.
     extra: Vec<ArrayRef>,
     event_times: Vec<i64>,
     partitions: Vec<u32>,

@@ -10,6 +10,7 @@ use super::{Options, Provenance, TimeFrom, column_index};
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
+use crate::kind::headers::Headers;
 use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
 
@@ -130,7 +131,7 @@ impl Mapper {
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
         let lean = options.lean.filter(|_| watch.len() == options.watch.len());
         let out = Out {
-            builder: Builder::new(options.keep_raw, (&watch, options.coded), lean),
+            builder: Builder::new((options.keep_raw, options.headers), (&watch, options.coded), lean),
             properties: String::new(),
             id: vec![],
             parsers: Default::default(),
@@ -168,6 +169,12 @@ impl Mapper {
         let (id, source) = self.out.builder.last()?;
         let set = self.plan.set(column::EVENT_ID).is_some();
         Some((id, set || self.reader.marks.has(column::EVENT_ID), source))
+    }
+
+    /// Says what stood around the record of the row mapped last: asked for each row where [`Options::headers`] is set.
+    #[inline]
+    pub fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
+        self.out.builder.wrap(headers)
     }
 
     /// Records that wait for their verdict on `--max-future`.

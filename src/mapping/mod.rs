@@ -72,6 +72,8 @@ pub struct Options {
     pub provenance: Provenance,
     /// Whether batches get a column with the raw record.
     pub keep_raw: bool,
+    /// Whether batches get a column with the headers of their records ([`headers`](crate::kind::headers)).
+    pub headers: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
     /// Whether the place's arrival is the `server_timestamp` whatever the record says; its own stays a property (HTTP).

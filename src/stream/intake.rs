@@ -9,8 +9,9 @@ use crate::format::{Body, Records, Splitter, row};
 use crate::frame::{Control, Progress};
 use crate::json::scan::{diagnose, is_json};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Headers, Letter};
+use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW};
+use crate::kind::headers::{self, Headers};
 use crate::mapping::{self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper, Wrapping};
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -250,6 +251,7 @@ impl Intake {
         }
         match self.mapper.record(text, place, &mut self.stamper)? {
             Outcome::Row => {
+                self.mapper.wrap(spot.wrapper.map(|wrapper| wrapper.headers))?;
                 if self.mapper.is_full() {
                     self.flush(dead)?;
                 }
@@ -488,8 +490,10 @@ pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadL
     let arrived = batch.column_by_name("server_timestamp");
     let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
     let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
+    let around = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
+    let headers = around.as_ref().map(|around| around as &dyn Headers);
     let (origin, partition) = (&origin, &partition);
-    dead.push(&Letter { payload, key: None, headers: None, arrived_at, fault, origin, partition, offset })
+    dead.push(&Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset })
 }
 
 /// The row as one line of JSON, properties byte for byte.

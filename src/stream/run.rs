@@ -1,5 +1,6 @@
 //! What every part of one run shares: its clock, its voice, its stop signal.
 
+use super::kafka::client::Outages;
 use super::stop::Stop;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
@@ -34,6 +35,8 @@ pub struct Run {
     pub record_max: usize,
     /// Settings of librdkafka for every topic (`--kafka-config`).
     pub kafka: Vec<(String, String)>,
+    /// Which brokers were away.
+    pub outages: Outages,
     /// What `--prometheus` shows; switched off without it.
     pub metrics: Metrics,
     /// The service manager, where one started this process.
@@ -61,6 +64,7 @@ impl Run {
             id: "unwatched".into(),
             record_max: 1 << 20,
             kafka: vec![],
+            outages: Outages::default(),
             metrics: Metrics::default(),
             service: Service::of_environment(),
             letters: None,

@@ -54,6 +54,8 @@ pub struct SourceOptions {
     pub raw_only: bool,
     /// Rows left out before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
+    /// Whether rows go out with the headers of their records, where an output can carry them.
+    pub headers: bool,
     /// What the tool does with what it reads from topics.
     pub role: Role,
     /// What becomes of the offsets of a consumer group.

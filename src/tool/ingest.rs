@@ -77,7 +77,8 @@ impl Tool for Args {
             None => self.http.check_unused().map(|()| None)?,
         };
         let source = self.stage.source(mapping)?;
-        let options = SourceOptions { follow: self.follow, raw_only: true, filter, keeping, http, ..source };
+        let options =
+            SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, keeping, http, ..source };
         if self.stage.common.check {
             let mut findings = Findings::default();
             if options.http.is_some() {

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::store;
 use crate::stream::run::Run;
+use crate::stream::source::SourceOptions;
 use crate::stream::standard::print;
 use crate::stream::uri::Uri;
 use crate::time::parse_duration;
@@ -62,7 +63,8 @@ impl Tool for Args {
         if let Some(ttl) = self.ttl.take() {
             self.expire_after(&ttl)?;
         }
-        let options = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        let options = SourceOptions { headers: true, ..source };
         if self.stage.common.check {
             return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
         }

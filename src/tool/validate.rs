@@ -79,7 +79,7 @@ impl Tool for Args {
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
         // What was seen is forgotten by a restart.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
-        let options = SourceOptions { role, ..self.stage.source(mapping)? };
+        let options = SourceOptions { role, headers: true, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             let mut findings = Findings::default();
             if let Some(schemas) = &self.schemas {

@@ -56,6 +56,11 @@ impl Door {
 
     /// The same at an address.
     pub fn at(dir: &Dir, address: &str, args: &[&str]) -> Self {
+        Self::start(dir, address, args).listening()
+    }
+
+    /// Starts it, whether it will listen or not.
+    pub fn start(dir: &Dir, address: &str, args: &[&str]) -> Self {
         let mut command = dir.command("evt-ingest", &[&[address], args].concat());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let said = Arc::new(Mutex::new(String::new()));
@@ -65,12 +70,16 @@ impl Door {
                 *heard.lock().expect("no panic") += &(line + "\n");
             }
         });
-        let mut door = Self { child, host: String::new(), said, hearing: Some(hearing) };
-        door.hears("listening on ");
-        let said = door.said();
+        Self { child, host: String::new(), said, hearing: Some(hearing) }
+    }
+
+    /// Waits until it says that it listens.
+    pub fn listening(mut self) -> Self {
+        self.hears("listening on ");
+        let said = self.said();
         let address = said.split("listening on ").nth(1).and_then(|rest| rest.lines().next()).expect("an address");
-        door.host = address.split_once("://").expect("a URI").1.to_owned();
-        door
+        self.host = address.split_once("://").expect("a URI").1.to_owned();
+        self
     }
 
     /// What it said so far.

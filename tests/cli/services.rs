@@ -1,20 +1,17 @@
-//! What a service needs of every tool: metrics, configuration, JSON on stderr, secrets, checks, a manager that is told.
+//! What a service needs of every tool: configuration, JSON on stderr, secrets, checks, a manager that is told.
 
-use crate::broker::Bench;
 use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
-use crate::kafka::record;
 use clap::CommandFactory;
 use evt::cli::{Tool, command, config::NO_SETTINGS};
-use evt::{metrics, tool};
+use evt::tool;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-const EVENT: &str =
+pub const EVENT: &str =
     r#"{"event_id":"00000000-0000-4000-8000-000000000001","event_type":"t","server_timestamp":"2024-01-15T10:00:01Z"}"#;
 
 fn flags<T: Tool + CommandFactory>() -> (&'static str, BTreeSet<String>) {
@@ -52,13 +49,13 @@ fn the_list_of_settings_is_that_of_the_flags() {
 }
 
 /// Runs a tool that goes on until its input ends, and gives the lines of its stderr as they come.
-struct Running {
-    child: Child,
+pub struct Running {
+    pub child: Child,
     stderr: BufReader<std::process::ChildStderr>,
 }
 
 impl Running {
-    fn new(command: &mut Command) -> Self {
+    pub fn new(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -76,174 +73,23 @@ impl Running {
     }
 
     /// The address that it says it serves.
-    fn address(&mut self) -> String {
+    pub fn address(&mut self) -> String {
         let line = self.line();
         let address = line.split("http://").nth(1).and_then(|rest| rest.split('/').next());
         address.unwrap_or_else(|| panic!("no address: {line}")).to_owned()
     }
 
-    fn give(&mut self, bytes: &[u8]) {
+    pub fn give(&mut self, bytes: &[u8]) {
         let stdin = self.child.stdin.as_mut().expect("it is piped");
         stdin.write_all(bytes).and_then(|()| stdin.flush()).expect("it reads");
     }
 
-    fn end(mut self) -> i32 {
+    pub fn end(mut self) -> i32 {
         drop(self.child.stdin.take());
         let mut rest = vec![];
         self.child.stdout.take().expect("it is piped").read_to_end(&mut rest).expect("it ends");
         status(self.child.wait().expect("it ends"))
     }
-}
-
-/// The status line and the body of an answer.
-fn ask(address: &str, request: &str) -> (String, String) {
-    let mut stream = TcpStream::connect(address).expect("it listens");
-    stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it reads");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("it answers and closes");
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
-    (head.to_owned(), body.to_owned())
-}
-
-fn scrape(address: &str) -> String {
-    let (head, body) = ask(address, "GET /metrics");
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
-    body
-}
-
-/// Samples: name → labels, as written.
-fn samples(text: &str) -> BTreeMap<String, Vec<String>> {
-    let mut samples: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
-        value.parse::<f64>().unwrap_or_else(|_| panic!("no number: {line}"));
-        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
-        samples.entry(name.to_owned()).or_default().push(labels.trim_end_matches('}').to_owned());
-    }
-    samples
-}
-
-fn value(text: &str, sample: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
-    line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().expect("a number")
-}
-
-/// Compares what was served with the table: names, types, labels. What has samples is noted in `seen`.
-fn compare(text: &str, seen: &mut BTreeSet<&'static str>) {
-    let label = regex::Regex::new(r#"(\w+)="(?:[^"\\]|\\.)*""#).expect("a pattern");
-    let samples = samples(text);
-    for name in samples.keys() {
-        assert!(metrics::ALL.iter().any(|definition| definition.name == name), "{name} is in no table");
-    }
-    let typed = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
-    assert_eq!(typed, metrics::ALL.len(), "{text}");
-    for definition in metrics::ALL {
-        let line = format!("# TYPE {} {}", definition.name, definition.shape.name());
-        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
-        for found in samples.get(definition.name).into_iter().flatten() {
-            let names: Vec<&str> =
-                label.captures_iter(found).filter_map(|found| Some(found.get(1)?.as_str())).collect();
-            assert_eq!(names, definition.labels, "{}", definition.name);
-            seen.insert(definition.name);
-        }
-    }
-}
-
-#[test]
-fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
-    let dir = Dir::new("scrape");
-    let mut seen = BTreeSet::new();
-    let more: BTreeMap<&str, &[&str]> = BTreeMap::from([
-        ("evt-window", &["--size", "1m", "--dlq", "dead.jsonl"][..]),
-        ("evt-sink", &["--to", "sqlite:x.db"][..]),
-    ]);
-    for tool in ["evt-ingest", "evt-validate", "evt-window", "evt-sink", "evt-view"] {
-        let mut args = vec!["-f", "jsonl", "--prometheus", "127.0.0.1:0"];
-        args.extend(more.get(tool).copied().unwrap_or_default());
-        let mut running = Running::new(&mut dir.command(tool, &args));
-        let address = running.address();
-        running.give(format!("{EVENT}\nno JSON\n{EVENT}\n").as_bytes());
-        let taken = format!("evt_events_total{{stage=\"{tool}\",outcome=\"in\"}}");
-        eventually("three records are counted", || {
-            let text = scrape(&address);
-            samples(&text).contains_key("evt_events_total") && value(&text, &taken) == 3.0
-        });
-        // Its next wait for input has begun when it has counted: the time is known when that wait ends.
-        let text = scrape(&address);
-        compare(&text, &mut seen);
-        assert_eq!(value(&text, "evt_dead_letters_total{error_type=\"ParseError\"}"), 1.0);
-        let (head, _) = ask(&address, "GET /");
-        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
-        let (head, _) = ask(&address, "POST /metrics");
-        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
-        let wanted = if tool == "evt-window" { 0 } else { 1 };
-        assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
-    }
-    // What only a topic has.
-    match Bench::new("scrape-topic") {
-        Some(bench) => scrape_topic(&bench, &mut seen),
-        None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds"]),
-    }
-    for definition in metrics::ALL {
-        assert!(seen.contains(definition.name), "no tool has {}", definition.name);
-    }
-}
-
-/// How far a run is behind, while it reads and once it has read all.
-fn scrape_topic(bench: &Bench, seen: &mut BTreeSet<&'static str>) {
-    let topic = bench.topic("t", 2, &[]);
-    let from = bench.uri(&topic, "?rdkafka.statistics.interval.ms=100");
-    let args = [from.as_str(), "--to", "null:", "--prometheus", "127.0.0.1:0"];
-    let mut running = Running::new(&mut bench.dir.command("evt-ingest", &args));
-    let address = running.address();
-    bench.produce((0..2).map(|partition| record(&topic, partition, EVENT)));
-    for metric in ["records", "seconds"] {
-        let all_read = format!("evt_consumer_lag_{metric}{{topic=\"{topic}\",partition=\"1\"}} 0.0");
-        eventually("nothing is left to read", || scrape(&address).lines().any(|line| line == all_read));
-    }
-    compare(&scrape(&address), seen);
-    let pid = rustix::process::Pid::from_child(&running.child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-    assert_eq!(running.end(), 143);
-}
-
-#[test]
-fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
-    let dir = Dir::new("textfile");
-    let shown = dir.shell(
-        "evt-gen --events 20k --seed 7 --late 1% --malformed 1% --prometheus gen.prom \
-         | evt-ingest -q --dlq dead.jsonl --prometheus ingest.prom \
-         | evt-window -q --size 10s --prometheus window.prom | evt-sink -q --to sqlite:m.db --prometheus sink.prom",
-    );
-    shown.succeeds();
-    for (file, tool) in [("ingest.prom", "evt-ingest"), ("window.prom", "evt-window"), ("sink.prom", "evt-sink")] {
-        let text = String::from_utf8(dir.bytes(file)).expect("text");
-        compare(&text, &mut BTreeSet::new());
-        let of = |outcome| value(&text, &format!("evt_events_total{{stage=\"{tool}\",outcome=\"{outcome}\"}}"));
-        let fates = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(of);
-        assert!(of("in") > 0.0 && of("in") == fates.iter().sum::<f64>(), "{text}");
-    }
-    let text = String::from_utf8(dir.bytes("sink.prom")).expect("text");
-    let of = |outcome| value(&text, &format!("evt_sink_rows_total{{output=\"sqlite:m.db\",outcome=\"{outcome}\"}}"));
-    assert_eq!(of("in"), of("inserted") + of("updated") + of("unchanged") + of("deleted") + of("stale"));
-    assert!(dir.bytes("gen.prom").len() > 100);
-    assert!(!dir.path("sink.prom.part").exists());
-    dir.run("evt-view", &["m.db", "--prometheus", "no/such/dir.prom"]).ends_with(74);
-    dir.write("e.jsonl", EVENT);
-    dir.run("evt-ingest", &["e.jsonl", "--to", "x.jsonl", "--prometheus", "x.jsonl"]).ends_with(2);
-}
-
-#[test]
-fn a_slow_or_silent_scraper_does_not_hold_up_others_or_the_run() {
-    let dir = Dir::new("slow-scraper");
-    let mut running = Running::new(&mut dir.command("evt-ingest", &["-f", "jsonl", "--prometheus", "127.0.0.1:0"]));
-    let address = running.address();
-    let silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
-    compare(&scrape(&address), &mut BTreeSet::new());
-    running.give(EVENT.as_bytes());
-    assert_eq!(running.end(), 0);
-    drop(silent);
 }
 
 #[test]
@@ -549,19 +395,4 @@ fn the_configuration_of_the_units_is_one() {
         // Help needs no server; what the file says is checked before.
         dir.run(tool, &["--config", &config, "--help"]).succeeds();
     }
-}
-
-#[test]
-fn the_page_of_words_lists_every_metric() {
-    let text = std::fs::read_to_string(Path::new(ROOT).join("man/evt.7")).expect("it is there");
-    let text = text.replace("\\-", "-");
-    for definition in metrics::ALL {
-        let labels =
-            if definition.labels.is_empty() { String::new() } else { format!("{{{}}}", definition.labels.join(",")) };
-        let entry = format!(".TP\n.B {}{labels}\n{}: {}\n", definition.name, definition.shape.name(), definition.about);
-        assert!(text.contains(&entry), "evt(7) has no:\n{entry}");
-    }
-    let page: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
-    let named = page.iter().filter(|line| line.starts_with("evt_") || line.starts_with("process_"));
-    assert_eq!(named.count(), metrics::ALL.len(), "evt(7) lists what is not there");
 }

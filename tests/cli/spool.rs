@@ -169,3 +169,20 @@ fn an_acknowledged_event_is_in_kafka_after_fifty_kills_and_only_what_was_in_flig
     assert_kept(&told, &rows, &draws);
     assert_eq!(bench.records(&dead), []);
 }
+
+#[test]
+fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
+    let dir = Dir::new("spool-lock");
+    let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+    let first = Door::open(&dir, &flags);
+    let waiting = ": another run has this spool: waiting until it is gone";
+    let (status, said) = Door::start(&dir, "http://127.0.0.1:0", &flags).wait();
+    assert_eq!((status, said.matches("another run has this spool").count()), (75, 2), "{said}");
+    assert!(said.contains(waiting), "{said}");
+    let mut second = Door::start(&dir, "http://127.0.0.1:0", &flags);
+    second.hears(waiting);
+    first.signal(Signal::KILL);
+    assert_eq!(first.wait().0, 128 + 9);
+    let said = second.listening().stop();
+    assert_eq!(said.matches("another run has this spool").count(), 1, "{said}");
+}

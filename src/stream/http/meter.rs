@@ -1,10 +1,11 @@
 //! What the front door counts, as Prometheus reads it.
 
+use crate::metrics::{self, Definition};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
@@ -61,13 +62,12 @@ impl Meter {
     /// Enters everything into a registry.
     pub fn register(&self, registry: &mut Registry) {
         let Self { requests, events, refused_connections, body_bytes, connections, seconds } = self;
-        registry.register("evt_http_events", "Events by what became of them", events.clone());
-        registry.register("evt_http_requests", "Requests by the status of their answer", requests.clone());
-        registry.register("evt_http_body_bytes", "Bytes of bodies as they came", body_bytes.clone());
-        registry.register("evt_http_connections", "Connections that are open", connections.clone());
-        let refused = refused_connections.clone();
-        registry.register("evt_http_refused_connections", "Connections ended early, by reason", refused);
-        registry.register("evt_http_request_seconds", "Seconds from head to answer", seconds.clone());
+        enter(registry, &metrics::HTTP_EVENTS, events.clone());
+        enter(registry, &metrics::HTTP_REQUESTS, requests.clone());
+        enter(registry, &metrics::HTTP_BODY, body_bytes.clone());
+        enter(registry, &metrics::HTTP_CONNECTIONS, connections.clone());
+        enter(registry, &metrics::HTTP_REFUSED, refused_connections.clone());
+        enter(registry, &metrics::HTTP_SECONDS, seconds.clone());
     }
 
     /// Counts a connection for as long as it is open.
@@ -97,4 +97,9 @@ impl Meter {
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
+}
+
+/// Enters a metric as the table has it; the registry adds the full stop of its sentence.
+fn enter(registry: &mut Registry, definition: &Definition, metric: impl Metric) {
+    registry.register(definition.family(), definition.about.trim_end_matches('.'), metric);
 }

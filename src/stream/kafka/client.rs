@@ -3,6 +3,7 @@
 use super::address::Address;
 use super::watch::Told;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secret;
 use crate::stream::run::Run;
 use rdkafka::Message;
 use rdkafka::client::{Client, ClientContext};
@@ -14,7 +15,8 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::VecDeque;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +25,8 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
+/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard.
+const ECHO: Duration = Duration::from_secs(15);
 /// How many things a client may have to say while it is asked: one at a time is heard.
 const WORDS: usize = 64;
 /// How long one question waits for its answer.
@@ -340,6 +344,41 @@ pub fn count<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<O
     Ok((found.error().is_none() && count > 0).then_some(count))
 }
 
+/// Brokers that were away in this run: whoever of its clients notices it first says so, and whoever has an answer first.
+#[derive(Default)]
+pub struct Outages(RefCell<BTreeMap<String, Outage>>);
+
+/// The last one of some brokers.
+enum Outage {
+    Since(Instant),
+    Over(Instant),
+}
+
+impl Outages {
+    /// A client has found these brokers away since then; whether that is news.
+    fn begin(&self, brokers: &str, since: Instant) -> bool {
+        let mut known = self.0.borrow_mut();
+        let is_news = match known.get(brokers) {
+            None => true,
+            Some(Outage::Since(_)) => false,
+            Some(Outage::Over(at)) => at.elapsed() > ECHO,
+        };
+        if is_news {
+            known.insert(brokers.to_owned(), Outage::Since(since));
+        }
+        is_news
+    }
+
+    /// A client that found these brokers away has an answer; for how long they were, where nobody has said so.
+    fn end(&self, brokers: &str) -> Option<Duration> {
+        let mut known = self.0.borrow_mut();
+        let outage = known.get_mut(brokers)?;
+        let Outage::Since(since) = *outage else { return None };
+        *outage = Outage::Over(Instant::now());
+        Some(since.elapsed())
+    }
+}
+
 /// Whether brokers are there, and since when not: said when they go and when they are back.
 pub struct Health {
     wait: Duration,
@@ -354,18 +393,24 @@ impl Health {
 
     /// Something that passes went wrong.
     pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
-        // Only this one says that nobody is there at all.
-        if code == Code::AllBrokersDown && self.down_since.is_none() {
-            self.down_since = Some(Instant::now());
+        // Only this one says that nobody is there at all; it comes again with every attempt.
+        if code != Code::AllBrokersDown {
+            return;
+        }
+        let since = *self.down_since.get_or_insert_with(Instant::now);
+        if run.outages.begin(&address.brokers, since) {
             let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
-            run.console.say(format!("{address}: {}: trying again for {wait}", describe(code)));
+            let brokers = secret::shown(&address.brokers);
+            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(code)));
         }
     }
 
     /// Something has come or gone through: not what lay here already when the brokers went.
     pub fn good(&mut self, address: &Address, run: &Run) {
-        if let Some(since) = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS) {
-            run.console.say(format!("{address}: brokers are back after {} s", since.elapsed().as_secs()));
+        let was_down = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS).is_some();
+        if let Some(away) = was_down.then(|| run.outages.end(&address.brokers)).flatten() {
+            let brokers = secret::shown(&address.brokers);
+            run.console.say(format!("kafka://{brokers}: brokers are back after {} s", away.as_secs()));
         }
     }
 
@@ -383,6 +428,26 @@ impl Health {
                 Err(Error::new(ErrorKind::Unavailable, message).because(cause))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_outage_of_some_brokers_is_news_once_and_is_over_once() {
+        let (outages, now) = (Outages::default(), Instant::now());
+        assert!(outages.begin("a", now));
+        assert!(!outages.begin("a", now), "another client of the same brokers");
+        assert!(outages.begin("b", now));
+        assert!(outages.end("a").is_some() && outages.end("a").is_none());
+        assert!(!outages.begin("a", now), "what a client says late");
+        assert!(outages.end("c").is_none());
+        if let Some(long_ago) = now.checked_sub(2 * ECHO) {
+            outages.0.borrow_mut().insert("a".to_owned(), Outage::Over(long_ago));
+            assert!(outages.begin("a", now), "the next outage");
         }
     }
 }

@@ -4,7 +4,8 @@
 use crate::format::cell::{Column, Form};
 use crate::json::base64;
 use crate::json::text::write_string;
-use crate::kind::dead::{COLUMNS, Headers, column};
+use crate::kind::dead::{COLUMNS, column};
+use crate::kind::headers::{Headers, Stored};
 use arrow::array::{Array, AsArray, RecordBatch};
 use rdkafka::message::{Header, OwnedHeaders};
 
@@ -59,18 +60,9 @@ impl<'a> Letters<'a> {
     /// The record's own headers, then those that tell of the failure.
     pub fn headers(&mut self, row: usize) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new_with_capacity(2 * TOLD.len());
-        let map = self.batch.column(column::HEADERS).as_map();
-        if map.is_valid(row) {
-            let entries = map.value(row);
-            let (names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
-            for at in 0..entries.len() {
-                let value = values.is_valid(at).then(|| values.value(at));
-                // One that tells of an earlier failure would be taken for ours.
-                if !is_told(names.value(at)) {
-                    headers = headers.insert(Header { key: names.value(at), value });
-                }
-            }
-        }
+        // One that tells of an earlier failure would be taken for ours.
+        let own = Stored::new(self.batch.column(column::HEADERS).as_map(), row);
+        headers = insert(headers, &own, |name| !is_told(name));
         let mut text = String::new();
         for (name, connect, column) in self.told.iter_mut().filter(|(.., column)| !column.is_null(row)) {
             text.clear();
@@ -82,6 +74,18 @@ impl<'a> Letters<'a> {
         }
         headers
     }
+}
+
+/// Adds those of a record whose names may stay.
+pub fn insert(headers: OwnedHeaders, own: &dyn Headers, stays: impl Fn(&str) -> bool) -> OwnedHeaders {
+    // An insertion takes the headers and gives them back.
+    let mut headers = Some(headers);
+    own.each(&mut |key, value| {
+        if stays(key) {
+            headers = headers.take().map(|headers| headers.insert(Header { key, value }));
+        }
+    });
+    headers.unwrap_or_default()
 }
 
 fn is_told(name: &str) -> bool {

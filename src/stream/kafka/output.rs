@@ -7,7 +7,7 @@
 use super::address::{Address, Form};
 use super::client::{self, Context, Health};
 use super::framing::{self, Table};
-use super::letter::Letters;
+use super::letter::{self, Letters};
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cell::{Column, Form as CellForm};
@@ -15,13 +15,14 @@ use crate::format::jsonl::Objects;
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::headers::Rows;
 use crate::registry::place;
 use crate::registry::rows::{AvroRows, Target as Schemas};
 use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -75,6 +76,38 @@ struct Outgoing<'a> {
     key: Option<&'a [u8]>,
     value: &'a [u8],
     headers: Option<OwnedHeaders>,
+}
+
+/// What the names of headers begin with that say how the value of their record is to be read, or what had become of it:
+/// our value is another one.
+const OF_VALUE: [&str; 4] = ["__", "evt.", "ce_", "content-"];
+
+fn is_of_value(name: &str) -> bool {
+    let begins = |with: &&str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    OF_VALUE.iter().any(begins)
+}
+
+/// Headers of the records that rows were made of, as librdkafka takes them: made anew only where they change.
+struct Passed<'a> {
+    rows: Option<Rows<'a>>,
+    last: Option<(usize, Option<OwnedHeaders>)>,
+}
+
+impl<'a> Passed<'a> {
+    fn new(rows: Option<Rows<'a>>) -> Self {
+        Self { rows, last: None }
+    }
+
+    /// Those of a row; none where there are none to pass on.
+    fn of(&mut self, row: usize) -> Option<OwnedHeaders> {
+        let rows = self.rows?;
+        let code = rows.code(row)?;
+        if self.last.as_ref().is_none_or(|(last, _)| *last != code) {
+            let made = letter::insert(OwnedHeaders::new(), &rows.get(code), |name| !is_of_value(name));
+            self.last = Some((code, Some(made).filter(|made| made.count() > 0)));
+        }
+        self.last.as_ref().and_then(|(_, headers)| headers.clone())
+    }
 }
 
 /// Brokers that go, and what librdkafka cannot go on after.
@@ -133,12 +166,13 @@ impl KafkaOutput {
         })
     }
 
-    /// Sends each row; those that are too large for any broker come back.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+    /// Sends each row with the headers it has, where a record of the topic is a row; those that are too large for any
+    /// broker come back.
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<Rows<'_>>) -> Result<Vec<(usize, Fault)>> {
         self.taken += batch.num_rows() as u64;
         let refused = match self.body {
-            Body::Objects { key } => self.write_objects(batch, key)?,
-            Body::Avro { key, .. } => self.write_avro(batch, key)?,
+            Body::Objects { key } => self.write_objects(batch, key, Passed::new(headers))?,
+            Body::Avro { key, .. } => self.write_avro(batch, key, Passed::new(headers))?,
             Body::Letters => self.write_letters(batch)?,
             Body::Frames { .. } => self.write_frames(batch)?,
         };
@@ -148,7 +182,12 @@ impl KafkaOutput {
         Ok(refused)
     }
 
-    fn write_objects(&mut self, batch: &RecordBatch, key: Option<usize>) -> Result<Vec<(usize, Fault)>> {
+    fn write_objects(
+        &mut self,
+        batch: &RecordBatch,
+        key: Option<usize>,
+        mut passed: Passed<'_>,
+    ) -> Result<Vec<(usize, Fault)>> {
         let mut objects = Objects::try_new(batch)?;
         let schema = batch.schema();
         let mut key = key.map(|at| Column::new(schema.field(at), batch.column(at).as_ref(), CellForm::Text));
@@ -162,14 +201,19 @@ impl KafkaOutput {
                 column.write(row, &mut text);
                 text.as_bytes()
             });
-            let outgoing = Outgoing { partition: None, key, value: value.as_bytes(), headers: None };
+            let outgoing = Outgoing { partition: None, key, value: value.as_bytes(), headers: passed.of(row) };
             refused.extend(self.send(outgoing)?.map(|fault| (row, fault)));
         }
         self.value = value;
         Ok(refused)
     }
 
-    fn write_avro(&mut self, batch: &RecordBatch, key: Option<usize>) -> Result<Vec<(usize, Fault)>> {
+    fn write_avro(
+        &mut self,
+        batch: &RecordBatch,
+        key: Option<usize>,
+        mut passed: Passed<'_>,
+    ) -> Result<Vec<(usize, Fault)>> {
         let Body::Avro { rows, .. } = &mut self.body else { return Ok(vec![]) };
         let (head, bodies) = (rows.head(), rows.encode(batch)?);
         let schema = batch.schema();
@@ -185,7 +229,7 @@ impl KafkaOutput {
                 column.write(row, &mut text);
                 text.as_bytes()
             });
-            let fault = self.send(Outgoing { partition: None, key, value: &value, headers: None })?;
+            let fault = self.send(Outgoing { partition: None, key, value: &value, headers: passed.of(row) })?;
             refused.extend(fault.map(|fault| (row, fault)));
         }
         Ok(refused)
@@ -435,5 +479,43 @@ pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
     match (address.options.form, by_flag) {
         (Some(said), _) => Ok(said),
         (None, by_flag) => Ok(by_flag.unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kind::headers::{self, Coded, Headers as Shown};
+    use arrow::datatypes::Schema;
+    use std::sync::Arc;
+
+    struct Given<'a>(&'a [(&'a str, Option<&'a [u8]>)]);
+
+    impl Shown for Given<'_> {
+        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            self.0.iter().for_each(|(name, value)| show(name, *value));
+        }
+    }
+
+    #[test]
+    fn headers_pass_in_their_order_but_for_those_that_tell_of_the_value() {
+        let some = Given(&[("a", Some(b"1")), ("__TypeId__", Some(b"x")), ("b", None), ("a", Some(b""))]);
+        let told = Given(&[("content-type", Some(b"x")), ("CE_type", None), ("evt.stage", Some(b"x"))]);
+        let mut coded = Coded::default();
+        for row in [Some(&some), Some(&some), None, Some(&told), Some(&some)] {
+            coded.push(row.map(|row| row as &dyn Shown)).unwrap();
+        }
+        let schema = Arc::new(Schema::new(vec![headers::field()]));
+        let batch = RecordBatch::try_new(schema, vec![coded.finish().unwrap()]).unwrap();
+        let mut passed = Passed::new(Rows::of(&batch));
+        let mut of = |row| {
+            let pair =
+                |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
+            passed.of(row).map(|headers| headers.iter().map(pair).collect::<Vec<_>>())
+        };
+        let wanted =
+            Some(vec![("a".to_owned(), Some(b"1".to_vec())), ("b".to_owned(), None), ("a".to_owned(), Some(vec![]))]);
+        assert_eq!([of(0), of(1), of(2), of(3), of(4)], [wanted.clone(), wanted.clone(), None, None, wanted]);
+        assert!(Passed::new(None).of(0).is_none());
     }
 }

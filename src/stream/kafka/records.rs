@@ -4,10 +4,11 @@ use super::address::{Address, Form};
 use super::framing::{self, Heard};
 use super::letter;
 use super::range::Part;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guarded};
 use crate::frame::{Control, Frame, PartitionState, Progress};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault, Headers};
+use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::headers::Headers;
 use crate::mapping::{Arrival, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
@@ -262,8 +263,12 @@ impl Around<'_, '_> {
 
 impl Headers for Around<'_, '_> {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        for header in self.0.headers().into_iter().flat_map(|headers| headers.iter()) {
-            show(header.key, header.value);
+        let Some(headers) = self.0.headers() else { return };
+        for at in 0..headers.count() {
+            // Brokers take any bytes for a name; the binding panics on one that is no text, and that one is passed over.
+            if let Ok(Some(header)) = guarded(|| headers.try_get(at)) {
+                show(header.key, header.value);
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::format::{self, EncodeOptions, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End};
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
+use crate::kind::headers;
 use crate::metrics::Metrics;
 use crate::store::{Location, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
@@ -120,6 +121,11 @@ impl Checked {
         matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.name == format::raw::FORMAT.name)
     }
 
+    /// Whether it can carry the headers of records beside their rows.
+    pub fn takes_headers(&self) -> bool {
+        matches!(&self.place, Place::Kafka(address) if address.options.form != Some(Form::Frames))
+    }
+
     /// Whether it can say that rows are safe before the run ends, so that a source may be done with them.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
@@ -153,7 +159,8 @@ impl Checked {
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
             }
         };
-        Ok(Output { name, sink, rows: 0, metrics: run.metrics.clone() })
+        let own_headers = headers::is_in(schema);
+        Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone() })
     }
 }
 
@@ -214,6 +221,8 @@ pub struct Output {
     name: String,
     sink: Target,
     rows: u64,
+    /// Whether headers are a column of the rows themselves, and no addition of the stage's.
+    own_headers: bool,
     metrics: Metrics,
 }
 
@@ -248,7 +257,11 @@ impl Output {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
         self.rows += batch.num_rows() as u64;
         let asked = Instant::now();
-        let refused = self.write_rows(batch)?;
+        let bare = if self.own_headers { None } else { headers::without(batch)? };
+        let refused = match &bare {
+            None => self.write_rows(batch, None)?,
+            Some(bare) => self.write_rows(bare, headers::Rows::of(batch))?,
+        };
         self.metrics.blocked("output", asked.elapsed());
         Ok(refused)
     }
@@ -266,7 +279,7 @@ impl Output {
         }
     }
 
-    fn write_rows(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
+    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::Rows<'_>>) -> Result<Vec<Refusal>> {
         let name = &self.name;
         match &mut self.sink {
             Target::Null => {}
@@ -280,7 +293,8 @@ impl Output {
                 buffer.clear();
             }
             Target::Kafka(topic) => {
-                return Ok(topic.write(batch)?.into_iter().map(|(row, fault)| Refusal { row, fault }).collect());
+                let refused = topic.write(batch, headers)?;
+                return Ok(refused.into_iter().map(|(row, fault)| Refusal { row, fault }).collect());
             }
             Target::Store { kind, sink } => {
                 let refused = sink.write(*kind, batch).map_err(|error| error.at(name.clone()))?;

@@ -3,6 +3,7 @@
 use super::{Current, Source, SourceOptions};
 use crate::error::{Error, Result};
 use crate::frame::How;
+use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
 use crate::stream::dead::DeadLetters;
 use crate::stream::http::Server;
@@ -211,7 +212,7 @@ impl Door {
 /// Headers of a request.
 struct Around<'a>(&'a Entry<'a>);
 
-impl crate::kind::dead::Headers for Around<'_> {
+impl Headers for Around<'_> {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
         self.0.headers().for_each(|(name, value)| show(name, Some(value.as_bytes())));
     }

@@ -8,6 +8,7 @@
 
 use super::segment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::{Metrics, SPOOL};
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,7 @@ pub struct Bounds {
 pub struct Shelf {
     dir: PathBuf,
     bounds: Bounds,
+    metrics: Metrics,
     state: Mutex<State>,
     _lock: File,
 }
@@ -74,8 +76,8 @@ struct State {
 }
 
 impl Shelf {
-    /// Makes the directory where there is none, and locks it.
-    pub fn open(dir: &Path, bounds: Bounds) -> Result<Self> {
+    /// Makes the directory where there is none, and locks it; exit 75 where another run has it. Its size is shown in `metrics`.
+    pub fn open(dir: &Path, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
         fs::create_dir_all(dir).map_err(failed)?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -90,7 +92,10 @@ impl Shelf {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
-        Ok(Self { dir: dir.to_owned(), bounds, state: Mutex::default(), _lock: lock })
+        let metrics = metrics.clone();
+        let shelf = Self { dir: dir.to_owned(), bounds, metrics, state: Mutex::default(), _lock: lock };
+        shelf.show();
+        Ok(shelf)
     }
 
     /// Its path.
@@ -176,6 +181,7 @@ impl Shelf {
             // One after the other: there is never a gap.
             sync(&self.dir)?;
             self.state().segments.pop_front();
+            self.show();
         }
         Ok(())
     }
@@ -197,6 +203,12 @@ impl Shelf {
         self.state().segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    fn show(&self) {
+        if self.metrics.is_on() {
+            self.metrics.set(&SPOOL, &[], self.bytes() as f64);
+        }
+    }
+
     /// Whether the outputs have all but the last segment: what is left is kept for `--dedup`.
     pub fn is_settled(&self) -> bool {
         let state = self.state();
@@ -208,6 +220,8 @@ impl Shelf {
         let mut state = self.state();
         state.segments.pop_back_if(|last| last.first == segment.first);
         state.segments.push_back(segment);
+        drop(state);
+        self.show();
     }
 
     /// The last segment has grown.
@@ -217,6 +231,7 @@ impl Shelf {
             last.newest = last.newest.max(newest);
             last.keyed |= keyed;
         }
+        self.show();
     }
 
     /// The segment with this first offset, or the one after where it is gone; and the one that follows it.

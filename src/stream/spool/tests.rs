@@ -70,16 +70,6 @@ fn read(reader: &mut SpoolReader) -> Vec<(i64, String)> {
     all
 }
 
-/// Opens a spool that the run before may not have let go of yet.
-fn again(promise: &Promise) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
-    loop {
-        match open(promise, &run()) {
-            Err(error) if error.kind() == ErrorKind::Fenced => std::thread::yield_now(),
-            opened => return opened,
-        }
-    }
-}
-
 /// Waits until the writer has written all.
 fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
     drop(keeper);
@@ -109,7 +99,7 @@ fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
     assert_eq!(read(&mut reader), told);
     drained(keeper, &reader);
     drop(reader);
-    let (_keeper, mut reader) = again(&spool(dir.path())).unwrap();
+    let (_keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     assert_eq!(read(&mut reader), told, "nothing was settled");
 }
 
@@ -117,7 +107,9 @@ fn what_is_acknowledged_is_read_in_order_and_again_after_a_restart() {
 fn a_second_run_is_refused_while_the_first_has_the_spool() {
     let dir = tempfile::tempdir().unwrap();
     let (keeper, reader) = open(&spool(dir.path()), &run()).unwrap();
-    assert_eq!(open(&spool(dir.path()), &run()).err().unwrap().kind(), ErrorKind::Fenced);
+    let bounds = Bounds { bytes: 1 << 20, dedup: None };
+    let refused = Shelf::open(dir.path(), bounds, &run().metrics);
+    assert_eq!(refused.err().unwrap().kind(), ErrorKind::Fenced);
     drained(keeper, &reader);
 }
 
@@ -131,7 +123,7 @@ fn a_restart_begins_where_the_outputs_are() {
     reader.settle(Position { offset: 7, stream_time: Some(1_000_001) }).unwrap();
     drained(keeper, &reader);
     drop(reader);
-    let (keeper, mut reader) = again(&spool(dir.path())).unwrap();
+    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
     assert_eq!(reader.start(), Position { offset: 7, stream_time: Some(1_000_001) });
     assert_eq!(read(&mut reader).len(), 10, "what was settled is passed over by who reads");
     assert_eq!(kept(answer(&keeper, one(11, 0, "{}"))).0, 10);
@@ -164,7 +156,7 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
     kept(answer(&keeper, one(0, 0, &large)));
     drained(keeper, &reader);
     drop(reader);
-    let (_keeper, mut reader) = again(&promise).unwrap();
+    let (_keeper, mut reader) = open(&promise, &run()).unwrap();
     let rest = read(&mut reader);
     assert!(rest[0].0 <= count as i64 / 2 && rest[0].0 > 0, "{}", rest[0].0);
     assert_eq!(rest.last().unwrap().0, count as i64);
@@ -197,7 +189,7 @@ fn a_spool_cut_at_any_byte_keeps_its_whole_entries_and_goes_on() {
         assert_eq!(read(&mut reader), [(left as i64, "more".to_owned())]);
         drained(keeper, &reader);
         drop(reader);
-        let (_keeper, mut reader) = again(&spool(dir.path())).unwrap();
+        let (_keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
         assert_eq!(read(&mut reader).len(), left + 1, "cut at {cut}");
     }
 }
@@ -239,7 +231,7 @@ fn a_missing_segment_is_damage() {
     segments.sort();
     assert!(segments.len() > 3 && all.len() == 30);
     std::fs::remove_file(&segments[1]).unwrap();
-    let error = again(&promise).err().unwrap();
+    let error = open(&promise, &run()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
 }
 
@@ -259,7 +251,7 @@ fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     assert_eq!(fates(&keeper, Request { token: "u".into(), ..one(50, 1, "c") }), [Fate::New], "another client");
     drained(keeper, &reader);
     drop(reader);
-    let (keeper, _reader) = again(&promise).unwrap();
+    let (keeper, _reader) = open(&promise, &run()).unwrap();
     assert_eq!(fates(&keeper, one(99, 2, "b")), [Fate::Duplicate], "known after a restart");
     assert_eq!(fates(&keeper, one(100, 1, "c")), [Fate::New], "the window has moved on");
 }
@@ -278,7 +270,7 @@ fn a_key_gives_the_stored_answer_again_and_refuses_another_body() {
         drained(keeper, &reader);
         drop(reader);
         if promise != Promise::Memory {
-            let (keeper, _reader) = again(&promise).unwrap();
+            let (keeper, _reader) = open(&promise, &run()).unwrap();
             assert_eq!(answer(&keeper, keyed(1, "a")), Answer::Repeated(Box::new(keyed(1, "a")), first));
         }
     }
@@ -411,7 +403,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
     assert_eq!(read(&mut reader), acknowledged);
     drained(keeper, &reader);
     drop(reader);
-    let (_keeper, mut reader) = again(&Promise::Spool { dir: dir.path().into(), bounds }).unwrap();
+    let (_keeper, mut reader) = open(&Promise::Spool { dir: dir.path().into(), bounds }, &run()).unwrap();
     let found = read(&mut reader);
     assert_eq!(found[..acknowledged.len()], acknowledged[..]);
 }

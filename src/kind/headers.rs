@@ -1,0 +1,247 @@
+//! Headers of records as columns: name → bytes, in the record's order; a name may stand there more than once.
+//!
+//! In dead letters they are a column of maps. Beside events they travel only within a stage, from the record they came with
+//! to an output that can carry them, and there many rows in a row have the same: a dictionary of such maps.
+
+use crate::error::Result;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryBuilder, DictionaryArray, Int32Array, MapArray, MapBuilder, MapFieldNames,
+    RecordBatch, StringBuilder,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema};
+use std::sync::Arc;
+
+/// Headers of a record, in its order.
+pub trait Headers {
+    /// Shows each one: its name, and its value if it has one.
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
+}
+
+/// Name of the column beside those of an event that holds the headers of its record: always the last one, and it never
+/// leaves the stage.
+pub const NAME: &str = "headers";
+
+/// The type of a column of headers.
+pub fn data_type() -> DataType {
+    let key = Field::new("key", DataType::Utf8, false);
+    let value = Field::new("value", DataType::Binary, true);
+    let entry = DataType::Struct(vec![key, value].into());
+    DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
+}
+
+/// The column beside those of an event.
+pub fn field() -> Field {
+    Field::new(NAME, DataType::Dictionary(Box::new(DataType::Int32), Box::new(data_type())), true)
+}
+
+/// Whether it stands in batches of a schema.
+pub fn is_in(schema: &Schema) -> bool {
+    let last = schema.fields().last();
+    last.is_some_and(|last| last.name() == NAME && matches!(last.data_type(), DataType::Dictionary(..)))
+}
+
+/// Builds a column of headers.
+pub struct Builder(MapBuilder<StringBuilder, BinaryBuilder>);
+
+impl Default for Builder {
+    fn default() -> Self {
+        let names = MapFieldNames { entry: "entries".into(), key: "key".into(), value: "value".into() };
+        Self(MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new()))
+    }
+}
+
+impl Builder {
+    /// Adds a row, NULL where the record has no headers; their bytes.
+    pub fn push(&mut self, headers: Option<&dyn Headers>) -> Result<usize> {
+        let (mut count, mut bytes) = (0, 0);
+        if let Some(headers) = headers {
+            headers.each(&mut |name, value| {
+                count += 1;
+                bytes += name.len() + value.map_or(0, <[u8]>::len);
+                self.0.keys().append_value(name);
+                self.0.values().append_option(value);
+            });
+        }
+        self.0.append(count > 0)?;
+        Ok(bytes)
+    }
+
+    /// The column; the builder is empty again.
+    pub fn finish(&mut self) -> MapArray {
+        self.0.finish()
+    }
+}
+
+/// Builds the column beside those of an event: headers that many rows in a row have stand there once.
+#[derive(Default)]
+pub struct Coded {
+    codes: Vec<Option<i32>>,
+    maps: Builder,
+    /// How many are in `maps`.
+    count: i32,
+    /// The last of them as bytes, and room for the next: what is compared.
+    last: Vec<u8>,
+    next: Vec<u8>,
+}
+
+impl Coded {
+    /// Adds a row; the bytes that it takes up.
+    pub fn push(&mut self, headers: Option<&dyn Headers>) -> Result<usize> {
+        self.next.clear();
+        if let Some(headers) = headers {
+            headers.each(&mut |name, value| spell(&mut self.next, name, value));
+        }
+        let mut bytes = 0;
+        if !self.next.is_empty() && (self.count == 0 || self.next != self.last) {
+            bytes = self.maps.push(headers)?;
+            self.count += 1;
+            std::mem::swap(&mut self.next, &mut self.last);
+            self.codes.push(Some(self.count - 1));
+        } else {
+            self.codes.push((!self.next.is_empty()).then_some(self.count - 1));
+        }
+        Ok(bytes)
+    }
+
+    /// The column; the builder is empty again.
+    pub fn finish(&mut self) -> Result<ArrayRef> {
+        self.count = 0;
+        let codes = Int32Array::from_iter(self.codes.drain(..));
+        Ok(Arc::new(DictionaryArray::try_new(codes, Arc::new(self.maps.finish()))?))
+    }
+}
+
+/// One header as bytes that no other has.
+fn spell(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
+    out.extend_from_slice(&name.len().to_le_bytes());
+    out.extend_from_slice(name.as_bytes());
+    out.push(u8::from(value.is_some()));
+    let value = value.unwrap_or_default();
+    out.extend_from_slice(&value.len().to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// The headers in one row of a column of maps.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    maps: &'a MapArray,
+    row: usize,
+}
+
+impl<'a> Stored<'a> {
+    /// Those of `row`, which is one of the column's.
+    pub fn new(maps: &'a MapArray, row: usize) -> Self {
+        Self { maps, row }
+    }
+}
+
+impl Headers for Stored<'_> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        let (maps, row) = (self.maps, self.row);
+        let (names, values) = (maps.keys().as_string_opt::<i32>(), maps.values().as_binary_opt::<i32>());
+        let (Some(names), Some(values), false) = (names, values, maps.is_null(row)) else { return };
+        let ends = maps.value_offsets();
+        for at in ends[row] as usize..ends[row + 1] as usize {
+            show(names.value(at), values.is_valid(at).then(|| values.value(at)));
+        }
+    }
+}
+
+/// The column beside those of the events of a batch.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    codes: &'a Int32Array,
+    maps: &'a MapArray,
+}
+
+impl<'a> Rows<'a> {
+    /// That of a batch which has one.
+    pub fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let last = batch.columns().last().filter(|_| is_in(batch.schema_ref()))?;
+        let coded = last.as_dictionary_opt::<Int32Type>()?;
+        Some(Self { codes: coded.keys(), maps: coded.values().as_map_opt()? })
+    }
+
+    /// What rows with the same headers have in common, in their order; none where a row has no headers.
+    pub fn code(&self, row: usize) -> Option<usize> {
+        self.codes.is_valid(row).then(|| usize::try_from(self.codes.value(row)).ok())?
+    }
+
+    /// The headers of rows with this code.
+    pub fn get(&self, code: usize) -> Stored<'a> {
+        Stored::new(self.maps, code)
+    }
+}
+
+/// A batch that has that column without it: what leaves the stage.
+pub fn without(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
+    let kept: Vec<usize> = (1..batch.num_columns()).map(|column| column - 1).collect();
+    Ok(is_in(batch.schema_ref()).then(|| batch.project(&kept)).transpose()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Pairs = Vec<(String, Option<Vec<u8>>)>;
+
+    struct Given<'a>(&'a Pairs);
+
+    impl Headers for Given<'_> {
+        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            self.0.iter().for_each(|(name, value)| show(name, value.as_deref()));
+        }
+    }
+
+    fn pairs(headers: &dyn Headers) -> Pairs {
+        let mut pairs = vec![];
+        headers.each(&mut |name, value| pairs.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        pairs
+    }
+
+    fn batch(coded: &mut Coded) -> RecordBatch {
+        let schema = Schema::new(vec![field()]);
+        RecordBatch::try_new(Arc::new(schema), vec![coded.finish().unwrap()]).unwrap()
+    }
+
+    /// Few names and values, so that neighbours are often the same, or nearly so.
+    fn some() -> impl Strategy<Value = Pairs> {
+        let value = prop_oneof![Just(None), Just(Some(vec![])), Just(Some(b"\xff".to_vec())), Just(Some(vec![b'a']))];
+        prop::collection::vec((prop_oneof![Just("a".to_owned()), Just("aa".to_owned())], value), 0..3)
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_has_its_own_headers_and_neighbours_with_the_same_share_them(
+            batches in prop::collection::vec(prop::collection::vec(some(), 1..20), 1..3)
+        ) {
+            let mut coded = Coded::default();
+            for rows in batches {
+                for row in &rows {
+                    coded.push((!row.is_empty()).then_some(&Given(row) as &dyn Headers)).unwrap();
+                }
+                let batch = batch(&mut coded);
+                let found = Rows::of(&batch).unwrap();
+                let seen: Vec<Pairs> =
+                    (0..rows.len()).map(|row| found.code(row).map_or(vec![], |code| pairs(&found.get(code)))).collect();
+                prop_assert_eq!(&seen, &rows);
+                for pair in 1..rows.len() {
+                    if rows[pair] == rows[pair - 1] {
+                        prop_assert_eq!(found.code(pair), found.code(pair - 1));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_without_the_column_is_left_as_it_is() {
+        let mut coded = Coded::default();
+        coded.push(None).unwrap();
+        let with = batch(&mut coded);
+        let bare = without(&with).unwrap().unwrap();
+        assert_eq!((bare.num_columns(), bare.num_rows()), (0, 1));
+        assert!(without(&bare).unwrap().is_none());
+    }
+}

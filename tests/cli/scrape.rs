@@ -1,0 +1,216 @@
+//! What Prometheus reads: the names that are served, those of the table and those of evt(7) are the same.
+
+use crate::broker::Bench;
+use crate::door::{Door, event, read};
+use crate::harness::{Dir, ROOT, eventually};
+use crate::kafka::record;
+use crate::services::{EVENT, Running};
+use evt::metrics::{self, Definition, Shape};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+/// The status line and the body of an answer.
+fn ask(address: &str, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and closes");
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no HTTP: {answer}"));
+    (head.to_owned(), body.to_owned())
+}
+
+fn scrape(address: &str) -> String {
+    let (head, body) = ask(address, "GET /metrics");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
+    body
+}
+
+/// Samples: name → labels, as written.
+fn samples(text: &str) -> BTreeMap<String, Vec<String>> {
+    let mut samples: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (sample, value) = line.rsplit_once(' ').expect("a sample has a value");
+        value.parse::<f64>().unwrap_or_else(|_| panic!("no number: {line}"));
+        let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
+        samples.entry(name.to_owned()).or_default().push(labels.trim_end_matches('}').to_owned());
+    }
+    samples
+}
+
+fn value(text: &str, sample: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().expect("a number")
+}
+
+/// The names of a metric's samples.
+fn sampled(definition: &Definition) -> Vec<String> {
+    match definition.shape {
+        Shape::Counter | Shape::Gauge => vec![definition.name.to_owned()],
+        Shape::Histogram => ["sum", "count", "bucket"].map(|part| format!("{}_{part}", definition.name)).into(),
+    }
+}
+
+/// Compares what was served with a table: names, types, labels. What has samples is noted in `seen`.
+fn compare(text: &str, table: &[&'static Definition], seen: &mut BTreeSet<&'static str>) {
+    let label = regex::Regex::new(r#"(\w+)="(?:[^"\\]|\\.)*""#).expect("a pattern");
+    let samples = samples(text);
+    let known: BTreeSet<String> = table.iter().flat_map(|definition| sampled(definition)).collect();
+    for name in samples.keys() {
+        assert!(known.contains(name), "{name} is in no table");
+    }
+    let typed = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert_eq!(typed, table.len(), "{text}");
+    for definition in table {
+        let line = format!("# TYPE {} {}", definition.name, definition.shape.name());
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        let line = format!("# HELP {} {}", definition.name, definition.about);
+        assert!(text.lines().any(|found| found == line), "no {line} in\n{text}");
+        // A bucket has its bound for a label besides.
+        for found in sampled(definition).iter().take(2).filter_map(|name| samples.get(name)).flatten() {
+            let names: Vec<&str> =
+                label.captures_iter(found).filter_map(|found| Some(found.get(1)?.as_str())).collect();
+            assert_eq!(names, definition.labels, "{}", definition.name);
+            seen.insert(definition.name);
+        }
+    }
+}
+
+#[test]
+fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
+    let dir = Dir::new("scrape");
+    let mut seen = BTreeSet::new();
+    let more: BTreeMap<&str, &[&str]> = BTreeMap::from([
+        ("evt-window", &["--size", "1m", "--dlq", "dead.jsonl"][..]),
+        ("evt-sink", &["--to", "sqlite:x.db"][..]),
+    ]);
+    for tool in ["evt-ingest", "evt-validate", "evt-window", "evt-sink", "evt-view"] {
+        let mut args = vec!["-f", "jsonl", "--prometheus", "127.0.0.1:0"];
+        args.extend(more.get(tool).copied().unwrap_or_default());
+        let mut running = Running::new(&mut dir.command(tool, &args));
+        let address = running.address();
+        running.give(format!("{EVENT}\nno JSON\n{EVENT}\n").as_bytes());
+        let taken = format!("evt_events_total{{stage=\"{tool}\",outcome=\"in\"}}");
+        eventually("three records are counted", || {
+            let text = scrape(&address);
+            samples(&text).contains_key("evt_events_total") && value(&text, &taken) == 3.0
+        });
+        // Its next wait for input has begun when it has counted: the time is known when that wait ends.
+        let text = scrape(&address);
+        compare(&text, &metrics::STAGE, &mut seen);
+        assert_eq!(value(&text, "evt_dead_letters_total{error_type=\"ParseError\"}"), 1.0);
+        let (head, _) = ask(&address, "GET /");
+        assert!(head.starts_with("HTTP/1.1 404"), "{head}");
+        let (head, _) = ask(&address, "POST /metrics");
+        assert!(head.starts_with("HTTP/1.1 405"), "{head}");
+        let wanted = if tool == "evt-window" { 0 } else { 1 };
+        assert_eq!(running.end(), wanted, "{tool}: a record was dropped");
+    }
+    // What only a topic has.
+    match Bench::new("scrape-topic") {
+        Some(bench) => scrape_topic(&bench, &mut seen),
+        None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds"]),
+    }
+    scrape_door(&mut seen);
+    for definition in metrics::all() {
+        assert!(seen.contains(definition.name), "no tool has {}", definition.name);
+    }
+}
+
+/// A front door shows what is its own besides, and how large its spool is.
+fn scrape_door(seen: &mut BTreeSet<&'static str>) {
+    let dir = Dir::new("scrape-door");
+    let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl", "--head-timeout", "200ms"]);
+    let mut slow = door.connect();
+    slow.write_all(b"GET ").expect("it listens");
+    assert!(read(&mut slow).is_none(), "a head that does not end is no request");
+    let metrics = || door.get("/metrics").body;
+    let empty = value(&metrics(), "evt_spool_bytes");
+    assert_eq!(door.json(&event(1, "s")).status, 200);
+    let taken = "evt_events_total{stage=\"evt-ingest\",outcome=\"in\"} 1.0";
+    eventually("the event is counted", || metrics().lines().any(|line| line == taken));
+    let text = metrics();
+    let table: Vec<&Definition> = metrics::all().collect();
+    compare(&text, &table, seen);
+    let segments = std::fs::read_dir(dir.path("spool")).expect("it is there").map(|entry| entry.expect("readable"));
+    let segments = segments.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "log"));
+    let bytes: u64 = segments.map(|entry| entry.metadata().expect("it is there").len()).sum();
+    assert_eq!(value(&text, "evt_spool_bytes"), bytes as f64);
+    assert!(bytes as f64 > empty, "{empty}");
+    assert_eq!(value(&text, "evt_http_refused_connections_total{reason=\"slow_head\"}"), 1.0);
+    assert!(value(&text, "evt_http_request_seconds_count") >= 3.0, "{text}");
+    door.stop();
+}
+
+/// How far a run is behind, while it reads and once it has read all.
+fn scrape_topic(bench: &Bench, seen: &mut BTreeSet<&'static str>) {
+    let topic = bench.topic("t", 2, &[]);
+    let from = bench.uri(&topic, "?rdkafka.statistics.interval.ms=100");
+    let args = [from.as_str(), "--to", "null:", "--prometheus", "127.0.0.1:0"];
+    let mut running = Running::new(&mut bench.dir.command("evt-ingest", &args));
+    let address = running.address();
+    bench.produce((0..2).map(|partition| record(&topic, partition, EVENT)));
+    for metric in ["records", "seconds"] {
+        let all_read = format!("evt_consumer_lag_{metric}{{topic=\"{topic}\",partition=\"1\"}} 0.0");
+        eventually("nothing is left to read", || scrape(&address).lines().any(|line| line == all_read));
+    }
+    compare(&scrape(&address), &metrics::STAGE, seen);
+    let pid = rustix::process::Pid::from_child(&running.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    assert_eq!(running.end(), 143);
+}
+
+#[test]
+fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
+    let dir = Dir::new("textfile");
+    let shown = dir.shell(
+        "evt-gen --events 20k --seed 7 --late 1% --malformed 1% --prometheus gen.prom \
+         | evt-ingest -q --dlq dead.jsonl --prometheus ingest.prom \
+         | evt-window -q --size 10s --prometheus window.prom | evt-sink -q --to sqlite:m.db --prometheus sink.prom",
+    );
+    shown.succeeds();
+    for (file, tool) in [("ingest.prom", "evt-ingest"), ("window.prom", "evt-window"), ("sink.prom", "evt-sink")] {
+        let text = String::from_utf8(dir.bytes(file)).expect("text");
+        compare(&text, &metrics::STAGE, &mut BTreeSet::new());
+        let of = |outcome| value(&text, &format!("evt_events_total{{stage=\"{tool}\",outcome=\"{outcome}\"}}"));
+        let fates = ["out", "dead", "dropped", "duplicate", "late", "filtered"].map(of);
+        assert!(of("in") > 0.0 && of("in") == fates.iter().sum::<f64>(), "{text}");
+    }
+    let text = String::from_utf8(dir.bytes("sink.prom")).expect("text");
+    let of = |outcome| value(&text, &format!("evt_sink_rows_total{{output=\"sqlite:m.db\",outcome=\"{outcome}\"}}"));
+    assert_eq!(of("in"), of("inserted") + of("updated") + of("unchanged") + of("deleted") + of("stale"));
+    assert!(dir.bytes("gen.prom").len() > 100);
+    assert!(!dir.path("sink.prom.part").exists());
+    dir.run("evt-view", &["m.db", "--prometheus", "no/such/dir.prom"]).ends_with(74);
+    dir.write("e.jsonl", EVENT);
+    dir.run("evt-ingest", &["e.jsonl", "--to", "x.jsonl", "--prometheus", "x.jsonl"]).ends_with(2);
+}
+
+#[test]
+fn a_slow_or_silent_scraper_does_not_hold_up_others_or_the_run() {
+    let dir = Dir::new("slow-scraper");
+    let mut running = Running::new(&mut dir.command("evt-ingest", &["-f", "jsonl", "--prometheus", "127.0.0.1:0"]));
+    let address = running.address();
+    let silent: Vec<TcpStream> = (0..8).map(|_| TcpStream::connect(&address).expect("it listens")).collect();
+    compare(&scrape(&address), &metrics::STAGE, &mut BTreeSet::new());
+    running.give(EVENT.as_bytes());
+    assert_eq!(running.end(), 0);
+    drop(silent);
+}
+
+#[test]
+fn the_page_of_words_lists_every_metric() {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("man/evt.7")).expect("it is there");
+    let text = text.replace("\\-", "-");
+    for definition in metrics::all() {
+        let labels =
+            if definition.labels.is_empty() { String::new() } else { format!("{{{}}}", definition.labels.join(",")) };
+        let entry = format!(".TP\n.B {}{labels}\n{}: {}\n", definition.name, definition.shape.name(), definition.about);
+        assert!(text.contains(&entry), "evt(7) has no:\n{entry}");
+    }
+    let page: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix(".B ")).collect();
+    let named = page.iter().filter(|line| line.starts_with("evt_") || line.starts_with("process_"));
+    assert_eq!(named.count(), metrics::all().count(), "evt(7) lists what is not there");
+}
