@@ -127,7 +127,7 @@ fn a_field_that_the_writer_has_not_is_its_default_as_a_writer_would_have_written
 #[test]
 fn defaults_without_end_or_measure_are_refused() {
     let endless = record(json!([{"name": "n", "type": "r", "default": {}}]));
-    assert_eq!(why(&record(json!([])), &endless), "r: a default is nested too deep");
+    assert!(Schema::parse(&endless.to_string()).is_err(), "it is no schema to begin with");
     let doubled = |at: usize| {
         let inner = if at == 0 { json!("int") } else { json!(format!("d{}", at - 1)) };
         let default = if at == 0 { json!(0) } else { json!({}) };
@@ -135,7 +135,7 @@ fn defaults_without_end_or_measure_are_refused() {
         json!({"name": format!("f{at}"), "default": {},
                "type": {"type": "record", "name": format!("d{at}"), "fields": [field("x"), field("y")]}})
     };
-    let reader = record((0..40).map(doubled).collect());
+    let reader = record((0..16).map(doubled).collect());
     assert_eq!(why(&record(json!([])), &reader), "r: its defaults hold more than 65,536 values");
     let long = json!({"name": "l", "type": "string", "default": "x".repeat(30_000)});
     let item = json!({"type": "record", "name": "i", "fields": [long]});
