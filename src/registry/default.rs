@@ -1,6 +1,7 @@
-//! Whether defaults are values of their fields' types.
+//! Whether defaults are values of their fields' types, and how much they come to.
 
 use super::schema::{Field, NodeId, Schema, Shape};
+use crate::json::DEPTH_MAX;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -17,10 +18,78 @@ pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
     })
 }
 
+/// The first default that comes to too much once the fields it leaves out have theirs: where, and why.
+pub(super) fn measure_all(schema: &Schema) -> Option<(String, String)> {
+    let defaults = Defaults { schema, verdicts: HashMap::new() };
+    let mut sizes = Sizes { defaults, known: HashMap::new() };
+    schema.ids().find_map(|id| {
+        let Shape::Record { name, fields } = &schema.node(id).shape else { return None };
+        let field = (0..fields.len()).find(|at| sizes.field((id, *at), &fields[*at], 0) > VALUES_MAX)?;
+        let why =
+            format!("default holds itself, or more than {VALUES_MAX} values with the defaults of what it leaves out");
+        Some((format!("{}.{}", name.short, fields[field].name), why))
+    })
+}
+
 impl Schema {
     /// Whether `value` is a default of the type at `id`.
     pub fn takes(&self, id: NodeId, value: &Value) -> bool {
         Defaults { schema: self, verdicts: HashMap::new() }.fit(id, value)
+    }
+}
+
+/// Values that a default may come to: it may double with each level of records whose fields have defaults, and whoever works
+/// it out takes that long.
+const VALUES_MAX: u64 = 1 << 16;
+
+/// How many values defaults come to.
+struct Sizes<'a> {
+    defaults: Defaults<'a>,
+    /// By record and index of the field.
+    known: HashMap<(NodeId, usize), u64>,
+}
+
+impl Sizes<'_> {
+    fn field(&mut self, key: (NodeId, usize), field: &Field, depth: u32) -> u64 {
+        if let Some(known) = self.known.get(&key) {
+            return *known;
+        }
+        let Some(value) = &field.default else { return 0 };
+        // Met again on the way, it holds itself.
+        self.known.insert(key, u64::MAX);
+        let size = self.value(field.node, value, depth + 1);
+        self.known.insert(key, size);
+        size
+    }
+
+    fn value(&mut self, id: NodeId, value: &Value, depth: u32) -> u64 {
+        if depth > DEPTH_MAX {
+            return u64::MAX;
+        }
+        let schema = self.defaults.schema;
+        match (&schema.node(id).shape, value) {
+            (Shape::Array(item), Value::Array(values)) => {
+                values.iter().fold(1, |sum, value| sum.saturating_add(self.value(*item, value, depth + 1)))
+            }
+            (Shape::Map(inner), Value::Object(values)) => {
+                values.values().fold(1, |sum, value| sum.saturating_add(self.value(*inner, value, depth + 1)))
+            }
+            (Shape::Record { fields, .. }, Value::Object(values)) => {
+                fields.iter().enumerate().fold(1, |sum, (at, field)| {
+                    sum.saturating_add(match values.get(&field.name) {
+                        Some(value) => self.value(field.node, value, depth + 1),
+                        None => self.field((id, at), field, depth + 1),
+                    })
+                })
+            }
+            (Shape::Union(branches), value) => {
+                match branches.iter().find(|branch| self.defaults.fit(**branch, value)) {
+                    Some(branch) => self.value(*branch, value, depth + 1),
+                    None => 0,
+                }
+            }
+            _ => 1,
+        }
     }
 }
 

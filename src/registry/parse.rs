@@ -42,7 +42,7 @@ fn parse(value: &Value) -> Parsed<Schema> {
     let mut parser = Parser { nodes: vec![], names: HashMap::new(), path: vec![title.to_owned()] };
     let root = parser.schema(value, None)?;
     let schema = Schema { nodes: parser.nodes, root };
-    match default::check_all(&schema) {
+    match default::check_all(&schema).or_else(|| default::measure_all(&schema)) {
         None => Ok(schema),
         Some((path, why)) => Err(Refused { path, why }),
     }

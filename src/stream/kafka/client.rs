@@ -317,7 +317,8 @@ pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl F
         if let Some(code @ (Code::Authentication | Code::SSL)) = heard {
             return Err(because(Error::config(format!("{address}: {}", describe(code)))));
         }
-        let passing = error.rdkafka_error_code().is_some_and(is_passing);
+        // A partition that was counted a moment ago is known to each broker and client in its own time.
+        let passing = error.rdkafka_error_code().is_some_and(|code| is_passing(code) || code == Code::UnknownPartition);
         if !passing || start.elapsed() > patience || run.stop.signal().is_some() {
             let failed = failed(address, "no answer", &error);
             return Err(if passing { because(failed) } else { failed });
