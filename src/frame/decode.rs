@@ -49,8 +49,8 @@ pub struct Decoder {
     part: Part,
     small: Vec<u8>,
     body: MutableBuffer,
-    /// The body of the frame before: its memory is used again once nobody looks at it any more, so that none has to be
-    /// cleared for the next.
+    /// The body of the rows before: its memory is used again once nobody looks at it any more. It is as long as the
+    /// longest so far, so that none has to be cleared for the next.
     spent: Option<Buffer>,
     wanted: usize,
     have: usize,
@@ -197,20 +197,21 @@ impl Decoder {
         let length = message.as_ref().bodyLength();
         let length = usize::try_from(length).ok().filter(|length| *length <= BODY_MAX);
         let length = length.ok_or_else(|| Error::corrupt("not a frame: the length of its body is out of bounds"))?;
-        let spent = self.spent.take().and_then(|spent| spent.into_mutable().ok());
+        // A dictionary stays, and the memory of its body with it.
+        let stays = message.as_ref().header_type() == MessageHeader::DictionaryBatch;
+        let spent = if stays { None } else { self.spent.take() };
+        let spent = spent.and_then(|spent| spent.into_mutable().ok());
         self.body = spent.unwrap_or_else(|| MutableBuffer::new(length.min(BODY_STEP)));
-        self.body.truncate(length);
-        if length == 0 {
-            return self.body(&message);
-        }
         self.want(Part::Body(message), length);
-        Ok(None)
+        if length == 0 { self.complete() } else { Ok(None) }
     }
 
     fn body(&mut self, message: &MessageBuffer) -> Result<Option<Frame>> {
-        let body: Buffer = std::mem::replace(&mut self.body, MutableBuffer::new(0)).into();
-        let frame = self.frame(message.as_ref(), &body);
-        self.spent = Some(body);
+        let whole: Buffer = std::mem::replace(&mut self.body, MutableBuffer::new(0)).into();
+        let frame = self.frame(message.as_ref(), &whole.slice_with_length(0, self.wanted));
+        if message.as_ref().header_type() != MessageHeader::DictionaryBatch {
+            self.spent = Some(whole);
+        }
         self.want(Part::Prefix, 8);
         frame
     }

@@ -1,13 +1,13 @@
 //! Batches and control messages to bytes.
 
+use super::message::{Metadata, framed, of_rows};
 use super::{Control, MARK};
 use crate::error::{Error, Result};
-use arrow::array::{ArrayRef, AsArray, DictionaryArray, RecordBatch, new_empty_array};
-use arrow::datatypes::{DataType, Int32Type, SchemaRef};
-use arrow_ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
-use arrow_ipc::{KeyValue, KeyValueArgs, MessageBuilder, MessageHeader, RecordBatchBuilder, root_as_message};
-use flatbuffers::FlatBufferBuilder;
-use std::sync::Arc;
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow_ipc::root_as_message;
+use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 
 /// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.
 pub struct Encoder {
@@ -15,7 +15,8 @@ pub struct Encoder {
     generator: IpcDataGenerator,
     tracker: DictionaryTracker,
     options: IpcWriteOptions,
-    last: Option<RecordBatch>,
+    /// A batch without rows, as arrow writes it: what control messages ride on.
+    empty: Option<EncodedData>,
     rows: u64,
 }
 
@@ -26,8 +27,8 @@ impl Encoder {
         let mut tracker = DictionaryTracker::new(false);
         let generator = IpcDataGenerator::default();
         let encoded = generator.schema_to_bytes_with_dictionary_tracker(&schema, &mut tracker, &options);
-        let encoder = Self { schema, generator, tracker, options, last: None, rows: 0 };
-        (encoder, head(&encoded.ipc_message))
+        let encoder = Self { schema, generator, tracker, options, empty: None, rows: 0 };
+        (encoder, framed(&encoded.ipc_message))
     }
 
     /// Rows encoded so far.
@@ -35,39 +36,51 @@ impl Encoder {
         self.rows
     }
 
-    /// The frames of a batch: dictionaries that changed, then the rows.
-    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+    /// The frames of a batch: dictionaries that changed, then the rows. Large buffers are the batch's own.
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
         self.rows += batch.num_rows() as u64;
-        let (dictionaries, rows) =
-            self.generator.encode(batch, &mut self.tracker, &self.options, &mut Default::default())?;
-        let mut pieces = Vec::with_capacity(2 * dictionaries.len() + 2);
-        for dictionary in dictionaries {
-            pieces.push(head(&dictionary.ipc_message));
-            pieces.push(dictionary.arrow_data);
+        let mut pieces = self.dictionaries(batch)?;
+        match of_rows(batch) {
+            Some(rows) => pieces.extend(rows),
+            None => {
+                let (_, rows) = self.encode(batch)?;
+                pieces.push(framed(&rows.ipc_message).into());
+                pieces.push(rows.arrow_data.into());
+            }
         }
-        pieces.push(head(&rows.ipc_message));
-        pieces.push(rows.arrow_data);
-        self.last = Some(emptied(batch)?);
         Ok(pieces)
     }
 
     /// The frame of a control message: a batch without rows.
-    ///
-    /// It is cut from the last batch, because an empty one of its own would replace every dictionary by an empty one
-    /// and have all of them sent again.
-    pub fn control(&mut self, control: &Control) -> Result<Vec<Vec<u8>>> {
-        let empty = self.last.clone().unwrap_or_else(|| RecordBatch::new_empty(self.schema.clone()));
-        let (dictionaries, rows) =
-            self.generator.encode(&empty, &mut self.tracker, &self.options, &mut Default::default())?;
-        let mut pieces = Vec::with_capacity(2 * dictionaries.len() + 2);
-        for dictionary in dictionaries {
-            pieces.push(head(&dictionary.ipc_message));
-            pieces.push(dictionary.arrow_data);
-        }
+    pub fn control(&mut self, control: &Control) -> Result<Vec<Buffer>> {
+        let mut pieces = match &self.empty {
+            Some(_) => vec![],
+            None => self.dictionaries(&RecordBatch::new_empty(self.schema.clone()))?,
+        };
+        let empty = self.empty.as_ref().ok_or_else(|| Error::broken("a control frame before its schema"))?;
         let (key, value) = control.to_metadata()?;
-        pieces.push(head(&with_metadata(&rows.ipc_message, key, &value)?));
-        pieces.push(rows.arrow_data);
+        let broken = |why: &str| Error::broken("control frame").because(why);
+        let message = root_as_message(&empty.ipc_message).map_err(|error| broken(&error.to_string()))?;
+        let metadata = Metadata { key, value: &value };
+        let message = metadata.added_to(message).ok_or_else(|| broken("no record batch"))?;
+        pieces.push(framed(&message).into());
+        pieces.push(Buffer::from(&empty.arrow_data[..]));
         Ok(pieces)
+    }
+
+    /// The frames of the batch's dictionaries that changed.
+    ///
+    /// They are found with none of its rows. What that leaves is what control messages ride on from here: an empty batch
+    /// of the schema alone would replace every dictionary by an empty one and have all of them sent again.
+    fn dictionaries(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
+        let (dictionaries, empty) = self.encode(&batch.slice(0, 0))?;
+        self.empty = Some(empty);
+        let pieces = dictionaries.into_iter().flat_map(|it| [framed(&it.ipc_message).into(), it.arrow_data.into()]);
+        Ok(pieces.collect())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch) -> Result<(Vec<EncodedData>, EncodedData)> {
+        Ok(self.generator.encode(batch, &mut self.tracker, &self.options, &mut Default::default())?)
     }
 
     /// Arrow's end-of-stream marker; written only when the end is proven.
@@ -76,60 +89,4 @@ impl Encoder {
         bytes.extend_from_slice(&[0; 4]);
         bytes
     }
-}
-
-/// No rows of the batch, with its dictionaries, and without a hold on the memory of its rows.
-fn emptied(batch: &RecordBatch) -> Result<RecordBatch> {
-    let empty = |column: &ArrayRef| -> Result<ArrayRef> {
-        match (column.data_type(), column.as_dictionary_opt::<Int32Type>()) {
-            (_, Some(codes)) => {
-                Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(Vec::<i32>::new().into(), codes.values().clone())?))
-            }
-            (DataType::Dictionary(..), None) => Ok(column.slice(0, 0)),
-            (plain, None) => Ok(new_empty_array(plain)),
-        }
-    };
-    let columns = batch.columns().iter().map(empty).collect::<Result<_>>()?;
-    Ok(RecordBatch::try_new(batch.schema(), columns)?)
-}
-
-/// The mark, the padded length and the message, padded so that the body is aligned to 64 bytes.
-fn head(message: &[u8]) -> Vec<u8> {
-    let total = (8 + message.len()).next_multiple_of(64);
-    let mut bytes = Vec::with_capacity(total);
-    bytes.extend_from_slice(&MARK);
-    bytes.extend_from_slice(&((total - 8) as i32).to_le_bytes());
-    bytes.extend_from_slice(message);
-    bytes.resize(total, 0);
-    bytes
-}
-
-/// The record batch message `message` with one metadata pair added; arrow's writer has no way to add any.
-fn with_metadata(message: &[u8], key: &str, value: &str) -> Result<Vec<u8>> {
-    let broken = |why: &str| Error::broken("control frame").because(why);
-    let message = root_as_message(message).map_err(|error| broken(&error.to_string()))?;
-    let batch = message.header_as_record_batch().ok_or_else(|| broken("no record batch"))?;
-    let mut builder = FlatBufferBuilder::new();
-    let key = builder.create_string(key);
-    let value = builder.create_string(value);
-    let pair = KeyValue::create(&mut builder, &KeyValueArgs { key: Some(key), value: Some(value) });
-    let metadata = builder.create_vector(&[pair]);
-    let nodes: Vec<_> = batch.nodes().into_iter().flatten().copied().collect();
-    let nodes = builder.create_vector(&nodes);
-    let buffers: Vec<_> = batch.buffers().into_iter().flatten().copied().collect();
-    let buffers = builder.create_vector(&buffers);
-    let mut header = RecordBatchBuilder::new(&mut builder);
-    header.add_length(batch.length());
-    header.add_nodes(nodes);
-    header.add_buffers(buffers);
-    let header = header.finish();
-    let mut out = MessageBuilder::new(&mut builder);
-    out.add_version(message.version());
-    out.add_header_type(MessageHeader::RecordBatch);
-    out.add_bodyLength(message.bodyLength());
-    out.add_header(header.as_union_value());
-    out.add_custom_metadata(metadata);
-    let root = out.finish();
-    builder.finish(root, None);
-    Ok(builder.finished_data().to_vec())
 }

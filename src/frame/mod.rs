@@ -10,6 +10,7 @@
 mod control;
 mod decode;
 mod encode;
+mod message;
 
 pub use control::{Barrier, Control, End, How, PartitionState, Progress, State};
 pub(crate) use decode::check_batch;

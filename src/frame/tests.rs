@@ -32,11 +32,21 @@ fn end(rows: u64) -> Control {
 fn stream(rows: u64) -> Vec<u8> {
     let (mut encoder, mut bytes) = Encoder::new(Kind::Dead.schema());
     let progress = Control::Progress(Progress { complete: true, ..Progress::default() });
-    bytes.extend(encoder.control(&progress).unwrap().concat());
-    bytes.extend(encoder.batch(&letters(3)).unwrap().concat());
-    bytes.extend(encoder.control(&Control::Watermark(-5)).unwrap().concat());
-    bytes.extend(encoder.batch(&letters(2)).unwrap().concat());
-    bytes.extend(encoder.control(&end(rows)).unwrap().concat());
+    for piece in encoder.control(&progress).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    for piece in encoder.batch(&letters(3)).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    for piece in encoder.control(&Control::Watermark(-5)).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    for piece in encoder.batch(&letters(2)).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
+    for piece in encoder.control(&end(rows)).unwrap() {
+        bytes.extend_from_slice(&piece);
+    }
     bytes.extend(encoder.finish());
     bytes
 }

@@ -7,6 +7,7 @@ use crate::store::room;
 use crate::stream::follow::LOOK_EVERY;
 use crate::stream::run::Run;
 use crate::stream::stop::Woken;
+use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
@@ -112,8 +113,8 @@ impl Plain {
     }
 
     /// Writes the pieces as one.
-    pub fn write_pieces(&mut self, pieces: &[Vec<u8>]) -> Result<()> {
-        let slices: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+    pub fn write_pieces(&mut self, pieces: &[Buffer]) -> Result<()> {
+        let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
         self.write(&slices)
     }
 

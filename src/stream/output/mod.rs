@@ -376,7 +376,7 @@ impl Output {
             Target::Frames { mut encoder, mut file } => {
                 let end = Control::End(End { rows: encoder.rows(), ..*end });
                 let mut pieces = encoder.control(&end)?;
-                pieces.push(encoder.finish());
+                pieces.push(encoder.finish().into());
                 file.write_pieces(&pieces)?;
                 report.remark = file.finish()?;
             }
