@@ -160,3 +160,88 @@ fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_
     let error = refusal(&stream(&RecordBatch::try_new_with_options(empty, vec![], &rows).unwrap(), None));
     assert!(error.to_string().contains("claims 1125899906842624 rows"), "{error}");
 }
+
+mod reading_back {
+    use super::*;
+    use crate::format::test_data::cases;
+    use arrow::array::{
+        ArrayRef, BinaryArray, BooleanArray, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, StringArray,
+        TimestampMicrosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
+    use arrow_ipc::reader::StreamReader;
+    use proptest::prelude::*;
+    use std::sync::Arc;
+
+    /// Rows of every type that is laid out here and one that is left to arrow, from optional texts.
+    fn rows(texts: &[Option<String>]) -> RecordBatch {
+        let texts = || texts.iter().map(Option::as_deref);
+        let length = |text: Option<&str>| text.map(str::len);
+        let mut ids = FixedSizeBinaryBuilder::new(16);
+        texts().for_each(|text| ids.append_value([length(text).unwrap_or(0) as u8; 16]).unwrap());
+        let columns: [(&str, ArrayRef); 7] = [
+            ("id", Arc::new(ids.finish())),
+            ("text", Arc::new(texts().collect::<StringArray>())),
+            ("bytes", Arc::new(texts().map(|text| text.map(str::as_bytes)).collect::<BinaryArray>())),
+            ("instant", Arc::new(texts().map(|t| length(t).map(|n| n as i64)).collect::<TimestampMicrosecondArray>())),
+            ("value", Arc::new(texts().map(|t| length(t).map(|n| n as f64)).collect::<Float64Array>())),
+            (
+                "word",
+                Arc::new(texts().map(|t| t.map(|t| t.get(..1).unwrap_or(""))).collect::<DictionaryArray<Int32Type>>()),
+            ),
+            ("flag", Arc::new(texts().map(|t| length(t).map(|n| n % 2 == 0)).collect::<BooleanArray>())),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
+    }
+
+    fn batches() -> impl Strategy<Value = Vec<RecordBatch>> {
+        let text = proptest::option::weighted(0.8, "[a-c]{0,60}");
+        let batch = (proptest::collection::vec(text, 1..80), 0.0..1.0f64, 0.0..1.0f64);
+        (any::<bool>(), proptest::collection::vec(batch, 1..6)).prop_map(|(bare, batches)| {
+            let cut = |(texts, start, share): (Vec<_>, f64, f64)| {
+                let all = rows(&texts);
+                let all = if bare { all.project(&[0, 1, 2, 3, 4, 5]).unwrap() } else { all };
+                // Half of them whole: what is sliced takes another way.
+                let start = if start < 0.5 { 0 } else { (start * texts.len() as f64) as usize };
+                let length =
+                    if share < 0.5 { texts.len() - start } else { (share * (texts.len() - start) as f64) as usize };
+                all.slice(start, length)
+            };
+            batches.into_iter().map(cut).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(cases(300))]
+
+        #[test]
+        fn rows_read_back_here_and_by_arrow_whatever_was_cut_off_them(batches in batches()) {
+            let (mut encoder, mut bytes) = Encoder::new(batches[0].schema());
+            for batch in &batches {
+                let pieces = encoder.batch(batch).unwrap().into_iter();
+                let pieces = pieces.chain(encoder.control(&Control::Watermark(7)).unwrap());
+                pieces.for_each(|piece| bytes.extend_from_slice(&piece));
+            }
+            bytes.extend(encoder.finish());
+            let rows: Vec<_> = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect();
+
+            let theirs = StreamReader::try_new(&bytes[..], None).unwrap().map(Result::unwrap);
+            let theirs: Vec<_> = theirs.filter(|batch| batch.num_rows() > 0).collect();
+            prop_assert_eq!(&theirs, &rows);
+
+            // Each batch is looked at and let go before the next, so that memory is used again.
+            let mut decoder = Decoder::default();
+            let (mut rest, mut expected) = (&bytes[..], rows.iter());
+            while !rest.is_empty() {
+                let space = decoder.space();
+                let count = space.len().min(rest.len());
+                space[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                if let Some(Frame::Batch(batch)) = decoder.filled(count).unwrap() {
+                    prop_assert_eq!(Some(&batch), expected.next());
+                }
+            }
+            prop_assert_eq!(expected.next(), None);
+        }
+    }
+}

@@ -84,9 +84,12 @@ fn frames(batch: &RecordBatch) -> Vec<u8> {
     let (mut encoder, mut bytes) = Encoder::new(batch.schema());
     let progress = Control::Progress(Progress { complete: true, ..Progress::default() });
     let end = Control::End(End { how: How::Exhausted, rows: batch.num_rows() as u64, verdict: 0 });
-    bytes.extend(encoder.control(&progress).expect("a frame").concat());
-    bytes.extend(encoder.batch(batch).expect("a frame").concat());
-    bytes.extend(encoder.control(&end).expect("a frame").concat());
+    let pieces = [
+        encoder.control(&progress).expect("a frame"),
+        encoder.batch(batch).expect("a frame"),
+        encoder.control(&end).expect("a frame"),
+    ];
+    pieces.iter().flatten().for_each(|piece| bytes.extend_from_slice(piece));
     bytes.extend(encoder.finish());
     bytes
 }
