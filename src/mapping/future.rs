@@ -1,8 +1,8 @@
 //! `--max-future`: one bad clock must not push the stream.
 //!
 //! An event too far ahead of its arrival is dead. Arrival is a fact of the record, never the reader's clock; where a
-//! record has none, it is judged by the median of the next [`WINDOW`] rows of its partition, itself included. Those
-//! rows wait here as text: at most [`WINDOW`] records for each partition.
+//! record has none, it is judged by the median of the next [`LOOKAHEAD`] rows of its partition, itself included. Those
+//! rows wait here as text: at most [`LOOKAHEAD`] records for each partition.
 
 use crate::kind::dead::{ErrorType, Fault};
 use crate::time::{format_duration, format_instant};
@@ -10,7 +10,7 @@ use ahash::AHashMap;
 use std::collections::VecDeque;
 
 /// Rows whose median stands for the arrival of the first of them.
-pub const WINDOW: usize = 101;
+pub const LOOKAHEAD: usize = 101;
 
 /// A record that waits for its verdict.
 #[derive(Clone, Debug)]
@@ -93,13 +93,13 @@ impl Lookahead {
         let partition = held.judged.partition;
         let queue = self.queues.entry(partition).or_default();
         queue.push_back(held);
-        if queue.len() < WINDOW { None } else { self.pop(partition) }
+        if queue.len() < LOOKAHEAD { None } else { self.pop(partition) }
     }
 
     /// The next record of a partition that gets no more rows.
     pub fn pop(&mut self, partition: u32) -> Option<(Held, Result<(), Fault>)> {
         let queue = self.queues.get_mut(&partition)?;
-        let mut times: Vec<i64> = queue.iter().take(WINDOW).map(|held| held.judged.event_time).collect();
+        let mut times: Vec<i64> = queue.iter().take(LOOKAHEAD).map(|held| held.judged.event_time).collect();
         let held = queue.pop_front()?;
         let verdict = match held.judged.arrival {
             Some(arrival) => self.verdict(held.judged, arrival, "its arrival"),
@@ -120,6 +120,11 @@ impl Lookahead {
     /// The record of a partition that has waited longest.
     pub fn first(&self, partition: u32) -> Option<&Held> {
         self.queues.get(&partition)?.front()
+    }
+
+    /// How many records wait.
+    pub fn held(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
     }
 
     /// Partitions in which records wait, in order.

@@ -17,7 +17,7 @@ mod text;
 mod when;
 
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
-pub use future::{Arrival, Held, Judged, Lookahead, Wrapping};
+pub use future::{Arrival, Held, Judged, LOOKAHEAD, Lookahead, Wrapping};
 pub use id::{made_id, uuid_of};
 pub use mapper::{Defaults, Mapper, Outcome, Place};
 pub use stamp::Stamper;

@@ -89,6 +89,7 @@ pub struct Intake {
     kind: Option<Kind>,
     /// Builds rows of the other kinds.
     rows: Option<row::Builder>,
+    told_held: bool,
 }
 
 impl Intake {
@@ -112,7 +113,22 @@ impl Intake {
         let mapper = Mapper::new(options)?;
         let (queue, counts) = (VecDeque::new(), Counts::default());
         let rows = kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new);
-        Ok(Self { run, mapper, stamper, filter, keep_raw, control, splitter, queue, counts, now, kind, rows })
+        let told_held = false;
+        Ok(Self {
+            run,
+            mapper,
+            stamper,
+            filter,
+            keep_raw,
+            control,
+            splitter,
+            queue,
+            counts,
+            now,
+            kind,
+            rows,
+            told_held,
+        })
     }
 
     /// The schema of the batches; right once a record has been seen.
@@ -304,6 +320,21 @@ impl Intake {
     pub fn drain_one(&mut self, partition: u32, dead: &mut DeadLetters) -> Result<()> {
         while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
             self.release(released, dead)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing comes for now: hands out the rows there are, and says once that others wait for a verdict, because they
+    /// may wait for long.
+    pub fn rest(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        self.flush(dead)?;
+        let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
+        if held > 0 && !std::mem::replace(&mut self.told_held, true) {
+            self.run.console.say(format!(
+                "{held} records wait until {} of their partition have come: they tell no arrival that --max-future \
+                 could judge them by",
+                mapping::LOOKAHEAD
+            ));
         }
         Ok(())
     }

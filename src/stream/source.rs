@@ -324,7 +324,7 @@ impl Source {
                 self.current = Some(Current::Text(text));
             }
             Step::Idle => {
-                self.intake.flush(dead)?;
+                self.intake.rest(dead)?;
                 self.queue.push_back(Item::Idle);
                 self.next_followed(text)?;
             }

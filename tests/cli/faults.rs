@@ -267,6 +267,31 @@ fn a_file_that_is_followed_may_come_later() {
 }
 
 #[test]
+fn records_that_wait_for_a_verdict_are_told_of() {
+    let dir = Dir::new("held");
+    let records = |range: std::ops::Range<u32>| {
+        range
+            .map(|n| format!("{{\"event_type\":\"t\",\"at\":\"2026-01-01T00:{:02}:00Z\"}}\n", n % 60))
+            .collect::<String>()
+    };
+    dir.write("in.jsonl", records(0..103));
+    let flags = "--follow --time at --max-future 1d --to out.jsonl --dlq null:";
+    let mut command = dir.command("evt-ingest", &["in.jsonl"]);
+    command.args(flags.split(' ')).stderr(File::create(dir.path("said")).expect("writable"));
+    let mut child = command.spawn().expect("it starts");
+    let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
+    eventually("it is said", || said().contains("100 records wait until 101 of their partition have come"));
+    let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
+    eventually("the others are written", || lines() == 3);
+    dir.write("more.jsonl", records(0..100));
+    dir.shell("cat more.jsonl >> in.jsonl").succeeds();
+    eventually("each new record releases one", || lines() == 103);
+    dir.shell(&format!("kill -INT {}", child.id())).succeeds();
+    assert_eq!(status(child.wait().expect("it ends")), 130);
+    assert_eq!((lines(), said().matches("records wait").count()), (203, 1), "{}", said());
+}
+
+#[test]
 fn a_report_of_none_says_nothing_but_the_summary() {
     let dir = Dir::new("silent");
     dir.write("in.jsonl", "broken\n".repeat(30));

@@ -371,9 +371,14 @@ fn the_units_are_what_systemd_takes() {
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("text");
-        for line in
-            ["IgnoreSIGPIPE=no", "RestartPreventExitStatus=2 78", "Restart=on-failure", "Type=notify", "--check"]
-        {
+        for line in [
+            "IgnoreSIGPIPE=no",
+            "RestartPreventExitStatus=2 78",
+            "Restart=on-failure",
+            "Type=notify",
+            "ExecStartPre=-",
+            "--check",
+        ] {
             assert!(text.contains(line), "{name}: no {line}");
         }
         // It looks whether programs are there: these are.

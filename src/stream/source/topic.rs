@@ -117,7 +117,7 @@ impl Source {
                 self.current = Some(Current::Topics(input));
             }
             Step::Idle => {
-                self.intake.flush(dead)?;
+                self.intake.rest(dead)?;
                 self.tell(input.extent());
                 self.queue.push_back(Item::Idle);
                 self.current = Some(Current::Topics(input));
