@@ -1,15 +1,19 @@
 //! Rows on a topic in Avro: each behind the id of a schema that the registry has.
 //!
 //! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
-//! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise.
+//! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise. Events
+//! can also be records of a schema that somebody else made ([`crate::op::record`]): then nothing is registered.
 
 use super::confluent::{Confluent, Strategy};
-use super::wire::NAMESPACE;
-use super::{Registration, Registry, Schema, place, reader};
+use super::reader::{self, Choice};
+use super::wire::{NAMESPACE, kind_of};
+use super::{Registration, Registry, Schema, place};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
+use crate::kind::dead::{ErrorType, Fault};
+use crate::op::record::Records;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -17,9 +21,21 @@ use std::sync::Arc;
 
 /// Encodes rows for one topic.
 pub struct AvroRows {
-    rows: RowEncoder,
+    form: Form,
+    /// The schema, for messages.
+    name: String,
     /// 00 and the id.
     head: [u8; 5],
+    /// Rows that were written, and whether it was said that properties or digits were not.
+    written: u64,
+    told: [bool; 2],
+}
+
+enum Form {
+    /// The rows as they are.
+    Own(Box<RowEncoder>),
+    /// Events as somebody else's records.
+    Records(Box<Records>),
 }
 
 /// Where the rows of a topic have their schema.
@@ -29,45 +45,138 @@ pub struct Target<'a> {
     pub schemas: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// The schema to use, an id or `latest`; none registers that of the rows.
-    pub schema_id: Option<&'a str>,
+    /// The schema to use; none registers that of the rows.
+    pub schema_id: Option<&'a Choice>,
+}
+
+impl Target<'_> {
+    /// Looks whether the registry can be asked, and has the schema that is named; registers nothing.
+    pub fn check(&self, console: &Console) -> Result<()> {
+        place::check(self.schemas, console)?;
+        let Some(choice) = self.schema_id else { return Ok(()) };
+        let registry = place::server_only(self.schemas, console)?;
+        // The rows' kind, which may name the subject, is not known yet.
+        let by_kind = *choice == Choice::Latest && registry.strategy().is_some_and(|by| by != Strategy::Topic);
+        if by_kind { Ok(()) } else { self.find(choice, &registry, "").map(|_| ()) }
+    }
+
+    /// The schema that is named: its id, text, and what it is called.
+    fn find(&self, choice: &Choice, registry: &Confluent, kind: &str) -> Result<(u32, Arc<str>, String)> {
+        let version = match choice {
+            Choice::Id(id) => return Ok((*id, reader::by_id(registry, *id)?, format!("schema id {id}"))),
+            Choice::Latest => reader::version(registry, &self.subject(registry, kind), None)?,
+            Choice::Subject(subject, number) => reader::version(registry, subject, *number)?,
+        };
+        let id = u32::try_from(version.id).map_err(|_| Error::config(format!("schema id {}", version.id)))?;
+        Ok((id, version.text, format!("schema id {id}")))
+    }
+
+    fn subject(&self, registry: &Confluent, kind: &str) -> String {
+        let strategy = registry.strategy().unwrap_or(Strategy::Topic);
+        strategy.subject(self.topic, &format!("{NAMESPACE}.{kind}"))
+    }
 }
 
 impl AvroRows {
-    /// Registers the schema of the rows, or finds the one that `schema_id=` names; 78 if it may not be written.
+    /// Registers the schema of the rows, or finds the one that `schema_id=` names; 78 if it may not be written, 2 if rows
+    /// of this kind are written by their own schema only.
     pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
-        let Target { schemas, topic, schema_id } = target;
+        let topic = target.topic;
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no kind of evt")))?;
-        let rows = RowEncoder::try_new(schema, Some(NAMESPACE))?;
-        let mut registry = place::server_only(schemas, console)?;
-        let strategy = registry.strategy().unwrap_or(Strategy::Topic);
-        let subject = strategy.subject(topic, &format!("{NAMESPACE}.{}", kind.name()));
-        let id = match schema_id {
-            None => registered(&mut registry, &subject, rows.text())?,
-            Some("latest") => {
-                let latest = reader::version(&registry, &subject, None)?;
-                same(&rows, &latest.text, &format!("subject '{subject}' version {}", latest.number))?;
-                u32::try_from(latest.id).map_err(|_| Error::config(format!("schema id {}", latest.id)))?
+        let own = RowEncoder::try_new(schema, Some(NAMESPACE))?;
+        let mut registry = place::server_only(target.schemas, console)?;
+        let (id, form, name) = match target.schema_id {
+            None => {
+                let subject = target.subject(&registry, kind.name());
+                let id = registered(&mut registry, &subject, own.text())?;
+                (id, Form::Own(Box::new(own)), format!("schema id {id}"))
             }
-            Some(id) => {
-                let id = id.parse().map_err(|_| Error::usage(format!("{topic}: schema_id={id}: no number")))?;
-                same(&rows, &reader::by_id(&registry, id)?, &format!("schema id {id}"))?;
-                id
+            Some(choice) => {
+                let (id, text, name) = target.find(choice, &registry, kind.name())?;
+                (id, form(own, kind, &text).map_err(|error| error.at(name.clone()))?, name)
             }
         };
         let mut head = [0; 5];
         head[1..].copy_from_slice(&id.to_be_bytes());
-        Ok(Self { rows, head })
+        Ok(Self { form, name, head, written: 0, told: [false; 2] })
     }
 
-    /// Rows of a batch, without their heads.
-    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<Bytes>> {
-        Ok(self.rows.encode(batch)?.iter().collect())
+    /// Rows of a batch, without their heads; a fault of each that has no place in the schema.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<std::result::Result<Bytes, Fault>>> {
+        let records = match &mut self.form {
+            Form::Own(rows) => return Ok(rows.encode(batch)?.iter().map(Ok).collect()),
+            Form::Records(records) => records,
+        };
+        let (mut bytes, mut rows) = (Vec::new(), Vec::with_capacity(batch.num_rows()));
+        records.encode(batch, |record| {
+            let start = bytes.len();
+            rows.push(record.map(|record| {
+                bytes.extend_from_slice(record);
+                start..bytes.len()
+            }));
+        })?;
+        let bytes = Bytes::from(bytes);
+        let name = &self.name;
+        let fault = |why| Fault::new(ErrorType::SinkError, format!("{name}: {why}"));
+        let rows: Vec<_> = rows.into_iter().map(|row| row.map(|row| bytes.slice(row)).map_err(fault)).collect();
+        self.written += rows.iter().filter(|row| row.is_ok()).count() as u64;
+        Ok(rows)
     }
 
     /// What stands before each record.
     pub fn head(&self) -> [u8; 5] {
         self.head
+    }
+
+    /// What a person has to know of the rows so far, each once.
+    pub fn news(&mut self) -> Vec<String> {
+        let Form::Records(records) = &self.form else { return vec![] };
+        let (name, lost) = (&self.name, records.lost());
+        let mut news = vec![];
+        if let (true, Some(property)) = (lost.properties.0 > 0 && !self.told[0], &lost.properties.1) {
+            news.push(format!("{name} has no field for '{property}': what it has no field for is not written"));
+            self.told[0] = true;
+        }
+        if let (true, Some(field)) = (lost.digits.0 > 0 && !self.told[1], &lost.digits.1) {
+            news.push(format!("{name}: {field}: times are finer than this field's unit: they are cut to it"));
+            self.told[1] = true;
+        }
+        news
+    }
+
+    /// How many rows were written with less than they had; none where all had everything.
+    pub fn summary(&self) -> Option<String> {
+        let Form::Records(records) = &self.form else { return None };
+        let lost = records.lost();
+        let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} without {what}"));
+        let parts = [
+            part(lost.properties.0, "properties that it has no field for"),
+            part(lost.digits.0, "all digits of their times"),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        let said = || format!("{}: of {} events {} were written", self.name, self.written, parts.join(" and "));
+        (!parts.is_empty()).then(said)
+    }
+}
+
+/// How rows of a kind are written by the schema `text`.
+fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
+    let theirs = Schema::parse(text)?;
+    if Schema::parse(own.text())?.canonical_form() == theirs.canonical_form() {
+        return Ok(Form::Own(Box::new(own)));
+    }
+    // What is called as our rows are is read as them.
+    if kind_of(text).is_some() {
+        return Err(Error::config(format!("it is another schema than that of the rows: {}", own.text())));
+    }
+    match kind {
+        Kind::Event => Ok(Form::Records(Box::new(Records::try_new(&theirs)?))),
+        other => {
+            let name = other.name();
+            let why =
+                format!("only events are written by a schema of your own: leave schema_id= away for rows of {name}");
+            Err(Error::usage(why))
+        }
     }
 }
 
@@ -80,13 +189,4 @@ fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Resul
         return Err(Error::config(format!("{name}: subject '{subject}' takes no schema of these rows")).because(cause));
     }
     registry.id(subject, text)
-}
-
-/// Refuses a schema by which our bytes would not be read as they are meant.
-fn same(rows: &RowEncoder, text: &str, what: &str) -> Result<()> {
-    let (ours, theirs) = (Schema::parse(rows.text())?, Schema::parse(text).map_err(|error| error.at(what))?);
-    match ours.canonical_form() == theirs.canonical_form() {
-        true => Ok(()),
-        false => Err(Error::config(format!("{what}: it is another schema than that of the rows: {}", rows.text()))),
-    }
 }

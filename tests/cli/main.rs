@@ -25,6 +25,7 @@ mod man;
 mod oracle;
 mod outputs;
 mod pipe;
+mod records;
 mod registry;
 mod resolution;
 mod scrape;

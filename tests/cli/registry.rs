@@ -32,7 +32,7 @@ pub fn unique(name: &str) -> String {
 }
 
 /// Asks the registry without evt.
-fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+pub fn say(base: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
     let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let request = ureq::http::Request::builder().method(method).uri(format!("{base}{path}"));
     let request = request.header("content-type", "application/vnd.schemaregistry.v1+json");
@@ -472,7 +472,8 @@ fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
     let (Some(base), Some(bench)) = (registry(), Bench::new("avro-gate")) else { return };
     bench.dir.write("events.jsonl", events(&[r#""page":"/""#]));
     let topic = bench.topic("gate", 1, &[]);
-    let id = put(&base, &unique("other"), V1);
+    let other = r#"{"type":"record","name":"event","namespace":"evt","fields":[{"name":"source","type":"string"}]}"#;
+    let id = put(&base, &unique("other"), other);
     let write = |options: &str| {
         let to = bench.uri(&topic, &format!("?format=avro&schemas={base}{options}"));
         bench.dir.run("evt-ingest", &["events.jsonl", "--to", &to])

@@ -6,6 +6,8 @@
 //! deflate (which every reader has), the marker a digest of the schema, so that the same rows are the same bytes. The
 //! kind stands in the metadata under `evt.kind`; ids are text with the logical type uuid.
 
+pub mod encode;
+pub mod fit;
 mod read;
 mod resolve;
 pub mod value;
@@ -27,6 +29,8 @@ pub const FORMAT: Format = Format {
 
 const MAGIC: &[u8] = b"Obj\x01";
 
+#[cfg(test)]
+mod encode_tests;
 #[cfg(test)]
 mod resolve_tests;
 #[cfg(test)]

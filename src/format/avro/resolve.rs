@@ -48,7 +48,7 @@ impl Decoder {
             nodes: vec![Node::Unplaced],
             known: HashMap::new(),
             open: vec![],
-            defaults: Defaults { schema: reader, values: VALUES_MAX, bytes: BYTES_MAX },
+            defaults: Defaults::new(reader),
         };
         let root = compiler.meet(reader.root(), writer.root());
         compiler.run().map_err(|why| Error::config(why).at(reader.title()))?;
@@ -222,16 +222,20 @@ fn json(symbol: &str) -> String {
 }
 
 /// Writes defaults as a writer would have written them.
-struct Defaults<'a> {
+pub(super) struct Defaults<'a> {
     schema: &'a Schema,
     /// Values and bytes that may still be written.
     values: usize,
     bytes: usize,
 }
 
-impl Defaults<'_> {
+impl<'a> Defaults<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, values: VALUES_MAX, bytes: BYTES_MAX }
+    }
+
     /// The default of a field that the writer has not.
-    fn bytes(&mut self, field: &Field) -> Result<Vec<u8>, &'static str> {
+    pub(super) fn bytes(&mut self, field: &Field) -> Result<Vec<u8>, &'static str> {
         let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
         let mut out = vec![];
         self.write(field.node, default, &mut out, 0)?;

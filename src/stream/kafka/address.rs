@@ -41,8 +41,8 @@ pub struct Options {
     pub form: Option<Form>,
     /// The registry of the schemas of a topic in Avro.
     pub schemas: Option<String>,
-    /// The schema that rows are written with, where none shall be registered: its id, or `latest`.
-    pub schema_id: Option<String>,
+    /// The schema that rows are written with, where none shall be registered.
+    pub schema_id: Option<Choice>,
     /// The schema that records are read as, where it is not their writer's.
     pub reader: Option<Choice>,
     /// The column that makes a record's key; `none` for no key.
@@ -182,10 +182,7 @@ impl Options {
                 Some(registry) => self.schemas = Some(registry),
                 None => return Err(wrong("its % escapes are no text")),
             },
-            "schema_id" if value == "latest" || value.parse::<u32>().is_ok() => {
-                self.schema_id = Some(value.to_owned());
-            }
-            "schema_id" => return Err(wrong("a number, or latest")),
+            "schema_id" => self.schema_id = Some(Choice::parse(value)),
             "reader" => self.reader = Some(Choice::parse(value)),
             "key" => self.key = Some(value.to_owned()),
             "start" => self.start = Some(bound(value)?),
@@ -354,7 +351,7 @@ mod tests {
             "//b/t?partitions=a",
             "//b/t?format=avro",
             "//b/t?schemas=http://r",
-            "//b/t?format=avro&schemas=http://r&schema_id=newest",
+            "//b/t?format=avro&schemas=http://r&schema_id=",
             "//b/t?reader=7",
             "//b/t?format=frames&reader=latest",
             "//b/t?format=avro&schemas=http://r&reader=",

@@ -16,7 +16,6 @@ use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::headers::Rows;
-use crate::registry::place;
 use crate::registry::rows::{AvroRows, Target as Schemas};
 use crate::stream::run::Run;
 use arrow::array::RecordBatch;
@@ -139,7 +138,7 @@ impl KafkaOutput {
             return Err(Error::usage(format!("{address}: {name}= is for reading")));
         }
         if options.form == Some(Form::Avro) {
-            place::check(schemas(address), &run.console)?;
+            target(address, topic).check(&run.console)?;
         }
         let producer = producer(address, run)?;
         partitions(&producer, topic, (address, run)).map(|_| ())
@@ -216,14 +215,24 @@ impl KafkaOutput {
     ) -> Result<Vec<(usize, Fault)>> {
         let Body::Avro { rows, .. } = &mut self.body else { return Ok(vec![]) };
         let (head, bodies) = (rows.head(), rows.encode(batch)?);
+        for news in rows.news() {
+            self.run.console.say(format!("{}: {news}", self.address));
+        }
         let schema = batch.schema();
         let mut key = key.map(|at| Column::new(schema.field(at), batch.column(at).as_ref(), CellForm::Text));
         let (mut value, mut text) = (vec![], String::new());
         let mut refused = vec![];
-        for (row, body) in bodies.iter().enumerate() {
+        for (row, body) in bodies.into_iter().enumerate() {
+            let body = match body {
+                Ok(body) => body,
+                Err(fault) => {
+                    refused.push((row, fault));
+                    continue;
+                }
+            };
             value.clear();
             value.extend_from_slice(&head);
-            value.extend_from_slice(body);
+            value.extend_from_slice(&body);
             text.clear();
             let key = key.as_mut().filter(|column| !column.is_null(row)).map(|column| {
                 column.write(row, &mut text);
@@ -382,6 +391,11 @@ impl KafkaOutput {
     /// The proven end: everything is acknowledged.
     pub fn finish(mut self) -> Result<SinkCounts> {
         self.settle()?;
+        if let Body::Avro { rows, .. } = &self.body
+            && let Some(summary) = rows.summary()
+        {
+            self.run.console.say(format!("{}: {summary}", self.address));
+        }
         Ok(SinkCounts {
             taken: self.taken,
             inserted: self.taken - self.refused,
@@ -391,9 +405,10 @@ impl KafkaOutput {
     }
 }
 
-/// The registry of a topic in Avro.
-fn schemas(address: &Address) -> &str {
-    address.options.schemas.as_deref().unwrap_or_default()
+/// Where the rows of a topic in Avro have their schema.
+fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
+    let schemas = address.options.schemas.as_deref().unwrap_or_default();
+    Schemas { schemas, topic, schema_id: address.options.schema_id.as_ref() }
 }
 
 /// How many partitions the topic has; exit 2 where it is not there.
@@ -435,9 +450,8 @@ fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
     };
     match address.options.form {
         Some(Form::Avro) => {
-            let schema_id = address.options.schema_id.as_deref();
-            let target = Schemas { schemas: schemas(address), topic: address.topic()?, schema_id };
-            Ok(Body::Avro { key, rows: Box::new(AvroRows::open(target, schema, &run.console)?) })
+            let rows = AvroRows::open(target(address, address.topic()?), schema, &run.console)?;
+            Ok(Body::Avro { key, rows: Box::new(rows) })
         }
         _ => Ok(Body::Objects { key }),
     }

@@ -102,9 +102,13 @@ impl Reading {
     }
 }
 
-/// What reads the records of topics in Avro; none where they are not. 78 where a schema that is asked for is not there.
+/// What reads the records of topics in Avro; none where they are not. 78 where a schema that is asked for is not there, 2
+/// where one is named to write by.
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
+    if address.options.schema_id.is_some() {
+        return Err(Error::usage(format!("{address}: schema_id= is for writing: reader= names the schema to read as")));
+    }
     let registry = place::server_only(schemas, &run.console)?;
     Ok(Some(match &address.options.reader {
         Some(choice) => Wire::reading(registry, choice, &address.topics)?,

@@ -1,0 +1,336 @@
+//! Events as records of a schema that somebody else made: the one rule of [`crate::mapping`], the other way round.
+//!
+//! Each field of the record has the value that a reader would make that column or property of:
+//!
+//! - A field with an envelope name is the column; any other one is the property of its name. The fields of a record called
+//!   `properties` are properties too; anything else of that name, a map perhaps, holds all properties that no other field
+//!   does.
+//! - A name of provenance (`origin`, `offset`, …) is the property where there is one, because ingest gives the column a
+//!   value of its own. So is `event_time` where the record has a `server_timestamp`, which then says when the event was.
+//! - A property that no field holds is left out, and counted: the schema says what its readers want.
+//!
+//! A value that does not fit its field is the fault of its event, with the path to it.
+
+use crate::error::{Error, Result};
+use crate::format::avro::encode::{Encoder, Loss, Member, Misfit, Run};
+use crate::format::avro::fit::{Form, Given};
+use crate::json::guide::{Guide, UNMARKED};
+use crate::json::text::unescape;
+use crate::json::walk::guided;
+use crate::kind::event::{COLUMNS, column};
+use crate::registry::Schema;
+use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{FixedSizeBinaryArray, TypedDictionaryArray};
+use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+/// Columns the producer does not decide.
+const PROVENANCE: [usize; 6] =
+    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
+
+/// Writes events as records of one schema.
+pub struct Records {
+    encoder: Encoder,
+    /// The fields in the order of the schema, those of its `properties` in their place.
+    fields: Vec<Field>,
+    /// Numbers of properties by name.
+    slots: HashMap<String, u32, ahash::RandomState>,
+    /// Foretells the properties, marked with their numbers.
+    guide: Guide,
+    /// Whether a field holds all other properties.
+    keeps_rest: bool,
+    has_server_timestamp: bool,
+    run: Run,
+    /// Where the value of each property stands.
+    found: Vec<Option<(usize, usize)>>,
+    /// The other properties, as an object.
+    rest: String,
+    lost: Lost,
+}
+
+/// What was not written of events that were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Events with properties that no field holds, and the first of these.
+    pub properties: (u64, Option<String>),
+    /// Events with times finer than their fields, and the first of these fields.
+    pub digits: (u64, Option<String>),
+}
+
+struct Field {
+    member: Member,
+    origin: Origin,
+}
+
+/// Where the value of a field is from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    Column(usize),
+    Property(u32),
+    /// A property, else the column of that name.
+    Either(u32, usize),
+    /// All properties of no other field.
+    Rest,
+}
+
+impl Records {
+    /// Makes a schema ready; 78 where it is no record, or none that an event could be.
+    pub fn try_new(schema: &Schema) -> Result<Self> {
+        let encoder = Encoder::try_new(schema)?;
+        let what = schema.describe(schema.root());
+        let root = encoder.root().ok_or_else(|| Error::config(format!("an event is a record, its schema {what}")))?;
+        let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
+        let named = |name: &str| COLUMNS.iter().position(|column| *column == name);
+        for member in &root.members {
+            let inner = encoder.record_at(member.node).filter(|_| member.absent.is_none());
+            match (named(&member.name), inner) {
+                (Some(column::PROPERTIES), Some(record)) => {
+                    record.members.iter().try_for_each(|member| plan.property(member, None))?;
+                }
+                (Some(column::PROPERTIES), None) => plan.rest(member)?,
+                (Some(column), _) if PROVENANCE.contains(&column) || column == column::EVENT_TIME => {
+                    plan.property(member, Some(column))?;
+                }
+                (Some(column), _) => plan.column(member, column)?,
+                (None, _) => plan.property(member, None)?,
+            }
+        }
+        let Plan { fields, slots, keeps_rest, .. } = plan;
+        let is_server = |field: &Field| matches!(field.origin, Origin::Column(column::SERVER_TIMESTAMP));
+        Ok(Self {
+            has_server_timestamp: fields.iter().any(is_server),
+            found: vec![None; slots.len()],
+            fields,
+            slots,
+            keeps_rest,
+            guide: Guide::default(),
+            run: Run::default(),
+            rest: String::new(),
+            lost: Lost::default(),
+            encoder,
+        })
+    }
+
+    /// What was not written of events so far.
+    pub fn lost(&self) -> &Lost {
+        &self.lost
+    }
+
+    /// Calls `each` with the bytes of each row's record, or with why there are none: a path and a reason. `properties` are
+    /// proved to be JSON objects. Fails only where the batch holds no events.
+    pub fn encode(
+        &mut self,
+        batch: &RecordBatch,
+        mut each: impl FnMut(std::result::Result<&[u8], String>),
+    ) -> Result<()> {
+        let rows = Rows::new(batch)?;
+        for row in 0..batch.num_rows() {
+            self.run.begin();
+            self.run.out.clear();
+            match self.row(&rows, row) {
+                Ok(()) => {
+                    let Loss { members, digits } = self.run.loss;
+                    self.lost.properties.0 += u64::from(members > 0);
+                    self.lost.digits.0 += u64::from(digits > 0);
+                    each(Ok(&self.run.out));
+                }
+                Err(misfit) => each(Err(misfit.to_string())),
+            }
+        }
+        self.lost.properties.1.clone_from(&self.run.left_out);
+        Ok(())
+    }
+
+    fn row(&mut self, rows: &Rows<'_>, row: usize) -> std::result::Result<(), Misfit> {
+        let text = rows.properties.value(row);
+        self.find(text);
+        let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row).is_some();
+        for field in &self.fields {
+            let before = self.run.loss.digits;
+            let property = |slot: u32| {
+                let (start, end) = self.found.get(slot as usize).copied().flatten()?;
+                text.get(start..end)
+            };
+            let json = match field.origin {
+                Origin::Property(slot) => property(slot),
+                Origin::Either(slot, column) if by_server || column != column::EVENT_TIME => property(slot),
+                _ => None,
+            };
+            let done = match (field.origin, json) {
+                (_, Some(value)) => self.encoder.json(&mut self.run, field.member.node, value),
+                (Origin::Column(column) | Origin::Either(_, column), None) => match rows.cell(column, row) {
+                    Some(given) => self.encoder.value(&mut self.run, field.member.node, &given),
+                    None => field.member.leave_empty(&mut self.run),
+                },
+                (Origin::Property(_), None) => field.member.leave_empty(&mut self.run),
+                (Origin::Rest, None) => {
+                    let rest = if self.rest.is_empty() { text } else { self.rest.as_str() };
+                    field.write_rest(&self.encoder, &mut self.run, rest)
+                }
+            };
+            done.map_err(|misfit| misfit.within(&field.member.name))?;
+            if self.run.loss.digits > before && self.lost.digits.1.is_none() {
+                self.lost.digits.1 = Some(field.member.name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where the properties of fields stand, and what becomes of the others.
+    fn find(&mut self, text: &str) {
+        self.found.fill(None);
+        self.rest.clear();
+        let Self { slots, guide, found, run, keeps_rest, .. } = self;
+        let slot = |key: &str| slots.get(unescape(key).as_ref()).copied().unwrap_or(UNMARKED);
+        guided(text, guide, slot, |member| {
+            let start = member.value().as_ptr().addr() - text.as_ptr().addr();
+            match found.get_mut(member.mark as usize) {
+                Some(found) => *found = Some((start, start + member.value().len())),
+                None if !*keeps_rest => run.leave_out(member.key()),
+                None => {}
+            }
+            true
+        });
+        if self.keeps_rest && self.found.iter().any(Option::is_some) {
+            self.gather(text);
+        }
+    }
+
+    /// Makes an object of the properties that have no field.
+    fn gather(&mut self, text: &str) {
+        let Self { slots, rest, .. } = self;
+        rest.push('{');
+        crate::json::walk::members(text, |key, value| {
+            if !slots.contains_key(unescape(key).as_ref()) {
+                rest.push_str(if rest.len() > 1 { ",\"" } else { "\"" });
+                rest.push_str(key);
+                rest.push_str("\":");
+                rest.push_str(value);
+            }
+            true
+        });
+        rest.push('}');
+    }
+}
+
+/// Fields in the making.
+struct Plan<'a> {
+    encoder: &'a Encoder,
+    fields: Vec<Field>,
+    slots: HashMap<String, u32, ahash::RandomState>,
+    keeps_rest: bool,
+}
+
+impl Plan<'_> {
+    fn push(&mut self, member: &Member, origin: Origin) {
+        self.fields.push(Field { member: member.clone(), origin });
+    }
+
+    /// A property, and the column behind it.
+    fn property(&mut self, member: &Member, column: Option<usize>) -> Result<()> {
+        let slot = u32::try_from(self.slots.len()).unwrap_or(UNMARKED);
+        if self.slots.insert(member.name.clone(), slot).is_some() {
+            let why = format!("'{}' is a field of the record and of its 'properties'", member.name);
+            return Err(Error::config(why));
+        }
+        self.push(member, column.map_or(Origin::Property(slot), |column| Origin::Either(slot, column)));
+        Ok(())
+    }
+
+    fn column(&mut self, member: &Member, column: usize) -> Result<()> {
+        let (form, what, way_out) = match column {
+            column::EVENT_ID => (Form::Uuid, "a uuid", ""),
+            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
+                (Form::Instant, "an instant", ": timestamp-millis, timestamp-micros or string say how it stands there")
+            }
+            _ => (Form::String, "a string", ""),
+        };
+        if !self.encoder.may_take(member.node, form) {
+            let theirs = self.encoder.describe(member.node);
+            return Err(Error::config(format!("{}: {what} is never {theirs}{way_out}", member.name)));
+        }
+        self.push(member, Origin::Column(column));
+        Ok(())
+    }
+
+    fn rest(&mut self, member: &Member) -> Result<()> {
+        if !self.encoder.may_take(member.node, Form::Object) {
+            let theirs = self.encoder.describe(member.node);
+            return Err(Error::config(format!(
+                "properties: an object is never {theirs}, and no reader makes one of it"
+            )));
+        }
+        self.keeps_rest = true;
+        self.push(member, Origin::Rest);
+        Ok(())
+    }
+}
+
+impl Field {
+    /// Writes an object of all other properties; where there are none they may be what stands for no value.
+    fn write_rest(&self, encoder: &Encoder, run: &mut Run, rest: &str) -> std::result::Result<(), Misfit> {
+        let (length, loss) = (run.out.len(), run.loss);
+        let done = encoder.json(run, self.member.node, rest);
+        let is_empty = || rest.bytes().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
+        if done.is_err() && self.member.absent.is_some() && is_empty() {
+            run.out.truncate(length);
+            run.loss = loss;
+            return self.member.leave_empty(run);
+        }
+        done
+    }
+}
+
+/// The columns of a batch of events.
+struct Rows<'a> {
+    columns: Vec<Option<View<'a>>>,
+    properties: &'a StringArray,
+}
+
+enum View<'a> {
+    Text(&'a StringArray),
+    Coded(TypedDictionaryArray<'a, Int32Type, StringArray>),
+    Number(&'a Int64Array),
+    Instant(&'a TimestampMicrosecondArray),
+    Id(&'a FixedSizeBinaryArray),
+}
+
+impl<'a> Rows<'a> {
+    fn new(batch: &'a RecordBatch) -> Result<Self> {
+        let view = |name: &&str| batch.column_by_name(name).map(|array| View::new(name, array)).transpose();
+        let columns = COLUMNS.iter().map(view).collect::<Result<Vec<_>>>()?;
+        match columns.get(column::PROPERTIES) {
+            Some(Some(View::Text(properties))) => Ok(Self { properties, columns }),
+            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
+        }
+    }
+
+    /// The value of a column; none where it is null.
+    fn cell(&self, column: usize, row: usize) -> Option<Given<'a>> {
+        let text = |text: &'a str| Given::String(Cow::Borrowed(text));
+        match self.columns.get(column)?.as_ref()? {
+            View::Text(array) => array.is_valid(row).then(|| text(array.value(row))),
+            View::Coded(array) => array.is_valid(row).then(|| text(arrow::array::ArrayAccessor::value(array, row))),
+            View::Number(array) => array.is_valid(row).then(|| Given::Whole(array.value(row))),
+            View::Instant(array) => array.is_valid(row).then(|| Given::Instant(array.value(row))),
+            View::Id(array) if array.is_valid(row) => array.value(row).try_into().ok().map(Given::Uuid),
+            View::Id(_) => None,
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    fn new(name: &str, array: &'a dyn Array) -> Result<Self> {
+        let coded = || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Coded);
+        let found = array.as_string_opt::<i32>().map(View::Text).or_else(coded);
+        let found = found.or_else(|| array.as_primitive_opt().map(View::Number));
+        let found = found.or_else(|| array.as_primitive_opt::<TimestampMicrosecondType>().map(View::Instant));
+        let found = found.or_else(|| array.as_fixed_size_binary_opt().map(View::Id));
+        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events cannot be {}", array.data_type())))
+    }
+}
+
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
