@@ -3,11 +3,12 @@
 use super::message::{Metadata, framed, of_rows};
 use super::{Control, MARK};
 use crate::error::{Error, Result};
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow_ipc::root_as_message;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
+use std::sync::Arc;
 
 /// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.
 pub struct Encoder {
@@ -17,6 +18,8 @@ pub struct Encoder {
     options: IpcWriteOptions,
     /// A batch without rows, as arrow writes it: what control messages ride on.
     empty: Option<EncodedData>,
+    /// The dictionaries that were sent last, where all of them are known.
+    words: Vec<ArrayRef>,
     rows: u64,
 }
 
@@ -27,7 +30,7 @@ impl Encoder {
         let mut tracker = DictionaryTracker::new(false);
         let generator = IpcDataGenerator::default();
         let encoded = generator.schema_to_bytes_with_dictionary_tracker(&schema, &mut tracker, &options);
-        let encoder = Self { schema, generator, tracker, options, empty: None, rows: 0 };
+        let encoder = Self { schema, generator, tracker, options, empty: None, words: vec![], rows: 0 };
         (encoder, framed(&encoded.ipc_message))
     }
 
@@ -73,8 +76,19 @@ impl Encoder {
     /// They are found with none of its rows. What that leaves is what control messages ride on from here: an empty batch
     /// of the schema alone would replace every dictionary by an empty one and have all of them sent again.
     fn dictionaries(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
+        // Mostly they are the very ones of the batch before, and looking into them is what a passing batch costs most.
+        let words = || batch.columns().iter().filter_map(|column| Some(column.as_any_dictionary_opt()?.values()));
+        let is_flat = !batch.columns().iter().any(|column| column.data_type().is_nested());
+        if is_flat
+            && self.empty.is_some()
+            && words().count() == self.words.len()
+            && words().zip(&self.words).all(|(a, b)| Arc::ptr_eq(a, b))
+        {
+            return Ok(vec![]);
+        }
         let (dictionaries, empty) = self.encode(&batch.slice(0, 0))?;
         self.empty = Some(empty);
+        self.words = words().cloned().collect();
         let pieces = dictionaries.into_iter().flat_map(|it| [framed(&it.ipc_message).into(), it.arrow_data.into()]);
         Ok(pieces.collect())
     }
