@@ -3,12 +3,11 @@
 use super::message::{Metadata, framed, of_rows};
 use super::{Control, MARK};
 use crate::error::{Error, Result};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use arrow_ipc::root_as_message;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
-use std::sync::Arc;
 
 /// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.
 pub struct Encoder {
@@ -19,7 +18,7 @@ pub struct Encoder {
     /// A batch without rows, as arrow writes it: what control messages ride on.
     empty: Option<EncodedData>,
     /// The dictionaries that were sent last, where all of them are known.
-    words: Vec<ArrayRef>,
+    words: Vec<ArrayData>,
     rows: u64,
 }
 
@@ -76,19 +75,17 @@ impl Encoder {
     /// They are found with none of its rows. What that leaves is what control messages ride on from here: an empty batch
     /// of the schema alone would replace every dictionary by an empty one and have all of them sent again.
     fn dictionaries(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
-        // Mostly they are the very ones of the batch before, and looking into them is what a passing batch costs most.
-        let words = || batch.columns().iter().filter_map(|column| Some(column.as_any_dictionary_opt()?.values()));
+        // Mostly they are the very ones of the batch before: their memory is looked at, not what is in it.
+        let values = |column: &ArrayRef| Some(column.as_any_dictionary_opt()?.values().to_data());
+        let words: Vec<ArrayData> = batch.columns().iter().filter_map(values).collect();
         let is_flat = !batch.columns().iter().any(|column| column.data_type().is_nested());
-        if is_flat
-            && self.empty.is_some()
-            && words().count() == self.words.len()
-            && words().zip(&self.words).all(|(a, b)| Arc::ptr_eq(a, b))
-        {
+        let is_same = |(new, old): (&ArrayData, &ArrayData)| new.ptr_eq(old);
+        if is_flat && self.empty.is_some() && words.iter().zip(&self.words).all(is_same) {
             return Ok(vec![]);
         }
         let (dictionaries, empty) = self.encode(&batch.slice(0, 0))?;
         self.empty = Some(empty);
-        self.words = words().cloned().collect();
+        self.words = words;
         let pieces = dictionaries.into_iter().flat_map(|it| [framed(&it.ipc_message).into(), it.arrow_data.into()]);
         Ok(pieces.collect())
     }
