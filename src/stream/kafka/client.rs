@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
-/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard.
+/// How long after brokers were back a client that has not spoken of it may still mean the time before: its words lie in its
+/// queue until it is heard.
 const ECHO: Duration = Duration::from_secs(15);
 /// How many things a client may have to say while it is asked: one at a time is heard.
 const WORDS: usize = 64;
@@ -97,6 +98,13 @@ impl Context {
         self.news().told.take()
     }
 
+    /// Something has gone wrong since: that a broker was connected before is no sign that one is.
+    pub fn distrust(&self) {
+        if let Some(told) = &mut self.news().told {
+            told.is_up = false;
+        }
+    }
+
     /// Every question has been answered once: the run begins.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::Relaxed);
@@ -122,6 +130,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, _: &str) {
+        self.distrust();
         let mut news = self.news();
         // What does not pass is not forgotten over what does.
         if news.trouble.is_none_or(is_passing) {
@@ -350,33 +359,46 @@ pub fn count<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<O
 pub struct Outages(RefCell<BTreeMap<String, Outage>>);
 
 /// The last one of some brokers.
-enum Outage {
+#[derive(Clone, Copy)]
+struct Outage {
+    number: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
     Since(Instant),
     Over(Instant),
 }
 
 impl Outages {
-    /// A client has found these brokers away since then; whether that is news.
-    fn begin(&self, brokers: &str, since: Instant) -> bool {
+    /// A client has found these brokers away; `seen` is the last outage that it saw from its beginning to its end. The number
+    /// of the outage that it speaks of, and whether it is news: what comes soon after the end of one that the client has not
+    /// told of may be a late word on that.
+    fn begin(&self, brokers: &str, seen: Option<u64>, now: Instant) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
-        let is_news = match known.get(brokers) {
-            None => true,
-            Some(Outage::Since(_)) => false,
-            Some(Outage::Over(at)) => at.elapsed() > ECHO,
+        let number = match known.get(brokers) {
+            None => 1,
+            Some(Outage { number, state: State::Since(_) }) => return (*number, false),
+            Some(Outage { number, state: State::Over(at) }) => {
+                if seen != Some(*number) && now.saturating_duration_since(*at) <= ECHO {
+                    return (*number, false);
+                }
+                number + 1
+            }
         };
-        if is_news {
-            known.insert(brokers.to_owned(), Outage::Since(since));
-        }
-        is_news
+        known.insert(brokers.to_owned(), Outage { number, state: State::Since(now) });
+        (number, true)
     }
 
-    /// A client that found these brokers away has an answer; for how long they were, where nobody has said so.
-    fn end(&self, brokers: &str) -> Option<Duration> {
+    /// A client that found these brokers away in outage `number` has an answer; for how long they were, where nobody has said
+    /// so.
+    fn end(&self, brokers: &str, number: u64, now: Instant) -> Option<Duration> {
         let mut known = self.0.borrow_mut();
-        let outage = known.get_mut(brokers)?;
-        let Outage::Since(since) = *outage else { return None };
-        *outage = Outage::Over(Instant::now());
-        Some(since.elapsed())
+        let outage = known.get_mut(brokers).filter(|outage| outage.number == number)?;
+        let State::Since(since) = outage.state else { return None };
+        outage.state = State::Over(now);
+        Some(now.saturating_duration_since(since))
     }
 }
 
@@ -384,22 +406,20 @@ impl Outages {
 pub struct Health {
     wait: Duration,
     down_since: Option<Instant>,
+    /// The last outage that this client has spoken of.
+    outage: Option<u64>,
 }
 
 impl Health {
     /// Brokers may be away for `wait` µs.
     pub fn new(wait: i64) -> Self {
-        Self { wait: patience(wait), down_since: None }
+        Self { wait: patience(wait), down_since: None, outage: None }
     }
 
     /// Something that passes went wrong.
     pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
-        // Only this one says that nobody is there at all; it comes again with every attempt.
-        if code != Code::AllBrokersDown {
-            return;
-        }
-        let since = *self.down_since.get_or_insert_with(Instant::now);
-        if run.outages.begin(&address.brokers, since) {
+        // Only this one says that nobody is there at all.
+        if code == Code::AllBrokersDown && self.go(&run.outages, &address.brokers, Instant::now()) {
             let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
             let brokers = secret::shown(&address.brokers);
             run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(code)));
@@ -408,11 +428,30 @@ impl Health {
 
     /// Something has come or gone through: not what lay here already when the brokers went.
     pub fn good(&mut self, address: &Address, run: &Run) {
-        let was_down = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS).is_some();
-        if let Some(away) = was_down.then(|| run.outages.end(&address.brokers)).flatten() {
+        // Asked for every record.
+        if self.down_since.is_none() {
+            return;
+        }
+        if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
             let brokers = secret::shown(&address.brokers);
             run.console.say(format!("kafka://{brokers}: brokers are back after {} s", away.as_secs()));
         }
+    }
+
+    /// No broker is there; whether that is to be said.
+    fn go(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
+        // While they are away it may come again with every attempt.
+        let seen = if self.down_since.is_none() { self.outage } else { None };
+        self.down_since.get_or_insert(now);
+        let (number, is_news) = outages.begin(brokers, seen, now);
+        self.outage = Some(number);
+        is_news
+    }
+
+    /// Some broker is there; for how long none was, where that is to be said.
+    fn come_back(&mut self, outages: &Outages, brokers: &str, now: Instant) -> Option<Duration> {
+        self.down_since.take_if(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
+        outages.end(brokers, self.outage?, now)
     }
 
     /// Whether no trouble is known.
@@ -437,18 +476,72 @@ impl Health {
 mod tests {
     use super::*;
 
+    /// Clients of the same brokers in one run, and a clock that stands at milliseconds after its start.
+    struct Clients {
+        outages: Outages,
+        start: Instant,
+        healths: [Health; 2],
+    }
+
+    impl Clients {
+        fn new() -> Self {
+            let (outages, start) = (Outages::default(), Instant::now());
+            Self { outages, start, healths: [Health::new(0), Health::new(0)] }
+        }
+
+        fn go(&mut self, client: usize, millis: u64) -> bool {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].go(&self.outages, "a", now)
+        }
+
+        fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].come_back(&self.outages, "a", now).map(|away| away.as_millis())
+        }
+    }
+
     #[test]
     fn one_outage_of_some_brokers_is_news_once_and_is_over_once() {
-        let (outages, now) = (Outages::default(), Instant::now());
-        assert!(outages.begin("a", now));
-        assert!(!outages.begin("a", now), "another client of the same brokers");
-        assert!(outages.begin("b", now));
-        assert!(outages.end("a").is_some() && outages.end("a").is_none());
-        assert!(!outages.begin("a", now), "what a client says late");
-        assert!(outages.end("c").is_none());
-        if let Some(long_ago) = now.checked_sub(2 * ECHO) {
-            outages.0.borrow_mut().insert("a".to_owned(), Outage::Over(long_ago));
-            assert!(outages.begin("a", now), "the next outage");
-        }
+        let mut clients = Clients::new();
+        assert_eq!(clients.come_back(0, 0), None);
+        assert!(clients.go(0, 0));
+        assert!(!clients.go(1, 10), "another client of the same brokers");
+        assert!(!clients.go(0, 20), "the next attempt");
+        assert!(Health::new(0).go(&clients.outages, "b", clients.start), "other brokers");
+        assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
+    }
+
+    #[test]
+    fn an_outage_soon_after_another_is_news_and_a_late_word_on_the_first_is_none() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 3000), Some(3000));
+        assert!(!clients.go(1, 3500), "a client that was asked late");
+        assert!(clients.go(0, 4000), "who saw the first one end sees the next");
+        assert_eq!(clients.come_back(1, 5000), None, "the answer that ended the first one");
+        assert!(!clients.go(1, 5100));
+        assert_eq!(clients.come_back(1, 6500), Some(2500));
+        assert!(clients.go(1, 6600));
+        assert_eq!(clients.come_back(1, 7700), Some(1100));
+    }
+
+    #[test]
+    fn what_a_client_says_long_after_an_outage_is_news_though_it_did_not_see_that() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        let echo = ECHO.as_millis() as u64;
+        assert!(!clients.go(1, 2000 + echo));
+        assert!(clients.go(1, 2001 + echo));
+    }
+
+    #[test]
+    fn what_was_told_before_brokers_went_is_no_sign_of_them() {
+        let context = Context::default();
+        context.news().told = Some(Told { is_up: true, ..Told::default() });
+        context.error(KafkaError::Global(Code::AllBrokersDown), "");
+        assert_eq!(context.take_told().map(|told| told.is_up), Some(false));
     }
 }

@@ -111,13 +111,13 @@ impl<'a> Passed<'a> {
 
 /// Brokers that go, and what librdkafka cannot go on after.
 fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
-    if producer.context().take_told().is_some_and(|told| told.is_up) {
-        health.good(address, run);
-    }
     match producer.context().take_trouble() {
         Some(code) if client::is_passing(code) => health.trouble(address, run, code),
         Some(code) => return Err(client::failed(address, "writing failed", &KafkaError::Global(code))),
         None => {}
+    }
+    if producer.context().take_told().is_some_and(|told| told.is_up) {
+        health.good(address, run);
     }
     Ok(())
 }

@@ -4,7 +4,6 @@
 
 use super::client;
 use super::input::KafkaInput;
-use super::position::Extent;
 use super::range::{self, Part};
 use crate::error::Result;
 use crate::stream::intake::Intake;
@@ -102,9 +101,8 @@ impl KafkaInput {
         let mut list = TopicPartitionList::new();
         for part in &mut new {
             let name = &self.address.topics[part.topic];
-            let question = || self.client.fetch_watermarks(name, part.number, client::ANSWER);
-            let (low, high) = client::ask(&self.address, &self.run, &self.client, question)?;
-            (part.extent, part.next) = (Extent { low, high }, low);
+            part.extent = range::extent(&self.client, &self.address, &self.run, part)?;
+            part.next = part.extent.low;
             part.stamp = self.announce_one(part, intake);
             range::add(&mut list, name, (part.number, part.next))?;
             self.tell_of_new(part);
