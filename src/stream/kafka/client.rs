@@ -25,9 +25,11 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
-/// How long after brokers were back a client that has not spoken of it may still mean the time before: its words lie in its
-/// queue until it is heard.
+/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard,
+/// and brokers that start may fall once more.
 const ECHO: Duration = Duration::from_secs(15);
+/// How long it must have stood by what it says then to be believed: longer than a client that is idle takes to tell of itself.
+const STANDS: Duration = Duration::from_secs(7);
 /// How many things a client may have to say while it is asked: one at a time is heard.
 const WORDS: usize = 64;
 /// How long one question waits for its answer.
@@ -372,22 +374,23 @@ enum State {
 }
 
 impl Outages {
-    /// A client has found these brokers away; `seen` is the last outage that it saw from its beginning to its end. The number
-    /// of the outage that it speaks of, and whether it is news: what comes soon after the end of one that the client has not
-    /// told of may be a late word on that.
-    fn begin(&self, brokers: &str, seen: Option<u64>, now: Instant) -> (u64, bool) {
+    /// A client has found these brokers away since then, and has had no answer since. The number of the outage that it speaks
+    /// of, and whether it is news: soon after the end of one it is believed once it has stood for a while.
+    fn begin(&self, brokers: &str, (since, now): (Instant, Instant)) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
-        let number = match known.get(brokers) {
-            None => 1,
+        let (number, since) = match known.get(brokers) {
+            None => (1, since),
             Some(Outage { number, state: State::Since(_) }) => return (*number, false),
             Some(Outage { number, state: State::Over(at) }) => {
-                if seen != Some(*number) && now.saturating_duration_since(*at) <= ECHO {
+                let since = since.max(*at);
+                let is_late_word = since.saturating_duration_since(*at) <= ECHO;
+                if is_late_word && now.saturating_duration_since(since) < STANDS {
                     return (*number, false);
                 }
-                number + 1
+                (number + 1, since)
             }
         };
-        known.insert(brokers.to_owned(), Outage { number, state: State::Since(now) });
+        known.insert(brokers.to_owned(), Outage { number, state: State::Since(since) });
         (number, true)
     }
 
@@ -418,11 +421,19 @@ impl Health {
 
     /// Something that passes went wrong.
     pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
-        // Only this one says that nobody is there at all.
-        if code == Code::AllBrokersDown && self.go(&run.outages, &address.brokers, Instant::now()) {
+        // Only this one says that nobody is there at all; it may come again with every attempt.
+        if code == Code::AllBrokersDown {
+            self.down_since.get_or_insert_with(Instant::now);
+            self.stand(address, run);
+        }
+    }
+
+    /// What has been heard stands as long as nothing good comes: says so once that is sure.
+    pub fn stand(&mut self, address: &Address, run: &Run) {
+        if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
             let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
             let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(code)));
+            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(Code::AllBrokersDown)));
         }
     }
 
@@ -438,12 +449,10 @@ impl Health {
         }
     }
 
-    /// No broker is there; whether that is to be said.
-    fn go(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
-        // While they are away it may come again with every attempt.
-        let seen = if self.down_since.is_none() { self.outage } else { None };
-        self.down_since.get_or_insert(now);
-        let (number, is_news) = outages.begin(brokers, seen, now);
+    /// Whether it is to be said now that no broker is there.
+    fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
+        let Some(since) = self.down_since else { return false };
+        let (number, is_news) = outages.begin(brokers, (since, now));
         self.outage = Some(number);
         is_news
     }
@@ -489,9 +498,11 @@ mod tests {
             Self { outages, start, healths: [Health::new(0), Health::new(0)] }
         }
 
+        /// A client says that there is no broker, or stands by it.
         fn go(&mut self, client: usize, millis: u64) -> bool {
             let now = self.start + Duration::from_millis(millis);
-            self.healths[client].go(&self.outages, "a", now)
+            self.healths[client].down_since.get_or_insert(now);
+            self.healths[client].is_news(&self.outages, "a", now)
         }
 
         fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
@@ -507,34 +518,41 @@ mod tests {
         assert!(clients.go(0, 0));
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
-        assert!(Health::new(0).go(&clients.outages, "b", clients.start), "other brokers");
+        assert!(clients.outages.begin("b", (clients.start, clients.start)).1, "other brokers");
         assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
     }
 
     #[test]
-    fn an_outage_soon_after_another_is_news_and_a_late_word_on_the_first_is_none() {
+    fn an_outage_soon_after_another_is_news_once_it_stands_and_a_late_word_on_the_first_is_none() {
         let mut clients = Clients::new();
         assert!(clients.go(0, 0));
         assert_eq!(clients.come_back(0, 3000), Some(3000));
         assert!(!clients.go(1, 3500), "a client that was asked late");
-        assert!(clients.go(0, 4000), "who saw the first one end sees the next");
-        assert_eq!(clients.come_back(1, 5000), None, "the answer that ended the first one");
-        assert!(!clients.go(1, 5100));
-        assert_eq!(clients.come_back(1, 6500), Some(2500));
-        assert!(clients.go(1, 6600));
-        assert_eq!(clients.come_back(1, 7700), Some(1100));
+        assert_eq!(clients.come_back(1, 8000), None, "the first one ended long ago");
+        assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late word");
+        assert!(clients.go(0, 16_000), "it stands");
+        assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is said once");
+        assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began when it was heard");
+        assert_eq!(clients.come_back(0, 40_100), None);
     }
 
     #[test]
-    fn what_a_client_says_long_after_an_outage_is_news_though_it_did_not_see_that() {
+    fn an_outage_long_after_another_is_news_at_once() {
         let mut clients = Clients::new();
         assert!(clients.go(0, 0));
         assert_eq!(clients.come_back(0, 2000), Some(2000));
-        let echo = ECHO.as_millis() as u64;
-        assert!(!clients.go(1, 2000 + echo));
-        assert!(clients.go(1, 2001 + echo));
+        assert!(clients.go(1, 17_001));
+    }
+
+    #[test]
+    fn who_has_had_no_answer_since_an_outage_that_is_over_begins_no_other() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0) && !clients.go(1, 100));
+        assert_eq!(clients.come_back(0, 60_000), Some(60_000));
+        assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to hear that they are back");
+        assert_eq!(clients.come_back(1, 66_950), None);
     }
 
     #[test]

@@ -119,6 +119,7 @@ fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (
     if producer.context().take_told().is_some_and(|told| told.is_up) {
         health.good(address, run);
     }
+    health.stand(address, run);
     Ok(())
 }
 

@@ -66,10 +66,12 @@ impl Lag {
 impl KafkaInput {
     /// Acts on what librdkafka has told of itself since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
-        let Some(told) = self.client.context().take_told() else { return Ok(()) };
-        if told.is_up {
+        let told = self.client.context().take_told();
+        if told.as_ref().is_some_and(|told| told.is_up) {
             self.health.good(&self.address, &self.run);
         }
+        self.health.stand(&self.address, &self.run);
+        let Some(told) = told else { return Ok(()) };
         let topics = &self.address.topics;
         for part in &mut self.reading.parts {
             let ends = told.ends.get(&topics[part.topic]);
