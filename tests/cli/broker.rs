@@ -195,10 +195,10 @@ pub fn stopped(mut child: Child) -> (i32, String) {
     (status, said)
 }
 
-/// A broker of one test's own, so that it can be killed; gone with it.
+/// A broker, or another server, of one test's own, so that it can be killed; gone with it.
 pub struct Broker {
     pub state: std::path::PathBuf,
-    /// `kafka`, or `kafka3` for three of them.
+    /// As `scripts/services` calls it: `kafka`, or `kafka3` for three of them.
     pub name: &'static str,
 }
 
@@ -210,7 +210,7 @@ impl Broker {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// The address of the broker.
+    /// Starts it; its address.
     pub fn start(&self) -> String {
         self.services(&["start", self.name]);
         let env = self.services(&["env", self.name]);

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"1m\"\n";
 
 /// All servers and clients, and topics of one test's own.
-struct Edges {
-    bench: Bench,
-    registry: String,
-    redis: String,
-    postgres: String,
-    python: String,
+pub struct Edges {
+    pub bench: Bench,
+    pub registry: String,
+    pub redis: String,
+    pub postgres: String,
+    pub python: String,
 }
 
 impl Edges {
@@ -36,7 +36,7 @@ impl Edges {
     }
 
     /// Subjects of one test's own: the schemas of an event type stand under PREFIX-TYPE.
-    fn register(&self) -> String {
+    pub fn register(&self) -> String {
         for number in ["1", "2"] {
             for entry in std::fs::read_dir(format!("{ROOT}/examples/schemas")).expect("it is there") {
                 let path = entry.expect("readable").path();
@@ -60,7 +60,7 @@ impl Edges {
     }
 
     /// The metrics in Postgres, by psql.
-    fn psql(&self, schema: &str) -> Metrics {
+    pub fn psql(&self, schema: &str) -> Metrics {
         let sql = format!(
             "SELECT json_build_object('window_end', to_char(window_end AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
              'dimensions', dimensions, 'value', value) FROM {schema}.aggregated_metrics"
@@ -70,7 +70,7 @@ impl Edges {
     }
 
     /// The metrics in Redis, by redis-cli: each key below the prefix that is a window's.
-    fn redis_cli(&self, prefix: &str) -> Metrics {
+    pub fn redis_cli(&self, prefix: &str) -> Metrics {
         let script = r#"redis-cli -u "$0" --scan --pattern "$1*/*" | sed 's/.*/HMGET & window_end dimensions value/' \
             | redis-cli -u "$0""#;
         let run = self.bench.dir.run("bash", &["-o", "pipefail", "-c", script, &self.redis, prefix]).succeeds();
@@ -86,9 +86,9 @@ impl Edges {
 }
 
 /// What each window and each set of dimensions comes to.
-type Metrics = BTreeMap<String, u64>;
+pub type Metrics = BTreeMap<String, u64>;
 
-fn metrics(rows: Vec<Value>) -> Metrics {
+pub fn metrics(rows: Vec<Value>) -> Metrics {
     let count = rows.len();
     let one = |row: Value| {
         let (end, dimensions) = (&row["window_end"], &row["dimensions"]);
@@ -100,18 +100,18 @@ fn metrics(rows: Vec<Value>) -> Metrics {
     found
 }
 
-fn parsed(bytes: &[u8]) -> Value {
+pub fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
 /// The counts that a stage wrote by `--stats`, in the order that is asked for.
-fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; N] {
+pub fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; N] {
     let stats = parsed(&dir.bytes(file));
     names.map(|name| stats["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {stats}")))
 }
 
 /// Posts a file through the front door, in batches over one connection: what it was answered.
-fn post(edges: &Edges, door: &Door, file: &str) -> Value {
+pub fn post(edges: &Edges, door: &Door, file: &str) -> Value {
     let url = format!("http://{}", door.host);
     parsed(ask(&edges.bench.dir, &edges.python, "post.py", &[&url, file, "1000"]).stdout())
 }

@@ -3,10 +3,12 @@
 use crate::broker::{ANSWER, Bench, lines, stopped, wait};
 use crate::harness::eventually;
 use crate::kafka::{event, numbers, record};
+use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -200,6 +202,72 @@ fn offsets_that_compaction_took_are_no_gap() {
         assert_eq!(stats["counts"]["filtered"], 1, "{stats}");
         assert!(!run.stderr().contains("retention"), "{run}");
     }
+}
+
+/// Deletes a topic and makes it anew, with other records.
+fn make_anew(bench: &Bench, topic: &str, records: std::ops::Range<usize>) {
+    let admin: AdminClient<DefaultClientContext> = bench.config().create().expect("a client");
+    let deleted = wait(admin.delete_topics(&[topic], &AdminOptions::new())).expect("an answer");
+    deleted.into_iter().for_each(|deleted| {
+        deleted.expect("the topic is deleted");
+    });
+    eventually("the topic is gone", || {
+        let metadata = admin.inner().fetch_metadata(None, ANSWER).expect("an answer");
+        metadata.topics().iter().all(|one| one.name() != topic)
+    });
+    assert_eq!(bench.topic("t", 1, &[]), topic);
+    let events: Vec<String> = records.map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(topic, 0, value)));
+}
+
+/// A group that stands behind the end of a topic that was made anew: the run ends, or reads all of it, as new as it is.
+#[test]
+fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
+    let Some(bench) = Bench::new("anew") else { return };
+    let (topic, group) = (bench.topic("t", 1, &[]), format!("{}-g", bench.prefix));
+    let events: Vec<String> = (400..450).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let from = |options: &str| bench.uri(&topic, &format!("?group={group}&end=latest{options}"));
+    bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).succeeds();
+    let stands = bench.committed(&group, &topic, 1)[0].clone();
+    assert_eq!(stands.0, Some(50));
+    make_anew(&bench, &topic, 0..20);
+    // A broker forgets what groups have committed of a topic that goes; who mirrors offsets does not.
+    let member: BaseConsumer = bench.config().set("group.id", &group).create().expect("a client");
+    let mut list = TopicPartitionList::new();
+    let mut element = list.add_partition(&topic, 0);
+    element.set_offset(Offset::Offset(50)).expect("an offset");
+    element.set_metadata(&stands.1);
+    eventually("the group takes it", || member.commit(&list, CommitMode::Sync).is_ok());
+    drop(member);
+
+    let failed = bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).ends_with(65);
+    assert!(failed.stderr().contains(&format!("{topic}/0@50: it ends at offset 20, before 50")), "{failed}");
+    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(50));
+    let read = bench.dir.run("evt-ingest", &[&from("&on_gap=continue"), "--to", "out.jsonl"]).succeeds();
+    assert!(read.stderr().contains("before 50: it lost records, or was made anew: reading on at 0"), "{read}");
+    let rows = bench.dir.rows("out.jsonl");
+    assert_eq!(rows.len(), 20, "{read}");
+    assert_eq!(rows[0]["stream_time"], rows[0]["event_time"], "{read}");
+    assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(20));
+}
+
+/// The same under a run that goes on.
+#[test]
+fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
+    let Some(bench) = Bench::new("under") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let events: Vec<String> = (400..450).map(|n| event(n, "s")).collect();
+    bench.produce(events.iter().map(|value| record(&topic, 0, value)));
+    let child = bench.start("evt-ingest", &[&bench.uri(&topic, "?on_gap=continue"), "--to", "out.jsonl"]);
+    eventually("the old ones are written", || lines(&bench.dir, "out.jsonl") == 50);
+    make_anew(&bench, &topic, 0..20);
+    eventually("the new ones are written", || lines(&bench.dir, "out.jsonl") == 70);
+    let (status, said) = stopped(child);
+    assert_eq!(status, 143, "{said}");
+    assert_eq!(said.matches("was made anew: reading on at 0").count(), 1, "{said}");
+    let rows = bench.dir.rows("out.jsonl");
+    assert_eq!(rows[50]["stream_time"], rows[50]["event_time"], "{said}");
 }
 
 /// What is left to read is told by partition, in records and in seconds.

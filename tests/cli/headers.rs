@@ -68,7 +68,10 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
     to.iter().for_each(|to| flags.extend(["--to", to.as_str()]));
     let door = Door::open(&bench.dir, &flags);
     let first = post(&door, (PARENTS[0], "abc-1"), &lines(0..1));
-    let many = post(&door, (PARENTS[1], "abc-2"), &format!("{}no JSON\n", lines(1..1500)));
+    let many = format!("{}no JSON\n", lines(1..1500));
+    let [kind, parent, id] =
+        [("content-type", "application/x-ndjson"), ("traceparent", PARENTS[1]), ("x-request-id", "abc-2")];
+    let many = answered(&door.post(&[kind, parent, ("tracestate", "a=1"), id, ("tracestate", "b=2")], many.as_bytes()));
     let made = answered(&door.json(&event(1500, "s")));
     let again = post(&door, (PARENTS[0], "abc-3"), &lines(0..2));
     door.stop();
@@ -77,9 +80,10 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
         [&names(PARENTS[0], "abc-1"), &names(PARENTS[1], "abc-2"), &names(PARENTS[0], "abc-3")]
     );
 
+    let carries = [&many[..1], &[("tracestate".to_owned(), "a=1,b=2".to_owned())], &many[1..]].concat();
     let wanted = |number: usize| match number {
         0 => &first,
-        1..1500 => &many,
+        1..1500 => &carries,
         _ => &made,
     };
     let (of_json, of_avro) = (bench.records(&json), bench.records(&avro));
@@ -97,7 +101,7 @@ fn names_of_a_request_are_headers_of_its_records_in_json_and_avro_and_stand_nowh
     }
     let letters = bench.dir.rows("dead.jsonl");
     assert_eq!(letters.len(), 1);
-    assert_eq!(letters[0]["headers"]["x-request-id"], "abc-2");
+    assert_eq!(letters[0]["headers"], serde_json::json!(BTreeMap::from_iter(carries)));
 }
 
 #[test]
@@ -188,23 +192,33 @@ fn a_row_that_becomes_a_dead_letter_shows_the_headers_of_its_record() {
     let to = bench.uri(&topic, "?rdkafka.message.max.bytes=1500");
     let wrong = r#"{"source":"s","event_type":"t","n":"seven"}"#;
     let large = format!(r#"{{"source":"s","event_type":"t","n":7,"x":"{}"}}"#, "x".repeat(3000));
+    // With the headers that come with it, and without them not.
+    let heavy = format!(r#"{{"source":"s","event_type":"t","n":7,"x":"{}"}}"#, "x".repeat(900));
+    let state = format!("a={}", "x".repeat(510));
     for (name, to) in [("topic.jsonl", to.as_str()), ("file.jsonl", "out.jsonl")] {
         let flags = ["--ack", "memory", "--where", "n > 5", "--to", to, "--dlq", name];
         let door = Door::open(&bench.dir, &flags);
         post(&door, (PARENTS[0], "wrong"), wrong);
         post(&door, (PARENTS[1], "large"), &large);
+        let [kind, parent, id] =
+            [("content-type", "application/json"), ("traceparent", PARENTS[1]), ("x-request-id", "heavy")];
+        answered(&door.post(&[kind, parent, id, ("tracestate", &state)], heavy.as_bytes()));
         door.stop();
         let letters = bench.dir.rows(name);
         let told: BTreeSet<String> = letters
             .iter()
             .map(|letter| format!("{} {}", letter["error_type"], letter["headers"]["x-request-id"]))
             .collect();
-        let (wrong, large) = (r#""EnvelopeError" "wrong""#.to_owned(), r#""SinkError" "large""#.to_owned());
+        let [wrong, large, heavy] =
+            [r#""EnvelopeError" "wrong""#, r#""SinkError" "large""#, r#""SinkError" "heavy""#].map(str::to_owned);
         assert_eq!(
             told,
-            if to == "out.jsonl" { [wrong].into() } else { BTreeSet::from([wrong, large]) },
+            if to == "out.jsonl" { [wrong].into() } else { BTreeSet::from([wrong, large, heavy]) },
             "{letters:?}"
         );
+        // Names and values: 11 + 55, 10 + 512, 12 + 5.
+        let sized = |letter: &&Value| letter["error_message"].to_string().contains(", headers 605) is more than");
+        assert_eq!(letters.iter().filter(sized).count(), usize::from(to != "out.jsonl"), "{letters:?}");
     }
     assert!(bench.dir.rows("out.jsonl").iter().all(|row| row.get("headers").is_none()));
 }

@@ -28,6 +28,7 @@ mod pipe;
 mod records;
 mod registry;
 mod resolution;
+mod restarts;
 mod scrape;
 mod servers;
 mod services;

@@ -19,9 +19,12 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// The path that takes events.
 pub const EVENTS: &str = "/v1/events";
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request id that is taken from a client.
 const REQUEST_ID_MAX: usize = 128;
+/// The longest `tracestate` that is taken, in bytes: what W3C Trace Context has everybody pass on.
+const TRACESTATE_MAX: usize = 512;
 
 /// Makes names that no other process makes, by chance.
 pub struct Ids {
@@ -58,6 +61,8 @@ impl Default for Ids {
 pub struct Trace {
     /// W3C Trace Context: the client's where it is valid.
     pub parent: String,
+    /// What tracing systems keep beside it: the client's where both are valid.
+    state: Option<String>,
     /// `X-Request-Id`: the client's where it is printable ASCII of at most 128 bytes.
     pub request_id: String,
 }
@@ -74,6 +79,7 @@ impl Trace {
         };
         let request_id = only(&REQUEST_ID).filter(printable).map(str::to_owned);
         Self {
+            state: parent.as_ref().and_then(|_| tracestate(headers)),
             parent: parent.unwrap_or_else(|| {
                 let span = u64::try_from(ids.next() & u128::from(u64::MAX)).unwrap_or(1).max(1);
                 format!("00-{:032x}-{span:016x}-01", ids.next())
@@ -85,8 +91,26 @@ impl Trace {
     /// As headers that are passed on.
     pub fn headers(&self) -> Vec<(String, String)> {
         let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());
-        vec![pair(&TRACEPARENT, &self.parent), pair(&REQUEST_ID, &self.request_id)]
+        let mut headers = vec![pair(&TRACEPARENT, &self.parent)];
+        headers.extend(self.state.as_ref().map(|state| pair(&TRACESTATE, state)));
+        headers.push(pair(&REQUEST_ID, &self.request_id));
+        headers
     }
+}
+
+/// The `tracestate` of a request, which may stand in several headers; none where it is too long or not printable ASCII.
+fn tracestate(headers: &HeaderMap) -> Option<String> {
+    let mut state = String::new();
+    for value in headers.get_all(TRACESTATE) {
+        let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))?;
+        let comma = if state.is_empty() || text.is_empty() { "" } else { "," };
+        if state.len() + comma.len() + text.len() > TRACESTATE_MAX {
+            return None;
+        }
+        state.push_str(comma);
+        state.push_str(text);
+    }
+    Some(state).filter(|state| !state.is_empty())
 }
 
 /// Whether a text is a `traceparent` by W3C Trace Context, of this version or a later one.
@@ -166,4 +190,40 @@ fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
         headers.insert(ALLOW, HeaderValue::from_static(methods));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// The `tracestate` that is passed on of a request with these.
+    fn passed(parent: &str, states: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+        for state in states {
+            headers.append(TRACESTATE, HeaderValue::from_str(state).unwrap());
+        }
+        let passed = Trace::of(&headers, &Ids::new()).headers();
+        passed.into_iter().find(|(name, _)| name == "tracestate").map(|(_, value)| value)
+    }
+
+    #[test]
+    fn a_tracestate_is_passed_on_beside_a_valid_traceparent_only() {
+        assert_eq!(passed(PARENT, &["a=1, b=2"]).as_deref(), Some("a=1, b=2"));
+        assert_eq!(passed("00-ab", &["a=1"]), None);
+        assert_eq!(passed(PARENT, &[]), None);
+        assert_eq!(passed(PARENT, &[""]), None);
+    }
+
+    #[test]
+    fn several_are_one_and_what_is_too_long_or_no_text_is_none() {
+        assert_eq!(passed(PARENT, &["a=1", "", "b=2,c=3"]).as_deref(), Some("a=1,b=2,c=3"));
+        let (longest, half) = (format!("a={}", "x".repeat(510)), format!("a={}", "x".repeat(254)));
+        assert_eq!(passed(PARENT, &[&longest]).as_deref(), Some(longest.as_str()));
+        assert_eq!(passed(PARENT, &[&(longest + "x")]), None);
+        assert_eq!(passed(PARENT, &[&half, &half]), None, "one byte too long with its comma");
+        assert_eq!(passed(PARENT, &["a=1\tb"]), None);
+    }
 }

@@ -25,8 +25,11 @@ use std::time::{Duration, Instant};
 const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
-/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard.
+/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard,
+/// and brokers that start may fall once more.
 const ECHO: Duration = Duration::from_secs(15);
+/// How long it must have stood by what it says then to be believed: longer than a client that is idle takes to tell of itself.
+const STANDS: Duration = Duration::from_secs(7);
 /// How many things a client may have to say while it is asked: one at a time is heard.
 const WORDS: usize = 64;
 /// How long one question waits for its answer.
@@ -97,6 +100,13 @@ impl Context {
         self.news().told.take()
     }
 
+    /// Something has gone wrong since: that a broker was connected before is no sign that one is.
+    pub fn distrust(&self) {
+        if let Some(told) = &mut self.news().told {
+            told.is_up = false;
+        }
+    }
+
     /// Every question has been answered once: the run begins.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::Relaxed);
@@ -122,6 +132,7 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, _: &str) {
+        self.distrust();
         let mut news = self.news();
         // What does not pass is not forgotten over what does.
         if news.trouble.is_none_or(is_passing) {
@@ -350,33 +361,47 @@ pub fn count<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<O
 pub struct Outages(RefCell<BTreeMap<String, Outage>>);
 
 /// The last one of some brokers.
-enum Outage {
+#[derive(Clone, Copy)]
+struct Outage {
+    number: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
     Since(Instant),
     Over(Instant),
 }
 
 impl Outages {
-    /// A client has found these brokers away since then; whether that is news.
-    fn begin(&self, brokers: &str, since: Instant) -> bool {
+    /// A client has found these brokers away since then, and has had no answer since. The number of the outage that it speaks
+    /// of, and whether it is news: soon after the end of one it is believed once it has stood for a while.
+    fn begin(&self, brokers: &str, (since, now): (Instant, Instant)) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
-        let is_news = match known.get(brokers) {
-            None => true,
-            Some(Outage::Since(_)) => false,
-            Some(Outage::Over(at)) => at.elapsed() > ECHO,
+        let (number, since) = match known.get(brokers) {
+            None => (1, since),
+            Some(Outage { number, state: State::Since(_) }) => return (*number, false),
+            Some(Outage { number, state: State::Over(at) }) => {
+                let since = since.max(*at);
+                let is_late_word = since.saturating_duration_since(*at) <= ECHO;
+                if is_late_word && now.saturating_duration_since(since) < STANDS {
+                    return (*number, false);
+                }
+                (number + 1, since)
+            }
         };
-        if is_news {
-            known.insert(brokers.to_owned(), Outage::Since(since));
-        }
-        is_news
+        known.insert(brokers.to_owned(), Outage { number, state: State::Since(since) });
+        (number, true)
     }
 
-    /// A client that found these brokers away has an answer; for how long they were, where nobody has said so.
-    fn end(&self, brokers: &str) -> Option<Duration> {
+    /// A client that found these brokers away in outage `number` has an answer; for how long they were, where nobody has said
+    /// so.
+    fn end(&self, brokers: &str, number: u64, now: Instant) -> Option<Duration> {
         let mut known = self.0.borrow_mut();
-        let outage = known.get_mut(brokers)?;
-        let Outage::Since(since) = *outage else { return None };
-        *outage = Outage::Over(Instant::now());
-        Some(since.elapsed())
+        let outage = known.get_mut(brokers).filter(|outage| outage.number == number)?;
+        let State::Since(since) = outage.state else { return None };
+        outage.state = State::Over(now);
+        Some(now.saturating_duration_since(since))
     }
 }
 
@@ -384,35 +409,58 @@ impl Outages {
 pub struct Health {
     wait: Duration,
     down_since: Option<Instant>,
+    /// The last outage that this client has spoken of.
+    outage: Option<u64>,
 }
 
 impl Health {
     /// Brokers may be away for `wait` µs.
     pub fn new(wait: i64) -> Self {
-        Self { wait: patience(wait), down_since: None }
+        Self { wait: patience(wait), down_since: None, outage: None }
     }
 
     /// Something that passes went wrong.
     pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
-        // Only this one says that nobody is there at all; it comes again with every attempt.
-        if code != Code::AllBrokersDown {
-            return;
+        // Only this one says that nobody is there at all; it may come again with every attempt.
+        if code == Code::AllBrokersDown {
+            self.down_since.get_or_insert_with(Instant::now);
+            self.stand(address, run);
         }
-        let since = *self.down_since.get_or_insert_with(Instant::now);
-        if run.outages.begin(&address.brokers, since) {
+    }
+
+    /// What has been heard stands as long as nothing good comes: says so once that is sure.
+    pub fn stand(&mut self, address: &Address, run: &Run) {
+        if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
             let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
             let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(code)));
+            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(Code::AllBrokersDown)));
         }
     }
 
     /// Something has come or gone through: not what lay here already when the brokers went.
     pub fn good(&mut self, address: &Address, run: &Run) {
-        let was_down = self.down_since.take_if(|since| since.elapsed() > LEFTOVERS).is_some();
-        if let Some(away) = was_down.then(|| run.outages.end(&address.brokers)).flatten() {
+        // Asked for every record.
+        if self.down_since.is_none() {
+            return;
+        }
+        if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
             let brokers = secret::shown(&address.brokers);
             run.console.say(format!("kafka://{brokers}: brokers are back after {} s", away.as_secs()));
         }
+    }
+
+    /// Whether it is to be said now that no broker is there.
+    fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
+        let Some(since) = self.down_since else { return false };
+        let (number, is_news) = outages.begin(brokers, (since, now));
+        self.outage = Some(number);
+        is_news
+    }
+
+    /// Some broker is there; for how long none was, where that is to be said.
+    fn come_back(&mut self, outages: &Outages, brokers: &str, now: Instant) -> Option<Duration> {
+        self.down_since.take_if(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
+        outages.end(brokers, self.outage?, now)
     }
 
     /// Whether no trouble is known.
@@ -437,18 +485,81 @@ impl Health {
 mod tests {
     use super::*;
 
+    /// Clients of the same brokers in one run, and a clock that stands at milliseconds after its start.
+    struct Clients {
+        outages: Outages,
+        start: Instant,
+        healths: [Health; 2],
+    }
+
+    impl Clients {
+        fn new() -> Self {
+            let (outages, start) = (Outages::default(), Instant::now());
+            Self { outages, start, healths: [Health::new(0), Health::new(0)] }
+        }
+
+        /// A client says that there is no broker, or stands by it.
+        fn go(&mut self, client: usize, millis: u64) -> bool {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].down_since.get_or_insert(now);
+            self.healths[client].is_news(&self.outages, "a", now)
+        }
+
+        fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].come_back(&self.outages, "a", now).map(|away| away.as_millis())
+        }
+    }
+
     #[test]
     fn one_outage_of_some_brokers_is_news_once_and_is_over_once() {
-        let (outages, now) = (Outages::default(), Instant::now());
-        assert!(outages.begin("a", now));
-        assert!(!outages.begin("a", now), "another client of the same brokers");
-        assert!(outages.begin("b", now));
-        assert!(outages.end("a").is_some() && outages.end("a").is_none());
-        assert!(!outages.begin("a", now), "what a client says late");
-        assert!(outages.end("c").is_none());
-        if let Some(long_ago) = now.checked_sub(2 * ECHO) {
-            outages.0.borrow_mut().insert("a".to_owned(), Outage::Over(long_ago));
-            assert!(outages.begin("a", now), "the next outage");
-        }
+        let mut clients = Clients::new();
+        assert_eq!(clients.come_back(0, 0), None);
+        assert!(clients.go(0, 0));
+        assert!(!clients.go(1, 10), "another client of the same brokers");
+        assert!(!clients.go(0, 20), "the next attempt");
+        assert!(clients.outages.begin("b", (clients.start, clients.start)).1, "other brokers");
+        assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
+    }
+
+    #[test]
+    fn an_outage_soon_after_another_is_news_once_it_stands_and_a_late_word_on_the_first_is_none() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 3000), Some(3000));
+        assert!(!clients.go(1, 3500), "a client that was asked late");
+        assert_eq!(clients.come_back(1, 8000), None, "the first one ended long ago");
+        assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late word");
+        assert!(clients.go(0, 16_000), "it stands");
+        assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is said once");
+        assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began when it was heard");
+        assert_eq!(clients.come_back(0, 40_100), None);
+    }
+
+    #[test]
+    fn an_outage_long_after_another_is_news_at_once() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        assert!(clients.go(1, 17_001));
+    }
+
+    #[test]
+    fn who_has_had_no_answer_since_an_outage_that_is_over_begins_no_other() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0) && !clients.go(1, 100));
+        assert_eq!(clients.come_back(0, 60_000), Some(60_000));
+        assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to hear that they are back");
+        assert_eq!(clients.come_back(1, 66_950), None);
+    }
+
+    #[test]
+    fn what_was_told_before_brokers_went_is_no_sign_of_them() {
+        let context = Context::default();
+        context.news().told = Some(Told { is_up: true, ..Told::default() });
+        context.error(KafkaError::Global(Code::AllBrokersDown), "");
+        assert_eq!(context.take_told().map(|told| told.is_up), Some(false));
     }
 }

@@ -6,7 +6,7 @@
 use super::address::{Address, Form};
 use super::client::{self, Change, Context, Health, release};
 use super::group::{self, Membership, Offsets};
-use super::position::{self, Extent};
+use super::position;
 use super::range::{self, Part};
 use super::records::{self, Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
@@ -17,7 +17,6 @@ use crate::stream::input;
 use crate::stream::intake::Intake;
 use crate::stream::raw::Step;
 use crate::stream::run::Run;
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -454,7 +453,7 @@ impl KafkaInput {
             error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
         };
         match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake, dead),
             // Nothing is asked of the group.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
@@ -465,6 +464,7 @@ impl KafkaInput {
                 Ok(())
             }
             code if client::is_passing(code) => {
+                self.client.context().distrust();
                 self.health.trouble(&self.address, &self.run, code);
                 self.health.check(&self.address, self.client.context())
             }
@@ -482,25 +482,38 @@ impl KafkaInput {
     }
 
     /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
-    fn look_for_gaps(&mut self) -> Result<()> {
+    fn look_for_gaps(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let mut list = TopicPartitionList::new();
         for at in 0..self.reading.parts.len() {
             let part = &self.reading.parts[at];
             if part.ended || self.waiting.contains(&part.topic) {
                 continue;
             }
-            let (name, number, next) = (&self.address.topics[part.topic], part.number, part.next);
-            let question = || self.client.fetch_watermarks(name, number, client::ANSWER);
-            let (low, high) = client::ask(&self.address, &self.run, &self.client, question)?;
-            if let Some(gap) = position::gap(next, Extent { low, high }) {
+            let (name, number, stamp) = (&self.address.topics[part.topic], part.number, part.stamp);
+            let extent = range::extent(&self.client, &self.address, &self.run, part)?;
+            if let Some(gap) = position::gap(part.next, extent) {
                 range::settle_gap((&self.address, &self.run), (name, number), gap)?;
-                self.reading.parts[at].next = gap.found;
+                (self.reading.parts[at].next, self.reading.parts[at].extent) = (gap.found, extent);
+                if gap.begins_anew() {
+                    intake.drain_one(stamp, dead)?;
+                    intake.flush(dead)?;
+                    intake.stamper.resume(stamp, None);
+                }
             }
-            let offset = Offset::Offset(self.reading.parts[at].next);
-            self.client
-                .seek(name, number, offset, client::ANSWER)
-                .map_err(|error| client::failed(&self.address, "a partition cannot be read on", &error))?;
+            range::add(&mut list, name, (number, self.reading.parts[at].next))?;
         }
-        Ok(())
+        self.begin_again(&list)
+    }
+
+    /// Has partitions read from new offsets: one that librdkafka has stopped reading takes no seek.
+    fn begin_again(&self, list: &TopicPartitionList) -> Result<()> {
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.client.incremental_unassign(list).and_then(|()| self.client.incremental_assign(list))
+            }
+            _ => self.client.assign(list),
+        };
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read on", &error))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Headers, OwnedHeaders};
+use rdkafka::message::{Header, Headers, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -111,14 +111,15 @@ impl<'a> Passed<'a> {
 
 /// Brokers that go, and what librdkafka cannot go on after.
 fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
-    if producer.context().take_told().is_some_and(|told| told.is_up) {
-        health.good(address, run);
-    }
     match producer.context().take_trouble() {
         Some(code) if client::is_passing(code) => health.trouble(address, run, code),
         Some(code) => return Err(client::failed(address, "writing failed", &KafkaError::Global(code))),
         None => {}
     }
+    if producer.context().take_told().is_some_and(|told| told.is_up) {
+        health.good(address, run);
+    }
+    health.stand(address, run);
     Ok(())
 }
 
@@ -332,7 +333,7 @@ impl KafkaOutput {
                     self.producer.poll(LULL);
                     look(&self.producer, &mut self.health, (&self.address, &self.run))?;
                 }
-                Some(Code::MessageSizeTooLarge) => return Ok(Some(too_large(value.len()))),
+                Some(Code::MessageSizeTooLarge) => return Ok(Some(too_large(value, key, back.headers.as_ref()))),
                 _ => return Err(client::failed(&self.address, "a record cannot be sent", &error)),
             }
         }
@@ -457,8 +458,16 @@ fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
     }
 }
 
-fn too_large(bytes: usize) -> Fault {
-    let message = format!("a record of {bytes} bytes is more than message.max.bytes (rdkafka.message.max.bytes=N)");
+#[cold]
+fn too_large(value: &[u8], key: Option<&[u8]>, headers: Option<&OwnedHeaders>) -> Fault {
+    let one = |header: Header<'_, &[u8]>| header.key.len() + header.value.map_or(0, <[u8]>::len);
+    let headers: usize = headers.into_iter().flat_map(Headers::iter).map(one).sum();
+    let (value, key) = (value.len(), key.map_or(0, <[u8]>::len));
+    let message = format!(
+        "a record of {} bytes (value {value}, key {key}, headers {headers}) is more than message.max.bytes \
+         (rdkafka.message.max.bytes=N)",
+        value + key + headers
+    );
     Fault::new(ErrorType::SinkError, message)
 }
 
@@ -523,8 +532,7 @@ mod tests {
         let batch = RecordBatch::try_new(schema, vec![coded.finish().unwrap()]).unwrap();
         let mut passed = Passed::new(Rows::of(&batch));
         let mut of = |row| {
-            let pair =
-                |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
+            let pair = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
             passed.of(row).map(|headers| headers.iter().map(pair).collect::<Vec<_>>())
         };
         let wanted =

@@ -28,32 +28,38 @@ pub struct Extent {
     pub high: i64,
 }
 
-/// Records that were asked for and are not there: offsets `wanted` up to `found`.
+/// Records that were asked for and are not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The offset that was asked for.
     pub wanted: i64,
-    /// The first one that is there, or the end of a partition that is shorter than it was.
+    /// The first one that is there: what retention has left, or all of a partition that is shorter than it was.
     pub found: i64,
+    /// Where the partition ends.
+    pub end: i64,
 }
 
 impl Gap {
+    /// Whether the partition ends before what was asked for: what lies in it now is not what was read of it once, so that it
+    /// is read from its start, and has no stream time.
+    pub fn begins_anew(&self) -> bool {
+        self.wanted > self.end
+    }
+
     /// What was lost, for a person.
     pub fn describe(&self) -> String {
-        let Self { wanted, found } = self;
-        match wanted < found {
-            true => format!("{} offsets are lost to retention: {wanted} to {}", found - wanted, found - 1),
-            false => format!("it ends at offset {found}, before {wanted}: it lost records, or was made anew"),
+        let Self { wanted, found, end } = self;
+        match self.begins_anew() {
+            false => format!("{} offsets are lost to retention: {wanted} to {}", found - wanted, found - 1),
+            true => format!("it ends at offset {end}, before {wanted}: it lost records, or was made anew"),
         }
     }
 }
 
 /// Whether an offset that reading has come to is still there.
 pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
-    if wanted < extent.low {
-        return Some(Gap { wanted, found: extent.low });
-    }
-    (wanted > extent.high).then_some(Gap { wanted, found: extent.high })
+    let Extent { low, high } = extent;
+    (wanted < low || wanted > high).then_some(Gap { wanted, found: low, end: high })
 }
 
 /// The offset a bound means in partition `number`; `at_instant` is the first offset of the bound's instant.
@@ -83,10 +89,12 @@ mod tests {
 
     #[test]
     fn an_offset_outside_of_its_partition_is_a_gap() {
-        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, found: 10 }));
+        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, found: 10, end: 20 }));
         assert_eq!(gap(10, SOME), None);
         assert_eq!(gap(20, SOME), None);
         let beyond = gap(21, SOME).unwrap();
+        assert!(beyond.begins_anew() && beyond.found == 10);
+        assert!(!gap(9, SOME).unwrap().begins_anew());
         assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
         assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets are lost to retention: 7 to 9");
     }

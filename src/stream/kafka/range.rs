@@ -100,14 +100,17 @@ fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i
     }
 }
 
+/// What the broker has of a partition now.
+pub fn extent(client: &Client, address: &Address, run: &Run, part: &Part) -> Result<Extent> {
+    let question = || client.fetch_watermarks(&address.topics[part.topic], part.number, client::ANSWER);
+    client::ask(address, run, client, question).map(|(low, high)| Extent { low, high })
+}
+
 /// Where each part begins and ends, by the options and by what the group has committed.
 pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Role, &mut [Part])) -> Result<()> {
     let options = &address.options;
     for part in parts.iter_mut() {
-        let name = &address.topics[part.topic];
-        let question = || client.fetch_watermarks(name, part.number, client::ANSWER);
-        let (low, high) = client::ask(address, run, client, question)?;
-        part.extent = Extent { low, high };
+        part.extent = extent(client, address, run, part)?;
     }
     let start = options.start.clone().unwrap_or(Bound::Earliest);
     let starts = offsets(client, address, run, (&start, parts))?;
@@ -132,6 +135,9 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
             None => wanted,
             Some(gap) => {
                 settle_gap((address, run), (name, part.number), gap)?;
+                if gap.begins_anew() {
+                    part.stream_time = None;
+                }
                 gap.found
             }
         };

@@ -4,7 +4,6 @@
 
 use super::client;
 use super::input::KafkaInput;
-use super::position::Extent;
 use super::range::{self, Part};
 use crate::error::Result;
 use crate::stream::intake::Intake;
@@ -67,10 +66,12 @@ impl Lag {
 impl KafkaInput {
     /// Acts on what librdkafka has told of itself since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
-        let Some(told) = self.client.context().take_told() else { return Ok(()) };
-        if told.is_up {
+        let told = self.client.context().take_told();
+        if told.as_ref().is_some_and(|told| told.is_up) {
             self.health.good(&self.address, &self.run);
         }
+        self.health.stand(&self.address, &self.run);
+        let Some(told) = told else { return Ok(()) };
         let topics = &self.address.topics;
         for part in &mut self.reading.parts {
             let ends = told.ends.get(&topics[part.topic]);
@@ -102,9 +103,8 @@ impl KafkaInput {
         let mut list = TopicPartitionList::new();
         for part in &mut new {
             let name = &self.address.topics[part.topic];
-            let question = || self.client.fetch_watermarks(name, part.number, client::ANSWER);
-            let (low, high) = client::ask(&self.address, &self.run, &self.client, question)?;
-            (part.extent, part.next) = (Extent { low, high }, low);
+            part.extent = range::extent(&self.client, &self.address, &self.run, part)?;
+            part.next = part.extent.low;
             part.stamp = self.announce_one(part, intake);
             range::add(&mut list, name, (part.number, part.next))?;
             self.tell_of_new(part);

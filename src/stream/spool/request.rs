@@ -9,7 +9,7 @@ pub struct Request {
     pub arrived_at: i64,
     /// The name of the token it was let in with; empty for whoever is anonymous.
     pub token: String,
-    /// Headers that are passed on with every record (`traceparent`, `x-request-id`), in lower case.
+    /// Headers that are passed on with every record (`traceparent`, `tracestate`, `x-request-id`), in lower case.
     pub headers: Vec<(String, String)>,
     /// The client's `Idempotency-Key` and a hash of the whole body.
     pub once: Option<(String, u128)>,
