@@ -64,7 +64,14 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
 
     let whole = bench.uri(&topic, "?end=latest");
     dir.run("evt-ingest", &[whole.as_str(), "-q", "--to", "whole.jsonl"]).succeeds();
-    let read: Vec<Value> = ["a.jsonl", "b.jsonl", "c.jsonl"].iter().flat_map(|name| dir.rows(name)).collect();
+    let rows = |name: &&str| {
+        // A line that a kill cut short stands for a record that was not committed: another has read it again.
+        let bytes = dir.bytes(name);
+        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        dir.write(name, &bytes[..end]);
+        dir.rows(name)
+    };
+    let read: Vec<Value> = ["a.jsonl", "b.jsonl", "c.jsonl"].iter().flat_map(rows).collect();
     let (undisturbed, disturbed) = (by_place(dir.rows("whole.jsonl")), by_place(read));
     assert_eq!(undisturbed.len(), 40_000);
     assert!(undisturbed == disturbed, "some row has another stream time");
