@@ -28,7 +28,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use std::fmt;
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The row of [`super::ALL`].
 pub static STORE: Store = Store {
@@ -46,6 +46,8 @@ pub static STORE: Store = Store {
 
 /// How long to wait for another writer, unless `?wait=` says otherwise.
 const WAIT: i64 = 10 * SECOND;
+/// How soon to ask again where SQLite does not wait by itself.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
 
 /// A SQLite file and how long to wait for it.
 #[derive(Clone)]
@@ -100,6 +102,20 @@ impl Place {
         Ok(db)
     }
 
+    /// Has the file keep a log of writes. Of two that begin one at the same time SQLite refuses one at once, however long it
+    /// shall wait for locks: that one asks again.
+    fn log_writes(&self, db: &Connection) -> rusqlite::Result<()> {
+        let start = Instant::now();
+        loop {
+            match db.execute_batch("PRAGMA journal_mode = WAL") {
+                Err(error) if is_busy(&error) && start.elapsed().as_micros() < self.wait.unsigned_abs().into() => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Looks whether rows could be written: a database of evt's, of another program's or none yet.
     fn check(&self) -> Result<()> {
         let path = Path::new(&self.path);
@@ -115,18 +131,21 @@ impl Place {
 
     /// The error that ends a run: exit 75 where another run holds the lock, 65 where the file is no database, else 74.
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
+        if is_busy(error) {
+            let waited = format_duration(self.wait);
+            let message = format!("{self}: {what}: another run has held the lock for {waited} (?wait= waits longer)");
+            return Error::new(ErrorKind::Fenced, message);
+        }
         let kind = match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                let waited = format_duration(self.wait);
-                let message =
-                    format!("{self}: {what}: another run has held the lock for {waited} (?wait= waits longer)");
-                return Error::new(ErrorKind::Fenced, message);
-            }
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
             _ => ErrorKind::Io,
         };
         Error::new(kind, format!("{self}: {what}")).because(error)
     }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
 
 impl fmt::Display for Place {
@@ -150,8 +169,9 @@ impl Sqlite {
         let place = Place::try_new(location)?;
         let mut db = place.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
         // Retractions of this run live in a temporary table: they may be many, and end with the run.
+        place.log_writes(&db).map_err(|e| place.failed("cannot open", &e))?;
         db.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+            "PRAGMA synchronous = NORMAL;
              CREATE TEMP TABLE taken_back (metric_id TEXT NOT NULL PRIMARY KEY, revision INTEGER NOT NULL,
                  \"rows\" INTEGER NOT NULL) WITHOUT ROWID;",
         )

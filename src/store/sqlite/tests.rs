@@ -123,6 +123,22 @@ fn a_file_another_run_has_locked_is_exit_75_and_one_line() {
 }
 
 #[test]
+fn many_that_make_one_file_at_the_same_moment_all_write_to_it() {
+    for _ in 0..20 {
+        let (bench, start) = (bench(), std::sync::Barrier::new(6));
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    start.wait();
+                    bench.open().write(Kind::Event, &rows(Kind::Event, 0, 1)).map(|_| ()).unwrap();
+                });
+            }
+        });
+        assert_eq!(bench.table(Kind::Event).len(), 1);
+    }
+}
+
+#[test]
 fn what_cannot_be_a_store_is_refused_with_its_exit_status() {
     let bench = bench();
     let open = || bench.open_as("run", false).err().unwrap();
