@@ -242,6 +242,7 @@ impl MapArgs {
             stamped_at_arrival: false,
             watch: vec![],
             coded: 0,
+            distinct: false,
             lean: None,
         })
     }

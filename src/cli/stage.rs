@@ -366,7 +366,7 @@ impl Stage {
 
     /// Writes a batch to every output; what a store cannot hold becomes a dead letter.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.dead.flush()?;
+        self.dead.flush_due()?;
         if batch.num_rows() == 0 {
             return Ok(());
         }

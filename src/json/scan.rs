@@ -4,7 +4,7 @@
 //! million events with this scan, 0.45 with serde_json's streaming visitor, which stays the oracle and the slow path.
 
 use super::DEPTH_MAX;
-use super::guide::Guide;
+use super::guide::{Foot, Guide};
 use serde_json::value::RawValue;
 use wide::u8x16;
 
@@ -211,12 +211,47 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
     }
 }
 
+/// Which names of an object have been met, where somebody asks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<const ASKED: bool> {
+    met: u64,
+    again: bool,
+}
+
+impl<const ASKED: bool> Names<ASKED> {
+    /// The walk over the object has come to the key where `foot` stands.
+    #[inline(always)]
+    pub fn meet(&mut self, foot: Foot) {
+        if ASKED {
+            self.again |= self.met & foot.bit() != 0;
+            self.met |= foot.bit();
+        }
+    }
+
+    /// The same for a key that did not come as expected.
+    pub fn meet_new(&mut self, foot: Foot) {
+        if foot.is_known() { self.meet(foot) } else { self.miss() }
+    }
+
+    /// The walk has come to a key that is not remembered: of its name nothing is known.
+    #[inline(always)]
+    pub fn miss(&mut self) {
+        self.again = true;
+    }
+
+    /// Whether no name has come twice, for certain.
+    #[inline(always)]
+    pub fn are_distinct(&self) -> bool {
+        ASKED && !self.again
+    }
+}
+
 /// The same for an object whose members matter: its keys are foretold by `guide`, `meaning` marks each new one, and
 /// `note(mark, start, end)` is told where the value of each stands.
 #[inline(always)]
-pub fn members_end(
+pub fn members_end<const ASKED: bool>(
     (bytes, p, depth): (&[u8], usize, u32),
-    guide: &mut Guide,
+    (guide, names): (&mut Guide, &mut Names<ASKED>),
     meaning: impl Fn(&[u8], bool) -> u32,
     mut note: impl FnMut(u32, usize, usize),
 ) -> Option<usize> {
@@ -229,6 +264,7 @@ pub fn members_end(
         let (mark, value) = match guide.expect(bytes, p, foot) {
             Some(step) => {
                 foot = step.foot;
+                names.meet(foot);
                 (step.mark, step.end)
             }
             None => {
@@ -243,6 +279,9 @@ pub fn members_end(
                 let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
                 if !end.escaped && colon == end.quote + 1 {
                     foot = guide.learn(foot, &bytes[p..=colon], mark);
+                    names.meet_new(foot);
+                } else {
+                    names.miss();
                 }
                 (mark, colon + 1)
             }

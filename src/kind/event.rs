@@ -85,6 +85,15 @@ pub fn watched_field(name: &str) -> Field {
     Field::new(watched_name(name), DataType::Utf8, true)
 }
 
+/// Name of [`distinct_field`].
+pub const DISTINCT: &str = "distinct";
+
+/// Another such column: whether the properties surely name nothing twice, so that who looks for some names may stop at the
+/// last of them.
+pub fn distinct_field() -> Field {
+    Field::new(DISTINCT, DataType::Boolean, false)
+}
+
 /// The name of that column.
 pub fn watched_name(name: &str) -> String {
     format!("properties.{name}")

@@ -9,6 +9,7 @@ pub mod event;
 pub mod headers;
 pub mod late;
 pub mod metric;
+pub mod rows;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;

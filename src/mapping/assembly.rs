@@ -84,6 +84,7 @@ impl<'a> Assembly<'a, '_, '_> {
             schema_id,
             raw: self.place.raw,
             watched: (self.envelope.text, &self.envelope.marks.watched),
+            distinct: self.envelope.marks.distinct,
         };
         let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
         self.out.properties = properties;

@@ -8,8 +8,8 @@ use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::headers::{self, Coded, Headers};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
+    ArrayRef, BinaryBuilder, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder,
+    RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
 };
 use arrow::compute::filter;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -39,6 +39,8 @@ pub(super) struct Row<'a> {
     pub(super) raw: &'a [u8],
     /// The record's text, and where its watched properties stand in it.
     pub(super) watched: (&'a str, &'a [Option<(u32, u32)>]),
+    /// Whether its properties surely name nothing twice.
+    pub(super) distinct: bool,
 }
 
 /// Columns under construction.
@@ -61,35 +63,51 @@ pub(super) struct Builder {
     schema_id: Int64Builder,
     raw: Option<BinaryBuilder>,
     watched: Vec<Text>,
+    distinct: Option<BooleanBufferBuilder>,
     headers: Option<Coded>,
     bytes: usize,
 }
 
 /// The schema of events, with the raw record where `keep_raw` asks for it.
 pub fn schema(keep_raw: bool) -> SchemaRef {
-    schema_with((keep_raw, false), &[])
+    Beside { raw: keep_raw, ..Beside::default() }.schema()
 }
 
-/// The same, with a column for each watched property, and one for headers.
-fn schema_with((keep_raw, headers): (bool, bool), watch: &[String]) -> SchemaRef {
-    let schema = Kind::Event.schema();
-    if !keep_raw && !headers && watch.is_empty() {
-        return schema;
+/// The columns beside an event's own, in their order.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beside<'a> {
+    /// The raw record.
+    pub(super) raw: bool,
+    /// Watched properties.
+    pub(super) watch: &'a [String],
+    /// Whose properties name nothing twice.
+    pub(super) distinct: bool,
+    /// Headers.
+    pub(super) headers: bool,
+}
+
+impl Beside<'_> {
+    fn schema(&self) -> SchemaRef {
+        let schema = Kind::Event.schema();
+        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+        fields.extend(self.raw.then(|| Arc::new(event::raw_field())));
+        fields.extend(self.watch.iter().map(|name| Arc::new(event::watched_field(name))));
+        fields.extend(self.distinct.then(|| Arc::new(event::distinct_field())));
+        fields.extend(self.headers.then(|| Arc::new(headers::field())));
+        if fields.len() == COLUMNS.len() {
+            return schema;
+        }
+        Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
     }
-    let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-    fields.extend(keep_raw.then(|| Arc::new(event::raw_field())));
-    fields.extend(watch.iter().map(|name| Arc::new(event::watched_field(name))));
-    fields.extend(headers.then(|| Arc::new(headers::field())));
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 impl Builder {
     /// `coded` has a bit for each watched property that has few values.
-    pub(super) fn new((keep_raw, headers): (bool, bool), (watch, coded): (&[String], u32), lean: Option<Lean>) -> Self {
+    pub(super) fn new(beside: Beside<'_>, coded: u32, lean: Option<Lean>) -> Self {
         let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
         Self {
             asked: lean.map_or(u32::MAX, |lean| lean.columns),
-            schema: schema_with((keep_raw, headers), watch),
+            schema: beside.schema(),
             event_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 16),
             source: text(column::SOURCE),
             event_type: text(column::EVENT_TYPE),
@@ -103,9 +121,10 @@ impl Builder {
             offset: vec![],
             stream_time: vec![],
             schema_id: Int64Builder::new(),
-            raw: keep_raw.then(BinaryBuilder::new),
-            watched: (0..watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
-            headers: headers.then(Coded::default),
+            raw: beside.raw.then(BinaryBuilder::new),
+            watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
+            distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
+            headers: beside.headers.then(Coded::default),
             bytes: 0,
         }
     }
@@ -161,6 +180,9 @@ impl Builder {
             self.bytes += value.map_or(0, str::len);
             column.push(value);
         }
+        if let Some(distinct) = &mut self.distinct {
+            distinct.append(row.distinct);
+        }
         Ok(())
     }
 
@@ -214,6 +236,8 @@ impl Builder {
         for column in &mut self.watched {
             extra.push(column.finish()?);
         }
+        extra
+            .extend(self.distinct.as_mut().map(|distinct| Arc::new(BooleanArray::from(distinct.finish())) as ArrayRef));
         extra.extend(self.headers.as_mut().map(Coded::finish).transpose()?);
         Ok(Unstamped {
             schema: self.schema_of(&columns, &extra),
@@ -275,7 +299,7 @@ pub(super) struct Unstamped {
     schema: SchemaRef,
     /// In the order of `Builder::finish`.
     columns: Vec<ArrayRef>,
-    /// The raw record if it is kept, then the watched properties, then the headers.
+    /// As [`Beside`] has them.
     extra: Vec<ArrayRef>,
     event_times: Vec<i64>,
     partitions: Vec<u32>,

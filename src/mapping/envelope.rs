@@ -1,7 +1,7 @@
 //! One pass over a record's text: where each envelope field and each other field stands.
 
 use crate::json::guide::{Foot, Guide, UNMARKED};
-use crate::json::scan::{at, diagnose, members_end, skip_space, string_end, value_end};
+use crate::json::scan::{Names, at, diagnose, members_end, skip_space, string_end, value_end};
 use crate::json::text::unescape;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
@@ -81,6 +81,8 @@ pub(super) struct Marks {
     pub(super) watched: Watched,
     /// Members that are no envelope fields.
     pub(super) members: Vec<Member>,
+    /// Whether no name of the properties comes twice, for certain; false where nobody asked.
+    pub(super) distinct: bool,
 }
 
 /// At most this many names are watched.
@@ -175,14 +177,14 @@ impl Reader {
         Self { own, watch, outer: Guide::default(), inner: Guide::default(), marks: Marks::default() }
     }
 
-    /// Reads a record into `self.marks`.
+    /// Reads a record into `self.marks`, and whether its names are distinct if that is `ASKED`.
     #[inline]
-    pub(super) fn read(&mut self, text: &str) -> Result<(), Fault> {
+    pub(super) fn read<const ASKED: bool>(&mut self, text: &str) -> Result<(), Fault> {
         self.marks.members.clear();
         (self.marks.seen, self.marks.present) = (0, 0);
         self.marks.watched[..self.watch.len()].fill(None);
         let mut twice = None;
-        if self.pass(text, &mut twice).is_none() {
+        if self.pass::<ASKED>(text, &mut twice).is_none() {
             return Err(refusal(text));
         }
         match twice {
@@ -194,9 +196,15 @@ impl Reader {
         }
     }
 
+    /// The same where that is asked: apart, so that the other one stays small enough to be part of its caller.
+    #[inline(never)]
+    pub(super) fn read_names(&mut self, text: &str) -> Result<(), Fault> {
+        self.read::<true>(text)
+    }
+
     /// None where the text is no JSON object.
     #[inline(always)]
-    fn pass(&mut self, text: &str, twice: &mut Option<usize>) -> Option<()> {
+    fn pass<const ASKED: bool>(&mut self, text: &str, twice: &mut Option<usize>) -> Option<()> {
         let bytes = text.as_bytes();
         let mut p = skip_space(bytes, 0);
         if at(bytes, p) != b'{' {
@@ -207,11 +215,12 @@ impl Reader {
             return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
         }
         let mut foot = self.outer.start();
+        let (mut outer, mut inner) = (Names::<ASKED>::default(), Names::<ASKED>::default());
         // Bits in registers, not in memory: every member asks and sets them.
         let (mut seen, mut present) = (0u32, 0u32);
         loop {
-            let (column, key, start) = self.key(bytes, p, &mut foot)?;
-            let (mark, end) = self.value(bytes, start, column)?;
+            let (column, key, start) = self.key(bytes, p, (&mut foot, &mut outer))?;
+            let (mark, end) = self.value((bytes, start), column, &mut inner)?;
             match self.marks.fields.get_mut(column as usize) {
                 None => self.marks.members.push(Member { key, value: (start as u32, end as u32) }),
                 Some(field) => {
@@ -230,6 +239,7 @@ impl Reader {
                 b',' => p = skip_space(bytes, p + 1),
                 b'}' => {
                     (self.marks.seen, self.marks.present) = (seen, present);
+                    self.marks.distinct = outer.are_distinct() && inner.are_distinct();
                     return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
                 }
                 _ => return None,
@@ -239,9 +249,15 @@ impl Reader {
 
     /// The key at `p`: its column if it is one's, where it stands, and where its value starts.
     #[inline(always)]
-    fn key(&mut self, bytes: &[u8], p: usize, foot: &mut Foot) -> Option<(u32, (u32, u32), usize)> {
+    fn key<const ASKED: bool>(
+        &mut self,
+        bytes: &[u8],
+        p: usize,
+        (foot, names): (&mut Foot, &mut Names<ASKED>),
+    ) -> Option<(u32, (u32, u32), usize)> {
         if let Some(step) = self.outer.expect(bytes, p, *foot) {
             *foot = step.foot;
+            names.meet(*foot);
             return Some((step.mark, ((p + 1) as u32, (step.end - 2) as u32), skip_space(bytes, step.end)));
         }
         if at(bytes, p) != b'"' {
@@ -256,16 +272,24 @@ impl Reader {
         let column = column_of(&key).filter(|column| self.own[*column]).map_or(UNMARKED, |column| column as u32);
         if !end.escaped && colon == end.quote + 1 {
             *foot = self.outer.learn(*foot, &bytes[p..=colon], column);
+            names.meet_new(*foot);
+        } else {
+            names.miss();
         }
         Some((column, ((p + 1) as u32, end.quote as u32), skip_space(bytes, colon + 1)))
     }
 
     #[inline(always)]
-    fn value(&mut self, bytes: &[u8], start: usize, column: u32) -> Option<(Mark, usize)> {
+    fn value<const ASKED: bool>(
+        &mut self,
+        (bytes, start): (&[u8], usize),
+        column: u32,
+        names: &mut Names<ASKED>,
+    ) -> Option<(Mark, usize)> {
         if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
             let Self { inner, watch, marks, .. } = self;
             let meaning = |key: &[u8], escaped| watched_name(watch, key, escaped).map_or(UNMARKED, |at| at as u32);
-            let end = members_end((bytes, start, 1), inner, meaning, |mark, start, end| {
+            let end = members_end((bytes, start, 1), (inner, names), meaning, |mark, start, end| {
                 if mark != UNMARKED {
                     marks.watched[mark as usize] = Some((start as u32, end as u32));
                 }

@@ -1,7 +1,7 @@
 //! A record's text to a row of a batch.
 
 use super::assembly::Assembly;
-use super::build::Builder;
+use super::build::{Beside, Builder};
 use super::envelope::{Envelope, Reader, Value, WATCH_MAX};
 use super::future::{Arrival, Judged, Lookahead};
 use super::place::Path;
@@ -53,8 +53,8 @@ pub struct Defaults {
     pub event_type: bool,
 }
 
-/// Says which rows of a batch stay; none for all of them.
-pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<Option<BooleanArray>> + 'a;
+/// Says which rows of a batch stay.
+pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<BooleanArray> + 'a;
 
 /// Maps records onto rows.
 pub struct Mapper {
@@ -130,8 +130,10 @@ impl Mapper {
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
         let lean = options.lean.filter(|_| watch.len() == options.watch.len());
+        let (raw, distinct, headers) = (options.keep_raw, options.distinct, options.headers);
+        let beside = Beside { raw, watch: &watch, distinct, headers };
         let out = Out {
-            builder: Builder::new((options.keep_raw, options.headers), (&watch, options.coded), lean),
+            builder: Builder::new(beside, options.coded, lean),
             properties: String::new(),
             id: vec![],
             parsers: Default::default(),
@@ -186,10 +188,8 @@ impl Mapper {
     /// only rows that leave as events move stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
-        if let (Some(rule), false) = (rule, rows.is_empty())
-            && let Some(keep) = rule(&rows.preview(stamper)?)?
-        {
-            rows.filter(&keep)?;
+        if let (Some(rule), false) = (rule, rows.is_empty()) {
+            rows.filter(&rule(&rows.preview(stamper)?)?)?;
         }
         if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
     }
@@ -197,7 +197,11 @@ impl Mapper {
     /// Maps one record; an error only where a batch cannot be built.
     #[inline]
     pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
-        if let Err(fault) = self.reader.read(text) {
+        let read = match self.plan.options.distinct {
+            true => self.reader.read_names(text),
+            false => self.reader.read::<false>(text),
+        };
+        if let Err(fault) = read {
             return Ok(Outcome::Dead(fault));
         }
         let (plan, out) = (&self.plan, &mut self.out);

@@ -19,7 +19,7 @@ mod when;
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};
 pub use future::{Arrival, Held, Judged, LOOKAHEAD, Lookahead, Wrapping};
 pub use id::{made_id, uuid_of};
-pub use mapper::{Defaults, Mapper, Outcome, Place};
+pub use mapper::{Defaults, Mapper, Outcome, Place, Rule};
 pub use stamp::Stamper;
 pub use suggest::time_fields;
 pub use when::{TimeUnit, When};
@@ -74,6 +74,10 @@ pub struct Options {
     pub keep_raw: bool,
     /// Whether batches get a column with the headers of their records ([`headers`](crate::kind::headers)).
     pub headers: bool,
+    /// Whether batches get a column that says whose properties surely name nothing twice ([`event::distinct_field`]).
+    ///
+    /// [`event::distinct_field`]: crate::kind::event::distinct_field
+    pub distinct: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
     /// Whether the place's arrival is the `server_timestamp` whatever the record says; its own stays a property (HTTP).

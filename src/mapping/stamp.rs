@@ -1,5 +1,6 @@
 //! Stamps: which partition a row is of, and that partition's stream time at the row.
 
+use super::build::BATCH_ROWS;
 use crate::frame::{PartitionState, State};
 use crate::time::EARLIEST;
 use ahash::AHashMap;
@@ -29,6 +30,8 @@ struct Names {
     texts: Vec<String>,
     codes: AHashMap<String, u32>,
     array: Option<ArrayRef>,
+    /// The column last made for rows that all have one code.
+    alike: Option<(u32, ArrayRef)>,
 }
 
 impl Names {
@@ -39,8 +42,21 @@ impl Names {
         let code = self.texts.len() as u32;
         self.texts.push(text.to_owned());
         self.codes.insert(text.to_owned(), code);
-        self.array = None;
+        (self.array, self.alike) = (None, None);
         code
+    }
+
+    /// The column of that many rows that all have one code: most files are one partition, and then nothing is made anew.
+    fn alike(&mut self, code: u32, rows: usize) -> arrow::error::Result<ArrayRef> {
+        if let Some((known, column)) = &self.alike
+            && *known == code
+            && column.len() >= rows
+        {
+            return Ok(column.slice(0, rows));
+        }
+        let column = self.column(vec![code; rows.max(BATCH_ROWS)])?;
+        self.alike = Some((code, column.clone()));
+        Ok(column.slice(0, rows))
     }
 
     /// The dictionary column of `codes`; the same values array every time, so that frames send it once.
@@ -50,7 +66,7 @@ impl Names {
         }
         let texts = &self.texts;
         let values = self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts))).clone();
-        let keys: Int32Array = codes.into_iter().map(|code| Some(code as i32)).collect();
+        let keys = Int32Array::from_iter_values(codes.into_iter().map(|code| code as i32));
         Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
     }
 
@@ -145,6 +161,10 @@ impl Stamper {
 
     /// The columns `origin` and `partition` of rows of these partitions.
     pub(super) fn columns(&mut self, partitions: &[u32]) -> arrow::error::Result<(ArrayRef, ArrayRef)> {
+        if let Some(first) = partitions.first().filter(|first| partitions.iter().all(|id| id == *first)) {
+            let Partition { origin, name, .. } = self.partitions[*first as usize];
+            return Ok((self.origins.alike(origin, partitions.len())?, self.names.alike(name, partitions.len())?));
+        }
         let origins = partitions.iter().map(|id| self.partitions[*id as usize].origin).collect();
         let names = partitions.iter().map(|id| self.partitions[*id as usize].name).collect();
         Ok((self.origins.column(origins)?, self.names.column(names)?))

@@ -236,6 +236,69 @@ fn watched_properties_have_columns_of_their_own_whatever_shape_the_record_has() 
     assert!(bench.batch().column_by_name("properties.country").unwrap().is_null(1));
 }
 
+/// Whether a record's names are said to be distinct, and whether those of its properties are.
+fn distinct(bench: &mut Bench, record: &str) -> Option<(bool, bool)> {
+    if !matches!(bench.record(record), Outcome::Row) {
+        return None; // a name in properties and beside them
+    }
+    let batch = bench.batch();
+    let (mut names, mut count) = (std::collections::HashSet::new(), 0);
+    crate::json::walk::members(text(&batch, "properties"), |key, _| {
+        names.insert(crate::json::text::unescape(key).into_owned());
+        count += 1;
+        true
+    });
+    Some((batch.column_by_name("distinct").unwrap().as_boolean().value(0), names.len() == count))
+}
+
+#[test]
+fn names_are_said_to_be_distinct_only_where_they_are() {
+    let mut bench = Bench::new(Options { distinct: true, ..arrival() });
+    for (record, expected) in [
+        (r#"{"properties":{"a":1,"b":2}}"#, (true, true)),
+        (r#"{"properties":{"a":1,"b":2,"a":3}}"#, (false, false)),
+        (r#"{"a":1,"b":2}"#, (true, true)),
+        (r#"{"a":1,"b":2,"a":3}"#, (false, false)),
+        (r#"{"a":1,"properties":{"b":1}}"#, (true, true)),
+        (r#"{"a" :1,"a":2}"#, (false, false)),
+        (r#"{"a":1,"\u0061":2}"#, (false, false)),
+        (r#"{"event_type":"t"}"#, (true, true)),
+    ] {
+        assert_eq!(distinct(&mut bench, record), Some(expected), "{record}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_name_that_comes_twice_is_overlooked(
+        inside in proptest::collection::vec(0usize..90, 0..12),
+        beside in proptest::collection::vec(0usize..90, 0..12),
+        whole in proptest::bool::ANY,
+    ) {
+        // Enough names that not all are remembered, some of them written in several ways.
+        let member = |n: &usize| match n {
+            0..5 => "\"a\":1".to_owned(),
+            5..8 => "\"a\" :1".to_owned(),
+            8..10 => "\"\\u0061\":1".to_owned(),
+            n => format!("\"name{n}\":1"),
+        };
+        let members = |picked: &[usize]| picked.iter().map(member).collect::<Vec<_>>().join(",");
+        let mut bench = Bench::new(Options { distinct: true, ..arrival() });
+        for n in 10..90 {
+            bench.record(&format!("{{{}}}", member(&n)));
+        }
+        bench.batch();
+        let record = match (whole, beside.is_empty()) {
+            (false, _) => format!("{{{}}}", members(&beside)),
+            (true, true) => format!("{{\"properties\":{{{}}}}}", members(&inside)),
+            (true, false) => format!("{{\"properties\":{{{}}},{}}}", members(&inside), members(&beside)),
+        };
+        if let Some((said, are)) = distinct(&mut bench, &record) {
+            proptest::prop_assert!(are || !said, "{}", record);
+        }
+    }
+}
+
 #[test]
 fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     let options = Options { max_future: Some(3_600_000_000), time: TimeFrom::Field("t".into()), ..Options::default() };

@@ -18,10 +18,9 @@ use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, column};
+use crate::kind::rows::{Cell, Rows};
 use crate::registry::Schema;
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::array::{FixedSizeBinaryArray, TypedDictionaryArray};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
@@ -143,9 +142,9 @@ impl Records {
     }
 
     fn row(&mut self, rows: &Rows<'_>, row: usize) -> std::result::Result<(), Misfit> {
-        let text = rows.properties.value(row);
+        let text = rows.properties(row);
         self.find(text);
-        let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row).is_some();
+        let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row) != Cell::None;
         for field in &self.fields {
             let before = self.run.loss.digits;
             let property = |slot: u32| {
@@ -159,7 +158,7 @@ impl Records {
             };
             let done = match (field.origin, json) {
                 (_, Some(value)) => self.encoder.json(&mut self.run, field.member.node, value),
-                (Origin::Column(column) | Origin::Either(_, column), None) => match rows.cell(column, row) {
+                (Origin::Column(column) | Origin::Either(_, column), None) => match given(rows.cell(column, row)) {
                     Some(given) => self.encoder.value(&mut self.run, field.member.node, &given),
                     None => field.member.leave_empty(&mut self.run),
                 },
@@ -282,53 +281,15 @@ impl Field {
     }
 }
 
-/// The columns of a batch of events.
-struct Rows<'a> {
-    columns: Vec<Option<View<'a>>>,
-    properties: &'a StringArray,
-}
-
-enum View<'a> {
-    Text(&'a StringArray),
-    Coded(TypedDictionaryArray<'a, Int32Type, StringArray>),
-    Number(&'a Int64Array),
-    Instant(&'a TimestampMicrosecondArray),
-    Id(&'a FixedSizeBinaryArray),
-}
-
-impl<'a> Rows<'a> {
-    fn new(batch: &'a RecordBatch) -> Result<Self> {
-        let view = |name: &&str| batch.column_by_name(name).map(|array| View::new(name, array)).transpose();
-        let columns = COLUMNS.iter().map(view).collect::<Result<Vec<_>>>()?;
-        match columns.get(column::PROPERTIES) {
-            Some(Some(View::Text(properties))) => Ok(Self { properties, columns }),
-            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
-        }
-    }
-
-    /// The value of a column; none where it is null.
-    fn cell(&self, column: usize, row: usize) -> Option<Given<'a>> {
-        let text = |text: &'a str| Given::String(Cow::Borrowed(text));
-        match self.columns.get(column)?.as_ref()? {
-            View::Text(array) => array.is_valid(row).then(|| text(array.value(row))),
-            View::Coded(array) => array.is_valid(row).then(|| text(arrow::array::ArrayAccessor::value(array, row))),
-            View::Number(array) => array.is_valid(row).then(|| Given::Whole(array.value(row))),
-            View::Instant(array) => array.is_valid(row).then(|| Given::Instant(array.value(row))),
-            View::Id(array) if array.is_valid(row) => array.value(row).try_into().ok().map(Given::Uuid),
-            View::Id(_) => None,
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    fn new(name: &str, array: &'a dyn Array) -> Result<Self> {
-        let coded = || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Coded);
-        let found = array.as_string_opt::<i32>().map(View::Text).or_else(coded);
-        let found = found.or_else(|| array.as_primitive_opt().map(View::Number));
-        let found = found.or_else(|| array.as_primitive_opt::<TimestampMicrosecondType>().map(View::Instant));
-        let found = found.or_else(|| array.as_fixed_size_binary_opt().map(View::Id));
-        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events cannot be {}", array.data_type())))
-    }
+/// The value of a column; none where it is null.
+fn given(cell: Cell<'_>) -> Option<Given<'_>> {
+    Some(match cell {
+        Cell::None => return None,
+        Cell::Text(text) => Given::String(Cow::Borrowed(text)),
+        Cell::Number(number) => Given::Whole(number),
+        Cell::Instant(instant) => Given::Instant(instant),
+        Cell::Uuid(id) => Given::Uuid(id),
+    })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::format::test_data::cases;
 use crate::json::text::write_string;
 use crate::mapping::{Mapper, Options, Outcome, Place, Stamper, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
+use arrow::array::AsArray;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::dead::{Builder, ErrorType, Letter};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Letters held before they are written, in bytes.
 const HELD_BYTES: usize = 256 << 10;
@@ -20,6 +21,8 @@ pub struct DeadLetters {
     run: Rc<Run>,
     output: Option<Output>,
     builder: Builder,
+    /// When the first of the letters that are held came.
+    since: Option<Instant>,
     reported: u64,
     next_report: i64,
     counts: BTreeMap<ErrorType, u64>,
@@ -29,7 +32,7 @@ impl DeadLetters {
     /// Letters of this run, written to `output` if there is one.
     pub fn new(run: Rc<Run>, output: Option<Output>) -> Self {
         let builder = Builder::new(run.console.tool(), &Run::host());
-        Self { run, output, builder, reported: 0, next_report: i64::MIN, counts: BTreeMap::new() }
+        Self { run, output, builder, since: None, reported: 0, next_report: i64::MIN, counts: BTreeMap::new() }
     }
 
     /// Whether they are written; if not, they are `dropped`.
@@ -55,6 +58,7 @@ impl DeadLetters {
         }
         if self.output.is_some() {
             self.builder.push(letter, self.run.clock.now())?;
+            self.since.get_or_insert_with(Instant::now);
             if self.builder.len() >= HELD_ROWS || self.builder.bytes() >= HELD_BYTES {
                 self.flush()?;
             }
@@ -96,12 +100,19 @@ impl DeadLetters {
 
     /// Does what is due by the clock.
     pub fn tick(&mut self) -> Result<()> {
+        self.flush_due()?;
         self.output.as_mut().map_or(Ok(()), Output::tick)
+    }
+
+    /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
+    pub fn flush_due(&mut self) -> Result<()> {
+        if self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) { self.flush() } else { Ok(()) }
     }
 
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
+            self.since = None;
             let refused = output.write(&self.builder.finish()?)?;
             if let Some(refusal) = refused.first() {
                 // There is no other place for it: going on would lose it.

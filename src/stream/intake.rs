@@ -328,6 +328,7 @@ impl Intake {
     /// may wait for long.
     pub fn rest(&mut self, dead: &mut DeadLetters) -> Result<()> {
         self.flush(dead)?;
+        dead.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
         if held > 0 && !std::mem::replace(&mut self.told_held, true) {
             self.run.console.say(format!(
@@ -426,28 +427,30 @@ impl Intake {
         dead.push(&Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
     }
 
-    /// Makes a batch of the rows so far; letters do not wait longer than rows.
+    /// Makes a batch of the rows so far; letters do not wait for it.
     pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        dead.flush()?;
+        dead.flush_due()?;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;
             self.counts.out += batch.num_rows() as u64;
             self.queue.push_back(Item::Batch(batch));
         }
-        let (filter, counts) = (&mut self.filter, &mut self.counts);
-        let mut rule = |batch: &RecordBatch| -> Result<Option<BooleanArray>> {
-            let Some(filter) = filter else { return Ok(None) };
-            let passed = filter.apply(batch)?;
-            for (row, message) in &passed.wrong {
-                count_dead(counts, dead);
-                let fault = Fault::new(ErrorType::EnvelopeError, message);
-                push_row(batch, *row, &fault, dead)?;
+        let counts = &mut self.counts;
+        let mut rule = self.filter.as_mut().map(|filter| {
+            move |batch: &RecordBatch| -> Result<BooleanArray> {
+                let passed = filter.apply(batch)?;
+                for (row, message) in &passed.wrong {
+                    count_dead(counts, dead);
+                    let fault = Fault::new(ErrorType::EnvelopeError, message);
+                    push_row(batch, *row, &fault, dead)?;
+                }
+                let kept = passed.keep.true_count();
+                counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
+                Ok(passed.keep)
             }
-            let kept = passed.keep.true_count();
-            counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
-            Ok(Some(passed.keep))
-        };
-        let batch = self.mapper.batch(&mut self.stamper, Some(&mut rule))?;
+        });
+        let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
+        let batch = self.mapper.batch(&mut self.stamper, rule)?;
         if let Some(mut batch) = batch {
             if !self.keep_raw && batch.schema_ref().column_with_name(RAW).is_some() {
                 let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());

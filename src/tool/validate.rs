@@ -6,7 +6,7 @@ use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::event::column;
+use crate::kind::event::{DISTINCT, column};
 use crate::mapping::{Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
@@ -77,6 +77,7 @@ impl Tool for Args {
             mapping.time = TimeFrom::Optional;
         }
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
+        mapping.distinct = self.schemas.is_some();
         // What was seen is forgotten by a restart.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
         let options = SourceOptions { role, headers: true, ..self.stage.source(mapping)? };
@@ -160,7 +161,10 @@ impl Job {
         }
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
         columns[column::SCHEMA_ID] = Arc::new(verdicts.schema_ids);
-        let batch = RecordBatch::try_new(batch.schema(), columns)?;
+        let mut batch = RecordBatch::try_new(batch.schema(), columns)?;
+        if let Ok(own) = batch.schema_ref().index_of(DISTINCT) {
+            batch.remove_column(own);
+        }
         if verdicts.faults.is_empty() {
             return Ok(batch);
         }

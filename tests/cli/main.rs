@@ -36,5 +36,6 @@ mod spool;
 mod state;
 mod tidy;
 mod time;
+mod verdicts;
 mod view;
 mod windows;

@@ -12,10 +12,12 @@
 //! Before a row is given up its subject is asked for again, once a batch, so that a version registered while the stream
 //! runs counts without a restart.
 
+pub mod fields;
 pub mod scalar;
 pub mod walk;
 
-use self::walk::{Check, CheckId, Checks, Explain, Field, Fields, Quiet, Report, Step};
+use self::fields::{Field, Fields};
+use self::walk::{Check, CheckId, Checks, Explain, Quiet, Report, Step};
 use self::walk::{excerpt, is_string, missing};
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
@@ -23,15 +25,12 @@ use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{self, column};
+use crate::kind::rows::{Cell, Rows, View};
 use crate::registry::schema::Shape;
 use crate::registry::{Lookup, Schemas, Subject, Version};
-use arrow::array::{
-    Array, ArrayAccessor, ArrayRef, AsArray, Int64Array, Int64Builder, RecordBatch, StringArray, TypedDictionaryArray,
-};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow::array::{Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::sync::Arc;
 
 /// How many subjects are kept compiled; beyond that all are compiled again when next met.
@@ -90,6 +89,7 @@ struct Known {
     /// The number of this batch.
     batch: u64,
     closed: bool,
+    quiet: Quiet,
 }
 
 struct Compiled {
@@ -155,7 +155,7 @@ impl Known {
 
     #[inline]
     fn id_of(&mut self, name: &str, row: At<'_>) -> Option<i64> {
-        self.compiled.get_mut(name)?.id_of(row, self.batch)
+        self.compiled.get_mut(name)?.id_of(row, self.batch, &mut self.quiet)
     }
 
     /// Asks for the subject, unless this batch has; whether it is another than before.
@@ -224,7 +224,7 @@ impl<'a> Whence<'a> {
     fn subject(&self, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
         match *self {
             Self::Fixed(name) => Some(Cow::Borrowed(name)),
-            Self::Property(path) => property(rows.properties.value(row), path),
+            Self::Property(path) => property(rows.properties(row), path),
             Self::Column(column) => match rows.cell(column, row) {
                 Cell::Text(text) => Some(Cow::Borrowed(text)),
                 _ => None,
@@ -258,12 +258,13 @@ fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
 impl Compiled {
     /// The id of the latest version that takes the row.
     #[inline]
-    fn id_of(&mut self, row: At<'_>, batch: u64) -> Option<i64> {
+    fn id_of(&mut self, row: At<'_>, batch: u64, quiet: &mut Quiet) -> Option<i64> {
         for plan in &mut self.plans {
             if plan.batch != batch {
                 plan.prepare(row.0, batch);
             }
-            if plan.walk(row, &mut Quiet::default()) {
+            quiet.begin();
+            if plan.walk(row, quiet) {
                 return Some(plan.id);
             }
         }
@@ -358,14 +359,14 @@ impl Plan {
 
     /// Whether every row passes the field.
     fn is_proved(&self, field: &ColumnField, rows: &Rows<'_>) -> bool {
-        let Some(view) = rows.columns.get(field.column).and_then(Option::as_ref) else { return !field.required };
+        let Some(view) = rows.column(field.column) else { return !field.required };
         if field.required && view.has_nulls() {
             return false;
         }
         match view {
-            View::Instant(_) => self.takes(field.check, Cell::Instant),
-            View::Uuid(_) => self.takes(field.check, Cell::Uuid),
-            View::Text(_) | View::Dictionary(_) => self.takes_any_text(field.check),
+            View::Instant(_) => self.takes(field.check, Cell::Instant(0)),
+            View::Uuid(_) => self.takes(field.check, Cell::Uuid([0; 16])),
+            View::Text(_) | View::Coded(_) => self.takes_any_text(field.check),
             View::Number(_) => false,
         }
     }
@@ -389,11 +390,11 @@ impl Plan {
         if !going {
             return false;
         }
-        let text = rows.properties.value(row);
+        let (text, distinct) = (rows.properties(row), rows.is_distinct(row));
         report.enter(Step::Name(event::COLUMNS[column::PROPERTIES]));
         let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
-            && (self.properties.is_trivial() || self.checks.record(&self.properties, text, report, absent));
+            && (self.properties.is_trivial() || self.checks.record(&self.properties, (text, distinct), report, absent));
         report.leave();
         going
     }
@@ -406,7 +407,7 @@ impl Plan {
         report.enter(Step::Name(event::COLUMNS[field.column]));
         let going = match cell {
             Cell::None => missing(report),
-            _ => report.fault(|| self.checks.mismatch(field.check, &cell.to_string())),
+            _ => report.fault(|| self.checks.mismatch(field.check, &shown(cell))),
         };
         report.leave();
         going
@@ -419,7 +420,7 @@ impl Plan {
         match column.map(|column| rows.cell(column, row)) {
             None | Some(Cell::None) => missing(report),
             Some(cell) => {
-                self.takes(field.check, cell) || report.fault(|| self.checks.mismatch(field.check, &cell.to_string()))
+                self.takes(field.check, cell) || report.fault(|| self.checks.mismatch(field.check, &shown(cell)))
             }
         }
     }
@@ -438,110 +439,31 @@ impl Plan {
         match (self.checks.get(id), cell) {
             (Union(union), cell) => union.branches().iter().any(|branch| self.takes(*branch, cell)),
             (check, Cell::Text(content)) => is_string(check, content),
-            (check, Cell::Instant) => matches!(check, Text | Int | Long | Float | Double | Timestamp | LocalTimestamp),
+            (check, Cell::Instant(_)) => {
+                matches!(check, Text | Int | Long | Float | Double | Timestamp | LocalTimestamp)
+            }
             (Int, Cell::Number(n)) => i32::try_from(n).is_ok(),
             (check, Cell::Number(_)) => matches!(check, Long | Float | Double),
-            (check, Cell::Uuid) => matches!(check, Text | Uuid | Bytes | Fixed(16)),
+            (check, Cell::Uuid(_)) => matches!(check, Text | Uuid | Bytes | Fixed(16)),
             (_, Cell::None) => false,
         }
     }
 }
 
-/// What a column holds in one row.
-#[derive(Clone, Copy)]
-enum Cell<'a> {
-    None,
-    Text(&'a str),
-    Number(i64),
-    Instant,
-    Uuid,
-}
-
-impl fmt::Display for Cell<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Cell::None => f.write_str("nothing"),
-            Cell::Text(text) => write!(f, "string \"{}\"", excerpt(text)),
-            Cell::Number(n) => write!(f, "number {n}"),
-            Cell::Instant => f.write_str("an instant"),
-            Cell::Uuid => f.write_str("a uuid"),
-        }
+/// What a column holds, for a person.
+#[cold]
+fn shown(cell: Cell<'_>) -> String {
+    match cell {
+        Cell::None => "nothing".to_owned(),
+        Cell::Text(text) => format!("string \"{}\"", excerpt(text)),
+        Cell::Number(n) => format!("number {n}"),
+        Cell::Instant(_) => "an instant".to_owned(),
+        Cell::Uuid(_) => "a uuid".to_owned(),
     }
 }
 
 /// A row of a batch.
 type At<'a> = (&'a Rows<'a>, usize);
-
-/// The columns of a batch, their types looked at once.
-struct Rows<'a> {
-    columns: Vec<Option<View<'a>>>,
-    properties: &'a StringArray,
-}
-
-enum View<'a> {
-    Text(&'a StringArray),
-    Dictionary(TypedDictionaryArray<'a, Int32Type, StringArray>),
-    Number(&'a Int64Array),
-    Instant(&'a dyn Array),
-    Uuid(&'a dyn Array),
-}
-
-impl<'a> Rows<'a> {
-    fn new(batch: &'a RecordBatch) -> Result<Self> {
-        let view = |name: &&str| batch.column_by_name(name).map(|column| View::new(name, column)).transpose();
-        let columns = event::COLUMNS.iter().map(view).collect::<Result<Vec<_>>>()?;
-        match columns.get(column::PROPERTIES) {
-            Some(Some(View::Text(properties))) => Ok(Self { properties, columns }),
-            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
-        }
-    }
-
-    #[inline]
-    fn cell(&self, column: usize, row: usize) -> Cell<'a> {
-        match self.columns.get(column).and_then(Option::as_ref) {
-            None => Cell::None,
-            Some(view) => view.cell(row),
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    fn new(name: &str, column: &'a ArrayRef) -> Result<Self> {
-        let other = || Error::corrupt(format!("column '{name}' of events cannot be {}", column.data_type()));
-        Ok(match column.data_type() {
-            DataType::Utf8 => View::Text(column.as_string()),
-            DataType::Int64 => View::Number(column.as_primitive()),
-            DataType::Timestamp(..) => View::Instant(column),
-            DataType::FixedSizeBinary(16) => View::Uuid(column),
-            DataType::Dictionary(..) => {
-                let dictionary = column.as_dictionary_opt::<Int32Type>().ok_or_else(other)?;
-                View::Dictionary(dictionary.downcast_dict::<StringArray>().ok_or_else(other)?)
-            }
-            _ => return Err(other()),
-        })
-    }
-
-    fn has_nulls(&self) -> bool {
-        match self {
-            View::Text(array) => array.null_count() > 0,
-            View::Dictionary(array) => array.logical_null_count() > 0,
-            View::Number(array) => array.null_count() > 0,
-            View::Instant(array) | View::Uuid(array) => array.null_count() > 0,
-        }
-    }
-
-    #[inline]
-    fn cell(&self, row: usize) -> Cell<'a> {
-        match self {
-            View::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            View::Dictionary(array) if array.is_valid(row) => Cell::Text(array.value(row)),
-            View::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
-            View::Instant(array) if array.is_valid(row) => Cell::Instant,
-            View::Uuid(array) if array.is_valid(row) => Cell::Uuid,
-            _ => Cell::None,
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests;

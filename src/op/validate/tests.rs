@@ -3,7 +3,10 @@
 use super::*;
 use crate::kind::Kind;
 use crate::registry::{Schema, schema_id};
-use arrow::array::{DictionaryArray, FixedSizeBinaryArray, TimestampMicrosecondArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, StringArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Int32Type};
 
 /// Subjects in memory; counts how often it is asked.
 #[derive(Default)]

@@ -4,13 +4,13 @@
 //! [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] goes on, counts, and words the first. A
 //! record's fields may come in any order; a name that comes twice must be right each time.
 
+use super::fields::{Field, Fields, Met};
 use super::scalar;
-use crate::json::guide::{Guide, UNMARKED};
+use crate::json::guide::UNMARKED;
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{guided, members, string_content};
 use crate::registry::schema::{Logical, NodeId, Schema, Shape};
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// Longest excerpt of a value in a message, in characters.
@@ -81,100 +81,6 @@ pub struct Union {
     ambiguous: bool,
 }
 
-/// One field of a record.
-pub struct Field {
-    /// Its name.
-    pub name: String,
-    /// What it asks of its value.
-    pub check: CheckId,
-    /// Whether it must be there: it has no default.
-    pub required: bool,
-}
-
-/// The fields of a record, found by name without hashing: few names have the same length.
-#[derive(Default)]
-pub struct Fields {
-    list: Vec<Field>,
-    /// Indexes of `list` by the length of the name.
-    by_length: Vec<Vec<usize>>,
-    /// Length of the shortest key that may be a name written with escapes: names are ASCII words, `\u0061` for one letter.
-    escaped_bytes_min: usize,
-    /// Whether a member that is no field is a fault.
-    closed: bool,
-    /// Foretells the keys, marked with the index of their field.
-    guide: Cell<Guide>,
-}
-
-impl Fields {
-    /// A table of these fields; in a closed one a member that is no field is a fault.
-    pub fn new(list: Vec<Field>, closed: bool) -> Self {
-        let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
-        let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
-        let mut by_length = vec![vec![]; longest + 1];
-        for (slot, field) in list.iter().enumerate() {
-            by_length[field.name.len()].push(slot);
-        }
-        Self { list, by_length, escaped_bytes_min: shortest + 5, closed, guide: Cell::default() }
-    }
-
-    /// Whether nothing can be wrong with any object.
-    pub fn is_trivial(&self) -> bool {
-        self.list.is_empty() && !self.closed
-    }
-
-    /// The field of a key, which may be written with escapes.
-    #[inline]
-    fn find(&self, key: &str) -> Option<usize> {
-        let last = key.as_bytes().last();
-        for slot in self.by_length.get(key.len()).map_or(&[][..], Vec::as_slice) {
-            let name = &self.list[*slot].name;
-            if name.as_bytes().last() == last && name == key {
-                return Some(*slot);
-            }
-        }
-        if key.len() >= self.escaped_bytes_min && is_escaped(key) { self.find_escaped(key) } else { None }
-    }
-
-    #[cold]
-    fn find_escaped(&self, key: &str) -> Option<usize> {
-        let key = unescape(key);
-        self.list.iter().position(|field| field.name == key)
-    }
-}
-
-/// Whether there is a backslash; without a branch per byte, because almost always there is none.
-#[inline]
-fn is_escaped(raw: &str) -> bool {
-    raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
-}
-
-/// Which fields of a record have been met; no allocation for records of up to 256 fields.
-struct Met {
-    few: [u64; 4],
-    many: Vec<u64>,
-}
-
-impl Met {
-    fn new(fields: usize) -> Self {
-        Self { few: [0; 4], many: if fields > 256 { vec![0; fields.div_ceil(64)] } else { vec![] } }
-    }
-
-    #[inline]
-    fn words(&mut self) -> &mut [u64] {
-        if self.many.is_empty() { &mut self.few } else { &mut self.many }
-    }
-
-    #[inline]
-    fn insert(&mut self, slot: usize) {
-        self.words()[slot / 64] |= 1 << (slot % 64);
-    }
-
-    #[inline]
-    fn contains(&mut self, slot: usize) -> bool {
-        self.words()[slot / 64] & (1 << (slot % 64)) != 0
-    }
-}
-
 /// A step of a path into a record.
 #[derive(Clone, Copy)]
 pub enum Step<'a> {
@@ -198,12 +104,22 @@ pub trait Report {
     fn fault(&mut self, why: impl FnOnce() -> String) -> bool;
 }
 
-/// Only the verdict is wanted: stop at the first fault. For one row only: what it remembers are places in its text.
+/// Only the verdict is wanted: stop at the first fault. For one walk only: what it remembers are places in its text.
 #[derive(Default)]
 pub struct Quiet {
     /// Verdicts of ambiguous unions, so that records nested in records of several kinds cost no more than the product
     /// of types and places, not two to the depth.
     verdicts: BTreeMap<(usize, usize), bool>,
+}
+
+impl Quiet {
+    /// Gets ready for another walk.
+    #[inline(always)]
+    pub fn begin(&mut self) {
+        if !self.verdicts.is_empty() {
+            self.verdicts.clear();
+        }
+    }
 }
 
 impl Report for Quiet {
@@ -321,7 +237,9 @@ impl Checks {
     pub fn value<R: Report>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
         let check = self.get(id);
         match (check, text.as_bytes().first()) {
-            (Check::Record(fields), Some(b'{')) => self.record(fields, text, report, |_, report| missing(report)),
+            (Check::Record(fields), Some(b'{')) => {
+                self.record(fields, (text, false), report, |_, report| missing(report))
+            }
             (Check::Map(inner), Some(b'{')) => self.map(*inner, text, report),
             (Check::Array(item), Some(b'[')) => self.array(*item, text, report),
             (Check::Union(union), _) => {
@@ -331,17 +249,19 @@ impl Checks {
         }
     }
 
-    /// Walks the members of an object; `absent` judges each required field that was not among them.
+    /// Walks the members of an object, if they are surely `distinct` no further than to the last field; `absent` judges each
+    /// required field that was not among them.
     #[inline]
     pub fn record<R: Report>(
         &self,
         fields: &Fields,
-        text: &str,
+        (text, distinct): (&str, bool),
         report: &mut R,
         mut absent: impl FnMut(&Field, &mut R) -> bool,
     ) -> bool {
         let mut met = Met::new(fields.list.len());
         let mut going = true;
+        let mut left = if distinct && !fields.closed { fields.list.len() } else { usize::MAX };
         // Taken out for the time of the walk: a record inside this one, of the same type, begins with another.
         let mut guide = fields.guide.take();
         let meaning = |key| fields.find(key).and_then(|slot| u32::try_from(slot).ok()).unwrap_or(UNMARKED);
@@ -349,9 +269,10 @@ impl Checks {
             if member.mark != UNMARKED {
                 let slot = member.mark as usize;
                 met.insert(slot);
+                left -= 1;
                 let check = fields.list[slot].check;
                 if member.plain && matches!(self.get(check), Check::Text) {
-                    return true;
+                    return left > 0;
                 }
                 report.enter(Step::Name(member.key()));
                 going = self.value(check, member.value(), report);
@@ -361,9 +282,12 @@ impl Checks {
                 going = report.fault(|| "not in the schema".to_owned());
                 report.leave();
             }
-            going
+            going && left > 0
         });
         fields.guide.set(guide);
+        if left == 0 {
+            return going;
+        }
         for (slot, field) in fields.list.iter().enumerate() {
             if going && field.required && !met.contains(slot) {
                 report.enter(Step::Name(&field.name));
@@ -499,6 +423,12 @@ fn found(text: &str) -> String {
         Some(b'-' | b'0'..=b'9') => format!("number {excerpt}"),
         _ => excerpt,
     }
+}
+
+/// Whether there is a backslash; without a branch per byte, because almost always there is none.
+#[inline]
+pub(super) fn is_escaped(raw: &str) -> bool {
+    raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }
 
 /// Whether a JSON value that is not a container passes a check that is not one.

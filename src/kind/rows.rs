@@ -1,0 +1,121 @@
+//! The rows of a batch of events, their columns' types looked at once.
+
+use super::event::{COLUMNS, DISTINCT, column};
+use crate::error::{Error, Result};
+use arrow::array::{
+    Array, ArrayAccessor, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray, TypedDictionaryArray,
+};
+use arrow::datatypes::Int32Type;
+
+/// What a column holds in one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell<'a> {
+    /// Nothing: it is null, or the batch has no such column.
+    None,
+    /// Text.
+    Text(&'a str),
+    /// A whole number.
+    Number(i64),
+    /// An instant (µs).
+    Instant(i64),
+    /// A UUID.
+    Uuid([u8; 16]),
+}
+
+/// The columns of a batch.
+pub struct Rows<'a> {
+    columns: [Option<View<'a>>; COLUMNS.len()],
+    properties: &'a StringArray,
+    distinct: Option<&'a BooleanArray>,
+}
+
+/// One column.
+pub enum View<'a> {
+    /// Text.
+    Text(&'a StringArray),
+    /// Text, each value kept once.
+    Coded(TypedDictionaryArray<'a, Int32Type, StringArray>),
+    /// Whole numbers.
+    Number(&'a Int64Array),
+    /// Instants.
+    Instant(&'a TimestampMicrosecondArray),
+    /// UUIDs.
+    Uuid(&'a FixedSizeBinaryArray),
+}
+
+impl<'a> Rows<'a> {
+    /// Looks at a batch; 65 where it holds no events.
+    pub fn new(batch: &'a RecordBatch) -> Result<Self> {
+        let mut columns = [const { None }; COLUMNS.len()];
+        for (view, name) in columns.iter_mut().zip(COLUMNS) {
+            *view = batch.column_by_name(name).map(|array| View::new(name, array)).transpose()?;
+        }
+        match columns[column::PROPERTIES] {
+            Some(View::Text(properties)) => {
+                let distinct = batch.column_by_name(DISTINCT).and_then(|distinct| distinct.as_boolean_opt());
+                Ok(Self { columns, properties, distinct })
+            }
+            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
+        }
+    }
+
+    /// A row's properties, a JSON object.
+    #[inline]
+    pub fn properties(&self, row: usize) -> &'a str {
+        self.properties.value(row)
+    }
+
+    /// Whether a row's properties surely name nothing twice ([`distinct_field`](super::event::distinct_field)).
+    #[inline]
+    pub fn is_distinct(&self, row: usize) -> bool {
+        self.distinct.is_some_and(|distinct| distinct.value(row))
+    }
+
+    /// A column by its index in [`COLUMNS`], if the batch has it.
+    pub fn column(&self, column: usize) -> Option<&View<'a>> {
+        self.columns.get(column)?.as_ref()
+    }
+
+    /// What a column holds in one row.
+    #[inline]
+    pub fn cell(&self, column: usize, row: usize) -> Cell<'a> {
+        self.column(column).map_or(Cell::None, |view| view.cell(row))
+    }
+}
+
+impl<'a> View<'a> {
+    fn new(name: &str, array: &'a ArrayRef) -> Result<Self> {
+        let coded = || array.as_dictionary_opt::<Int32Type>()?.downcast_dict::<StringArray>().map(View::Coded);
+        let found = array.as_string_opt::<i32>().map(View::Text).or_else(coded);
+        let found = found.or_else(|| array.as_primitive_opt().map(View::Number));
+        let found = found.or_else(|| array.as_primitive_opt().map(View::Instant));
+        let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(View::Uuid);
+        let found = found.or_else(uuid);
+        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events cannot be {}", array.data_type())))
+    }
+
+    /// Whether some row holds nothing.
+    pub fn has_nulls(&self) -> bool {
+        match self {
+            View::Text(array) => array.null_count() > 0,
+            View::Coded(array) => array.logical_null_count() > 0,
+            View::Number(array) => array.null_count() > 0,
+            View::Instant(array) => array.null_count() > 0,
+            View::Uuid(array) => array.null_count() > 0,
+        }
+    }
+
+    /// What it holds in one row.
+    #[inline]
+    pub fn cell(&self, row: usize) -> Cell<'a> {
+        match self {
+            View::Text(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            View::Coded(array) if array.is_valid(row) => Cell::Text(array.value(row)),
+            View::Number(array) if array.is_valid(row) => Cell::Number(array.value(row)),
+            View::Instant(array) if array.is_valid(row) => Cell::Instant(array.value(row)),
+            View::Uuid(array) if array.is_valid(row) => array.value(row).try_into().map_or(Cell::None, Cell::Uuid),
+            _ => Cell::None,
+        }
+    }
+}

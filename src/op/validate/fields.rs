@@ -1,0 +1,94 @@
+//! The fields of a record: found by the names of its members, and which of them have been met.
+
+use super::walk::{CheckId, is_escaped};
+use crate::json::guide::Guide;
+use crate::json::text::unescape;
+use std::cell::Cell;
+
+/// One field of a record.
+pub struct Field {
+    /// Its name.
+    pub name: String,
+    /// What it asks of its value.
+    pub check: CheckId,
+    /// Whether it must be there: it has no default.
+    pub required: bool,
+}
+
+/// The fields of a record, found by name without hashing: few names have the same length.
+#[derive(Default)]
+pub struct Fields {
+    pub(super) list: Vec<Field>,
+    /// Indexes of `list` by the length of the name.
+    by_length: Vec<Vec<usize>>,
+    /// Length of the shortest key that may be a name written with escapes: names are ASCII words, `\u0061` for one letter.
+    escaped_bytes_min: usize,
+    /// Whether a member that is no field is a fault.
+    pub(super) closed: bool,
+    /// Foretells the keys, marked with the index of their field.
+    pub(super) guide: Cell<Guide>,
+}
+
+impl Fields {
+    /// A table of these fields; in a closed one a member that is no field is a fault.
+    pub fn new(list: Vec<Field>, closed: bool) -> Self {
+        let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
+        let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
+        let mut by_length = vec![vec![]; longest + 1];
+        for (slot, field) in list.iter().enumerate() {
+            by_length[field.name.len()].push(slot);
+        }
+        Self { list, by_length, escaped_bytes_min: shortest + 5, closed, guide: Cell::default() }
+    }
+
+    /// Whether nothing can be wrong with any object.
+    pub fn is_trivial(&self) -> bool {
+        self.list.is_empty() && !self.closed
+    }
+
+    /// The field of a key, which may be written with escapes.
+    #[inline]
+    pub(super) fn find(&self, key: &str) -> Option<usize> {
+        let last = key.as_bytes().last();
+        for slot in self.by_length.get(key.len()).map_or(&[][..], Vec::as_slice) {
+            let name = &self.list[*slot].name;
+            if name.as_bytes().last() == last && name == key {
+                return Some(*slot);
+            }
+        }
+        if key.len() >= self.escaped_bytes_min && is_escaped(key) { self.find_escaped(key) } else { None }
+    }
+
+    #[cold]
+    fn find_escaped(&self, key: &str) -> Option<usize> {
+        let key = unescape(key);
+        self.list.iter().position(|field| field.name == key)
+    }
+}
+
+/// Which fields of a record have been met; no allocation for records of up to 256 fields.
+pub(super) struct Met {
+    few: [u64; 4],
+    many: Vec<u64>,
+}
+
+impl Met {
+    pub(super) fn new(fields: usize) -> Self {
+        Self { few: [0; 4], many: if fields > 256 { vec![0; fields.div_ceil(64)] } else { vec![] } }
+    }
+
+    #[inline]
+    fn words(&mut self) -> &mut [u64] {
+        if self.many.is_empty() { &mut self.few } else { &mut self.many }
+    }
+
+    #[inline]
+    pub(super) fn insert(&mut self, slot: usize) {
+        self.words()[slot / 64] |= 1 << (slot % 64);
+    }
+
+    #[inline]
+    pub(super) fn contains(&mut self, slot: usize) -> bool {
+        self.words()[slot / 64] & (1 << (slot % 64)) != 0
+    }
+}
