@@ -272,3 +272,60 @@ fn event() -> impl Strategy<Value = String> {
         )
     })
 }
+
+/// A fixed type.
+pub const FIXED: &str = r#"{"type":"fixed","name":"f","size":3}"#;
+/// An enum.
+pub const SYMBOLS: &str = r#"{"type":"enum","name":"e","symbols":["A","B"]}"#;
+/// A record.
+pub const POINT: &str = r#"{"type":"record","name":"p","fields":[{"name":"x","type":"int"}]}"#;
+
+/// A type with a logical type.
+pub fn logical(base: &str, name: &str) -> String {
+    format!(r#"{{"type":{base},"logicalType":"{name}"}}"#)
+}
+
+/// A decimal of six digits, two of them after the point.
+pub fn decimal(base: &str) -> String {
+    format!(r#"{{{base},"logicalType":"decimal","precision":6,"scale":2}}"#)
+}
+
+/// Types, and a value of each as the decoder writes it.
+pub fn decoded_values() -> Vec<(String, &'static str)> {
+    let int = |name| logical("\"int\"", name);
+    let long = |name| logical("\"long\"", name);
+    let literal = [
+        ("\"boolean\"", "true"),
+        ("\"int\"", "-2147483648"),
+        ("\"long\"", "9223372036854775807"),
+        ("\"float\"", "0.1"),
+        ("\"float\"", "\"-Infinity\""),
+        ("\"double\"", "-1.7976931348623157e308"),
+        ("\"double\"", "\"NaN\""),
+        ("\"string\"", r#""é \"\\\n""#),
+        ("\"bytes\"", "\"Zm9vYg==\""),
+        (FIXED, "\"Zm9v\""),
+        (SYMBOLS, "\"B\""),
+        (r#"{"type":"fixed","name":"u","size":16,"logicalType":"uuid"}"#, "\"58aedb27-dcc1-534a-ba59-63b291b9768e\""),
+        (r#"{"type":"fixed","name":"u","size":12,"logicalType":"duration"}"#, "\"P1M2DT3.004S\""),
+        (r#"{"type":"array","items":["null","int"]}"#, "[1,null,3]"),
+        (r#"{"type":"array","items":{"type":"array","items":"string"}}"#, r#"[[],["a","b"]]"#),
+        (r#"{"type":"map","values":"long"}"#, r#"{"a":1,"b c":-1}"#),
+        (POINT, r#"{"x":7}"#),
+        (r#"["null","string"]"#, "\"null\""),
+    ];
+    let made = [
+        (int("date"), "\"2024-02-29\""),
+        (int("date"), "\"0000-01-01\""),
+        (int("time-millis"), "\"23:59:59.999\""),
+        (long("time-micros"), "\"00:00:00.000001\""),
+        (long("timestamp-millis"), "\"1969-12-31T23:59:59.999000Z\""),
+        (long("timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
+        (long("timestamp-nanos"), "\"2024-01-15T10:00:00.123456789Z\""),
+        (long("local-timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
+        (decimal(r#""type":"bytes""#), "-1234.50"),
+        (decimal(r#""type":"fixed","name":"d","size":5"#), "-0.01"),
+        (logical("\"string\"", "uuid"), "\"58aedb27-dcc1-534a-ba59-63b291b9768e\""),
+    ];
+    literal.map(|(kind, value)| (kind.to_owned(), value)).into_iter().chain(made).collect()
+}

@@ -2,7 +2,7 @@
 
 use super::encode::{Encoder, Loss, Run};
 use super::value::Decoder;
-use crate::format::test_data::cases;
+use crate::format::test_data::{FIXED, POINT, SYMBOLS, cases, decimal, decoded_values, logical};
 use crate::registry::Schema;
 use proptest::prelude::*;
 
@@ -40,56 +40,13 @@ fn back(schema: &str, object: &str) -> String {
     decoded(schema, &bytes)
 }
 
-const FIXED: &str = r#"{"type":"fixed","name":"f","size":3}"#;
-const SYMBOLS: &str = r#"{"type":"enum","name":"e","symbols":["A","B"]}"#;
-const POINT: &str = r#"{"type":"record","name":"p","fields":[{"name":"x","type":"int"}]}"#;
 const PLACE: &str =
     r#"{"type":"record","name":"q","fields":[{"name":"x","type":"int"},{"name":"y","type":["null","string"]}]}"#;
 
-fn logical(base: &str, name: &str) -> String {
-    format!(r#"{{"type":{base},"logicalType":"{name}"}}"#)
-}
-
-fn decimal(base: &str) -> String {
-    format!(r#"{{{base},"logicalType":"decimal","precision":6,"scale":2}}"#)
-}
-
 #[test]
 fn what_a_decoder_makes_of_a_type_is_taken_back_by_it() {
-    let int = |name| logical("\"int\"", name);
-    let long = |name| logical("\"long\"", name);
-    for (kind, value) in [
-        ("\"boolean\"", "true"),
-        ("\"int\"", "-2147483648"),
-        ("\"long\"", "9223372036854775807"),
-        ("\"float\"", "0.1"),
-        ("\"float\"", "\"-Infinity\""),
-        ("\"double\"", "-1.7976931348623157e308"),
-        ("\"double\"", "\"NaN\""),
-        ("\"string\"", r#""é \"\\\n""#),
-        ("\"bytes\"", "\"Zm9vYg==\""),
-        (FIXED, "\"Zm9v\""),
-        (SYMBOLS, "\"B\""),
-        (&int("date"), "\"2024-02-29\""),
-        (&int("date"), "\"0000-01-01\""),
-        (&int("time-millis"), "\"23:59:59.999\""),
-        (&long("time-micros"), "\"00:00:00.000001\""),
-        (&long("timestamp-millis"), "\"1969-12-31T23:59:59.999000Z\""),
-        (&long("timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
-        (&long("timestamp-nanos"), "\"2024-01-15T10:00:00.123456789Z\""),
-        (&long("local-timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
-        (&decimal(r#""type":"bytes""#), "-1234.50"),
-        (&decimal(r#""type":"fixed","name":"d","size":5"#), "-0.01"),
-        (&logical("\"string\"", "uuid"), "\"58aedb27-dcc1-534a-ba59-63b291b9768e\""),
-        (r#"{"type":"fixed","name":"u","size":16,"logicalType":"uuid"}"#, "\"58aedb27-dcc1-534a-ba59-63b291b9768e\""),
-        (r#"{"type":"fixed","name":"u","size":12,"logicalType":"duration"}"#, "\"P1M2DT3.004S\""),
-        (r#"{"type":"array","items":["null","int"]}"#, "[1,null,3]"),
-        (r#"{"type":"array","items":{"type":"array","items":"string"}}"#, r#"[[],["a","b"]]"#),
-        (r#"{"type":"map","values":"long"}"#, r#"{"a":1,"b c":-1}"#),
-        (POINT, r#"{"x":7}"#),
-        (r#"["null","string"]"#, "\"null\""),
-    ] {
-        let (schema, object) = (of(kind), format!("{{\"v\":{value}}}"));
+    for (kind, value) in decoded_values() {
+        let (schema, object) = (of(&kind), format!("{{\"v\":{value}}}"));
         assert_eq!(back(&schema, &object), object, "{schema}");
     }
 }

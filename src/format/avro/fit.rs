@@ -393,8 +393,8 @@ fn write_ticks(out: &mut Vec<u8>, micros: i64, (unit, text): (Unit, &str)) -> Op
     Some(exact)
 }
 
-/// `P1M2DT3.004S`: months, days and milliseconds.
-fn duration(text: &str) -> Option<Vec<u8>> {
+/// The bytes of `P1M2DT3.004S`: months, days and milliseconds.
+pub fn duration(text: &str) -> Option<Vec<u8>> {
     let (months, rest) = text.strip_prefix('P')?.split_once('M')?;
     let (days, rest) = rest.split_once("DT")?;
     let (seconds, millis) = rest.strip_suffix('S')?.split_once('.')?;

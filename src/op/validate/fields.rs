@@ -11,7 +11,7 @@ pub struct Field {
     pub name: String,
     /// What it asks of its value.
     pub check: CheckId,
-    /// Whether it must be there: it has no default.
+    /// Whether it must be there: it has no default and does not take null.
     pub required: bool,
 }
 

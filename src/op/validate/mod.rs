@@ -18,7 +18,7 @@ pub mod walk;
 
 use self::fields::{Field, Fields};
 use self::walk::{Check, CheckId, Checks, Explain, Quiet, Report, Step};
-use self::walk::{excerpt, is_string, missing};
+use self::walk::{excerpt, is_required, is_string, missing};
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
@@ -324,7 +324,7 @@ impl Plan {
         let plain = |field: &crate::registry::schema::Field| Field {
             name: field.name.clone(),
             check: checks.of(field.node),
-            required: field.default.is_none(),
+            required: is_required(schema, field),
         };
         for field in fields {
             let required = field.default.is_none();
@@ -338,7 +338,7 @@ impl Plan {
                 }
                 (Some(column), _) if !PROVENANCE.contains(&column) => {
                     let check = checks.of(field.node);
-                    columns.push(ColumnField { column, check, required: required && !checks.takes_null(check) });
+                    columns.push(ColumnField { column, check, required: is_required(schema, field) });
                 }
                 _ => properties.push(plain(field)),
             }

@@ -1,8 +1,10 @@
-//! Whether a JSON number or string is a value of an Avro type: exact, by the text, without allocating.
+//! Whether a JSON number or string is a value of an Avro type: exact, by the text, without allocating but for base64 and durations.
 //!
 //! Numbers count by value, as JSON's own rules have it: `1.0` and `1e2` are whole numbers. No digit is lost on the way
 //! to the verdict, because nothing is converted to binary floating point but to see whether it is finite.
 
+use crate::format::avro::fit;
+use crate::json::base64;
 use crate::time::calendar::days_in_month;
 use crate::time::parse_instant;
 
@@ -180,9 +182,22 @@ pub fn is_bytes(text: &str) -> bool {
     text.is_ascii() || text.chars().all(|c| u32::from(c) <= 0xff)
 }
 
-/// Whether `text` stands for exactly `size` bytes.
+/// Whether `text` stands for exactly `size` bytes: in base64, which evt makes of Avro's bytes, or as Avro writes them in JSON.
+/// No text is both, because base64 is longer than what it stands for.
 pub fn is_fixed(text: &str, size: u64) -> bool {
     is_bytes(text) && text.chars().count() as u64 == size
+        || text.len() as u64 == size.div_ceil(3).saturating_mul(4)
+            && base64::decode(text).is_some_and(|bytes| bytes.len() as u64 == size)
+}
+
+/// Whether `text` is a number that JSON has no other way to write.
+pub fn is_beyond_numbers(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
+}
+
+/// Whether `text` is a duration as evt makes one of Avro's twelve bytes, or stands for these bytes.
+pub fn is_duration(text: &str) -> bool {
+    fit::duration(text).is_some() || is_fixed(text, 12)
 }
 
 #[cfg(test)]

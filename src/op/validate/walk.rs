@@ -48,6 +48,8 @@ pub enum Check {
     Bytes,
     /// The same, of that many.
     Fixed(u64),
+    /// Months, days and milliseconds.
+    Duration,
     /// A decimal number, as a number or in a string: precision, scale.
     Decimal(u32, u32),
     /// A UUID in a string.
@@ -377,8 +379,11 @@ impl Checks {
             Check::Float => "float",
             Check::Double => "double",
             Check::Text => "string",
-            Check::Bytes => "bytes (a string of characters up to U+00FF)",
-            Check::Fixed(size) => return format!("fixed (a string of {size} characters up to U+00FF)"),
+            Check::Bytes => "bytes (base64, or characters up to U+00FF)",
+            Check::Fixed(size) => {
+                return format!("fixed (base64 of {size} bytes, or {size} characters up to U+00FF)");
+            }
+            Check::Duration => "duration (PnMnDTn.nnnS)",
             Check::Decimal(precision, scale) => return format!("decimal({precision}, {scale})"),
             Check::Uuid => "uuid",
             Check::Date => "date (YYYY-MM-DD or days since 1970)",
@@ -449,6 +454,8 @@ pub fn is_string(check: &Check, content: &str) -> bool {
         Check::Symbols(symbols) => symbols.iter().any(|symbol| symbol == content),
         Check::Bytes => scalar::is_bytes(content),
         Check::Fixed(size) => scalar::is_fixed(content, *size),
+        Check::Duration => scalar::is_duration(content),
+        Check::Float | Check::Double => scalar::is_beyond_numbers(content),
         Check::Decimal(precision, scale) => scalar::is_decimal(content, *precision, *scale),
         Check::Uuid => scalar::is_uuid(content),
         Check::Date => scalar::is_date(content),
@@ -474,6 +481,16 @@ pub fn is_bare(check: &Check, text: &str) -> bool {
     }
 }
 
+/// Whether a field must be there: it has no default and does not take null, for nulls are left out of what is read from Avro.
+pub fn is_required(schema: &Schema, field: &crate::registry::schema::Field) -> bool {
+    let is_null = |id: &NodeId| matches!(schema.node(*id).shape, Shape::Null);
+    let takes_null = match &schema.node(field.node).shape {
+        Shape::Union(branches) => branches.iter().any(is_null),
+        _ => is_null(&field.node),
+    };
+    field.default.is_none() && !takes_null
+}
+
 fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
     let node = schema.node(id);
     if let Some(logical) = node.logical {
@@ -484,7 +501,7 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             Logical::Time(_) => Check::TimeOfDay(matches!(node.shape, Shape::Long)),
             Logical::Timestamp(_) => Check::Timestamp,
             Logical::LocalTimestamp(_) => Check::LocalTimestamp,
-            Logical::Duration => Check::Fixed(12),
+            Logical::Duration => Check::Duration,
         };
     }
     let check = |id: &NodeId| CheckId(id.index());
@@ -513,7 +530,7 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             let field = |field: &crate::registry::schema::Field| Field {
                 name: field.name.clone(),
                 check: check(&field.node),
-                required: field.default.is_none(),
+                required: is_required(schema, field),
             };
             Check::Record(Fields::new(fields.iter().map(field).collect(), closed))
         }
