@@ -32,6 +32,30 @@ fn every_avro_file_gives_its_records_or_a_clear_error() {
     assert_files("avro", "records", |case| case["records"].is_null());
 }
 
+/// The schema in a file's header, where it is one of records.
+fn record_schema(path: &std::path::Path) -> Option<String> {
+    let file = std::fs::File::open(path).expect("the data is complete");
+    let schema = apache_avro::Reader::new(file).ok()?.writer_schema().clone();
+    matches!(schema, apache_avro::Schema::Record(_)).then(|| serde_json::to_string(&schema).expect("it is JSON"))
+}
+
+#[test]
+fn every_record_of_an_avro_file_passes_the_schema_it_was_written_with() {
+    let Some(root) = data("avro") else { return };
+    let (dir, mut judged) = (Dir::new("passes"), 0);
+    for case in cases("avro/expected.jsonl").iter().filter(|case| case["records"].as_u64() > Some(0)) {
+        let path = root.join(case["file"].as_str().expect("a file"));
+        let Some(schema) = record_schema(&path) else { continue };
+        dir.write("schemas/any/1.avsc", &schema);
+        let flags = "--schemas schemas --subject =any -o jsonl -q";
+        let line = format!("evt-ingest '{}' --time arrival -q | evt-validate {flags}", path.display());
+        let run = dir.shell(&line).succeeds();
+        assert_eq!(memchr::memchr_iter(b'\n', run.stdout()).count() as u64, case["records"], "{schema}: {run}");
+        judged += 1;
+    }
+    assert!(judged >= 20, "only {judged} files were judged");
+}
+
 #[test]
 fn every_parquet_file_gives_its_rows_or_a_clear_error() {
     assert_files("parquet", "rows", |_| true);
