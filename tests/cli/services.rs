@@ -4,10 +4,14 @@ use crate::harness::{Dir, ROOT, bin_dir, eventually, in_ci, status};
 use clap::CommandFactory;
 use evt::cli::{Tool, command, config::NO_SETTINGS};
 use evt::tool;
+use rusqlite::{Connection, OpenFlags};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -400,4 +404,60 @@ fn the_configuration_of_the_units_is_one() {
         // Help needs no server; what the file says is checked before.
         dir.run(tool, &["--config", &config, "--help"]).succeeds();
     }
+}
+
+/// The line of shell of a unit; what stands below `/etc/evt` is in `etc`.
+fn shell_line(unit: &str, etc: &Path) -> String {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("systemd").join(unit)).expect("it is there");
+    let line = text.lines().find_map(|line| line.strip_prefix("ExecStart=/bin/bash -o pipefail -c '"));
+    let line = line.and_then(|line| line.strip_suffix('\'')).expect("it starts a shell");
+    line.replace("/etc/evt", etc.to_str().expect("it is text"))
+}
+
+/// Whether a program runs in a process group.
+fn is_running(group: u32, program: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").expect("Linux has it").flatten();
+    let stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+    let mut found = stats.filter_map(|stat| {
+        let (name, rest) = stat.split_once(") ")?;
+        let mut rest = rest.split(' ');
+        let (state, group) = (rest.next()?, rest.nth(1)?);
+        Some((name.split_once('(')?.1.to_owned(), state != "Z", group.to_owned()))
+    });
+    found.any(|(name, runs, of)| name == program && runs && of == group.to_string())
+}
+
+#[test]
+fn the_shell_of_the_pipeline_outlives_its_stages_when_all_are_stopped() {
+    let dir = Dir::new("pipeline");
+    dir.write("etc/metrics.toml", "[[metric]]\nname = \"n\"\nsize = \"1m\"\n");
+    dir.shell(&format!(
+        "mkfifo raw; cp -r {ROOT}/examples/schemas etc; evt-gen --events 20k --rate 10 --seed 4 -q > in.jsonl"
+    ))
+    .succeeds();
+    let line = shell_line("evt-pipeline.service", &dir.path("etc"));
+    let mut command = dir.command("/bin/bash", &["-o", "pipefail", "-c", &line]);
+    command.env("RAW", dir.path("raw")).env("STORE", "sqlite:out.db?wait=2m").process_group(0);
+    let mut shell = command.stderr(File::create(dir.path("said")).expect("writable")).spawn().expect("it starts");
+    let mut raw = OpenOptions::new().write(true).open(dir.path("raw")).expect("a stage reads it");
+    let events = dir.bytes("in.jsonl");
+    let (first, rest) = events.split_at(events.len() / 2);
+    raw.write_all(first).expect("it is read");
+    let count = "SELECT count(*) FROM aggregated_metrics";
+    eventually("windows are stored", || {
+        let store = Connection::open_with_flags(dir.path("out.db"), OpenFlags::SQLITE_OPEN_READ_ONLY);
+        store.is_ok_and(|store| store.query_row(count, [], |row| row.get::<_, i64>(0)).is_ok_and(|n| n > 0))
+    });
+    // While another holds the store its stage cannot write what it is given, and so cannot end.
+    let other = Connection::open(dir.path("out.db")).expect("it opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("nobody writes for long");
+    raw.write_all(rest).expect("all but a pipe's worth of it is read");
+    kill_process_group(Pid::from_child(&shell), Signal::TERM).expect("the group is ours");
+    eventually("the stage before it ends", || !is_running(shell.id(), "evt-window"));
+    assert!(is_running(shell.id(), "evt-sink") && shell.try_wait().expect("it is ours").is_none());
+    other.execute_batch("ROLLBACK").expect("it was begun");
+    assert_eq!(status(shell.wait().expect("it is ours")), 143, "{:?}", String::from_utf8_lossy(&dir.bytes("said")));
+    assert!(!is_running(shell.id(), "evt-sink"));
+    let said = String::from_utf8(dir.bytes("said")).expect("text");
+    assert!(said.matches("stopped").count() >= 4 && !said.contains("torn"), "{said}");
 }
