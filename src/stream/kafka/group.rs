@@ -4,18 +4,26 @@
 //! when every row before them had been handed out ([`Cut`]), and only after the outputs have said that they are safe.
 
 use super::address::Address;
-use super::client;
-use super::input::Client;
+use super::client::{self, Change, release};
+use super::input::{Client, KafkaInput, Role};
 use super::position;
-use super::range::Part;
-use crate::error::{Error, Result};
+use super::range::{self, Part};
+use crate::error::{Error, ErrorKind, Result};
+use crate::stream::dead::DeadLetters;
+use crate::stream::intake::Intake;
+use crate::stream::run::Run;
 use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::time::{Duration, Instant};
 
 /// How long revoked partitions wait for the outputs: less than a member may be silent (max.poll.interval.ms).
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long members that were killed may still count as members: more than their session (45 s by default).
+const MEMBERS_GONE: Duration = Duration::from_secs(60);
+/// How long the last commit of a run is tried.
+const AT_END: Duration = Duration::from_secs(5);
 
 /// The offset read next in a partition, and its stream time there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,4 +169,220 @@ pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)
             Position { topic: part.topic, number: part.number, offset, stream_time }
         })
         .collect()
+}
+
+impl KafkaInput {
+    /// Notes positions where a commit is due: every row before them has been handed out once the queue is empty.
+    pub fn note(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
+        if !self.group.as_ref().is_some_and(Membership::is_due) {
+            return Ok(false);
+        }
+        intake.flush(dead)?;
+        let cut = self.cut(intake);
+        if let Some(group) = &mut self.group {
+            group.note(cut);
+        }
+        Ok(true)
+    }
+
+    /// Where each partition stands: at the first record that still waits for its verdict, else behind the last one read.
+    fn cut(&self, intake: &mut Intake) -> Cut {
+        cut(&self.reading.parts, |part| {
+            let offset = intake.first_held(part.stamp).unwrap_or(part.next);
+            (offset, intake.stamper.stream_time(part.stamp))
+        })
+    }
+
+    /// Whether positions wait for the outputs.
+    pub fn has_noted(&self) -> bool {
+        self.group.as_ref().is_some_and(Membership::has_noted)
+    }
+
+    /// The outputs are safe: commits what was noted, and lets go what was revoked.
+    pub fn commit(&mut self, intake: &mut Intake) -> Result<()> {
+        let Some(group) = &mut self.group else { return Ok(()) };
+        match group.commit_noted(&self.client, &self.address) {
+            Ok(()) => self.let_go(intake),
+            // The group has gone on without this member: what it read since is another's to read again.
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                self.run.console.say(error);
+                self.let_go(intake)
+            }
+            // The next commit says the same and more, and what is to be let go waits for it; the last one of a run must
+            // succeed. That brokers are away has been said.
+            Err(error) => {
+                if group.begins_to_fail() && self.health.is_good() {
+                    self.run.console.say(format!("{error}: trying again"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The run is at its end and the outputs are safe.
+    pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
+        let cut = self.cut(intake);
+        let Some(group) = &mut self.group else { return Ok(()) };
+        let start = Instant::now();
+        loop {
+            match group.commit(&self.client, &self.address, &cut) {
+                // While others join or leave, the group takes no commits for a moment.
+                Err(error) if error.kind() == ErrorKind::Unavailable && start.elapsed() < AT_END => {
+                    std::thread::sleep(Duration::from_millis(100));
+                }
+                committed => return committed,
+            }
+        }
+    }
+
+    /// The run stops: records that wait for those after them are left to the run that goes on from the last commit.
+    pub fn stop(&mut self, intake: &mut Intake) {
+        if self.group.is_some() {
+            self.reading.parts.iter_mut().for_each(|part| {
+                part.next = intake.first_held(part.stamp).unwrap_or(part.next);
+                intake.forget(part.stamp);
+            });
+        }
+    }
+
+    /// Acts on a change of the group's members; true while nothing may be read.
+    pub(super) fn follow_group(&mut self, intake: &mut Intake) -> Result<bool> {
+        let Some(group) = &mut self.group else { return Ok(false) };
+        if group.is_overdue() {
+            self.run.console.say(format!(
+                "{}: partitions go to another member without a commit: the outputs took too long",
+                self.address
+            ));
+            self.let_go(intake)?;
+            return Ok(true);
+        }
+        if group.is_leaving() {
+            // Whoever asks again has not brought the rows into the outputs yet.
+            self.run.stop.sleep(Duration::from_millis(10))?;
+            return Ok(true);
+        }
+        match self.client.context().take_change() {
+            None => return Ok(false),
+            Some(Change::Assigned(partitions)) => self.take_over(&partitions, intake)?,
+            Some(Change::Revoked(partitions)) => {
+                group.leave(partitions.clone());
+                self.tell_of_change("lets go", &partitions);
+                if self.client.assignment_lost() {
+                    self.run.console.say(format!("{}: the group had given the partitions away already: another member reads again what was not committed", self.address));
+                    self.let_go(intake)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Partitions that are ours from now on, from where the group left them.
+    fn take_over(&mut self, partitions: &[(String, i32)], intake: &mut Intake) -> Result<()> {
+        self.tell_of_change("takes", partitions);
+        let mut parts = vec![];
+        for (topic, number) in partitions {
+            if let Some(topic) = self.address.topics.iter().position(|known| known == topic) {
+                let is_new = usize::try_from(*number).is_ok_and(|number| number >= self.counts[topic]);
+                let part = Part { is_new, ..Part::new(topic, *number) };
+                if is_new {
+                    self.tell_of_new(&part);
+                }
+                parts.push(part);
+            }
+        }
+        range::resolve(&self.client, &self.address, &self.run, (self.role, &mut parts))?;
+        let mut list = TopicPartitionList::new();
+        for part in &mut parts {
+            part.stamp = self.announce_one(part, intake);
+            range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
+        }
+        self.reading.parts.append(&mut parts);
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.client.incremental_assign(&list),
+            _ => self.client.assign(&list),
+        };
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be taken over", &error))
+    }
+
+    /// Lets go what was revoked.
+    fn let_go(&mut self, intake: &mut Intake) -> Result<()> {
+        let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) else { return Ok(()) };
+        let leaving = group.take_leaving();
+        let topics = &self.address.topics;
+        self.reading.parts.retain(|part| {
+            let stays = !leaving.iter().any(|(topic, number)| *topic == topics[part.topic] && *number == part.number);
+            if !stays {
+                intake.forget(part.stamp);
+            }
+            stays
+        });
+        self.reading.rewind();
+        release(&self.client, &leaving)
+            .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
+    }
+
+    fn tell_of_change(&self, what: &str, partitions: &[(String, i32)]) {
+        if !partitions.is_empty() {
+            let group = self.address.options.group.as_deref().unwrap_or_default();
+            let list: Vec<String> = partitions.iter().map(|(topic, number)| format!("{topic}/{number}")).collect();
+            self.run.console.say(format!("group {group}: {what} {}", list.join(" ")));
+        }
+    }
+}
+
+/// Leaving the group asks once more what to do with the partitions: nobody but the callback is there to answer.
+impl Drop for KafkaInput {
+    fn drop(&mut self) {
+        self.client.context().close();
+        if let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) {
+            // The group learns by itself that this member is gone.
+            let _ = release(&self.client, &group.take_leaving());
+        }
+        while let Some(change) = self.client.context().take_change() {
+            if let Change::Revoked(partitions) = change {
+                let _ = release(&self.client, &partitions);
+            }
+        }
+    }
+}
+
+/// Resolves the range of a run that reads all partitions of a group by itself, and commits where it begins: while members are
+/// at work, or were killed a moment ago, the group takes no commit of others. Exit 75 where it never does.
+pub(super) fn claim(
+    client: &Client,
+    address: &Address,
+    run: &Run,
+    (group, parts): (&mut Membership, &mut [Part]),
+) -> Result<()> {
+    let start = Instant::now();
+    let mut said = false;
+    loop {
+        range::resolve(client, address, run, (Role::Works, parts))?;
+        let cut = cut(parts, |part| (part.next, part.stream_time));
+        match group.commit(client, address, &cut) {
+            Err(error) if error.kind() == ErrorKind::Fenced && start.elapsed() < MEMBERS_GONE => {
+                if run.stop.signal().is_some() {
+                    return Err(error);
+                }
+                if !std::mem::replace(&mut said, true) {
+                    run.console.say(format!("{address}: the group has members at work: waiting until they are gone"));
+                }
+                run.stop.sleep(Duration::from_millis(500))?;
+            }
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                return Err(
+                    error.because("the group has members at work, and this run would read their partitions too")
+                );
+            }
+            committed => return committed,
+        }
+    }
+}
+
+/// How often offsets are committed: librdkafka's setting says it, though librdkafka never commits by itself here.
+pub(super) fn commit_interval(address: &Address, run: &Run) -> Duration {
+    let settings = run.kafka.iter().chain(&address.options.settings);
+    let said = settings.rev().find(|(name, _)| name == "auto.commit.interval.ms");
+    let millis = said.and_then(|(_, value)| value.parse().ok()).unwrap_or(5000);
+    Duration::from_millis(millis).max(Run::LINGER)
 }
