@@ -321,6 +321,7 @@ pub fn decoded_values() -> Vec<(String, &'static str)> {
         (long("time-micros"), "\"00:00:00.000001\""),
         (long("timestamp-millis"), "\"1969-12-31T23:59:59.999000Z\""),
         (long("timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
+        (long("timestamp-nanos"), "\"1677-09-21T00:12:43.145224192Z\""),
         (long("timestamp-nanos"), "\"2024-01-15T10:00:00.123456789Z\""),
         (long("local-timestamp-micros"), "\"2024-01-15T10:00:00.123456Z\""),
         (decimal(r#""type":"bytes""#), "-1234.50"),

@@ -8,10 +8,13 @@ use crate::error::Result;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a file at its end is looked at again.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long nothing must have come to a file whose name another one has: its writer goes on with it until it is told.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What became of a file at its end.
 pub enum Waited {
@@ -32,12 +35,14 @@ pub struct Follow {
     inode: u64,
     read: u64,
     missing: bool,
+    /// Since when another file has its name and nothing has come.
+    quiet: Option<Instant>,
 }
 
 impl Follow {
     /// Follows the file that `bytes` reads.
     pub fn new(path: PathBuf, bytes: &Bytes) -> Result<Self> {
-        let mut follow = Self { path, device: 0, inode: 0, read: 0, missing: false };
+        let mut follow = Self { path, device: 0, inode: 0, read: 0, missing: false, quiet: None };
         follow.identify(bytes)?;
         Ok(follow)
     }
@@ -54,12 +59,18 @@ impl Follow {
         if run.stop.sleep(LOOK_EVERY / files.max(1))? == Woken::Stopped {
             return Ok(Waited::Stopped);
         }
+        let named = std::fs::metadata(&self.path);
+        // Looked at last: what came before another file had the name is there.
         let length = bytes.file()?.metadata().map_or(0, |metadata| metadata.len());
         if length > self.read {
+            self.quiet = None;
             return Ok(Waited::More);
         }
-        match std::fs::metadata(&self.path) {
+        match named {
             Ok(now) if (now.dev(), now.ino()) != (self.device, self.inode) => {
+                if self.quiet.get_or_insert_with(Instant::now).elapsed() < QUIET {
+                    return Ok(Waited::Nothing);
+                }
                 run.console.say(format!("{}: another file has its name: following that", bytes.name()));
                 self.replace(run)
             }
@@ -84,7 +95,7 @@ impl Follow {
 
     fn replace(&mut self, run: &Rc<Run>) -> Result<Waited> {
         let bytes = Bytes::open(&Uri::File(self.path.clone()), run.clone(), true)?;
-        self.missing = false;
+        (self.missing, self.quiet) = (false, None);
         self.identify(&bytes)?;
         Ok(Waited::Replaced(Box::new(bytes)))
     }

@@ -20,6 +20,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+/// Bytes of the columns beside the longest one of a row, about.
+const COLUMNS_BYTES: usize = 8 << 10;
+
 /// Control lines that evt-view shows and that say nothing of their own in text.
 const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
 
@@ -159,6 +162,12 @@ impl Intake {
         self.run.record_max
     }
 
+    /// How long a line may be. One of ours, a dead letter above all, holds a record with its quotes escaped and its columns
+    /// beside it: what is written of the longest one must be read again.
+    pub fn line_max(&self) -> usize {
+        self.run.record_max.saturating_mul(2).saturating_add(COLUMNS_BYTES)
+    }
+
     /// Which defaults have been used so far.
     pub fn defaults(&self) -> mapping::Defaults {
         self.mapper.defaults()
@@ -220,7 +229,7 @@ impl Intake {
         self.counts.taken += 1;
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper, dead),
-            Ok(_) if raw.len() > self.run.record_max => {
+            Ok(text) if raw.len() > self.run.record_max && !self.is_row(text) => {
                 let limit = self.run.record_max;
                 let message =
                     format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
@@ -232,6 +241,15 @@ impl Intake {
         let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
         let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
         self.map(text, place, spot, dead)
+    }
+
+    /// Whether the records are rows of ours, of another kind than event.
+    #[cold]
+    fn is_row(&mut self, text: &str) -> bool {
+        if self.kind.is_none() {
+            self.learn(text);
+        }
+        self.rows.is_some()
     }
 
     /// A record of another kind than event.

@@ -88,7 +88,7 @@ impl TextInput {
     /// Reads once and maps what came.
     pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
         let files = self.followed;
-        self.make_room(run.record_max);
+        self.make_room(intake.line_max());
         let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
         let chunk = self.bytes.read(&mut self.buffer[self.end..], Some(timeout))?;
         match chunk {
@@ -128,14 +128,14 @@ impl TextInput {
     }
 
     /// Moves what is left to the front, and grows the buffer to hold the longest record allowed.
-    fn make_room(&mut self, record_max: usize) {
+    fn make_room(&mut self, line_max: usize) {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == self.buffer.len() && self.buffer.len() < record_max + READ_BYTES {
-            let length = (self.buffer.len() * 2).min(record_max + READ_BYTES);
+        if self.end == self.buffer.len() && self.buffer.len() < line_max + READ_BYTES {
+            let length = (self.buffer.len() * 2).min(line_max + READ_BYTES);
             self.buffer.resize(length, 0);
         }
     }
@@ -176,7 +176,7 @@ impl TextInput {
             }
             self.start += done;
             let rest = self.end - self.start;
-            if rest <= intake.record_max() || last {
+            if rest <= intake.line_max() || last {
                 return Ok(());
             }
             self.oversized = Some(Oversized {

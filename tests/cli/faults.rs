@@ -298,3 +298,26 @@ fn a_report_of_none_says_nothing_but_the_summary() {
     let run = dir.run("evt-ingest", &["in.jsonl", "--report", "0", "--to", "null:"]).ends_with(1);
     assert!(run.stderr().lines().count() == 1 && run.stderr().contains("dropped 30"), "{run}");
 }
+
+#[test]
+fn the_letter_of_a_record_that_is_too_large_is_read_again_in_every_format() {
+    let dir = Dir::new("large");
+    let gen_flags = "--events 3k --too-large 1% --malformed 1% --seed 9 -q";
+    dir.shell(&format!("evt-gen {gen_flags} | evt-ingest -q --dlq all.jsonl --to null:")).succeeds();
+    let letters = |name: &str| {
+        let mut letters = dir.rows(name);
+        letters.iter_mut().for_each(|letter| drop(letter.as_object_mut().map(|letter| letter.remove("failed_at"))));
+        letters
+    };
+    let all = letters("all.jsonl");
+    let large = all.iter().filter(|letter| letter["error_type"] == "TooLargeError").count();
+    assert!(large > 10 && all.len() > large, "{large} of {}", all.len());
+    for format in ["jsonl", "csv", "avro", "parquet"] {
+        dir.shell(&format!("evt-view all.jsonl --rows -o {format} -q > again.{format}")).succeeds();
+        dir.shell(&format!("evt-view again.{format} --rows -o jsonl -q > back.jsonl")).succeeds();
+        assert!(letters("back.jsonl") == all, "{format}");
+    }
+    dir.shell("evt-sink all.jsonl --to sqlite:dead.db").succeeds();
+    let summary = dir.shell("evt-view all.jsonl --summary").succeeds().text();
+    assert!(summary.contains("TooLargeError"), "{summary}");
+}

@@ -1,6 +1,8 @@
 //! Output files: what is appended to, what a killed writer left, what exists already, what cannot be written.
 
-use crate::harness::Dir;
+use crate::harness::{Dir, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::Write;
 
 const EVENT: &str = r#"{"event_type":"a","server_timestamp":"2024-01-01T00:00:00Z"}"#;
 
@@ -89,4 +91,31 @@ fn a_name_tells_what_first_bytes_only_hint_at() {
         assert!(run.stderr().contains("almost like avro") && run.stderr().contains("-f FORMAT"), "{run}");
     }
     dir.shell("evt-ingest -q -f csv -o jsonl < o.csv").succeeds();
+}
+
+#[test]
+fn a_writer_that_goes_on_with_a_renamed_file_is_read_until_it_is_told() {
+    let dir = Dir::new("renamed");
+    let line = |n: u32| format!("{{\"server_timestamp\":\"2024-01-15T10:00:0{n}Z\",\"n\":{n}}}\n");
+    dir.write("log", line(1));
+    let mut writer = std::fs::OpenOptions::new().append(true).open(dir.path("log")).expect("it is there");
+    let mut command = dir.command("evt-ingest", &["--follow", "log", "--to", "out.jsonl"]);
+    let mut run =
+        command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().expect("it starts");
+    let numbers = || -> Vec<u64> {
+        let text = std::fs::read_to_string(dir.path("out.jsonl")).unwrap_or_default();
+        let whole = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        whole.filter_map(|row| row["properties"]["n"].as_u64()).collect()
+    };
+    eventually("the first line is read", || numbers() == [1]);
+    std::fs::rename(dir.path("log"), dir.path("log.1")).expect("writable");
+    dir.write("log", line(4));
+    // Each line is written when the one before has been read: long after another file had the name.
+    for n in 2..4 {
+        writer.write_all(line(n).as_bytes()).expect("writable");
+        eventually("what comes to the renamed file is read", || numbers().len() as u32 == n);
+    }
+    eventually("the other file is read", || numbers() == [1, 2, 3, 4]);
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    run.wait().expect("it is ours");
 }

@@ -54,6 +54,8 @@ pub enum Form {
     Fraction,
     /// Text.
     String,
+    /// Text that is a number JSON has no other way to write.
+    NoNumber,
     /// An instant.
     Instant,
     /// A UUID.
@@ -65,12 +67,13 @@ pub enum Form {
 }
 
 /// All of them.
-pub const FORMS: [Form; 9] = [
+pub const FORMS: [Form; 10] = [
     Form::Null,
     Form::Boolean,
     Form::Whole,
     Form::Fraction,
     Form::String,
+    Form::NoNumber,
     Form::Instant,
     Form::Uuid,
     Form::Array,
@@ -85,6 +88,7 @@ impl Given<'_> {
             Given::Boolean(_) => Form::Boolean,
             Given::Number(text) if text.contains(['.', 'e', 'E']) => Form::Fraction,
             Given::Number(_) | Given::Whole(_) => Form::Whole,
+            Given::String(text) if is_no_number(text) => Form::NoNumber,
             Given::String(_) => Form::String,
             Given::Instant(_) => Form::Instant,
             Given::Uuid(_) => Form::Uuid,
@@ -142,7 +146,7 @@ impl Leaf {
     /// How near a form of value is to this type where a union has several: the least is tried first; none for a form that
     /// is never one of this type.
     pub fn rank(&self, form: Form) -> Option<u8> {
-        use Form::{Boolean, Fraction, Instant, Null, String, Uuid, Whole};
+        use Form::{Boolean, Fraction, Instant, NoNumber, Null, String, Uuid, Whole};
         Some(match (self, form) {
             (Leaf::Null, Null) | (Leaf::Boolean, Boolean) | (Leaf::Int | Leaf::Long, Whole) => 0,
             (Leaf::Uuid(_), String | Uuid) | (Leaf::Timestamp(_), String | Instant) => 0,
@@ -154,8 +158,11 @@ impl Leaf {
             (Leaf::Date | Leaf::Time(_) | Leaf::Timestamp(_) | Leaf::Local(_), Whole) => 3,
             (Leaf::Int | Leaf::Long, Fraction) | (Leaf::Bytes(None), String) => 3,
             (Leaf::Decimal { .. }, String) => 4,
-            (Leaf::Double, String) => 5,
-            (Leaf::Float, String) => 6,
+            // `Infinity` would be base64 too.
+            (Leaf::String | Leaf::Enum(_), NoNumber) => 0,
+            (Leaf::Double, NoNumber) => 1,
+            (Leaf::Float, NoNumber) => 2,
+            (Leaf::Bytes(_), NoNumber) => 3,
             _ => return None,
         })
     }
@@ -261,6 +268,11 @@ fn whole(given: &Given<'_>) -> Option<i64> {
 
 fn int(given: &Given<'_>) -> Option<i32> {
     i32::try_from(whole(given)?).ok()
+}
+
+/// Whether text is how evt writes a double that is no number, or none that ends.
+pub fn is_no_number(text: &str) -> bool {
+    matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
 /// A double, unless the number is a whole one that it would change, or beyond what it can hold.
@@ -386,7 +398,8 @@ fn write_ticks(out: &mut Vec<u8>, micros: i64, (unit, text): (Unit, &str)) -> Op
         Unit::Micros => (micros, finer.is_empty()),
         Unit::Nanos => {
             let nanos: i64 = format!("{:0<3.3}", finer).parse().ok()?;
-            (micros.checked_mul(1_000)?.checked_add(nanos)?, finer.len() <= 3)
+            // The first of all nanoseconds lies between two microseconds that fit.
+            (i64::try_from(i128::from(micros) * 1_000 + i128::from(nanos)).ok()?, finer.len() <= 3)
         }
     };
     write_long(out, ticks);

@@ -190,11 +190,6 @@ pub fn is_fixed(text: &str, size: u64) -> bool {
             && base64::decode(text).is_some_and(|bytes| bytes.len() as u64 == size)
 }
 
-/// Whether `text` is a number that JSON has no other way to write.
-pub fn is_beyond_numbers(text: &str) -> bool {
-    matches!(text, "NaN" | "Infinity" | "-Infinity")
-}
-
 /// Whether `text` is a duration as evt makes one of Avro's twelve bytes, or stands for these bytes.
 pub fn is_duration(text: &str) -> bool {
     fit::duration(text).is_some() || is_fixed(text, 12)

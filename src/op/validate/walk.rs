@@ -6,6 +6,7 @@
 
 use super::fields::{Field, Fields, Met};
 use super::scalar;
+use crate::format::avro::fit;
 use crate::json::guide::UNMARKED;
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
@@ -455,7 +456,7 @@ pub fn is_string(check: &Check, content: &str) -> bool {
         Check::Bytes => scalar::is_bytes(content),
         Check::Fixed(size) => scalar::is_fixed(content, *size),
         Check::Duration => scalar::is_duration(content),
-        Check::Float | Check::Double => scalar::is_beyond_numbers(content),
+        Check::Float | Check::Double => fit::is_no_number(content),
         Check::Decimal(precision, scale) => scalar::is_decimal(content, *precision, *scale),
         Check::Uuid => scalar::is_uuid(content),
         Check::Date => scalar::is_date(content),
