@@ -234,6 +234,7 @@ impl MapArgs {
             time,
             when: When { unit: self.time_unit, format: self.time_format.clone(), zone },
             hash_ids: self.hash_ids,
+            partitions: self.partitions.clone(),
             require: self.require.clone(),
             provenance,
             keep_raw: false,

@@ -41,7 +41,7 @@ impl<'a> Assembly<'a, '_, '_> {
         };
         // Most records bring no provenance: nothing to look for.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
-        let partition = if bare { self.place.partition } else { self.partition()? };
+        let partition = if bare && self.plan.promised.is_none() { self.place.partition } else { self.partition()? };
         if kept.is_none() {
             let fact = self.place.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
             self.judge(Judged { partition, event_time, arrival: own.or(fact) })?;
@@ -284,10 +284,18 @@ impl<'a> Assembly<'a, '_, '_> {
     /// The number of the row's partition.
     fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
+        let (own_origin, own_name) = self.stamper.name(self.place.partition);
+        if let Some(promised) = &self.plan.promised {
+            let name = name.as_deref().unwrap_or(own_name);
+            // Others hold windows by these: one that nobody knew of would come too late or not, as it happens.
+            if !promised.iter().any(|one| one == name) {
+                let message = format!("partition: {} is none of those that --partitions names", clip(name));
+                return Err(Fault::new(ErrorType::EnvelopeError, message).into());
+            }
+        }
         if origin.is_none() && name.is_none() {
             return Ok(self.place.partition);
         }
-        let (own_origin, own_name) = self.stamper.name(self.place.partition);
         let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
         let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
         Ok(self.stamper.partition(&origin, &name))

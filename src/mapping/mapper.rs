@@ -71,6 +71,8 @@ pub(super) struct Plan {
     /// Bits of the columns among them; none where one is a property or set by a flag.
     required: Option<u32>,
     pub(super) time: Path,
+    /// All partitions that there will be, where they are mapped and somebody has named them.
+    pub(super) promised: Option<Vec<String>>,
     pub(super) options: Options,
 }
 
@@ -142,7 +144,9 @@ impl Mapper {
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
         };
-        let plan = Plan { copies, sets, require, required, time, options };
+        let mut mapped = copies.iter().map(|(index, _)| index).chain(sets.iter().map(|(index, _)| index));
+        let promised = options.partitions.clone().filter(|_| mapped.any(|index| *index == column::PARTITION));
+        let plan = Plan { copies, sets, require, required, time, promised, options };
         Ok(Self { reader: Reader::new(own, watch), plan, out })
     }
 

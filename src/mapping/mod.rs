@@ -66,6 +66,8 @@ pub struct Options {
     pub when: When,
     /// `--hash-ids`: a string that is no UUID becomes UUIDv5(source, text).
     pub hash_ids: bool,
+    /// `--partitions`: all that `--field` or `--set` will name.
+    pub partitions: Option<Vec<String>>,
     /// `--require`: columns and property paths that must be there.
     pub require: Vec<String>,
     /// What happens to provenance in the record.

@@ -10,9 +10,11 @@ use crate::frame::{Control, Progress};
 use crate::json::scan::{diagnose, is_json};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW};
+use crate::kind::event::{COLUMNS, RAW, column};
 use crate::kind::headers::{self, Headers};
-use crate::mapping::{self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper, Wrapping};
+use crate::mapping::{
+    self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper, TimeFrom, Wrapping,
+};
 use crate::time::parse_instant;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
@@ -92,6 +94,8 @@ pub struct Intake {
     kind: Option<Kind>,
     /// Builds rows of the other kinds.
     rows: Option<row::Builder>,
+    /// Where the event time is looked for.
+    time: String,
     told_held: bool,
 }
 
@@ -113,6 +117,10 @@ impl Intake {
         }
         let now = run.clock.now();
         let splitter = || -> Box<dyn Splitter> { Box::new(crate::format::jsonl::Lines::default()) };
+        let time = match &options.time {
+            TimeFrom::Field(name) => name.clone(),
+            _ => COLUMNS[column::SERVER_TIMESTAMP].to_owned(),
+        };
         let mapper = Mapper::new(options)?;
         let (queue, counts) = (VecDeque::new(), Counts::default());
         let rows = kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new);
@@ -130,6 +138,7 @@ impl Intake {
             now,
             kind,
             rows,
+            time,
             told_held,
         })
     }
@@ -292,7 +301,7 @@ impl Intake {
                 Ok(())
             }
             Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
-            Outcome::NoTime => Err(no_time(text, spot.name, place.offset)),
+            Outcome::NoTime => Err(no_time(text, &self.time, (spot.name, place.offset))),
             Outcome::Held(judged) => self.hold(text, place, (spot, judged), dead),
         }
     }
@@ -576,14 +585,13 @@ fn not_utf8(error: &std::str::Utf8Error) -> Fault {
 }
 
 #[cold]
-fn no_time(text: &str, name: &str, line: i64) -> Error {
+fn no_time(text: &str, time: &str, (name, line): (&str, i64)) -> Error {
     let found = mapping::time_fields(text);
     let way_out = match found.is_empty() {
         true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),
         false => format!("say which field it is: {}", found.join("  or  ")),
     };
-    Error::usage(format!("the first record has no event time (server_timestamp): {way_out}"))
-        .at(format!("{name}:{line}"))
+    Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
 }
 
 fn clip(text: &str) -> String {

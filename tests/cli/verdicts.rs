@@ -76,3 +76,27 @@ fn a_name_that_comes_twice_is_judged_each_time_from_a_file_and_from_frames() {
     assert_eq!(passed.len() + refused.len(), verdicts.len());
     assert!(passed.len() > 1_000, "only {} rows pass", passed.len());
 }
+
+#[test]
+fn a_partition_that_nobody_named_is_a_dead_letter_whenever_it_comes() {
+    let dir = Dir::new("promised");
+    let row = |partition: &str, second: u32| {
+        format!("{{\"server_timestamp\":\"2024-01-15T10:{:02}:{:02}Z\"{partition}}}\n", second / 60, second % 60)
+    };
+    let mut text: String = (0..600).map(|n| row(&format!(",\"p\":\"{}\"", n % 2), n)).collect();
+    text.push_str(&row(",\"p\":\"9\"", 1));
+    text.push_str(&row("", 2));
+    dir.write("in.jsonl", text);
+    let flags = "--field partition=p --partitions 0,1 -q --dlq dead.jsonl";
+    let line = format!("evt-ingest in.jsonl {flags} | evt-window --size 1m -q -o jsonl");
+    let windows = dir.shell(&line).succeeds().rows();
+    assert_eq!(
+        windows.iter().map(|row| row["value"].as_f64().unwrap()).sum::<f64>(),
+        600.0,
+        "one more is of partition 0, and late"
+    );
+    let messages: Vec<_> = dir.rows("dead.jsonl").iter().map(|row| row["error_message"].clone()).collect();
+    assert_eq!(messages, ["partition: 9 is none of those that --partitions names"]);
+    let run = dir.feed("evt-ingest", &["--time", "nosuch"], row("", 3).as_bytes()).ends_with(2);
+    assert!(run.stderr().contains("no event time (nosuch)"), "{run}");
+}

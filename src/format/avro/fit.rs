@@ -158,6 +158,8 @@ impl Leaf {
             (Leaf::Date | Leaf::Time(_) | Leaf::Timestamp(_) | Leaf::Local(_), Whole) => 3,
             (Leaf::Int | Leaf::Long, Fraction) | (Leaf::Bytes(None), String) => 3,
             (Leaf::Decimal { .. }, String) => 4,
+            (Leaf::Double, String) => 5,
+            (Leaf::Float, String) => 6,
             // `Infinity` would be base64 too.
             (Leaf::String | Leaf::Enum(_), NoNumber) => 0,
             (Leaf::Double, NoNumber) => 1,
