@@ -269,6 +269,8 @@ fn names_are_said_to_be_distinct_only_where_they_are() {
 }
 
 proptest::proptest! {
+    #![proptest_config(crate::format::test_data::cases(1000))]
+
     #[test]
     fn no_name_that_comes_twice_is_overlooked(
         inside in proptest::collection::vec(0usize..90, 0..12),
