@@ -48,7 +48,7 @@ pub struct Usual {
 pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
 
 /// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
-pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Rc<Run>) -> Result<Vec<Checked>> {
+pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
     let StageArgs { input, output, common, .. } = args;
     let color = common.color.is_on(std::io::stdout().is_terminal());
     let spec = OutputSpec {
@@ -59,11 +59,11 @@ pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Rc<Run>) -> Result<Ve
         control: input.control && usual.control,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
     };
-    output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
+    output.to.iter().map(|text| Checked::try_new(text, &spec)).collect()
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &str, run: &Rc<Run>) -> Result<Checked> {
+pub fn check_side(text: &str) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",
@@ -72,7 +72,7 @@ pub fn check_side(text: &str, run: &Rc<Run>) -> Result<Checked> {
         control: false,
         encode: EncodeOptions::default(),
     };
-    Checked::try_new(text, &spec, run)
+    Checked::try_new(text, &spec)
 }
 
 /// What becomes of the offsets of a consumer group, where rows go to these outputs.
@@ -128,11 +128,20 @@ struct Looked {
     dlq: Option<Checked>,
 }
 
-/// Looks at every input and output, and that no two of them are one; nothing is opened or made.
-fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Rc<Run>) -> Result<Looked> {
+impl Looked {
+    /// Asks the servers that hold the outputs.
+    fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+        self.checked = self.checked.into_iter().map(|output| output.ask(run)).collect::<Result<_>>()?;
+        self.dlq = self.dlq.map(|dlq| dlq.ask(run)).transpose()?;
+        Ok(self)
+    }
+}
+
+/// Looks at every input and output, and that no two of them are one; nothing is opened or made, and no server asked.
+fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Result<Looked> {
     let common = &args.common;
-    let checked = check_outputs(args, usual, run)?;
-    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
+    let checked = check_outputs(args, usual)?;
+    let dlq = args.output.dlq.as_deref().map(check_side).transpose().map_err(alone)?;
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {
         room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
@@ -192,7 +201,10 @@ impl Stage {
         run: &Rc<Run>,
     ) -> Result<Self> {
         let common = args.common.clone();
-        let Looked { inputs, checked, dlq } = look(side, args, options.follow, usual, run)?;
+        let looked = look(side, args, options.follow, usual, run)?;
+        // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
+        let is_kept = options.keeping.spool.is_some();
+        let Looked { inputs, checked, dlq } = if is_kept { looked } else { looked.ask(run)? };
         options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
@@ -200,9 +212,15 @@ impl Stage {
             let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());
             options.promise = Some(options.keeping.promise(pipe.map(Checked::name))?);
         }
-        let dlq = dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone)?;
+        let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
+        let (mut source, dlq) = if is_kept {
+            let source = Source::open(&inputs, options, run.clone())?;
+            (source, open()?)
+        } else {
+            let dlq = open()?;
+            (Source::open(&inputs, options, run.clone())?, dlq)
+        };
         let mut dead = DeadLetters::new(run.clone(), dlq);
-        let mut source = Source::open(&inputs, options, run.clone())?;
         source.learn(&mut dead)?;
         Ok(Self {
             run: run.clone(),
@@ -230,7 +248,7 @@ impl Stage {
         run: &Rc<Run>,
         mut findings: Findings,
     ) -> Result<u8> {
-        let Looked { inputs, checked, dlq } = look(side, args, false, usual, run)?;
+        let Looked { inputs, checked, dlq } = look(side, args, false, usual, run)?.ask(run)?;
         inputs.iter().try_for_each(|input| findings.input(input, run))?;
         checked.iter().chain(&dlq).chain(side).for_each(|output| findings.output(output));
         findings.tell()

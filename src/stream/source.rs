@@ -152,8 +152,10 @@ impl Source {
             done: false,
         };
         source.announce(inputs)?;
-        // Named inputs are there; the first of them may have nothing to say for hours.
-        source.run.service.ready();
+        // Named inputs are there; the first of them may have nothing to say for hours. A front door is when it is open.
+        if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
+            source.run.service.ready();
+        }
         source.advance()?;
         Ok(source)
     }

@@ -196,7 +196,7 @@ impl Tool for Args {
         let (texts, coded) = spec.leaves.texts();
         mapping.coded = coded;
         mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
-        let late = self.late.as_deref().map(|text| check_side(text, &run)).transpose()?;
+        let late = self.late.as_deref().map(|text| check_side(text)?.ask(&run)).transpose()?;
         self.check_whole()?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
         if self.stage.common.check {

@@ -1,10 +1,10 @@
 //! The whole, over real servers: HTTP, Kafka, the registry, Redis and Postgres, each seen by its own clients too.
 
 use crate::broker::{Bench, Broker};
-use crate::door::Door;
+use crate::door::{Door, event};
 use crate::harness::{Dir, ROOT, ask, eventually, in_ci, python};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A metric's row for each of these.
 const METRICS: &str = "[[metric]]\nname = \"events\"\nby = [\"event_type\", \"source\"]\nsize = \"1m\"\n";
@@ -243,4 +243,26 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
     }
     assert!(said.lines().count() < 12, "{said}");
+
+    // A door opens while its Kafka is away, keeps what comes, and leaves it to the next one.
+    broker.services(&["kill", "kafka"]);
+    let flags = ["--spool", "spool", "--to", &to, "--dlq", &dlq];
+    for number in [1, 2] {
+        let mut door = Door::open(&bench.dir, &flags);
+        assert_eq!(door.get("/readyz").status, 200);
+        let answer = door.json(&format!("{{\"events\":[{},{{}}]}}", event(number, "s")));
+        let told = answer.json();
+        assert_eq!([&told["accepted"], &told["rejected"]], [1, 1], "{told}");
+        door.hears("trying again for 300 s");
+        if number == 2 {
+            broker.start();
+            eventually("Kafka has what either door kept", || {
+                [bench.records(&events).len() as u64, bench.records(&dead).len() as u64] == [accepted + 2, rejected + 2]
+            });
+        }
+        door.stop();
+    }
+    let values = bench.records(&events).into_iter().filter_map(|record| record.value);
+    let ids: BTreeSet<String> = values.map(|value| parsed(&value)["event_id"].to_string()).collect();
+    assert_eq!(ids.len() as u64, accepted + 2);
 }

@@ -22,7 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the first answer of a broker is waited for.
-const FIRST_ANSWER: Duration = Duration::from_secs(30);
+pub const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 /// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard,
@@ -307,12 +307,24 @@ impl Asked for BaseProducer<Context> {
     }
 }
 
-/// Asks `question` until it has an answer: brokers that start are waited for, bounded, and said once. Exit 78 where they do
-/// not know us.
+/// Asks `question` until it has an answer: brokers that start are waited for, as long as those of a run that begins are or
+/// those of one that has begun.
 pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
-    let start = Instant::now();
     let begun = asked.notes().begun.load(Ordering::Relaxed);
     let patience = if begun { patience(address.options.wait) } else { FIRST_ANSWER };
+    ask_for(patience, (address, run), asked, question)
+}
+
+/// Asks `question` until it has an answer: brokers that are away are waited for, bounded, and said once. Exit 78 where they
+/// do not know us.
+pub fn ask_for<T>(
+    patience: Duration,
+    (address, run): (&Address, &Run),
+    asked: &impl Asked,
+    question: impl Fn() -> KafkaResult<T>,
+) -> Result<T> {
+    let start = Instant::now();
+    let begun = asked.notes().begun.load(Ordering::Relaxed);
     let mut said = false;
     loop {
         let error = match question() {
@@ -341,7 +353,8 @@ pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl F
     }
 }
 
-fn patience(wait: i64) -> Duration {
+/// How long `wait=` says.
+pub fn patience(wait: i64) -> Duration {
     Duration::from_micros(u64::try_from(wait).unwrap_or(0))
 }
 

@@ -124,9 +124,9 @@ fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (
 }
 
 impl KafkaOutput {
-    /// Looks whether the topic is there; makes nothing.
-    pub fn check(address: &Address, run: &Rc<Run>) -> Result<()> {
-        let topic = address.topic()?;
+    /// Looks at what the address says, by itself.
+    pub fn check(address: &Address) -> Result<()> {
+        address.topic()?;
         let options = &address.options;
         let reads = [
             ("group", options.group.is_some()),
@@ -138,11 +138,17 @@ impl KafkaOutput {
         if let Some((name, _)) = reads.iter().find(|(_, said)| *said) {
             return Err(Error::usage(format!("{address}: {name}= is for reading")));
         }
-        if options.form == Some(Form::Avro) {
+        Ok(())
+    }
+
+    /// Asks whether the topic is there; makes nothing.
+    pub fn ask(address: &Address, run: &Rc<Run>) -> Result<()> {
+        let topic = address.topic()?;
+        if address.options.form == Some(Form::Avro) {
             target(address, topic).check(&run.console)?;
         }
         let producer = producer(address, run)?;
-        partitions(&producer, topic, (address, run)).map(|_| ())
+        partitions(&producer, topic, (address, run), client::FIRST_ANSWER).map(|_| ())
     }
 
     /// Opens it for rows of `schema`.
@@ -150,7 +156,8 @@ impl KafkaOutput {
         let producer = producer(address, run)?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
-        let partitions = partitions(&producer, topic, (address, run))?;
+        // It has answered before, or what comes meanwhile is kept.
+        let partitions = partitions(&producer, topic, (address, run), client::patience(address.options.wait))?;
         Ok(Self {
             run: run.clone(),
             topic: topic.to_owned(),
@@ -413,8 +420,13 @@ fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
 }
 
 /// How many partitions the topic has; exit 2 where it is not there.
-fn partitions(producer: &BaseProducer<Context>, topic: &str, (address, run): (&Address, &Rc<Run>)) -> Result<i32> {
-    match client::ask(address, run, producer, || client::count(producer.client(), topic))? {
+fn partitions(
+    producer: &BaseProducer<Context>,
+    topic: &str,
+    (address, run): (&Address, &Rc<Run>),
+    patience: Duration,
+) -> Result<i32> {
+    match client::ask_for(patience, (address, run), producer, || client::count(producer.client(), topic))? {
         Some(count) => Ok(count),
         None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
     }

@@ -67,8 +67,9 @@ enum Place {
 }
 
 impl Checked {
-    /// Looks at what `text` names: whether it is an output, and whether rows could be written there now.
-    pub fn try_new(text: &str, spec: &OutputSpec, run: &Rc<Run>) -> Result<Self> {
+    /// Looks at what `text` names: whether it is an output, and whether rows could be written there now. No server is
+    /// asked: see [`Checked::ask`].
+    pub fn try_new(text: &str, spec: &OutputSpec) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
         let mut first = None;
@@ -84,16 +85,28 @@ impl Checked {
             }
             Uri::Kafka(mut address) => {
                 address.options.form = Some(form(&address, spec.format.map(|format| format.name))?);
-                KafkaOutput::check(&address, run)?;
+                KafkaOutput::check(&address)?;
                 Place::Kafka(address)
             }
             Uri::Http(_) => return Err(Error::usage(format!("{name}: it is an input of evt-ingest, not an output"))),
             Uri::Store(store, location) => {
-                first = (store.check)(&location)?;
+                if !store.is_remote() {
+                    first = (store.check)(&location)?;
+                }
                 Place::Store(store, location)
             }
         };
         Ok(Self { name, place, spec: spec.clone(), first })
+    }
+
+    /// Asks the servers it is held by whether rows could be written there now; they may be away for a while.
+    pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+        match &self.place {
+            Place::Kafka(address) => KafkaOutput::ask(address, run)?,
+            Place::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
+            _ => {}
+        }
+        Ok(self)
     }
 
     /// Its name, as the user gave it, without secrets.

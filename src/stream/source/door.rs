@@ -268,6 +268,7 @@ impl Source {
         };
         let (keeper, reader) = spool::open(promise, &self.run)?;
         let server = Server::open(*options, keeper, &self.run)?;
+        self.run.service.ready();
         self.open_door(reader, Box::new(move || server.drain()));
         Ok(())
     }
