@@ -6,7 +6,7 @@ use arrow::array::{AsArray, RecordBatch};
 use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
-use evt::mapping::{Mapper, Options, Outcome, Place, Provenance, Stamper, TimeFrom, TimeUnit, When};
+use evt::mapping::{KeepRaw, Mapper, Options, Outcome, Place, Provenance, Stamper, TimeFrom, TimeUnit, When};
 use serde_json::value::RawValue;
 
 const NOW: i64 = 1_700_000_000_000_000;
@@ -24,7 +24,7 @@ fn options(flags: u8) -> Options {
         hash_ids: is(0),
         watch: if is(1) { vec!["page".into(), "n".into()] } else { vec![] },
         fields: if is(5) { vec![("event_type".into(), "a.b".into())] } else { vec![] },
-        keep_raw: is(2),
+        keep_raw: if is(2) { KeepRaw::Within } else { KeepRaw::No },
         provenance: if is(6) { Provenance::Keep } else { Provenance::Overwrite },
         when,
         ..Options::default()

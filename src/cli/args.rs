@@ -4,7 +4,7 @@ use super::prometheus::Target;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::Kind;
-use crate::mapping::{self, Provenance, TimeFrom, TimeUnit, When};
+use crate::mapping::{self, KeepRaw, Provenance, TimeFrom, TimeUnit, When};
 use crate::stream::run::Report;
 use crate::stream::source::SourceOptions;
 use crate::stream::uri::Uri;
@@ -237,7 +237,7 @@ impl MapArgs {
             partitions: self.partitions.clone(),
             require: self.require.clone(),
             provenance,
-            keep_raw: false,
+            keep_raw: KeepRaw::No,
             headers: false,
             max_future: self.max_future,
             stamped_at_arrival: false,

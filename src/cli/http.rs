@@ -4,7 +4,7 @@ use super::args::{MapArgs, duration, parse_count, parse_size};
 use super::check::Findings;
 use crate::error::{Error, Result};
 use crate::kind::event::column;
-use crate::mapping::{self, Lean};
+use crate::mapping::{self, KeepRaw, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::registry::confluent::Confluent;
 use crate::registry::{Schemas, place};
@@ -104,7 +104,7 @@ impl HttpArgs {
         }
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         let mut edge = mapping.clone();
-        edge.keep_raw = false;
+        edge.keep_raw = KeepRaw::No;
         // Without schemas nobody reads more of a row than its answer tells.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
         let registry = self.schemas.as_ref().map(|text| place::server(text, &run.console)).transpose()?.flatten();

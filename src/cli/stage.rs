@@ -12,11 +12,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
 use crate::kind::Kind;
+use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::store::room;
 use crate::stream::dead::DeadLetters;
 use crate::stream::input;
-use crate::stream::intake::{Item, push_row};
+use crate::stream::intake::Item;
 use crate::stream::kafka::address::Form;
 use crate::stream::kafka::group::Offsets;
 use crate::stream::output::identity::{Identity, Named};
@@ -205,7 +206,10 @@ impl Stage {
         // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
         let is_kept = options.keeping.spool.is_some();
         let Looked { inputs, checked, dlq } = if is_kept { looked } else { looked.ask(run)? };
-        options.mapping.keep_raw |= checked.iter().any(Checked::asks_raw);
+        if checked.iter().any(Checked::asks_raw) && options.mapping.keep_raw == KeepRaw::No {
+            let alone = checked.iter().all(Checked::asks_raw);
+            options.mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
+        }
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
         if options.keeping.is_given() || options.http.is_some() {
@@ -392,7 +396,7 @@ impl Stage {
         for output in &mut self.outputs {
             for refusal in output.write(batch)? {
                 self.refused += 1;
-                push_row(batch, refusal.row, &refusal.fault, &mut self.dead)?;
+                self.dead.push_row(batch, refusal.row, &refusal.fault)?;
             }
         }
         Ok(())
@@ -409,6 +413,11 @@ impl Stage {
     /// Makes the rows so far visible to a reader who waits.
     pub fn flush(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(Output::flush)
+    }
+
+    /// Whether nothing of a row is written but its raw record.
+    pub fn writes_raw_alone(&self) -> bool {
+        self.outputs.iter().all(|output| output.format() == Some(format::raw::FORMAT.name))
     }
 
     /// The format of each output that has one.

@@ -89,6 +89,12 @@ pub trait Encoder {
     /// Appends the bytes of `batch` to `out`.
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 
+    /// The bytes of `batch` where they stand in it already, so that none has to be copied; none where they do not, and
+    /// [`Encoder::encode`] is asked.
+    fn slices<'b>(&mut self, _batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
+        None
+    }
+
     /// Appends what was held back for the sake of its looks, so that a reader who waits sees it.
     fn flush(&mut self, _out: &mut Vec<u8>) {}
 

@@ -3,7 +3,8 @@
 use super::{Encoder, Format, Input};
 use crate::error::{Error, Result};
 use crate::kind::event::RAW;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
+use arrow::buffer::Buffer;
 
 /// Raw records. The rows must bring them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
 pub const FORMAT: Format = Format {
@@ -12,19 +13,19 @@ pub const FORMAT: Format = Format {
     magic: b"",
     input: Input::None,
     output: Some(|schema, _| match schema.index_of(RAW) {
-        Ok(column) => Ok(Box::new(Writer { column })),
+        Ok(_) => Ok(Box::new(Writer)),
         Err(_) => Err(Error::usage("-o raw: the rows bring no raw record: evt-ingest --keep-raw passes it on")),
     }),
     appendable: true,
 };
 
-struct Writer {
-    column: usize,
-}
+struct Writer;
 
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let records = batch.column(self.column).as_binary::<i32>();
+        let Some(records) = batch.column_by_name(RAW).and_then(|records| records.as_binary_opt::<i32>()) else {
+            return Err(Error::broken("rows without their raw records"));
+        };
         out.reserve(records.value_data().len() + records.len());
         for record in records.iter().flatten() {
             out.extend_from_slice(record);
@@ -33,7 +34,109 @@ impl Encoder for Writer {
         Ok(())
     }
 
+    fn slices<'b>(&mut self, batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
+        Some(lines(batch.column_by_name(RAW)?.as_binary_view_opt()?))
+    }
+
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
         Ok(())
+    }
+}
+
+/// Records with their line ends: those that stand behind each other in what was read, an end between any two, are one
+/// slice.
+fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
+    let mut slices = vec![];
+    let mut run: Option<Run<'_>> = None;
+    for (row, view) in records.views().iter().enumerate().filter(|(row, _)| records.is_valid(*row)) {
+        let view = ByteView::from(*view);
+        if let Some(run) = run.as_mut().filter(|run| run.goes_on(view)) {
+            run.end = (view.offset + view.length) as usize;
+            continue;
+        }
+        if let Some(run) = run.take() {
+            run.push_to(&mut slices);
+        }
+        // Short ones stand in their views.
+        match records.data_buffers().get(view.buffer_index as usize).filter(|_| view.length > INLINE_MAX) {
+            None => slices.extend([records.value(row), b"\n"]),
+            Some(buffer) => {
+                let (start, end) = (view.offset as usize, (view.offset + view.length) as usize);
+                run = Some(Run { number: view.buffer_index, buffer, start, end });
+            }
+        }
+    }
+    if let Some(run) = run {
+        run.push_to(&mut slices);
+    }
+    slices
+}
+
+/// The longest value that stands in its view (Arrow's columnar format, "Variable-size Binary View Layout").
+const INLINE_MAX: u32 = 12;
+
+/// Records that stand behind each other in one buffer.
+struct Run<'a> {
+    number: u32,
+    buffer: &'a Buffer,
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Run<'a> {
+    fn is_ended(&self) -> bool {
+        self.buffer.get(self.end) == Some(&b'\n')
+    }
+
+    fn goes_on(&self, view: ByteView) -> bool {
+        view.length > INLINE_MAX
+            && view.buffer_index == self.number
+            && view.offset as usize == self.end + 1
+            && self.is_ended()
+    }
+
+    fn push_to(self, slices: &mut Vec<&'a [u8]>) {
+        match self.is_ended() {
+            true => slices.push(&self.buffer[self.start..=self.end]),
+            false => slices.extend([&self.buffer[self.start..self.end], b"\n"]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::BinaryViewBuilder;
+
+    #[test]
+    fn records_that_stand_together_are_one_slice_and_none_gets_another_end() {
+        let text = b"the first record\nthe second record\n\nthe third record\r\nshort\nthe fourth record\nthe last record";
+        let block = Buffer::from_vec(text.to_vec());
+        let mut views = BinaryViewBuilder::new();
+        views.append_value(b"a copied record");
+        let number = views.append_block(block);
+        let mut at = |record: &[u8]| {
+            let start = text.windows(record.len()).position(|window| window == record).unwrap();
+            views.try_append_view(number, start as u32, record.len() as u32).unwrap();
+        };
+        let records: [&[u8]; 6] = [
+            b"the first record",
+            b"the second record",
+            b"the third record",
+            b"short",
+            b"the fourth record",
+            b"the last record",
+        ];
+        records.iter().for_each(|record| at(record));
+        at(records[0]);
+        views.append_null();
+        let array = views.finish();
+        let slices = lines(&array);
+        let mut wanted = b"a copied record\n".to_vec();
+        records.iter().chain([&records[0]]).for_each(|record| wanted.extend([record, &b"\n"[..]].concat()));
+        assert_eq!(slices.concat(), wanted);
+        let counts = slices.iter().filter(|slice| **slice != b"\n").count();
+        assert_eq!(counts, 6, "{slices:?}");
+        assert_eq!(lines(&array.slice(3, 2)).concat(), b"the third record\nshort\n");
     }
 }

@@ -79,6 +79,11 @@ pub fn raw_field() -> Field {
     Field::new(RAW, DataType::Binary, true)
 }
 
+/// The same where it never leaves the stage: records stand in what was read.
+pub fn lent_raw_field() -> Field {
+    Field::new(RAW, DataType::BinaryView, true)
+}
+
 /// A column beside the event's own that holds the JSON text of one property, read on the way where a stage that reads
 /// raw records needs it; it never leaves the stage.
 pub fn watched_field(name: &str) -> Field {

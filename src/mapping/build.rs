@@ -1,16 +1,18 @@
 //! Builds batches of events, row by row.
 
-use super::Lean;
+use super::raw::Raw;
 use super::stamp::Stamper;
 use super::text::{Text, taken};
+use super::{KeepRaw, Lean};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::headers::{self, Coded, Headers};
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder,
     RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
 };
+use arrow::buffer::Buffer;
 use arrow::compute::filter;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -61,15 +63,15 @@ pub(super) struct Builder {
     offset: Vec<i64>,
     stream_time: Vec<i64>,
     schema_id: Int64Builder,
-    raw: Option<BinaryBuilder>,
+    raw: Option<Raw>,
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
     headers: Option<Coded>,
     bytes: usize,
 }
 
-/// The schema of events, with the raw record where `keep_raw` asks for it.
-pub fn schema(keep_raw: bool) -> SchemaRef {
+/// The schema of events, with the raw record as `keep_raw` asks for it.
+pub fn schema(keep_raw: KeepRaw) -> SchemaRef {
     Beside { raw: keep_raw, ..Beside::default() }.schema()
 }
 
@@ -77,7 +79,7 @@ pub fn schema(keep_raw: bool) -> SchemaRef {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Beside<'a> {
     /// The raw record.
-    pub(super) raw: bool,
+    pub(super) raw: KeepRaw,
     /// Watched properties.
     pub(super) watch: &'a [String],
     /// Whose properties name nothing twice.
@@ -90,7 +92,7 @@ impl Beside<'_> {
     fn schema(&self) -> SchemaRef {
         let schema = Kind::Event.schema();
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
-        fields.extend(self.raw.then(|| Arc::new(event::raw_field())));
+        fields.extend(Raw::field(self.raw).map(Arc::new));
         fields.extend(self.watch.iter().map(|name| Arc::new(event::watched_field(name))));
         fields.extend(self.distinct.then(|| Arc::new(event::distinct_field())));
         fields.extend(self.headers.then(|| Arc::new(headers::field())));
@@ -121,7 +123,7 @@ impl Builder {
             offset: vec![],
             stream_time: vec![],
             schema_id: Int64Builder::new(),
-            raw: beside.raw.then(BinaryBuilder::new),
+            raw: Raw::new(beside.raw),
             watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
             distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
             headers: beside.headers.then(Coded::default),
@@ -171,8 +173,7 @@ impl Builder {
         self.offset.push(row.offset);
         self.stream_time.push(row.stream_time);
         if let Some(raw) = &mut self.raw {
-            raw.append_value(row.raw);
-            self.bytes += row.raw.len();
+            self.bytes += raw.push(row.raw)?;
         }
         let (text, spans) = row.watched;
         for (column, span) in self.watched.iter_mut().zip(spans) {
@@ -184,6 +185,13 @@ impl Builder {
             distinct.append(row.distinct);
         }
         Ok(())
+    }
+
+    /// Raw records stand in `block` from now on, if in anything that can be kept.
+    pub(super) fn lend(&mut self, block: Option<Buffer>) {
+        if let Some(raw) = &mut self.raw {
+            raw.lend(block);
+        }
     }
 
     /// Adds the headers of the row pushed last, where they are asked for.
@@ -232,7 +240,7 @@ impl Builder {
                 *column = blank(self.schema.field(name), rows)?;
             }
         }
-        let mut extra: Vec<ArrayRef> = self.raw.iter_mut().map(|raw| Arc::new(taken(raw)) as ArrayRef).collect();
+        let mut extra: Vec<ArrayRef> = self.raw.iter_mut().map(Raw::finish).collect();
         for column in &mut self.watched {
             extra.push(column.finish()?);
         }

@@ -13,6 +13,7 @@ use crate::kind::event::{COLUMNS, column};
 use crate::kind::headers::Headers;
 use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::buffer::Buffer;
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +176,11 @@ impl Mapper {
         let (id, source) = self.out.builder.last()?;
         let set = self.plan.set(column::EVENT_ID).is_some();
         Some((id, set || self.reader.marks.has(column::EVENT_ID), source))
+    }
+
+    /// Raw records stand in `block` from now on, if in anything that can be kept.
+    pub fn lend(&mut self, block: Option<Buffer>) {
+        self.out.builder.lend(block);
     }
 
     /// Says what stood around the record of the row mapped last: asked for each row where [`Options::headers`] is set.

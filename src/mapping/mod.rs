@@ -11,6 +11,7 @@ mod future;
 mod id;
 mod mapper;
 mod place;
+mod raw;
 mod stamp;
 mod suggest;
 mod text;
@@ -53,6 +54,20 @@ pub enum TimeFrom {
     Untimed,
 }
 
+/// What becomes of the raw record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeepRaw {
+    /// Nothing.
+    #[default]
+    No,
+    /// It is a column of views into what was read, for the stage itself ([`event::lent_raw_field`]).
+    ///
+    /// [`event::lent_raw_field`]: crate::kind::event::lent_raw_field
+    Within,
+    /// It is a column that goes with the row.
+    Column,
+}
+
 /// Everything the mapping flags say.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -73,7 +88,7 @@ pub struct Options {
     /// What happens to provenance in the record.
     pub provenance: Provenance,
     /// Whether batches get a column with the raw record.
-    pub keep_raw: bool,
+    pub keep_raw: KeepRaw,
     /// Whether batches get a column with the headers of their records ([`headers`](crate::kind::headers)).
     pub headers: bool,
     /// Whether batches get a column that says whose properties surely name nothing twice ([`event::distinct_field`]).

@@ -11,13 +11,14 @@ use crate::json::scan::{diagnose, is_json};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, column};
-use crate::kind::headers::{self, Headers};
+use crate::kind::headers::Headers;
 use crate::mapping::{
-    self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, Mapper, Outcome, Place, Stamper, TimeFrom, Wrapping,
+    self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom, Wrapping,
 };
 use crate::time::parse_instant;
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -84,7 +85,7 @@ pub struct Intake {
     /// Partitions and stream time.
     pub stamper: Stamper,
     filter: Option<Filter>,
-    keep_raw: bool,
+    keep_raw: KeepRaw,
     control: bool,
     splitter: fn() -> Box<dyn Splitter>,
     queue: VecDeque<Item>,
@@ -110,7 +111,9 @@ impl Intake {
     ) -> Result<Self> {
         let keep_raw = options.keep_raw;
         // A row that a rule turns into a dead letter has to show its record.
-        options.keep_raw |= filter.is_some();
+        if filter.is_some() && keep_raw == KeepRaw::No {
+            options.keep_raw = KeepRaw::Within;
+        }
         let mut stamper = Stamper::default();
         if control {
             stamper.set_explicit(None);
@@ -195,6 +198,11 @@ impl Intake {
     /// The next thing that is ready.
     pub fn pop(&mut self) -> Option<Item> {
         self.queue.pop_front()
+    }
+
+    /// Records that come now stand in `block`, and rows may hold on to it.
+    pub fn lend(&mut self, block: Option<Buffer>) {
+        self.mapper.lend(block);
     }
 
     /// Maps `records`, found in `input`; `whole` is the same as text if all of it is UTF-8.
@@ -469,7 +477,7 @@ impl Intake {
                 for (row, message) in &passed.wrong {
                     count_dead(counts, dead);
                     let fault = Fault::new(ErrorType::EnvelopeError, message);
-                    push_row(batch, *row, &fault, dead)?;
+                    dead.push_row(batch, *row, &fault)?;
                 }
                 let kept = passed.keep.true_count();
                 counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
@@ -479,7 +487,7 @@ impl Intake {
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
         let batch = self.mapper.batch(&mut self.stamper, rule)?;
         if let Some(mut batch) = batch {
-            if !self.keep_raw && batch.schema_ref().column_with_name(RAW).is_some() {
+            if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
                 let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());
                 batch = batch.project(&kept.collect::<Vec<_>>())?;
             }
@@ -524,47 +532,6 @@ pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
     } else {
         counts.dropped += 1;
     }
-}
-
-/// The dead letter of a row: its raw record where the batch has it, else the row as JSON.
-pub fn push_row(batch: &RecordBatch, row: usize, fault: &Fault, dead: &mut DeadLetters) -> Result<()> {
-    let raw = batch.column_by_name(RAW).and_then(|raw| raw.as_binary_opt::<i32>()).filter(|raw| raw.is_valid(row));
-    let written;
-    let payload = match raw {
-        Some(raw) => raw.value(row),
-        None => {
-            written = row_text(batch, row)?;
-            written.as_bytes()
-        }
-    };
-    let text = |name: &str| {
-        let values = batch.column_by_name(name)?.as_any_dictionary_opt()?;
-        let key = values.normalized_keys()[row];
-        Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
-    };
-    // A dead letter's origin is called source_topic; a metric has none and goes by its own name.
-    let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
-    let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
-    let partition = text("partition").unwrap_or_else(|| "0".to_owned());
-    let offset = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
-    let offset = offset.map_or(0, |offset| offset.value(row));
-    let arrived = batch.column_by_name("server_timestamp");
-    let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
-    let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
-    let around = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
-    let headers = around.as_ref().map(|around| around as &dyn Headers);
-    let (origin, partition) = (&origin, &partition);
-    dead.push(&Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset })
-}
-
-/// The row as one line of JSON, properties byte for byte.
-fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
-    let mut text = String::new();
-    // Without the columns that a stage added for itself.
-    let columns = Kind::of(batch.schema_ref()).map_or(batch.num_columns(), |kind| kind.schema().fields().len());
-    let batch = batch.project(&(0..columns.min(batch.num_columns())).collect::<Vec<_>>())?;
-    crate::format::jsonl::Objects::try_new(&batch)?.write(row, &mut text);
-    Ok(text)
 }
 
 /// The text of a record that may hold line breaks, as one line: between JSON's tokens a break is as good as a blank, and a

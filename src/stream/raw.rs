@@ -4,6 +4,7 @@ use super::dead::DeadLetters;
 use super::follow::Follow;
 use super::input::{Bytes, Chunk};
 use super::intake::{Intake, Spot};
+use super::lending::Lending;
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
@@ -34,7 +35,7 @@ pub struct TextInput {
     bytes: Bytes,
     splitter: Box<dyn Splitter>,
     records: Records,
-    buffer: Vec<u8>,
+    chunk: Lending,
     start: usize,
     end: usize,
     /// Bytes of a record that is too long, found so far; none while records fit.
@@ -68,7 +69,7 @@ impl TextInput {
             splitter,
             json,
             records: Records::default(),
-            buffer: vec![0; READ_BYTES],
+            chunk: Lending::new(READ_BYTES),
             start: 0,
             end: 0,
             oversized: None,
@@ -90,7 +91,7 @@ impl TextInput {
         let files = self.followed;
         self.make_room(intake.line_max());
         let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
-        let chunk = self.bytes.read(&mut self.buffer[self.end..], Some(timeout))?;
+        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
         match chunk {
             Chunk::Bytes(count) => {
                 self.end += count;
@@ -129,20 +130,21 @@ impl TextInput {
 
     /// Moves what is left to the front, and grows the buffer to hold the longest record allowed.
     fn make_room(&mut self, line_max: usize) {
+        let buffer = &mut self.chunk.buffer;
         if self.start > 0 {
-            self.buffer.copy_within(self.start..self.end, 0);
+            buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
         }
-        if self.end == self.buffer.len() && self.buffer.len() < line_max + READ_BYTES {
-            let length = (self.buffer.len() * 2).min(line_max + READ_BYTES);
-            self.buffer.resize(length, 0);
+        if self.end == buffer.len() && buffer.len() < line_max + READ_BYTES {
+            let length = (buffer.len() * 2).min(line_max + READ_BYTES);
+            buffer.resize(length, 0);
         }
     }
 
     /// A byte order mark is no part of the first record. A JSON array is the one wrong format worth a word of its own.
     fn check_start(&mut self) -> Result<()> {
-        let head = &self.buffer[self.start..self.end];
+        let head = &self.chunk.buffer[self.start..self.end];
         if self.started || head.len() < BOM.len() && BOM.starts_with(head) {
             return Ok(());
         }
@@ -150,7 +152,7 @@ impl TextInput {
         if head.starts_with(BOM) {
             self.start += BOM.len();
         }
-        if self.json && jsonl::is_array(&self.buffer[self.start..self.end]) {
+        if self.json && jsonl::is_array(&self.chunk.buffer[self.start..self.end]) {
             return Err(Error::corrupt(jsonl::ARRAY_HINT).at(self.bytes.name()));
         }
         Ok(())
@@ -158,11 +160,27 @@ impl TextInput {
 
     /// Maps the whole records in the buffer.
     fn take(&mut self, last: bool, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let chunk = self.chunk.lend();
+        // A row that keeps a little of it keeps all of it.
+        intake.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        let taken = self.take_from(&chunk, last, (intake, dead));
+        intake.lend(None);
+        let start = self.chunk.take_back(chunk, self.start..self.end);
+        (self.start, self.end) = (start, start + self.end - self.start);
+        taken
+    }
+
+    fn take_from(
+        &mut self,
+        chunk: &[u8],
+        last: bool,
+        (intake, dead): (&mut Intake, &mut DeadLetters),
+    ) -> Result<()> {
         loop {
-            if self.oversized.is_some() && !self.skip(last, intake, dead)? {
+            if self.oversized.is_some() && !self.skip(chunk, last, (intake, dead))? {
                 return Ok(());
             }
-            let input = &self.buffer[self.start..self.end];
+            let input = &chunk[self.start..self.end];
             if input.is_empty() && !last {
                 return Ok(());
             }
@@ -180,7 +198,7 @@ impl TextInput {
                 return Ok(());
             }
             self.oversized = Some(Oversized {
-                payload: self.buffer[self.start..self.start + intake.record_max()].to_vec(),
+                payload: chunk[self.start..self.start + intake.record_max()].to_vec(),
                 length: 0,
                 line: self.line + 1,
             });
@@ -188,8 +206,8 @@ impl TextInput {
     }
 
     /// Passes over the rest of a record that is too long; true once its end is found.
-    fn skip(&mut self, last: bool, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
-        let (count, found) = self.splitter.skip(&self.buffer[self.start..self.end]);
+    fn skip(&mut self, chunk: &[u8], last: bool, (intake, dead): (&mut Intake, &mut DeadLetters)) -> Result<bool> {
+        let (count, found) = self.splitter.skip(&chunk[self.start..self.end]);
         self.start += count;
         let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
         oversized.length += count as u64;

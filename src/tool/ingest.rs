@@ -9,7 +9,7 @@ use crate::cli::stage::{FRAMES, Stage};
 use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
-use crate::mapping::Provenance;
+use crate::mapping::{KeepRaw, Provenance};
 use crate::stream::http::Address;
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
@@ -65,7 +65,7 @@ impl Tool for Args {
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
-        mapping.keep_raw = self.keep_raw;
+        mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
         let keeping = self.keep.keeping();
         let listener = self.listener()?;

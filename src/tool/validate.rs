@@ -6,16 +6,16 @@ use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::event::{DISTINCT, column};
+use crate::kind::event::{DISTINCT, RAW, column};
 use crate::mapping::{Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::{Registry, place};
-use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::intake::{Item, count_dead};
 use crate::stream::kafka::input::Role;
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use clap::Parser;
 use std::rc::Rc;
@@ -157,19 +157,28 @@ impl Job {
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
         for (row, fault) in &verdicts.faults {
             count_dead(&mut self.stage.counts, &self.stage.dead);
-            push_row(&batch, *row, fault, &mut self.stage.dead)?;
+            self.stage.dead.push_row(&batch, *row, fault)?;
         }
-        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
-        columns[column::SCHEMA_ID] = Arc::new(verdicts.schema_ids);
-        let mut batch = RecordBatch::try_new(batch.schema(), columns)?;
-        if let Ok(own) = batch.schema_ref().index_of(DISTINCT) {
-            batch.remove_column(own);
-        }
+        let rows = batch.num_rows();
+        let batch = self.written(batch, verdicts.schema_ids)?;
         if verdicts.faults.is_empty() {
             return Ok(batch);
         }
-        let mut keep = vec![true; batch.num_rows()];
+        let mut keep = vec![true; rows];
         verdicts.faults.iter().for_each(|(row, _)| keep[*row] = false);
         Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
+    }
+
+    /// The columns that are written, the ids of their schemas among them.
+    fn written(&self, mut batch: RecordBatch, schema_ids: Int64Array) -> Result<RecordBatch> {
+        if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.stage.writes_raw_alone()) {
+            return Ok(batch.project(&[raw])?);
+        }
+        if let Ok(own) = batch.schema_ref().index_of(DISTINCT) {
+            batch.remove_column(own);
+        }
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        columns[column::SCHEMA_ID] = Arc::new(schema_ids);
+        Ok(RecordBatch::try_new(batch.schema(), columns)?)
     }
 }

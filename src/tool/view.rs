@@ -19,7 +19,7 @@ use crate::op::selection::{self, Selection, Unsaid};
 use crate::op::{control_text, describe_text};
 use crate::store::Tables;
 use crate::stream::dead::DeadLetters;
-use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::intake::{Item, count_dead};
 use crate::stream::kafka::input::Role;
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
@@ -282,7 +282,7 @@ impl Chosen {
         let needed = self.excerpt.needed(&keep);
         for (row, message) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
             count_dead(&mut self.faulty, dead);
-            push_row(batch, *row, &Fault::new(ErrorType::EnvelopeError, message), dead)?;
+            dead.push_row(batch, *row, &Fault::new(ErrorType::EnvelopeError, message))?;
         }
         self.looked_at += needed as u64;
         self.excerpt.take(&batch.slice(0, needed), &keep.slice(0, needed))

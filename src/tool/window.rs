@@ -15,7 +15,7 @@ use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
-use crate::stream::intake::{Item, count_dead, push_row};
+use crate::stream::intake::{Item, count_dead};
 use crate::stream::kafka::input::Role;
 use crate::stream::output::Output;
 use crate::stream::run::Run;
@@ -304,7 +304,7 @@ impl Job<'_> {
         counts.filtered += outcome.filtered;
         for (row, message) in &outcome.dead {
             count_dead(&mut self.stage.counts, &self.stage.dead);
-            push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message), &mut self.stage.dead)?;
+            self.stage.dead.push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
         let Some(output) = self.late.as_mut().filter(|_| !outcome.late.is_empty()) else { return Ok(()) };
         let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();

@@ -301,9 +301,15 @@ impl Output {
                 file.write_pieces(&pieces).map_err(|error| error.at(name.clone()))?;
             }
             Target::Encoded { encoder, file, buffer, .. } => {
-                encoder.encode(batch, buffer)?;
-                file.write(&[buffer]).map_err(|error| error.at(name.clone()))?;
+                let written = match encoder.slices(batch) {
+                    Some(slices) => file.write(&slices),
+                    None => {
+                        encoder.encode(batch, buffer)?;
+                        file.write(&[buffer])
+                    }
+                };
                 buffer.clear();
+                written.map_err(|error| error.at(name.clone()))?;
             }
             Target::Kafka(topic) => {
                 let refused = topic.write(batch, headers)?;

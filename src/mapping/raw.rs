@@ -1,0 +1,129 @@
+//! The column of raw records under construction: copied, or standing where they were read.
+
+use super::KeepRaw;
+use super::text::taken;
+use crate::error::Result;
+use crate::kind::event;
+use arrow::array::{ArrayRef, BinaryBuilder, BinaryViewBuilder};
+use arrow::buffer::Buffer;
+use arrow::datatypes::Field;
+use std::sync::Arc;
+
+/// The column, where one is kept.
+pub(super) enum Raw {
+    /// A copy of each.
+    Copied(BinaryBuilder),
+    /// Where each stands.
+    Lent(Lent),
+}
+
+/// Records as ranges of what they were read from, as far as that is lent; the others are copied.
+#[derive(Default)]
+pub(super) struct Lent {
+    views: BinaryViewBuilder,
+    /// What is lent now.
+    block: Option<Buffer>,
+    /// Its number in the batch, once one of its records is there.
+    number: Option<u32>,
+}
+
+impl Raw {
+    pub(super) fn new(keep: KeepRaw) -> Option<Self> {
+        match keep {
+            KeepRaw::No => None,
+            KeepRaw::Within => Some(Raw::Lent(Lent::default())),
+            KeepRaw::Column => Some(Raw::Copied(BinaryBuilder::new())),
+        }
+    }
+
+    /// Its field.
+    pub(super) fn field(keep: KeepRaw) -> Option<Field> {
+        match keep {
+            KeepRaw::No => None,
+            KeepRaw::Within => Some(event::lent_raw_field()),
+            KeepRaw::Column => Some(event::raw_field()),
+        }
+    }
+
+    /// Adds a record; how many more bytes the batch holds.
+    #[inline]
+    pub(super) fn push(&mut self, raw: &[u8]) -> Result<usize> {
+        match self {
+            Raw::Copied(column) => {
+                column.append_value(raw);
+                Ok(raw.len())
+            }
+            Raw::Lent(lent) => lent.push(raw),
+        }
+    }
+
+    /// Records that come now are ranges of `block`, or, with none, of nothing that could be kept.
+    pub(super) fn lend(&mut self, block: Option<Buffer>) {
+        if let Raw::Lent(lent) = self {
+            (lent.block, lent.number) = (block, None);
+        }
+    }
+
+    pub(super) fn finish(&mut self) -> ArrayRef {
+        match self {
+            Raw::Copied(column) => Arc::new(taken(column)),
+            Raw::Lent(lent) => {
+                lent.number = None;
+                Arc::new(lent.views.finish())
+            }
+        }
+    }
+}
+
+impl Lent {
+    #[inline]
+    fn push(&mut self, raw: &[u8]) -> Result<usize> {
+        let Some((block, start)) = self.block.as_ref().and_then(|block| Some((block, place(block, raw)?))) else {
+            self.views.append_value(raw);
+            return Ok(raw.len());
+        };
+        let (number, held) = match self.number {
+            Some(number) => (number, 0),
+            // All of it is kept for as long as one of its records is.
+            None => (self.views.append_block(block.clone()), block.len()),
+        };
+        self.number = Some(number);
+        // A buffer is shorter than 4 GiB: `--max-record` is.
+        self.views.try_append_view(number, start as u32, raw.len() as u32)?;
+        Ok(held)
+    }
+}
+
+/// Where in `block` the bytes of `raw` stand; none if they do not.
+#[inline]
+fn place(block: &[u8], raw: &[u8]) -> Option<usize> {
+    let start = raw.as_ptr().addr().checked_sub(block.as_ptr().addr())?;
+    (start + raw.len() <= block.len()).then_some(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::AsArray;
+
+    #[test]
+    fn a_record_is_a_range_of_what_is_lent_and_a_copy_of_anything_else() {
+        let block = Buffer::from_vec(b"the first record\nthe second record\n".to_vec());
+        let mut raw = Raw::new(KeepRaw::Within).unwrap();
+        assert_eq!(raw.push(&block[..16]).unwrap(), 16);
+        raw.lend(Some(block.clone()));
+        assert_eq!(raw.push(&block[..16]).unwrap(), block.len());
+        assert_eq!(raw.push(b"from somewhere else").unwrap(), 19);
+        assert_eq!(raw.push(&block[17..34]).unwrap(), 0);
+        let array = raw.finish();
+        let values: Vec<_> = array.as_binary_view().iter().flatten().collect();
+        let wanted: [&[u8]; 4] = [b"the first record", b"the first record", b"from somewhere else", b"the second record"];
+        assert_eq!(values, wanted);
+        assert_eq!(values[3].as_ptr(), block[17..].as_ptr());
+        // The next batch holds the block anew, and none that was taken back.
+        assert_eq!(raw.push(&block[17..34]).unwrap(), block.len());
+        raw.lend(None);
+        assert_eq!(raw.push(&block[17..34]).unwrap(), 17);
+        assert_eq!(raw.finish().as_binary_view().data_buffers().len(), 2);
+    }
+}
