@@ -125,6 +125,8 @@ fn with(config: Option<&Config>, command: Command) -> Result<Command> {
 
 /// Says what ended the run, and how a shell shall see it.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
+    // What could not be written is no verdict: a run that was asked to stop and then failed has not stopped well.
+    let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
     let status = match result {
         Ok(status) => status,
         Err(error) if error.kind() == ErrorKind::ReaderGone => {
@@ -137,7 +139,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
             error.kind().exit_status()
         }
     };
-    if let Some(signal) = run.stop.signal() {
+    if let Some(signal) = run.stop.signal().filter(|_| !has_failed) {
         // So that the parent sees the signal; it wins over any verdict.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
         return ExitCode::from(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));

@@ -24,7 +24,9 @@ struct Writer;
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
         let Some(records) = batch.column_by_name(RAW).and_then(|records| records.as_binary_opt::<i32>()) else {
-            return Err(Error::broken("rows without their raw records"));
+            let Some(slices) = self.slices(batch) else { return Err(Error::broken("rows without their raw records")) };
+            slices.into_iter().for_each(|slice| out.extend_from_slice(slice));
+            return Ok(());
         };
         out.reserve(records.value_data().len() + records.len());
         for record in records.iter().flatten() {
@@ -110,7 +112,8 @@ mod tests {
 
     #[test]
     fn records_that_stand_together_are_one_slice_and_none_gets_another_end() {
-        let text = b"the first record\nthe second record\n\nthe third record\r\nshort\nthe fourth record\nthe last record";
+        let text =
+            b"the first record\nthe second record\n\nthe third record\r\nshort\nthe fourth record\nthe last record";
         let block = Buffer::from_vec(text.to_vec());
         let mut views = BinaryViewBuilder::new();
         views.append_value(b"a copied record");

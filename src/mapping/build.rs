@@ -1,21 +1,24 @@
 //! Builds batches of events, row by row.
 
-use super::raw::Raw;
+mod raw;
+mod text;
+
 use super::stamp::Stamper;
-use super::text::{Text, taken};
 use super::{KeepRaw, Lean};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
 use crate::kind::headers::{self, Coded, Headers};
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder,
-    RecordBatch, StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
 };
 use arrow::buffer::Buffer;
 use arrow::compute::filter;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use raw::Raw;
 use std::sync::Arc;
+use text::{Text, taken};
 
 /// Rows in a batch at the most: half as many cost 5 to 10 % more of a whole run, because each batch has its own columns to
 /// allocate and its own frame.

@@ -11,10 +11,8 @@ mod future;
 mod id;
 mod mapper;
 mod place;
-mod raw;
 mod stamp;
 mod suggest;
-mod text;
 mod when;
 
 pub use build::{BATCH_BYTES, BATCH_ROWS, schema};

@@ -7,7 +7,6 @@ pub mod http;
 pub mod input;
 pub mod intake;
 pub mod kafka;
-pub mod lending;
 pub mod output;
 pub mod raw;
 pub mod run;

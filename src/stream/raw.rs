@@ -1,14 +1,16 @@
 //! Raw input: records of a text format, mapped onto rows.
 
+mod lending;
+
 use super::dead::DeadLetters;
 use super::follow::Follow;
 use super::input::{Bytes, Chunk};
 use super::intake::{Intake, Spot};
-use super::lending::Lending;
 use super::run::Run;
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::kind::dead::{ErrorType, Fault};
+use lending::Lending;
 use std::rc::Rc;
 
 /// Bytes read at once: a buffer of this size stays in the cache.
@@ -170,12 +172,7 @@ impl TextInput {
         taken
     }
 
-    fn take_from(
-        &mut self,
-        chunk: &[u8],
-        last: bool,
-        (intake, dead): (&mut Intake, &mut DeadLetters),
-    ) -> Result<()> {
+    fn take_from(&mut self, chunk: &[u8], last: bool, (intake, dead): (&mut Intake, &mut DeadLetters)) -> Result<()> {
         loop {
             if self.oversized.is_some() && !self.skip(chunk, last, (intake, dead))? {
                 return Ok(());

@@ -87,6 +87,11 @@ impl Tally {
         }
         tally
     }
+
+    /// The same for a request whose stored answer is given again.
+    pub fn again(self) -> Self {
+        Self { accepted: 0, duplicate: self.accepted + self.duplicate, ..self }
+    }
 }
 
 /// What an answer has to know of a record.

@@ -34,6 +34,8 @@ struct Event<'a> {
     time: Option<Cow<'a, str>>,
     /// JSON text of the data.
     data: Option<Cow<'a, str>>,
+    /// JSON text of data that are bytes.
+    base64: Option<Cow<'a, str>>,
     /// Everything else: the name still escaped, the value as JSON text.
     others: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
@@ -72,6 +74,7 @@ fn of_json(text: &str) -> Result<String, Fault> {
             "specversion" => &mut event.version,
             "time" => &mut event.time,
             "data" => &mut event.data,
+            "data_base64" => &mut event.base64,
             _ => {
                 event.others.push((Cow::Borrowed(key), Cow::Borrowed(value)));
                 return true;
@@ -100,7 +103,10 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     let mut event = Event::default();
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
-        let value = Some(Cow::Owned(quoted(&header_text(value.as_bytes()))));
+        let Some(value) = header_text(value.as_bytes()) else {
+            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: the header is not UTF-8")));
+        };
+        let value = Some(Cow::Owned(quoted(&value)));
         let slot = match name {
             "id" => &mut event.id,
             "source" => &mut event.source,
@@ -141,7 +147,7 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
         Err(_) => {
             let mut text = String::new();
             base64::encode(body, &mut text);
-            event.others.push((Cow::Borrowed("data_base64"), Cow::Owned(quoted(&text))));
+            event.base64 = Some(Cow::Owned(quoted(&text)));
         }
     }
     Ok(())
@@ -182,6 +188,10 @@ impl Event<'_> {
             out.push_str(if data.starts_with('{') { ",\"properties\":" } else { ",\"data\":" });
             out.push_str(data);
         }
+        if let Some(bytes) = &self.base64 {
+            out.push_str(",\"data_base64\":");
+            out.push_str(self.bytes(bytes)?);
+        }
         for (name, value) in &self.others {
             if taken(name) {
                 return Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: an attribute cannot be called so")));
@@ -196,6 +206,20 @@ impl Event<'_> {
     }
 }
 
+impl Event<'_> {
+    /// The text of data that are bytes, if it is one and nothing else is there (JSON format 3.1).
+    fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
+        let wrong = |why: &str| Err(Fault::new(ErrorType::EnvelopeError, format!("data_base64: {why}")));
+        if self.data.is_some() {
+            return wrong("data is there as well");
+        }
+        match string_content(text).map(unescape).and_then(|content| base64::decode(&content)) {
+            Some(_) => Ok(text),
+            None => wrong("a string of base64 is asked for"),
+        }
+    }
+}
+
 /// Whether a name means something in an event. (Attributes are letters and digits; provenance stays a property.)
 fn taken(name: &str) -> bool {
     let name = unescape(name);
@@ -206,24 +230,38 @@ fn taken(name: &str) -> bool {
         )
 }
 
-/// A header's text: percent-encoded UTF-8.
-fn header_text(value: &[u8]) -> String {
+/// A header's text: quoted or not, percent-encoded UTF-8 (HTTP binding 3.1.3.2); none where it is no UTF-8.
+fn header_text(value: &[u8]) -> Option<String> {
+    let value = unquoted(value);
     let mut out = Vec::with_capacity(value.len());
-    let mut rest = value;
+    let mut rest = &value[..];
     while let Some((byte, after)) = rest.split_first() {
-        let hex = after.get(..2).filter(|_| *byte == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                out.push(decoded);
+        let digit = |at: usize| char::from(*after.get(at)?).to_digit(16);
+        match (*byte, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                out.push((high << 4 | low) as u8);
                 rest = &after[2..];
             }
-            None => {
+            _ => {
                 out.push(*byte);
                 rest = after;
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8(out).ok()
+}
+
+/// What a quoted string holds (RFC 7230, 3.2.6); anything else as it is.
+fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
+    let Some(inner) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
+        return Cow::Borrowed(value);
+    };
+    let mut out = Vec::with_capacity(inner.len());
+    let mut rest = inner.iter();
+    while let Some(byte) = rest.next() {
+        out.push(if *byte == b'\\' { *rest.next().unwrap_or(byte) } else { *byte });
+    }
+    Cow::Owned(out)
 }
 
 fn quoted(text: &str) -> String {
@@ -268,6 +306,14 @@ mod tests {
             (r#"{"specversion":"1.0","id":1,"source":"/a","type":"t"}"#, "EnvelopeError: id:"),
             (r#"{"specversion":"1.0","id":"1","id":"2","source":"/a","type":"t"}"#, "EnvelopeError: id:"),
             (r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","user_id":"x"}"#, "EnvelopeError: user_id:"),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"A?"}"#,
+                "EnvelopeError: data_base64: a string",
+            ),
+            (
+                r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"/w=="}"#,
+                "EnvelopeError: data_base64: data is",
+            ),
             ("[]", "EnvelopeError: a CloudEvent"),
             ("{", "ParseError:"),
         ] {
@@ -301,5 +347,15 @@ mod tests {
         assert!(told("application/x+json", b"[1]").contains(r#","data":[1],"#));
         assert!(told("application/json", b"{").starts_with("ParseError: data:"));
         assert!(told("application/json", b"\xff").starts_with("ParseError: data: byte 1: not UTF-8"));
+    }
+
+    #[test]
+    fn a_header_is_unquoted_then_decoded_and_has_to_be_utf8() {
+        let told = |value: &[u8]| header_text(value);
+        assert_eq!(told(b"Euro%20%E2%82%ac").as_deref(), Some("Euro €"));
+        assert_eq!(told(br#""say \"hi\" %22\\""#).as_deref(), Some(r#"say "hi" "\"#));
+        assert_eq!(told(b"100%+5 %-1 %").as_deref(), Some("100%+5 %-1 %"));
+        assert_eq!(told("€".as_bytes()).as_deref(), Some("€"));
+        assert_eq!(told(b"%C0%A0"), None);
     }
 }

@@ -122,18 +122,21 @@ fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
 impl Form {
     /// The form that headers tell; 415 for one that is not taken.
     fn of(headers: &HeaderMap, has_registry: bool) -> Result<Self, Reply> {
-        if headers.contains_key("ce-specversion") {
-            return Ok(Form::CloudBinary);
-        }
         let unsupported = |why| Err(Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+        let has_attributes = headers.contains_key("ce-specversion");
         let mut all = headers.get_all(CONTENT_TYPE).iter();
         let value = match (all.next().map(|value| value.to_str()), all.next()) {
+            (None, _) if has_attributes => return Ok(Form::CloudBinary),
             (None, _) => return Ok(Form::Json),
             (Some(Ok(value)), None) => value,
             _ => return unsupported("content-type: one is asked for"),
         };
         let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next().unwrap_or_default();
+        // The attributes of an event that is all in the body may stand in headers as well (HTTP binding 3.2.3).
+        if has_attributes && !media.starts_with("application/cloudevents") {
+            return Ok(Form::CloudBinary);
+        }
         let charset =
             parts.find_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()));
         if charset.is_some_and(|name| name != "utf-8" && name != "us-ascii") {
@@ -150,7 +153,7 @@ impl Form {
             }
             _ => unsupported(
                 "content-type: one of application/json application/x-ndjson application/cloudevents+json \
-                 application/cloudevents-batch+json",
+                 application/cloudevents-batch+json application/vnd.confluent.avro",
             ),
         }
     }
@@ -267,9 +270,11 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     let (sender, receiver) = oneshot::channel();
     let meter = front.meter.clone();
     let done = move |answer: Answer| {
-        if let Answer::Kept(kept) = &answer {
-            // Counted here: the client may be gone.
-            count(&meter, &kept.fates);
+        // Counted here: the client may be gone.
+        match &answer {
+            Answer::Kept(kept) => count(&meter, &Tally::of(&kept.fates)),
+            Answer::Repeated(_, kept) => count(&meter, &Tally::of(&kept.fates).again()),
+            Answer::Conflict | Answer::Unavailable(_) => {}
         }
         let _ = sender.send(answer);
     };
@@ -298,8 +303,8 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     }
 }
 
-fn count(meter: &Meter, fates: &[crate::stream::spool::request::Fate]) {
-    let Tally { accepted, duplicate, rejected } = Tally::of(fates);
+fn count(meter: &Meter, tally: &Tally) {
+    let &Tally { accepted, duplicate, rejected } = tally;
     for (outcome, count) in
         [(Outcome::Accepted, accepted), (Outcome::Duplicate, duplicate), (Outcome::Rejected, rejected)]
     {

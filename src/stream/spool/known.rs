@@ -82,14 +82,9 @@ impl Ids {
         self.durable = self.order.len();
     }
 
-    /// How many there are: see [`Ids::forget`].
-    pub fn len(&self) -> usize {
-        self.order.len()
-    }
-
-    /// Forgets those behind the first `count`: they could not be written.
-    pub fn forget(&mut self, count: usize) {
-        for (_, key) in self.order.drain(count.min(self.order.len())..) {
+    /// Forgets those that are not durable: they could not be written.
+    pub fn forget(&mut self) {
+        for (_, key) in self.order.drain(self.durable..) {
             self.known.remove(&key);
         }
     }

@@ -4,13 +4,15 @@
 //! DIR/lock                       held (flock) by the run that has the spool; another one is exit 75
 //! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
 //! DIR/position                   the offset up to which the outputs have everything, and the stream time there
+//! DIR/position.new               room for the next one, taken while there is some: a spool that has filled its disk can
+//!                                still be emptied
 //! ```
 
 use super::segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
 use crate::time::{format_instant, parse_instant};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -42,6 +44,9 @@ pub struct Position {
     /// The stream time there (µs); none before the first event.
     pub stream_time: Option<i64>,
 }
+
+/// Bytes of a position: each takes the room of the one before the last.
+const POSITION_BYTES: usize = 128;
 
 #[derive(Serialize, Deserialize)]
 struct Saved {
@@ -94,6 +99,7 @@ impl Shelf {
         }
         let metrics = metrics.clone();
         let shelf = Self { dir: dir.to_owned(), bounds, metrics, state: Mutex::default(), _lock: lock };
+        shelf.reserve();
         shelf.show();
         Ok(shelf)
     }
@@ -150,16 +156,22 @@ impl Shelf {
     pub fn settle(&self, position: Position, now: i64) -> Result<()> {
         let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
         let (path, beside) = (self.dir.join("position"), self.dir.join("position.new"));
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(serde_json::to_string(&saved)?.as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)
+        let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
+        let replace = || match renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {
+            Ok(()) => Ok(()),
+            // There was none yet, or the file system cannot do it: the room is taken anew.
+            Err(_) => fs::rename(&beside, &path).map(|()| self.reserve()),
         };
-        write().map_err(|error| Error::io(path.display().to_string(), &error))?;
+        let written = overwrite(&beside, &text).and_then(|()| replace());
+        written.map_err(|error| Error::io(path.display().to_string(), &error))?;
         sync(&self.dir)?;
         self.settled(position.offset);
         self.trim(now, false)
+    }
+
+    /// Takes the room for a position. Without it one is still written where the disk has some.
+    fn reserve(&self) {
+        let _ = overwrite(&self.dir.join("position.new"), &" ".repeat(POSITION_BYTES));
     }
 
     /// Everything before this offset is safe in the outputs.
@@ -257,6 +269,13 @@ impl Shelf {
     pub fn end(&self) -> Option<i64> {
         self.state().end
     }
+}
+
+/// Writes `text`, as long as all are, where the file stands on the disk already.
+fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
 }
 
 /// Makes the names in a directory durable.

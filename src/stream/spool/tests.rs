@@ -114,6 +114,22 @@ fn a_second_run_is_refused_while_the_first_has_the_spool() {
 }
 
 #[test]
+fn a_new_position_takes_no_room_of_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
+    let mut files = std::collections::BTreeSet::new();
+    for n in 0..5 {
+        kept(answer(&keeper, one(n, 0, "{}")));
+        reader.settle(Position { offset: n + 1, stream_time: None }).unwrap();
+        let inode =
+            |name: &str| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(dir.path().join(name)).unwrap());
+        files.extend([inode("position"), inode("position.new")]);
+    }
+    assert!(files.len() <= 3, "the first has none before it, each other one the room of the one before the last");
+    drained(keeper, &reader);
+}
+
+#[test]
 fn a_restart_begins_where_the_outputs_are() {
     let dir = tempfile::tempdir().unwrap();
     let (keeper, mut reader) = open(&spool(dir.path()), &run()).unwrap();
@@ -388,18 +404,26 @@ impl Medium for Failing {
 fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
-    let bounds = Bounds { bytes: 1 << 20, dedup: Some(1000) };
+    // As many ids are forgotten at any time as come.
+    let bounds = Bounds { bytes: 1 << 20, dedup: Some(3) };
     let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), failing).unwrap();
     let mut acknowledged = vec![];
-    let mut refused = 0;
+    let mut asked = 0;
     for n in 0..200u8 {
-        match answer(&keeper, one(0, n.max(1), &n.to_string())) {
-            Answer::Kept(kept) => acknowledged.push((kept.offset, n.to_string())),
-            Answer::Unavailable(_) => refused += 1,
+        let mut ask = || {
+            asked += 1;
+            answer(&keeper, one(asked, n + 1, &n.to_string()))
+        };
+        let kept = std::iter::repeat_with(&mut ask).find_map(|answer| match answer {
+            Answer::Kept(kept) => Some(kept),
+            Answer::Unavailable(_) => None,
             other => panic!("{other:?}"),
-        }
+        });
+        let kept = kept.expect("it is asked for until it is kept");
+        assert_eq!(kept.fates, [Fate::New], "{n}: what was refused is not known");
+        acknowledged.push((kept.offset, n.to_string()));
     }
-    assert!(refused > 20 && acknowledged.len() > 20, "{refused} refused");
+    assert!(asked > 220, "{asked}");
     assert_eq!(read(&mut reader), acknowledged);
     drained(keeper, &reader);
     drop(reader);

@@ -134,7 +134,7 @@ impl Writer {
     /// Makes a group durable and answers all of it.
     fn group(&mut self, asked: impl Iterator<Item = Asked>) {
         self.buffer.clear();
-        let before = (self.next, self.ids.as_ref().map(Ids::len));
+        let before = self.next;
         let rolled = self.roll();
         let mut group = Group { newest: i64::MIN, ..Group::default() };
         for Asked { request, size, done } in asked {
@@ -147,9 +147,9 @@ impl Writer {
         let written = rolled.and_then(|()| self.write(&group));
         self.tell(&written);
         if let Err(error) = written {
-            self.next = before.0;
-            if let (Some(ids), Some(count)) = (&mut self.ids, before.1) {
-                ids.forget(count);
+            self.next = before;
+            if let Some(ids) = &mut self.ids {
+                ids.forget();
             }
             group.keyed.iter().for_each(|(token, key)| self.keys.forget(token, key));
             let why = error.to_string();

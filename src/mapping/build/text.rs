@@ -1,6 +1,6 @@
 //! Text columns under construction: plain, or coded where a column has few values.
 
-use super::build::BATCH_ROWS;
+use super::BATCH_ROWS;
 use crate::error::Result;
 use ahash::RandomState;
 use arrow::array::{

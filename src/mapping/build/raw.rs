@@ -1,9 +1,9 @@
 //! The column of raw records under construction: copied, or standing where they were read.
 
-use super::KeepRaw;
 use super::text::taken;
 use crate::error::Result;
 use crate::kind::event;
+use crate::mapping::KeepRaw;
 use arrow::array::{ArrayRef, BinaryBuilder, BinaryViewBuilder};
 use arrow::buffer::Buffer;
 use arrow::datatypes::Field;
@@ -117,7 +117,8 @@ mod tests {
         assert_eq!(raw.push(&block[17..34]).unwrap(), 0);
         let array = raw.finish();
         let values: Vec<_> = array.as_binary_view().iter().flatten().collect();
-        let wanted: [&[u8]; 4] = [b"the first record", b"the first record", b"from somewhere else", b"the second record"];
+        let wanted: [&[u8]; 4] =
+            [b"the first record", b"the first record", b"from somewhere else", b"the second record"];
         assert_eq!(values, wanted);
         assert_eq!(values[3].as_ptr(), block[17..].as_ptr());
         // The next batch holds the block anew, and none that was taken back.
