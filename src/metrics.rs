@@ -124,7 +124,7 @@ pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Mem
 pub static HTTP_EVENTS: Definition = counter(
     "evt_http_events_total",
     &["outcome"],
-    "Events that came over HTTP: accepted, duplicate (acknowledged again) or rejected.",
+    "Events that came over HTTP: accepted, duplicate (acknowledged again, by id or by Idempotency-Key) or rejected.",
 );
 /// Answers of the front door.
 pub static HTTP_REQUESTS: Definition =

@@ -2,12 +2,15 @@
 //! is read or written, nothing is made. A line for each says that it is ready, and what opening it would do first.
 
 use crate::error::{Error, Result};
+use crate::stream::http::{Options, Server};
 use crate::stream::input;
 use crate::stream::kafka::input::KafkaInput;
 use crate::stream::output::Checked;
 use crate::stream::run::Run;
+use crate::stream::spool::shelf::Shelf;
 use crate::stream::standard::print;
 use crate::stream::uri::Uri;
+use std::path::Path;
 use std::rc::Rc;
 
 /// What was found ready.
@@ -31,6 +34,21 @@ impl Findings {
             Uri::Store(store, location) => drop((store.tables)(location)?),
         }
         self.ready(uri);
+        Ok(())
+    }
+
+    /// A front door could open: who may come to it, its tokens and its certificate. Exit 2, 74 or 78 where not.
+    pub fn door(&mut self, options: &Options) -> Result<()> {
+        for file in Server::check(options)? {
+            self.ready(file.display());
+        }
+        Ok(())
+    }
+
+    /// A spool could be had: exit 74 where its directory cannot be written, 75 where another run has it.
+    pub fn spool(&mut self, dir: &Path) -> Result<()> {
+        Shelf::check(dir)?;
+        self.ready(dir.display());
         Ok(())
     }
 

@@ -24,6 +24,7 @@ use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
+use crate::stream::spool::promise::Promise;
 use crate::stream::uri::Uri;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
@@ -74,6 +75,25 @@ pub fn check_side(text: &str) -> Result<Checked> {
         encode: EncodeOptions::default(),
     };
     Checked::try_new(text, &spec)
+}
+
+/// What an acknowledgement of a request promises, where requests or the flags about them are among the inputs.
+fn promise<'a>(
+    options: &SourceOptions,
+    inputs: &[Uri],
+    mut outputs: impl Iterator<Item = &'a Checked>,
+) -> Result<Option<Promise>> {
+    if !options.keeping.is_given() && options.http.is_none() {
+        return Ok(None);
+    }
+    let pipe = outputs.find(|output| !output.acknowledges());
+    let promise = options.keeping.promise(pipe.map(Checked::name))?;
+    match options.http {
+        None if !inputs.is_empty() => {
+            Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"))
+        }
+        _ => Ok(Some(promise)),
+    }
 }
 
 /// What becomes of the offsets of a consumer group, where rows go to these outputs.
@@ -212,10 +232,7 @@ impl Stage {
         }
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
-        if options.keeping.is_given() || options.http.is_some() {
-            let pipe = checked.iter().chain(&dlq).find(|output| !output.acknowledges());
-            options.promise = Some(options.keeping.promise(pipe.map(Checked::name))?);
-        }
+        options.promise = promise(&options, &inputs, checked.iter().chain(&dlq))?;
         let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
         let (mut source, dlq) = if is_kept {
             let source = Source::open(&inputs, options, run.clone())?;
@@ -248,11 +265,19 @@ impl Stage {
     pub fn check(
         side: Option<&Checked>,
         args: &StageArgs,
-        usual: Usual,
+        (options, usual): (&SourceOptions, Usual),
         run: &Rc<Run>,
         mut findings: Findings,
     ) -> Result<u8> {
-        let Looked { inputs, checked, dlq } = look(side, args, false, usual, run)?.ask(run)?;
+        let looked = look(side, args, false, usual, run)?;
+        let promise = promise(options, &looked.inputs, looked.checked.iter().chain(&looked.dlq))?;
+        let Looked { inputs, checked, dlq } = looked.ask(run)?;
+        if let Some(door) = &options.http {
+            findings.door(door)?;
+        }
+        if let Some(Promise::Spool { dir, .. }) = &promise {
+            findings.spool(dir)?;
+        }
         inputs.iter().try_for_each(|input| findings.input(input, run))?;
         checked.iter().chain(&dlq).chain(side).for_each(|output| findings.output(output));
         findings.tell()

@@ -118,9 +118,6 @@ pub struct Source {
 impl Source {
     /// Opens the first input and learns what the rows are.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
-        if options.promise.is_some() && options.http.is_none() && !inputs.is_empty() {
-            return Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"));
-        }
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
         if matches!(options.role, Role::Works | Role::Recomputes) && inputs.iter().any(is_raw) {

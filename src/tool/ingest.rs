@@ -84,7 +84,7 @@ impl Tool for Args {
             if options.http.is_some() {
                 self.http.check(&run, &mut findings)?;
             }
-            return Stage::check(None, &self.stage, FRAMES, &run, findings);
+            return Stage::check(None, &self.stage, (&options, FRAMES), &run, findings);
         }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }

@@ -66,7 +66,7 @@ impl Tool for Args {
         let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
         let options = SourceOptions { headers: true, ..source };
         if self.stage.common.check {
-            return Stage::check(None, &self.stage, FRAMES, &run, Findings::default());
+            return Stage::check(None, &self.stage, (&options, FRAMES), &run, Findings::default());
         }
         Stage::open(&self.stage, options, FRAMES, &run)?.pass()
     }

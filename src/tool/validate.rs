@@ -86,7 +86,7 @@ impl Tool for Args {
             if let Some(schemas) = &self.schemas {
                 findings.ready(place::check(schemas, &run.console)?);
             }
-            return Stage::check(None, &self.stage, FRAMES, &run, findings);
+            return Stage::check(None, &self.stage, (&options, FRAMES), &run, findings);
         }
         let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "events are validated")?;

@@ -132,7 +132,7 @@ impl Tool for Args {
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
         if self.stage.common.check {
-            return Stage::check(None, &self.stage, LOOK, &run, Findings::default());
+            return Stage::check(None, &self.stage, (&SourceOptions::default(), LOOK), &run, Findings::default());
         }
         if let Some(tables) = self.tables()? {
             return self.list(&tables, &run);

@@ -201,7 +201,7 @@ impl Tool for Args {
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             print(&spec.explain())?;
-            return Stage::check(late.as_ref(), &self.stage, FRAMES, &run, Findings::default());
+            return Stage::check(late.as_ref(), &self.stage, (&options, FRAMES), &run, Findings::default());
         }
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;

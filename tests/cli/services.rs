@@ -294,9 +294,20 @@ fn a_check_looks_at_everything_and_touches_nothing() {
     dir.write("e.jsonl", EVENT);
     dir.write("schemas/t/1.avsc", r#"{"type":"record","name":"t","fields":[]}"#);
     dir.write("new.avsc", r#"{"type":"record","name":"t","fields":[]}"#);
+    dir.write("tokens", "[[token]]\nname = \"a\"\nsecret = \"secret-of-a\"\n");
     for (tool, args, told) in [
         ("evt-ingest", &["e.jsonl", "--dlq", "d.jsonl"][..], "e.jsonl: ready\nd.jsonl: ready\n"),
         ("evt-validate", &["--schemas", "schemas", "e.jsonl"][..], "schemas: ready\ne.jsonl: ready\n"),
+        (
+            "evt-ingest",
+            &["http://127.0.0.1:0", "--spool", "a/spool", "--dedup", "1h", "--to", "o.jsonl"][..],
+            "a/spool: ready\nhttp://127.0.0.1:0: ready\no.jsonl: ready\n",
+        ),
+        (
+            "evt-ingest",
+            &["http://127.0.0.1:0", "--ack", "memory", "--tokens", "tokens"][..],
+            "tokens: ready\nhttp://127.0.0.1:0: ready\n",
+        ),
         ("evt-sink", &["--to", "sqlite:x.db", "--to", "x.parquet"][..], "sqlite:x.db: ready\nx.parquet: ready\n"),
         ("evt-view", &["e.jsonl", "--to", "null:"][..], "e.jsonl: ready\nnull:: ready\n"),
         ("evt-gen", &["--truth", "t.json"][..], "t.json: ready\n"),
@@ -312,7 +323,7 @@ fn a_check_looks_at_everything_and_touches_nothing() {
     }
     let run = dir.run("evt-window", &["--check", "--size", "1m", "--late", "l.jsonl", "e.jsonl"]).succeeds();
     assert!(run.text().ends_with("e.jsonl: ready\nl.jsonl: ready\n"), "{run}");
-    for made in ["d.jsonl", "x.db", "x.parquet", "x.parquet.part", "t.json", "schemas/u", "l.jsonl"] {
+    for made in ["a", "o.jsonl", "d.jsonl", "x.db", "x.parquet", "x.parquet.part", "t.json", "schemas/u", "l.jsonl"] {
         assert!(!dir.path(made).exists(), "{made} was made");
     }
     for (tool, args, exit) in [
@@ -321,6 +332,12 @@ fn a_check_looks_at_everything_and_touches_nothing() {
         ("evt-ingest", &["e.jsonl", "--to", "mysql:x"][..], 2),
         ("evt-ingest", &["e.jsonl", "--to", "e.jsonl"][..], 2),
         ("evt-ingest", &["sqlite:none.db"][..], 74),
+        ("evt-ingest", &["http://0.0.0.0:0", "--ack", "memory"][..], 2),
+        ("evt-ingest", &["https://127.0.0.1:0", "--ack", "memory"][..], 2),
+        ("evt-ingest", &["http://127.0.0.1:0"][..], 2),
+        ("evt-ingest", &["http://127.0.0.1:0", "--dedup", "1h", "--to", "o.jsonl"][..], 2),
+        ("evt-ingest", &["http://127.0.0.1:0", "--ack", "memory", "--tokens", "e.jsonl"][..], 78),
+        ("evt-ingest", &["http://127.0.0.1:0", "--spool", "e.jsonl", "--to", "o.jsonl"][..], 74),
         ("evt-validate", &["--schemas", "none", "e.jsonl"][..], 78),
         ("evt-window", &["--size", "1m", "--agg", "sum(", "e.jsonl"][..], 78),
         ("evt-sink", &["--to", "postgres://u@127.0.0.1:1/d?retry=1s"][..], 69),

@@ -2,6 +2,7 @@
 
 use super::body::SOON;
 use super::service::serve;
+use super::token::Tokens;
 use super::watch::{Phase, Watched};
 use super::{Front, Options, check_reach};
 use crate::console::Console;
@@ -20,7 +21,7 @@ use std::fmt;
 use std::io::Read;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -136,6 +137,16 @@ pub struct Server {
 }
 
 impl Server {
+    /// Looks whether it could: who may reach it, its certificate, its tokens. The files it would read.
+    pub fn check(options: &Options) -> Result<Vec<&Path>> {
+        check_reach(options, options.address.resolve()?)?;
+        acceptor(options)?;
+        let tokens = options.tokens.as_deref();
+        tokens.map(Tokens::read).transpose()?;
+        let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]);
+        Ok(tokens.into_iter().chain(pem).collect())
+    }
+
     /// Listens from here on and says where. Fails where it may not, or cannot.
     pub fn open(options: Options, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
         let console = &run.console;

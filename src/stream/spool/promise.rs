@@ -73,7 +73,8 @@ impl Keeping {
             (Some(_), _) => Err(Error::usage("--ack: with --spool an event is acknowledged when the spool has it")),
             (None, Some(pipe)) => Err(Error::usage(format!(
                 "--spool: {pipe} cannot say that it has what was written, so that nothing could be removed from the \
-                 spool: a spool into a pipe waits for checkpoints; write to Kafka, a file or a database"
+                 spool: a spool into a pipe waits for checkpoints; write to Kafka, to a file of JSON lines or CSV, or to a \
+                 database"
             ))),
             (None, None) => {
                 let bounds = Bounds { bytes: spool_max.unwrap_or(SPOOL_MAX), dedup: *dedup };
@@ -83,4 +84,5 @@ impl Keeping {
     }
 }
 
-const WAY_OUT: &str = "write to Kafka, a file or a database, or --ack memory (a crash then loses events)";
+const WAY_OUT: &str =
+    "write to Kafka, to a file of JSON lines or CSV, or to a database, or --ack memory (a crash then loses events)";

@@ -11,6 +11,7 @@
 use super::segment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::{Metrics, SPOOL};
+use crate::store::room;
 use crate::time::{format_instant, parse_instant};
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,17 @@ struct State {
 }
 
 impl Shelf {
+    /// Looks whether it could be had; makes nothing. Exit 75 where another run has it.
+    pub fn check(dir: &Path) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
+        room::for_directory(dir).map_err(failed)?;
+        match File::options().write(true).open(dir.join("lock")) {
+            Ok(lock) => claim(&lock, dir),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
     /// Makes the directory where there is none, and locks it; exit 75 where another run has it. Its size is shown in `metrics`.
     pub fn open(dir: &Path, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
@@ -89,14 +101,7 @@ impl Shelf {
             sync(parent)?;
         }
         let lock = File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(failed)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let message = format!("{}: another run has this spool", dir.display());
-                return Err(Error::new(ErrorKind::Fenced, message));
-            }
-            Err(errno) => return Err(failed(errno.into())),
-        }
+        claim(&lock, dir)?;
         let metrics = metrics.clone();
         let shelf = Self { dir: dir.to_owned(), bounds, metrics, state: Mutex::default(), _lock: lock };
         shelf.reserve();
@@ -268,6 +273,17 @@ impl Shelf {
     /// The offset behind the last record, once nothing more will be written.
     pub fn end(&self) -> Option<i64> {
         self.state().end
+    }
+}
+
+/// Locks a spool for as long as `lock` is open.
+fn claim(lock: &File, dir: &Path) -> Result<()> {
+    match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has this spool", dir.display())))
+        }
+        Err(errno) => Err(Error::io(dir.display().to_string(), &errno.into())),
     }
 }
 
