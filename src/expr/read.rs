@@ -120,8 +120,16 @@ impl LeafBatch {
                 Some(format!("'{}'", texts.as_string_opt::<i32>()?.value(row)))
             }
             Source::Path(_, parts) => {
-                let mut value = self.batch.column(self.object?).as_string_opt::<i32>()?.value(row);
-                for part in parts {
+                let (first, below) = parts.split_first()?;
+                // A stage that reads raw records may have left the object blank.
+                let watched = self.batch.column_by_name(&watched_name(first));
+                let own = watched.and_then(|column| cast::column(column, ValueKind::Text).ok());
+                let object = self.batch.column(self.object?).as_string_opt::<i32>()?.value(row);
+                let mut value = match &own {
+                    Some(texts) => texts.as_string_opt::<i32>()?.value(row),
+                    None => last_member(object, first)?,
+                };
+                for part in below {
                     value = last_member(value, part)?;
                 }
                 Some(value.to_owned())

@@ -2,7 +2,9 @@
 //!
 //! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
 //! least the row's own stream time less the span. So a sender that goes on repeating itself stays silent, and the
-//! verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
+//! verdict is a function of the partition's contents alone, whatever the batches and the interleaving. Where the column
+//! holds a watermark (`--control`) that is behind the rows, stream time is what it is anywhere else: the largest event
+//! time of the partition so far.
 //!
 //! Memory: the ids seen within the span, 60 to 110 bytes each. [`Options::max_ids`] bounds it: at that many ids the
 //! eighth seen longest ago (over all partitions) is forgotten, counted in [`Dedup::forgotten`]. Only then can a
@@ -11,7 +13,8 @@
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
 use arrow::array::{
-    Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TypedDictionaryArray,
+    Array, ArrayAccessor, AsArray, BooleanArray, BooleanBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TypedDictionaryArray,
 };
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use std::collections::{HashMap, VecDeque};
@@ -73,6 +76,8 @@ struct Partition {
     last: Map<Id, Sighting>,
     /// Sightings in order; one that is not its id's last is passed over.
     order: VecDeque<(Id, u64)>,
+    /// Stream time of the last row; none in one that is new.
+    stream_time: Option<i64>,
 }
 
 #[derive(Clone, Copy)]
@@ -114,7 +119,9 @@ impl Dedup {
                 }
             };
             let partition = &mut self.state.partitions[place];
-            let stream_time = rows.stream_time.value(row);
+            let stream_time = rows.stream_time.value(row).max(rows.event_time.value(row));
+            let stream_time = partition.stream_time.map_or(stream_time, |before| before.max(stream_time));
+            partition.stream_time = Some(stream_time);
             held -= partition.expire(stream_time.saturating_sub(self.options.span));
             let is_new = partition.see(rows.id(row)?, stream_time, &mut self.state.next);
             keep.append_value(is_new);
@@ -161,7 +168,8 @@ impl Dedup {
         out.extend(next.to_le_bytes());
         out.extend(forgotten.to_le_bytes());
         out.extend((partitions.len() as u64).to_le_bytes());
-        for Partition { origin, partition, last, order } in partitions {
+        // The last sighting has the stream time.
+        for Partition { origin, partition, last, order, stream_time: _ } in partitions {
             for name in [origin, partition] {
                 out.extend((name.len() as u64).to_le_bytes());
                 out.extend(name.as_bytes());
@@ -249,7 +257,8 @@ struct Rows<'a> {
     ids: &'a arrow::array::FixedSizeBinaryArray,
     origin: TypedDictionaryArray<'a, Int32Type, StringArray>,
     partition: TypedDictionaryArray<'a, Int32Type, StringArray>,
-    stream_time: &'a arrow::array::PrimitiveArray<TimestampMicrosecondType>,
+    event_time: &'a TimestampMicrosecondArray,
+    stream_time: &'a TimestampMicrosecondArray,
 }
 
 impl<'a> Rows<'a> {
@@ -261,12 +270,13 @@ impl<'a> Rows<'a> {
             column.downcast_dict::<StringArray>()
         };
         let ids = column(column::EVENT_ID).and_then(|ids| ids.as_fixed_size_binary_opt());
-        let stream_time = column(column::STREAM_TIME).and_then(|times| times.as_primitive_opt());
+        let instants = |at: usize| column(at)?.as_primitive_opt::<TimestampMicrosecondType>();
         Ok(Self {
             ids: ids.ok_or_else(|| bad(column::EVENT_ID))?,
             origin: dictionary(column::ORIGIN).ok_or_else(|| bad(column::ORIGIN))?,
             partition: dictionary(column::PARTITION).ok_or_else(|| bad(column::PARTITION))?,
-            stream_time: stream_time.ok_or_else(|| bad(column::STREAM_TIME))?,
+            event_time: instants(column::EVENT_TIME).ok_or_else(|| bad(column::EVENT_TIME))?,
+            stream_time: instants(column::STREAM_TIME).ok_or_else(|| bad(column::STREAM_TIME))?,
         })
     }
 
@@ -313,6 +323,7 @@ impl Reader<'_> {
                     return None;
                 }
                 restored.order.push_back((id, number));
+                restored.stream_time = restored.stream_time.max(Some(stream_time));
             }
             state.partitions.push(restored);
         }

@@ -14,12 +14,20 @@ struct Row {
     stream_time: i64,
 }
 
+impl Row {
+    /// Rows come in order but for each third, and none is ahead of its stream time.
+    fn event_time(&self) -> i64 {
+        self.stream_time - i64::from(self.id % 3)
+    }
+}
+
 fn batch(rows: &[Row]) -> RecordBatch {
     let field = |name: &str, kind: DataType| Field::new(name, kind, false);
     let schema = Schema::new(vec![
         field("event_id", DataType::FixedSizeBinary(16)),
         field("origin", dictionary_type()),
         field("partition", dictionary_type()),
+        field("event_time", instant_type()),
         field("stream_time", instant_type()),
     ]);
     let ids: Vec<[u8; 16]> = rows.iter().map(|row| [row.id; 16]).collect();
@@ -28,12 +36,16 @@ fn batch(rows: &[Row]) -> RecordBatch {
             rows.iter().map(name).collect::<Vec<_>>().iter().map(String::as_str).collect();
         Arc::new(names) as ArrayRef
     };
-    let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.stream_time)).collect();
+    let times = |time: fn(&Row) -> i64| {
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(time(row))).collect();
+        Arc::new(times.with_timezone("UTC")) as ArrayRef
+    };
     let columns: Vec<ArrayRef> = vec![
         Arc::new(FixedSizeBinaryArray::try_from_iter(ids.iter()).unwrap()),
         names(|row| format!("file{}", row.partition % 2)),
         names(|row| row.partition.to_string()),
-        Arc::new(times.with_timezone("UTC")),
+        times(Row::event_time),
+        times(|row| row.stream_time),
     ];
     RecordBatch::try_new(Arc::new(schema), columns).unwrap()
 }
@@ -140,6 +152,21 @@ fn row(id: u8, stream_time: i64) -> Row {
 fn the_span_is_inclusive_and_counts_from_the_last_sighting() {
     let rows = [row(1, 0), row(1, 10), row(1, 20), row(1, 31)];
     assert_eq!(run(&mut Dedup::new(Options::new(10)), &rows), [true, false, false, true]);
+}
+
+#[test]
+fn a_watermark_behind_the_rows_is_not_their_stream_time() {
+    let rows = [row(1, 0), row(3, 500), row(1, 505), row(3, 2000), row(1, 1005), row(3, 1007)];
+    let batch = batch(&rows);
+    // As `--control` has it: nothing is promised, then a little.
+    let promised: TimestampMicrosecondArray =
+        [-1_000_000, -1_000_000, -1_000_000, 0, 400, 500].into_iter().map(Some).collect();
+    let mut columns = batch.columns().to_vec();
+    columns[4] = Arc::new(promised.with_timezone("UTC"));
+    let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    let keep = Dedup::new(Options::new(1000)).on_batch(&batch).unwrap();
+    let keep: Vec<bool> = keep.iter().map(Option::unwrap).collect();
+    assert_eq!(keep, [true, true, false, true, true, false]);
 }
 
 #[test]

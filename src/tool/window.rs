@@ -399,18 +399,21 @@ impl Job<'_> {
             .metrics()
             .iter()
             .zip(counts)
-            .filter_map(|(metric, counts)| late_note(&metric.name, counts))
+            .filter_map(|(metric, counts)| late_note(&metric.name, counts, self.window.watermark().is_explicit()))
             .collect();
         notes.into_iter().for_each(|note| self.stage.note(note));
     }
 }
 
-fn late_note(name: &str, counts: MetricCounts) -> Option<String> {
+fn late_note(name: &str, counts: MetricCounts, explicit: bool) -> Option<String> {
     let MetricCounts { late, half_late, late_idle, partial, bound_needed, .. } = counts;
     let mut told = vec![];
     if late > 0 {
         let bound = format_duration(bound_needed.max(0));
-        told.push(format!("{late} late (--out-of-orderness {bound} would have lost none)"));
+        told.push(match late > late_idle && !explicit {
+            true => format!("{late} late (--out-of-orderness {bound} would have lost none)"),
+            false => format!("{late} late"),
+        });
     }
     if half_late > 0 {
         told.push(format!("{half_late} half late"));

@@ -143,3 +143,54 @@ fn windows_fire_before_the_end_once_every_partition_that_was_named_has_begun() {
     // The slower of both is at 10:58, half a minute of patience behind it ends 57 minutes.
     assert_eq!(run.rows().len(), 57, "{run}");
 }
+
+#[test]
+fn a_value_that_is_no_number_is_shown_though_only_it_was_read() {
+    let dir = Dir::new("no-number");
+    let event = r#"{"source":"s","event_type":"e","server_timestamp":"2026-01-01T00:00:00Z","properties":{"g":"abc","k":{"a":[1]}}}"#;
+    dir.write("in.jsonl", event);
+    for (aggregate, shown) in [("max(g)", r#"g: "abc" is no number"#), ("max(k.a)", "k.a: [1] is no number")] {
+        let run =
+            dir.run("evt-window", &["--size", "1h", "--agg", aggregate, "--to", "null:", "in.jsonl"]).ends_with(1);
+        assert!(run.stderr().contains(shown), "{run}");
+    }
+}
+
+#[test]
+fn a_bound_is_named_only_where_it_would_have_helped() {
+    let dir = Dir::new("late-note");
+    let event = |second: u32| {
+        format!("{{\"source\":\"s\",\"event_type\":\"e\",\"server_timestamp\":\"2026-01-01T00:{second:02}:00Z\"}}\n")
+    };
+    let promise = "{\"$evt\":{\"watermark\":\"2026-01-01T00:30:00Z\"}}\n";
+    dir.write("promised.jsonl", event(40) + promise + &event(5));
+    dir.write("bound.jsonl", event(40) + &event(5));
+    let said = |args: &[&str]| {
+        let flags = ["--size", "1m", "--out-of-orderness", "1s", "--to", "null:"];
+        dir.run("evt-window", &[&flags, args].concat()).succeeds().stderr().to_owned()
+    };
+    let told = said(&["--control", "promised.jsonl"]);
+    assert!(told.contains("1 late") && !told.contains("would have"), "{told}");
+    assert!(said(&["bound.jsonl"]).contains("1 late (--out-of-orderness 34m1us would have lost none)"), "{told}");
+}
+
+#[test]
+fn the_generator_and_the_validator_mean_the_same_by_seen() {
+    let dir = Dir::new("seen");
+    let made = "evt-gen -q --events 300 --seed 2 --rate 100 --duplicates 0.5 --dedup 1s --truth t.json > g.jsonl";
+    dir.shell(made).succeeds();
+    dir.run("evt-validate", &["--dedup", "1s", "--stats", "s.json", "--to", "null:", "g.jsonl"]).succeeds();
+    let read = |name: &str| -> Value { serde_json::from_slice(&dir.bytes(name)).expect("JSON") };
+    assert_eq!(read("t.json")["counts"]["duplicate"], read("s.json")["counts"]["duplicate"]);
+    assert!(read("s.json")["counts"]["duplicate"].as_u64() > Some(100));
+}
+
+#[test]
+fn a_repeat_behind_a_watermark_is_one_all_the_same() {
+    let dir = Dir::new("promised-repeat");
+    let event = "{\"event_id\":\"00000000-0000-4000-8000-000000000001\",\"source\":\"s\",\"event_type\":\"e\",\
+                 \"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n";
+    dir.write("in.jsonl", format!("{event}{{\"$evt\":{{\"watermark\":\"2026-01-01T00:00:30Z\"}}}}\n{event}"));
+    let run = dir.run("evt-validate", &["--control", "--dedup", "1h", "--to", "null:", "in.jsonl"]).succeeds();
+    assert!(run.stderr().contains("in 2 out 1 duplicate 1"), "{run}");
+}

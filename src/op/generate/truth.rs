@@ -247,18 +247,17 @@ impl Truth {
         stream_time
     }
 
+    /// Whether the id was seen within the span; a repeat is seen as well.
     fn repeated(&mut self, event: &Event, stream_time: i64) -> bool {
         let Some(within) = self.rules.dedup else { return false };
         let partition = self.partition(event);
-        while let Some((_, id)) = partition.order.pop_front_if(|(seen, _)| stream_time - *seen > within) {
-            partition.seen.remove(&id);
+        while let Some((seen, id)) = partition.order.pop_front_if(|(seen, _)| stream_time - *seen > within) {
+            if partition.seen.get(&id) == Some(&seen) {
+                partition.seen.remove(&id);
+            }
         }
-        if partition.seen.contains_key(&event.event_id) {
-            return true;
-        }
-        partition.seen.insert(event.event_id, stream_time);
         partition.order.push_back((stream_time, event.event_id));
-        false
+        partition.seen.insert(event.event_id, stream_time).is_some()
     }
 
     fn count(&mut self, event: &Event, time: i64, stream_time: i64) {

@@ -57,11 +57,10 @@ fn reread(lines: &[(Vec<u8>, Made)], rules: &Rules) -> Reread {
         }
         if let Some(within) = rules.dedup {
             let id = (partition, value["event_id"].to_string());
-            if ids.get(&id).is_some_and(|seen| stream_time - seen <= within) {
+            if ids.insert(id, stream_time).is_some_and(|seen| stream_time - seen <= within) {
                 result.duplicate += 1;
                 continue;
             }
-            ids.insert(id, stream_time);
         }
         result.place(&value, time, stream_time, rules);
     }

@@ -332,9 +332,13 @@ impl Running {
     ) {
         let until = end.saturating_add(lateness);
         self.counts.late += 1;
-        self.counts.late_idle += u64::from(coming.own < until);
-        let needed = view.stream_times[coming.row].saturating_sub(until).saturating_add(1);
-        self.counts.bound_needed = self.counts.bound_needed.max(needed);
+        if coming.own < until {
+            // No bound would have kept it: its partition was not waited for.
+            self.counts.late_idle += 1;
+        } else {
+            let needed = view.stream_times[coming.row].saturating_sub(until).saturating_add(1);
+            self.counts.bound_needed = self.counts.bound_needed.max(needed);
+        }
         outcome.late.push(LateRow { row: coming.row as u32, metric: index, half: false });
     }
 }

@@ -57,6 +57,11 @@ impl Watermark {
         self.state.watermark
     }
 
+    /// Whether it comes from explicit promises alone.
+    pub fn is_explicit(&self) -> bool {
+        self.options.explicit
+    }
+
     /// An explicit promise; one that does not go up is ignored.
     pub fn on_promise(&mut self, watermark: i64) {
         self.raise(Some(watermark));
