@@ -1,8 +1,8 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record a line or, where quotes hold newlines, several.
 //!
 //! Values are strings; an empty field, quoted or not, is absent. A record ends at `\n`, a `\r` before it belongs to
-//! neither. A record with more or fewer fields than the header, one that is no UTF-8, and one whose quote is never
-//! closed are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
+//! neither. A record with more or fewer fields than the header, one that is no UTF-8, one whose quote is never closed
+//! and one with text between a closing quote and the next comma are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
 //! at the next line, so that a stray quote costs one record and not the file.
 //!
 //! Written: the same text as in JSON lines without the outer quotes, null empty. A column of payloads or keys has a
@@ -43,6 +43,7 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Cuts records, each from its first byte: one that is not whole yet is read again with the next chunk.
 pub struct Rows {
+    delimiter: u8,
     reader: Reader,
     header: Header,
     lines: u64,
@@ -75,7 +76,16 @@ struct Found {
 impl Rows {
     fn new(delimiter: u8) -> Self {
         let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
-        Self { reader, header: Header::Expected, lines: 0, unread: true, torn: true, fields: vec![], ends: vec![0; 64] }
+        Self {
+            delimiter,
+            reader,
+            header: Header::Expected,
+            lines: 0,
+            unread: true,
+            torn: true,
+            fields: vec![],
+            ends: vec![0; 64],
+        }
     }
 
     /// The record at the start of `input`, or none if its end is not there.
@@ -145,6 +155,13 @@ impl Rows {
             Err(_) => None,
         };
         let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header is not UTF-8"))?.collect();
+        if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
+            return Err(Error::corrupt(format!("the header, byte {byte}: text behind a closing quote")));
+        }
+        if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {
+            let way_out = "lines end with LF or CRLF: tr '\\r' '\\n' makes them";
+            return Err(Error::corrupt(format!("the header holds a carriage return: {way_out}")));
+        }
         let mut seen = HashSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
@@ -162,6 +179,9 @@ impl Rows {
         if !found.closed {
             return parse_error("a quote is opened and never closed");
         }
+        if let Some(byte) = behind_quote(raw, self.delimiter) {
+            return parse_error(format!("byte {byte}: text behind a closing quote"));
+        }
         if found.fields != keys.len() {
             return parse_error(format!("{} fields where the header names {}", found.fields, keys.len()));
         }
@@ -175,6 +195,30 @@ impl Rows {
         text.push('}');
         Body::Text(start..text.len())
     }
+}
+
+/// The byte (from 1) of a record at which something else than a delimiter follows a closing quote. The reader takes it
+/// for more of the field: so a quote that is missing in one line would be closed by the next line's.
+fn behind_quote(record: &[u8], delimiter: u8) -> Option<usize> {
+    let mut rest = memchr::memchr(b'"', record)?;
+    // A quote within a field that has none at its start is content.
+    rest = memchr::memrchr(delimiter, &record[..rest]).map_or(0, |before| before + 1);
+    while rest < record.len() {
+        if record[rest] == b'"' {
+            rest += 1;
+            loop {
+                rest += memchr::memchr(b'"', &record[rest..])? + 1;
+                match record.get(rest) {
+                    Some(b'"') => rest += 1,
+                    None => return None,
+                    Some(byte) if *byte == delimiter => break,
+                    Some(_) => return Some(rest + 1),
+                }
+            }
+        }
+        rest += memchr::memchr(delimiter, &record[rest..])? + 1;
+    }
+    None
 }
 
 /// Puts the reader at the start of a record. New, it would take a byte order mark there for one at the start of the

@@ -31,12 +31,32 @@ fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
     assert_eq!(fault(b"a,b\n1,2,3\n"), "3 fields where the header names 2");
     assert_eq!(fault(b"a,b\n1,\xff\n"), "byte 3: not UTF-8");
     assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "a quote is opened and never closed");
+    assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: text behind a closing quote");
+    assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: text behind a closing quote");
+    // The quote that is missing in the first line would make one record of two.
+    assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: text behind a closing quote");
+}
+
+#[test]
+fn quotes_that_are_content_are_no_fault() {
+    for (record, wanted) in [
+        (r#"5" disk,2"#, r#"{"a":"5\" disk","b":"2"}"#),
+        (r#"x"y"z,"2""#, r#"{"a":"x\"y\"z","b":"2"}"#),
+        (r#""a ""b"" c","""""#, r#"{"a":"a \"b\" c","b":"\""}"#),
+        (r#""","""""#, r#"{"b":"\""}"#),
+        (r#""x,""y",2"#, r#"{"a":"x,\"y","b":"2"}"#),
+    ] {
+        let seen = read(&format!("a,b\n{record}\n"));
+        assert_eq!(seen[0].2.as_deref(), Ok(wanted), "{record}");
+    }
 }
 
 #[test]
 fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
     assert_eq!(error(b"a,b,a\n1,2,3\n"), "the header names 'a' twice: rename one");
     assert_eq!(error(b"a,\xff\n1,2\n"), "the header is not UTF-8");
+    assert!(error(b"a,b\r1,2\r3,4\r").starts_with("the header holds a carriage return: lines end with LF"));
+    assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: text behind a closing quote");
 }
 
 #[test]
