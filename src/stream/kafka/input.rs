@@ -42,12 +42,15 @@ pub enum Role {
 
 /// Messages taken before rows are looked after.
 const MESSAGES: usize = 1024;
+/// Messages that have been read are let go together, at the latest when they have this many bytes: their memory is of
+/// librdkafka's thread, and letting go one by one has both wait for each other's lock. A seventh of all CPU time.
+const HELD_BYTES: usize = 1 << 20;
 
 /// Topics being read.
 pub struct KafkaInput {
     pub(super) run: Rc<Run>,
     pub(super) address: Address,
-    pub(super) client: Client,
+    pub(super) client: Rc<Client>,
     pub(super) role: Role,
     origin: Option<String>,
     pub(super) reading: Reading,
@@ -102,7 +105,7 @@ impl KafkaInput {
             run: run.clone(),
             health: Health::new(address.options.wait),
             address: address.clone(),
-            client,
+            client: Rc::new(client),
             role,
             origin: origin.map(str::to_owned),
             reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
@@ -225,8 +228,10 @@ impl KafkaInput {
         intake.look_at_clock();
         let start = Instant::now();
         let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        let client = self.client.clone();
+        let (mut held, mut held_bytes) = (Vec::with_capacity(MESSAGES), 0);
         for taken in 0..MESSAGES {
-            let polled = self.client.poll(timeout);
+            let polled = client.poll(timeout);
             if taken == 0 {
                 self.run.metrics.blocked("input", start.elapsed());
             }
@@ -234,7 +239,12 @@ impl KafkaInput {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
                     let done = self.reading.take(&message, (&self.address.topics, intake, dead))?;
-                    drop(message);
+                    held_bytes += message.payload_len();
+                    held.push(message);
+                    if held_bytes >= HELD_BYTES {
+                        held.clear();
+                        held_bytes = 0;
+                    }
                     if let Some(at) = done {
                         self.end(at, intake, dead)?;
                     }
