@@ -1,6 +1,6 @@
 //! Outputs: frames to a pipe, a format to a file, rows to a store.
 //!
-//! Text files are appended to, one locked write a batch, a torn last line cut first; any other file appears under its
+//! Text files are appended to, a batch under one lock, a torn last line cut first; any other file appears under its
 //! name at the proven end and stands as `NAME.part` until then. Dropping an output without [`Output::finish`] leaves
 //! nothing that looks whole, and no part that fills the disk.
 
