@@ -229,6 +229,7 @@ impl Stage {
         if checked.iter().any(Checked::asks_raw) && options.mapping.keep_raw == KeepRaw::No {
             let alone = checked.iter().all(Checked::asks_raw);
             options.mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
+            options.mapping.lean = options.mapping.lean.or(options.raw_lean.filter(|_| alone));
         }
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));

@@ -77,6 +77,15 @@ impl<'a> Rows<'a> {
         self.columns.get(column)?.as_ref()
     }
 
+    /// The number of a row's value among all that a coded column has.
+    #[inline]
+    pub fn code(&self, column: usize, row: usize) -> Option<usize> {
+        match self.column(column)? {
+            View::Coded(array) if array.is_valid(row) => usize::try_from(array.keys().value(row)).ok(),
+            _ => None,
+        }
+    }
+
     /// What a column holds in one row.
     #[inline]
     pub fn cell(&self, column: usize, row: usize) -> Cell<'a> {

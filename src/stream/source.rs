@@ -19,7 +19,7 @@ use crate::expr::Filter;
 use crate::format::{self, Format, Input, Records, Rows, jsonl};
 use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
 use crate::kind::{Kind, event};
-use crate::mapping;
+use crate::mapping::{self, Lean};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use door::Door;
@@ -42,6 +42,8 @@ pub struct SourceOptions {
     pub format: Option<&'static Format>,
     /// `--kind`.
     pub kind: Option<Kind>,
+    /// What the mapping may leave out where nothing of a row is written but its raw record.
+    pub raw_lean: Option<Lean>,
     /// `--origin`: the name of the origin instead of the input's.
     pub origin: Option<String>,
     /// `--partitions`: every partition there will be, where a flag maps them.

@@ -7,7 +7,7 @@ use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{DISTINCT, RAW, column};
-use crate::mapping::{Provenance, TimeFrom};
+use crate::mapping::{Lean, Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::{Registry, place};
@@ -80,7 +80,9 @@ impl Tool for Args {
         mapping.distinct = self.schemas.is_some();
         // What was seen is forgotten by a restart.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
-        let options = SourceOptions { role, headers: true, ..self.stage.source(mapping)? };
+        // All columns, for any may be a field of some schema; what few values repeat is judged by value.
+        let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+        let options = SourceOptions { role, headers: true, raw_lean, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             let mut findings = Findings::default();
             if let Some(schemas) = &self.schemas {

@@ -28,13 +28,15 @@ use crate::kind::event::{self, column};
 use crate::kind::rows::{Cell, Rows, View};
 use crate::registry::schema::Shape;
 use crate::registry::{Lookup, Schemas, Subject, Version};
-use arrow::array::{Int64Array, Int64Builder, RecordBatch};
+use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// How many subjects are kept compiled; beyond that all are compiled again when next met.
 const SUBJECTS_MAX: usize = 4096;
+/// How many values of a coded column are judged beforehand.
+const CODES_MAX: usize = 256;
 
 /// Columns the producer does not decide.
 const PROVENANCE: [usize; 6] =
@@ -83,7 +85,11 @@ pub struct Validator {
 /// Subjects met so far.
 #[derive(Default)]
 struct Known {
-    compiled: HashMap<String, Compiled, ahash::RandomState>,
+    /// All that were compiled, and where each name's is among them.
+    compiled: Vec<Compiled>,
+    index: HashMap<String, usize, ahash::RandomState>,
+    /// The same by the number of the name in this batch's column, as far as it was asked for.
+    by_code: Vec<Option<usize>>,
     /// Subjects asked for during this batch, with the reason where there was no answer: not again before the next.
     asked: HashMap<String, Option<Arc<str>>, ahash::RandomState>,
     /// The number of this batch.
@@ -113,11 +119,15 @@ impl Validator {
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
         let whence = Whence::new(&options.subject);
-        known.asked.clear();
-        known.batch += 1;
+        known.begin();
         for row in 0..batch.num_rows() {
+            let code = whence.code(&rows, row);
+            if let Some(id) = code.and_then(|code| known.id_by_code(code, (&rows, row))) {
+                schema_ids.append_value(id);
+                continue;
+            }
             let verdict = match whence.subject(&rows, row) {
-                Some(name) => known.judge(&name, (&rows, row), schemas)?,
+                Some(name) => known.judge((&name, code), (&rows, row), schemas)?,
                 None => Err(nameless(&options.subject)),
             };
             match verdict {
@@ -133,9 +143,39 @@ impl Validator {
 }
 
 impl Known {
-    /// The id of the version that takes the row, or what is wrong with it.
+    /// Another batch comes.
+    fn begin(&mut self) {
+        self.asked.clear();
+        self.by_code.clear();
+        self.batch += 1;
+    }
+
+    /// The id of the version that takes the row, where the subject's name has this number in the batch and was looked up.
     #[inline]
-    fn judge(&mut self, name: &str, row: At<'_>, schemas: &mut dyn Schemas) -> Result<Result<i64, Fault>> {
+    fn id_by_code(&mut self, code: usize, row: At<'_>) -> Option<i64> {
+        let at = (*self.by_code.get(code)?)?;
+        self.compiled[at].id_of(row, self.batch, &mut self.quiet)
+    }
+
+    /// The id of the version that takes the row, or what is wrong with it; where the name is has its number in the batch, if it
+    /// has one, from now on.
+    #[inline]
+    fn judge(
+        &mut self,
+        (name, code): (&str, Option<usize>),
+        row: At<'_>,
+        schemas: &mut dyn Schemas,
+    ) -> Result<Result<i64, Fault>> {
+        let verdict = self.judge_by_name(name, row, schemas)?;
+        if let (Some(code), Some(at)) = (code, self.index.get(name)) {
+            self.by_code.resize(self.by_code.len().max(code + 1), None);
+            self.by_code[code] = Some(*at);
+        }
+        Ok(verdict)
+    }
+
+    #[inline]
+    fn judge_by_name(&mut self, name: &str, row: At<'_>, schemas: &mut dyn Schemas) -> Result<Result<i64, Fault>> {
         if let Some(id) = self.id_of(name, row) {
             return Ok(Ok(id));
         }
@@ -147,15 +187,16 @@ impl Known {
         if let Some(Some(cause)) = self.asked.get(name) {
             return Ok(Err(unasked(name, cause)));
         }
-        Ok(Err(match self.compiled.get(name) {
-            Some(compiled) => compiled.fault_of(row),
+        Ok(Err(match self.index.get(name) {
+            Some(at) => self.compiled[*at].fault_of(row),
             None => Fault::new(ErrorType::UnknownSchemaError, format!("no schema for subject '{}'", excerpt(name))),
         }))
     }
 
     #[inline]
     fn id_of(&mut self, name: &str, row: At<'_>) -> Option<i64> {
-        self.compiled.get_mut(name)?.id_of(row, self.batch, &mut self.quiet)
+        let at = *self.index.get(name)?;
+        self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
 
     /// Asks for the subject, unless this batch has; whether it is another than before.
@@ -171,18 +212,29 @@ impl Known {
         let is_away = away.is_some();
         self.asked.insert(name.to_owned(), away);
         let Some(subject) = subject else {
-            return Ok(!is_away && self.compiled.remove(name).is_some());
+            // What was compiled of it stays behind: nobody finds it any more.
+            return Ok(!is_away && self.forget(name));
         };
-        if self.compiled.get(name).is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
+        let known = self.index.get(name).map(|at| &self.compiled[*at]);
+        if known.is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
             return Ok(false);
         }
         let plan = |version: &Version| Plan::new(&subject.name, version, self.closed);
         let plans = subject.versions.iter().rev().map(plan).collect::<Result<_>>()?;
+        self.forget(name);
         if self.compiled.len() >= SUBJECTS_MAX {
             self.compiled.clear();
+            self.index.clear();
         }
-        self.compiled.insert(name.to_owned(), Compiled { subject, plans });
+        self.index.insert(name.to_owned(), self.compiled.len());
+        self.compiled.push(Compiled { subject, plans });
         Ok(true)
+    }
+
+    /// Forgets a subject, and all numbers of names; whether it was known.
+    fn forget(&mut self, name: &str) -> bool {
+        self.by_code.clear();
+        self.index.remove(name).is_some()
     }
 }
 
@@ -216,6 +268,15 @@ impl<'a> Whence<'a> {
                 Some(column) => Self::Column(column),
                 None => Self::Property(name),
             },
+        }
+    }
+
+    /// The number of the subject's name, where it stands in a coded column.
+    #[inline]
+    fn code(&self, rows: &Rows<'_>, row: usize) -> Option<usize> {
+        match *self {
+            Self::Column(column) => rows.code(column, row),
+            Self::Fixed(_) | Self::Property(_) => None,
         }
     }
 
@@ -290,13 +351,19 @@ struct Plan {
     columns: Vec<ColumnField>,
     /// Those of them that some row of the batch at hand may fail: what a column's type and its lack of nulls prove
     /// need not be looked at row by row.
-    doubtful: Vec<usize>,
+    doubtful: Vec<Doubtful>,
     /// The number of that batch.
     batch: u64,
     /// Fields that are properties.
     properties: Fields,
     /// A field called `properties` that is not a plain record: judged as a whole.
     whole: Option<Whole>,
+}
+
+/// A field that some row may fail, by its place among the columns, with the verdict on each value of a coded column.
+struct Doubtful {
+    at: usize,
+    by_code: Vec<bool>,
 }
 
 struct ColumnField {
@@ -353,8 +420,24 @@ impl Plan {
 
     /// Gets ready for a batch.
     fn prepare(&mut self, rows: &Rows<'_>, batch: u64) {
-        let doubtful = (0..self.columns.len()).filter(|at| !self.is_proved(&self.columns[*at], rows)).collect();
+        let doubtful = (0..self.columns.len()).filter_map(|at| self.doubt(at, rows)).collect();
         (self.doubtful, self.batch) = (doubtful, batch);
+    }
+
+    /// What has to be looked at of a field row by row.
+    fn doubt(&self, at: usize, rows: &Rows<'_>) -> Option<Doubtful> {
+        let field = &self.columns[at];
+        if self.is_proved(field, rows) {
+            return None;
+        }
+        let by_code = match rows.column(field.column) {
+            Some(View::Coded(coded)) if coded.values().len() <= CODES_MAX => {
+                let values = coded.values().iter();
+                values.map(|value| value.is_some_and(|text| self.takes(field.check, Cell::Text(text)))).collect()
+            }
+            _ => vec![],
+        };
+        Some(Doubtful { at, by_code })
     }
 
     /// Whether every row passes the field.
@@ -384,7 +467,11 @@ impl Plan {
     fn walk<R: Report>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
         let passes = |field: &ColumnField, report: &mut R| self.column(field, rows.cell(field.column, row), report);
         let going = match R::QUIET {
-            true => self.doubtful.iter().all(|at| passes(&self.columns[*at], report)),
+            true => self.doubtful.iter().all(|doubtful| {
+                let field = &self.columns[doubtful.at];
+                let code = rows.code(field.column, row);
+                code.is_some_and(|code| doubtful.by_code.get(code) == Some(&true)) || passes(field, report)
+            }),
             false => self.columns.iter().all(|field| passes(field, report)),
         };
         if !going {
