@@ -309,3 +309,49 @@ fn a_fifo_that_nobody_writes_or_reads_can_be_told_to_stop() {
         }
     }
 }
+
+/// Long ones span what is read at once, short ones stand in their views, and what is left out is a hole between its neighbours.
+#[test]
+fn records_pass_byte_for_byte_however_they_are_read() {
+    let dir = Dir::new("raw");
+    let record = |n: usize, length: usize| {
+        let kind = ["click", "view", "order"][n % 3];
+        let text = "x".repeat(length);
+        format!(
+            r#"{{"source":"s","event_type":"{kind}","server_timestamp":"2026-01-01T00:00:00Z","n":{n},"t":"{text}"}}"#
+        )
+    };
+    let length = |n: usize| [10, 400, 5_000, 200_000, 700_000][n * 7 % 5];
+    let records: Vec<String> = (0..60).map(|n| record(n, length(n))).collect();
+    let lines = |keep: fn(usize) -> bool, end: &str| -> String {
+        records.iter().enumerate().filter(|(n, _)| keep(*n)).map(|(_, record)| record.clone() + end).collect()
+    };
+    let all = lines(|_| true, "\n");
+    dir.write("in.jsonl", &all);
+    dir.write("crlf.jsonl", lines(|_| true, "\r\n"));
+    dir.write("gaps.jsonl", lines(|_| true, "\n \n\n"));
+    dir.write("torn.jsonl", all.trim_end());
+    dir.shell("gzip -k in.jsonl").succeeds();
+    for (tool, input) in [
+        ("evt-ingest", "in.jsonl"),
+        ("evt-validate", "in.jsonl"),
+        ("evt-view", "in.jsonl"),
+        ("evt-validate", "crlf.jsonl"),
+        ("evt-validate", "gaps.jsonl"),
+        ("evt-validate", "torn.jsonl"),
+        ("evt-ingest", "in.jsonl.gz"),
+    ] {
+        let run = dir.run(tool, &[input, "-o", "raw"]).succeeds();
+        assert!(run.stdout() == all.as_bytes(), "{tool} {input}");
+    }
+    let run = dir.shell("cat in.jsonl | evt-validate -o raw").succeeds();
+    assert!(run.stdout() == all.as_bytes(), "from a pipe");
+    let run = dir.shell("evt-ingest in.jsonl --keep-raw | evt-validate -o raw").succeeds();
+    assert!(run.stdout() == all.as_bytes(), "through frames");
+    let run = dir.run("evt-ingest", &["in.jsonl", "--where", "event_type == 'view'", "-o", "raw"]).succeeds();
+    assert!(run.stdout() == lines(|n| n % 3 == 1, "\n").as_bytes(), "by a rule");
+    let args = ["in.jsonl", "--max-record", "300KiB", "--dlq", "dead.jsonl", "-o", "raw", "--to", "short.out"];
+    dir.run("evt-validate", &args).succeeds();
+    assert!(dir.bytes("short.out") == lines(|n| n * 7 % 5 != 4, "\n").as_bytes(), "without those that are too long");
+    assert_eq!(dir.rows("dead.jsonl").len(), 12);
+}

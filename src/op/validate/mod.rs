@@ -157,8 +157,8 @@ impl Known {
         self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
 
-    /// The id of the version that takes the row, or what is wrong with it; where the name is has its number in the batch, if it
-    /// has one, from now on.
+    /// The id of the version that takes the row, or what is wrong with it. The number of its name in the batch, if it has one,
+    /// leads there from now on.
     #[inline]
     fn judge(
         &mut self,
