@@ -10,6 +10,7 @@ use crate::stream::source::SourceOptions;
 use crate::stream::uri::Uri;
 use crate::time::parse_duration;
 pub use crate::time::parse_instant_or_now;
+use chrono::format::{Item, StrftimeItems};
 use clap::{Args, ValueEnum};
 
 /// When colour is used.
@@ -156,7 +157,7 @@ pub struct MapArgs {
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub time_unit: Option<TimeUnit>,
     /// Format of times that are not RFC 3339 (strftime)
-    #[arg(long, value_name = "STRFTIME")]
+    #[arg(long, value_name = "STRFTIME", value_parser = parse_strftime)]
     pub time_format: Option<String>,
     /// Zone of times without one (IANA name); UTC by default
     #[arg(long, value_name = "NAME")]
@@ -267,6 +268,13 @@ impl InputArgs {
 /// A duration in µs.
 pub fn duration(text: &str) -> Result<i64> {
     parse_duration(text)
+}
+
+fn parse_strftime(text: &str) -> Result<String, String> {
+    match StrftimeItems::new(text).any(|item| item == Item::Error) {
+        true => Err("a % is followed by no letter that strftime knows".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn parse_report(text: &str) -> Result<Report, String> {

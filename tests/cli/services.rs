@@ -330,6 +330,7 @@ fn a_check_looks_at_everything_and_touches_nothing() {
         ("evt-ingest", &["none.jsonl"][..], 74),
         ("evt-ingest", &["e.jsonl", "--to", "none/x.jsonl"][..], 74),
         ("evt-ingest", &["e.jsonl", "--to", "mysql:x"][..], 2),
+        ("evt-ingest", &["e.jsonl", "--time-format", "%Q%"][..], 2),
         ("evt-ingest", &["e.jsonl", "--to", "e.jsonl"][..], 2),
         ("evt-ingest", &["sqlite:none.db"][..], 74),
         ("evt-ingest", &["http://0.0.0.0:0", "--ack", "memory"][..], 2),
