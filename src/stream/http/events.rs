@@ -311,3 +311,21 @@ fn count(meter: &Meter, tally: &Tally) {
         meter.events(outcome, count);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_type_decides_the_mode_of_a_cloud_event() {
+        let form = |kind: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            headers.insert("ce-specversion", "1.0".parse().unwrap());
+            headers.extend(kind.map(|kind| (CONTENT_TYPE, kind.parse().unwrap())));
+            Form::of(&headers, false).ok()
+        };
+        assert_eq!(form(Some("application/cloudevents+json; charset=UTF-8")), Some(Form::CloudOne));
+        assert_eq!(form(Some("application/cloudevents-batch+json")), Some(Form::CloudMany));
+        assert_eq!([form(Some("application/json")), form(Some("image/png")), form(None)], [Some(Form::CloudBinary); 3]);
+    }
+}
