@@ -8,6 +8,7 @@ pub mod cuts;
 pub mod decode;
 pub mod envelope;
 pub mod expression;
+pub mod fetch;
 pub mod flag;
 pub mod frame;
 pub mod json;
@@ -24,7 +25,7 @@ pub mod wire;
 pub type Body = fn(&[u8]);
 
 /// Every target, by the name of its binary and of its directory below `seeds/`.
-pub const ALL: [(&str, Body); 17] = [
+pub const ALL: [(&str, Body); 18] = [
     ("json", json::run),
     ("envelope", envelope::run),
     ("text", text::run),
@@ -41,5 +42,6 @@ pub const ALL: [(&str, Body); 17] = [
     ("row", record::run),
     ("pipe", pipe::run),
     ("wire", wire::run),
+    ("fetch", fetch::run),
     ("spool", spool::run),
 ];

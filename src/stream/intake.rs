@@ -22,6 +22,7 @@ use arrow::datatypes::SchemaRef;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// Bytes of the columns beside the longest one of a row, about.
 const COLUMNS_BYTES: usize = 8 << 10;
@@ -98,6 +99,8 @@ pub struct Intake {
     /// Where the event time is looked for.
     time: String,
     told_held: bool,
+    /// Since when rows wait in a batch that is not full.
+    since: Option<Instant>,
 }
 
 impl Intake {
@@ -143,6 +146,7 @@ impl Intake {
             rows,
             time,
             told_held,
+            since: None,
         })
     }
 
@@ -188,6 +192,12 @@ impl Intake {
     /// Whether rows wait in a batch that is not full.
     pub fn has_rows(&self) -> bool {
         self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
+    }
+
+    /// Hands out rows that have waited for long enough, however steadily others come.
+    pub fn flush_due(&mut self, dead: &mut DeadLetters) -> Result<()> {
+        let waits = self.has_rows() && self.since.get_or_insert_with(Instant::now).elapsed() >= Run::LINGER;
+        if waits { self.flush(dead) } else { Ok(()) }
     }
 
     /// Whether something is ready.
@@ -465,6 +475,7 @@ impl Intake {
     /// Makes a batch of the rows so far; letters do not wait for it.
     pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
         dead.flush_due()?;
+        self.since = None;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;
             self.counts.out += batch.num_rows() as u64;

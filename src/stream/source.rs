@@ -305,13 +305,14 @@ impl Source {
 
     fn step(&mut self, dead: &mut DeadLetters) -> Result<()> {
         match self.current.take() {
-            Some(Current::Text(text)) => self.step_text(text, dead),
-            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead),
-            Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead),
-            Some(Current::Topics(input)) => self.step_topics(input, dead),
-            Some(Current::Door(door)) => self.step_door(door, dead),
-            None => self.advance(),
+            Some(Current::Text(text)) => self.step_text(text, dead)?,
+            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
+            Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead)?,
+            Some(Current::Topics(input)) => self.step_topics(input, dead)?,
+            Some(Current::Door(door)) => self.step_door(door, dead)?,
+            None => self.advance()?,
         }
+        self.intake.flush_due(dead)
     }
 
     fn end(&self) -> End {

@@ -11,6 +11,9 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use serde_json::Value;
 use std::io::Read;
 
+/// Records are fetched by evt itself, and by librdkafka where a setting says how that shall be done.
+const WAYS: [&str; 2] = ["", "?rdkafka.fetch.min.bytes=1"];
+
 pub fn event(number: usize, source: &str) -> String {
     let (minute, second) = (number / 60 % 60, number % 60);
     format!(
@@ -148,10 +151,46 @@ fn offsets_that_transactions_take_are_no_gap() {
             }
         }
     }
-    let seen = bench.dir.run("evt-view", &[bench.uri(&topic, "").as_str(), "-o", "jsonl"]).succeeds();
-    assert_eq!(numbers(&seen), [0, 2], "{seen}");
-    let offsets: Vec<i64> = seen.rows().iter().filter_map(|row| row["offset"].as_i64()).collect();
-    assert_eq!(offsets, [0, 4]);
+    for way in WAYS {
+        let seen = bench.dir.run("evt-view", &[bench.uri(&topic, way).as_str(), "-o", "jsonl"]).succeeds();
+        assert_eq!(numbers(&seen), [0, 2], "{seen}");
+        let offsets: Vec<i64> = seen.rows().iter().filter_map(|row| row["offset"].as_i64()).collect();
+        assert_eq!(offsets, [0, 4], "{way}");
+    }
+}
+
+/// Batches of records as producers pack them, with keys and headers: however they are fetched they are the same.
+#[test]
+fn records_that_are_packed_in_any_way_are_read() {
+    let Some(bench) = Bench::new("packed") else { return };
+    let topic = bench.topic("t", 5, &[]);
+    for (partition, packing) in (0..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
+        let producer: BaseProducer = bench.config().set("compression.codec", packing).create().expect("a client");
+        for n in 0..400 {
+            let value = if n % 100 == 7 { "{".to_owned() } else { event(n, packing) };
+            let headers = OwnedHeaders::new().insert(Header { key: "n", value: Some(&n.to_string()) });
+            let record = record(&topic, partition, &value).key(packing.as_bytes()).headers(headers);
+            producer.send(record).map_err(|(error, _)| error).expect("queued");
+        }
+        producer.flush(ANSWER).expect("delivered");
+    }
+    for (at, way) in WAYS.iter().enumerate() {
+        let (from, dead) =
+            (bench.uri(&topic, &format!("?end=latest{}", way.replace('?', "&"))), format!("dead{at}.jsonl"));
+        let run = bench.dir.run("evt-ingest", &[from.as_str(), "-o", "jsonl", "--dlq", &dead]).succeeds();
+        for packing in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let rows = run.rows();
+            let numbers: Vec<u64> = rows
+                .iter()
+                .filter(|row| row["source"] == packing)
+                .filter_map(|row| row["properties"]["n"].as_u64())
+                .collect();
+            assert_eq!(numbers, (0..400).filter(|n| n % 100 != 7).collect::<Vec<_>>(), "{packing} {way}");
+        }
+        let letters = bench.dir.rows(&dead);
+        assert_eq!(letters.len(), 20);
+        assert_eq!(letters.iter().filter(|letter| letter["headers"]["n"] == "107").count(), 5, "{letters:?}");
+    }
 }
 
 /// A dead letter on a topic has the record's bytes, key and headers, tells Kafka Connect's tools what happened, and is

@@ -1,6 +1,39 @@
 //! Pipes of several stages: a reader that leaves, a verdict that travels.
 
 use crate::harness::Dir;
+use std::io::{Read, Write};
+use std::process::Stdio;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+/// Rows wait for a batch to fill for a moment only, also where others come steadily and far more slowly than that.
+#[test]
+fn rows_are_handed_on_though_others_keep_coming() {
+    let dir = Dir::new("steadily");
+    let mut child = dir
+        .command("evt-ingest", &["-", "-q", "-o", "jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (mut stdin, mut stdout) = (child.stdin.take().expect("a pipe"), child.stdout.take().expect("a pipe"));
+    let (sender, receiver) = channel();
+    let reader = std::thread::spawn(move || {
+        stdout.read_exact(&mut [0]).expect("a row");
+        sender.send(()).expect("somebody waits");
+        std::io::copy(&mut stdout, &mut std::io::sink()).expect("the other rows");
+    });
+    // A batch has 1,024 rows.
+    let written = (0..1000).take_while(|n| {
+        let event = format!(r#"{{"source":"s","event_type":"t","n":{n},"server_timestamp":"2024-01-15T10:00:00Z"}}"#);
+        writeln!(stdin, "{event}").expect("it reads");
+        receiver.recv_timeout(Duration::from_millis(10)).is_err()
+    });
+    assert!(written.count() < 1000);
+    drop(stdin);
+    assert!(child.wait().expect("it ends").success());
+    reader.join().expect("it has read");
+}
 
 #[test]
 fn a_stage_whose_reader_leaves_dies_of_sigpipe_whatever_its_parent_ignores() {

@@ -301,7 +301,8 @@ impl KafkaInput {
             RebalanceProtocol::Cooperative => self.client.incremental_assign(&list),
             _ => self.client.assign(&list),
         };
-        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be taken over", &error))
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be taken over", &error))?;
+        self.fetch_from(&list)
     }
 
     /// Lets go what was revoked.
@@ -313,6 +314,9 @@ impl KafkaInput {
             let stays = !leaving.iter().any(|(topic, number)| *topic == topics[part.topic] && *number == part.number);
             if !stays {
                 intake.forget(part.stamp);
+                if let Some(fetcher) = &mut self.fetcher {
+                    fetcher.leave((part.topic, part.number));
+                }
             }
             stays
         });

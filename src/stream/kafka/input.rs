@@ -8,17 +8,19 @@ use super::client::{self, Context, Health};
 use super::group::{self, Membership, Offsets, claim, commit_interval};
 use super::position;
 use super::range::{self, Part};
-use super::records::{self, Framed, Reading, Records};
+use super::records::{self, Borrowed, Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Progress;
 use crate::registry::place;
 use crate::stream::dead::DeadLetters;
+use crate::stream::fetch::Fetcher;
 use crate::stream::input;
 use crate::stream::intake::Intake;
 use crate::stream::raw::Step;
 use crate::stream::run::Run;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -48,19 +50,21 @@ const HELD_BYTES: usize = 1 << 20;
 
 /// Topics being read.
 pub struct KafkaInput {
-    pub(super) run: Rc<Run>,
-    pub(super) address: Address,
-    pub(super) client: Rc<Client>,
+    pub(in crate::stream) run: Rc<Run>,
+    pub(in crate::stream) address: Address,
+    pub(in crate::stream) client: Rc<Client>,
     pub(super) role: Role,
     origin: Option<String>,
-    pub(super) reading: Reading,
+    pub(in crate::stream) reading: Reading,
     /// How many partitions each topic had when the run began.
     pub(super) counts: Vec<usize>,
     /// Topics that have their turn later. Where a range ends one topic is read at a time: the sign that a partition is at
     /// its end does not say of which topic it is.
-    waiting: Vec<usize>,
+    pub(in crate::stream) waiting: Vec<usize>,
+    /// Fetches records; none where librdkafka does so itself.
+    pub(in crate::stream) fetcher: Option<Fetcher>,
     pub(super) group: Option<Membership>,
-    pub(super) health: Health,
+    pub(in crate::stream) health: Health,
 }
 
 impl KafkaInput {
@@ -101,11 +105,13 @@ impl KafkaInput {
             Some(_) => {}
             None => range::resolve(&client, address, run, (role, &mut parts))?,
         }
+        let client = Rc::new(client);
         let mut input = Self {
             run: run.clone(),
             health: Health::new(address.options.wait),
             address: address.clone(),
-            client: Rc::new(client),
+            fetcher: Fetcher::of(&client, address, run),
+            client,
             role,
             origin: origin.map(str::to_owned),
             reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
@@ -174,7 +180,9 @@ impl KafkaInput {
         {
             range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
         }
-        self.client.assign(&list).map_err(|error| client::failed(&self.address, "partitions cannot be read", &error))
+        let assigned = self.client.assign(&list);
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read", &error))?;
+        self.fetch_from(&list)
     }
 
     /// Bytes of payload so far.
@@ -226,6 +234,11 @@ impl KafkaInput {
             return Ok(step);
         }
         intake.look_at_clock();
+        if self.fetcher.is_some() { self.fetch(intake, dead) } else { self.poll(intake, dead) }
+    }
+
+    /// Takes what librdkafka has fetched.
+    fn poll(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
         let start = Instant::now();
         let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
         let client = self.client.clone();
@@ -238,15 +251,16 @@ impl KafkaInput {
             match polled {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
-                    let done = self.reading.take(&message, (&self.address.topics, intake, dead))?;
+                    if let Some(at) = self.part_of(&message)
+                        && self.reading.take(at, &Borrowed(&message).message(), (&self.address.topics, intake, dead))?
+                    {
+                        self.end(at, intake, dead)?;
+                    }
                     held_bytes += message.payload_len();
                     held.push(message);
                     if held_bytes >= HELD_BYTES {
                         held.clear();
                         held_bytes = 0;
-                    }
-                    if let Some(at) = done {
-                        self.end(at, intake, dead)?;
                     }
                 }
                 Some(Err(error)) => self.trouble(&error, intake, dead)?,
@@ -262,6 +276,15 @@ impl KafkaInput {
             timeout = Duration::ZERO;
         }
         Ok(Step::More)
+    }
+
+    /// The part that a message is of.
+    fn part_of(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        let topic = match self.address.topics.as_slice() {
+            [_] => 0,
+            topics => topics.iter().position(|topic| topic == message.topic())?,
+        };
+        self.reading.find((topic, message.partition()))
     }
 
     /// The end, or the next topic, once all parts that are read have ended.
@@ -282,7 +305,7 @@ impl KafkaInput {
     }
 
     /// A partition is at its end: it leaves the minimum that makes the watermark.
-    fn end(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(in crate::stream) fn end(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
         let part = &mut self.reading.parts[at];
         if std::mem::replace(&mut part.ended, true) {
             return Ok(());
@@ -291,12 +314,21 @@ impl KafkaInput {
         intake.drain_one(stamp, dead)?;
         intake.flush(dead)?;
         intake.stamper.end_one(stamp);
+        if let Some(fetcher) = &mut self.fetcher {
+            fetcher.leave((topic, number));
+            return Ok(());
+        }
         let mut list = TopicPartitionList::new();
         list.add_partition(&self.address.topics[topic], number);
         self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
     }
 
-    fn trouble(&mut self, error: &KafkaError, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(in crate::stream) fn trouble(
+        &mut self,
+        error: &KafkaError,
+        intake: &mut Intake,
+        dead: &mut DeadLetters,
+    ) -> Result<()> {
         let code = match error {
             KafkaError::PartitionEOF(number) => return self.at_end(*number, intake, dead),
             error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
@@ -331,7 +363,7 @@ impl KafkaInput {
     }
 
     /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
-    fn look_for_gaps(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(in crate::stream) fn look_for_gaps(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for at in 0..self.reading.parts.len() {
             let part = &self.reading.parts[at];
@@ -355,7 +387,10 @@ impl KafkaInput {
     }
 
     /// Has partitions read from new offsets: one that librdkafka has stopped reading takes no seek.
-    fn begin_again(&self, list: &TopicPartitionList) -> Result<()> {
+    pub(in crate::stream) fn begin_again(&mut self, list: &TopicPartitionList) -> Result<()> {
+        if self.fetcher.is_some() {
+            return self.fetch_from(list);
+        }
         let assigned = match self.client.rebalance_protocol() {
             RebalanceProtocol::Cooperative => {
                 self.client.incremental_unassign(list).and_then(|()| self.client.incremental_assign(list))

@@ -1,7 +1,7 @@
 //! Kafka as input and output: topics, partitions, offsets, groups.
 //!
 //! What can be decided without a broker stands apart: [`address`] reads URIs, [`position`] knows offsets, gaps and the
-//! metadata of a commit. The others talk to librdkafka, whose callbacks note what happened ([`client`]) for the run's
+//! metadata of a commit. The others talk to brokers, by [`fetch`](super::fetch) or through librdkafka, whose callbacks note what happened ([`client`]) for the run's
 //! own thread to act on.
 
 pub mod address;

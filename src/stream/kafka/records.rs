@@ -18,7 +18,7 @@ use crate::stream::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use rdkafka::message::{BorrowedMessage, Headers as _};
-use rdkafka::{Message, Timestamp};
+use rdkafka::{Message as _, Timestamp};
 use std::collections::VecDeque;
 
 /// What a message of frames held.
@@ -56,49 +56,79 @@ impl Reading {
         self.last = 0;
     }
 
-    /// Takes a message; the part that it brings to its end.
+    /// Takes a message of part `at`; whether it brings the part to its end.
+    #[inline]
     pub fn take(
         &mut self,
-        message: &BorrowedMessage<'_>,
+        at: usize,
+        message: &Message<'_>,
         (topics, intake, dead): (&[String], &mut Intake, &mut DeadLetters),
-    ) -> Result<Option<usize>> {
-        let Some(at) = self.find(topics, message) else { return Ok(None) };
-        self.last = at;
+    ) -> Result<bool> {
         let part = &mut self.parts[at];
-        let (of, offset) = ((part.topic, part.number), message.offset());
+        let (of, offset, arrival) = ((part.topic, part.number), message.offset, message.arrival);
         if part.is_behind(offset) {
-            return Ok(Some(at));
+            return Ok(true);
         }
         if offset < part.next {
-            return Ok(None);
+            return Ok(false);
         }
-        let around = Around(message);
-        let arrival = around.arrival();
         (part.next, part.last) = (offset + 1, arrival.map(|arrival| arrival.at));
-        self.bytes += message.payload_len() as u64;
-        match message.payload() {
+        let done = part.is_done();
+        match message.value {
             // A key is no more: no event, and no error.
             None => intake.tombstone(),
             Some(payload) => {
-                let wrapper = Wrapper { key: message.key(), headers: &around, arrival };
+                self.bytes += payload.len() as u64;
+                let wrapper = Wrapper { key: message.key, headers: message.headers, arrival };
                 let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
                 self.records.take((payload, offset), of, spot, (intake, dead))?;
             }
         }
-        Ok(self.parts[at].is_done().then_some(at))
+        Ok(done)
     }
 
-    /// The part a message is of.
-    fn find(&self, topics: &[String], message: &BorrowedMessage<'_>) -> Option<usize> {
-        let is_it = |part: &Part| {
-            part.number == message.partition()
-                && !part.ended
-                && (topics.len() == 1 || topics[part.topic] == message.topic())
-        };
+    /// All that came of part `at` has been read, up to `next`; `high` is one behind its last offset by now. Whether it is at its
+    /// end.
+    pub fn read_to(&mut self, at: usize, (next, high): (Option<i64>, i64)) -> bool {
+        let part = &mut self.parts[at];
+        part.next = next.unwrap_or(part.next).max(part.next);
+        part.extent.high = high;
+        part.is_done() || part.end.is_some() && part.next >= high
+    }
+
+    /// The part of a topic's partition, if it is read.
+    pub fn find(&mut self, (topic, number): (usize, i32)) -> Option<usize> {
+        let is_it = |part: &Part| part.number == number && part.topic == topic && !part.ended;
         match self.parts.get(self.last).filter(|part| is_it(part)) {
             Some(_) => Some(self.last),
-            None => self.parts.iter().position(is_it),
+            None => {
+                self.last = self.parts.iter().position(is_it)?;
+                Some(self.last)
+            }
         }
+    }
+}
+
+/// A message of a topic, whoever has fetched it.
+pub struct Message<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its payload; none says that the key is no more.
+    pub value: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a dyn Headers,
+    /// When it arrived.
+    pub arrival: Option<Arrival>,
+}
+
+impl Message<'_> {
+    /// When it arrived, by the milliseconds that Kafka keeps: a fact where the broker says so, else what the producer's clock
+    /// said.
+    pub fn arrival((millis, is_fact): (i64, bool)) -> Option<Arrival> {
+        let at = millis.checked_mul(1000).filter(|at| (crate::time::EARLIEST..=crate::time::LATEST).contains(at))?;
+        (millis >= 0).then_some(Arrival { at, is_fact })
     }
 }
 
@@ -249,23 +279,23 @@ impl Records {
     }
 }
 
-/// Headers and time of a message.
-struct Around<'a, 'b>(&'a BorrowedMessage<'b>);
+/// A message that librdkafka has fetched.
+pub struct Borrowed<'a, 'b>(pub &'a BorrowedMessage<'b>);
 
-impl Around<'_, '_> {
-    /// When it arrived: a fact where the broker says so, else what the producer's clock said.
-    fn arrival(&self) -> Option<Arrival> {
-        let (millis, is_fact) = match self.0.timestamp() {
-            Timestamp::NotAvailable => return None,
+impl Borrowed<'_, '_> {
+    /// What it holds.
+    pub fn message(&self) -> Message<'_> {
+        let time = match self.0.timestamp() {
+            Timestamp::NotAvailable => (-1, false),
             Timestamp::CreateTime(millis) => (millis, false),
             Timestamp::LogAppendTime(millis) => (millis, true),
         };
-        let at = millis.checked_mul(1000).filter(|at| (crate::time::EARLIEST..=crate::time::LATEST).contains(at))?;
-        (millis >= 0).then_some(Arrival { at, is_fact })
+        let (offset, key, value) = (self.0.offset(), self.0.key(), self.0.payload());
+        Message { offset, key, value, headers: self, arrival: Message::arrival(time) }
     }
 }
 
-impl Headers for Around<'_, '_> {
+impl Headers for Borrowed<'_, '_> {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
         let Some(headers) = self.0.headers() else { return };
         for at in 0..headers.count() {

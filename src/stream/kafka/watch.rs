@@ -67,7 +67,8 @@ impl KafkaInput {
     /// Acts on what librdkafka has told of itself since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
         let told = self.client.context().take_told();
-        if told.as_ref().is_some_and(|told| told.is_up) {
+        // Who fetches knows best whether brokers are there.
+        if self.fetcher.is_none() && told.as_ref().is_some_and(|told| told.is_up) {
             self.health.good(&self.address, &self.run);
         }
         self.health.stand(&self.address, &self.run);
@@ -110,9 +111,9 @@ impl KafkaInput {
             self.tell_of_new(part);
         }
         self.reading.parts.append(&mut new);
-        self.client
-            .incremental_assign(&list)
-            .map_err(|error| client::failed(&self.address, "new partitions cannot be read", &error))
+        let assigned = self.client.incremental_assign(&list);
+        assigned.map_err(|error| client::failed(&self.address, "new partitions cannot be read", &error))?;
+        self.fetch_from(&list)
     }
 
     /// A partition that the topic has got.

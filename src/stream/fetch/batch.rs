@@ -1,0 +1,400 @@
+//! Records as a broker keeps them: batches of format 2, each with a checksum, perhaps packed.
+//!
+//! Source: the message format of Apache Kafka (kafka.apache.org/documentation/#messageformat). Nothing is read twice and
+//! nothing is copied: a record is a view of the bytes that came, or of the batch that was unpacked.
+
+use super::wire::Cursor;
+use crate::error::{Error, Result};
+use crate::kind::headers::Headers;
+use std::collections::HashSet;
+
+/// Bytes before the records of a batch.
+const HEAD: usize = 61;
+/// Bytes before what the length of a batch counts.
+const BEFORE_LENGTH: usize = 12;
+/// Bytes before what the checksum of a batch is of.
+const BEFORE_CHECKED: usize = 21;
+/// The format that is read here; older ones are of brokers before 0.11.
+const FORMAT: i8 = 2;
+
+/// A batch whose records have not been looked at yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The offset that those of its records count from.
+    pub base: i64,
+    /// Its last offset, whether or not there is still a record.
+    pub last: i64,
+    attributes: i16,
+    /// The times of its records count from here (ms).
+    base_time: i64,
+    max_time: i64,
+    producer: i64,
+    count: i32,
+    /// Its records, packed or not.
+    pub body: &'a [u8],
+}
+
+/// What stands at the start of some records.
+pub enum Found<'a> {
+    /// A batch, and the bytes that it takes.
+    Batch(Batch<'a>, usize),
+    /// Less than a batch: the answer was full.
+    Cut,
+    /// A batch of an older format.
+    Old,
+}
+
+impl<'a> Batch<'a> {
+    /// The first batch of some records; `checks` says whether its checksum shall be looked at. Exit 65 where it is broken.
+    pub fn first(records: &'a [u8], checks: bool) -> Result<Found<'a>> {
+        let Some(&head) = records.first_chunk::<HEAD>() else { return Ok(Found::Cut) };
+        let mut cursor = Cursor(&head);
+        let mut read = || {
+            let (base, length, _epoch, format) = (cursor.i64()?, cursor.i32()?, cursor.i32()?, cursor.i8()?);
+            let (checksum, attributes, last) = (cursor.u32()?, cursor.i16()?, cursor.i32()?);
+            let (base_time, max_time, producer) = (cursor.i64()?, cursor.i64()?, cursor.i64()?);
+            let (_epoch, _sequence, count) = (cursor.i16()?, cursor.i32()?, cursor.i32()?);
+            let last = base.checked_add(last.into())?;
+            let batch = Self { base, last, attributes, base_time, max_time, producer, count, body: &[] };
+            Some((batch, length, format, checksum))
+        };
+        let Some((batch, length, format, checksum)) = read() else { return Err(broken(0, "its offsets are none")) };
+        if format != FORMAT {
+            return Ok(Found::Old);
+        }
+        let whole = usize::try_from(length).ok().and_then(|length| length.checked_add(BEFORE_LENGTH));
+        let Some(whole) = whole.filter(|whole| *whole >= HEAD && batch.last >= batch.base && batch.base >= 0) else {
+            return Err(broken(batch.base, "its length or its offsets are none"));
+        };
+        let Some(bytes) = records.get(..whole) else { return Ok(Found::Cut) };
+        if checks && crc32c::crc32c(&bytes[BEFORE_CHECKED..]) != checksum {
+            return Err(broken(batch.base, "its checksum is wrong"));
+        }
+        Ok(Found::Batch(Self { body: &bytes[HEAD..], ..batch }, whole))
+    }
+
+    /// How it is packed: 0 not at all, else a number of [`super::unpack`].
+    pub fn packing(&self) -> i16 {
+        self.attributes & 0x07
+    }
+
+    fn is_transactional(&self) -> bool {
+        self.attributes & 0x10 != 0
+    }
+
+    fn is_control(&self) -> bool {
+        self.attributes & 0x20 != 0
+    }
+
+    /// Its records, in `body`: its own, unpacked if it was packed.
+    pub fn records<'b>(&self, body: &'b [u8]) -> Records<'b> {
+        let is_fact = self.attributes & 0x08 != 0;
+        let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
+        Records { rest: Cursor(body), left: self.count, base, base_time, is_fact }
+    }
+}
+
+/// One behind the last offset of the whole batches in some records; none where there is no whole batch.
+pub fn next_offset(mut records: &[u8]) -> Result<Option<i64>> {
+    let mut next = None;
+    while let Found::Batch(batch, length) = Batch::first(records, false)? {
+        next = Some(batch.last.saturating_add(1));
+        records = &records[length..];
+    }
+    Ok(next)
+}
+
+#[cold]
+fn broken(base: i64, why: &str) -> Error {
+    Error::corrupt(format!("the batch of records at offset {base}: {why}"))
+}
+
+/// One record.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its time (ms since 1970); negative where there is none.
+    pub time: i64,
+    /// Whether the broker said the time.
+    pub is_fact: bool,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its payload; none says that the key is no more.
+    pub value: Option<&'a [u8]>,
+    /// What else it carries.
+    pub headers: RecordHeaders<'a>,
+}
+
+/// The headers of a record: known to be well formed.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordHeaders<'a> {
+    count: i64,
+    bytes: &'a [u8],
+}
+
+impl<'a> RecordHeaders<'a> {
+    fn check(count: i64, bytes: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor(bytes);
+        for _ in 0..count {
+            cursor.bytes()??;
+            cursor.bytes()?;
+        }
+        (count >= 0 && cursor.0.is_empty()).then_some(Self { count, bytes })
+    }
+}
+
+impl Headers for RecordHeaders<'_> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        let mut cursor = Cursor(self.bytes);
+        for _ in 0..self.count {
+            let (Some(Some(name)), Some(value)) = (cursor.bytes(), cursor.bytes()) else { return };
+            // Brokers take any bytes for a name: one that is no text is passed over.
+            if let Ok(name) = str::from_utf8(name) {
+                show(name, value);
+            }
+        }
+    }
+}
+
+/// The records of a batch, in order.
+#[derive(Clone, Debug)]
+pub struct Records<'a> {
+    rest: Cursor<'a>,
+    left: i32,
+    base: i64,
+    base_time: i64,
+    is_fact: bool,
+}
+
+impl<'a> Records<'a> {
+    /// How many there are, by what the batch says.
+    pub fn left(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(0)
+    }
+
+    /// The same in another place.
+    pub fn of(self, body: &[u8]) -> Records<'_> {
+        let Self { left, base, base_time, is_fact, .. } = self;
+        Records { rest: Cursor(body), left, base, base_time, is_fact }
+    }
+
+    #[inline]
+    fn read(&mut self) -> Option<Record<'a>> {
+        let mut record = Cursor(self.rest.bytes()??);
+        let (_attributes, time, offset) = (record.i8()?, record.varint()?, record.varint()?);
+        let (key, value, headers) = (record.bytes()?, record.bytes()?, record.varint()?);
+        let time = if self.is_fact { self.base_time } else { self.base_time.checked_add(time)? };
+        let offset = self.base.checked_add(offset)?;
+        let headers = RecordHeaders::check(headers, record.0)?;
+        Some(Record { offset, time, is_fact: self.is_fact, key, value, headers })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.left <= 0 {
+            let is_whole = std::mem::take(&mut self.rest.0).is_empty();
+            return (!is_whole).then(|| Err(broken(self.base, "bytes stand behind its last record")));
+        }
+        self.left -= 1;
+        let record = self.read();
+        if record.is_none() {
+            self.left = 0;
+            self.rest.0 = &[];
+        }
+        Some(record.ok_or_else(|| broken(self.base, "a record in it does not end where it says")))
+    }
+}
+
+/// Transactions that were aborted, as an answer lists them: their records are nobody's to read.
+#[derive(Clone, Debug, Default)]
+pub struct Aborted {
+    /// First offset and producer, the first one last.
+    coming: Vec<(i64, i64)>,
+    open: HashSet<i64>,
+}
+
+impl Aborted {
+    /// Of a list of producers and first offsets.
+    pub fn new(list: &[(i64, i64)]) -> Self {
+        let mut coming: Vec<(i64, i64)> = list.iter().map(|(producer, first)| (*first, *producer)).collect();
+        coming.sort_unstable_by(|a, b| b.cmp(a));
+        Self { coming, open: HashSet::new() }
+    }
+
+    /// Whether the records of the next batch are not to be read: they were taken back, or are marks of transactions.
+    /// `body` is the batch's, unpacked.
+    pub fn hides(&mut self, batch: &Batch<'_>, body: &[u8]) -> bool {
+        while let Some((_, producer)) = self.coming.pop_if(|(first, _)| *first <= batch.last) {
+            self.open.insert(producer);
+        }
+        if batch.is_control() {
+            if is_abort(batch.records(body)) {
+                self.open.remove(&batch.producer);
+            }
+            return true;
+        }
+        batch.is_transactional() && self.open.contains(&batch.producer)
+    }
+}
+
+/// Whether a mark says that a transaction was aborted: its key has a version and a type, 0 for an abort.
+fn is_abort(mut marks: Records<'_>) -> bool {
+    matches!(marks.next(), Some(Ok(Record { key: Some([_, _, 0, 0, ..]), .. })))
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    fn put_varint(bytes: &mut Vec<u8>, value: i64) {
+        let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        while rest >= 0x80 {
+            bytes.push((rest & 0x7f) as u8 | 0x80);
+            rest >>= 7;
+        }
+        bytes.push(rest as u8);
+    }
+
+    fn put_bytes(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
+        put_varint(bytes, value.map_or(-1, |value| value.len() as i64));
+        bytes.extend(value.unwrap_or_default());
+    }
+
+    /// Records (offset from the base, time from the base, value), each with a key and a header.
+    pub fn body(records: &[(i64, i64, Option<&str>)]) -> Vec<u8> {
+        let mut bytes = vec![];
+        for (offset, time, value) in records {
+            let mut record = vec![0];
+            put_varint(&mut record, *time);
+            put_varint(&mut record, *offset);
+            put_bytes(&mut record, Some(b"\0\0\0\0key"));
+            put_bytes(&mut record, value.map(str::as_bytes));
+            put_varint(&mut record, 2);
+            put_bytes(&mut record, Some(b"name"));
+            put_bytes(&mut record, None);
+            put_bytes(&mut record, Some(&[0xff]));
+            put_bytes(&mut record, Some(b"of no text"));
+            put_bytes(&mut bytes, Some(&record));
+        }
+        bytes
+    }
+
+    /// A batch whose last offset is `last` behind its base.
+    pub fn batch((base, last): (i64, i32), (attributes, producer): (i16, i64), count: i32, body: &[u8]) -> Vec<u8> {
+        let mut checked = attributes.to_be_bytes().to_vec();
+        checked.extend(last.to_be_bytes());
+        [1000_i64, 9000, producer].iter().for_each(|number| checked.extend(number.to_be_bytes()));
+        checked.extend(0_i16.to_be_bytes());
+        checked.extend(0_i32.to_be_bytes());
+        checked.extend(count.to_be_bytes());
+        checked.extend(body);
+        let mut bytes = base.to_be_bytes().to_vec();
+        bytes.extend(i32::try_from(checked.len() + 9).unwrap().to_be_bytes());
+        bytes.extend(7_i32.to_be_bytes());
+        bytes.push(FORMAT.cast_unsigned());
+        bytes.extend(crc32c::crc32c(&checked).to_be_bytes());
+        bytes.extend(checked);
+        bytes
+    }
+
+    fn one(bytes: &[u8]) -> Batch<'_> {
+        match Batch::first(bytes, true).unwrap() {
+            Found::Batch(batch, length) if length == bytes.len() => batch,
+            _ => panic!("no batch of {} bytes", bytes.len()),
+        }
+    }
+
+    #[test]
+    fn records_have_offset_time_key_value_and_headers() {
+        let bytes = batch((40, 9), (0, -1), 2, &body(&[(0, 5, Some("a")), (7, -3, None)]));
+        let batch = one(&bytes);
+        assert_eq!((batch.base, batch.last, batch.packing()), (40, 49, 0));
+        let records: Vec<Record<'_>> = batch.records(batch.body).collect::<Result<_>>().unwrap();
+        let seen: Vec<_> = records.iter().map(|record| (record.offset, record.time, record.value)).collect();
+        assert_eq!(seen, [(40, 1005, Some(b"a".as_slice())), (47, 997, None)]);
+        assert!(records.iter().all(|record| record.key == Some(b"\0\0\0\0key") && !record.is_fact));
+        let mut headers = vec![];
+        records[0].headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+        assert_eq!(headers, [("name".to_owned(), None)]);
+    }
+
+    #[test]
+    fn a_broker_that_stamps_records_gives_all_of_a_batch_one_time() {
+        let bytes = batch((0, 1), (0x08, -1), 2, &body(&[(0, 5, Some("a")), (1, 6, Some("b"))]));
+        let batch = one(&bytes);
+        let times: Vec<_> =
+            batch.records(batch.body).map(|record| record.map(|it| (it.time, it.is_fact)).unwrap()).collect();
+        assert_eq!(times, [(9000, true), (9000, true)]);
+    }
+
+    #[test]
+    fn a_batch_is_whole_or_cut_or_broken() {
+        let bytes = batch((3, 1), (0, -1), 2, &body(&[(0, 0, Some("a")), (1, 0, Some("b"))]));
+        for length in 0..bytes.len() {
+            assert!(matches!(Batch::first(&bytes[..length], true).unwrap(), Found::Cut), "{length}");
+        }
+        // Offset, length, epoch and format are not what the checksum is of.
+        for at in BEFORE_CHECKED - 4..bytes.len() {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0x10;
+            let error = Batch::first(&wrong, true).err().expect("a checksum");
+            assert!(error.to_string().contains("offset 3"), "{at}: {error}");
+        }
+        let mut old = bytes.clone();
+        old[16] = 1;
+        assert!(matches!(Batch::first(&old, true).unwrap(), Found::Old));
+        let mut two = bytes.clone();
+        two.extend(batch((5, 4), (0, -1), 0, &[]));
+        assert_eq!(next_offset(&two).unwrap(), Some(10));
+        assert_eq!(next_offset(&two[..two.len() - 1]).unwrap(), Some(5));
+        assert_eq!(next_offset(&bytes[..20]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_batch_that_says_more_or_fewer_records_than_it_has_is_broken() {
+        let two = body(&[(0, 0, Some("a")), (1, 0, Some("b"))]);
+        for (count, records) in [(3, 2), (1, 1)] {
+            let bytes = batch((0, 9), (0, -1), count, &two);
+            let batch = one(&bytes);
+            let seen: Vec<bool> = batch.records(batch.body).map(|record| record.is_ok()).collect();
+            assert_eq!(seen.iter().filter(|ok| **ok).count(), records);
+            assert_eq!(seen.last(), Some(&false), "{count}");
+        }
+        for cut in 1..two.len() {
+            let bytes = batch((0, 9), (0, -1), 2, &two[..cut]);
+            let batch = one(&bytes);
+            assert!(batch.records(batch.body).any(|record| record.is_err()), "{cut}");
+        }
+    }
+
+    #[test]
+    fn what_was_aborted_is_hidden_until_its_mark_and_other_producers_are_not() {
+        let values = body(&[(0, 0, Some("a"))]);
+        let mark = |kind: u8| {
+            let mut mark = body(&[(0, 0, None)]);
+            // Length, attributes, time, offset, length of the key; then version and type.
+            mark[8] = kind;
+            mark
+        };
+        let log = [
+            (batch((0, 0), (0x10, 5), 1, &values), false),  // committed later
+            (batch((1, 0), (0x10, 7), 1, &values), true),   // aborted
+            (batch((2, 0), (0x00, -1), 1, &values), false), // of no transaction
+            (batch((3, 0), (0x30, 5), 1, &mark(1)), true),  // commits 5
+            (batch((4, 0), (0x10, 7), 1, &values), true),   // aborted still
+            (batch((5, 0), (0x30, 7), 1, &mark(0)), true),  // aborts 7
+            (batch((6, 0), (0x10, 7), 1, &values), false),  // its next transaction
+            (batch((7, 0), (0x10, 5), 1, &values), true),   // 5 is aborted now
+        ];
+        let mut aborted = Aborted::new(&[(5, 7), (7, 1)]);
+        for (bytes, hidden) in &log {
+            let batch = one(bytes);
+            assert_eq!(aborted.hides(&batch, batch.body), *hidden, "{}", batch.base);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Packed batches: gzip, snappy, lz4 and zstd, as producers of Kafka write them. Bounded, whatever the bytes say.
+
+use crate::error::{Error, Result};
+use std::io::{self, Read};
+
+/// Bytes that a batch may grow to: as many as librdkafka takes in one answer.
+pub const MAX: usize = 100_000_000;
+
+/// What stands before the blocks that Java's library makes of snappy: a mark and two versions.
+const SNAPPY_MARK: &[u8] = b"\x82SNAPPY\0";
+const SNAPPY_HEAD: usize = SNAPPY_MARK.len() + 8;
+
+/// Unpacks a batch into `unpacked`, which is emptied first. Exit 65 where it is broken or grows beyond [`MAX`] bytes; `Ok(false)`
+/// where this is no packing we know.
+pub fn unpack(packing: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<bool> {
+    unpacked.clear();
+    let done = match packing {
+        1 => read(flate2::read::MultiGzDecoder::new(packed), unpacked),
+        2 => snappy(packed, unpacked),
+        3 => read(lz4_flex::frame::FrameDecoder::new(packed), unpacked),
+        4 => zstd::stream::read::Decoder::new(packed).and_then(|decoder| read(decoder, unpacked)),
+        _ => return Ok(false),
+    };
+    done.map(|()| true).map_err(|error| Error::corrupt("a packed batch of records cannot be unpacked").because(error))
+}
+
+fn read(decoder: impl Read, unpacked: &mut Vec<u8>) -> io::Result<()> {
+    let count = decoder.take(MAX as u64 + 1).read_to_end(unpacked)?;
+    if count > MAX { Err(too_long()) } else { Ok(()) }
+}
+
+#[cold]
+fn too_long() -> io::Error {
+    io::Error::other(format!("it has more than {MAX} bytes"))
+}
+
+/// One block, or what Java's library makes of many: each behind its length.
+fn snappy(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
+    if !packed.starts_with(SNAPPY_MARK) {
+        return block(packed, unpacked);
+    }
+    let mut rest = packed.get(SNAPPY_HEAD..).ok_or(io::ErrorKind::UnexpectedEof)?;
+    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
+        let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+        let (packed, behind) = behind.split_at_checked(length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        block(packed, unpacked)?;
+        rest = behind;
+    }
+    if rest.is_empty() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+fn block(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
+    let (start, length) = (unpacked.len(), snap::raw::decompress_len(packed)?);
+    if length > MAX - start {
+        return Err(too_long());
+    }
+    unpacked.resize(start + length, 0);
+    snap::raw::Decoder::new().decompress(packed, &mut unpacked[start..])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn lz4(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(vec![]);
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn snappy_of_java(blocks: &[&[u8]]) -> Vec<u8> {
+        let mut bytes = SNAPPY_MARK.to_vec();
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 1]);
+        for block in blocks {
+            let packed = snap::raw::Encoder::new().compress_vec(block).unwrap();
+            bytes.extend(u32::try_from(packed.len()).unwrap().to_be_bytes());
+            bytes.extend(packed);
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_packing_comes_back_and_is_refused_when_it_is_cut() {
+        let text = b"some text, some text, some text".repeat(50);
+        let all = [
+            (1, gzip(&text)),
+            (2, snap::raw::Encoder::new().compress_vec(&text).unwrap()),
+            (2, snappy_of_java(&[&text[..400], &text[400..]])),
+            (3, lz4(&text)),
+            (4, zstd::encode_all(text.as_slice(), 1).unwrap()),
+        ];
+        let mut unpacked = vec![1, 2, 3];
+        for (packing, packed) in all {
+            assert!(unpack(packing, &packed, &mut unpacked).unwrap(), "{packing}");
+            assert!(unpacked == text, "{packing}");
+            let cut = unpack(packing, &packed[..packed.len() - 9], &mut unpacked);
+            assert!(cut.is_err() || unpacked != text, "{packing}");
+        }
+        assert!(!unpack(5, &text, &mut unpacked).unwrap());
+    }
+
+    #[test]
+    fn a_batch_that_grows_without_end_is_refused_before_it_has() {
+        let zeros = vec![0; MAX + 1];
+        let mut unpacked = vec![];
+        for (packing, packed) in
+            [(1, gzip(&zeros)), (3, lz4(&zeros)), (4, zstd::encode_all(zeros.as_slice(), 1).unwrap())]
+        {
+            let error = unpack(packing, &packed, &mut unpacked).unwrap_err();
+            assert!(error.to_string().contains("more than"), "{error}");
+        }
+        let half = vec![0; MAX / 2 + 1];
+        let error = unpack(2, &snappy_of_java(&[&half, &half]), &mut unpacked).unwrap_err();
+        assert!(error.to_string().contains("more than"), "{error}");
+        assert!(unpack(2, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0], &mut unpacked).is_err());
+    }
+}
