@@ -231,6 +231,9 @@ impl Stage {
             options.mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
             options.mapping.lean = options.mapping.lean.or(options.raw_lean.filter(|_| alone));
         }
+        if options.shows_records && dlq.is_some() && options.mapping.keep_raw == KeepRaw::No {
+            options.mapping.keep_raw = KeepRaw::Within;
+        }
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
         options.promise = promise(&options, &inputs, checked.iter().chain(&dlq))?;
@@ -443,7 +446,8 @@ impl Stage {
 
     /// Whether nothing of a row is written but its raw record.
     pub fn writes_raw_alone(&self) -> bool {
-        self.outputs.iter().all(|output| output.format() == Some(format::raw::FORMAT.name))
+        self.checked.iter().all(Checked::asks_raw)
+            && self.outputs.iter().all(|output| output.format() == Some(format::raw::FORMAT.name))
     }
 
     /// The format of each output that has one.
@@ -476,7 +480,7 @@ impl Stage {
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
         if self.counts.dropped > 0
-            || self.common.strict && self.counts.dead > 0
+            || self.common.strict && self.counts.dead + self.refused > 0
             || self.refused > 0 && !self.dead.is_written()
         {
             own = own.max(1);

@@ -1,6 +1,6 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record a line or, where quotes hold newlines, several.
 //!
-//! Values are strings; an empty field, quoted or not, is absent. A record ends at `\n`, a `\r` before it belongs to
+//! Values are strings, but for an object under the name `properties`; an empty field, quoted or not, is absent. A record ends at `\n`, a `\r` before it belongs to
 //! neither. A record with more or fewer fields than the header, one that is no UTF-8, one whose quote is never closed
 //! and one with text between a closing quote and the next comma are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
 //! at the next line, so that a stray quote costs one record and not the file.
@@ -12,12 +12,16 @@ use super::cell::{Column, Form, key};
 use super::jsonl::{own, unique_names};
 use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
+use crate::json::scan::is_json;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::is_own;
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use std::collections::HashSet;
+
+/// The column of events that is an object.
+const PROPERTIES: &str = ",\"properties\":";
 
 /// Comma-separated values.
 pub const CSV: Format = Format {
@@ -190,7 +194,11 @@ impl Rows {
         text.push('{');
         for (key, value) in keys.iter().zip(fields).filter(|(_, value)| !value.is_empty()) {
             text.push_str(if text.len() == start + 1 { &key[1..] } else { key });
-            write_string(text, value);
+            // As it was written, see above.
+            match key == PROPERTIES && value.starts_with('{') && !value.contains(['\n', '\r']) && is_json(value) {
+                true => text.push_str(value),
+                false => write_string(text, value),
+            }
         }
         text.push('}');
         Body::Text(start..text.len())

@@ -227,18 +227,20 @@ fn io(path: &Path, error: &std::io::Error) -> Error {
 
 /// A text file, no longer than a schema may be.
 fn read_text(path: &Path) -> Result<String> {
+    read_schema(File::open(path), &path.display().to_string())
+}
+
+/// The text of a schema, no longer than one may be, from what was opened as `shown`.
+pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<String> {
     let mut text = String::new();
     let limit = TEXT_BYTES_MAX as u64 + 1;
-    let read = File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text));
-    match read {
+    match opened.and_then(|file| file.take(limit).read_to_string(&mut text)) {
         Ok(length) if length > TEXT_BYTES_MAX => {
-            Err(Error::config(format!("{}: longer than {} KiB", path.display(), TEXT_BYTES_MAX >> 10)))
+            Err(Error::config(format!("{shown}: longer than {} KiB", TEXT_BYTES_MAX >> 10)))
         }
         Ok(_) => Ok(text),
-        Err(error) if error.kind() == IoErrorKind::InvalidData => {
-            Err(Error::config(format!("{}: not UTF-8", path.display())))
-        }
-        Err(error) => Err(io(path, &error)),
+        Err(error) if error.kind() == IoErrorKind::InvalidData => Err(Error::config(format!("{shown}: not UTF-8"))),
+        Err(error) => Err(Error::io(shown, &error)),
     }
 }
 

@@ -43,6 +43,11 @@ pub fn directory(text: &str) -> Result<Directory> {
 /// Looks whether the registry that `text` names can be asked; its name, without secrets.
 pub fn check(text: &str, console: &Console) -> Result<String> {
     open(text, console)?.check()?;
+    name(text)
+}
+
+/// The name of the registry that `text` names, without secrets.
+pub fn name(text: &str) -> Result<String> {
     Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
 }
 

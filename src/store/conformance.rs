@@ -416,6 +416,24 @@ fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
     }
 }
 
+/// A tombstone speaks of the data of its run: another run that takes back the same row does not make the first one forget.
+#[test]
+fn what_runs_side_by_side_take_back_does_not_come_back() {
+    // A lake judges within a run.
+    for bench in all().filter(|bench| bench.store.acknowledges) {
+        let (there, gone) = (metrics(&[(0, 0, 5, false)]), metrics(&[(0, 0, 5, true)]));
+        let mut runs = ["1", "2"].map(|run| bench.open_as(run, false).unwrap());
+        for rows in [&gone, &there] {
+            for run in &mut runs {
+                assert!(run.write(Kind::Metric, rows).unwrap().is_empty());
+            }
+        }
+        let stale = runs.map(|run| run.finish().unwrap().counts.stale);
+        assert_eq!(stale, [1, 1], "{}", bench.store.scheme);
+        assert!(bench.table(Kind::Metric).is_empty(), "{}", bench.store.scheme);
+    }
+}
+
 /// Panes of one key as a window makes them: rows grow, a last one may be taken back, a backfill may follow.
 fn panes(key: i64) -> impl Strategy<Value = (Vec<Pane>, Option<Pane>)> {
     (1..4i64, any::<bool>(), 0..3i64).prop_map(move |(live, gone, backfill)| {

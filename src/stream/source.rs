@@ -42,6 +42,9 @@ pub struct SourceOptions {
     pub format: Option<&'static Format>,
     /// `--kind`.
     pub kind: Option<Kind>,
+    /// Whether the stage may turn a row into a dead letter: it has to show its record, which then stands beside the row
+    /// (`KeepRaw::Within`) where there are dead letters at all.
+    pub shows_records: bool,
     /// What the mapping may leave out where nothing of a row is written but its raw record.
     pub raw_lean: Option<Lean>,
     /// `--origin`: the name of the origin instead of the input's.

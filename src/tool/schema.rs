@@ -4,12 +4,13 @@ use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::Findings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::registry::directory::read_schema;
 use crate::registry::{Level, Lookup, Registration, Registry, Schema, Subject, check_level, conflicts, place};
 use crate::stream::run::Run;
 use crate::stream::standard::print;
 use clap::{Parser, Subcommand};
 use std::fmt::Write as _;
-use std::io::Read;
+use std::fs::File;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -220,7 +221,9 @@ fn show(subject: &str, number: Option<u32>, (schemas, registry): (&str, &mut dyn
         Some(number) => found.version(number),
         None => found.latest(),
     });
-    let found = found.ok_or_else(|| Error::config(format!("{schemas}: there is no such version of {subject}")))?;
+    let Some(found) = found else {
+        return Err(Error::config(format!("{}: there is no such version of {subject}", place::name(schemas)?)));
+    };
     print(found.text.trim_end())?;
     print("\n")?;
     Ok(0)
@@ -235,13 +238,10 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
 }
 
 fn read(path: &str) -> Result<String> {
-    let failed = |error: std::io::Error| Error::io(path, &error);
-    if path != "-" {
-        return std::fs::read_to_string(path).map_err(failed);
+    match path {
+        "-" => read_schema(Ok(std::io::stdin()), path),
+        _ => read_schema(File::open(path), path),
     }
-    let mut text = String::new();
-    std::io::stdin().read_to_string(&mut text).map_err(failed)?;
-    Ok(text)
 }
 
 fn parse(path: &str) -> Result<Schema> {

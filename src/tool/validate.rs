@@ -6,7 +6,7 @@ use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::event::{DISTINCT, RAW, column};
+use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
 use crate::mapping::{Lean, Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
@@ -17,6 +17,7 @@ use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
+use arrow::datatypes::Schema;
 use clap::Parser;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,7 +83,8 @@ impl Tool for Args {
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
         // All columns, for any may be a field of some schema; what few values repeat is judged by value.
         let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
-        let options = SourceOptions { role, headers: true, raw_lean, ..self.stage.source(mapping)? };
+        let shows_records = self.schemas.is_some();
+        let options = SourceOptions { role, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             let mut findings = Findings::default();
             if let Some(schemas) = &self.schemas {
@@ -92,7 +94,10 @@ impl Tool for Args {
         }
         let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "events are validated")?;
-        stage.begin(&stage.source.schema())?;
+        let schema = stage.source.schema();
+        let lent = if stage.writes_raw_alone() { None } else { lent_raw(&schema) };
+        let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
+        stage.begin(&Arc::new(schema.project(&names)?))?;
         let validator = Validator::new(self.validator_options());
         let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
         Job { stage, validator, schemas, dedup }.run()
@@ -109,6 +114,11 @@ impl Args {
         (options.subject, options.closed) = (subject, self.closed);
         options
     }
+}
+
+/// The column of records that only dead letters are to show.
+fn lent_raw(schema: &Schema) -> Option<usize> {
+    schema.fields().iter().position(|field| **field == lent_raw_field())
 }
 
 /// One run of the tool.
@@ -176,7 +186,8 @@ impl Job {
         if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.stage.writes_raw_alone()) {
             return Ok(batch.project(&[raw])?);
         }
-        if let Ok(own) = batch.schema_ref().index_of(DISTINCT) {
+        let own = |batch: &RecordBatch| lent_raw(batch.schema_ref()).or(batch.schema_ref().index_of(DISTINCT).ok());
+        while let Some(own) = own(&batch) {
             batch.remove_column(own);
         }
         let mut columns: Vec<ArrayRef> = batch.columns().to_vec();

@@ -17,6 +17,74 @@ fn a_torn_last_line_is_cut_and_reported_before_anything_is_appended() {
     assert_eq!((text.lines().count(), text.lines().next()), (2, Some("{\"a\":1}")));
 }
 
+/// A field may hold line breaks: a writer that was killed within one leaves a quote open.
+#[test]
+fn a_csv_file_torn_anywhere_is_cut_at_its_last_whole_record() {
+    let dir = Dir::new("files_torn_csv");
+    let event = |n: usize| {
+        format!(r#"{{"event_type":"t","user_id":"a\n\"{n}\"\nb","n":{n},"server_timestamp":"2024-01-15T10:00:00Z"}}"#)
+    };
+    dir.write("in.jsonl", (0..3).map(|n| event(n) + "\n").collect::<String>());
+    dir.write("one.jsonl", event(9) + "\n");
+    let whole = dir.shell("evt-ingest in.jsonl -q -o csv").succeeds().stdout().to_vec();
+    for cut in (1..whole.len()).step_by(13).chain([whole.len()]) {
+        dir.write("out.csv", &whole[..cut]);
+        let run = dir.run("evt-ingest", &["one.jsonl", "-q", "--to", "out.csv"]).succeeds();
+        let rows = dir.run("evt-view", &["out.csv", "-q", "-o", "jsonl"]).succeeds().rows();
+        let numbers: Vec<u64> = rows.iter().filter_map(|row| row["properties"]["n"].as_u64()).collect();
+        let kept = numbers.len() - 1;
+        assert!(
+            kept <= 3 && numbers[..kept].iter().copied().eq(0..kept as u64) && numbers[kept] == 9,
+            "{cut}: {numbers:?}"
+        );
+        // All that is gone is what had no end, and it is said.
+        let added = dir.bytes("out.csv").len() - (cut - said_to_be_cut(&run.stderr()));
+        assert!(
+            dir.bytes("out.csv")[..dir.bytes("out.csv").len() - added] == whole[..cut - said_to_be_cut(&run.stderr())],
+            "{cut}"
+        );
+        assert!(kept > 0 || cut < whole.len() / 2, "{cut}");
+    }
+}
+
+/// The bytes that a run says it has cut.
+fn said_to_be_cut(stderr: &str) -> usize {
+    let said = stderr.split_once(" bytes of a torn last line").map(|(before, _)| before.rsplit(' ').next());
+    said.flatten().map_or(0, |count| count.parse().expect("a number"))
+}
+
+#[test]
+fn rows_are_not_put_below_a_header_of_other_columns() {
+    let dir = Dir::new("files_header");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    dir.write("foreign.csv", "a,b\n1,\"2\n");
+    dir.shell("evt-ingest in.jsonl -q --to events.csv").succeeds();
+    for (args, file) in [("--keep-raw", "events.csv"), ("", "foreign.csv")] {
+        let before = dir.bytes(file);
+        let run = dir.shell(&format!("evt-ingest in.jsonl -q {args} --to {file}")).ends_with(2);
+        assert!(run.stderr().contains("its header names other columns"), "{run}");
+        assert!(dir.bytes(file) == before, "{file}");
+    }
+}
+
+/// What evt writes it reads, CSV too: properties are an object there.
+#[test]
+fn events_come_back_from_csv_as_they_were() {
+    let dir = Dir::new("files_csv_back");
+    dir.shell("evt-gen --events 300 --seed 5 -q | evt-ingest -q > in.arrows").succeeds();
+    let shown = |line: &str| {
+        dir.shell(&format!("{line} | evt-view -q -o jsonl --columns event_id,source,user_id,event_time,properties"))
+            .succeeds()
+            .text()
+    };
+    let there = shown("cat in.arrows");
+    assert!(there.lines().count() > 290);
+    for format in ["csv", "tsv"] {
+        dir.shell(&format!("evt-sink in.arrows -q --to back.{format}")).succeeds();
+        assert!(shown(&format!("evt-sink back.{format} -q -o frames")) == there, "{format}");
+    }
+}
+
 #[test]
 fn a_last_line_that_is_whole_but_for_its_end_is_kept() {
     let dir = Dir::new("files_unended");

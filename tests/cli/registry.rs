@@ -259,6 +259,46 @@ fn events_are_validated_by_the_versions_of_a_real_registry_and_by_a_new_one_with
     assert!(dir.rows("all.jsonl").iter().all(|row| row["error_type"] == "UnknownSchemaError"));
 }
 
+/// Events name their type as they like: none of it ends the run, here as with a directory.
+#[test]
+fn a_type_that_no_registry_can_have_is_unknown() {
+    let Some(base) = registry() else { return };
+    let dir = Dir::new("odd_types");
+    let long = "x".repeat(600);
+    let types = ["", ".", "..", "a\\nb", "a\\u2028b", "a/b", "a b", "%2f", "?x", "#", "\u{fc}", &long];
+    let event = |name: &&str| format!("{{\"event_type\":\"{name}\",\"server_timestamp\":\"2024-01-15T10:00:00Z\"}}\n");
+    dir.write("events.jsonl", types.iter().map(event).collect::<String>());
+    for schemas in [base.as_str(), "schemas"] {
+        std::fs::create_dir_all(dir.path("schemas")).expect("a directory");
+        let dead = format!("dead-{}.jsonl", schemas.len());
+        let args = ["events.jsonl", "--schemas", schemas, "-o", "jsonl", "--dlq", &dead];
+        assert_eq!(dir.run("evt-validate", &args).succeeds().rows().len(), 0);
+        let letters = dir.rows(&dead);
+        assert_eq!(letters.len(), types.len(), "{schemas}");
+        assert!(letters.iter().all(|letter| letter["error_type"] == "UnknownSchemaError"), "{letters:?}");
+    }
+}
+
+#[test]
+fn a_version_that_is_not_there_is_named_without_the_secrets_of_the_address() {
+    let (dir, small) = (Dir::new("show_secret"), clicks(&[V1]));
+    let address = small.base.replace("://", "://user:hunter2@") + "?token=hunter3";
+    for schemas in
+        [address.clone(), small.base.replace("://", "://user:hunter2@"), small.base.clone() + "?token=hunter3"]
+    {
+        let said = dir.run("evt-schema", &["show", "click", "--number", "7", "--schemas", &schemas]);
+        assert!(said.status() != 0 && !said.stderr().contains("hunter"), "{said}");
+    }
+}
+
+/// What is no schema for its length alone is not read to its end.
+#[test]
+fn a_schema_file_without_end_is_refused() {
+    let dir = Dir::new("endless_schema");
+    let run = dir.shell("ulimit -v 4000000; evt-schema check /dev/zero").ends_with(78);
+    assert!(run.stderr().contains("longer than 1024 KiB"), "{run}");
+}
+
 #[test]
 fn what_never_changes_is_fetched_once_however_many_events() {
     let (dir, small) = (Dir::new("once"), clicks(&[V1, V2]));

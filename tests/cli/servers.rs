@@ -178,6 +178,28 @@ fn values_postgres_cannot_hold_become_dead_letters_and_the_others_stay() {
     assert_eq!(psql(&dir, &uri, &schema, "SELECT count(properties::jsonb) FROM raw_events"), "2\n");
 }
 
+/// There is no other place for a dead letter: Postgres holds every one, whatever its texts are.
+#[test]
+fn dead_letters_go_into_postgres_whatever_names_they_have() {
+    let Some((output, uri, schema)) = postgres() else { return };
+    let dir = Dir::new("letters_of_any_name");
+    let time = r#""server_timestamp":"2024-01-15T10:00:00Z""#;
+    // Nothing that packs well: an index takes what is short once packed.
+    let long: String = (0..3000_u32).filter_map(|n| char::from_u32(0x4e00 + n * 7919 % 20_000)).collect();
+    let events: String = [r"a\u0000b", &long]
+        .iter()
+        .map(|name| format!("{{\"event_type\":\"t\",\"p\":\"{name}\",\"x\":\"\\u0000\",{time}}}\n"))
+        .collect();
+    dir.write("events.jsonl", &events);
+    let line = format!("evt-sink events.jsonl --kind event --field partition=p --to '{output}' --dlq '{output}'");
+    let run = dir.shell(&line).succeeds();
+    assert!(run.stderr().contains("dead 2"), "{run}");
+    assert_eq!(psql(&dir, &uri, &schema, "SELECT count(*) FROM raw_events"), "0\n");
+    let letters = "SELECT count(DISTINCT \"partition\"), min(\"partition\"), bool_and(length(\"partition\") < 700) FROM dead_letters";
+    assert_eq!(psql(&dir, &uri, &schema, letters), "2|a\\u0000b|t\n");
+    dir.shell(&format!("{line} --strict")).ends_with(1);
+}
+
 #[test]
 fn events_into_redis_are_refused_before_anything_is_written() {
     let Some((output, ..)) = redis() else { return };

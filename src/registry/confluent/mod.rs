@@ -30,6 +30,8 @@ use ureq::http::Method;
 /// Subjects and schemas kept; beyond that they are fetched again.
 const SUBJECTS_MAX: usize = 4096;
 const SCHEMAS_MAX: usize = 4096;
+/// Bytes of the longest subject that is asked for: Apicurio has none that is longer.
+const NAME_MAX: usize = 512;
 /// Schemas one schema may refer to, with theirs.
 const REFERENCES_MAX: usize = 256;
 /// How long a registry that did not answer is taken to be away, where nobody waits for it.
@@ -107,6 +109,13 @@ pub struct Confluent {
     away: Mutex<Option<(Instant, Arc<str>)>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<Key, Found>,
+}
+
+/// Whether a registry may have a subject of that name. Events name what they like: what breaks a path, or what a registry refuses
+/// to be asked for, is a subject that it does not have.
+fn can_be_subject(name: &str) -> bool {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(breaks)
 }
 
 /// An answer, or why nobody waits for one.
@@ -233,6 +242,9 @@ impl Confluent {
     }
 
     fn fetch_subject(&self, name: &str, known: Option<&Lookup>) -> Result<Lookup> {
+        if !can_be_subject(name) {
+            return Ok(Lookup::Unknown);
+        }
         let numbers = match self.get(&format!("/subjects/{}/versions", escaped(name)))? {
             Err(cause) => return Ok(Lookup::Away(cause)),
             Ok(None) => return Ok(Lookup::Unknown),

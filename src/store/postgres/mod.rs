@@ -25,7 +25,7 @@ use crate::store::postgres::link::{Failure, Link, Server};
 use crate::store::postgres::metric::{Columns, Writer, Written};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
-use crate::store::postgres::write::{insert_new, insert_once, split_unholdable};
+use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, split_unholdable};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use arrow::array::RecordBatch;
@@ -263,6 +263,7 @@ impl Sink for Postgres {
         let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let places = rows::places_of_fit(batch.num_rows(), &refused);
         let place = |row: usize| places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"));
+        let fit = if kind == Kind::Dead { holdable_letters(&fit)? } else { fit };
         let unholdable = split_unholdable(kind, &fit)?;
         let held = rows::without(&fit, &unholdable)?;
         let held_places = rows::places_of_fit(fit.num_rows(), &unholdable);

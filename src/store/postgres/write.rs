@@ -8,9 +8,10 @@ use crate::store::guard::Fate;
 use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::{Refused, rows};
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use futures_util::SinkExt;
 use std::pin::pin;
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Sends `text` to the COPY `sql`.
@@ -46,6 +47,39 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
     refused.sort_by_key(|refused| refused.row);
     refused.dedup_by_key(|refused| refused.row);
     Ok(refused)
+}
+
+/// The columns of a letter's key that say where its record was from, and bytes of the longest text there: an index of Postgres takes 2,704 of all
+/// together.
+const WHENCE: [&str; 3] = ["stage", "source_topic", "partition"];
+const WHENCE_MAX: usize = 600;
+
+/// Dead letters as Postgres can hold them all, for there is no other place for one: NUL in a text becomes `\u0000`, and a text of
+/// the key that is too long is cut and ends in its hash. Payload, key and headers stay as they are.
+pub fn holdable_letters(letters: &RecordBatch) -> Result<RecordBatch> {
+    let schema = letters.schema();
+    let mut columns = letters.columns().to_vec();
+    for (field, column) in schema.fields().iter().zip(&mut columns) {
+        let max = if WHENCE.contains(&field.name().as_str()) { WHENCE_MAX } else { usize::MAX };
+        let coded = column.as_any_dictionary_opt();
+        let texts = coded.map_or(&*column, |coded| coded.values());
+        let Some(texts) = texts.as_string_opt::<i32>() else { continue };
+        if !texts.iter().flatten().any(|text| text.len() > max || text.contains('\0')) {
+            continue;
+        }
+        let held: StringArray = texts.iter().map(|text| text.map(|text| holdable(text, max))).collect();
+        let held: ArrayRef = Arc::new(held);
+        *column = coded.map_or(held.clone(), |coded| coded.with_values(held));
+    }
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+fn holdable(text: &str, max: usize) -> String {
+    let clean = text.replace('\0', "\\u0000");
+    if clean.len() <= max {
+        return clean;
+    }
+    format!("{}…{:016x}", &clean[..clean.floor_char_boundary(max)], xxh3_64(text.as_bytes()))
 }
 
 /// The columns of a table that rows are copied into, quoted.

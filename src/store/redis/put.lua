@@ -10,17 +10,22 @@ local function order(other_revision, other_rows)
   return rows - tonumber(other_rows)
 end
 if ARGV[5] == '1' then
-  local gone = redis.call('HMGET', KEYS[2], 'run', 'revision', 'rows')
-  if gone[1] == ARGV[1] and order(gone[2], gone[3]) <= 0 then return 4 end
+  local gone = redis.call('HGET', KEYS[2], ARGV[1])
+  if gone and order(string.match(gone, '(%S+) (%S+)')) <= 0 then return 4 end
 end
+local unchanged = false
 local there = redis.call('HMGET', KEYS[1], 'revision', 'rows', 'value', 'run', 'dimensions')
 if there[1] then
   if there[5] ~= ARGV[9] then return redis.error_reply('SAMEKEY other dimensions have the same hash') end
   local newer = order(there[1], there[2])
   if newer < 0 then return 4 end
-  if newer == 0 and (there[3] or '') == ARGV[4] then return 2 end
+  unchanged = newer == 0 and (there[3] or '') == ARGV[4]
 end
-if ARGV[4] ~= '' then
+if unchanged then
+  -- It may be given a longer life, and no shorter one.
+  local left = redis.call('PTTL', KEYS[1])
+  if left < 0 or left >= tonumber(ARGV[6]) then return 2 end
+elseif ARGV[4] ~= '' then
   redis.call('HSET', KEYS[1], 'dimensions', ARGV[9], 'window_end', ARGV[10], 'pane', ARGV[11], 'updated_at', ARGV[12],
     'revision', ARGV[2], 'rows', ARGV[3], 'run', ARGV[1], 'value', ARGV[4])
 else
@@ -34,5 +39,6 @@ if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[6]) then
   redis.call('PEXPIRE', KEYS[3], math.floor(tonumber(ARGV[6]) * 1.25))
 end
 if not there[1] then return 0 end
+if unchanged then return 2 end
 if there[4] ~= ARGV[1] then return {there[2]} end
 return 1

@@ -18,9 +18,11 @@ if there[1] then
     fate = 3
   end
 end
-local gone = redis.call('HMGET', KEYS[2], 'run', 'revision', 'rows')
-if gone[1] ~= ARGV[1] or order(gone[2], gone[3]) > 0 then
-  redis.call('HSET', KEYS[2], 'run', ARGV[1], 'revision', ARGV[2], 'rows', ARGV[3])
+-- Several runs may be at work: each remembers its own. Those of long ago make room.
+local gone = redis.call('HGET', KEYS[2], ARGV[1])
+if not gone or order(string.match(gone, '(%S+) (%S+)')) > 0 then
+  if not gone and redis.call('HLEN', KEYS[2]) >= 16 then redis.call('DEL', KEYS[2]) end
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
   redis.call('PEXPIRE', KEYS[2], ARGV[4])
 end
 return fate

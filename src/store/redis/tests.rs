@@ -48,6 +48,24 @@ fn scripts_that_the_server_forgot_are_brought_again() {
 }
 
 #[test]
+fn a_repetition_with_a_longer_life_gives_it_to_what_it_finds() {
+    let Some(bench) = Bench::on_server(&STORE) else { return };
+    let rows = metrics(&[(0, 0, 1, false)]);
+    let bench = bench.with("ttl", "1m");
+    bench.run(Kind::Metric, std::slice::from_ref(&rows));
+    let bench = bench.with("ttl", "2h");
+    assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&rows)).counts.unchanged, 1);
+    let bench = bench.with("ttl", "1m");
+    assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&rows)).counts.unchanged, 1);
+    let (place, mut wire) = wire(&bench);
+    let (row, windows) = keys(&place);
+    for key in [row, windows] {
+        let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
+        assert!(left > 7000, "{key}: {left}");
+    }
+}
+
+#[test]
 fn a_longer_life_is_not_cut_by_a_run_with_a_shorter_one() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let bench = bench.with("ttl", "2h");

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
@@ -76,7 +76,9 @@ impl Plain {
             return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
         }
         if is_appended(&path, format, overwrite) {
-            return Self::append(path, format.name == "jsonl", &run.console);
+            let options = OpenOptions::new().read(true).append(true).create(true).open(&path);
+            let file = options.map_err(|error| Error::io(path.display().to_string(), &error))?;
+            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
         }
         let part = create_part(path)?;
         // Asked once more: another run may have ended since the first look.
@@ -84,32 +86,32 @@ impl Plain {
         Ok(Plain::Part { part, existed })
     }
 
-    fn append(path: PathBuf, is_json: bool, console: &Console) -> Result<Self> {
+    /// Mends the end of a file that is appended to, and takes the header of one that others may append to as well: whether it
+    /// is there is known when the first rows are written, under the lock. False where only this run writes: its encoder
+    /// begins the file. Exit 2 where the header is another.
+    pub fn begin(
+        &mut self,
+        bytes: impl FnOnce() -> Result<Vec<u8>>,
+        (is_json, console): (bool, &Console),
+    ) -> Result<bool> {
+        let Plain::Appended { file, path, length, header } = self else { return Ok(false) };
+        if !is_regular(path) {
+            return Ok(false);
+        }
+        *header = bytes()?;
         let shown = path.display().to_string();
-        let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
-        let options = || OpenOptions::new().read(true).append(true).create(true).open(&path);
-        let mut file = options().map_err(failed)?;
-        lock(&file, &shown)?;
-        let (tail, length) = mend_last_line(&mut file, is_json).map_err(failed)?;
-        unlock(&file);
+        lock(file, &shown)?;
+        let mended = if header.is_empty() { mend_last_line(file, is_json) } else { mend_last_record(file, header) };
+        unlock(file);
+        let (tail, whole) = mended.map_err(|error| Error::io(shown.clone(), &error))?;
+        *length = whole;
         match tail {
             Tail::Whole => {}
             Tail::Ended => console.say(format!("{shown}: its last line had no end and now has one")),
             Tail::Cut(bytes) => console.say(format!("{shown}: {bytes} bytes of a torn last line were cut")),
+            Tail::Foreign => return Err(other_columns(&shown)),
         }
-        Ok(Plain::Appended { file, path, length, header: vec![] })
-    }
-
-    /// Takes the header of a file that others may append to as well: whether it is there is known when the first rows
-    /// are written, under the lock. False where only this run writes: its encoder begins the file.
-    pub fn begin(&mut self, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<bool> {
-        match self {
-            Plain::Appended { path, header, .. } if is_regular(path) => {
-                *header = bytes()?;
-                Ok(true)
-            }
-            _ => Ok(false),
-        }
+        Ok(true)
     }
 
     /// Writes the pieces as one.
@@ -281,7 +283,13 @@ fn append_locked(file: &mut File, shown: &str, header: &mut Vec<u8>, pieces: &[&
     lock(file, shown)?;
     let length = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
     let header = std::mem::take(header);
-    let header = if length == Some(0) { &header[..] } else { &[] };
+    let is_first = length == Some(0);
+    if !is_first && length.is_some() && !begins_with(file, &header).map_err(|error| Error::io(shown, &error))? {
+        // Another run has begun it since.
+        unlock(file);
+        return Err(other_columns(shown));
+    }
+    let header = if is_first { &header[..] } else { &[] };
     let written = write_all(file, &[&[header], pieces].concat(), CALL_BYTES);
     if let (Err(_), Some(length)) = (&written, length) {
         // The write's own error is the one to report.
@@ -304,8 +312,26 @@ fn unlock(file: &File) {
     let _ = flock(file, FlockOperation::Unlock);
 }
 
+/// Whether a file begins with `header`.
+fn begins_with(file: &File, header: &[u8]) -> std::io::Result<bool> {
+    let mut found = vec![0; header.len()];
+    match file.read_exact_at(&mut found, 0) {
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| found == header),
+    }
+}
+
+#[cold]
+fn other_columns(shown: &str) -> Error {
+    Error::usage(format!(
+        "{shown}: its header names other columns than these rows have: name another file, or --overwrite"
+    ))
+}
+
 /// What a file that is appended to had after its last newline.
 enum Tail {
+    /// It has another header: not ours to touch.
+    Foreign,
     /// Nothing: it ends with a whole line, or is empty.
     Whole,
     /// A line that is whole but for its end, which it now has.
@@ -325,6 +351,38 @@ fn mend_last_line(file: &mut File, is_json: bool) -> std::io::Result<(Tail, u64)
         file.seek(SeekFrom::End(0))?;
         file.write_all(b"\n")?;
         return Ok((Tail::Ended, length + 1));
+    }
+    file.set_len(whole)?;
+    Ok((Tail::Cut(length - whole), whole))
+}
+
+/// Looks at what stands behind the last record of a file whose records may hold line breaks within quotes: all quotes before
+/// an end are closed. A file of ours has none but in pairs.
+fn mend_last_record(file: &mut File, header: &[u8]) -> std::io::Result<(Tail, u64)> {
+    let length = file.metadata()?.len();
+    let mut head = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+    file.read_exact_at(&mut head, 0)?;
+    if !header.starts_with(&head) {
+        return Ok((Tail::Foreign, length));
+    }
+    let (mut whole, mut is_quoted, mut start) = (0, false, 0);
+    let mut buffer = vec![0; 64 << 10];
+    while start < length {
+        let count = file.read_at(&mut buffer, start)?;
+        if count == 0 {
+            break;
+        }
+        for at in memchr::memchr2_iter(b'"', b'\n', &buffer[..count]) {
+            match buffer[at] {
+                b'"' => is_quoted = !is_quoted,
+                _ if !is_quoted => whole = start + at as u64 + 1,
+                _ => {}
+            }
+        }
+        start += count as u64;
+    }
+    if whole == length {
+        return Ok((Tail::Whole, length));
     }
     file.set_len(whole)?;
     Ok((Tail::Cut(length - whole), whole))

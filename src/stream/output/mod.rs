@@ -12,6 +12,7 @@ use super::kafka::output::{KafkaOutput, form};
 use super::run::Run;
 use super::standard;
 use super::uri::Uri;
+use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
@@ -159,9 +160,12 @@ impl Checked {
         let Self { name, place, spec, .. } = self;
         let sink = match place {
             Place::Null => Target::Null,
-            Place::Standard(format) => encoded(Plain::Standard(standard::output()?), format, schema, &spec)?,
+            Place::Standard(format) => {
+                encoded(Plain::Standard(standard::output()?), format, schema, (&spec, &run.console))?
+            }
             Place::File(path, format) => {
-                encoded(Plain::create(path, format, spec.overwrite, run)?, format, schema, &spec)?
+                let file = Plain::create(path, format, spec.overwrite, run)?;
+                encoded(file, format, schema, (&spec, &run.console))?
             }
             Place::Kafka(address) => Target::Kafka(Box::new(KafkaOutput::open(&address, schema, run)?)),
             Place::Store(store, location) => {
@@ -190,15 +194,21 @@ fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Res
     Ok(bytes)
 }
 
-fn encoded(mut file: Plain, format: &'static Format, schema: &SchemaRef, spec: &OutputSpec) -> Result<Target> {
+fn encoded(
+    mut file: Plain,
+    format: &'static Format,
+    schema: &SchemaRef,
+    (spec, console): (&OutputSpec, &Console),
+) -> Result<Target> {
     let Some(open) = format.output else {
         let (encoder, head) = FrameEncoder::new(schema.clone());
         file.write(&[&head])?;
         return Ok(Target::Frames { encoder, file });
     };
-    let append = format.appendable && file.begin(|| beginning(open, schema, spec))?;
+    let is_json = format.name == "jsonl";
+    let append = format.appendable && file.begin(|| beginning(open, schema, spec), (is_json, console))?;
     let encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
-    let control = spec.control && format.name == "jsonl";
+    let control = spec.control && is_json;
     Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
 }
 
