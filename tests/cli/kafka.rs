@@ -5,6 +5,7 @@ use crate::harness::{Run, eventually};
 use rdkafka::Offset;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -453,6 +454,14 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let (mut hasty, mut patient) =
         (reads("?wait=2s", "hasty.jsonl"), reads("?rdkafka.statistics.interval.ms=200", "patient.jsonl"));
     eventually("both read", || lines(&bench.dir, "hasty.jsonl") + lines(&bench.dir, "patient.jsonl") == 2);
+    // Two members share a topic of one partition: one of them reads nothing, and has to notice all the same.
+    let mut members = ["one.jsonl", "other.jsonl"].map(|out| reads("?group=g&wait=2s", out));
+    let client: BaseConsumer = bench.config().set("group.id", "test").create().expect("a client");
+    eventually("both are members", || {
+        let groups = client.fetch_group_list(Some("g"), ANSWER).expect("an answer");
+        let group = groups.groups().first();
+        group.is_some_and(|group| group.members().len() == 2 && group.state() == "Stable")
+    });
     broker.services(&["kill", "kafka"]);
     std::io::Write::write_all(&mut fifo, (event(2, "s") + "\n").as_bytes()).expect("it is read");
     drop(fifo);
@@ -462,6 +471,9 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     assert_eq!(status, 69, "{said}");
     assert!(said.contains("1 messages were not acknowledged and are not counted as written"), "{said}");
     assert_eq!(crate::harness::status(hasty.wait().expect("it ends")), 69);
+    for member in &mut members {
+        assert_eq!(crate::harness::status(member.wait().expect("it ends")), 69);
+    }
     let told = |name: &str| String::from_utf8_lossy(&bench.dir.bytes(name)).into_owned();
     assert!(told("hasty.jsonl.said").contains("no broker for"), "{}", told("hasty.jsonl.said"));
     let read = bench.start("evt-ingest", &[&bench.uri(&topic, ""), "--to", "null:"]);

@@ -191,6 +191,11 @@ impl Fetcher {
         self.parts.remove(at).leader
     }
 
+    /// Whether it has anything to read.
+    pub fn reads(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     /// Since when something is wrong without any answer, and what.
     pub fn trouble(&self) -> Option<&(Instant, String)> {
         self.trouble.as_ref()

@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 /// Records taken before rows are looked after; what was begun is taken as a whole.
 const RECORDS: usize = 1024;
 
-/// How many things librdkafka may have to say at a time.
-const WORDS: usize = 64;
+/// How many things librdkafka is heard out on at a time: one that is not for us looks as if there were none.
+const WORDS: usize = 8;
 
 impl Fetcher {
     /// What fetches for a client; none where librdkafka shall do it by what the settings say.
@@ -76,23 +76,24 @@ impl KafkaInput {
         Ok(Step::More)
     }
 
-    /// librdkafka keeps the group: what it has to say is heard, and what it says of brokers we know better.
+    /// librdkafka keeps the group: what it has to say is heard, and what it says of brokers we know better once we read.
     fn hear(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let reads = self.is_fetching();
         for _ in 0..WORDS {
-            let error = match self.client.clone().poll(Duration::ZERO) {
-                None => break,
-                // Of the moment before it was paused.
-                Some(Ok(_)) => continue,
-                Some(Err(error)) => error,
-            };
+            // A message is of the moment before it was paused.
+            let Some(Err(error)) = self.client.clone().poll(Duration::ZERO) else { continue };
             let code = error.rdkafka_error_code();
-            if !matches!(error, KafkaError::PartitionEOF(_))
-                && !code.is_some_and(|code| client::is_passing(code) || code == Code::AutoOffsetReset)
-            {
+            let is_ours = |code: Code| reads && client::is_passing(code) || code == Code::AutoOffsetReset;
+            if !matches!(error, KafkaError::PartitionEOF(_)) && !code.is_some_and(is_ours) {
                 self.trouble(&error, intake, dead)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether anything is fetched here: then nobody knows better whether brokers are there.
+    pub(in crate::stream) fn is_fetching(&self) -> bool {
+        self.fetcher.as_ref().is_some_and(Fetcher::reads)
     }
 
     /// Exit 69 once brokers have been away, or do not answer, for too long.

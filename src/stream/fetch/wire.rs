@@ -262,7 +262,7 @@ mod tests {
         let request = ask_records((7, "c"), limits, &[("tt", vec![(3, 9)])]);
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [
-            "00000054",
+            "00000052",
             "0001",
             "000b",
             "00000007",

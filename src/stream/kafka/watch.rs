@@ -67,8 +67,7 @@ impl KafkaInput {
     /// Acts on what librdkafka has told of itself since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
         let told = self.client.context().take_told();
-        // Who fetches knows best whether brokers are there.
-        if self.fetcher.is_none() && told.as_ref().is_some_and(|told| told.is_up) {
+        if !self.is_fetching() && told.as_ref().is_some_and(|told| told.is_up) {
             self.health.good(&self.address, &self.run);
         }
         self.health.stand(&self.address, &self.run);
