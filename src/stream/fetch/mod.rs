@@ -22,7 +22,7 @@ use rustix::event::PollFd;
 use rustix::fs::Timespec;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use unpack::unpack;
 use wire::{Fetched, Limits};
@@ -136,7 +136,7 @@ pub enum Piece<'a> {
 
 /// Fetches the records of some partitions.
 pub struct Fetcher {
-    client: Rc<Client>,
+    client: Arc<Client>,
     /// The name that brokers are told.
     name: String,
     topics: Vec<String>,
@@ -158,7 +158,7 @@ pub struct Fetcher {
 
 impl Fetcher {
     /// Fetches nothing yet.
-    pub fn new(client: Rc<Client>, name: &str, topics: &[String]) -> Self {
+    pub fn new(client: Arc<Client>, name: &str, topics: &[String]) -> Self {
         let now = Instant::now();
         Self {
             client,

@@ -16,7 +16,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Records taken before rows are looked after; what was begun is taken as a whole.
@@ -27,7 +27,7 @@ const WORDS: usize = 8;
 
 impl Fetcher {
     /// What fetches for a client; none where librdkafka shall do it by what the settings say.
-    pub fn of(client: &Rc<Client>, address: &Address, run: &Run) -> Option<Self> {
+    pub fn of(client: &Arc<Client>, address: &Address, run: &Run) -> Option<Self> {
         let settings = || run.kafka.iter().chain(&address.options.settings);
         let name = settings().rev().find(|(name, _)| name == "client.id").map(|(_, value)| value.as_str());
         is_ours(settings()).then(|| Self::new(client.clone(), name.unwrap_or(run.console.tool()), &address.topics))

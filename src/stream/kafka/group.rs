@@ -13,8 +13,11 @@ use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Intake;
 use crate::stream::run::Run;
 use rdkafka::Offset;
-use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionList;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How long revoked partitions wait for the outputs: less than a member may be silent (max.poll.interval.ms).
@@ -22,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long members that were killed may still count as members: more than their session (45 s by default).
 const MEMBERS_GONE: Duration = Duration::from_secs(60);
+/// How long the answer to a commit is waited for before the run goes on without it.
+const ANSWERED: Duration = Duration::from_secs(10);
 /// How long the last commit of a run is tried.
 const AT_END: Duration = Duration::from_secs(5);
 
@@ -60,6 +65,8 @@ pub struct Membership {
     every: Duration,
     due: Instant,
     committed: Cut,
+    /// Sent to the group, and not answered yet.
+    sent: Option<(Receiver<KafkaResult<()>>, Cut)>,
     /// Noted, and not committed yet.
     noted: Option<Cut>,
     /// Partitions that were revoked: let go once what was read of them is safe.
@@ -72,7 +79,7 @@ impl Membership {
     /// Offsets are committed to the group `every` so often; `subscribed` says whether it also hands out the partitions.
     pub fn new(subscribed: bool, every: Duration) -> Self {
         let due = Instant::now() + every;
-        Self { subscribed, every, due, committed: vec![], noted: None, leaving: None, failing: false }
+        Self { subscribed, every, due, committed: vec![], sent: None, noted: None, leaving: None, failing: false }
     }
 
     /// Whether the group hands out the partitions.
@@ -123,16 +130,21 @@ impl Membership {
     }
 
     /// Commits what was noted.
-    pub fn commit_noted(&mut self, client: &Client, address: &Address) -> Result<()> {
+    pub fn commit_noted(&mut self, client: &Arc<Client>, address: &Address) -> Result<()> {
         match self.noted.take() {
             Some(cut) => self.commit(client, address, &cut),
             None => Ok(()),
         }
     }
 
-    /// Commits what is new in `cut`; returns when the group has it.
-    pub fn commit(&mut self, client: &Client, address: &Address, cut: &Cut) -> Result<()> {
+    /// Commits what is new in `cut`; returns when the group has it. Exit 69 where it does not answer: librdkafka would wait
+    /// for it without end.
+    pub fn commit(&mut self, client: &Arc<Client>, address: &Address, cut: &Cut) -> Result<()> {
         self.due = Instant::now() + self.every;
+        if self.sent.is_some() {
+            // Whether it failed does not matter: this one says the same and more.
+            let _ = self.answered(address)?;
+        }
         let mut list = TopicPartitionList::new();
         for position in cut.iter().filter(|position| !self.committed.contains(position)) {
             let topic = &address.topics[position.topic];
@@ -145,12 +157,44 @@ impl Membership {
         if list.count() == 0 {
             return Ok(());
         }
-        client
-            .commit(&list, rdkafka::consumer::CommitMode::Sync)
-            .map_err(|error| client::failed(address, "offsets cannot be committed", &error))?;
-        self.committed.clone_from(cut);
+        let (sender, answer) = channel();
+        let client = client.clone();
+        let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
+            let done = client.commit(&list, CommitMode::Sync);
+            // The run's own thread shall be the last that has it: that one leaves the group.
+            drop(client);
+            let _ = sender.send(done);
+        });
+        spawned.map_err(|error| Error::io("a thread", &error))?;
+        self.sent = Some((answer, cut.clone()));
+        let answered = self.answered(address)?;
+        answered.map_err(|error| client::failed(address, "offsets cannot be committed", &error))?;
         self.failing = false;
         Ok(())
+    }
+
+    /// Whether the group has not answered the last commit.
+    fn is_unanswered(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// Waits for the answer to what was sent last.
+    fn answered(&mut self, address: &Address) -> Result<KafkaResult<()>> {
+        let Some((answer, cut)) = self.sent.take() else { return Ok(Ok(())) };
+        match answer.recv_timeout(ANSWERED) {
+            Ok(Ok(())) => {
+                self.committed = cut;
+                Ok(Ok(()))
+            }
+            Ok(Err(error)) => Ok(Err(error)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.sent = Some((answer, cut));
+                let message = format!("{address}: offsets cannot be committed");
+                let why = format!("no answer for {} s", ANSWERED.as_secs());
+                Err(Error::new(ErrorKind::Unavailable, message).because(why))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(Error::broken("a commit has no answer")),
+        }
     }
 }
 
@@ -338,6 +382,12 @@ impl KafkaInput {
 impl Drop for KafkaInput {
     fn drop(&mut self) {
         self.client.context().close();
+        if !self.health.is_good() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
+            // Nobody is there who could be told that this member leaves, and librdkafka would wait for that without end: the
+            // client stays until the process has gone.
+            std::mem::forget(self.client.clone());
+            return;
+        }
         if let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) {
             // The group learns by itself that this member is gone.
             let _ = release(&self.client, &group.take_leaving());
@@ -353,7 +403,7 @@ impl Drop for KafkaInput {
 /// Resolves the range of a run that reads all partitions of a group by itself, and commits where it begins: while members are
 /// at work, or were killed a moment ago, the group takes no commit of others. Exit 75 where it never does.
 pub(super) fn claim(
-    client: &Client,
+    client: &Arc<Client>,
     address: &Address,
     run: &Run,
     (group, parts): (&mut Membership, &mut [Part]),

@@ -23,6 +23,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A consumer that calls back to what we note.
@@ -52,7 +53,7 @@ const HELD_BYTES: usize = 1 << 20;
 pub struct KafkaInput {
     pub(in crate::stream) run: Rc<Run>,
     pub(in crate::stream) address: Address,
-    pub(in crate::stream) client: Rc<Client>,
+    pub(in crate::stream) client: Arc<Client>,
     pub(super) role: Role,
     origin: Option<String>,
     pub(in crate::stream) reading: Reading,
@@ -90,7 +91,7 @@ impl KafkaInput {
                 "{address}: --origin would make one partition of those of several topics"
             )));
         }
-        let client = client(address, run)?;
+        let client = Arc::new(client(address, run)?);
         let options = &address.options;
         let wire = records::wire(address, run)?;
         let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
@@ -105,7 +106,6 @@ impl KafkaInput {
             Some(_) => {}
             None => range::resolve(&client, address, run, (role, &mut parts))?,
         }
-        let client = Rc::new(client);
         let mut input = Self {
             run: run.clone(),
             health: Health::new(address.options.wait),
