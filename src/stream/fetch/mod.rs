@@ -228,11 +228,13 @@ impl Fetcher {
                 }
             }
             self.waited_until = now;
-            // Who leads is looked for anew by the next call.
-            if !quiet || now >= deadline || self.parts.iter().any(|part| part.leader.is_none()) {
+            // Who leads is looked for by the next call, where that is due.
+            let is_led = self.parts.iter().all(|part| part.leader.is_some());
+            let until = if is_led { deadline } else { deadline.min(self.look_at) };
+            if !quiet || now >= until {
                 break Ok(if quiet { News::Quiet } else { News::Answer });
             }
-            self.poll(deadline.saturating_duration_since(now));
+            self.poll(until.saturating_duration_since(now));
             now = Instant::now();
         }
     }
