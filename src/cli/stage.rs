@@ -485,16 +485,27 @@ impl Stage {
         {
             own = own.max(1);
         }
-        let verdict = own.max(end.verdict);
         self.counts.check()?;
         self.set_counts(&self.counts);
         self.run.service.stopping();
-        let end = End { verdict, ..end };
-        let mut reports = vec![];
         self.set_rows();
-        for output in std::mem::take(&mut self.outputs) {
+        let mut end = End { verdict: own.max(end.verdict), ..end };
+        let reports = self.finish_outputs(&mut end)?;
+        self.dead.finish(&end)?;
+        self.source.commit_end()?;
+        self.summary(&end, &reports)?;
+        Ok(end.verdict)
+    }
+
+    /// Ends the outputs, stores first: what they refuse changes the verdict that the end of a stream carries. The
+    /// reports are in the order of the command line.
+    fn finish_outputs(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
+        let mut outputs: Vec<_> = std::mem::take(&mut self.outputs).into_iter().enumerate().collect();
+        outputs.sort_by_key(|(_, output)| output.fates().is_none());
+        let mut reports = vec![];
+        for (position, output) in outputs {
             let is_store = output.fates().is_some();
-            let mut report = output.finish(&end)?;
+            let mut report = output.finish(end)?;
             if let Some(counts) = &mut report.counts {
                 if !self.dead.is_written() {
                     counts.dropped += std::mem::take(&mut counts.dead);
@@ -504,12 +515,13 @@ impl Stage {
                     self.set_fates(&report.name, counts);
                 }
             }
-            reports.push(report);
+            if report.notices.iter().any(|notice| notice.fails) {
+                end.verdict = end.verdict.max(1);
+            }
+            reports.push((position, report));
         }
-        self.dead.finish(&end)?;
-        self.source.commit_end()?;
-        self.summary(&end, &reports)?;
-        Ok(verdict)
+        reports.sort_by_key(|(position, _)| *position);
+        Ok(reports.into_iter().map(|(_, report)| report).collect())
     }
 
     fn summary(&mut self, end: &End, reports: &[OutputReport]) -> Result<()> {
@@ -517,6 +529,9 @@ impl Stage {
         self.progress = ProgressLine::hidden();
         let defaults = self.source.defaults();
         let console = &self.run.console;
+        for report in reports {
+            report.notices.iter().for_each(|notice| console.say(format!("{}: {}", report.name, notice.text)));
+        }
         if !self.common.quiet {
             let mut line = self.counts.to_string();
             if self.dead.total() > 0 {

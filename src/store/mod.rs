@@ -119,6 +119,17 @@ pub struct Outcome {
     pub counts: SinkCounts,
     /// One line for the summary beyond the counts (files new or replaced, rows of another run replaced), if any.
     pub remark: Option<String>,
+    /// Lines that are printed even where `-q` leaves the summary out.
+    pub notices: Vec<Notice>,
+}
+
+/// A line about rows that a store replaced or refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// The line, without the name of the output.
+    pub text: String,
+    /// Whether it makes the verdict of the run 1.
+    pub fails: bool,
 }
 
 /// Tables of a store with the number of rows in each.

@@ -256,7 +256,7 @@ impl Sink for Parquet {
             }
             self.lake.sync_names()?;
         }
-        Ok(Outcome { counts: self.counts, remark: Some(self.remark()) })
+        Ok(Outcome { counts: self.counts, remark: Some(self.remark()), ..Outcome::default() })
     }
 }
 

@@ -338,7 +338,7 @@ impl Sink for Postgres {
                 done.map(|_| ()).map_err(Failure::into_trouble)
             })?;
         }
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
     }
 }
 

@@ -184,7 +184,7 @@ impl Sink for Redis {
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome> {
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
     }
 }
 

@@ -267,7 +267,7 @@ impl Sink for Sqlite {
             }
             _ => {}
         }
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark() })
+        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
     }
 }
 

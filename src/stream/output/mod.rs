@@ -21,7 +21,7 @@ use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use crate::kind::headers;
 use crate::metrics::Metrics;
-use crate::store::{Location, OpenOptions, Sink, Store};
+use crate::store::{Location, Notice, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::{Plain, is_appended};
@@ -268,6 +268,8 @@ pub struct OutputReport {
     pub counts: Option<SinkCounts>,
     /// `appended`, `new`, `replaced`, and what a store has to say.
     pub remark: Option<String>,
+    /// What a store has to say even where `-q` leaves the summary out.
+    pub notices: Vec<Notice>,
 }
 
 impl Output {
@@ -422,6 +424,7 @@ impl Output {
                 let outcome = sink.finish()?;
                 report.counts = Some(outcome.counts);
                 report.remark = outcome.remark;
+                report.notices = outcome.notices;
             }
         }
         Ok(report)
