@@ -1,8 +1,8 @@
 //! Event: one fact with an id and an event time.
 
 use super::{dictionary_type, id, instant, optional, text};
-use crate::time::{EARLIEST, LATEST};
-use arrow::array::{AsArray, RecordBatch};
+use crate::time::is_in_calendar;
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
 
 /// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other
@@ -65,12 +65,14 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
-/// Whether the times that decide a window lie in the calendar of RFC 3339 in every row of a batch with this kind's
-/// columns: a stream or a file that says it is ours may hold any number there, and windows are reckoned from it.
-pub fn is_in_calendar(batch: &RecordBatch) -> bool {
-    [column::EVENT_TIME, column::STREAM_TIME].iter().all(|at| {
-        let times = batch.column(*at).as_primitive_opt::<TimestampMicrosecondType>();
-        times.is_some_and(|times| times.values().iter().all(|time| (EARLIEST..=LATEST).contains(time)))
+/// Whether every instant of a batch lies in the calendar: a stream or a file that says it is ours may hold any number there,
+/// windows are reckoned from it, and text that is written of it must be read again.
+pub fn has_instants_in_calendar(batch: &RecordBatch) -> bool {
+    batch.columns().iter().filter_map(|column| column.as_primitive_opt::<TimestampMicrosecondType>()).all(|instants| {
+        match instants.null_count() {
+            0 => instants.values().iter().all(|instant| is_in_calendar(*instant)),
+            _ => instants.iter().flatten().all(is_in_calendar),
+        }
     })
 }
 

@@ -3,7 +3,8 @@
 use super::envelope::Value;
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
-use crate::time::{DAY, EARLIEST, LATEST, Parser};
+use crate::time::instant::is_beyond_calendar;
+use crate::time::{DAY, Parser, is_in_calendar};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
 use chrono_tz::Tz;
 
@@ -35,7 +36,7 @@ impl TimeUnit {
         })
     }
 
-    /// Microseconds of `number`, a JSON number's text, floored; none outside of the calendar of RFC 3339.
+    /// Microseconds of `number`, a JSON number's text, floored; the nearest that there are where it is too large.
     fn micros(self, number: &str) -> Option<i64> {
         let (scale, divisor) = match self {
             Self::Seconds => (1_000_000, 1),
@@ -48,15 +49,14 @@ impl TimeUnit {
             Ok(whole) => (i128::from(whole) * scale).div_euclid(divisor),
             Err(_) => decimal(number, scale, divisor)?,
         };
-        i64::try_from(micros).ok().filter(|micros| (EARLIEST..=LATEST).contains(micros))
+        Some(micros.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
     }
 }
 
 /// `12.345` times `scale` over `divisor`, floored, exactly; a number with an exponent goes through f64.
 fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
     if number.contains(['e', 'E']) {
-        let micros = (number.parse::<f64>().ok()? * scale as f64 / divisor as f64).floor();
-        return (micros.abs() < 1e18).then_some(micros as i128);
+        return Some((number.parse::<f64>().ok()? * scale as f64 / divisor as f64).floor() as i128);
     }
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction = &fraction[..fraction.len().min(18)];
@@ -83,20 +83,27 @@ impl When {
         name.parse().map_err(|_| Error::usage(format!("--time-zone {name}: no such zone in the IANA database")))
     }
 
-    /// The instant (µs) a value names.
+    /// The instant (µs) a value names; none outside the calendar.
     pub(super) fn read(&self, value: Value<'_>, parser: &mut Parser) -> Option<i64> {
-        match value {
+        let instant = match value {
             Value::Absent => None,
             Value::Plain(text) => parser.parse(text).or_else(|| self.text(text)),
             Value::Escaped(raw) => {
                 let text = unescape(raw);
                 parser.parse(&text).or_else(|| self.text(&text))
             }
-            Value::Other(number) => self.unit?.micros(number),
-        }
+            Value::Other(number) => self.number(number),
+        };
+        instant.filter(|instant| is_in_calendar(*instant))
     }
 
-    /// Text that is no RFC 3339: by the format, or a number in a string (CSV has no other).
+    /// The instant a number names, wherever it lies.
+    fn number(&self, number: &str) -> Option<i64> {
+        self.unit?.micros(number)
+    }
+
+    /// The instant that text which is no RFC 3339 names, wherever it lies: by the format, or a number in a string (CSV has
+    /// no other).
     fn text(&self, text: &str) -> Option<i64> {
         if let Some(unit) = self.unit
             && crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
@@ -118,12 +125,27 @@ impl When {
 
     /// What a person can do about a value that does not read as a time.
     pub(super) fn advice(&self, value: Value<'_>) -> &'static str {
+        if self.is_beyond(value) {
+            return "it lies outside the years 1 to 9999, UTC";
+        }
         match (value, self.unit, &self.format) {
             (Value::Other(text), None, _) if !text.starts_with(['{', '[', 't', 'f']) => {
                 "a number needs --time-unit s|ms|us|ns|d"
             }
             (Value::Plain(_) | Value::Escaped(_), _, None) => "text that is not RFC 3339 needs --time-format",
             _ => "it does not read as an instant",
+        }
+    }
+
+    /// Whether a value that was refused names an instant outside the calendar.
+    fn is_beyond(&self, value: Value<'_>) -> bool {
+        match value {
+            Value::Absent => false,
+            Value::Plain(text) | Value::Escaped(text) => {
+                let text = unescape(text);
+                is_beyond_calendar(&text) || self.text(&text).is_some()
+            }
+            Value::Other(number) => self.number(number).is_some(),
         }
     }
 }
@@ -146,8 +168,14 @@ mod tests {
         assert_eq!(read(&unit(TimeUnit::Nanoseconds), Value::Other("-1")), Some(-1));
         assert_eq!(read(&unit(TimeUnit::Days), Value::Other("16071")), Some(16_071 * DAY));
         assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other("1e9")), Some(1_000_000_000_000_000));
-        for beyond in ["9e99", "99999999999999999999", "9223372036854775807", "true", "{}"] {
+        for none in ["true", "{}"] {
+            assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(none)), None, "{none}");
+        }
+        for beyond in
+            ["9e99", "-1e400", "99999999999999999999", "9223372036854775807", "-62135596801", "253402300800.0"]
+        {
             assert_eq!(read(&unit(TimeUnit::Seconds), Value::Other(beyond)), None, "{beyond}");
+            assert!(unit(TimeUnit::Seconds).advice(Value::Other(beyond)).contains("outside the years"), "{beyond}");
         }
     }
 
@@ -157,6 +185,9 @@ mod tests {
         assert_eq!(read(&when, Value::Plain("2010-12-01 08:26:00")), Some(1_291_191_960_000_000));
         let berlin = When { zone: Some(When::zone("Europe/Berlin").unwrap()), ..when };
         assert_eq!(read(&berlin, Value::Plain("2010-12-01 08:26:00")), Some(1_291_188_360_000_000));
+        let west = When { zone: Some(When::zone("America/New_York").unwrap()), ..berlin };
+        assert_eq!(read(&west, Value::Plain("9999-12-31 23:00:00")), None);
+        assert!(west.advice(Value::Plain("9999-12-31 23:00:00")).contains("outside the years"));
         let day = When { format: Some("%Y-%m-%d".into()), ..When::default() };
         assert_eq!(read(&day, Value::Plain("1970-01-02")), Some(DAY));
     }

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::metric_id;
-use crate::time::{DAY, EARLIEST, LATEST};
+use crate::time::{DAY, is_in_calendar};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
@@ -57,11 +57,11 @@ pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<R
     let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
-        if instants.values().iter().all(|micros| (EARLIEST..=LATEST).contains(micros)) {
+        if instants.values().iter().all(|micros| is_in_calendar(*micros)) {
             continue;
         }
         for (row, micros) in instants.iter().enumerate() {
-            if micros.is_some_and(|micros| !(EARLIEST..=LATEST).contains(&micros)) {
+            if micros.is_some_and(|micros| !is_in_calendar(micros)) {
                 let message = format!("{} lies outside the years 1 to 9999", field.name());
                 refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
             }

@@ -422,8 +422,9 @@ impl Source {
     }
 
     fn push_batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
-        if Kind::of(batch.schema_ref()) == Some(Kind::Event) && !event::is_in_calendar(&batch) {
-            return Err(Error::corrupt("a time lies beyond the calendar of RFC 3339").at(name));
+        let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
+        if of_event && !event::has_instants_in_calendar(&batch) {
+            return Err(Error::corrupt("a time lies outside the years 1 to 9999").at(name));
         }
         self.framed.taken += batch.num_rows() as u64;
         self.framed.out += batch.num_rows() as u64;

@@ -1,7 +1,7 @@
 //! RFC 3339 in and out.
 
 use super::calendar::{civil_from_days, days_from_civil, days_in_month};
-use super::{DAY, HOUR, MINUTE, SECOND};
+use super::{DAY, HOUR, MINUTE, SECOND, is_in_calendar};
 
 /// Reads RFC 3339 instants; remembers the last date, because a stream's dates repeat (3 % of a whole parse saved).
 #[derive(Clone, Debug, Default)]
@@ -11,9 +11,15 @@ pub struct Parser {
 }
 
 impl Parser {
-    /// The instant `text` names (µs), or none if it is not RFC 3339.
+    /// The instant `text` names (µs), or none if it is not RFC 3339 or lies outside the calendar in UTC.
     #[inline]
     pub fn parse(&mut self, text: &str) -> Option<i64> {
+        self.read(text).filter(|micros| is_in_calendar(*micros))
+    }
+
+    /// The same without the bound.
+    #[inline(always)]
+    fn read(&mut self, text: &str) -> Option<i64> {
         let bytes = text.as_bytes();
         let (date, rest) = bytes.split_first_chunk::<10>()?;
         let days = match self.last {
@@ -54,9 +60,19 @@ fn pair(tens: u8, ones: u8) -> u32 {
     if tens > 9 || ones > 9 { 100 } else { tens * 10 + ones }
 }
 
-/// The instant `text` names (µs), or none if it is not RFC 3339.
+/// The instant `text` names (µs), or none if it is not RFC 3339 or lies outside the calendar in UTC.
 pub fn parse_instant(text: &str) -> Option<i64> {
     Parser::default().parse(text)
+}
+
+/// Whether `text` has the form of RFC 3339, or of [`write_instant`] for other years, and names an instant outside the
+/// calendar: what a message about a refused text says.
+pub fn is_beyond_calendar(text: &str) -> bool {
+    let Some(unsigned) = text.strip_prefix(['+', '-']) else {
+        return Parser::default().read(text).is_some_and(|micros| !is_in_calendar(micros));
+    };
+    let year = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    year >= 4 && Parser::default().read(&format!("2000{}", &unsigned[year..])).is_some()
 }
 
 fn two(tens: u8, ones: u8) -> Option<i64> {
@@ -143,6 +159,22 @@ mod tests {
     fn what_is_written_reads_back() {
         for micros in [0, -1, 1, 1_447_200_000_123_456, super::super::EARLIEST, super::super::LATEST] {
             assert_eq!(parse_instant(&format_instant(micros)), Some(micros));
+        }
+    }
+
+    #[test]
+    fn an_instant_outside_the_calendar_in_utc_is_refused_whatever_its_own_year_says() {
+        for text in ["0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z", "9999-12-31T23:59:59-00:01"] {
+            assert!(parse_instant(text).is_none() && is_beyond_calendar(text), "{text}");
+        }
+        for micros in [super::super::EARLIEST - 1, super::super::LATEST + 1] {
+            let text = format_instant(micros);
+            assert!(parse_instant(&text).is_none() && is_beyond_calendar(&text), "{text}");
+        }
+        assert_eq!(parse_instant("0000-12-31T23:00:00-01:00"), Some(super::super::EARLIEST));
+        assert_eq!(parse_instant("9999-12-31T23:59:60Z"), Some(super::super::LATEST));
+        for text in ["2024-01-15T10:00:00Z", "-5", "+", "9999-02-29T00:00:00Z", "-0001", ""] {
+            assert!(!is_beyond_calendar(text), "{text}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Instants and durations: UTC microseconds since 1970, read and written as text.
 //!
 //! An instant is RFC 3339 (any offset, lower-case `t` and `z`, `:60` read as `:59.999999`); digits beyond the sixth are
-//! cut. A duration is never bare: `90s`, `1h30m`, `2d`, `100ms`.
+//! cut. In UTC it lies within the years 1 to 9999 ([`is_in_calendar`]). A duration is never bare: `90s`, `1h30m`, `2d`, `100ms`.
 
 pub mod calendar;
 pub mod duration;
@@ -27,14 +27,20 @@ pub const EARLIEST: i64 = -62_135_596_800 * SECOND;
 /// 9999-12-31T23:59:59.999999Z, the last instant RFC 3339 can write.
 pub const LATEST: i64 = 253_402_300_800 * SECOND - 1;
 
+/// Whether an instant (µs) lies within the years 1 to 9999, UTC: only these are read and written.
+#[inline]
+pub fn is_in_calendar(micros: i64) -> bool {
+    (EARLIEST..=LATEST).contains(&micros)
+}
+
 /// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
 pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
-    if let Some(rest) = text.strip_prefix("now") {
-        return match rest.strip_prefix('+').unwrap_or(rest) {
-            "" if rest.is_empty() => Ok(now),
-            duration => Ok(now.saturating_add(parse_duration(duration)?)),
-        };
-    }
-    parse_instant(text)
+    let instant = match text.strip_prefix("now") {
+        Some("") => Some(now),
+        Some(rest) => Some(now.saturating_add(parse_duration(rest.strip_prefix('+').unwrap_or(rest))?)),
+        None => parse_instant(text),
+    };
+    instant
+        .filter(|instant| is_in_calendar(*instant))
         .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
 }

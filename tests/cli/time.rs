@@ -1,7 +1,11 @@
 //! Instants of RFC 3339, valid and invalid, through evt-ingest.
 
-use crate::harness::{Dir, cases, data};
+use crate::broker::Bench;
+use crate::door::Door;
+use crate::harness::{Dir, Run, cases, data};
+use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The event times of texts, in µs text form; none where a text was refused with a TimestampError.
 fn times(texts: &[&str]) -> Vec<Option<String>> {
@@ -66,4 +70,160 @@ fn the_json_schema_suite_agrees_but_for_leap_seconds() {
 
 fn micros(text: &str) -> i64 {
     chrono::DateTime::parse_from_rfc3339(text).expect("an instant").timestamp_micros()
+}
+
+/// Texts of RFC 3339 that lie outside the years 1 to 9999 in UTC.
+const BEYOND: [&str; 3] = ["0001-01-01T00:00:00+01:00", "0000-06-01T00:00:00Z", "9999-12-31T23:59:59-00:01"];
+/// The same as numbers, for containers.
+const BEYOND_MICROS: [i64; 3] = [-62_135_596_800_000_001, -62_150_000_000_000_000, 253_402_300_800_000_000];
+const GOOD_MICROS: i64 = 1_705_312_800_000_000;
+
+/// Three letters of one type from `input`, whether it is read by one stage or by two; what is written is read again.
+#[track_caller]
+fn three_are_dead(dir: &Dir, input: &str) {
+    let one = dir.run("evt-window", &[&input.split(' ').collect::<Vec<_>>()[..], &ONE_STAGE].concat());
+    let one = one.succeeds();
+    assert_letters(dir, &one);
+    std::fs::remove_file(dir.path("dead.jsonl")).expect("it was written");
+    let line = format!(
+        "evt-ingest {input} -q --dlq dead.jsonl --to in.parquet --to in.avro --to in.csv --to - \
+         | evt-validate -q | evt-window {WINDOW}"
+    );
+    let pipe = dir.shell(&line).succeeds();
+    assert_letters(dir, &pipe);
+    std::fs::remove_file(dir.path("dead.jsonl")).expect("it was written");
+    assert_eq!(pipe.text(), one.text(), "{pipe}");
+    for file in ["in.parquet", "in.avro", "in.csv"] {
+        let again = dir.shell(&format!("evt-window {file} {WINDOW}")).succeeds();
+        assert_eq!(again.text(), one.text(), "{file}: {again}");
+        std::fs::remove_file(dir.path(file)).expect("it was written");
+    }
+}
+
+const WINDOW: &str = "--size 1m -o jsonl -q";
+const ONE_STAGE: [&str; 7] = ["--size", "1m", "-o", "jsonl", "-q", "--dlq", "dead.jsonl"];
+
+#[track_caller]
+fn assert_letters(dir: &Dir, run: &Run) {
+    let letters = dir.rows("dead.jsonl");
+    let beyond = |letter: &&Value| {
+        letter["error_type"] == "TimestampError"
+            && letter["error_message"].as_str().is_some_and(|why| why.contains("outside the years 1 to 9999"))
+    };
+    assert_eq!((letters.len(), letters.iter().filter(beyond).count()), (3, 3), "{letters:?}\n{run}");
+    assert_eq!(run.rows().len(), 1, "{run}");
+}
+
+#[test]
+fn an_instant_that_its_offset_or_zone_moves_out_of_the_calendar_is_a_dead_letter_and_stops_no_stage() {
+    let dir = Dir::new("beyond");
+    let good = "2024-01-15T10:00:00Z";
+    let instants: Vec<&str> = [good].into_iter().chain(BEYOND).collect();
+    let lines = |instants: &[&str]| -> String {
+        instants.iter().map(|at| json!({"server_timestamp": good, "at": at}).to_string() + "\n").collect()
+    };
+    dir.write("in.jsonl", lines(&instants));
+    dir.write(
+        "in.tsv",
+        instants.iter().fold("server_timestamp\tat\n".to_owned(), |all, at| all + good + "\t" + at + "\n"),
+    );
+    for input in ["in.jsonl", "in.tsv"] {
+        three_are_dead(&dir, &format!("{input} --time at"));
+        three_are_dead(&dir, &format!("{input} --field client_timestamp=at"));
+    }
+    dir.write("in.jsonl", lines(&["2024-01-15_10:00", "9999-12-31_20:00", "9999-12-31_21:00", "9999-12-31_23:00"]));
+    three_are_dead(&dir, "in.jsonl --time at --time-format %Y-%m-%d_%H:%M --time-zone America/New_York");
+    dir.write("in.jsonl", "{\"at\":0}\n{\"at\":-62135596801}\n{\"at\":253402300800}\n{\"at\":1e30}\n");
+    three_are_dead(&dir, "in.jsonl --time at --time-unit s");
+}
+
+#[test]
+fn an_instant_of_a_container_outside_the_calendar_is_a_dead_letter_and_stops_no_stage() {
+    let dir = Dir::new("beyond-container");
+    let instants: Vec<i64> = [GOOD_MICROS].into_iter().chain(BEYOND_MICROS).collect();
+    let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(instants.clone()).with_timezone("UTC"));
+    let batch = RecordBatch::try_from_iter([("at", column)]).expect("a batch");
+    let mut file = arrow_ipc::writer::FileWriter::try_new(vec![], &batch.schema()).expect("a file");
+    file.write(&batch).expect("rows");
+    dir.write("a.arrow", file.into_inner().expect("an end"));
+    let mut stream = arrow_ipc::writer::StreamWriter::try_new(vec![], &batch.schema()).expect("a stream");
+    stream.write(&batch).expect("rows");
+    dir.write("a.arrows", stream.into_inner().expect("an end"));
+    let mut parquet = parquet::arrow::ArrowWriter::try_new(vec![], batch.schema(), None).expect("a file");
+    parquet.write(&batch).expect("rows");
+    dir.write("a.parquet", parquet.into_inner().expect("an end"));
+    let schema = r#"{"type":"record","name":"r","fields":[{"name":"at","type":{"type":"long","logicalType":"timestamp-micros"}}]}"#;
+    let schema = apache_avro::Schema::parse_str(schema).expect("a schema");
+    let mut avro = apache_avro::Writer::new(&schema, vec![]).expect("a writer");
+    for instant in instants {
+        let at = apache_avro::types::Value::TimestampMicros(instant);
+        avro.append_value(apache_avro::types::Value::Record(vec![("at".to_owned(), at)])).expect("a row");
+    }
+    dir.write("a.avro", avro.into_inner().expect("an end"));
+    for file in ["a.arrow", "a.arrows", "a.parquet", "a.avro"] {
+        three_are_dead(&dir, &format!("{file} --time at"));
+    }
+}
+
+#[test]
+fn an_instant_outside_the_calendar_is_rejected_at_the_front_door() {
+    let dir = Dir::new("beyond-http");
+    let door = Door::open(&dir, &["--ack", "memory", "--to", "out.jsonl", "--dlq", "dead.jsonl"]);
+    let event = |instant: &str| json!({"source": "s", "event_type": "t", "client_timestamp": instant});
+    let events: Vec<Value> = ["2024-01-15T10:00:00Z"].iter().chain(&BEYOND).map(|text| event(text)).collect();
+    let answer = door.json(&json!({ "events": events }).to_string()).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(1), &json!(3)), "{answer}");
+    assert!(answer["errors"].as_array().expect("errors").iter().all(|error| error["error_type"] == "TimestampError"));
+    door.stop();
+    assert_eq!((dir.rows("out.jsonl").len(), dir.rows("dead.jsonl").len()), (1, 3));
+}
+
+#[test]
+fn an_instant_outside_the_calendar_is_a_dead_letter_of_a_topic() {
+    let Some(bench) = Bench::new("beyond") else { return };
+    let topic = bench.topic("t", 1, &[]);
+    let event = |instant: &str| json!({"event_type": "t", "server_timestamp": instant}).to_string();
+    let events: Vec<String> = ["2024-01-15T10:00:00Z"].iter().chain(&BEYOND).map(|text| event(text)).collect();
+    bench.produce(events.iter().map(|value| crate::kafka::record(&topic, 0, value)));
+    let from = bench.uri(&topic, "?end=latest");
+    let run = bench.dir.run("evt-window", &[&[from.as_str()], &ONE_STAGE[..]].concat()).succeeds();
+    assert_letters(&bench.dir, &run);
+}
+
+/// Windows at both ends of the calendar, as they stand in text, in frames and in SQLite.
+#[test]
+fn a_window_that_reaches_beyond_the_calendar_is_cut_there_and_stored_like_any_other() {
+    let dir = Dir::new("edges-of-time");
+    let (first, last) = ("0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z");
+    dir.write("in.jsonl", [first, last].map(|at| json!({"server_timestamp": at}).to_string() + "\n").concat());
+    for (shape, rows) in [
+        ("--size 1m", 2),
+        ("--size 1m --slide 20s", 6),
+        ("--gap 30s", 2),
+        ("--size 1m --align 17s", 2),
+        ("--size 1d --align=-146000d", 2),
+        ("--size 146000d", 2),
+        ("--size 146000d --slide 73000d", 4),
+        ("--gap 146000d", 2),
+    ] {
+        let window = format!("evt-window in.jsonl {shape}");
+        let text = dir.shell(&format!("{window} -q -o jsonl > m.jsonl && cat m.jsonl")).succeeds();
+        assert_eq!(text.rows().len(), rows, "{shape}: {text}");
+        for row in text.rows() {
+            let (start, end) = (row["window_start"].as_str().expect("text"), row["window_end"].as_str().expect("text"));
+            assert!(first <= start && start <= end && end <= last, "{shape}: {row}");
+        }
+        assert!(text.rows().iter().any(|row| row["window_end"] == last), "{shape}: {text}");
+        let frames = dir.shell(&format!("{window} -q | evt-view -q -o jsonl")).succeeds();
+        assert_eq!(frames.text(), text.text(), "{shape}");
+        for way in ["evt-sink m.jsonl".to_owned(), format!("{window} -q | evt-sink")] {
+            let stored = dir
+                .shell(&format!(
+                    "{way} --to sqlite:m.db -q && evt-view 'sqlite:m.db?table=aggregated_metrics' -q -o jsonl"
+                ))
+                .succeeds();
+            assert_eq!(stored.rows().len(), rows, "{shape}: {stored}");
+            std::fs::remove_file(dir.path("m.db")).expect("it was written");
+        }
+    }
 }

@@ -26,6 +26,7 @@ use crate::frame::Progress;
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
+use crate::time::{EARLIEST, LATEST};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
@@ -310,6 +311,9 @@ impl Window {
             }
             let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
             let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
+            // A window that reaches beyond the calendar is cut there. None is longer than the calendar, so that only one of
+            // its edges is cut, and the other still tells it from its neighbours.
+            let (start, end) = (start.max(EARLIEST), end.min(LATEST));
             emit(&Row { name, start, end, dimensions, value, rows, pane, retracted })?;
         }
         Ok(())

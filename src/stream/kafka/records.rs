@@ -127,7 +127,7 @@ impl Message<'_> {
     /// When it arrived, by the milliseconds that Kafka keeps: a fact where the broker says so, else what the producer's clock
     /// said.
     pub fn arrival((millis, is_fact): (i64, bool)) -> Option<Arrival> {
-        let at = millis.checked_mul(1000).filter(|at| (crate::time::EARLIEST..=crate::time::LATEST).contains(at))?;
+        let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;
         (millis >= 0).then_some(Arrival { at, is_fact })
     }
 }
