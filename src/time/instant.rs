@@ -80,6 +80,11 @@ fn two(tens: u8, ones: u8) -> Option<i64> {
     (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
 }
 
+/// Days from 1970-01-01 to the date `YYYY-MM-DD` of RFC 3339; none if it is no date.
+pub fn parse_date(text: &str) -> Option<i64> {
+    days_of(text.as_bytes().try_into().ok()?)
+}
+
 fn days_of(date: &[u8; 10]) -> Option<i64> {
     let &[y3, y2, y1, y0, b'-', m1, m0, b'-', d1, d0] = date else { return None };
     let (year, month, day) = (two(y3, y2)? * 100 + two(y1, y0)?, two(m1, m0)?, two(d1, d0)?);

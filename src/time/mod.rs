@@ -10,7 +10,7 @@ pub mod stamp;
 
 use crate::error::{Error, Result};
 pub use duration::{format_duration, parse_duration};
-pub use instant::{Parser, format_instant, parse_instant, write_instant};
+pub use instant::{Parser, format_instant, parse_date, parse_instant, write_instant};
 
 /// Microseconds in a millisecond.
 pub const MILLISECOND: i64 = 1_000;

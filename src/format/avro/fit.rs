@@ -8,7 +8,7 @@
 use super::write::{write_bytes, write_long};
 use crate::json::base64;
 use crate::registry::schema::Unit;
-use crate::time::{DAY, parse_instant, write_instant};
+use crate::time::{parse_date, parse_instant, write_instant};
 use num_bigint::{BigInt, Sign};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -215,7 +215,7 @@ impl Leaf {
                 write_decimal(out, &decimal(given, *precision, *scale)?, *size)?;
             }
             (Leaf::Duration, Given::String(text)) => out.extend(duration(text)?),
-            (Leaf::Date, Given::String(text)) => write_long(out, date(text, scratch)?),
+            (Leaf::Date, Given::String(text)) => write_long(out, parse_date(text)?),
             (Leaf::Date | Leaf::Time(Unit::Millis), Given::Number(_) | Given::Whole(_)) => {
                 write_long(out, int(given)?.into());
             }
@@ -374,10 +374,6 @@ fn joined(scratch: &mut String, parts: [&str; 3]) -> Option<i64> {
     scratch.clear();
     parts.iter().for_each(|part| scratch.push_str(part));
     parse_instant(scratch)
-}
-
-fn date(text: &str, scratch: &mut String) -> Option<i64> {
-    (text.len() == 10).then(|| joined(scratch, ["", text, "T00:00:00Z"]))?.map(|micros| micros.div_euclid(DAY))
 }
 
 fn time_of_day(text: &str, scratch: &mut String) -> Option<i64> {

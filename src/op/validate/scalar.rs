@@ -5,8 +5,7 @@
 
 use crate::format::avro::fit;
 use crate::json::base64;
-use crate::time::calendar::days_in_month;
-use crate::time::parse_instant;
+use crate::time::{parse_date, parse_instant};
 
 /// The value of a JSON number, taken apart: significant digits times a power of ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,14 +139,7 @@ pub fn is_uuid(text: &str) -> bool {
 
 /// Whether `text` is an ISO 8601 calendar date, `2024-02-29`.
 pub fn is_date(text: &str) -> bool {
-    let &[y3, y2, y1, y0, b'-', m1, m0, b'-', d1, d0] = text.as_bytes() else { return false };
-    let number = |digits: &[u8]| {
-        digits.iter().try_fold(0i64, |n, digit| digit.is_ascii_digit().then(|| n * 10 + i64::from(digit - b'0')))
-    };
-    let (Some(year), Some(month), Some(day)) = (number(&[y3, y2, y1, y0]), number(&[m1, m0]), number(&[d1, d0])) else {
-        return false;
-    };
-    (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day)
+    parse_date(text).is_some()
 }
 
 /// Whether `text` is an RFC 3339 instant.
