@@ -1,17 +1,17 @@
 //! Dead letter: a record that failed, byte for byte, with the cause and where it came from.
 
 use super::headers::{self, Headers};
-use super::{dictionary_type, instant, optional, text};
+use super::{Kind, dictionary_type, instant, optional, text};
 use crate::error::Result;
 use arrow::array::{
     ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder,
+    TimestampMicrosecondBuilder, new_null_array,
 };
-use arrow::datatypes::{DataType, Field, Int32Type};
+use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use std::sync::Arc;
 
 /// Columns of a dead letter, in order.
-pub const COLUMNS: [&str; 13] = [
+pub const COLUMNS: [&str; 14] = [
     "original_payload",
     "original_key",
     "headers",
@@ -25,6 +25,7 @@ pub const COLUMNS: [&str; 13] = [
     "failed_at",
     "producer_host",
     "attempts",
+    "original_length",
 ];
 
 /// Index of each column in [`COLUMNS`].
@@ -43,6 +44,7 @@ pub mod column {
     pub const FAILED_AT: usize = 10;
     pub const PRODUCER_HOST: usize = 11;
     pub const ATTEMPTS: usize = 12;
+    pub const ORIGINAL_LENGTH: usize = 13;
 }
 
 /// What was wrong with a record.
@@ -60,7 +62,7 @@ pub enum ErrorType {
     UnknownSchemaError,
     /// It violates its schema.
     SchemaValidationError,
-    /// Longer than `--max-record`; the one letter whose payload is cut.
+    /// Longer than `--max-record`, or than any output can hold.
     TooLargeError,
     /// An expression of a metric asked it for a value of another type.
     AggregationError,
@@ -85,27 +87,35 @@ impl ErrorType {
     }
 }
 
-/// The fault of one record: the two columns that say why.
+/// The fault of one record: the columns that say why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// Which kind of fault.
     pub error_type: ErrorType,
     /// One line for a person: where in the record (path or byte) and why.
     pub message: String,
+    /// Bytes of the record, where only its beginning was kept.
+    pub original_length: Option<u64>,
 }
 
 impl Fault {
     /// A fault of `error_type` that says `message`.
     #[cold]
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
-        Self { error_type, message: message.into() }
+        Self { error_type, message: message.into(), original_length: None }
+    }
+
+    /// The same fault of a record of `length` bytes of which only the beginning was kept.
+    #[must_use]
+    pub fn of_cut(self, length: u64) -> Self {
+        Self { original_length: Some(length), ..self }
     }
 }
 
 /// One dead letter, borrowed from whoever holds the record.
 #[derive(Clone, Copy)]
 pub struct Letter<'a> {
-    /// The record's exact bytes.
+    /// The record's exact bytes; the first ones where [`Fault::original_length`] says so.
     pub payload: &'a [u8],
     /// Its key, where the source has keys.
     pub key: Option<&'a [u8]>,
@@ -138,7 +148,28 @@ pub(super) fn fields() -> Vec<Field> {
         instant("failed_at"),
         Field::new("producer_host", dictionary_type(), false),
         Field::new("attempts", DataType::Int32, false),
+        optional(Field::new("original_length", DataType::Int64, false)),
     ]
+}
+
+/// Letters that were written before there was a column `original_length`, with it.
+pub fn widened(letters: RecordBatch) -> Result<RecordBatch> {
+    if letters.num_columns() != column::ORIGINAL_LENGTH {
+        return Ok(letters);
+    }
+    let schema = widened_schema(letters.schema_ref());
+    let mut columns = letters.columns().to_vec();
+    columns.push(new_null_array(&DataType::Int64, letters.num_rows()));
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
+
+/// The schema of such letters, with that column.
+pub fn widened_schema(schema: &SchemaRef) -> SchemaRef {
+    if Kind::of(schema) != Some(Kind::Dead) || schema.fields().len() != column::ORIGINAL_LENGTH {
+        return schema.clone();
+    }
+    let fields = schema.fields().iter().cloned().chain(fields().pop().map(Arc::new));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
 /// Builds batches of dead letters of one stage.
@@ -158,6 +189,7 @@ pub struct Builder {
     failed_at: TimestampMicrosecondBuilder,
     producer_host: StringDictionaryBuilder<Int32Type>,
     attempts: Int32Builder,
+    original_length: Int64Builder,
     bytes: usize,
 }
 
@@ -180,6 +212,7 @@ impl Builder {
             failed_at: TimestampMicrosecondBuilder::new(),
             producer_host: StringDictionaryBuilder::new(),
             attempts: Int32Builder::new(),
+            original_length: Int64Builder::new(),
             bytes: 0,
         }
     }
@@ -200,6 +233,8 @@ impl Builder {
         self.failed_at.append_value(failed_at);
         self.producer_host.append(&self.host)?;
         self.attempts.append_value(1);
+        let length = letter.fault.original_length.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
+        self.original_length.append_option(length);
         Ok(())
     }
 
@@ -236,7 +271,8 @@ impl Builder {
             Arc::new(self.failed_at.finish().with_timezone("UTC")),
             Arc::new(self.producer_host.finish()),
             Arc::new(self.attempts.finish()),
+            Arc::new(self.original_length.finish()),
         ];
-        Ok(RecordBatch::try_new(super::Kind::Dead.schema(), columns)?)
+        Ok(RecordBatch::try_new(Kind::Dead.schema(), columns)?)
     }
 }

@@ -9,7 +9,7 @@ use crate::kind::metric::metric_id;
 use crate::time::{DAY, is_in_calendar};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
-    TimestampMicrosecondArray,
+    TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -37,16 +37,20 @@ pub fn day_column(kind: Kind) -> &'static str {
     }
 }
 
-/// The kind's own columns of `batch`, in order, under the kind's schema: what a stage added is left behind. Exit 70 if
-/// one is missing or of another type.
+/// The kind's own columns of `batch`, in order, under the kind's schema: what a stage added is left behind. A column that
+/// may be NULL and is missing is NULL. Exit 70 if another one is missing or one is of another type.
 pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = kind.schema();
     let mut columns = Vec::with_capacity(schema.fields().len());
     for field in schema.fields() {
-        let column = batch.column_by_name(field.name()).ok_or_else(|| {
-            Error::broken(format!("a batch of kind {} has no column '{}'", kind.name(), field.name()))
-        })?;
-        columns.push(column.clone());
+        columns.push(match batch.column_by_name(field.name()) {
+            Some(column) => column.clone(),
+            None if field.is_nullable() => new_null_array(field.data_type(), batch.num_rows()),
+            None => {
+                let message = format!("a batch of kind {} has no column '{}'", kind.name(), field.name());
+                return Err(Error::broken(message));
+            }
+        });
     }
     Ok(RecordBatch::try_new(schema, columns)?)
 }

@@ -125,6 +125,7 @@ fn dead_columns(from: i64, to: i64) -> Vec<ArrayRef> {
         instants(numbers().map(|n| Some(START + n * HOUR))),
         words(numbers().map(|_| "host")),
         Arc::new(Int32Array::from_iter_values(numbers().map(|_| 1))),
+        Arc::new(numbers().map(|n| (n % 5 == 0).then_some(n << 20)).collect::<Int64Array>()),
     ]
 }
 

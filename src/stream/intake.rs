@@ -260,7 +260,7 @@ impl Intake {
                 let limit = self.run.record_max;
                 let message =
                     format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
-                let fault = Fault::new(ErrorType::TooLargeError, message);
+                let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(raw.len() as u64);
                 return self.letter(&raw[..limit], &fault, (spot.partition, offset), spot.wrapper, dead);
             }
             Ok(text) => text,

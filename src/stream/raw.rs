@@ -215,7 +215,7 @@ impl TextInput {
         let length = oversized.length - u64::from(found);
         let message =
             format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
-        let fault = Fault::new(ErrorType::TooLargeError, message);
+        let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         intake.dead(&oversized.payload, &fault, (self.partition, oversized.line), dead)?;
         Ok(true)
     }

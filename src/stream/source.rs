@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Input, Records, Rows, jsonl};
 use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
-use crate::kind::{Kind, event};
+use crate::kind::{Kind, dead as letters, event};
 use crate::mapping::{self, Lean};
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -426,6 +426,8 @@ impl Source {
         if of_event && !event::has_instants_in_calendar(&batch) {
             return Err(Error::corrupt("a time lies outside the years 1 to 9999").at(name));
         }
+        let is_letters = Kind::of(batch.schema_ref()) == Some(Kind::Dead);
+        let batch = if is_letters { letters::widened(batch)? } else { batch };
         self.framed.taken += batch.num_rows() as u64;
         self.framed.out += batch.num_rows() as u64;
         self.queue.push_back(Item::Batch(batch));
@@ -560,6 +562,7 @@ impl Source {
         input.bytes().set_heed(self.options.raw_only || input.bytes().is_plain_file());
         let foreign = Kind::of(&schema).is_none();
         if let Some(kind) = Kind::of(&schema) {
+            let schema = letters::widened_schema(&schema);
             self.check_columns(&schema, input.bytes().name())?;
             self.same_kind(kind)?;
             self.schema = Some(schema);

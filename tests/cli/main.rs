@@ -21,6 +21,7 @@ mod http;
 mod http_limits;
 mod json;
 mod kafka;
+mod letters;
 mod man;
 mod oracle;
 mod outputs;

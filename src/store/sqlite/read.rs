@@ -16,18 +16,19 @@ use std::sync::Arc;
 /// Rows of a page, and of the batch made of it.
 const PAGE: usize = 2048;
 
-fn open(location: &Location) -> Result<(Place, Connection)> {
+/// The file, and the version of its tables.
+fn open(location: &Location) -> Result<(Place, Connection, i64)> {
     let place = Place::try_new(location)?;
     let db = place.connect_to_read()?;
     match sqlite_schema::version(&db, &place)? {
-        Some(_) => Ok((place, db)),
+        Some(version) => Ok((place, db, version)),
         None => Err(Error::usage(format!("{place}: holds no tables of evt"))),
     }
 }
 
 /// Every kind's table and how many rows it holds.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (place, db) = open(location)?;
+    let (place, db, _) = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
         let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| place.failed("cannot count", &e))?;
@@ -38,15 +39,16 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// The rows of `kind`, as they were when the first page was read.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
-    let (place, db) = open(location)?;
+    let (place, db, version) = open(location)?;
     db.execute_batch("BEGIN").map_err(|e| place.failed("cannot read", &e))?;
-    Ok(Box::new(Pages { place, db, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
+    Ok(Box::new(Pages { place, db, version, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
 }
 
 /// Pages of one table: each goes on behind the last key of the one before.
 struct Pages {
     place: Place,
     db: Connection,
+    version: i64,
     kind: Kind,
     schema: SchemaRef,
     last_key: Vec<Value>,
@@ -73,7 +75,11 @@ impl Pages {
             let marks: Vec<String> = (1..=self.last_key.len()).map(|index| format!("?{index}")).collect();
             format!("WHERE ({key}) > ({})", marks.join(", "))
         };
-        format!("SELECT {} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", quoted(&stored), self.kind.table())
+        let mut stored = quoted(&stored);
+        if self.kind == Kind::Dead && self.version < sqlite_schema::WITH_LETTER_LENGTHS {
+            stored = stored.replacen("\"original_length\"", "NULL", 1);
+        }
+        format!("SELECT {stored} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.kind.table())
     }
 
     /// Columns of the kind that are in the table: a stored metric is never a retracted one.

@@ -13,7 +13,8 @@ use crate::store::sqlite::Place;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.
-const MIGRATIONS: &[&str] = &[r#"
+const MIGRATIONS: &[&str] = &[
+    r#"
 CREATE TABLE aggregated_metrics (
     metric_id TEXT NOT NULL,
     metric_name TEXT NOT NULL,
@@ -99,7 +100,12 @@ CREATE TABLE pipeline_checkpoints (
     epoch INTEGER,
     committed_at TEXT
 ) WITHOUT ROWID;
-"#];
+"#,
+    "ALTER TABLE dead_letters ADD COLUMN original_length INTEGER;",
+];
+
+/// The first version in which letters have a column `original_length`.
+pub const WITH_LETTER_LENGTHS: i64 = 2;
 
 /// What stands in `evt_schema` when every step has been taken.
 const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -58,8 +58,9 @@ fn insert_sql(kind: Kind, names: &[&str]) -> String {
 
 /// A letter whose replay failed again says so in its row. The parameters are those of the insert.
 const UPDATE_LETTER: &str = r#"
-UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, producer_host = ?12, attempts = ?13
-WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?14 AND attempts < ?13
+UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, producer_host = ?12, attempts = ?13,
+    original_length = ?14
+WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?15 AND attempts < ?13
 "#;
 
 /// Inserts the rows whose key is not there; counts their fates.

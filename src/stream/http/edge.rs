@@ -69,7 +69,9 @@ impl Edge {
         };
         let mut records = self.judge(vec![piece], now)?;
         for record in records.iter_mut().filter(|record| record.fault.is_some()) {
-            record.payload = body.iter().take(self.record_max).copied().collect();
+            record.payload.clear();
+            record.payload.extend_from_slice(body);
+            self.cut(record);
         }
         Ok(records)
     }
@@ -100,13 +102,22 @@ impl Edge {
         };
         let mut record = Record { payload: payload.into_owned(), source: String::new(), event_id: None, fault };
         if record.fault.is_some() {
-            record.payload.truncate(self.record_max);
+            self.cut(&mut record);
         } else if let Some((id, named, source)) = self.mapper.last() {
             record.source.push_str(source);
             record.event_id = named.then_some(id);
             self.rows.push(index);
         }
         Ok(record)
+    }
+
+    /// Keeps no more than the first `--max-record` bytes of a record that was refused.
+    fn cut(&self, record: &mut Record) {
+        let length = record.payload.len();
+        if length > self.record_max {
+            record.payload.truncate(self.record_max);
+            record.fault = record.fault.take().map(|fault| fault.of_cut(length as u64));
+        }
     }
 
     /// Maps one record onto a row; why it is none.

@@ -15,7 +15,7 @@ const OURS: &str = "evt.";
 const CONNECT: &str = "__connect.errors.";
 
 /// Columns that are headers of ours, and what Kafka Connect calls them.
-const TOLD: [(usize, Option<&str>); 10] = [
+const TOLD: [(usize, Option<&str>); 11] = [
     (column::ERROR_TYPE, Some("exception.class.name")),
     (column::ERROR_MESSAGE, Some("exception.message")),
     (column::STAGE, Some("stage")),
@@ -26,6 +26,7 @@ const TOLD: [(usize, Option<&str>); 10] = [
     (column::PRODUCER_HOST, None),
     (column::ATTEMPTS, None),
     (column::ARRIVED_AT, None),
+    (column::ORIGINAL_LENGTH, None),
 ];
 
 /// The letters of a batch as messages.

@@ -114,6 +114,15 @@ impl Plain {
         Ok(true)
     }
 
+    /// What it is called in messages.
+    pub fn name(&self) -> String {
+        match self {
+            Plain::Standard(_) => "stdout".to_owned(),
+            Plain::Appended { path, .. } => path.display().to_string(),
+            Plain::Part { part, .. } => part.path.display().to_string(),
+        }
+    }
+
     /// Writes the pieces as one.
     pub fn write_pieces(&mut self, pieces: &[Buffer]) -> Result<()> {
         let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();

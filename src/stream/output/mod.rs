@@ -14,11 +14,11 @@ use super::standard;
 use super::uri::Uri;
 use crate::console::Console;
 use crate::counts::SinkCounts;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End};
 use crate::kind::Kind;
-use crate::kind::dead::Fault;
+use crate::kind::dead::{self, Fault};
 use crate::kind::headers;
 use crate::metrics::Metrics;
 use crate::store::{Location, Notice, OpenOptions, Sink, Store};
@@ -206,10 +206,47 @@ fn encoded(
         return Ok(Target::Frames { encoder, file });
     };
     let is_json = format.name == "jsonl";
-    let append = format.appendable && file.begin(|| beginning(open, schema, spec), (is_json, console))?;
-    let encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
+    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), (is_json, console));
+    let (mut append, mut narrow) = (false, None);
+    if format.appendable {
+        append = match begin(schema) {
+            Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
+                // A file of letters that an older evt has begun goes on as it began.
+                let older = dead::column::ORIGINAL_LENGTH;
+                narrow = Some(older);
+                begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)).map_err(|_| error)?
+            }
+            begun => begun?,
+        };
+    }
+    let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
+    if let Some(columns) = narrow {
+        let name = file.name();
+        console.say(format!("{name}: its header has no original_length: letters are appended without it"));
+        encoder = Box::new(Narrow { encoder, columns });
+    }
     let control = spec.control && is_json;
     Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
+}
+
+/// Writes the first columns of rows, where the file has no others.
+struct Narrow {
+    encoder: Box<dyn format::Encoder>,
+    columns: usize,
+}
+
+impl format::Encoder for Narrow {
+    fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.encode(&batch.project(&Vec::from_iter(0..self.columns))?, out)
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        self.encoder.flush(out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.encoder.finish(out)
+    }
 }
 
 /// The format, if it is one that is written: frames have no [`format::Output`] of their own.

@@ -3,7 +3,7 @@
 use super::{Current, Source};
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress};
-use crate::kind::Kind;
+use crate::kind::{Kind, dead as letters};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
 use crate::stream::kafka::address::Address;
@@ -88,6 +88,7 @@ impl Source {
                 let Some(kind) = Kind::of(&schema) else {
                     return Err(Error::corrupt("its frames hold rows of no kind of evt").at(name));
                 };
+                let schema = letters::widened_schema(&schema);
                 self.check_columns(&schema, name)?;
                 self.same_kind(kind)?;
                 self.schema.get_or_insert(schema);

@@ -41,6 +41,9 @@ const HAS_FAULT: u8 = 1 << 3;
 /// Its rejection is not the fault that it came with.
 const OWN_FAULT: u8 = 1 << 4;
 
+/// Bit of a code: the payload is the beginning of a record, whose length follows.
+const IS_CUT: u8 = 1 << 7;
+
 /// Where an entry is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot {
@@ -90,7 +93,7 @@ pub struct Seen<'a> {
 pub fn size_max(request: &Request) -> usize {
     let text = |text: &str| text.len() + 4;
     let headers: usize = request.headers.iter().map(|(name, value)| text(name) + text(value)).sum();
-    let fault = |record: &Record| record.fault.as_ref().map_or(0, |fault| 2 * fault.message.len());
+    let fault = |record: &Record| record.fault.as_ref().map_or(0, |fault| 2 * (fault.message.len() + size_of::<u64>()));
     // A reused id is named in a message of ours.
     let record = |record: &Record| record.payload.len() + record.source.len() + fault(record) + 160;
     let records: usize = request.records.iter().map(record).sum();
@@ -156,7 +159,11 @@ fn put_record(out: &mut Vec<u8>, record: &Record, fate: &Fate) {
     }
     for fault in record.fault.iter().chain(own) {
         let code = TYPES.iter().position(|known| *known == fault.error_type).unwrap_or(0);
-        out.push(u8::try_from(code).unwrap_or(0));
+        let cut = if fault.original_length.is_some() { IS_CUT } else { 0 };
+        out.push(u8::try_from(code).unwrap_or(0) | cut);
+        if let Some(length) = fault.original_length {
+            out.extend_from_slice(&length.to_le_bytes());
+        }
         put(out, fault.message.as_bytes());
     }
 }
@@ -315,8 +322,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn fault(&mut self) -> Option<Fault> {
-        let error_type = *TYPES.get(usize::from(self.u8()?))?;
-        Some(Fault { error_type, message: self.text()?.to_owned() })
+        let code = self.u8()?;
+        let error_type = *TYPES.get(usize::from(code & !IS_CUT))?;
+        let original_length = if code & IS_CUT == 0 { None } else { Some(self.u64()?) };
+        Some(Fault { original_length, ..Fault::new(error_type, self.text()?) })
     }
 
     fn record(&mut self) -> Option<Seen<'a>> {

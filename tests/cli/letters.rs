@@ -1,0 +1,68 @@
+//! Dead letters that are cut, and the column that says so.
+
+use crate::harness::{Dir, ROOT};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+/// A letter that is cut and one that is whole, in `dead.jsonl`.
+fn letters(name: &str) -> Dir {
+    let dir = Dir::new(name);
+    dir.write("in.jsonl", format!("{{\"a\":\"{}\"}}\nbroken\n", "x".repeat(1992)));
+    dir.shell("evt-ingest in.jsonl -q --time arrival --max-record 1KiB --to null: --dlq dead.jsonl").succeeds();
+    dir
+}
+
+fn lengths(dir: &Dir, place: &str) -> Vec<Value> {
+    let line = format!("evt-view '{place}' --rows -q -o jsonl --columns offset,original_length");
+    let mut rows = dir.shell(&line).succeeds().rows();
+    rows.sort_by_key(|row| row["offset"].as_i64());
+    rows.iter().map(|row| row["original_length"].clone()).collect()
+}
+
+#[test]
+fn a_cut_letter_has_the_length_of_its_record_in_every_format_and_store() {
+    let dir = letters("letters_length");
+    assert_eq!(lengths(&dir, "dead.jsonl"), [json!(2000), Value::Null]);
+    for place in ["dead.csv", "dead.avro", "dead.parquet", "dead.frames", "sqlite:dead.db", "parquet:lake"] {
+        dir.shell(&format!("evt-sink dead.jsonl -q --to {place}")).succeeds();
+        let read = if place.starts_with("sqlite") { "sqlite:dead.db?table=dead_letters" } else { place };
+        assert_eq!(lengths(&dir, read), [json!(2000), Value::Null], "{place}");
+    }
+    if let Ok(postgres) = std::env::var("EVT_POSTGRES") {
+        let place = format!("{postgres}?schema=letters_length_{}", std::process::id());
+        dir.shell(&format!("evt-sink dead.jsonl -q --to '{place}'")).succeeds();
+        assert_eq!(lengths(&dir, &format!("{place}&table=dead_letters")), [json!(2000), Value::Null]);
+    }
+}
+
+/// Letters of an evt that knew no such column are read, and its files and tables go on.
+#[test]
+fn letters_without_the_column_stand_beside_those_that_have_it() {
+    let dir = letters("letters_older");
+    let older = format!("{ROOT}/testdata/frame/valid/dead.frames");
+    let count = lengths(&dir, &older).len();
+    assert!(count > 0 && lengths(&dir, &older).iter().all(Value::is_null));
+    dir.shell(&format!("evt-sink {older} -q --to both.jsonl --to parquet:lake --to sqlite:both.db")).succeeds();
+
+    let db = Connection::open(dir.path("both.db")).expect("it opens");
+    let back = "ALTER TABLE dead_letters DROP COLUMN original_length; UPDATE evt_schema SET version = 1";
+    db.execute_batch(back).expect("as an older evt made it");
+    drop(db);
+    assert_eq!(lengths(&dir, "sqlite:both.db?table=dead_letters"), vec![Value::Null; count]);
+
+    let table = dir.shell("evt-view dead.jsonl --rows -q -o csv").succeeds().text();
+    let header = table.lines().next().and_then(|line| line.strip_suffix(",original_length")).expect("the last column");
+    dir.write("both.csv", format!("{header}\n"));
+    let line = "evt-sink dead.jsonl -q --to both.jsonl --to parquet:lake --to sqlite:both.db --to both.csv";
+    let run = dir.shell(line).succeeds();
+    assert_eq!(
+        run.stderr(),
+        "evt-sink: both.csv: its header has no original_length: letters are appended without it\n"
+    );
+    for place in ["both.jsonl", "parquet:lake", "sqlite:both.db?table=dead_letters"] {
+        let found = lengths(&dir, place);
+        assert_eq!(found.len(), count + 2, "{place}");
+        assert_eq!(found.iter().filter(|length| !length.is_null()).collect::<Vec<_>>(), [&json!(2000)], "{place}");
+    }
+    assert_eq!(lengths(&dir, "both.csv"), [Value::Null, Value::Null]);
+}
