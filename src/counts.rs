@@ -111,6 +111,12 @@ impl SinkCounts {
         }
     }
 
+    /// Counts every row that was to be applied as stale: the store was left as it was.
+    pub fn refuse_all(&mut self) {
+        let SinkCounts { taken, dead, dropped, .. } = *self;
+        *self = SinkCounts { taken, dead, dropped, stale: taken - dead - dropped, ..SinkCounts::default() };
+    }
+
     /// Each outcome by its name, `in` first.
     pub fn outcomes(&self) -> [(&'static str, u64); 8] {
         let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, dead, dropped } = *self;

@@ -20,6 +20,7 @@ use crate::stream::input;
 use crate::stream::intake::Item;
 use crate::stream::kafka::address::Form;
 use crate::stream::kafka::group::Offsets;
+use crate::stream::kafka::input::Role;
 use crate::stream::output::identity::{Identity, Named};
 use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
 use crate::stream::run::Run;
@@ -114,6 +115,31 @@ fn brings_headers(inputs: &[Uri], outputs: &[Checked], filters: bool) -> bool {
         _ => false,
     };
     inputs.iter().any(has_some) && (filters || outputs.iter().any(Checked::takes_headers))
+}
+
+/// Exit 2 where an output replaces rows at the end of the input and an input has none.
+fn check_ends<'a>(
+    options: &SourceOptions,
+    inputs: &[Uri],
+    mut outputs: impl Iterator<Item = &'a Checked>,
+) -> Result<()> {
+    let is_endless = |input: &&Uri| match input {
+        Uri::Http(_) => true,
+        Uri::File(_) => options.follow,
+        Uri::Kafka(address) => match options.role {
+            Role::Looks => false,
+            Role::Follows => true,
+            Role::Works | Role::Recomputes => address.options.end.is_none(),
+        },
+        Uri::Standard | Uri::Null | Uri::Store(..) => false,
+    };
+    match (outputs.find(|output| output.replaces()), inputs.iter().find(is_endless)) {
+        (Some(output), Some(input)) => Err(Error::usage(format!(
+            "{}: it is replaced at the end of the input, and {input} has none (a topic has one with end=)",
+            output.name()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Whether the environment or a configuration says where letters go, for every stage of a pipe and whatever reads them
@@ -223,6 +249,7 @@ impl Stage {
     ) -> Result<Self> {
         let common = args.common.clone();
         let looked = look(side, args, options.follow, usual, run)?;
+        check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
         // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
         let is_kept = options.keeping.spool.is_some();
         let Looked { inputs, checked, dlq } = if is_kept { looked } else { looked.ask(run)? };
@@ -274,6 +301,7 @@ impl Stage {
         mut findings: Findings,
     ) -> Result<u8> {
         let looked = look(side, args, false, usual, run)?;
+        check_ends(options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
         let promise = promise(options, &looked.inputs, looked.checked.iter().chain(&looked.dlq))?;
         let Looked { inputs, checked, dlq } = looked.ask(run)?;
         if let Some(door) = &options.http {
@@ -491,7 +519,9 @@ impl Stage {
         self.set_rows();
         let mut end = End { verdict: own.max(end.verdict), ..end };
         let reports = self.finish_outputs(&mut end)?;
-        self.dead.finish(&end)?;
+        if let Some(report) = self.dead.finish(&end)? {
+            self.tell_notices(&report, &mut end);
+        }
         self.source.commit_end()?;
         self.summary(&end, &reports)?;
         Ok(end.verdict)
@@ -515,13 +545,19 @@ impl Stage {
                     self.set_fates(&report.name, counts);
                 }
             }
-            if report.notices.iter().any(|notice| notice.fails) {
-                end.verdict = end.verdict.max(1);
-            }
+            self.tell_notices(&report, end);
             reports.push((position, report));
         }
         reports.sort_by_key(|(position, _)| *position);
         Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    /// Prints what an output has to say even without a summary, and lets it change the verdict.
+    pub fn tell_notices(&self, report: &OutputReport, end: &mut End) {
+        for notice in &report.notices {
+            self.run.console.say(format!("{}: {}", report.name, notice.text));
+            end.verdict = end.verdict.max(u8::from(notice.fails));
+        }
     }
 
     fn summary(&mut self, end: &End, reports: &[OutputReport]) -> Result<()> {
@@ -529,9 +565,6 @@ impl Stage {
         self.progress = ProgressLine::hidden();
         let defaults = self.source.defaults();
         let console = &self.run.console;
-        for report in reports {
-            report.notices.iter().for_each(|notice| console.say(format!("{}: {}", report.name, notice.text)));
-        }
         if !self.common.quiet {
             let mut line = self.counts.to_string();
             if self.dead.total() > 0 {

@@ -168,8 +168,9 @@ pub fn by_name(name: &str) -> Result<&'static Format> {
     })
 }
 
-/// The format a file's name speaks for; `.gz` and `.zst` are passed over.
+/// The format a file's name speaks for; `.part`, `.gz` and `.zst` are passed over.
 pub fn by_extension(path: &str) -> Option<&'static Format> {
+    let path = path.strip_suffix(".part").unwrap_or(path);
     let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
     let (_, extension) = path.rsplit_once('.')?;
     let extension = extension.to_ascii_lowercase();

@@ -5,6 +5,7 @@
 //! a replay converges. To add a store: one file, one row in [`ALL`].
 
 pub mod cells;
+pub mod durable;
 pub mod guard;
 pub mod nested;
 pub mod remote;
@@ -110,6 +111,12 @@ pub trait Sink {
 
     /// The proven end: makes durable and visible whatever no epoch has committed.
     fn finish(self: Box<Self>) -> Result<Outcome>;
+
+    /// The proven end of a source that was stopped before its own end: a store that replaces the rows of other runs
+    /// ([`Store::replaces`]) replaces none.
+    fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
+        self.finish()
+    }
 }
 
 /// What a finished sink has to say.
@@ -161,6 +168,8 @@ pub struct Store {
     /// Whether rows are safe in it before the end of the run ([`Sink::settle`]), so that a source may say that it is done
     /// with them.
     pub acknowledges: bool,
+    /// Whether a URI asks that rows of other runs are replaced at the end, which a source without an end never reaches.
+    pub replaces: fn(&Location) -> bool,
     /// Options its URIs take.
     pub options: &'static [&'static str],
     /// Kinds it holds.

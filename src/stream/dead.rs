@@ -1,9 +1,10 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 
-use super::output::Output;
+use super::output::{Output, OutputReport};
 use super::run::{Report, Run};
 use crate::console::Faulty;
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::End;
 use crate::kind::Kind;
 use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
 use crate::kind::event::RAW;
@@ -165,13 +166,10 @@ impl DeadLetters {
         self.output.as_mut().map_or(Ok(()), Output::settle)
     }
 
-    /// Ends the output at a proven end.
-    pub fn finish(&mut self, end: &crate::frame::End) -> Result<()> {
+    /// Ends the output at a proven end; says what became of it, if there is one.
+    pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
-        match self.output.take() {
-            Some(output) => output.finish(end).map(|_| ()),
-            None => Ok(()),
-        }
+        self.output.take().map(|output| output.finish(end)).transpose()
     }
 
     /// `FutureTimestampError 41, ParseError 2`: for the summary.

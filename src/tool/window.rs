@@ -331,7 +331,7 @@ impl Job<'_> {
         self.stage.write(&batch)
     }
 
-    fn end(mut self, end: End) -> Result<u8> {
+    fn end(mut self, mut end: End) -> Result<u8> {
         let fire = match self.args.watermark.at_end {
             None => end.how == How::Exhausted,
             Some(at_end) => at_end == AtEnd::Fire,
@@ -352,7 +352,7 @@ impl Job<'_> {
         self.notes();
         self.stage.detail("held", held);
         if let Some(late) = self.late.take() {
-            late.finish(&end)?;
+            self.stage.tell_notices(&late.finish(&end)?, &mut end);
         }
         self.stage.finish(end, own)
     }

@@ -28,6 +28,7 @@ mod outputs;
 mod pipe;
 mod records;
 mod registry;
+mod replace;
 mod resolution;
 mod restarts;
 mod scrape;

@@ -16,7 +16,7 @@ use crate::store::lake::directory::{Lake, Part, Published};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read as lake_read;
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, Notice, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,6 +28,7 @@ pub static STORE: Store = Store {
     also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace)",
     acknowledges: false,
+    replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &["mode", "roll", "table"],
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
@@ -257,6 +258,17 @@ impl Sink for Parquet {
             self.lake.sync_names()?;
         }
         Ok(Outcome { counts: self.counts, remark: Some(self.remark()), ..Outcome::default() })
+    }
+
+    fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
+        if !self.replace {
+            return self.finish();
+        }
+        let text = "stopped before the end of the input: no day was replaced, and what was read is not kept".to_owned();
+        let Self { mut counts, .. } = *self;
+        counts.refuse_all();
+        let notices = vec![Notice { text, fails: true }];
+        Ok(Outcome { counts, remark: Some("files: none".to_owned()), notices })
     }
 }
 

@@ -38,6 +38,7 @@ pub static STORE: Store = Store {
     options: &["table", "schema", "sslmode", "sslrootcert", "connect", "timeout", "retry"],
     kinds: &Kind::ALL,
     acknowledges: true,
+    replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Postgres::open(location, options)?)),
     tables: postgres_read::tables,

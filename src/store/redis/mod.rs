@@ -37,6 +37,7 @@ pub static STORE: Store = Store {
     options: &["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"],
     kinds: &[Kind::Metric],
     acknowledges: true,
+    replaces: |_| false,
     check,
     open: |location, options| Ok(Box::new(Redis::open(location, options)?)),
     tables: redis_read::tables,

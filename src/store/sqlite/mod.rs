@@ -36,6 +36,7 @@ pub static STORE: Store = Store {
     also: &[],
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
     acknowledges: true,
+    replaces: |_| false,
     options: &["table", "wait"],
     kinds: &Kind::ALL,
     check: |location| Place::try_new(location)?.check().map(|()| None),

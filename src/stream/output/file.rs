@@ -3,7 +3,8 @@
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
-use crate::store::room;
+use crate::frame::How;
+use crate::store::{Notice, durable, room};
 use crate::stream::follow::LOOK_EVERY;
 use crate::stream::run::Run;
 use crate::stream::stop::Woken;
@@ -44,15 +45,38 @@ pub struct Part {
     file: File,
     /// The name to be.
     path: PathBuf,
-    named: bool,
+    /// Whether it stays, as `NAME.part` or under its name.
+    kept: bool,
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        if !self.named && is_same(&self.file, &part_of(&self.path)) {
+        if !self.kept && is_same(&self.file, &part_of(&self.path)) {
             // What ended the run is the error to report; the next run takes over what stays.
             let _ = std::fs::remove_file(part_of(&self.path));
         }
+    }
+}
+
+impl Part {
+    /// Gives the file its name.
+    fn name(mut self) -> Result<()> {
+        let failed = |error: std::io::Error| Error::io(self.path.display().to_string(), &error);
+        self.file.sync_all().map_err(failed)?;
+        std::fs::rename(part_of(&self.path), &self.path).map_err(failed)?;
+        durable::sync_name(&self.path).map_err(failed)?;
+        self.kept = true;
+        Ok(())
+    }
+
+    /// Leaves the file as `NAME.part`, whole.
+    fn keep(mut self) -> Result<Ended> {
+        let part = part_of(&self.path);
+        let failed = |error: std::io::Error| Error::io(part.display().to_string(), &error);
+        self.file.sync_all().and_then(|()| durable::sync_name(&part)).map_err(failed)?;
+        self.kept = true;
+        let text = format!("stopped before the end of the input: not replaced, what was read is in {}", part.display());
+        Ok(Ended { remark: Some("not replaced".to_owned()), notice: Some(Notice { text, fails: true }) })
     }
 }
 
@@ -77,7 +101,12 @@ impl Plain {
         }
         if is_appended(&path, format, overwrite) {
             let options = OpenOptions::new().read(true).append(true).create(true).open(&path);
-            let file = options.map_err(|error| Error::io(path.display().to_string(), &error))?;
+            let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
+            let file = options.map_err(failed)?;
+            if file.metadata().map_err(failed)?.len() == 0 {
+                // Before any row: a file that another run has just made holds none either until its name is durable.
+                durable::sync_name(&path).map_err(failed)?;
+            }
             return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
         }
         let part = create_part(path)?;
@@ -154,26 +183,33 @@ impl Plain {
         }
     }
 
-    /// Gives the file its name; says what became of it.
-    pub fn finish(self) -> Result<Option<String>> {
-        match self {
-            Plain::Standard(_) => Ok(None),
+    /// Gives the file its name, unless the source was stopped and a file of that name is there; says what became of it.
+    pub fn finish(self, how: How) -> Result<Ended> {
+        let remark = match self {
+            Plain::Standard(_) => return Ok(Ended::default()),
             Plain::Appended { file, path, length, .. } => {
                 if is_regular(&path) {
                     file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))?;
                 }
-                Ok(Some(if length > 0 { "appended" } else { "new" }.to_owned()))
+                if length > 0 { "appended" } else { "new" }
             }
-            Plain::Part { mut part, existed } => {
-                let shown = part.path.display().to_string();
-                let failed = |error: std::io::Error| Error::io(shown.clone(), &error);
-                part.file.sync_all().map_err(failed)?;
-                std::fs::rename(part_of(&part.path), &part.path).map_err(failed)?;
-                part.named = true;
-                Ok(Some(if existed { "replaced" } else { "new" }.to_owned()))
+            Plain::Part { part, .. } if how == How::Stopped && part.path.exists() => return part.keep(),
+            Plain::Part { part, existed } => {
+                part.name()?;
+                if existed { "replaced" } else { "new" }
             }
-        }
+        };
+        Ok(Ended { remark: Some(remark.to_owned()), notice: None })
     }
+}
+
+/// What became of a file.
+#[derive(Default)]
+pub struct Ended {
+    /// For the summary.
+    pub remark: Option<String>,
+    /// What is said even without a summary.
+    pub notice: Option<Notice>,
 }
 
 /// Whether rows are added to what is there.
@@ -214,7 +250,7 @@ fn create_part(path: PathBuf) -> Result<Part> {
         // The run that held the lock may have ended in between: given this very file its name, or removed it.
         if is_same(&file, &part) {
             file.set_len(0).map_err(failed)?;
-            return Ok(Part { file, path, named: false });
+            return Ok(Part { file, path, kept: false });
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Outputs: frames to a pipe, a format to a file, rows to a store.
 //!
 //! Text files are appended to, a batch under one lock, a torn last line cut first; any other file appears under its
-//! name at the proven end and stands as `NAME.part` until then. Dropping an output without [`Output::finish`] leaves
+//! name at the proven end and stands as `NAME.part` until then. At the end of a source that was stopped nothing is
+//! replaced: a file of that name stays, and so does the part. Dropping an output without [`Output::finish`] leaves
 //! nothing that looks whole, and no part that fills the disk.
 
 mod file;
@@ -16,7 +17,7 @@ use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format};
-use crate::frame::{Control, Encoder as FrameEncoder, End};
+use crate::frame::{Control, Encoder as FrameEncoder, End, How};
 use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
 use crate::kind::headers;
@@ -24,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::store::{Location, Notice, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use file::{Plain, is_appended};
+use file::{Ended, Plain, is_appended};
 use identity::Identity;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -148,6 +149,11 @@ impl Checked {
             Place::File(path, format) => is_appended(path, format, self.spec.overwrite),
             Place::Store(store, _) => store.acknowledges,
         }
+    }
+
+    /// Whether it replaces the rows of other runs at the end, so that the source has to have one.
+    pub fn replaces(&self) -> bool {
+        matches!(&self.place, Place::Store(store, location) if (store.replaces)(location))
     }
 
     /// Whether it holds what the source knows of all partitions, so that one run has to read them all.
@@ -309,6 +315,13 @@ pub struct OutputReport {
     pub notices: Vec<Notice>,
 }
 
+impl OutputReport {
+    fn end_file(&mut self, ended: Ended) {
+        self.remark = ended.remark;
+        self.notices.extend(ended.notice);
+    }
+}
+
 impl Output {
     /// Its name, as the user gave it.
     pub fn name(&self) -> &str {
@@ -442,23 +455,26 @@ impl Output {
         match self.sink {
             Target::Null => {}
             Target::Frames { mut encoder, mut file } => {
-                let end = Control::End(End { rows: encoder.rows(), ..*end });
-                let mut pieces = encoder.control(&end)?;
+                let last = Control::End(End { rows: encoder.rows(), ..*end });
+                let mut pieces = encoder.control(&last)?;
                 pieces.push(encoder.finish().into());
                 file.write_pieces(&pieces)?;
-                report.remark = file.finish()?;
+                report.end_file(file.finish(end.how)?);
             }
             Target::Encoded { mut encoder, mut file, mut buffer, .. } => {
                 encoder.finish(&mut buffer)?;
                 file.write(&[&buffer])?;
-                report.remark = file.finish()?;
+                report.end_file(file.finish(end.how)?);
             }
             Target::Kafka(mut topic) => {
                 topic.control(&Control::End(End { rows: report.rows, ..*end }))?;
                 report.counts = Some(topic.finish()?);
             }
             Target::Store { sink, .. } => {
-                let outcome = sink.finish()?;
+                let outcome = match end.how {
+                    How::Exhausted => sink.finish()?,
+                    How::Stopped => sink.finish_stopped()?,
+                };
                 report.counts = Some(outcome.counts);
                 report.remark = outcome.remark;
                 report.notices = outcome.notices;
