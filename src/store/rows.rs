@@ -132,6 +132,19 @@ pub fn digest_keys(kind: Kind, batch: &RecordBatch, digest: &mut Xxh3) -> Result
     Ok(())
 }
 
+/// A digest of the key of each row.
+pub fn each_key(kind: Kind, batch: &RecordBatch) -> Result<Vec<u128>> {
+    let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let mut digest = Xxh3::new();
+    let key = |row| {
+        digest.reset();
+        columns.iter().for_each(|column| column.feed(row, &mut digest));
+        digest.digest128()
+    };
+    Ok((0..batch.num_rows()).map(key).collect())
+}
+
 /// A column that is part of a key; keys are never null.
 enum KeyColumn<'a> {
     Id(&'a FixedSizeBinaryArray),

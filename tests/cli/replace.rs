@@ -1,7 +1,8 @@
 //! What replaces a file or the days of a lake: at a proven end, whole, or not at all.
 
-use crate::harness::{Dir, ROOT, Run, bin_dir, eventually, listens, python, status};
+use crate::harness::{Dir, Draws, ROOT, Run, bin_dir, eventually, listens, python, status};
 use rustix::process::{Pid, Signal, kill_process};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
@@ -153,4 +154,186 @@ fn a_new_file_is_not_done_before_its_name_is_on_disk() {
         let again = refusing(&dir, "fsync", "evt-ingest", &args).expect("it is there");
         assert!(again.status() <= 1, "{again}");
     }
+}
+
+/// Runs `evt-ingest -q` on lines of this text into the lake, replacing days.
+fn replaced(dir: &Dir, name: &str, text: &str, options: &str) -> Run {
+    dir.write(name, text);
+    let lake = format!("parquet:lake?mode=replace{options}");
+    dir.run("evt-ingest", &["-q", name, "--time", "t", "--to", &lake])
+}
+
+fn rows_of_lake(dir: &Dir) -> usize {
+    dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds().rows().len()
+}
+
+#[test]
+fn a_straggler_of_the_day_before_does_not_wipe_that_day() {
+    let dir = Dir::new("straggler");
+    let hours = |hours: [u8; 3]| hours.map(|hour| format!("{{\"t\":\"2026-01-01T{hour}:00:00Z\"}}\n")).concat();
+    replaced(&dir, "d1.jsonl", &hours([11, 12, 13]), "").succeeds();
+    let straggler = "{\"t\":\"2026-01-01T23:59:59Z\"}\n{\"t\":\"2026-01-02T01:00:00Z\"}\n";
+    let run = replaced(&dir, "d2.jsonl", straggler, "").ends_with(1);
+    let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 3 rows and would hold 1; it holds rows of \
+                d1.jsonl, which this run does not bring (shrink=ok replaces it all the same)\n";
+    assert_eq!(run.stderr(), said);
+    assert_eq!(rows_of_lake(&dir), 3, "a day of the run that loses nothing stays with the others");
+    // Another file of as many rows is no better; the same file, grown, is the day anew.
+    assert!(replaced(&dir, "d3.jsonl", &hours([14, 15, 16]), "").ends_with(1).stderr().contains("rows of d1.jsonl"));
+    let fewer = replaced(&dir, "d1.jsonl", &hours([11, 12, 13])[..60], "").ends_with(1);
+    assert!(fewer.stderr().contains("holds 3 rows and would hold 2 (shrink=ok"), "{fewer}");
+    replaced(&dir, "d1.jsonl", &(hours([11, 12, 13]) + &hours([14, 15, 16])), "").succeeds();
+    assert_eq!(rows_of_lake(&dir), 6);
+    let lake = "parquet:lake?mode=replace";
+    let args = ["d2.jsonl", "--time", "t", "--to", lake, "--stats", "stats.json"];
+    let stated = dir.run("evt-ingest", &args).ends_with(1);
+    assert!(stated.stderr().contains("parquet:lake: in 2 stale 2, files: none"), "{stated}");
+    assert_eq!(dir.rows("stats.json")[0]["outputs"][0]["counts"]["stale"], 2);
+    assert_eq!(replaced(&dir, "d2.jsonl", straggler, "&shrink=ok").succeeds().stderr(), "");
+    assert_eq!(rows_of_lake(&dir), 2);
+    for wrong in ["parquet:lake?shrink=ok", "parquet:lake?mode=replace&shrink=yes"] {
+        dir.run("evt-ingest", &["d2.jsonl", "--time", "t", "--to", wrong]).ends_with(2);
+    }
+}
+
+#[test]
+fn metrics_of_a_part_of_a_day_do_not_replace_the_whole_day() {
+    let dir = Dir::new("part");
+    dir.write("day.jsonl", lines(180));
+    dir.write("part.jsonl", &lines(180)[..lines(59).len()]);
+    let window = |file: &str, options: &str| {
+        let lake = format!("parquet:lake?mode=replace{options}");
+        dir.run("evt-window", &["-q", file, "--time", "t", "--size", "1m", "--to", &lake])
+    };
+    window("day.jsonl", "").succeeds();
+    window("day.jsonl", "").succeeds();
+    let run = window("part.jsonl", "").ends_with(1);
+    let expected = "2026-01-01 holds 3 rows and would hold 1; it holds the row {\"metric_name\":\"count(*)\",";
+    assert!(run.stderr().contains(expected), "{run}");
+    assert_eq!(rows_of_lake(&dir), 3);
+    window("part.jsonl", "&shrink=ok").succeeds();
+    assert_eq!(rows_of_lake(&dir), 1);
+}
+
+#[test]
+fn days_are_not_replaced_where_the_file_system_cannot_exchange_directories() {
+    let dir = Dir::new("exchange");
+    let args = ["-q", "none.jsonl", "--time", "t", "--to", "parquet:lake?mode=replace"];
+    dir.write("none.jsonl", lines(3));
+    for more in [&[][..], &["--check"]] {
+        let Some(run) = refusing(&dir, "exchange", "evt-ingest", &[&args, more].concat()) else { return };
+        let run = run.ends_with(78);
+        assert!(run.stderr().contains("cannot exchange two directories"), "{run}");
+        assert_eq!(std::fs::read_dir(dir.path(".")).expect("it is there").count(), 1, "nothing is made");
+    }
+    let args = ["-q", "none.jsonl", "--time", "t", "--to", "parquet:lake"];
+    refusing(&dir, "exchange", "evt-ingest", &args).expect("it is there").succeeds();
+    dir.run("evt-ingest", &["--check", "none.jsonl", "--time", "t", "--to", "parquet:lake?mode=replace"]).succeeds();
+}
+
+/// Version `version` of three days of `rows` + `version` rows each, in many rolled files.
+fn version(version: usize, rows: usize) -> String {
+    let pad = "x".repeat(300);
+    let line = |at: usize| {
+        let (day, second) = (at % 3 + 1, at / 3);
+        let time = format!("2026-01-0{day}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
+        format!("{{\"t\":\"{time}\",\"version\":{version},\"pad\":\"{pad}\"}}\n")
+    };
+    (0..3 * (rows + version)).map(line).collect()
+}
+
+#[test]
+fn a_reader_of_a_day_that_is_replaced_sees_one_version_of_it() {
+    const ROWS: usize = 9000;
+    let Some(python) = python() else { return };
+    let dir = Dir::new("readers");
+    replaced(&dir, "in.jsonl", &version(0, ROWS), "&roll=20KiB").succeeds();
+    let files = std::fs::read_dir(dir.path("lake/date=2026-01-02")).expect("it is there").count();
+    assert!(files > 2, "{files} files");
+    let script = format!("{ROOT}/tests/oracle/versions.py");
+    let mut reader = dir.command(&python, &[script.as_str(), "lake", &ROWS.to_string()]);
+    let mut reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    for number in 1..=6 {
+        replaced(&dir, "in.jsonl", &version(number, ROWS), "&roll=20KiB").succeeds();
+        let seen = dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds();
+        assert_eq!(seen.rows().len(), 3 * (ROWS + number));
+    }
+    drop(reader.stdin.take());
+    let read = reader.wait_with_output().expect("it ends");
+    assert!(read.status.success(), "a reader saw what never was");
+    let read: serde_json::Value = serde_json::from_slice(&read.stdout).expect("JSON");
+    assert!(read["good"].as_u64() > Some(2), "{read}");
+    let left: Vec<_> = std::fs::read_dir(dir.path("lake/.evt")).expect("it is there").flatten().collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+/// The whole files of each day.
+fn days(dir: &Dir) -> BTreeMap<String, BTreeSet<(String, Vec<u8>)>> {
+    let files = dir.shell("cd lake && find date=* -name '*.parquet'").succeeds().text();
+    let mut days: BTreeMap<String, BTreeSet<(String, Vec<u8>)>> = BTreeMap::new();
+    for file in files.lines() {
+        let (day, name) = file.split_once('/').expect("a file of a day");
+        days.entry(day.to_owned()).or_default().insert((name.to_owned(), dir.bytes(&format!("lake/{file}"))));
+    }
+    days
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_next_run_finishes_it() {
+    const DAYS: usize = 300;
+    let text = |version: usize| -> String {
+        let day = |at: usize| format!("2025-{:02}-{:02}", at % 12 + 1, at / 12 % 28 + 1);
+        (0..DAYS).map(|at| format!("{{\"t\":\"{}T10:00:00Z\",\"v\":{version}}}\n", day(at))).collect()
+    };
+    let dir = Dir::new("killed");
+    let ingest = |name: &str, to: &str| {
+        let mut command = dir.command("evt-ingest", &["-q", name, "--time", "t", "--origin", "in", "--to", to]);
+        command.env("EVT_NOW", "2026-02-01T00:00:00Z").stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let lake = "parquet:lake?mode=replace";
+    let mut versions = vec![];
+    for number in 0..2 {
+        dir.write(&format!("{number}.jsonl"), text(number));
+        Run::of(&mut ingest(&format!("{number}.jsonl"), lake)).succeeds();
+        versions.push(days(&dir));
+    }
+    assert!(versions.iter().all(|days| days.len() == DAYS));
+    dir.write("none.jsonl", "");
+    let manifest = || std::fs::read_to_string(dir.path("lake/.evt/exchange.json")).unwrap_or_default();
+    let (mut draws, mut halfway, mut finished) = (Draws::new(), 0, 0);
+    for at in 0..12 {
+        let (old, new) = (&versions[(at + 1) % 2], &versions[at % 2]);
+        let is_new = |day: &str| dir.path(&format!("lake/{day}/.new")).exists();
+        let chosen = old.keys().nth(draws.below(DAYS as u64) as usize).expect("a day");
+        let mut run = ingest(&format!("{}.jsonl", at % 2), lake).spawn().expect("it starts");
+        let holds = || match at % 3 {
+            0 => !manifest().is_empty(),
+            1 => is_new(chosen),
+            _ => manifest().contains("\"exchanged\":true"),
+        };
+        // Without a pause: what is waited for lasts milliseconds.
+        while !holds() && run.try_wait().expect("it is our child").is_none() {
+            std::hint::spin_loop();
+        }
+        kill_process(Pid::from_child(&run), Signal::KILL).expect("it is our child");
+        assert!([0, 137].contains(&status(run.wait().expect("it ends"))), "{draws}");
+        let seen = days(&dir);
+        assert_eq!(seen.len(), DAYS, "{draws}");
+        let count = |version: &BTreeMap<_, _>| seen.iter().filter(|(day, files)| version[*day] == **files).count();
+        assert_eq!(count(old) + count(new), DAYS, "{draws}: a day is of no version");
+        halfway += usize::from(count(old) > 0 && count(new) > 0);
+        // Any run finishes it, whatever it writes; then a whole one finds nothing to do.
+        let left = !manifest().is_empty();
+        let next = Run::of(&mut ingest("none.jsonl", "parquet:lake")).succeeds();
+        assert_eq!(next.stderr().contains("finished the replacement of 300 days"), left, "{next}");
+        finished += usize::from(left);
+        if !left {
+            Run::of(&mut ingest(&format!("{}.jsonl", at % 2), lake)).succeeds();
+        }
+        assert!(days(&dir) == *new, "{draws}: days are not those of the run");
+        let hidden: Vec<_> = std::fs::read_dir(dir.path("lake/.evt")).expect("it is there").flatten().collect();
+        assert_eq!(hidden.len(), 1, "{draws}: {hidden:?}");
+    }
+    assert!(finished > 2, "{draws}: only {finished} were killed in an exchange, {halfway} of them halfway");
 }

@@ -6,6 +6,7 @@
 //! DIR/.evt/NAME.part                   files being written; readers pass over the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
 //! DIR/.evt/PIPELINE.committed          the last epoch committed
+//! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
 //! A part is synced, then renamed into its place, then the directories are synced: a file is there as a whole or not at
@@ -13,7 +14,8 @@
 //! the next.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::{Epoch, room};
+use crate::store::lake::exchange::{Exchange, Staged};
+use crate::store::{Epoch, durable, room};
 use crate::time::calendar::civil_from_days;
 use rustix::fs::{FlockOperation, flock, syncfs};
 use serde::{Deserialize, Serialize};
@@ -62,6 +64,8 @@ pub struct Lake {
     _lock: File,
     pipeline: String,
     next_part: u64,
+    /// Days whose exchange a killed run had begun.
+    finished: usize,
     /// Directories whose entries have changed since they were last synced.
     dirty: BTreeSet<PathBuf>,
 }
@@ -71,20 +75,25 @@ impl Drop for Lake {
     fn drop(&mut self) {
         // The next run removes what stays.
         let _ = self.remove_orphans();
+        let _ = Exchange::left(&self.root);
     }
 }
 
 impl Lake {
-    /// Opens or makes the directory, locks it and removes what a killed run left.
+    /// Opens or makes the directory, locks it, and finishes or removes what a killed run left.
     pub fn open(root: &Path, pipeline: &str) -> Result<Self> {
         let hidden = root.join(".evt");
-        fs::create_dir_all(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
+        durable::create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
         let path = hidden.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
         take_lock(&lock, root)?;
+        let left = Exchange::left(root)?;
+        let finished = left.as_ref().map_or(0, Exchange::days);
+        left.map_or(Ok(()), Exchange::finish)?;
         let pipeline = format!("{:016x}", xxh3_64(pipeline.as_bytes()));
-        let lake = Self { root: root.to_owned(), _lock: lock, pipeline, next_part: 0, dirty: BTreeSet::new() };
+        let lake =
+            Self { root: root.to_owned(), _lock: lock, pipeline, next_part: 0, finished, dirty: BTreeSet::new() };
         lake.remove_orphans()?;
         Ok(lake)
     }
@@ -147,9 +156,21 @@ impl Lake {
         }
     }
 
+    /// The directory of a day.
+    pub fn day(&self, day: i64) -> PathBuf {
+        self.root.join(day_name(day))
+    }
+
     /// Where a whole file stands.
     pub fn file(&self, day: i64, name: &str) -> PathBuf {
-        self.root.join(day_name(day)).join(format!("{name}.{EXTENSION}"))
+        self.day(day).join(format!("{name}.{EXTENSION}"))
+    }
+
+    /// The names of the whole files of a day.
+    pub fn names(&self, day: i64) -> Result<BTreeSet<String>> {
+        let files = entries(&self.day(day))?;
+        let stems = files.iter().filter(|path| is_whole(path)).filter_map(|path| path.file_stem()?.to_str());
+        Ok(stems.map(str::to_owned).collect())
     }
 
     /// Gives a part its name. A part that is gone has been published.
@@ -161,7 +182,7 @@ impl Lake {
             remove_if_there(&from)?;
             return Ok(Published::Present);
         }
-        let directory = self.root.join(day_name(part.day));
+        let directory = self.day(part.day);
         if !directory.exists() {
             fs::create_dir(&directory).map_err(|e| failed(&directory, "cannot make the directory", &e))?;
             self.dirty.insert(self.root.clone());
@@ -171,19 +192,22 @@ impl Lake {
         Ok(if there { Published::Replaced } else { Published::New })
     }
 
-    /// Removes the files of `day` that are not among `names`; how many there were.
-    pub fn remove_others(&mut self, day: i64, names: &BTreeSet<String>) -> Result<u64> {
-        let directory = self.root.join(day_name(day));
-        let mut removed = 0;
-        for path in files_in(&directory)? {
-            let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            if !names.contains(stem) {
-                fs::remove_file(&path).map_err(|e| failed(&path, "cannot remove", &e))?;
-                removed += 1;
-                self.dirty.insert(directory.clone());
+    /// How many days an exchange was about that a killed run had begun and this one finished.
+    pub fn finished(&self) -> usize {
+        self.finished
+    }
+
+    /// Replaces each day by parts, which are synced: a day without any becomes empty.
+    pub fn replace(&self, days: &BTreeMap<i64, Vec<Part>>) -> Result<()> {
+        let mut staged = Staged::new(&self.root)?;
+        for (day, parts) in days {
+            let version = staged.add(*day)?;
+            for part in parts {
+                let (from, to) = (self.hidden(&part.part), version.join(format!("{}.{EXTENSION}", part.name)));
+                fs::rename(&from, &to).map_err(|e| failed(&to, "cannot rename into place", &e))?;
             }
         }
-        Ok(removed)
+        staged.begin()?.finish()
     }
 
     /// Makes the bytes of `parts` durable, before anything names them; those whose rows are there already can go.
@@ -223,19 +247,22 @@ impl Lake {
         Ok(found.map(|(run, number)| Epoch { run, number }))
     }
 
-    /// Written beside, synced, renamed: the old text or the new one, never half.
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<()> {
-        let path = self.hidden(name);
-        let beside = self.hidden(&format!("{name}.new"));
-        let write = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(&serde_json::to_vec(value)?)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)
-        };
-        write().map_err(|e| failed(&path, "cannot write", &e))?;
-        sync(&self.root.join(".evt"))
+        write_json(&self.hidden(name), value)
     }
+}
+
+/// Written beside, synced, renamed: the old text or the new one, never half.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let beside = path.with_added_extension("new");
+    let write = || {
+        let mut file = File::create(&beside)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        durable::sync_name(path)
+    };
+    write().map_err(|e| failed(path, "cannot write", &e))
 }
 
 /// Locks a lake until `lock` is closed; exit 75 where another run has it.
@@ -249,32 +276,27 @@ fn take_lock(lock: &File, root: &Path) -> Result<()> {
     }
 }
 
-/// Whole files of a lake by day, both in order; nothing where there is no such directory.
-pub fn files(root: &Path) -> Result<BTreeMap<String, Vec<PathBuf>>> {
-    let mut found = BTreeMap::new();
-    for directory in entries(root)? {
-        let name = directory.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with("date=") && directory.is_dir() {
-            found.insert(name.to_owned(), files_in(&directory)?);
-        }
-    }
-    Ok(found)
+/// The directories of a lake's days, in order; none where there is no such lake.
+pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
+    let mut days = entries(root)?;
+    let is_day = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"date="));
+    days.retain(|path| is_day(path) && path.is_dir());
+    Ok(days)
 }
 
 /// `date=YYYY-MM-DD`.
-fn day_name(day: i64) -> String {
+pub fn day_name(day: i64) -> String {
     let (year, month, day) = civil_from_days(day);
     format!("date={year:04}-{month:02}-{day:02}")
 }
 
-fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = entries(directory)?;
-    files.retain(|path| path.extension().is_some_and(|extension| extension == EXTENSION));
-    Ok(files)
+/// Whether a name in the directory of a day is that of a file of the lake.
+pub fn is_whole(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == EXTENSION)
 }
 
 /// The entries of a directory, sorted; none where it does not exist.
-fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(directory) {
         Ok(listing) => listing,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -286,7 +308,8 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
+/// What [`write_json`] wrote, if it is there.
+pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -295,7 +318,8 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
 }
 
-fn remove_if_there(path: &Path) -> Result<()> {
+/// Removes a file that may be gone.
+pub fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
         _ => Ok(()),
@@ -304,7 +328,7 @@ fn remove_if_there(path: &Path) -> Result<()> {
 
 /// Syncs files or directories of the lake: one by one, or, where they are many, with the whole file system at once. Ten
 /// years of days are thousands of files, and a sync each would take minutes.
-fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
+pub fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
     if paths.len() <= SYNC_SINGLY {
         return paths.iter().try_for_each(|path| sync(path));
     }

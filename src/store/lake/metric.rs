@@ -15,12 +15,12 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Keys of one run, or of one epoch; about 1 GiB.
-const KEYS: usize = 4 << 20;
+pub const KEYS: usize = 4 << 20;
 
 type Id = [u8; 16];
 
@@ -54,7 +54,6 @@ pub struct Results {
     entries: HashMap<Id, Entry>,
     /// Names repeat in every row.
     names: HashMap<Box<str>, Arc<str>>,
-    touched: BTreeSet<i64>,
 }
 
 impl Results {
@@ -62,7 +61,6 @@ impl Results {
     pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
         let columns = Columns::try_new(batch)?;
         for row in 0..batch.num_rows() {
-            self.touched.insert(columns.starts.value(row).div_euclid(DAY));
             let stored = columns.stored(row);
             let entry = self.entries.entry(columns.id(row)?).or_default();
             let there = entry.row.as_ref().map(|row| row.stored);
@@ -85,11 +83,6 @@ impl Results {
             return Err(Error::new(ErrorKind::Io, message + ": write them to sqlite:PATH"));
         }
         Ok(())
-    }
-
-    /// Days any row or retraction lay in since the last call.
-    pub fn take_touched(&mut self) -> BTreeSet<i64> {
-        std::mem::take(&mut self.touched)
     }
 
     /// One part per day; forgets the rows. Where the lake has a file of the same keys (a repetition, a backfill), the

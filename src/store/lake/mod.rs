@@ -1,21 +1,28 @@
 //! `parquet:DIR`: a lake of one kind, one directory per day (`date=YYYY-MM-DD`), for DuckDB, Arrow and Spark to read.
 //!
 //! Files appear at the proven end, or when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age,
-//! which it does not), or at the commit of an epoch. A file whose keys are those of one that is there changes nothing;
-//! `?mode=replace` makes the days a run touches hold the run's rows and no others.
+//! which it does not), or at the commit of an epoch. A file whose keys are those of one that is there changes nothing.
+//!
+//! With `?mode=replace` nothing appears before the proven end, however files are rolled. Then all days that the run touches
+//! are judged together (module `replace`), and exchanged for versions that hold the run's rows and no others
+//! (module `exchange`).
 
 mod directory;
+mod exchange;
 mod file;
 mod metric;
 mod read;
+mod replace;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Progress;
 use crate::kind::Kind;
 use crate::store::lake::directory::{Lake, Part, Published};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
-use crate::store::lake::read as lake_read;
+use crate::store::lake::read::{self as lake_read, Day};
+use crate::store::lake::replace::{Brought, Loss};
 use crate::store::{Epoch, Location, Notice, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
@@ -26,10 +33,10 @@ use std::path::PathBuf;
 pub static STORE: Store = Store {
     scheme: "parquet",
     also: &[],
-    about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace)",
+    about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
-    options: &["mode", "roll", "table"],
+    options: &["mode", "roll", "shrink", "table"],
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
@@ -59,7 +66,7 @@ struct Parquet {
     lake: Lake,
     options: OpenOptions,
     roll: Option<Roll>,
-    replace: bool,
+    replace: Option<Replace>,
     kind: Option<Kind>,
     stream: Option<Stream>,
     results: Results,
@@ -67,10 +74,17 @@ struct Parquet {
     parts: Vec<Part>,
     /// Prepared, not yet committed.
     prepared: BTreeMap<Epoch, Vec<Part>>,
-    /// Names of this run's files by day, and days that hold none; what `mode=replace` keeps.
-    published: BTreeMap<i64, BTreeSet<String>>,
     counts: SinkCounts,
     tally: Tally,
+}
+
+/// `mode=replace` of one run.
+struct Replace {
+    /// `shrink=ok`: days are not judged.
+    may_shrink: bool,
+    brought: Brought,
+    /// Days of rows, also of those that were taken back.
+    touched: BTreeSet<i64>,
 }
 
 /// What a URI asks for.
@@ -78,6 +92,7 @@ struct Plan {
     root: PathBuf,
     roll: Option<Roll>,
     replace: bool,
+    may_shrink: bool,
 }
 
 impl Plan {
@@ -87,26 +102,36 @@ impl Plan {
             Some("replace") => true,
             Some(other) => return Err(Error::usage(format!("parquet: unknown mode '{other}': append or replace"))),
         };
+        let may_shrink = match location.options.get("shrink").map(String::as_str) {
+            None => false,
+            Some("ok") if replace => true,
+            Some("ok") => return Err(Error::usage("parquet: shrink=ok is about mode=replace")),
+            Some(other) => return Err(Error::usage(format!("parquet: unknown shrink '{other}': ok"))),
+        };
         let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
-        Ok(Self { root: root(location)?, roll, replace })
+        Ok(Self { root: root(location)?, roll, replace, may_shrink })
     }
 
     /// Looks whether the lake could be opened for writing.
     fn check(&self) -> Result<()> {
         Lake::check(&self.root)?;
+        if self.replace {
+            exchange::check(&self.root)?;
+        }
         lake_read::kind_of(&self.root).map(|_| ())
     }
 }
 
 impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let Plan { root, roll, replace } = Plan::try_new(location)?;
+        let Plan { root, roll, replace, may_shrink } = Plan::try_new(location)?;
         if replace && options.epochs {
             let why = "mode=replace knows the files of one run only, a checkpoint outlives it: leave one out";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
         }
         let lake = Lake::open(&root, &options.pipeline)?;
         let kind = lake_read::kind_of(&root)?;
+        let replace = replace.then(|| Replace { may_shrink, brought: Brought::default(), touched: BTreeSet::new() });
         Ok(Self {
             lake,
             options: options.clone(),
@@ -117,58 +142,116 @@ impl Parquet {
             results: Results::default(),
             parts: Vec::new(),
             prepared: BTreeMap::new(),
-            published: BTreeMap::new(),
             counts: SinkCounts::default(),
             tally: Tally::default(),
         })
     }
 
-    /// Shows the files that were rolled, unless they wait for an epoch.
+    /// Shows the files that were rolled, unless they wait for an epoch or for the end.
     fn publish_rolled(&mut self) -> Result<()> {
-        if self.roll.is_none() || self.options.epochs || self.parts.is_empty() {
+        if self.roll.is_none() || self.options.epochs || self.replace.is_some() || self.parts.is_empty() {
             return Ok(());
         }
-        let mut rolled = std::mem::take(&mut self.parts);
-        rolled.iter_mut().for_each(|part| part.replace |= self.replace);
+        let rolled = std::mem::take(&mut self.parts);
         self.lake.sync_parts(&rolled)?;
         self.publish(rolled)
     }
 
     /// Ends every file that is open.
     fn finish_parts(&mut self) -> Result<()> {
-        let replace = self.replace;
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.finish(&mut self.lake)?);
         }
-        self.parts.extend(self.results.finish(&mut self.lake, replace, &mut self.counts)?);
-        for day in self.results.take_touched() {
-            self.published.entry(day).or_default();
-        }
-        self.parts.iter_mut().for_each(|part| part.replace |= replace);
+        self.parts.extend(self.results.finish(&mut self.lake, self.replace.is_some(), &mut self.counts)?);
         Ok(())
     }
 
     /// Gives parts that are synced their names and makes that durable.
     fn publish(&mut self, parts: Vec<Part>) -> Result<()> {
         for part in parts {
-            match self.lake.publish(&part)? {
-                Published::New => self.tally.new += 1,
-                Published::Replaced => {
-                    self.tally.replaced += 1;
-                    self.counts.inserted -= part.inserted;
-                    self.counts.updated += part.inserted;
-                }
-                Published::Present => {
-                    self.tally.present += 1;
-                    self.counts.inserted -= part.inserted;
-                    self.counts.unchanged += part.inserted;
-                }
-            }
-            if self.replace {
-                self.published.entry(part.day).or_default().insert(part.name);
-            }
+            let published = self.lake.publish(&part)?;
+            self.count(published, &part);
         }
         self.lake.sync_names()
+    }
+
+    fn count(&mut self, published: Published, part: &Part) {
+        match published {
+            Published::New => self.tally.new += 1,
+            Published::Replaced => {
+                self.tally.replaced += 1;
+                self.counts.inserted -= part.inserted;
+                self.counts.updated += part.inserted;
+            }
+            Published::Present => {
+                self.tally.present += 1;
+                self.counts.inserted -= part.inserted;
+                self.counts.unchanged += part.inserted;
+            }
+        }
+    }
+
+    /// Replaces the days of the run by its rows, or none of them.
+    fn replace_days(&mut self, replace: Replace) -> Result<Outcome> {
+        let mut days: BTreeMap<i64, Vec<Part>> = replace.touched.iter().map(|day| (*day, vec![])).collect();
+        for part in std::mem::take(&mut self.parts) {
+            let parts = days.entry(part.day).or_default();
+            // Rolled files of the same keys: rows that came twice.
+            if parts.iter().any(|other| other.name == part.name) {
+                self.count(Published::Present, &part);
+            } else {
+                parts.push(part);
+            }
+        }
+        if let Some(loss) = self.first_loss(&replace, &days)? {
+            return Ok(self.refuse(loss.to_string()));
+        }
+        for (day, parts) in &days {
+            let mut old = self.lake.names(*day)?;
+            for part in parts {
+                let published = if old.remove(&part.name) { Published::Replaced } else { Published::New };
+                self.count(published, part);
+            }
+            self.tally.removed += old.len() as u64;
+        }
+        let parts: Vec<Part> = days.values().flatten().map(|part| Part { replace: true, ..part.clone() }).collect();
+        self.lake.sync_parts(&parts)?;
+        self.lake.replace(&days)?;
+        Ok(self.outcome())
+    }
+
+    /// The first day that would lose rows, unless that is allowed.
+    fn first_loss(&self, replace: &Replace, days: &BTreeMap<i64, Vec<Part>>) -> Result<Option<Loss>> {
+        let Some(kind) = self.kind.filter(|_| !replace.may_shrink) else { return Ok(None) };
+        for (day, parts) in days {
+            let path = self.lake.day(*day);
+            if path.exists() {
+                let rows_after = parts.iter().map(|part| part.inserted).sum();
+                let loss = replace.brought.judge(kind, &Day::open(&path)?, rows_after)?;
+                if loss.is_some() {
+                    return Ok(loss);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Nothing of the run is shown.
+    fn refuse(&mut self, why: String) -> Outcome {
+        self.counts.refuse_all();
+        self.tally = Tally::default();
+        let mut outcome = self.outcome();
+        outcome.notices.push(Notice { text: why, fails: true });
+        outcome
+    }
+
+    fn outcome(&self) -> Outcome {
+        let mut notices = vec![];
+        if self.lake.finished() > 0 {
+            let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
+            notices.push(Notice { text, fails: false });
+        }
+        Outcome { counts: self.counts, remark: Some(self.remark()), notices }
     }
 
     fn remark(&self) -> String {
@@ -187,6 +270,12 @@ impl Sink for Parquet {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
         lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
         let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
+        if let Some(replace) = &mut self.replace {
+            replace.brought.take(kind, &fit)?;
+            let mut days = rows::days(kind, &fit)?;
+            days.dedup();
+            replace.touched.extend(days);
+        }
         if kind == Kind::Metric {
             self.results.apply(&fit, &mut self.counts)?;
         } else {
@@ -199,6 +288,12 @@ impl Sink for Parquet {
         self.counts.dead += refused.len() as u64;
         self.publish_rolled()?;
         Ok(refused)
+    }
+
+    fn progress(&mut self, progress: &Progress) {
+        if let Some(replace) = &mut self.replace {
+            progress.partitions.iter().for_each(|partition| replace.brought.take_origin(&partition.origin));
+        }
     }
 
     fn tick(&mut self) -> Result<()> {
@@ -248,27 +343,21 @@ impl Sink for Parquet {
 
     fn finish(mut self: Box<Self>) -> Result<Outcome> {
         self.finish_parts()?;
+        if let Some(replace) = self.replace.take() {
+            return self.replace_days(replace);
+        }
         let parts = std::mem::take(&mut self.parts);
         self.lake.sync_parts(&parts)?;
         self.publish(parts)?;
-        if self.replace {
-            for (day, names) in std::mem::take(&mut self.published) {
-                self.tally.removed += self.lake.remove_others(day, &names)?;
-            }
-            self.lake.sync_names()?;
-        }
-        Ok(Outcome { counts: self.counts, remark: Some(self.remark()), ..Outcome::default() })
+        Ok(self.outcome())
     }
 
-    fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
-        if !self.replace {
+    fn finish_stopped(mut self: Box<Self>) -> Result<Outcome> {
+        if self.replace.is_none() {
             return self.finish();
         }
-        let text = "stopped before the end of the input: no day was replaced, and what was read is not kept".to_owned();
-        let Self { mut counts, .. } = *self;
-        counts.refuse_all();
-        let notices = vec![Notice { text, fails: true }];
-        Ok(Outcome { counts, remark: Some("files: none".to_owned()), notices })
+        let why = "stopped before the end of the input: no day was replaced, and what was read is not kept";
+        Ok(self.refuse(why.to_owned()))
     }
 }
 

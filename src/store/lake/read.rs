@@ -1,6 +1,9 @@
 //! Reading a lake back: files in order of day and name, each in the order it was written.
+//!
+//! A day is listed when its turn comes, and read from the directory that was listed: a run that replaces the day puts
+//! another directory in its place.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::Batches;
 use crate::store::lake::directory as lake;
@@ -8,8 +11,14 @@ use crate::store::lake::file::parquet_failed;
 use crate::store::lake::root;
 use crate::store::{Location, Tables, rows};
 use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Rows of a batch.
@@ -18,13 +27,10 @@ const BATCH: usize = 2048;
 /// The one table of a lake and how many rows its files hold.
 pub fn tables(location: &Location) -> Result<Tables> {
     let root = root(location)?;
-    let files: Vec<PathBuf> = lake::files(&root)?.into_values().flatten().collect();
-    let Some(first) = files.first() else { return Err(empty(&root)) };
-    let kind = open(first)?.0;
+    let Some(kind) = kind_of(&root)? else { return Err(empty(&root)) };
     let mut count = 0;
-    for file in &files {
-        let rows = open(file)?.1.metadata().file_metadata().num_rows();
-        count += u64::try_from(rows).unwrap_or(0);
+    for day in lake::days(&root)? {
+        count += Day::open(&day)?.rows()?;
     }
     Ok(vec![(kind.table().to_owned(), count)])
 }
@@ -36,8 +42,8 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    let files: Vec<PathBuf> = lake::files(&root)?.into_values().flatten().collect();
-    Ok(Box::new(files.into_iter().flat_map(move |path| match batches(&path, kind) {
+    let days = lake::days(&root)?.into_iter();
+    Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
     })))
@@ -58,12 +64,102 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
 
 /// The kind of the files in a lake, if there are any.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
-    let first = lake::files(root)?.into_values().flatten().next();
-    first.map(|path| Ok(open(&path)?.0)).transpose()
+    for path in lake::days(root)? {
+        let day = Day::open(&path)?;
+        if let Some(name) = day.files.first() {
+            return Ok(Some(day.file(name)?.0));
+        }
+    }
+    Ok(None)
 }
 
-fn open(path: &Path) -> Result<(Kind, ParquetRecordBatchReaderBuilder<File>)> {
-    let file = File::open(path).map_err(|e| lake::failed(path, "cannot open", &e))?;
+type Reading = ParquetRecordBatchReaderBuilder<File>;
+
+/// One version of a day: the directory is open, so that its files are those of the version that was listed, whatever
+/// takes its place meanwhile.
+pub struct Day {
+    path: PathBuf,
+    directory: File,
+    files: Vec<OsString>,
+}
+
+impl Day {
+    /// Lists the directory of a day.
+    pub fn open(path: &Path) -> Result<Self> {
+        let cannot = |error: std::io::Error| lake::failed(path, "cannot list", &error);
+        let directory = File::open(path).map_err(cannot)?;
+        let mut files = vec![];
+        for entry in Dir::read_from(&directory).map_err(|errno| cannot(errno.into()))? {
+            let entry = entry.map_err(|errno| cannot(errno.into()))?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if lake::is_whole(Path::new(name)) {
+                files.push(name.to_owned());
+            }
+        }
+        files.sort();
+        Ok(Self { path: path.to_owned(), directory, files })
+    }
+
+    /// `2024-01-15`.
+    pub fn name(&self) -> &str {
+        let name = self.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.strip_prefix("date=").unwrap_or(name)
+    }
+
+    /// How many rows its files hold.
+    pub fn rows(&self) -> Result<u64> {
+        let count =
+            |name: &OsString| Ok(u64::try_from(self.file(name)?.1.metadata().file_metadata().num_rows()).unwrap_or(0));
+        self.files.iter().map(count).sum()
+    }
+
+    /// Its rows as they were written, file after file.
+    fn batches(self, kind: Kind) -> Result<Batches> {
+        let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
+        Ok(Box::new(files.flat_map(move |(file, path)| {
+            match file.and_then(|(found, builder)| whole_rows(&path, (found, kind), builder)) {
+                Ok(batches) => batches,
+                Err(error) => Box::new(std::iter::once(Err(error))),
+            }
+        })))
+    }
+
+    /// Some columns of its rows.
+    pub fn columns(&self, kind: Kind, names: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Ok(self.files.iter().flat_map(move |name| {
+            let path = self.path.join(name);
+            let open = || {
+                let (found, builder) = self.file(name)?;
+                check_kind(&path, found, kind)?;
+                let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().map(String::as_str));
+                let reader = builder.with_projection(mask).with_batch_size(BATCH).build();
+                reader.map_err(|e| parquet_failed(&path, e))
+            };
+            let (reader, failed) = match open() {
+                Ok(reader) => (Some(reader), None),
+                Err(error) => (None, Some(Err(error))),
+            };
+            let batches = reader.into_iter().flatten();
+            failed.into_iter().chain(batches.map(move |batch| batch.map_err(|e| corrupt(&path, e))))
+        }))
+    }
+
+    fn file(&self, name: &OsStr) -> Result<(Kind, Reading)> {
+        let path = self.path.join(name);
+        let opened = openat(&self.directory, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        match opened {
+            Ok(file) => kind_in(&path, File::from(file)),
+            Err(Errno::NOENT) => {
+                let message = format!("parquet:{}: the day was replaced while it was read: run again", path.display());
+                Err(Error::new(ErrorKind::Fenced, message))
+            }
+            Err(errno) => Err(lake::failed(&path, "cannot open", &errno.into())),
+        }
+    }
+}
+
+fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file);
     let builder = builder.map_err(|e| Error::corrupt(format!("parquet:{}", path.display())).because(e))?;
     match Kind::of(builder.schema()) {
@@ -74,11 +170,20 @@ fn open(path: &Path) -> Result<(Kind, ParquetRecordBatchReaderBuilder<File>)> {
 
 /// The rows of one file.
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
-    let (found, builder) = open(path)?;
+    let file = File::open(path).map_err(|e| lake::failed(path, "cannot open", &e))?;
+    let (found, builder) = kind_in(path, file)?;
+    whole_rows(path, (found, kind), builder)
+}
+
+fn whole_rows(path: &Path, (found, kind): (Kind, Kind), builder: Reading) -> Result<Batches> {
     check_kind(path, found, kind)?;
     let reader = builder.with_batch_size(BATCH).build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();
     Ok(Box::new(Rows { reader, kind, path }))
+}
+
+fn corrupt(path: &Path, error: ArrowError) -> Error {
+    Error::corrupt(format!("parquet:{}", path.display())).because(error)
 }
 
 struct Rows {
@@ -92,7 +197,6 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        let corrupt = |e| Error::corrupt(format!("parquet:{}", self.path.display())).because(e);
-        Some(batch.map_err(corrupt).and_then(|batch| rows::align(self.kind, &batch)))
+        Some(batch.map_err(|e| corrupt(&self.path, e)).and_then(|batch| rows::align(self.kind, &batch)))
     }
 }

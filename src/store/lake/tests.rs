@@ -1,10 +1,11 @@
 use super::{Lake, Roll, STORE, Stream, parse_roll};
 use crate::error::ErrorKind;
+use crate::frame::{PartitionState, Progress, State};
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
 use crate::store::lake::Part;
 use crate::store::lake::file::Limits;
-use crate::store::sample::{as_text, metrics, rows, scattered};
+use crate::store::sample::{as_text, events, metrics, rows, scattered};
 use arrow::array::RecordBatch;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -163,12 +164,25 @@ fn a_directory_is_for_one_run_and_one_kind() {
     assert_eq!((STORE.read)(&bench.location, Kind::Dead).err().unwrap().kind(), ErrorKind::Usage);
 }
 
+/// Eight metrics of one day.
+fn day(first: i64) -> RecordBatch {
+    metrics(&(first..first + 8).map(|key| (key, 0, 5, false)).collect::<Vec<_>>())
+}
+
+/// What a run over these rows says that it may not replace.
+fn refused(bench: &Bench, kind: Kind, batch: &RecordBatch) -> String {
+    let before = contents(bench);
+    let outcome = bench.run(kind, std::slice::from_ref(batch));
+    assert_eq!((outcome.counts.stale, outcome.notices.len()), (batch.num_rows() as u64, 1));
+    assert!(outcome.notices[0].fails && contents(bench) == before, "something was replaced");
+    outcome.notices[0].text.clone()
+}
+
 #[test]
 fn replace_leaves_the_days_of_the_run_with_its_rows_and_other_days_alone() {
     let bench = bench();
-    let day = |first: i64| metrics(&(first..first + 8).map(|key| (key, 0, 5, false)).collect::<Vec<_>>());
     bench.run(Kind::Metric, &[day(0), day(8), day(16)]);
-    let replacing = bench.with("mode", "replace");
+    let replacing = bench.with("mode", "replace").with("shrink", "ok");
     // Of the second day one smaller row; of the third a row that was taken back: nothing is left of it.
     let outcome = replacing.run(Kind::Metric, &[metrics(&[(9, 0, 2, false), (17, 0, 1, false), (17, 0, 1, true)])]);
     assert_eq!(outcome.remark.as_deref(), Some("files: 1 new, 2 removed"));
@@ -176,6 +190,79 @@ fn replace_leaves_the_days_of_the_run_with_its_rows_and_other_days_alone() {
     let again = replacing.run(Kind::Metric, &[metrics(&[(9, 0, 1, false)])]);
     assert_eq!((again.counts.updated, again.remark.as_deref()), (1, Some("files: 1 replaced")));
     assert_eq!(replacing.open_as("r", true).err().unwrap().kind(), ErrorKind::Usage, "not with epochs");
+}
+
+#[test]
+fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
+    let bench = bench().with("mode", "replace");
+    bench.run(Kind::Metric, &[day(0), day(8)]);
+    // One key of the second day is missing, and the first day, which is whole, stays with it.
+    let fewer = metrics(&(0..15).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
+    let said = refused(&bench, Kind::Metric, &fewer);
+    assert!(
+        said.starts_with(
+            "nothing was replaced: 2024-01-16 holds 8 rows and would hold 7; it holds the row {\"metric_name\":"
+        ),
+        "{said}"
+    );
+    // As many rows with another key.
+    let others = metrics(&(1..8).chain([100]).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
+    let said = refused(&bench, Kind::Metric, &others);
+    assert!(said.contains("2024-01-15 holds 8 rows and would hold "), "{said}");
+    let more = metrics(&(0..8).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
+    assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&more)).counts.updated, 8);
+    assert_eq!(bench.table(Kind::Metric), as_text(&[more, day(8)]));
+}
+
+#[test]
+fn a_day_is_not_replaced_where_it_holds_rows_of_an_origin_that_the_run_has_not_read() {
+    let bench = bench().with("mode", "replace");
+    let of = |origin: &str, rows: i64| events(origin, 0, rows);
+    bench.run(Kind::Event, &[of("a", 30), of("b", 10)]);
+    let said = refused(&bench, Kind::Event, &of("a", 40));
+    let expected = "nothing was replaced: 2024-01-15 holds 40 rows and would hold 40; it holds rows of b, which this run \
+                    does not bring (shrink=ok replaces it all the same)";
+    assert_eq!(said, expected);
+    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would hold 39; it holds rows of a"));
+    // The run has read b, which has no rows any more.
+    let mut sink = bench.open();
+    sink.progress(&Progress {
+        partitions: vec![PartitionState {
+            origin: "b".into(),
+            partition: "0".into(),
+            stream_time: None,
+            state: State::Ended,
+        }],
+        ..Progress::default()
+    });
+    sink.write(Kind::Event, &of("a", 40)).unwrap();
+    assert_eq!(sink.finish().unwrap().counts.inserted, 40);
+    assert_eq!(bench.table(Kind::Event), as_text(&[of("a", 40)]));
+    for kind in [Kind::Late, Kind::Dead, Kind::Alert] {
+        let bench = self::bench().with("mode", "replace");
+        bench.run(kind, &[rows(kind, 0, 10)]);
+        assert!(refused(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would hold 9"), "{kind:?}");
+        bench.run(kind, &[rows(kind, 0, 11)]);
+        assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
+    }
+}
+
+#[test]
+fn replacing_shows_no_file_before_the_end_however_it_rolls_and_nothing_at_a_stopped_one() {
+    let bench = bench().with("mode", "replace").with("roll", "200KiB");
+    bench.run(Kind::Event, &[scattered(1000, 1)]);
+    let before = contents(&bench);
+    let shown =
+        || contents(&bench).into_iter().filter(|(name, _)| !name.starts_with(".evt/")).collect::<BTreeMap<_, _>>();
+    let mut sink = bench.open();
+    sink.write(Kind::Event, &scattered(60_000, 1)).unwrap();
+    assert!(shown() == before && contents(&bench).len() > 2);
+    let outcome = sink.finish_stopped().unwrap();
+    assert_eq!((outcome.counts.stale, outcome.notices.len()), (60_000, 1));
+    assert!(contents(&bench) == before, "nothing is left");
+    bench.run(Kind::Event, &[scattered(60_000, 1)]);
+    assert!(contents(&bench).len() > 1);
+    assert_eq!(bench.table(Kind::Event).len(), 60_000);
 }
 
 #[test]

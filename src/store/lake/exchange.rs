@@ -1,0 +1,342 @@
+//! Days of a lake that get a new version, all days of a run together.
+//!
+//! ```text
+//! DIR/.evt/next/date=2024-01-15/       the new version of a day; after the exchange the old one
+//! DIR/.evt/next/date=2024-01-15/.new   the mark of a new version, wherever the version stands
+//! DIR/.evt/exchange.json               the days that are being exchanged
+//! ```
+//!
+//! 1. The new versions are filled, marked and synced.
+//! 2. The manifest is written and synced. From here on the exchange will be finished: by this run, or after a kill by the
+//!    next run that opens the lake.
+//! 3. Each day and its new version change places in one call (renameat2 with RENAME_EXCHANGE); a new day is renamed into
+//!    its place. A version under `next` that has no mark is an old one, so its day is done. All names are synced.
+//! 4. The manifest says that all days are exchanged.
+//! 5. The old versions and then the marks are removed and that is synced; last goes the manifest.
+//!
+//! Each step may be done twice. A reader that lists a day lists one version of it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::durable;
+use crate::store::lake::directory::{
+    day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
+};
+use crate::store::room;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+/// The mark of a new version.
+const MARK: &str = ".new";
+
+/// What is written before anything is exchanged.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    /// Whether every day is exchanged, so that what is left under `next` is old.
+    exchanged: bool,
+    /// Days since 1970.
+    days: Vec<i64>,
+}
+
+/// An exchange that will be finished, a step at a time.
+#[derive(Debug)]
+pub struct Exchange {
+    root: PathBuf,
+    manifest: Manifest,
+    /// Days of the current half that are done.
+    done: usize,
+}
+
+/// New versions that no manifest names yet.
+pub struct Staged {
+    root: PathBuf,
+    days: Vec<i64>,
+    /// What has to be synced before the manifest.
+    unsynced: Vec<PathBuf>,
+}
+
+impl Staged {
+    /// No day yet.
+    pub fn new(root: &Path) -> Result<Self> {
+        let staged = Self { root: root.to_owned(), days: vec![], unsynced: vec![next(root)] };
+        fs::create_dir(next(root)).map_err(|e| failed(&next(root), "cannot make the directory", &e))?;
+        Ok(staged)
+    }
+
+    /// The directory of the new version of `day`, still empty.
+    pub fn add(&mut self, day: i64) -> Result<PathBuf> {
+        let version = next(&self.root).join(day_name(day));
+        fs::create_dir(&version).map_err(|e| failed(&version, "cannot make the directory", &e))?;
+        let mark = version.join(MARK);
+        File::create(&mark).map_err(|e| failed(&mark, "cannot create", &e))?;
+        self.days.push(day);
+        self.unsynced.extend([mark, version.clone()]);
+        Ok(version)
+    }
+
+    /// Makes all versions durable and writes the manifest.
+    pub fn begin(self) -> Result<Exchange> {
+        let Self { root, days, unsynced } = self;
+        sync_each(&root, unsynced)?;
+        let exchange = Exchange { root, manifest: Manifest { exchanged: false, days }, done: 0 };
+        exchange.write_manifest()?;
+        Ok(exchange)
+    }
+}
+
+impl Exchange {
+    /// The exchange that a killed run has begun, if there is one; versions without a manifest are removed.
+    pub fn left(root: &Path) -> Result<Option<Self>> {
+        if let Some(manifest) = read_json(&manifest_path(root))? {
+            return Ok(Some(Self { root: root.to_owned(), manifest, done: 0 }));
+        }
+        match fs::remove_dir_all(next(root)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(failed(&next(root), "cannot remove", &error))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// How many days it is about.
+    pub fn days(&self) -> usize {
+        self.manifest.days.len()
+    }
+
+    /// Does all that is left.
+    pub fn finish(mut self) -> Result<()> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// Does the next step; false where none is left.
+    pub fn step(&mut self) -> Result<bool> {
+        let next_day = self.manifest.days.get(self.done).copied();
+        match (next_day, self.manifest.exchanged) {
+            (Some(day), false) => self.exchange(day)?,
+            (Some(day), true) => self.tidy(day)?,
+            (None, false) => {
+                sync_each(&self.root, vec![self.root.clone(), next(&self.root)])?;
+                (self.manifest.exchanged, self.done) = (true, 0);
+                return self.write_manifest().map(|()| true);
+            }
+            (None, true) => return self.end().map(|()| false),
+        }
+        self.done += 1;
+        Ok(true)
+    }
+
+    fn exchange(&self, day: i64) -> Result<()> {
+        let (place, version) = self.paths(day);
+        if !version.join(MARK).exists() {
+            return Ok(());
+        }
+        let renamed = if place.exists() { exchange(&version, &place) } else { fs::rename(&version, &place) };
+        renamed.map_err(|e| failed(&place, "cannot exchange", &e))
+    }
+
+    /// Removes the old version of a day, but for what is no file of a lake, which goes back; then the mark.
+    fn tidy(&self, day: i64) -> Result<()> {
+        let (place, version) = self.paths(day);
+        for path in entries(&version)? {
+            if is_whole(&path) {
+                remove_if_there(&path)?;
+            } else if let Some(name) = path.file_name() {
+                fs::rename(&path, place.join(name)).map_err(|e| failed(&path, "cannot move back", &e))?;
+            }
+        }
+        if version.exists() {
+            fs::remove_dir(&version).map_err(|e| failed(&version, "cannot remove", &e))?;
+        }
+        remove_if_there(&place.join(MARK))?;
+        if place.exists() && entries(&place)?.is_empty() {
+            fs::remove_dir(&place).map_err(|e| failed(&place, "cannot remove", &e))?;
+        }
+        Ok(())
+    }
+
+    fn end(&self) -> Result<()> {
+        // A mark that came back after a loss of power would make an old version look new.
+        let places = self.manifest.days.iter().map(|day| self.paths(*day).0).filter(|place| place.exists());
+        sync_each(&self.root, places.chain([self.root.clone()]).collect())?;
+        remove_if_there(&manifest_path(&self.root))?;
+        let next = next(&self.root);
+        if next.exists() {
+            fs::remove_dir(&next).map_err(|e| failed(&next, "cannot remove", &e))?;
+        }
+        let hidden = hidden(&self.root);
+        durable::sync_directory(&hidden).map_err(|e| failed(&hidden, "cannot sync", &e))
+    }
+
+    fn paths(&self, day: i64) -> (PathBuf, PathBuf) {
+        let name = day_name(day);
+        (self.root.join(&name), next(&self.root).join(name))
+    }
+
+    fn write_manifest(&self) -> Result<()> {
+        write_json(&manifest_path(&self.root), &self.manifest)
+    }
+}
+
+/// Exit 78 where the file system of a lake cannot exchange two directories. It is tried out in a directory that is removed
+/// again.
+pub fn check(root: &Path) -> Result<()> {
+    let mut place = hidden(root);
+    while !place.exists() && place != room::parent(&place) {
+        place = room::parent(&place).to_owned();
+    }
+    let tried = || {
+        let directory = tempfile::Builder::new().prefix(".exchange-").tempdir_in(&place)?;
+        let [left, right] = ["left", "right"].map(|name| directory.path().join(name));
+        fs::create_dir(&left)?;
+        fs::create_dir(&right)?;
+        exchange(&left, &right)
+    };
+    tried().map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            let message = "this file system cannot exchange two directories, as mode=replace has to";
+            Error::new(ErrorKind::Config, format!("parquet:{}: {message}", root.display()))
+        }
+        _ => failed(root, "cannot exchange two directories", &error),
+    })
+}
+
+fn exchange(left: &Path, right: &Path) -> std::io::Result<()> {
+    Ok(renameat_with(CWD, left, CWD, right, RenameFlags::EXCHANGE)?)
+}
+
+fn hidden(root: &Path) -> PathBuf {
+    root.join(".evt")
+}
+
+fn next(root: &Path) -> PathBuf {
+    hidden(root).join("next")
+}
+
+fn manifest_path(root: &Path) -> PathBuf {
+    hidden(root).join("exchange.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::lake::directory::Lake;
+    use std::collections::BTreeMap;
+
+    /// Every file and directory below `root` with its text, but for the lock.
+    fn tree(root: &Path) -> BTreeMap<String, Option<String>> {
+        let mut found = BTreeMap::new();
+        let mut waiting = vec![root.to_owned()];
+        while let Some(directory) = waiting.pop() {
+            for path in entries(&directory).unwrap() {
+                let name = path.strip_prefix(root).unwrap().display().to_string();
+                if path.is_dir() {
+                    waiting.push(path);
+                    found.insert(name, None);
+                } else if name != ".evt/lock" {
+                    found.insert(name, Some(fs::read_to_string(&path).unwrap()));
+                }
+            }
+        }
+        found
+    }
+
+    fn copy(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for path in entries(from).unwrap() {
+            let target = to.join(path.file_name().unwrap());
+            if path.is_dir() {
+                copy(&path, &target);
+            } else {
+                fs::copy(&path, target).unwrap();
+            }
+        }
+    }
+
+    fn write(root: &Path, name: &str, text: &str) {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Four days: one that shrinks beside a file that is not a lake's, one that stays of one name, one that is new and
+    /// one of which nothing is left; and a fifth that nobody touches.
+    fn staged(root: &Path) -> Staged {
+        fs::create_dir_all(hidden(root)).unwrap();
+        for (name, text) in [("02/a.parquet", "a"), ("02/b.parquet", "b"), ("02/notes.txt", "n"), ("02/sub/x", "x")] {
+            write(root, &format!("date=1970-01-{name}"), text);
+        }
+        write(root, "date=1970-01-03/c.parquet", "old");
+        write(root, "date=1970-01-05/d.parquet", "d");
+        write(root, "date=1970-01-06/e.parquet", "e");
+        let mut staged = Staged::new(root).unwrap();
+        for (day, names) in [(1, &["n"][..]), (2, &["c"]), (3, &["f", "g"]), (4, &[])] {
+            let version = staged.add(day).unwrap();
+            names.iter().for_each(|name| fs::write(version.join(format!("{name}.parquet")), "new").unwrap());
+        }
+        staged
+    }
+
+    fn expected() -> BTreeMap<String, Option<String>> {
+        let text = |text: &str| Some(text.to_owned());
+        let files = [
+            (".evt", None),
+            ("date=1970-01-02", None),
+            ("date=1970-01-02/n.parquet", text("new")),
+            ("date=1970-01-02/notes.txt", text("n")),
+            ("date=1970-01-02/sub", None),
+            ("date=1970-01-02/sub/x", text("x")),
+            ("date=1970-01-03", None),
+            ("date=1970-01-03/c.parquet", text("new")),
+            ("date=1970-01-04", None),
+            ("date=1970-01-04/f.parquet", text("new")),
+            ("date=1970-01-04/g.parquet", text("new")),
+            ("date=1970-01-06", None),
+            ("date=1970-01-06/e.parquet", text("e")),
+        ];
+        files.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
+    }
+
+    #[test]
+    fn an_exchange_that_is_killed_after_any_step_is_finished_by_the_next_run_whatever_kills_that_one() {
+        let mut steps = 0;
+        for killed in 0.. {
+            let directory = tempfile::tempdir().unwrap();
+            let mut exchange = staged(directory.path()).begin().unwrap();
+            let is_over = (0..killed).any(|_| !exchange.step().unwrap());
+            for again in 0..=12 {
+                let image = tempfile::tempdir().unwrap();
+                copy(directory.path(), image.path());
+                if let Some(mut left) = Exchange::left(image.path()).unwrap() {
+                    let _ = (0..again).any(|_| !left.step().unwrap());
+                }
+                drop(Lake::open(image.path(), "p").unwrap());
+                assert_eq!(tree(image.path()), expected(), "killed after {killed} and then {again} steps");
+            }
+            if is_over {
+                steps = killed;
+                break;
+            }
+        }
+        assert_eq!(steps, 4 + 1 + 4 + 1);
+    }
+
+    #[test]
+    fn versions_that_no_manifest_names_are_removed_and_the_days_stay() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(staged(directory.path()));
+        let mut before = tree(directory.path());
+        before.retain(|name, _| !name.starts_with(".evt/"));
+        drop(Lake::open(directory.path(), "p").unwrap());
+        assert_eq!(tree(directory.path()), before);
+    }
+
+    #[test]
+    fn whether_directories_can_be_exchanged_is_tried_out_without_a_trace() {
+        let directory = tempfile::tempdir().unwrap();
+        check(&directory.path().join("a/lake")).unwrap();
+        assert!(tree(directory.path()).is_empty());
+    }
+}
