@@ -29,6 +29,11 @@ impl Filter {
         Ok(Self { leaves, expr })
     }
 
+    /// Bits of the first 32 columns that it names.
+    pub fn columns(&self) -> u32 {
+        self.leaves.columns()
+    }
+
     /// Looks at a batch.
     pub fn apply(&self, batch: &RecordBatch) -> Result<Passed> {
         let leaves = self.leaves.read(batch)?;

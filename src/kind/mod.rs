@@ -10,6 +10,7 @@ pub mod headers;
 pub mod late;
 pub mod metric;
 pub mod rows;
+pub mod shadow;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::collections::HashMap;

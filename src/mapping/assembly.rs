@@ -1,13 +1,13 @@
 //! One record's fields to one row.
 
+use super::TimeFrom;
 use super::build::Row;
-use super::envelope::{Envelope, Value, column_of};
+use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::Judged;
 use super::id::{hashed_id, made_id, parse_uuid};
-use super::mapper::{Out, PROVENANCE, PROVENANCE_BITS, Place, Plan, Refusal, Wanted};
+use super::mapper::{Out, PROVENANCE_BITS, Place, Plan, Refusal, Wanted};
 use super::place::{Path, clip, shown};
 use super::stamp::{Stamper, UNSTAMPED};
-use super::{Provenance, TimeFrom};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
 use crate::kind::dead::{ErrorType, Fault};
@@ -16,7 +16,45 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// What becomes a property only because evt makes it anew, as bits.
-const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
+pub(super) const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
+
+/// The stamps that a record carries.
+#[derive(Clone, Copy)]
+pub(super) struct Stamps {
+    pub(super) offset: i64,
+    pub(super) stream_time: i64,
+    pub(super) ingested_at: Option<i64>,
+    pub(super) schema_id: Option<i64>,
+}
+
+/// Fields of columns whose value is another one: they become properties.
+#[derive(Clone, Copy, Default)]
+struct Replaced<'a> {
+    event_time: Value<'a>,
+    event_id: Value<'a>,
+}
+
+impl<'a> Replaced<'a> {
+    /// Each with its column.
+    fn fields(self) -> impl Iterator<Item = (usize, Value<'a>)> {
+        let fields = [(column::EVENT_ID, self.event_id), (column::EVENT_TIME, self.event_time)];
+        fields.into_iter().filter(|(_, value)| *value != Value::Absent)
+    }
+
+    #[inline(always)]
+    fn is_empty(self) -> bool {
+        (self.event_time, self.event_id) == (Value::Absent, Value::Absent)
+    }
+}
+
+/// The id that a record names.
+enum Id<'a> {
+    /// None: it is made of the record's place and payload.
+    Absent,
+    Uuid([u8; 16]),
+    /// Text that is hashed with the source.
+    Text(Cow<'a, str>),
+}
 
 /// One row in the making.
 pub(super) struct Assembly<'a, 'm, 's> {
@@ -25,40 +63,44 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) envelope: &'s Envelope<'a, 'm>,
     pub(super) place: Place<'s>,
     pub(super) stamper: &'s mut Stamper,
+    /// The stamps that the record carries; a record without them is stamped.
+    pub(super) stamps: Option<Stamps>,
 }
 
 impl<'a> Assembly<'a, '_, '_> {
     /// Makes it and adds it to the batch.
     #[inline(always)]
     pub(super) fn run(&mut self) -> Wanted<()> {
-        let kept = self.kept()?;
         let client_timestamp = self.instant(column::CLIENT_TIMESTAMP, 1)?;
         let own = self.instant(column::SERVER_TIMESTAMP, 2)?;
         let server_timestamp = own.or_else(|| self.arrived());
-        let (event_time, leftover) = match kept {
-            Some(_) => (self.needed(column::EVENT_TIME)?, Value::Absent),
-            None => self.event_time(client_timestamp, server_timestamp)?,
+        let mut replaced = Replaced::default();
+        let event_time = match self.stamps {
+            Some(_) => self.needed(column::EVENT_TIME)?,
+            None => self.event_time(client_timestamp, server_timestamp, &mut replaced)?,
         };
-        // Most records bring no provenance: nothing to look for.
+        // Most records bring no stamps: nothing to look for.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
         let partition = if bare && self.plan.promised.is_none() { self.place.partition } else { self.partition()? };
-        if kept.is_none() {
+        if self.stamps.is_none() {
             let fact = self.place.arrival.filter(|arrival| arrival.is_fact).map(|arrival| arrival.at);
             self.judge(Judged { partition, event_time, arrival: own.or(fact) })?;
         }
-        let (offset, ingested_at, schema_id) = match bare {
-            true => (self.place.offset, self.place.now, None),
-            false => (
+        let (offset, ingested_at, schema_id) = match self.stamps {
+            Some(stamps) => (stamps.offset, stamps.ingested_at.unwrap_or(self.place.now), stamps.schema_id),
+            None if bare => (self.place.offset, self.place.now, None),
+            None => (
                 self.integer(column::OFFSET)?.unwrap_or(self.place.offset),
                 self.instant(column::INGESTED_AT, 0)?.unwrap_or(self.place.now),
                 self.integer(column::SCHEMA_ID)?,
             ),
         };
+        let id = self.id(&mut replaced)?;
         let source = self.text(column::SOURCE)?;
         let event_type = self.text(column::EVENT_TYPE)?;
         let user_id = self.text(column::USER_ID)?;
         let mut properties = std::mem::take(&mut self.out.properties);
-        let whole = self.properties(&mut properties, leftover)?;
+        let whole = self.properties(&mut properties, replaced)?;
         let source = match source {
             Some(source) => source,
             None => {
@@ -66,10 +108,10 @@ impl<'a> Assembly<'a, '_, '_> {
                 Cow::Owned(self.stamper.name(partition).0.to_owned())
             }
         };
-        let event_id = self.event_id(&source, (partition, offset))?;
         self.out.defaults.event_type |= event_type.is_none();
+        let found = self.watched(replaced);
         let row = Row {
-            event_id,
+            event_id: self.event_id(id, &source, (partition, offset)),
             source: &source,
             event_type: event_type.as_deref().unwrap_or("event"),
             user_id: user_id.as_deref(),
@@ -80,15 +122,35 @@ impl<'a> Assembly<'a, '_, '_> {
             event_time,
             partition,
             offset,
-            stream_time: kept.unwrap_or(UNSTAMPED),
+            stream_time: self.stamps.map_or(UNSTAMPED, |stamps| stamps.stream_time),
             schema_id,
             raw: self.place.raw,
-            watched: (self.envelope.text, &self.envelope.marks.watched),
+            watched: (self.envelope.text, found.as_ref().unwrap_or(&self.envelope.marks.watched)),
             distinct: self.envelope.marks.distinct,
         };
         let pushed = self.out.builder.push(&row).map_err(|error| Box::new(Refusal::Error(error)));
         self.out.properties = properties;
         pushed
+    }
+
+    /// Where the watched properties stand, if some stand in fields that were replaced.
+    #[inline(always)]
+    fn watched(&mut self, replaced: Replaced<'a>) -> Option<Watched> {
+        if replaced.is_empty() { None } else { self.watched_beside(replaced) }
+    }
+
+    #[inline(never)]
+    fn watched_beside(&mut self, replaced: Replaced<'a>) -> Option<Watched> {
+        let mut found = None;
+        for (column, value) in replaced.fields() {
+            self.out.shadowed |= 1 << column;
+            let at = watched_name(&self.plan.options.watch, COLUMNS[column]);
+            if let Some(at) = at.filter(|at| self.envelope.marks.watched.get(*at).is_some_and(Option::is_none)) {
+                let watched = found.get_or_insert(self.envelope.marks.watched);
+                watched[at] = self.envelope.span(value);
+            }
+        }
+        found
     }
 
     /// When the record arrived, where that stands in for its server_timestamp: not beside a time of its own, which a
@@ -101,29 +163,6 @@ impl<'a> Assembly<'a, '_, '_> {
         (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
     }
 
-    /// The stream time of a row that brings all of its provenance; none of a row that brings nothing.
-    fn kept(&mut self) -> Wanted<Option<i64>> {
-        if self.plan.options.provenance == Provenance::Overwrite || self.envelope.lacks(PROVENANCE_BITS) {
-            return Ok(None);
-        }
-        let copied = |index: usize| self.plan.is_copied(index);
-        let missing = PROVENANCE.into_iter().find(|index| self.envelope.field(*index) == Value::Absent);
-        let there =
-            PROVENANCE.into_iter().find(|index| self.envelope.field(*index) != Value::Absent && !copied(*index));
-        match (missing, there) {
-            (_, None) => Ok(None),
-            (None, _) => self.instant(column::STREAM_TIME, 0),
-            (Some(missing), Some(there)) => Err(Fault::new(
-                ErrorType::EnvelopeError,
-                format!(
-                    "{} without {}: a row keeps its provenance where it has all of it; evt-ingest stamps anew",
-                    COLUMNS[there], COLUMNS[missing]
-                ),
-            )
-            .into()),
-        }
-    }
-
     /// `--max-future`: passes, is dead, or waits.
     fn judge(&self, judged: Judged) -> Wanted<()> {
         let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
@@ -133,14 +172,20 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    /// The event time, and an `event_time` field that was not used, which becomes a property.
-    fn event_time(&mut self, client_timestamp: Option<i64>, server_timestamp: Option<i64>) -> Wanted<(i64, Value<'a>)> {
+    /// The event time; an `event_time` field that is not it is replaced.
+    fn event_time(
+        &mut self,
+        client_timestamp: Option<i64>,
+        server_timestamp: Option<i64>,
+        replaced: &mut Replaced<'a>,
+    ) -> Wanted<i64> {
         let unused = self.envelope.field(column::EVENT_TIME);
         let time = match (&self.plan.options.time, &self.plan.time) {
-            (TimeFrom::Arrival, _) => return Ok((self.place.now, unused)),
-            (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => {
-                return Ok((self.timed(column::EVENT_TIME)?, Value::Absent));
+            (TimeFrom::Arrival, _) => {
+                replaced.event_time = unused;
+                return Ok(self.place.now);
             }
+            (TimeFrom::Field(_), Path::Column(column::EVENT_TIME)) => return self.timed(column::EVENT_TIME),
             (TimeFrom::Field(_), Path::Column(index)) => {
                 let known = match *index {
                     column::CLIENT_TIMESTAMP => client_timestamp,
@@ -159,7 +204,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 None if unused != Value::Absent => {
                     let time = self.needed(column::EVENT_TIME)?;
                     self.out.timed = true;
-                    return Ok((time, Value::Absent));
+                    return Ok(time);
                 }
                 None if *policy == TimeFrom::Optional => self.place.now,
                 None if *policy == TimeFrom::Untimed && self.out.timed == self.out.clocked => {
@@ -170,7 +215,8 @@ impl<'a> Assembly<'a, '_, '_> {
             },
         };
         self.out.timed = true;
-        Ok((time, unused))
+        replaced.event_time = unused;
+        Ok(time)
     }
 
     fn timed(&mut self, index: usize) -> Wanted<i64> {
@@ -301,14 +347,16 @@ impl<'a> Assembly<'a, '_, '_> {
         Ok(self.stamper.partition(&origin, &name))
     }
 
-    fn event_id(&mut self, source: &str, (partition, offset): (u32, i64)) -> Wanted<[u8; 16]> {
-        let Some(text) = self.text(column::EVENT_ID)? else {
-            let (origin, name) = self.stamper.name(partition);
-            return Ok(made_id(&mut self.out.id, (origin, name, offset), self.place.raw));
-        };
+    /// The id that the record names. Text that is hashed stays a property where it stands in the column's own field.
+    #[inline(always)]
+    fn id(&self, replaced: &mut Replaced<'a>) -> Wanted<Id<'a>> {
+        let Some(text) = self.text(column::EVENT_ID)? else { return Ok(Id::Absent) };
         match parse_uuid(&text) {
-            Some(id) => Ok(id),
-            None if self.plan.options.hash_ids => Ok(hashed_id(source, &text)),
+            Some(id) => Ok(Id::Uuid(id)),
+            None if self.plan.options.hash_ids => {
+                replaced.event_id = self.plan.own_field(column::EVENT_ID, self.envelope);
+                Ok(Id::Text(text))
+            }
             None => {
                 let message = format!("event_id: {} is no UUID; --hash-ids makes one of any text", clip(&text));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
@@ -316,8 +364,19 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
+    fn event_id(&mut self, id: Id<'a>, source: &str, (partition, offset): (u32, i64)) -> [u8; 16] {
+        match id {
+            Id::Uuid(id) => id,
+            Id::Text(text) => hashed_id(source, &text),
+            Id::Absent => {
+                let (origin, name) = self.stamper.name(partition);
+                made_id(&mut self.out.id, (origin, name, offset), self.place.raw)
+            }
+        }
+    }
+
     /// The properties: the record's own object as it stands, or written to `out`.
-    fn properties(&self, out: &mut String, leftover: Value<'a>) -> Wanted<Option<&'a str>> {
+    fn properties(&self, out: &mut String, replaced: Replaced<'a>) -> Wanted<Option<&'a str>> {
         out.clear();
         let object = match self.envelope.properties {
             Value::Other(object) if object.starts_with('{') => Some(object),
@@ -327,12 +386,12 @@ impl<'a> Assembly<'a, '_, '_> {
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
             }
         };
-        if let (Some(object), true, Value::Absent) = (object, self.envelope.marks.members.is_empty(), leftover) {
+        if let (Some(object), true, true) = (object, self.envelope.marks.members.is_empty(), replaced.is_empty()) {
             return Ok(Some(object));
         }
         let mut first = 0;
         if let Some(object) = object {
-            first = self.names_in_both(object, leftover != Value::Absent)?;
+            first = self.names_in_both(object, replaced)?;
             out.push_str(object[..object.len() - 1].trim_end());
         } else {
             out.push('{');
@@ -340,18 +399,12 @@ impl<'a> Assembly<'a, '_, '_> {
         for member in &self.envelope.marks.members {
             let (key, value) = (member.key(self.envelope.text), member.value(self.envelope.text));
             if first == 0 || column_of(&unescape(key)).is_none_or(|at| first >> at & 1 == 0) {
-                write_member(out, key, |out| out.push_str(value));
+                write_member(out, key, value);
             }
         }
-        if first >> column::EVENT_TIME & 1 == 0 {
-            match leftover {
-                Value::Absent => {}
-                Value::Plain(text) | Value::Escaped(text) => write_member(out, COLUMNS[column::EVENT_TIME], |out| {
-                    out.push('"');
-                    out.push_str(text);
-                    out.push('"');
-                }),
-                Value::Other(text) => write_member(out, COLUMNS[column::EVENT_TIME], |out| out.push_str(text)),
+        for (column, value) in replaced.fields().filter(|(column, _)| first >> column & 1 == 0) {
+            if let Some((start, end)) = self.envelope.span(value) {
+                write_member(out, COLUMNS[column], &self.envelope.text[start as usize..end as usize]);
             }
         }
         out.push('}');
@@ -360,10 +413,12 @@ impl<'a> Assembly<'a, '_, '_> {
 
     /// A name both in `properties` and beside it would be two values for one thing. Only what evt adds may be: every topic
     /// of raw records that an event goes through leaves its own, and the first stays. The columns of such names, as bits.
-    fn names_in_both(&self, object: &str, leftover: bool) -> Wanted<u32> {
+    fn names_in_both(&self, object: &str, replaced: Replaced<'a>) -> Wanted<u32> {
         let members_beside = &self.envelope.marks.members;
-        let event_time = leftover.then_some(Cow::Borrowed(COLUMNS[column::EVENT_TIME]));
-        let names = || members_beside.iter().map(|one| unescape(one.key(self.envelope.text))).chain(event_time.clone());
+        let names = || {
+            let beside = members_beside.iter().map(|one| unescape(one.key(self.envelope.text)));
+            beside.chain(replaced.fields().map(|(column, _)| Cow::Borrowed(COLUMNS[column])))
+        };
         let traces = names().fold(0, |traces, name| traces | trace(&name));
         // Few names are compared one by one; of many that would take the square of a record's length.
         let many: HashSet<Cow<'_, str>> = if members_beside.len() > 16 { names().collect() } else { HashSet::new() };
@@ -398,9 +453,9 @@ fn trace(name: &str) -> u64 {
 }
 
 /// Adds a member to an object that is not closed; `key` is escaped.
-fn write_member(out: &mut String, key: &str, value: impl FnOnce(&mut String)) {
+fn write_member(out: &mut String, key: &str, value: &str) {
     out.push_str(if out.ends_with('{') { "\"" } else { ",\"" });
     out.push_str(key);
     out.push_str("\":");
-    value(out);
+    out.push_str(value);
 }

@@ -1,11 +1,13 @@
 //! One pass over a record's text: where each envelope field and each other field stands.
 
+use super::assembly::ADDED_BITS;
 use crate::json::guide::{Foot, Guide, UNMARKED};
 use crate::json::scan::{Names, at, diagnose, members_end, skip_space, string_end, value_end};
-use crate::json::text::unescape;
+use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
 use std::borrow::Cow;
+use std::cell::Cell;
 
 /// A value found in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +31,23 @@ impl<'a> Value<'a> {
             Some(content) => Value::Plain(content),
             None if text == "null" => Value::Absent,
             None => Value::Other(text),
+        }
+    }
+
+    /// The content of a string.
+    pub(super) fn string(self) -> Option<Cow<'a, str>> {
+        match self {
+            Value::Plain(text) => Some(Cow::Borrowed(text)),
+            Value::Escaped(raw) if is_text(raw) => Some(unescape(raw)),
+            _ => None,
+        }
+    }
+
+    /// The whole number that a number or a string is; CSV has no other.
+    pub(super) fn integer(self) -> Option<i64> {
+        match self {
+            Value::Plain(text) | Value::Other(text) => text.parse().ok(),
+            Value::Absent | Value::Escaped(_) => None,
         }
     }
 }
@@ -107,7 +126,18 @@ impl<'a> Envelope<'a, '_> {
     /// Whether the record has none of the columns whose bits are set in `columns`.
     #[inline(always)]
     pub(super) fn lacks(&self, columns: u32) -> bool {
-        self.marks.seen & columns == 0
+        !self.marks.saw(columns)
+    }
+
+    /// A value of the record as a span of its text, with its quotes.
+    pub(super) fn span(&self, value: Value<'_>) -> Option<(u32, u32)> {
+        let (part, quotes) = match value {
+            Value::Absent => return None,
+            Value::Plain(part) | Value::Escaped(part) => (part, 1),
+            Value::Other(part) => (part, 0),
+        };
+        let start = part.as_ptr().addr().checked_sub(self.text.as_ptr().addr())?.checked_sub(quotes)?;
+        Some((u32::try_from(start).ok()?, u32::try_from(start + part.len() + 2 * quotes).ok()?))
     }
 
     /// Whether the record has a value for all of the columns whose bits are set in `columns`.
@@ -132,6 +162,17 @@ impl Marks {
             Shape::Escaped => Value::Escaped(text()),
             Shape::Other => Value::Other(text()),
         }
+    }
+
+    /// Whether the record has one of the columns whose bits are set in `columns`, be it null.
+    #[inline(always)]
+    pub(super) fn saw(&self, columns: u32) -> bool {
+        self.seen & columns != 0
+    }
+
+    /// Of the columns whose bits are set in `columns` those that have a value.
+    pub(super) fn present(&self, columns: u32) -> u32 {
+        self.present & columns
     }
 
     /// Whether a column has a value.
@@ -160,8 +201,10 @@ impl Marks {
 
 /// What a reader of records knows beforehand.
 pub(super) struct Reader {
-    /// Whether a field named like column i is that column or a property.
-    own: [bool; COLUMNS.len()],
+    /// Bits of the columns that a field of their name is; of the others such a field is a property.
+    own: u32,
+    /// Bits of the columns of whose name some property has been met.
+    shadowed: Cell<u32>,
     /// Names whose values inside `properties` are noted on the way.
     pub(super) watch: Vec<String>,
     /// Foretells the record's keys, marked with their columns.
@@ -173,13 +216,26 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(own: [bool; COLUMNS.len()], watch: Vec<String>) -> Self {
-        Self { own, watch, outer: Guide::default(), inner: Guide::default(), marks: Marks::default() }
+    pub(super) fn new(own: u32, watch: Vec<String>) -> Self {
+        let (outer, inner) = (Guide::default(), Guide::default());
+        Self { own, shadowed: Cell::new(0), watch, outer, inner, marks: Marks::default() }
+    }
+
+    /// Bits of the columns of whose name some property has been met.
+    pub(super) fn shadowed(&self) -> u32 {
+        self.shadowed.get()
+    }
+
+    /// Notes that a property may have the name of a column. Asked only of keys that were not foretold.
+    fn note_shadow(&self, column: Option<usize>) {
+        if let Some(column) = column {
+            self.shadowed.set(self.shadowed.get() | 1 << column);
+        }
     }
 
     /// Reads a record into `self.marks`, and whether its names are distinct if that is `ASKED`.
     #[inline]
-    pub(super) fn read<const ASKED: bool>(&mut self, text: &str) -> Result<(), Fault> {
+    fn read<const ASKED: bool>(&mut self, text: &str) -> Result<(), Fault> {
         self.marks.members.clear();
         (self.marks.seen, self.marks.present) = (0, 0);
         self.marks.watched[..self.watch.len()].fill(None);
@@ -196,9 +252,15 @@ impl Reader {
         }
     }
 
+    /// The same, and whether its names are distinct if that is `asked`.
+    #[inline(always)]
+    pub(super) fn read_as(&mut self, text: &str, asked: bool) -> Result<(), Fault> {
+        if asked { self.read_names(text) } else { self.read::<false>(text) }
+    }
+
     /// The same where that is asked: apart, so that the other one stays small enough to be part of its caller.
     #[inline(never)]
-    pub(super) fn read_names(&mut self, text: &str) -> Result<(), Fault> {
+    fn read_names(&mut self, text: &str) -> Result<(), Fault> {
         self.read::<true>(text)
     }
 
@@ -269,7 +331,14 @@ impl Reader {
             return None;
         }
         let key = name(&bytes[p + 1..end.quote], end.escaped);
-        let column = column_of(&key).filter(|column| self.own[*column]).map_or(UNMARKED, |column| column as u32);
+        let named = column_of(&key);
+        let column = match named.filter(|column| self.own >> column & 1 == 1) {
+            Some(column) => column as u32,
+            None => {
+                self.note_shadow(named);
+                UNMARKED
+            }
+        };
         if !end.escaped && colon == end.quote + 1 {
             *foot = self.outer.learn(*foot, &bytes[p..=colon], column);
             names.meet_new(*foot);
@@ -287,8 +356,12 @@ impl Reader {
         names: &mut Names<ASKED>,
     ) -> Option<(Mark, usize)> {
         if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
-            let Self { inner, watch, marks, .. } = self;
-            let meaning = |key: &[u8], escaped| watched_name(watch, key, escaped).map_or(UNMARKED, |at| at as u32);
+            let Self { inner, watch, marks, shadowed, .. } = self;
+            let meaning = |key: &[u8], escaped| {
+                let key = name(key, escaped);
+                shadowed.set(shadowed.get() | column_of(&key).map_or(0, |column| 1 << column));
+                watched_name(watch, &key).map_or(UNMARKED, |at| at as u32)
+            };
             let end = members_end((bytes, start, 1), (inner, names), meaning, |mark, start, end| {
                 if mark != UNMARKED {
                     marks.watched[mark as usize] = Some((start as u32, end as u32));
@@ -301,10 +374,18 @@ impl Reader {
 
     /// Notes the watched values of a record whose properties stand beside its envelope fields.
     pub(super) fn watch_members(&mut self, text: &str) {
-        let Marks { members, watched, .. } = &mut self.marks;
+        let Marks { members, watched, fields, present, .. } = &mut self.marks;
+        let object = fields[column::PROPERTIES];
+        let is_inside = |span: (u32, u32)| {
+            *present >> column::PROPERTIES & 1 == 1 && object.start <= span.0 && span.1 <= object.end
+        };
         for member in members {
             let key = member.key(text);
-            if let Some(at) = watched_name(&self.watch, key.as_bytes(), key.contains('\\')) {
+            let key = name(key.as_bytes(), key.contains('\\'));
+            let Some(at) = watched_name(&self.watch, &key) else { continue };
+            // What evt has added gives way to a property of its name.
+            let is_added = column_of(&key).is_some_and(|column| ADDED_BITS >> column & 1 == 1);
+            if !(is_added && watched[at].is_some_and(is_inside)) {
                 watched[at] = Some(member.value);
             }
         }
@@ -319,12 +400,8 @@ fn name(key: &[u8], escaped: bool) -> Cow<'_, str> {
 }
 
 /// The index of the watched name that a key is.
-fn watched_name(watch: &[String], key: &[u8], escaped: bool) -> Option<usize> {
-    if watch.is_empty() {
-        return None;
-    }
-    let key = name(key, escaped);
-    watch.iter().position(|name| *name == key)
+pub(super) fn watched_name(watch: &[String], key: &str) -> Option<usize> {
+    watch.iter().position(|name| name == key)
 }
 
 /// The value that starts at `start`, and the index after it.

@@ -1,6 +1,6 @@
 //! A record's text to a row of a batch.
 
-use super::assembly::Assembly;
+use super::assembly::{Assembly, Stamps};
 use super::build::{Beside, Builder};
 use super::envelope::{Envelope, Reader, Value, WATCH_MAX};
 use super::future::{Arrival, Judged, Lookahead};
@@ -9,7 +9,7 @@ use super::stamp::Stamper;
 use super::{Options, Provenance, TimeFrom, column_index};
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::{COLUMNS, column};
+use crate::kind::event::column;
 use crate::kind::headers::Headers;
 use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -60,6 +60,10 @@ pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<BooleanArray> + 'a;
 /// Maps records onto rows.
 pub struct Mapper {
     reader: Reader,
+    /// Reads what carries no stamps though it has fields of their names, where others carry some.
+    plain: Reader,
+    /// Whether the record read last carries no stamps.
+    is_plain: bool,
     plan: Plan,
     out: Out,
 }
@@ -71,6 +75,10 @@ pub(super) struct Plan {
     require: Vec<(String, Path)>,
     /// Bits of the columns among them; none where one is a property or set by a flag.
     required: Option<u32>,
+    /// Whether records may carry stamps.
+    keeps: bool,
+    /// Bits of the columns that have the value of another field, or of a flag.
+    mapped: u32,
     pub(super) time: Path,
     /// All partitions that there will be, where they are mapped and somebody has named them.
     pub(super) promised: Option<Vec<String>>,
@@ -89,38 +97,40 @@ pub(super) struct Out {
     pub(super) clocked: bool,
     /// Records that wait for their verdict on `--max-future`.
     pub(super) lookahead: Option<Lookahead>,
+    /// Bits of the columns whose field became a property because the column has another value.
+    pub(super) shadowed: u32,
 }
 
-pub(super) const PROVENANCE: [usize; 5] =
-    [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT];
-/// The same, and `schema_id`, as bits.
-pub(super) const PROVENANCE_BITS: u32 = 1 << column::ORIGIN
-    | 1 << column::PARTITION
-    | 1 << column::OFFSET
-    | 1 << column::STREAM_TIME
-    | 1 << column::INGESTED_AT
-    | 1 << column::SCHEMA_ID;
+/// The stamps that a record must have to carry any, as bits.
+const STAMP_BITS: u32 = 1 << column::ORIGIN | 1 << column::PARTITION | 1 << column::OFFSET | 1 << column::STREAM_TIME;
+/// The same, and those that may be absent.
+pub(super) const PROVENANCE_BITS: u32 = STAMP_BITS | 1 << column::INGESTED_AT | 1 << column::SCHEMA_ID;
 
 impl Mapper {
     /// A mapper by these options; exit 2 where they name what is not there.
     pub fn new(options: Options) -> Result<Self> {
-        let mut own = [true; COLUMNS.len()];
-        if options.provenance == Provenance::Overwrite {
-            PROVENANCE.into_iter().chain([column::SCHEMA_ID]).for_each(|index| own[index] = false);
-        }
-        own[column::SERVER_TIMESTAMP] = !options.stamped_at_arrival;
+        let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
+        // Columns that other fields are copied to, and those that are copied from their own.
+        let (mut mapped, mut copied) = (0, 0);
         let mut copies = vec![];
         for (name, path) in &options.fields {
             let index = column_index("--field", name)?;
             let path = Path::new(path);
-            // A column copied from itself is read from the record, whatever becomes of provenance otherwise.
-            own[index] = matches!(path, Path::Column(same) if same == index);
+            let bits = if path.column() == Some(index) { &mut copied } else { &mut mapped };
+            *bits |= 1u32 << index;
             copies.push((index, path));
         }
         let mut sets = vec![];
         for (name, text) in &options.sets {
-            sets.push((column_index("--set", name)?, text.clone()));
+            let index = column_index("--set", name)?;
+            mapped |= 1 << index;
+            sets.push((index, text.clone()));
         }
+        let own = !(mapped | arrival & !copied);
+        // A column copied from itself is read from the record, whatever becomes of stamps otherwise.
+        let plain = own & (!PROVENANCE_BITS | copied);
+        // What a flag maps is not carried.
+        let keeps = options.provenance == Provenance::Keep && (mapped | copied) & STAMP_BITS == 0;
         let time = match &options.time {
             TimeFrom::Field(path) => Path::new(path),
             _ => Path::Column(column::SERVER_TIMESTAMP),
@@ -144,11 +154,12 @@ impl Mapper {
             timed: false,
             clocked: false,
             lookahead: options.max_future.map(Lookahead::new),
+            shadowed: 0,
         };
-        let mut mapped = copies.iter().map(|(index, _)| index).chain(sets.iter().map(|(index, _)| index));
-        let promised = options.partitions.clone().filter(|_| mapped.any(|index| *index == column::PARTITION));
-        let plan = Plan { copies, sets, require, required, time, promised, options };
-        Ok(Self { reader: Reader::new(own, watch), plan, out })
+        let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
+        let plan = Plan { copies, sets, require, required, keeps, mapped, time, promised, options };
+        let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
+        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out })
     }
 
     /// The schema of the batches.
@@ -175,7 +186,8 @@ impl Mapper {
     pub fn last(&self) -> Option<([u8; 16], bool, &str)> {
         let (id, source) = self.out.builder.last()?;
         let set = self.plan.set(column::EVENT_ID).is_some();
-        Some((id, set || self.reader.marks.has(column::EVENT_ID), source))
+        let reader = if self.is_plain { &self.plain } else { &self.reader };
+        Some((id, set || reader.marks.has(column::EVENT_ID), source))
     }
 
     /// Raw records stand in `block` from now on, if in anything that can be kept.
@@ -207,29 +219,36 @@ impl Mapper {
     /// Maps one record; an error only where a batch cannot be built.
     #[inline]
     pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
-        let read = match self.plan.options.distinct {
-            true => self.reader.read_names(text),
-            false => self.reader.read::<false>(text),
-        };
+        let mut read = self.reader.read_as(text, self.plan.options.distinct);
+        let mut stamps = None;
+        self.is_plain = false;
+        if self.plan.keeps && self.reader.marks.saw(PROVENANCE_BITS) {
+            stamps = if read.is_ok() { self.stamps(text) } else { None };
+            if stamps.is_none() {
+                self.is_plain = true;
+                read = self.plain.read_as(text, self.plan.options.distinct);
+            }
+        }
         if let Err(fault) = read {
             return Ok(Outcome::Dead(fault));
         }
         let (plan, out) = (&self.plan, &mut self.out);
-        if !self.reader.watch.is_empty() && !self.reader.marks.members.is_empty() {
-            self.reader.watch_members(text);
+        let reader = if self.is_plain { &mut self.plain } else { &mut self.reader };
+        if !reader.watch.is_empty() && !reader.marks.members.is_empty() {
+            reader.watch_members(text);
         }
-        let properties = self.reader.marks.field(column::PROPERTIES, text);
+        let properties = reader.marks.field(column::PROPERTIES, text);
         for (index, path) in &plan.copies {
-            let value = Envelope { text, marks: &self.reader.marks, properties }.value(path);
-            self.reader.marks.set(*index, value, text);
+            let value = Envelope { text, marks: &reader.marks, properties }.value(path);
+            reader.marks.set(*index, value, text);
         }
-        let envelope = Envelope { text, marks: &self.reader.marks, properties };
+        let envelope = Envelope { text, marks: &reader.marks, properties };
         if plan.required.is_none_or(|columns| !envelope.has(columns))
             && let Some(fault) = plan.missing(&envelope)
         {
             return Ok(Outcome::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, place, stamper }).run() {
+        match (Assembly { plan, out, envelope: &envelope, place, stamper, stamps }).run() {
             Ok(()) => Ok(Outcome::Row),
             Err(refusal) => match *refusal {
                 Refusal::Fault(fault) => Ok(Outcome::Dead(fault)),
@@ -239,6 +258,31 @@ impl Mapper {
             },
         }
     }
+
+    /// The stamps of the record read last, if it carries some: all that it must have, each of its type.
+    fn stamps(&mut self, text: &str) -> Option<Stamps> {
+        let marks = &self.reader.marks;
+        if marks.present(STAMP_BITS) != STAMP_BITS {
+            return None;
+        }
+        let parser = &mut self.out.parsers[0];
+        let mut instant = |index| marks.field(index, text).string().and_then(|text| parser.parse(&text));
+        let optional = |index| marks.has(index);
+        let stream_time = instant(column::STREAM_TIME)?;
+        let ingested_at = if optional(column::INGESTED_AT) { Some(instant(column::INGESTED_AT)?) } else { None };
+        let offset = marks.field(column::OFFSET, text).integer()?;
+        let schema_id = match optional(column::SCHEMA_ID) {
+            true => Some(marks.field(column::SCHEMA_ID, text).integer()?),
+            false => None,
+        };
+        let named = [column::ORIGIN, column::PARTITION].map(|index| marks.field(index, text).string());
+        named.iter().all(Option::is_some).then_some(Stamps { offset, stream_time, ingested_at, schema_id })
+    }
+
+    /// Bits of the columns of whose name some record has had a property.
+    pub fn shadowed(&self) -> u32 {
+        self.reader.shadowed() | self.plain.shadowed() | self.out.shadowed
+    }
 }
 
 impl Plan {
@@ -246,7 +290,7 @@ impl Plan {
     #[inline(never)]
     fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
         let (name, _) = self.require.iter().find(|(_, path)| {
-            let set = matches!(path, Path::Column(index) if self.sets.iter().any(|(set, _)| set == index));
+            let set = path.column().is_some_and(|index| self.set(index).is_some());
             !set && envelope.value(path) == Value::Absent
         })?;
         Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
@@ -254,6 +298,11 @@ impl Plan {
 
     pub(super) fn set(&self, index: usize) -> Option<&str> {
         self.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
+    }
+
+    /// The field of a column, if the column has its value.
+    pub(super) fn own_field<'a>(&self, index: usize, envelope: &Envelope<'a, '_>) -> Value<'a> {
+        if self.mapped >> index & 1 == 0 { envelope.field(index) } else { Value::Absent }
     }
 
     pub(super) fn is_copied(&self, index: usize) -> bool {

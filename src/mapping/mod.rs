@@ -32,7 +32,8 @@ pub enum Provenance {
     /// evt-ingest: always ours; what the record had becomes a property.
     #[default]
     Overwrite,
-    /// Every other tool: kept where a row has it all, ours where it has none; a row with some is a dead letter.
+    /// Every other tool: kept where a record carries origin, partition, offset and stream_time, each of its type; any other
+    /// record is stamped anew, and what it had becomes a property.
     Keep,
 }
 

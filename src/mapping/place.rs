@@ -1,6 +1,7 @@
 //! Places in a record: columns and paths into its properties, what stands there, and how a message shows it.
 
 use super::envelope::{self, Envelope, Value};
+use super::mapper::PROVENANCE_BITS;
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
@@ -9,16 +10,27 @@ use crate::kind::event::column;
 #[derive(Clone, Debug)]
 pub(super) enum Path {
     Column(usize),
+    /// A stamp where the record carries stamps, else the property of that name.
+    Stamp(usize, String),
     Property(Vec<String>),
 }
 
 impl Path {
     pub(super) fn new(text: &str) -> Self {
         match envelope::column_of(text) {
+            Some(index) if PROVENANCE_BITS >> index & 1 == 1 => Path::Stamp(index, text.to_owned()),
             Some(index) if index != column::PROPERTIES => Path::Column(index),
             _ => {
                 Path::Property(text.strip_prefix("properties.").unwrap_or(text).split('.').map(str::to_owned).collect())
             }
+        }
+    }
+
+    /// The column that it may name.
+    pub(super) fn column(&self) -> Option<usize> {
+        match self {
+            Path::Column(index) | Path::Stamp(index, _) => Some(*index),
+            Path::Property(_) => None,
         }
     }
 }
@@ -26,10 +38,17 @@ impl Path {
 impl<'a> Envelope<'a, '_> {
     /// The value at a path; of equal names the last counts.
     pub(super) fn value(&self, path: &Path) -> Value<'a> {
-        let names = match path {
-            Path::Column(index) => return self.field(*index),
-            Path::Property(names) => names,
-        };
+        match path {
+            Path::Column(index) => self.field(*index),
+            Path::Stamp(index, name) => match self.field(*index) {
+                Value::Absent => self.property(std::slice::from_ref(name)),
+                stamp => stamp,
+            },
+            Path::Property(names) => self.property(names),
+        }
+    }
+
+    fn property(&self, names: &[String]) -> Value<'a> {
         let Some((first, rest)) = names.split_first() else { return Value::Absent };
         let own = self.marks.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
         let mut value = match (own, self.properties) {

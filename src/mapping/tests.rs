@@ -142,16 +142,121 @@ fn the_first_provenance_stays_a_property_however_often_an_event_is_stamped_anew(
     assert_eq!(fault(Options::default(), &record).1, "a: the name stands both in properties and beside it");
 }
 
+fn keep() -> Options {
+    Options { provenance: Provenance::Keep, ..Options::default() }
+}
+
+const STAMPED: &str = r#""event_time":"2024-01-01T00:00:00Z","server_timestamp":"2024-01-01T00:00:01Z","origin":"o",
+    "partition":"p","offset":9,"stream_time":"2024-01-01T00:05:00Z""#;
+
 #[test]
-fn other_tools_keep_whole_provenance_and_refuse_half_of_it() {
-    let keep = || Options { provenance: Provenance::Keep, ..Options::default() };
-    let whole = r#"{"event_time":"2024-01-01T00:00:00Z","ingested_at":"2024-01-01T00:00:01Z","origin":"o","partition":"p",
-        "offset":9,"stream_time":"2024-01-01T00:05:00Z"}"#;
-    let batch = one(keep(), whole);
-    assert_eq!(instant(&batch, "stream_time"), parse_instant("2024-01-01T00:05:00Z").unwrap());
-    assert_eq!(instant(&batch, "event_time"), parse_instant("2024-01-01T00:00:00Z").unwrap());
-    let (kind, message) = fault(keep(), r#"{"server_timestamp":"2024-01-01T00:00:00Z","offset":9}"#);
-    assert_eq!((kind, message.starts_with("offset without origin")), (ErrorType::EnvelopeError, true), "{message}");
+fn other_tools_keep_the_stamps_of_a_record_that_has_all_it_must_have() {
+    for optional in ["", r#","ingested_at":null"#, r#","ingested_at":"2024-01-01T00:00:02Z","schema_id":"4""#] {
+        let batch = one(keep(), &format!("{{{STAMPED}{optional}}}"));
+        assert_eq!(instant(&batch, "stream_time"), parse_instant("2024-01-01T00:05:00Z").unwrap());
+        assert_eq!(instant(&batch, "event_time"), parse_instant("2024-01-01T00:00:00Z").unwrap());
+        assert_eq!(batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>().value(0), 9);
+        assert_eq!(text(&batch, "properties"), "{}");
+        let ingested_at = if optional.contains(":02Z") { parse_instant("2024-01-01T00:00:02Z").unwrap() } else { NOW };
+        assert_eq!(instant(&batch, "ingested_at"), ingested_at);
+    }
+}
+
+/// Whatever is wrong with them, the names are properties in every tool, in the record's order.
+#[test]
+fn stamps_that_are_not_whole_or_of_another_type_are_properties() {
+    let base =
+        [r#""server_timestamp":"2024-01-01T00:00:01Z""#, r#""origin":"o""#, r#""partition":"p""#, r#""offset":9"#];
+    let time = r#""stream_time":"2024-01-01T00:05:00Z""#;
+    let whole = [&base[..], &[time]].concat();
+    let without = |at: usize| [&whole[..at], &whole[at + 1..]].concat();
+    let with = |at: usize, other: &'static str| [&whole[..at], &[other], &whole[at + 1..]].concat();
+    let cases = [
+        without(1),
+        without(2),
+        without(3),
+        without(4),
+        with(1, r#""origin":7"#),
+        with(1, r#""origin":"\ud800""#),
+        with(2, r#""partition":3"#),
+        with(2, r#""partition":null"#),
+        with(3, r#""offset":9.5"#),
+        with(3, r#""offset":{}"#),
+        with(3, r#""offset":1,"offset":2"#),
+        with(4, r#""stream_time":"soon""#),
+        with(4, r#""stream_time":5"#),
+        [&whole[..], &[r#""ingested_at":5"#]].concat(),
+        [&whole[..], &[r#""schema_id":"x""#]].concat(),
+        [&whole[..], &[r#""ingested_at":"a","ingested_at":"b""#]].concat(),
+    ];
+    for case in cases {
+        let record = format!("{{{},\"x\":1}}", case.join(","));
+        let (batch, ingested) = (one(keep(), &record), one(Options::default(), &record));
+        assert_eq!(batch, ingested, "{record}");
+        let wanted = format!("{{{},\"x\":1}}", case[1..].join(","));
+        assert_eq!(text(&batch, "properties"), wanted);
+        assert_eq!(batch.column_by_name("offset").unwrap().as_primitive::<Int64Type>().value(0), 1);
+    }
+}
+
+#[test]
+fn what_a_flag_maps_is_not_carried() {
+    let record = format!("{{{STAMPED},\"p\":\"q\"}}");
+    for (options, left) in [
+        (Options { fields: vec![field("partition", "p")], ..keep() }, r#""partition":"p","#),
+        (Options { sets: vec![field("partition", "q")], ..keep() }, r#""partition":"p","#),
+        (Options { fields: vec![field("partition", "partition")], ..keep() }, ""),
+    ] {
+        let batch = one(options, &record);
+        assert_eq!(instant(&batch, "stream_time"), parse_instant("2024-01-01T00:00:01Z").unwrap());
+        let properties = text(&batch, "properties");
+        assert!(properties.contains(r#""origin":"o""#) && properties.contains(r#""offset":9"#), "{properties}");
+        assert_eq!(properties.contains(r#""partition":"p""#), !left.is_empty(), "{properties}");
+    }
+    let copied = one(
+        Options { fields: vec![field("user_id", "offset")], ..keep() },
+        r#"{"server_timestamp":"2024-01-01T00:00:01Z","offset":5}"#,
+    );
+    assert_eq!((text(&copied, "user_id"), text(&copied, "properties")), ("5", r#"{"offset":5}"#));
+}
+
+#[test]
+fn a_value_that_a_flag_replaces_stays_a_property() {
+    let options = Options { hash_ids: true, sets: vec![field("source", "web")], ..arrival() };
+    let batch = one(options, r#"{"event_id":"order-17","source":{"ip":"1.1.1.1"},"n":1}"#);
+    assert_eq!(text(&batch, "source"), "web");
+    assert_eq!(text(&batch, "properties"), r#"{"source":{"ip":"1.1.1.1"},"n":1,"event_id":"order-17"}"#);
+    let uuid = "58aedb27-dcc1-534a-ba59-63b291b9768e";
+    let hashes = || Options { hash_ids: true, ..arrival() };
+    assert_eq!(text(&one(hashes(), &format!("{{\"event_id\":\"{uuid}\"}}")), "properties"), "{}");
+    let copied = Options { fields: vec![field("event_id", "event_id")], ..hashes() };
+    assert_eq!(text(&one(copied, r#"{"event_id":17}"#), "properties"), r#"{"event_id":17}"#);
+    let elsewhere = Options { fields: vec![field("event_id", "o.id")], ..hashes() };
+    let kept = r#"{"event_id":"x","o":{"id":"y"}}"#;
+    assert_eq!(text(&one(elsewhere, kept), "properties"), kept);
+}
+
+/// What is read of a record alone, and what is read of its properties, are the same.
+#[test]
+fn a_watched_property_is_the_one_that_the_properties_show() {
+    let names = ["offset", "event_time", "event_id", "x"];
+    let options = || Options { watch: names.map(str::to_owned).to_vec(), hash_ids: true, ..arrival() };
+    for record in [
+        r#"{"offset":7,"event_time":"2024-01-01T00:00:00Z","event_id":"a\u0062","x":1}"#,
+        r#"{"properties":{"offset":5,"event_time":"t"},"offset":7,"event_time":8,"x":2,"x":3}"#,
+        r#"{"offset":7,"offset":8,"properties":{"y":1}}"#,
+    ] {
+        let batch = one(options(), record);
+        let mut shown = [None; 4];
+        crate::json::walk::members(text(&batch, "properties"), |key, value| {
+            names.iter().zip(&mut shown).filter(|(name, _)| **name == key).for_each(|(_, shown)| *shown = Some(value));
+            true
+        });
+        for (name, shown) in names.iter().zip(shown) {
+            let column = batch.column_by_name(&crate::kind::event::watched_name(name)).unwrap().as_string::<i32>();
+            assert_eq!(column.is_valid(0).then(|| column.value(0)), shown, "{name} of {record}");
+        }
+    }
 }
 
 #[test]

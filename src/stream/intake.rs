@@ -189,6 +189,11 @@ impl Intake {
         self.mapper.defaults()
     }
 
+    /// Bits of the columns of whose name some record has had a property.
+    pub fn shadowed(&self) -> u32 {
+        self.mapper.shadowed()
+    }
+
     /// Whether rows wait in a batch that is not full.
     pub fn has_rows(&self) -> bool {
         self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())

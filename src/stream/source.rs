@@ -3,77 +3,35 @@
 use super::dead::DeadLetters;
 use super::follow::Follow;
 use super::frames::{FrameInput, Framed};
-use super::http;
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Spot};
 use super::kafka::address::Form;
-use super::kafka::group::Offsets;
 use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
 use super::run::Run;
-use super::spool::promise::{Keeping, Promise};
 use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Input, Records, Rows, jsonl};
 use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
+use crate::kind::shadow::Shadows;
 use crate::kind::{Kind, dead as letters, event};
-use crate::mapping::{self, Lean};
+use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use door::Door;
+pub use options::SourceOptions;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use topic::Topics;
 
 pub mod door;
+mod options;
 mod sort;
 mod topic;
 mod turn;
-
-/// What a source is told.
-#[derive(Default)]
-pub struct SourceOptions {
-    /// The mapping flags.
-    pub mapping: mapping::Options,
-    /// `-f`.
-    pub format: Option<&'static Format>,
-    /// `--kind`.
-    pub kind: Option<Kind>,
-    /// Whether the stage may turn a row into a dead letter: it has to show its record, which then stands beside the row
-    /// (`KeepRaw::Within`) where there are dead letters at all.
-    pub shows_records: bool,
-    /// What the mapping may leave out where nothing of a row is written but its raw record.
-    pub raw_lean: Option<Lean>,
-    /// `--origin`: the name of the origin instead of the input's.
-    pub origin: Option<String>,
-    /// `--partitions`: every partition there will be, where a flag maps them.
-    pub partitions: Option<Vec<String>>,
-    /// `--control`.
-    pub control: bool,
-    /// `--follow`.
-    pub follow: bool,
-    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
-    pub raw_only: bool,
-    /// Rows left out before they are stamped (`--where` of evt-ingest).
-    pub filter: Option<Filter>,
-    /// Whether rows go out with the headers of their records, where an output can carry them.
-    pub headers: bool,
-    /// What the tool does with what it reads from topics.
-    pub role: Role,
-    /// What becomes of the offsets of a consumer group.
-    pub offsets: Offsets,
-    /// What the flags say of keeping requests that came in over HTTP.
-    pub keeping: Keeping,
-    /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
-    pub promise: Option<Promise>,
-    /// How the front door is set up, where there is one (evt-ingest).
-    pub http: Option<Box<http::Options>>,
-    /// Whether an input that breaks first gives the rows before the break (evt-view).
-    pub salvage: bool,
-}
 
 /// How many bytes of input lie between two progress messages at most.
 const PROGRESS_BYTES: u64 = 16 << 20;
@@ -105,6 +63,8 @@ pub struct Source {
     awaited: BTreeSet<String>,
     current: Option<Current>,
     intake: Intake,
+    /// Names in expressions that are a column's and may be a property's too.
+    shadows: Shadows,
     /// What was read ahead.
     ahead: VecDeque<Item>,
     queue: VecDeque<Item>,
@@ -131,6 +91,7 @@ impl Source {
         }
         // evt-ingest makes events, whatever the records look like.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
+        let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let intake = Intake::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
         let mut source = Self {
             run,
@@ -142,6 +103,7 @@ impl Source {
             awaited: BTreeSet::new(),
             current: None,
             schema: None,
+            shadows,
             intake,
             ahead: VecDeque::new(),
             queue: VecDeque::new(),
@@ -285,8 +247,13 @@ impl Source {
     /// The next batch or control message, or a sign of life where nothing comes; the end comes last.
     pub fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
         loop {
-            let ready = self.ahead.pop_front().or_else(|| self.queue.pop_front());
-            if let Some(item) = ready.or_else(|| self.intake.pop()) {
+            if let Some(item) = self.ahead.pop_front().or_else(|| self.queue.pop_front()) {
+                let met = if let Item::Batch(batch) = &item { self.shadows.met(batch) } else { 0 };
+                self.warn_of_shadows(met);
+                return Ok(item);
+            }
+            if let Some(item) = self.intake.pop() {
+                self.warn_of_shadows(self.intake.shadowed());
                 return Ok(item);
             }
             if let Some(failure) = self.failure.take() {
@@ -304,6 +271,15 @@ impl Source {
                 stepped => stepped?,
             }
         }
+    }
+
+    /// Says which columns expressions name: a property that has the name of one is worth a warning.
+    pub fn set_named(&mut self, columns: u32) {
+        self.shadows = Shadows::new(columns);
+    }
+
+    fn warn_of_shadows(&mut self, met: u32) {
+        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
     }
 
     fn step(&mut self, dead: &mut DeadLetters) -> Result<()> {

@@ -143,6 +143,9 @@ impl Tool for Args {
         let (schema, kind) = (stage.source.schema(), stage.source.kind());
         let untimed = kind == Kind::Event && first.as_ref().is_some_and(|first| !selection::has_time(first));
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
+        if let (Some(filter), Kind::Event | Kind::Late) = (&filter, kind) {
+            stage.source.set_named(filter.columns());
+        }
         let show = self.show(first.as_ref(), untimed, &stage.source)?;
         stage.begin(&match &show {
             Show::Rows(None) => schema,

@@ -205,6 +205,7 @@ impl Tool for Args {
         }
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
+        stage.source.set_named(spec.leaves.columns());
         let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
         stage.begin(&Kind::Metric.schema())?;
         let emit = if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes };

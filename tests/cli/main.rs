@@ -23,6 +23,7 @@ mod json;
 mod kafka;
 mod letters;
 mod man;
+mod names;
 mod oracle;
 mod outputs;
 mod pipe;

@@ -1,0 +1,103 @@
+//! Names that are both a column's and a property's. In an expression such a name is the column; its writer may have meant the
+//! property.
+
+use super::event::{COLUMNS, column};
+use crate::json::text::unescape;
+use crate::json::walk::members;
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use memchr::memmem;
+
+/// Looks for properties that have the name of a column that expressions name.
+#[derive(Debug, Default)]
+pub struct Shadows {
+    /// Bits of the columns whose names have been told of neither way.
+    asked: u32,
+}
+
+impl Shadows {
+    /// Looks for the names of the columns whose bits are set in `named`.
+    pub fn new(named: u32) -> Self {
+        Self { asked: named & ((1 << COLUMNS.len()) - 1) & !(1 << column::PROPERTIES) }
+    }
+
+    /// The warnings for names that some property has (`met`, as bits of their columns): one for each name, ever.
+    pub fn warnings(&mut self, met: u32) -> impl Iterator<Item = String> + use<> {
+        let news = self.asked & met;
+        self.asked &= !news;
+        (0..COLUMNS.len()).filter(move |index| news >> index & 1 == 1).map(|index| {
+            let name = COLUMNS[index];
+            format!("{name} is the event's column; there are properties of that name too: properties.{name}")
+        })
+    }
+
+    /// Bits of the columns asked for whose name some property of a batch has.
+    pub fn met(&self, batch: &RecordBatch) -> u32 {
+        if self.asked == 0 {
+            return 0;
+        }
+        let properties = batch.column_by_name(COLUMNS[column::PROPERTIES]);
+        let Some(properties) = properties.and_then(|column| column.as_string_opt::<i32>()) else { return 0 };
+        let asked = (0..COLUMNS.len()).filter(|index| self.asked >> index & 1 == 1);
+        asked.filter(|index| some_has(properties, COLUMNS[*index])).fold(0, |bits, index| bits | 1 << index)
+    }
+}
+
+/// Whether some of these objects has a member called `name`. Most batches have that text nowhere: all rows are searched at
+/// once, and an object is walked only where its text has the name. One that is written with escapes is passed over.
+fn some_has(objects: &StringArray, name: &str) -> bool {
+    let (Some(first), Some(last)) = (objects.value_offsets().first(), objects.value_offsets().last()) else {
+        return false;
+    };
+    let (mut at, end) = (*first as usize, *last as usize);
+    let quoted = format!("\"{name}\"");
+    let finder = memmem::Finder::new(&quoted);
+    while let Some(found) = finder.find(&objects.value_data()[at..end]) {
+        let place = at + found;
+        let row = objects.value_offsets().partition_point(|start| *start as usize <= place).saturating_sub(1);
+        if objects.is_valid(row) && has(objects.value(row), name) {
+            return true;
+        }
+        at = objects.value_offsets()[row + 1] as usize;
+    }
+    false
+}
+
+fn has(object: &str, name: &str) -> bool {
+    let mut found = false;
+    members(object, |key, _| {
+        found |= unescape(key) == name;
+        !found
+    });
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn met(rows: &[&str]) -> u32 {
+        let column = StringArray::from_iter_values(rows);
+        let batch = RecordBatch::try_from_iter([("properties", Arc::new(column) as _)]).unwrap();
+        let whole = Shadows::new(u32::MAX).met(&batch);
+        let sliced = Shadows::new(u32::MAX).met(&batch.slice(1, rows.len() - 1));
+        assert_eq!(sliced & !whole, 0);
+        sliced
+    }
+
+    #[test]
+    fn a_property_is_met_only_at_the_top_of_an_object_and_only_as_a_name() {
+        let offset = 1 << column::OFFSET;
+        assert_eq!(met(&["{}", r#"{"a":1,"offset":2}"#, "{}"]), offset);
+        assert_eq!(met(&[r#"{"offset":1}"#, r#"{"a":"offset"}"#, r#"{"b":{"offset":1}}"#, r#"{"offsets":1}"#]), 0);
+        assert_eq!(met(&["{}", r#"{"a":"\"offset\""}"#, r#"{"o":"offset","offset":1}"#]), offset);
+    }
+
+    #[test]
+    fn a_name_is_warned_of_once_and_only_where_it_was_asked_for() {
+        let mut shadows = Shadows::new(1 << column::OFFSET | 1 << column::PROPERTIES);
+        assert_eq!(shadows.warnings(1 << column::ORIGIN | 1 << column::PROPERTIES).count(), 0);
+        assert_eq!(shadows.warnings(u32::MAX).count(), 1);
+        assert_eq!(shadows.warnings(u32::MAX).count(), 0);
+    }
+}

@@ -1,0 +1,52 @@
+//! What a source is told.
+
+use crate::expr::Filter;
+use crate::format::Format;
+use crate::kind::Kind;
+use crate::mapping::{self, Lean};
+use crate::stream::http;
+use crate::stream::kafka::group::Offsets;
+use crate::stream::kafka::input::Role;
+use crate::stream::spool::promise::{Keeping, Promise};
+
+/// What a source is told.
+#[derive(Default)]
+pub struct SourceOptions {
+    /// The mapping flags.
+    pub mapping: mapping::Options,
+    /// `-f`.
+    pub format: Option<&'static Format>,
+    /// `--kind`.
+    pub kind: Option<Kind>,
+    /// Whether the stage may turn a row into a dead letter: it has to show its record, which then stands beside the row
+    /// (`KeepRaw::Within`) where there are dead letters at all.
+    pub shows_records: bool,
+    /// What the mapping may leave out where nothing of a row is written but its raw record.
+    pub raw_lean: Option<Lean>,
+    /// `--origin`: the name of the origin instead of the input's.
+    pub origin: Option<String>,
+    /// `--partitions`: every partition there will be, where a flag maps them.
+    pub partitions: Option<Vec<String>>,
+    /// `--control`.
+    pub control: bool,
+    /// `--follow`.
+    pub follow: bool,
+    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
+    pub raw_only: bool,
+    /// Rows left out before they are stamped (`--where` of evt-ingest).
+    pub filter: Option<Filter>,
+    /// Whether rows go out with the headers of their records, where an output can carry them.
+    pub headers: bool,
+    /// What the tool does with what it reads from topics.
+    pub role: Role,
+    /// What becomes of the offsets of a consumer group.
+    pub offsets: Offsets,
+    /// What the flags say of keeping requests that came in over HTTP.
+    pub keeping: Keeping,
+    /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
+    pub promise: Option<Promise>,
+    /// How the front door is set up, where there is one (evt-ingest).
+    pub http: Option<Box<http::Options>>,
+    /// Whether an input that breaks first gives the rows before the break (evt-view).
+    pub salvage: bool,
+}
