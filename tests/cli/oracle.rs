@@ -174,3 +174,27 @@ fn flights_of_an_avro_file_equal_another_reader() {
                 --by Carrier --agg 'delay=avg(ArrDelay)' --agg 'flights=count(*)'";
     metrics_equal(&dir, "airline", &dir.path("flights.avro"), pipe);
 }
+
+#[test]
+fn percentiles_are_the_values_of_the_ranks_that_duckdb_takes() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("quantiles");
+    let shares = ["0.01", "0.07", "0.25", "0.29", "0.5", "0.57", "0.9", "0.99", "0.999", "1.0"];
+    for count in [1, 2, 3, 7, 10, 99, 100, 101, 400] {
+        // Neighbours lie further apart than an answer may lie from the exact one.
+        let line = |n: i32| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{}}}\n", 1.05f64.powi(n));
+        dir.write("v.jsonl", (0..count).map(line).collect::<String>());
+        let wanted: Vec<f64> = {
+            let args: Vec<&str> = [&["v.jsonl"], &shares[..]].concat();
+            let told = ask(&dir, &python, "quantiles.py", &args).text();
+            told.lines().map(|line| line.parse().expect("a number")).collect()
+        };
+        assert_eq!(wanted.len(), shares.len());
+        for (share, wanted) in shares.iter().zip(wanted) {
+            let call = format!("approx_percentile(v, {share})");
+            let args = ["v.jsonl", "--time", "t", "--size", "1h", "-q", "-o", "jsonl", "--agg", &call];
+            let found = dir.run("evt-window", &args).succeeds().rows()[0]["value"].as_f64().expect("a number");
+            assert!((found / wanted - 1.0).abs() < 0.01, "{share} of {count}: {found}, DuckDB {wanted}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! From one state to many: every aggregate is an [`Accumulator`], [`Slots`] holds as many of it as there are slots.
 
 use super::Aggregate;
+use super::percentile::Quantile;
 use super::saved::{Reader, VERSION};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray};
@@ -9,8 +10,8 @@ use arrow::datatypes::Float64Type;
 /// What a result may depend on beside the state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// From 0 to 1; the percentile's.
-    pub(super) quantile: f64,
+    /// The percentile's.
+    pub(super) quantile: Quantile,
     /// Length of the window; the rate's.
     pub(super) window_micros: i64,
 }
@@ -35,14 +36,14 @@ pub(super) trait Accumulator: Default + 'static {
 
 /// The states of one metric.
 pub(super) struct Slots<A> {
-    quantile: f64,
+    quantile: Quantile,
     states: Vec<A>,
 }
 
 impl<A: Accumulator> Slots<A> {
     /// For the table: no slot yet.
     pub(super) fn create(quantile: f64) -> Box<dyn Aggregate> {
-        Box::new(Self { quantile, states: Vec::new() })
+        Box::new(Self { quantile: Quantile::of(quantile), states: Vec::new() })
     }
 }
 

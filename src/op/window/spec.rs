@@ -101,11 +101,14 @@ pub fn file(text: &str) -> Result<Spec> {
     Ok(spec)
 }
 
-/// What a metric does not say, the defaults do; a window's shape goes as a whole.
+/// What a metric does not say, the defaults do. A metric with a size or a gap of its own takes no shape from them, and sessions take
+/// no shift.
 fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let own = metric.clone();
     let shaped = own.size.is_some() || own.gap.is_some();
     let shape = |own: Option<String>, default: &Option<String>| if shaped { own } else { own.or(default.clone()) };
+    let gap = shape(own.gap, &defaults.gap);
+    let shift = defaults.align.clone().filter(|_| gap.is_none());
     MetricSpec {
         name: own.name,
         aggregate: own.aggregate.or(defaults.aggregate.clone()),
@@ -113,9 +116,9 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
         by: own.by.or(defaults.by.clone()),
         size: shape(own.size, &defaults.size),
         slide: shape(own.slide, &defaults.slide),
-        gap: shape(own.gap, &defaults.gap),
+        gap,
         lateness: own.lateness.or(defaults.lateness.clone()),
-        align: own.align.or(defaults.align.clone()),
+        align: own.align.or(shift),
     }
 }
 
@@ -285,6 +288,20 @@ mod tests {
         assert_eq!(shapes[2], Shape::Session { gap: 30_000_000 });
         assert_eq!(spec.metrics[1].by.len(), 0);
         assert_eq!(spec.metrics[2].by.len(), 1);
+    }
+
+    #[test]
+    fn a_slide_alone_goes_with_the_default_size_and_sessions_take_no_default_shift() {
+        let spec = file(
+            "[defaults]\nsize = '1m'\nslide = '10s'\nalign = '5s'\n[[metric]]\nname = 'a'\nslide = '5s'\n\
+             [[metric]]\nname = 'b'\ngap = '30s'",
+        )
+        .unwrap();
+        let shapes: Vec<Shape> = spec.metrics.iter().map(|metric| metric.shape).collect();
+        let second = 1_000_000;
+        assert_eq!(shapes[0], Shape::Sliding { size: 60 * second, slide: 5 * second, align: 5 * second });
+        assert_eq!(shapes[1], Shape::Session { gap: 30 * second });
+        assert!(wrong("[[metric]]\ngap='1m'\nalign='5s'").contains("gap makes sessions"));
     }
 
     #[test]
