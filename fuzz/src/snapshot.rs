@@ -40,7 +40,7 @@ fn windows(saved: &[u8]) {
     let mut twice = Window::restore(options(), &again).expect("what was saved");
     assert_eq!(twice.snapshot(), again, "a saved form is stable");
     let batch = events(["{\"a\":1,\"k\":\"x\"}", "{\"a\":2.5,\"k\":null}", "{\"a\":3}"].into_iter());
-    if window.on_batch(&batch).is_ok() {
+    if window.on_batch(&batch, 0).is_ok() {
         window.fire(&mut |_| Ok(())).expect("results");
         window.on_exhausted(&mut |_| Ok(())).expect("results");
         let _ = window.snapshot();

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
-use crate::frame::{Control, End, How, PIPELINE_KEY, STAGES_KEY};
+use crate::frame::{Control, End, How, PIPELINE_KEY, Progress, STAGES_KEY};
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
@@ -459,12 +459,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Passes a control message on.
+    /// Passes a control message on. What goes out is one stream: where two inputs named the same partition, its stream time
+    /// goes back in there, and no watermark may be made of it before its end.
     pub fn control(&mut self, message: &Control) -> Result<()> {
-        if let Control::Progress(progress) = message {
-            self.progress.progress(progress);
-        }
-        self.outputs.iter_mut().try_for_each(|output| output.control(message))
+        let Control::Progress(progress) = message else {
+            return self.outputs.iter_mut().try_for_each(|output| output.control(message));
+        };
+        self.progress.progress(progress);
+        let complete = progress.complete && !self.source.repeats_partitions();
+        let message = Control::Progress(Progress { complete, ..progress.clone() });
+        self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 
     /// Makes the rows so far visible to a reader who waits.

@@ -18,6 +18,9 @@ pub enum State {
 /// One partition, (origin, partition), as a progress frame tells of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
+    /// The input argument of this run that the partition was told of by; a number of the run, never written.
+    #[serde(skip)]
+    pub input: u32,
     /// The file or topic.
     pub origin: String,
     /// The partition there.

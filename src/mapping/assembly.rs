@@ -344,7 +344,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
         let origin = origin.unwrap_or_else(|| Cow::Owned(own_origin.to_owned()));
         let name = name.unwrap_or_else(|| Cow::Owned(own_name.to_owned()));
-        Ok(self.stamper.partition(&origin, &name))
+        Ok(self.stamper.beside(self.place.partition, &origin, &name))
     }
 
     /// The id that the record names. Text that is hashed stays a property where it stands in the column's own field.

@@ -1,4 +1,7 @@
 //! Stamps: which partition a row is of, and that partition's stream time at the row.
+//!
+//! The same (origin, partition) in two inputs is two partitions, each with its own stream time: which input is read first
+//! decides nothing.
 
 use super::build::BATCH_ROWS;
 use crate::frame::{PartitionState, State};
@@ -12,9 +15,10 @@ pub(super) const UNSTAMPED: i64 = i64::MIN;
 /// More values than this in a dictionary, and it starts afresh with each batch.
 const DICTIONARY_MAX: usize = 4096;
 
-/// One partition: (origin, partition).
+/// One partition: (origin, partition) of one input.
 #[derive(Clone, Debug)]
 struct Partition {
+    input: u32,
     origin: u32,
     name: u32,
     stream_time: Option<i64>,
@@ -91,43 +95,68 @@ impl Names {
 #[derive(Default)]
 pub struct Stamper {
     partitions: Vec<Partition>,
-    ids: AHashMap<(u32, u32), u32>,
+    ids: AHashMap<(u32, u32, u32), u32>,
+    /// The input that partitions are named for.
+    input: u32,
     origins: Names,
     names: Names,
-    /// The explicit watermark, where control lines drive the stream: rows are judged by it at their place.
-    explicit: Option<i64>,
+    /// The explicit watermark of each input, where control lines drive the stream: rows are judged by it at their place.
+    explicit: Option<Vec<i64>>,
     /// How many partitions have news.
     untold: usize,
 }
 
 impl Stamper {
-    /// From here on rows without a stream time get the explicit watermark instead; none before the first.
-    pub fn set_explicit(&mut self, watermark: Option<i64>) {
-        self.explicit = Some(watermark.unwrap_or(EARLIEST));
+    /// From here on rows without a stream time get the explicit watermark of their input instead.
+    pub fn set_explicit(&mut self) {
+        self.explicit = Some(vec![]);
+    }
+
+    /// The explicit watermark of the input that a partition is of.
+    pub fn promise(&mut self, partition: u32, watermark: i64) {
+        let input = self.input_of(partition) as usize;
+        let promised = self.explicit.get_or_insert_default();
+        promised.resize(promised.len().max(input + 1), EARLIEST);
+        promised[input] = watermark;
+    }
+
+    /// From here on partitions are named for this input.
+    pub fn set_input(&mut self, input: u32) {
+        self.input = input;
+    }
+
+    /// The input of a partition.
+    pub fn input_of(&self, partition: u32) -> u32 {
+        self.partitions[partition as usize].input
     }
 
     /// The number of a partition, new or known.
     pub fn partition(&mut self, origin: &str, name: &str) -> u32 {
-        self.known((origin, name), false)
+        self.known(self.input, (origin, name), false)
+    }
+
+    /// The number of the partition of that name in the input that another partition is of.
+    pub(super) fn beside(&mut self, other: u32, origin: &str, name: &str) -> u32 {
+        self.known(self.input_of(other), (origin, name), false)
     }
 
     /// The number of the partition of those records of an origin that name none. Where partitions are mapped there may
     /// be no such record ever, so that it is told of with its first row.
     pub fn unnamed(&mut self, origin: &str) -> u32 {
-        self.known((origin, "0"), true)
+        self.known(self.input, (origin, "0"), true)
     }
 
     /// The number of a partition that is never told of: its rows bring their own.
     pub fn silent(&mut self, origin: &str, name: &str) -> u32 {
-        self.known((origin, name), true)
+        self.known(self.input, (origin, name), true)
     }
 
-    fn known(&mut self, (origin, name): (&str, &str), silent: bool) -> u32 {
+    fn known(&mut self, input: u32, (origin, name): (&str, &str), silent: bool) -> u32 {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
-        *self.ids.entry((origin, name)).or_insert_with(|| {
+        *self.ids.entry((input, origin, name)).or_insert_with(|| {
             self.untold += usize::from(!silent);
-            let partition = Partition { origin, name, stream_time: None, ended: false, told: silent, silent };
+            let partition = Partition { input, origin, name, stream_time: None, ended: false, told: silent, silent };
             self.partitions.push(partition);
             next
         })
@@ -143,7 +172,11 @@ impl Stamper {
     pub(super) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
         for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
             let partition = &mut self.partitions[*partition as usize];
-            let own = if *stream_time == UNSTAMPED { self.explicit.unwrap_or(*event_time) } else { *stream_time };
+            let own = match &self.explicit {
+                _ if *stream_time != UNSTAMPED => *stream_time,
+                Some(promised) => promised.get(partition.input as usize).copied().unwrap_or(EARLIEST),
+                None => *event_time,
+            };
             let now = match partition.stream_time {
                 Some(known) => known.max(own),
                 None => {
@@ -170,15 +203,42 @@ impl Stamper {
         Ok((self.origins.column(origins)?, self.names.column(names)?))
     }
 
-    /// Marks the partitions of `origin` as ended; of all origins where none is named.
-    pub fn end(&mut self, origin: Option<&str>) {
-        let code = origin.and_then(|origin| self.origins.codes.get(origin).copied());
-        for partition in &mut self.partitions {
-            if !partition.ended && !partition.silent && (origin.is_none() || Some(partition.origin) == code) {
+    /// Marks the partitions of an input as ended.
+    pub fn end(&mut self, input: u32) {
+        for partition in self.partitions.iter_mut().filter(|partition| partition.input == input) {
+            if !partition.ended && !partition.silent {
                 partition.ended = true;
                 self.untold += usize::from(std::mem::replace(&mut partition.told, false));
             }
         }
+    }
+
+    /// From here on the stream of an input tells of this partition itself, if it was announced.
+    pub fn take_over(&mut self, input: u32, origin: &str, name: &str) {
+        let code = |names: &Names, text: &str| names.codes.get(text).copied();
+        let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
+        if let Some(at) = self.ids.get(&(input, origin, name)) {
+            let partition = &mut self.partitions[*at as usize];
+            self.untold -= usize::from(!std::mem::replace(&mut partition.told, true));
+            partition.silent = true;
+        }
+    }
+
+    /// Takes back the partitions that were announced for an input whose stream tells of its own: those that were told of
+    /// end, the others are never told of. Whether one ends.
+    pub fn withdraw(&mut self, input: u32) -> bool {
+        let mut ends = 0;
+        for partition in self.partitions.iter_mut().filter(|partition| partition.input == input) {
+            if !partition.told && !partition.ended {
+                self.untold -= 1;
+                (partition.told, partition.silent) = (true, true);
+            } else if !partition.silent && !std::mem::replace(&mut partition.ended, true) {
+                partition.told = false;
+                ends += 1;
+            }
+        }
+        self.untold += ends;
+        ends > 0
     }
 
     /// The stream time of a partition.
@@ -218,6 +278,7 @@ impl Stamper {
         for partition in self.partitions.iter_mut().filter(|partition| !partition.told) {
             partition.told = true;
             news.push(PartitionState {
+                input: partition.input,
                 origin: origins[partition.origin as usize].clone(),
                 partition: names[partition.name as usize].clone(),
                 stream_time: partition.stream_time,

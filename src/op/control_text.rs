@@ -80,6 +80,7 @@ mod tests {
     #[test]
     fn a_note_cannot_drive_the_terminal() {
         let partition = PartitionState {
+            input: 0,
             origin: "a\u{1b}[2J\n".to_owned(),
             partition: "0".to_owned(),
             stream_time: Some(0),

@@ -43,6 +43,15 @@ pub enum Item {
     End(crate::frame::End),
 }
 
+/// An item, and the number of the input argument that it came from.
+#[derive(Debug)]
+pub struct Sent {
+    /// The input's number, from 0.
+    pub input: u32,
+    /// What came.
+    pub item: Item,
+}
+
 /// Where the records of an input come from.
 #[derive(Clone, Copy)]
 pub struct Spot<'a> {
@@ -89,7 +98,9 @@ pub struct Intake {
     keep_raw: KeepRaw,
     control: bool,
     splitter: fn() -> Box<dyn Splitter>,
-    queue: VecDeque<Item>,
+    queue: VecDeque<Sent>,
+    /// The input of the rows that wait in a batch: a batch is of one input.
+    input: u32,
     counts: Counts,
     now: i64,
     /// What the records are; none until the first one tells.
@@ -119,7 +130,7 @@ impl Intake {
         }
         let mut stamper = Stamper::default();
         if control {
-            stamper.set_explicit(None);
+            stamper.set_explicit();
         }
         let now = run.clock.now();
         let splitter = || -> Box<dyn Splitter> { Box::new(crate::format::jsonl::Lines::default()) };
@@ -128,9 +139,6 @@ impl Intake {
             _ => COLUMNS[column::SERVER_TIMESTAMP].to_owned(),
         };
         let mapper = Mapper::new(options)?;
-        let (queue, counts) = (VecDeque::new(), Counts::default());
-        let rows = kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new);
-        let told_held = false;
         Ok(Self {
             run,
             mapper,
@@ -139,13 +147,14 @@ impl Intake {
             keep_raw,
             control,
             splitter,
-            queue,
-            counts,
+            queue: VecDeque::new(),
+            input: 0,
+            counts: Counts::default(),
             now,
             kind,
-            rows,
+            rows: kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new),
             time,
-            told_held,
+            told_held: false,
             since: None,
         })
     }
@@ -211,7 +220,7 @@ impl Intake {
     }
 
     /// The next thing that is ready.
-    pub fn pop(&mut self) -> Option<Item> {
+    pub fn pop(&mut self) -> Option<Sent> {
         self.queue.pop_front()
     }
 
@@ -314,6 +323,11 @@ impl Intake {
         }
         if self.rows.is_some() {
             return self.row(text, place, spot, dead);
+        }
+        let input = self.stamper.input_of(place.partition);
+        if input != self.input {
+            self.flush(dead)?;
+            self.input = input;
         }
         match self.mapper.record(text, place, &mut self.stamper)? {
             Outcome::Row => {
@@ -484,7 +498,7 @@ impl Intake {
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;
             self.counts.out += batch.num_rows() as u64;
-            self.queue.push_back(Item::Batch(batch));
+            self.send(Item::Batch(batch));
         }
         let counts = &mut self.counts;
         let mut rule = self.filter.as_mut().map(|filter| {
@@ -508,7 +522,7 @@ impl Intake {
                 batch = batch.project(&kept.collect::<Vec<_>>())?;
             }
             self.counts.out += batch.num_rows() as u64;
-            self.queue.push_back(Item::Batch(batch));
+            self.send(Item::Batch(batch));
         }
         Ok(())
     }
@@ -522,7 +536,11 @@ impl Intake {
     pub fn progress(&mut self, complete: bool, extent: super::input::Extent) {
         let partitions = self.stamper.news();
         let progress = Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
-        self.queue.push_back(Item::Control(Control::Progress(progress)));
+        self.send(Item::Control(Control::Progress(progress)));
+    }
+
+    fn send(&mut self, item: Item) {
+        self.queue.push_back(Sent { input: self.input, item });
     }
 
     /// Whether `text` is a control line (`--control`); if so, it has been acted on.
@@ -535,8 +553,8 @@ impl Intake {
         }
         let watermark = value["$evt"]["watermark"].as_str().and_then(parse_instant).ok_or_else(wrong)?;
         self.flush(dead)?;
-        self.stamper.set_explicit(Some(watermark));
-        self.queue.push_back(Item::Control(Control::Watermark(watermark)));
+        self.stamper.promise(spot.partition, watermark);
+        self.send(Item::Control(Control::Watermark(watermark)));
         Ok(true)
     }
 }

@@ -59,6 +59,11 @@ struct Oversized {
 }
 
 impl TextInput {
+    /// The number of its partition.
+    pub fn partition(&self) -> u32 {
+        self.partition
+    }
+
     /// Reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition number `partition`.
     pub fn new(
         bytes: Bytes,

@@ -2,9 +2,9 @@
 
 use super::dead::DeadLetters;
 use super::follow::Follow;
-use super::frames::{FrameInput, Framed};
+use super::frames::FrameInput;
 use super::input::{Bytes, Extent};
-use super::intake::{Intake, Item, Spot};
+use super::intake::{Intake, Item, Sent, Spot};
 use super::kafka::address::Form;
 use super::kafka::input::{KafkaInput, Role};
 use super::raw::{Step, TextInput};
@@ -13,14 +13,15 @@ use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Input, Records, Rows, jsonl};
-use crate::frame::{Control, End, Finish, Frame, How, Progress, WATERMARK_KEY};
+use crate::format::{self, Format, Input, Records, Rows};
+use crate::frame::{Control, End, How, Progress, WATERMARK_KEY};
+use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
-use crate::kind::{Kind, dead as letters, event};
 use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use door::Door;
+use named::{Carried, Named};
 pub use options::SourceOptions;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -28,6 +29,8 @@ use std::sync::Arc;
 use topic::Topics;
 
 pub mod door;
+mod framed;
+mod named;
 mod options;
 mod sort;
 mod topic;
@@ -52,7 +55,16 @@ enum Current {
 pub struct Source {
     run: Rc<Run>,
     options: SourceOptions,
-    pending: VecDeque<Uri>,
+    /// Inputs that were not opened yet, with their numbers.
+    pending: VecDeque<(u32, Uri)>,
+    /// The number of the input that is read.
+    input: u32,
+    /// The number of the input that the last item came from.
+    given: u32,
+    /// Which input named each partition.
+    named: Named,
+    /// The partitions in the rows of the input that is read, where only rows name them.
+    carried: Carried,
     /// Topics: all are asked at the start what partitions they have.
     topics: Topics,
     /// The front door, where reading it has ended.
@@ -66,8 +78,8 @@ pub struct Source {
     /// Names in expressions that are a column's and may be a property's too.
     shadows: Shadows,
     /// What was read ahead.
-    ahead: VecDeque<Item>,
-    queue: VecDeque<Item>,
+    ahead: VecDeque<Sent>,
+    queue: VecDeque<Sent>,
     /// Where the input broke: told when what came before it is out.
     failure: Option<Error>,
     /// The schema that frames or a container brought; else it is the intake's.
@@ -96,7 +108,11 @@ impl Source {
         let mut source = Self {
             run,
             options,
-            pending: inputs.iter().cloned().collect(),
+            pending: (0..).zip(inputs.iter().cloned()).collect(),
+            input: 0,
+            given: 0,
+            named: Named::default(),
+            carried: Carried::default(),
             topics: Topics::default(),
             door: None,
             followed: VecDeque::new(),
@@ -126,7 +142,8 @@ impl Source {
 
     /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
-        for input in inputs {
+        for (number, input) in (0..).zip(inputs) {
+            self.intake.stamper.set_input(number);
             match input {
                 Uri::Kafka(address) => {
                     self.open_topics(address)?;
@@ -155,9 +172,10 @@ impl Source {
         names.into_iter().any(|(column, _)| column == "partition" || column == "origin")
     }
 
-    /// Whether every partition there will be is known.
+    /// Whether every partition there will be is known, as far as raw inputs can tell: frames of a topic tell of theirs
+    /// when they are read.
     fn is_complete(&self) -> bool {
-        !self.is_mapped() || self.options.partitions.is_some()
+        (!self.is_mapped() || self.options.partitions.is_some()) && !self.topics.is_framed_waiting()
     }
 
     fn origin(&self, input: &Uri) -> String {
@@ -233,7 +251,7 @@ impl Source {
             let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
             let ended = matches!(item, Item::End(_));
             if !matches!(item, Item::Idle) {
-                ahead.push_back(item);
+                ahead.push_back(Sent { input: self.given, item });
             }
             if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
                 break first;
@@ -247,13 +265,22 @@ impl Source {
     /// The next batch or control message, or a sign of life where nothing comes; the end comes last.
     pub fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
         loop {
-            if let Some(item) = self.ahead.pop_front().or_else(|| self.queue.pop_front()) {
-                let met = if let Item::Batch(batch) = &item { self.shadows.met(batch) } else { 0 };
-                self.warn_of_shadows(met);
-                return Ok(item);
-            }
-            if let Some(item) = self.intake.pop() {
-                self.warn_of_shadows(self.intake.shadowed());
+            let ready = self.ahead.pop_front().or_else(|| self.queue.pop_front());
+            let met = match &ready {
+                Some(Sent { item: Item::Batch(batch), .. }) => self.shadows.met(batch),
+                Some(_) => 0,
+                None if self.intake.is_ready() => self.intake.shadowed(),
+                None => 0,
+            };
+            self.warn_of_shadows(met);
+            if let Some(Sent { input, item }) = ready.or_else(|| self.intake.pop()) {
+                match &item {
+                    Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
+                    // One input promises nothing for those that come after it, or in turn with it.
+                    Item::Control(Control::Watermark(_)) if !self.is_last() => continue,
+                    _ => {}
+                }
+                self.given = input;
                 return Ok(item);
             }
             if let Some(failure) = self.failure.take() {
@@ -306,12 +333,12 @@ impl Source {
             }
             Step::Idle => {
                 self.intake.rest(dead)?;
-                self.queue.push_back(Item::Idle);
+                self.send(Item::Idle);
                 self.next_followed(text)?;
             }
             Step::End => {
                 self.read = text.bytes().extent();
-                self.finish_raw(text.bytes().name(), false, dead)?;
+                self.finish_raw(false, dead)?;
             }
             Step::Stopped => self.stop(dead)?,
         }
@@ -343,10 +370,13 @@ impl Source {
             return self.stop(dead);
         }
         match rows.next() {
-            None => return self.finish_raw(&name, true, dead),
+            None => return self.finish_raw(true, dead),
             Some(next) => match next.map_err(|error| error.at(name.clone()))? {
                 Rows::Text(records) => self.take_text(&records, &name, partition, dead)?,
-                Rows::Batch(batch) => self.push_batch(batch, &name)?,
+                Rows::Batch(batch) => {
+                    self.carried.learn(&batch);
+                    self.push_batch(batch, &name)?;
+                }
             },
         }
         self.current = Some(Current::Rows { rows, name, partition });
@@ -357,82 +387,34 @@ impl Source {
         self.intake.records(records, (&[], Some("")), Spot { name, partition, wrapper: None }, dead)
     }
 
-    fn step_frames(
-        &mut self,
-        mut input: Box<FrameInput>,
-        foreign: bool,
-        partition: u32,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
-        match input.read(Some(Run::TICK))? {
-            Framed::Idle => self.queue.push_back(Item::Idle),
-            Framed::Frame(Frame::Batch(batch)) if foreign => {
-                let mut records = Records::default();
-                let first = self.intake.counts().taken + 1;
-                jsonl::rows_to_json(&batch, first, &mut records)?;
-                let name = input.bytes().name().to_owned();
-                self.take_text(&records, &name, partition, dead)?;
-                self.tell(input.bytes().extent());
-            }
-            Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch, input.bytes().name())?,
-            Framed::Frame(Frame::Control(control)) => self.take_control(control),
-            Framed::Frame(Frame::Schema(_) | Frame::Eos) => {}
-            Framed::End(Finish::Ended(end)) => {
-                self.verdict = self.verdict.max(end.verdict);
-                self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
-                if foreign {
-                    // Rows of no kind, from a stage of ours all the same: mapped, and proven.
-                    let name = input.bytes().name().to_owned();
-                    self.finish_raw(&name, true, dead)?;
-                }
-                return Ok(());
-            }
-            Framed::End(Finish::Foreign) => {
-                let name = input.bytes().name().to_owned();
-                return self.finish_raw(&name, false, dead);
-            }
-            Framed::Stopped => return self.stop(dead),
-        }
-        self.current = Some(Current::Frames { input, foreign, partition });
-        Ok(())
+    fn send(&mut self, item: Item) {
+        self.queue.push_back(Sent { input: self.input, item });
     }
 
-    fn push_batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
-        let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
-        if of_event && !event::has_instants_in_calendar(&batch) {
-            return Err(Error::corrupt("a time lies outside the years 1 to 9999").at(name));
-        }
-        let is_letters = Kind::of(batch.schema_ref()) == Some(Kind::Dead);
-        let batch = if is_letters { letters::widened(batch)? } else { batch };
-        self.framed.taken += batch.num_rows() as u64;
-        self.framed.out += batch.num_rows() as u64;
-        self.queue.push_back(Item::Batch(batch));
-        Ok(())
+    /// Whether nothing comes any more but from the input that is read.
+    fn is_last(&self) -> bool {
+        self.pending.is_empty() && self.followed.is_empty()
     }
 
-    /// What a framed input says, as this source says it: only the last input completes the partitions.
-    fn take_control(&mut self, control: Control) {
-        let control = match control {
-            Control::End(_) => return,
-            Control::Progress(progress) => {
-                let complete = progress.complete && self.pending.is_empty();
-                Control::Progress(Progress { complete, ..progress })
-            }
-            other => other,
-        };
-        self.queue.push_back(Item::Control(control));
+    /// The number of the input argument that the last item came from.
+    pub fn given(&self) -> u32 {
+        self.given
+    }
+
+    /// Whether some partition was named by two inputs: in one stream of all of them its stream time goes back.
+    pub fn repeats_partitions(&self) -> bool {
+        self.named.is_repeated()
     }
 
     /// A raw input is at its end: its partitions have ended. Only a container proves that it is whole.
-    fn finish_raw(&mut self, name: &str, proven: bool, dead: &mut DeadLetters) -> Result<()> {
+    fn finish_raw(&mut self, proven: bool, dead: &mut DeadLetters) -> Result<()> {
         self.proven &= proven;
         self.intake.drain(dead)?;
         self.intake.flush(dead)?;
-        let origin = self.options.origin.clone().unwrap_or_else(|| name.to_owned());
-        if self.pending.is_empty() {
-            self.intake.stamper.end(None);
-        } else if self.options.origin.is_none() && !self.is_mapped() {
-            self.intake.stamper.end(Some(&origin));
+        self.intake.stamper.end(self.input);
+        let partitions = self.carried.ended(self.input);
+        if !partitions.is_empty() {
+            self.send(Item::Control(Control::Progress(Progress { partitions, ..Progress::default() })));
         }
         let complete = self.is_complete() || self.pending.is_empty();
         self.intake.progress(complete, self.read);
@@ -454,10 +436,11 @@ impl Source {
 
     /// Opens the next input.
     fn advance(&mut self) -> Result<()> {
-        let Some(uri) = self.pending.pop_front() else {
+        let Some((input, uri)) = self.pending.pop_front() else {
             self.done = true;
             return Ok(());
         };
+        self.turn_to(input);
         match &uri {
             Uri::Store(store, location) => return self.open_store(store, location, &uri),
             Uri::Kafka(_) => return self.begin_topics(),
@@ -502,6 +485,12 @@ impl Source {
         }
     }
 
+    /// What comes next is of this input.
+    fn turn_to(&mut self, input: u32) {
+        self.input = input;
+        self.intake.stamper.set_input(input);
+    }
+
     /// The partition of an input's records that name none of their own.
     fn partition(&mut self, origin: &str) -> u32 {
         let mapped = self.is_mapped();
@@ -520,31 +509,6 @@ impl Source {
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = self.partition(&uri.origin());
         self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });
-        Ok(())
-    }
-
-    /// Reads up to the schema, which says what the rows are.
-    fn open_frames(&mut self, bytes: Bytes, origin: &str) -> Result<()> {
-        let mut input = Box::new(FrameInput::new(bytes));
-        let schema = match input.read(None)? {
-            Framed::Frame(Frame::Schema(schema)) => schema,
-            Framed::Stopped => {
-                self.end_stopped();
-                return Ok(());
-            }
-            _ => return Err(Error::corrupt("the stream does not start with a schema").at(input.bytes().name())),
-        };
-        // Whoever has begun to send frames through a pipe sends an end as well.
-        input.bytes().set_heed(self.options.raw_only || input.bytes().is_plain_file());
-        let foreign = Kind::of(&schema).is_none();
-        if let Some(kind) = Kind::of(&schema) {
-            let schema = letters::widened_schema(&schema);
-            self.check_columns(&schema, input.bytes().name())?;
-            self.same_kind(kind)?;
-            self.schema = Some(schema);
-        }
-        let partition = self.partition(origin);
-        self.current = Some(Current::Frames { input, foreign, partition });
         Ok(())
     }
 

@@ -16,7 +16,7 @@ pub struct Hold {
     idle_after: Option<i64>,
     next: i64,
     /// Stream time of each partition when it last moved, and when that was.
-    moved: HashMap<(String, String), (Option<i64>, i64)>,
+    moved: HashMap<usize, (Option<i64>, i64)>,
     watermark: (Option<i64>, i64),
     said: bool,
 }
@@ -27,8 +27,8 @@ impl Hold {
         Self { idle_after, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
     }
 
-    /// Looks at the partitions; those that have become idle.
-    pub fn look(&mut self, watermark: &Watermark, now: i64, console: &Console) -> Vec<(String, String)> {
+    /// Looks at the partitions; the numbers of those that have become idle.
+    pub fn look(&mut self, watermark: &Watermark, now: i64, console: &Console) -> Vec<usize> {
         if now < self.next {
             return vec![];
         }
@@ -36,13 +36,12 @@ impl Hold {
         self.name_slowest(watermark, now, console);
         let Some(limit) = self.idle_after else { return vec![] };
         let mut idle = vec![];
-        for (origin, name, stream_time) in watermark.live() {
-            let key = (origin.to_owned(), name.to_owned());
-            let (known, since) = self.moved.entry(key.clone()).or_insert((stream_time, now));
+        for (at, stream_time) in watermark.live() {
+            let (known, since) = self.moved.entry(at).or_insert((stream_time, now));
             if *known != stream_time {
                 (*known, *since) = (stream_time, now);
             } else if now - *since >= limit {
-                idle.push(key);
+                idle.push(at);
             }
         }
         idle
@@ -84,6 +83,7 @@ mod tests {
         let partitions = times
             .iter()
             .map(|(name, stream_time)| PartitionState {
+                input: 0,
                 origin: "f".into(),
                 partition: (*name).into(),
                 stream_time: *stream_time,
@@ -104,8 +104,8 @@ mod tests {
         watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
         assert!(hold.look(&watermark, 500_000, &console).is_empty());
         let idle = hold.look(&watermark, 1_200_000, &console);
-        assert_eq!(idle, [("f".to_owned(), "b".to_owned())]);
-        watermark.set_idle("f", "b");
+        assert_eq!(idle, [1]);
+        watermark.set_idle(1);
         assert_eq!(watermark.get(), Some(9));
     }
 
@@ -114,8 +114,8 @@ mod tests {
         let options = Options { out_of_orderness: 0, explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
         watermark.on_progress(&told(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
-        for (name, expected) in [("a", None), ("b", None), ("c", Some(9))] {
-            watermark.set_idle("f", name);
+        for (at, expected) in [None, None, Some(9)].into_iter().enumerate() {
+            watermark.set_idle(at);
             assert_eq!(watermark.get(), expected);
         }
     }

@@ -239,7 +239,7 @@ impl Job<'_> {
         loop {
             match self.stage.read()? {
                 Item::Batch(batch) => {
-                    let outcome = self.window.on_batch(&batch)?;
+                    let outcome = self.window.on_batch(&batch, self.stage.source.given())?;
                     self.settle(&batch, &outcome)?;
                     self.look()?;
                 }
@@ -272,8 +272,8 @@ impl Job<'_> {
     /// What the clock alone changes, and what is due after it.
     fn look(&mut self) -> Result<()> {
         let now = self.run.clock.now();
-        for (origin, partition) in self.hold.look(self.window.watermark(), now, &self.run.console) {
-            self.window.set_idle(&origin, &partition);
+        for partition in self.hold.look(self.window.watermark(), now, &self.run.console) {
+            self.window.set_idle(partition);
         }
         if let Some(late) = &mut self.late {
             late.tick()?;
@@ -400,18 +400,18 @@ impl Job<'_> {
             .metrics()
             .iter()
             .zip(counts)
-            .filter_map(|(metric, counts)| late_note(&metric.name, counts, self.window.watermark().is_explicit()))
+            .filter_map(|(metric, counts)| late_note(&metric.name, counts, self))
             .collect();
         notes.into_iter().for_each(|note| self.stage.note(note));
     }
 }
 
-fn late_note(name: &str, counts: MetricCounts, explicit: bool) -> Option<String> {
+fn late_note(name: &str, counts: MetricCounts, job: &Job<'_>) -> Option<String> {
     let MetricCounts { late, half_late, late_idle, partial, bound_needed, .. } = counts;
     let mut told = vec![];
     if late > 0 {
         let bound = format_duration(bound_needed.max(0));
-        told.push(match late > late_idle && !explicit {
+        told.push(match late > late_idle && !job.window.watermark().is_explicit() {
             true => format!("{late} late (--out-of-orderness {bound} would have lost none)"),
             false => format!("{late} late"),
         });
@@ -420,7 +420,12 @@ fn late_note(name: &str, counts: MetricCounts, explicit: bool) -> Option<String>
         told.push(format!("{half_late} half late"));
     }
     if late_idle > 0 {
-        told.push(format!("{late_idle} late because a partition was idle or new"));
+        let flags = &job.args.watermark;
+        let why = match flags.idle_after.is_some() || flags.new_partitions.is_some() {
+            true => "because a partition was idle or new",
+            false => "because the stream time of their partition went back",
+        };
+        told.push(format!("{late_idle} late {why}"));
     }
     if partial > 0 {
         told.push(format!("{partial} results left out as partial: the metric began within their window"));

@@ -182,10 +182,10 @@ fn packed() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 
 fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let mut window = Window::new(snapshot::options());
-    window.on_batch(&ours()).expect("rows");
+    window.on_batch(&ours(), 0).expect("rows");
     window.on_progress(&Progress { complete: true, ..Progress::default() }).expect("progress");
     window.fire(&mut |_| Ok(())).expect("results");
-    window.on_batch(&ours()).expect("rows");
+    window.on_batch(&ours(), 0).expect("rows");
     let mut dedup = Dedup::new(snapshot::span());
     dedup.on_batch(&ours()).expect("rows");
     let empty = Window::new(snapshot::options()).snapshot();

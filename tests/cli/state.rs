@@ -113,7 +113,7 @@ fn results(mut window: Window, batches: &[RecordBatch], end: &[Progress]) -> Str
         Ok(())
     };
     for batch in batches {
-        window.on_batch(batch).expect("events");
+        window.on_batch(batch, 0).expect("events");
         window.fire(&mut emit).expect("it fires");
     }
     end.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
@@ -135,7 +135,7 @@ fn today(version: &Version) -> Saved {
     let mut window = Window::new(version.options());
     begin.iter().for_each(|progress| window.on_progress(progress).expect("partitions"));
     for batch in first {
-        window.on_batch(batch).expect("events");
+        window.on_batch(batch, 0).expect("events");
         window.fire(&mut |_| Ok(())).expect("it fires");
     }
     let state = window.snapshot();

@@ -194,3 +194,107 @@ fn a_repeat_behind_a_watermark_is_one_all_the_same() {
     let run = dir.run("evt-validate", &["--control", "--dedup", "1h", "--to", "null:", "in.jsonl"]).succeeds();
     assert!(run.stderr().contains("in 2 out 1 duplicate 1"), "{run}");
 }
+
+/// Streams of the same origin and partition, the later day and the earlier one, in each form a stage reads.
+fn two_days(dir: &Dir) {
+    for (day, seed) in [(1, 5), (2, 6)] {
+        let start = format!("2026-01-{day:02}T00:00:00Z");
+        let made = format!("evt-gen -q --events 400 --seed {seed} --rate 10 --start {start}");
+        dir.shell(&format!("{made} | evt-ingest -q > {day}.frames")).succeeds();
+        for (form, ending) in [("jsonl", "jsonl"), ("parquet", "parquet")] {
+            dir.shell(&format!("evt-view -q {day}.frames --to {day}.{ending} -o {form}")).succeeds();
+        }
+    }
+}
+
+const COUNTED: &str = "--size 10s --by event_type -o jsonl";
+
+#[test]
+fn streams_that_share_a_partition_give_the_same_rows_in_either_order() {
+    let dir = Dir::new("same-partition");
+    two_days(&dir);
+    let rows = |line: String| {
+        let run = dir.shell(&line).succeeds();
+        assert!(!run.stderr().contains("late"), "{run}");
+        (run.text(), run)
+    };
+    let (wanted, run) = rows(format!("evt-window 1.frames 2.frames {COUNTED}"));
+    let counted: u64 = run.rows().iter().map(|row| row["rows"].as_u64().expect("a number")).sum();
+    assert_eq!(counted, 800, "{run}");
+    for later in ["2.frames", "2.jsonl", "2.parquet"] {
+        for earlier in ["1.frames", "1.jsonl", "1.parquet"] {
+            for inputs in [[later, earlier], [earlier, later]].map(|pair| pair.join(" ")) {
+                assert_eq!(rows(format!("evt-window {inputs} {COUNTED}")).0, wanted, "{inputs}");
+                let piped = format!("evt-validate {inputs} | evt-window {COUNTED}");
+                assert_eq!(rows(piped.clone()).0, wanted, "{piped}");
+            }
+        }
+        for form in ["frames", "jsonl"] {
+            let fed = format!("evt-window {later} - {COUNTED} < 1.{form}");
+            assert_eq!(rows(fed.clone()).0, wanted, "{fed}");
+        }
+    }
+    let (_, twice) = rows(format!("evt-window 2.frames 2.frames {COUNTED}"));
+    assert!(twice.rows().iter().all(|row| row["rows"].as_u64().is_some_and(|rows| rows % 2 == 0)), "{twice}");
+}
+
+#[test]
+fn windows_fire_during_the_last_input_though_an_earlier_one_had_its_partition() {
+    let dir = Dir::new("last-input");
+    two_days(&dir);
+    for first in ["1.frames", "1.jsonl"] {
+        // Without its end nothing fires that would not have fired before it.
+        let frames = dir.bytes("2.frames");
+        let cut = memchr::memmem::rfind(&frames, b"evt.progress").expect("the partitions end");
+        let flags = [first, "-", "--size", "10s", "-o", "jsonl", "-q"];
+        let run = dir.feed("evt-window", &flags, &frames[..cut]).ends_with(65);
+        assert!(run.rows().len() > 4, "{run}");
+    }
+}
+
+#[test]
+fn a_promise_of_one_input_does_not_hold_for_another() {
+    let dir = Dir::new("promises");
+    let day = |day: u32| {
+        let event =
+            format!("{{\"source\":\"s\",\"event_type\":\"e\",\"server_timestamp\":\"2026-01-{day:02}T00:00:00Z\"}}\n");
+        event.clone() + &format!("{{\"$evt\":{{\"watermark\":\"2026-01-{day:02}T12:00:00Z\"}}}}\n")
+    };
+    dir.write("1.jsonl", day(1));
+    dir.write("2.jsonl", day(2));
+    for inputs in [["1.jsonl", "2.jsonl"], ["2.jsonl", "1.jsonl"]] {
+        let run = dir.run("evt-window", &[&inputs[..], &["--control", "--size", "1m", "-o", "jsonl"]].concat());
+        assert_eq!(run.rows().len(), 2, "{run}");
+    }
+}
+
+#[test]
+fn rows_whose_partition_went_back_in_time_are_not_called_idle_or_new() {
+    let dir = Dir::new("went-back");
+    for (day, seed) in [(1, 5), (2, 6)] {
+        let made = format!("evt-gen -q --events 20k --seed {seed} --rate 1000 --start 2026-01-{day:02}T00:00:00Z");
+        dir.shell(&format!("{made} | evt-ingest -q -o jsonl > {day}.jsonl")).succeeds();
+    }
+    let run = dir.shell("cat 2.jsonl 1.jsonl | evt-window --size 10s -f jsonl --to null: -");
+    assert!(run.stderr().contains("because the stream time of their partition went back"), "{run}");
+    assert!(!run.stderr().contains("idle or new"), "{run}");
+}
+
+#[test]
+fn the_99th_percentile_of_two_values_is_the_greater_one() {
+    let dir = Dir::new("percentile");
+    let lines = |values: &[u32]| -> String {
+        values.iter().map(|v| format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"v\":{v}}}\n")).collect()
+    };
+    dir.write("two.jsonl", lines(&[1, 1000]));
+    dir.write("hundred.jsonl", lines(&(1..=100).map(|n| n * n).collect::<Vec<_>>()));
+    for (file, share, wanted) in
+        [("two.jsonl", "0.99", 1000.0), ("two.jsonl", "0.5", 1.0), ("hundred.jsonl", "0.29", 29.0 * 29.0)]
+    {
+        let call = format!("approx_percentile(v, {share})");
+        let args = [file, "--time", "t", "--size", "1h", "-q", "-o", "jsonl", "--agg", &call];
+        let run = dir.run("evt-window", &args).succeeds();
+        let value = run.rows()[0]["value"].as_f64().expect("a number");
+        assert!((value / wanted - 1.0).abs() < 0.01, "{run}");
+    }
+}

@@ -86,7 +86,9 @@ pub struct Window {
 }
 
 /// Version of the saved form.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version that did not tell inputs apart.
+const WITHOUT_INPUTS: u8 = 1;
 
 fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
     batch.column(column).as_primitive::<TimestampMicrosecondType>().values()
@@ -122,9 +124,9 @@ impl Window {
         &self.watermark
     }
 
-    /// Takes a silent partition out of the minimum.
-    pub fn set_idle(&mut self, origin: &str, partition: &str) {
-        self.watermark.set_idle(origin, partition);
+    /// Takes a silent partition out of the minimum; its number is the watermark's.
+    pub fn set_idle(&mut self, partition: usize) {
+        self.watermark.set_idle(partition);
     }
 
     /// Counts of each metric.
@@ -167,8 +169,8 @@ impl Window {
         self.watermark.on_promise(watermark);
     }
 
-    /// Adds the rows of a batch of events.
-    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<Outcome> {
+    /// Adds the rows of a batch of events that came from input number `input`.
+    pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<Outcome> {
         let leaves = self.options.leaves.read(batch)?;
         let views = self.views(batch, &leaves)?;
         let dead = self.wrong(&views, &leaves);
@@ -188,7 +190,7 @@ impl Window {
         self.groups.iter_mut().for_each(|group| group.keys.sweep());
         outcome.dead = dead;
         outcome.finish(&is_dead);
-        self.watermark.on_batch(batch)?;
+        self.watermark.on_batch(batch, input)?;
         Ok(outcome)
     }
 
@@ -358,14 +360,15 @@ impl Window {
     /// What [`Window::snapshot`] saved. A metric the snapshot does not know begins with the first window after it.
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
-        if saved.byte()? != VERSION {
+        let version = saved.byte()?;
+        if version != VERSION && version != WITHOUT_INPUTS {
             return Err(Error::corrupt("a snapshot of windows of another version"));
         }
         let mut restored = Self::new(options);
         if saved.text()? != restored.fingerprint() {
             return Err(Error::config("the state was made with another --out-of-orderness or --emit"));
         }
-        restored.watermark = Watermark::restore(restored.options.watermark, &mut saved)?;
+        restored.watermark = Watermark::restore(restored.options.watermark, version == VERSION, &mut saved)?;
         restored.fired = saved.optional()?;
         let begins = restored.watermark.stream_time();
         restored.running.iter_mut().for_each(|running| running.since = begins);

@@ -85,6 +85,7 @@ fn batch(events: &[Event], stream_times: &[i64]) -> RecordBatch {
 fn announce(window: &mut Window, partitions: u8) {
     let partitions = (0..partitions)
         .map(|name| PartitionState {
+            input: 0,
             origin: "f".into(),
             partition: name.to_string(),
             stream_time: None,
@@ -123,7 +124,7 @@ fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool
             window = Window::restore(make(), &saved).unwrap();
             assert_eq!(saved, window.snapshot(), "what is restored saves the same");
         }
-        let outcome = window.on_batch(&batch(&events[start..end], &times[start..end])).unwrap();
+        let outcome = window.on_batch(&batch(&events[start..end], &times[start..end]), 0).unwrap();
         assert!(outcome.dead.is_empty());
         outcomes.late.extend(outcome.late.iter().map(|l| (start + l.row as usize, l.metric as usize, l.half)));
         let seen = outcome.counted + outcome.late_rows + outcome.filtered;
@@ -289,7 +290,7 @@ fn rows_leave_in_the_order_of_due_time_window_end_metric_and_dimensions() {
     let events: Vec<Event> =
         (0..50).map(|at| Event { partition: 0, time: at * 3, key: (at % 3) as u8, value: 1 }).collect();
     let mut window = Window::new(make());
-    window.on_batch(&batch(&events, &stream_times(&events))).unwrap();
+    window.on_batch(&batch(&events, &stream_times(&events)), 0).unwrap();
     let mut keys = vec![];
     window
         .on_exhausted(&mut |row| {
@@ -314,11 +315,11 @@ fn nothing_fires_before_every_partition_is_known_and_has_begun() {
         Ok(())
     };
     announce(&mut window, 2);
-    window.on_batch(&batch(&events, &stream_times(&events))).unwrap();
+    window.on_batch(&batch(&events, &stream_times(&events)), 0).unwrap();
     window.fire(&mut { count }).unwrap();
     assert_eq!((fired.get(), window.watermark().get()), (0, None));
     let other = [Event { partition: 1, time: 100, key: 0, value: 1 }];
-    window.on_batch(&batch(&other, &[100])).unwrap();
+    window.on_batch(&batch(&other, &[100]), 0).unwrap();
     window.fire(&mut { count }).unwrap();
     assert_eq!(window.watermark().get(), Some(100 * SECOND));
     assert!(fired.get() > 0);
@@ -337,7 +338,7 @@ fn a_value_of_the_wrong_type_is_dead_for_all_metrics_and_only_where_it_is_asked(
     let mut columns = rows.columns().to_vec();
     columns[column::PROPERTIES] = Arc::new(StringArray::from(texts));
     rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
-    let outcome = window.on_batch(&rows).unwrap();
+    let outcome = window.on_batch(&rows, 0).unwrap();
     let dead: Vec<usize> = outcome.dead.iter().map(|(row, _)| *row).collect();
     assert_eq!(dead, [0, 2]);
     assert!(outcome.dead[1].1.contains("v: \"n/a\" is no number"), "{:?}", outcome.dead);
@@ -350,10 +351,10 @@ fn a_metric_that_begins_later_leaves_out_windows_it_saw_a_part_of() {
     let both = "[[metric]]\nname='old'\nsize='10s'\n[[metric]]\nname='new'\nsize='10s'";
     let event = |time| Event { partition: 0, time, key: 0, value: 1 };
     let mut window = Window::new(options(old, 0, Emit::Panes));
-    window.on_batch(&batch(&[event(3)], &[3])).unwrap();
+    window.on_batch(&batch(&[event(3)], &[3]), 0).unwrap();
     let saved = window.snapshot();
     let mut window = Window::restore(options(both, 0, Emit::Panes), &saved).unwrap();
-    window.on_batch(&batch(&[event(5), event(12)], &[5, 12])).unwrap();
+    window.on_batch(&batch(&[event(5), event(12)], &[5, 12]), 0).unwrap();
     let mut outcomes = Outcomes::default();
     window.on_exhausted(&mut |row| collect(&mut outcomes, row)).unwrap();
     let names: Vec<(&str, i64, u64)> =

@@ -3,6 +3,8 @@
 //! W = least over live partitions of stream time − out-of-orderness, never back. It exists only when every partition is
 //! known and has begun; an ended partition leaves the minimum. W decides when windows fire and when state goes, never
 //! what is late: that is a matter of a row's own stream time.
+//!
+//! The same (origin, partition) in two inputs is two partitions: the one that ended first says nothing of the other.
 
 use crate::error::{Error, Result};
 use crate::frame::{Progress, State};
@@ -25,6 +27,7 @@ pub struct Options {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Partition {
+    input: u32,
     origin: String,
     name: String,
     stream_time: Option<i64>,
@@ -43,7 +46,7 @@ struct WatermarkState {
 pub struct Watermark {
     options: Options,
     state: WatermarkState,
-    index: AHashMap<(String, String), usize>,
+    index: AHashMap<(u32, String, String), usize>,
 }
 
 impl Watermark {
@@ -70,18 +73,18 @@ impl Watermark {
     /// What the source knows of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         for told in &progress.partitions {
-            let at = self.partition(&told.origin, &told.partition)?;
+            let at = self.partition(told.input, &told.origin, &told.partition)?;
             let known = &mut self.state.partitions[at];
             known.stream_time = known.stream_time.max(told.stream_time);
             known.state = told.state;
         }
-        self.state.complete |= progress.complete;
+        self.state.complete = progress.complete;
         self.advance();
         Ok(())
     }
 
-    /// The rows of a batch move the stream time of their partitions.
-    pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// The rows of a batch, which came from input number `input`, move the stream time of their partitions.
+    pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<()> {
         let stream_times = batch.column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>().values();
         let (origins, names) = (codes(batch.column(column::ORIGIN)), codes(batch.column(column::PARTITION)));
         // Within a partition stream time never goes back: where all rows are of one, the last one tells.
@@ -97,7 +100,7 @@ impl Watermark {
                 _ => {
                     let origin = text(batch.column(column::ORIGIN), code.0);
                     let name = text(batch.column(column::PARTITION), code.1);
-                    let at = self.partition(origin, name)?;
+                    let at = self.partition(input, origin, name)?;
                     places.insert(code, at);
                     at
                 }
@@ -118,13 +121,11 @@ impl Watermark {
         self.raise(Some(i64::MAX));
     }
 
-    /// Takes a partition that has been silent out of the minimum until its next row (`--idle-after`).
-    pub fn set_idle(&mut self, origin: &str, name: &str) {
-        if let Some(at) = self.index.get(&(origin.to_owned(), name.to_owned())) {
-            let partition = &mut self.state.partitions[*at];
-            if partition.state == State::Live {
-                partition.state = State::Idle;
-            }
+    /// Takes a partition that has been silent, by its number, out of the minimum until its next row (`--idle-after`).
+    pub fn set_idle(&mut self, partition: usize) {
+        let partition = self.state.partitions.get_mut(partition);
+        if let Some(partition) = partition.filter(|partition| partition.state == State::Live) {
+            partition.state = State::Idle;
         }
         self.advance();
     }
@@ -136,10 +137,10 @@ impl Watermark {
         Some((&slowest.origin, &slowest.name))
     }
 
-    /// Origin, name and stream time of each live partition.
-    pub fn live(&self) -> impl Iterator<Item = (&str, &str, Option<i64>)> {
-        let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
-        live.map(|partition| (partition.origin.as_str(), partition.name.as_str(), partition.stream_time))
+    /// Number and stream time of each live partition; a number is the partition's for as long as the run lasts.
+    pub fn live(&self) -> impl Iterator<Item = (usize, Option<i64>)> {
+        let live = self.state.partitions.iter().enumerate().filter(|(_, partition)| partition.state == State::Live);
+        live.map(|(at, partition)| (at, partition.stream_time))
     }
 
     /// The largest stream time of any partition.
@@ -152,8 +153,8 @@ impl Watermark {
         self.state.complete
     }
 
-    fn partition(&mut self, origin: &str, name: &str) -> Result<usize> {
-        let key = (origin.to_owned(), name.to_owned());
+    fn partition(&mut self, input: u32, origin: &str, name: &str) -> Result<usize> {
+        let key = (input, origin.to_owned(), name.to_owned());
         if let Some(at) = self.index.get(&key) {
             return Ok(*at);
         }
@@ -164,8 +165,8 @@ impl Watermark {
             )));
         }
         let at = self.state.partitions.len();
-        let (origin, name) = key.clone();
-        self.state.partitions.push(Partition { origin, name, stream_time: None, state: State::Live });
+        let (_, origin, name) = key.clone();
+        self.state.partitions.push(Partition { input, origin, name, stream_time: None, state: State::Live });
         self.index.insert(key, at);
         Ok(at)
     }
@@ -192,7 +193,8 @@ impl Watermark {
         out.flag(*complete);
         out.optional(*watermark);
         out.count(partitions.len());
-        for Partition { origin, name, stream_time, state } in partitions {
+        for Partition { input, origin, name, stream_time, state } in partitions {
+            out.number(i64::from(*input));
             out.text(origin);
             out.text(name);
             out.optional(*stream_time);
@@ -204,19 +206,21 @@ impl Watermark {
         }
     }
 
-    /// What [`Watermark::snapshot`] saved.
-    pub fn restore(options: Options, saved: &mut Reader<'_>) -> Result<Self> {
+    /// What [`Watermark::snapshot`] saved; `has_inputs`: with the input of each partition, which older snapshots leave out.
+    pub fn restore(options: Options, has_inputs: bool, saved: &mut Reader<'_>) -> Result<Self> {
         let (complete, watermark) = (saved.flag()?, saved.optional()?);
         let mut restored = Self::new(options);
         for at in 0..saved.count()? {
+            let input = if has_inputs { saved.number()? } else { 0 };
+            let input = u32::try_from(input).map_err(|_| Error::corrupt("a snapshot names an input that cannot be"))?;
             let (origin, name, stream_time) = (saved.text()?, saved.text()?, saved.optional()?);
             let state = match saved.byte()? {
                 0 => State::Live,
                 1 => State::Idle,
                 _ => State::Ended,
             };
-            restored.index.insert((origin.clone(), name.clone()), at);
-            restored.state.partitions.push(Partition { origin, name, stream_time, state });
+            restored.index.insert((input, origin.clone(), name.clone()), at);
+            restored.state.partitions.push(Partition { input, origin, name, stream_time, state });
         }
         restored.state.complete = complete;
         restored.state.watermark = watermark;

@@ -228,6 +228,7 @@ fn a_day_is_not_replaced_where_it_holds_rows_of_an_origin_that_the_run_has_not_r
     let mut sink = bench.open();
     sink.progress(&Progress {
         partitions: vec![PartitionState {
+            input: 0,
             origin: "b".into(),
             partition: "0".into(),
             stream_time: None,

@@ -100,7 +100,7 @@ pub struct Table {
 impl Table {
     /// Learns what a progress message says.
     pub fn learn(&mut self, progress: &Progress) {
-        self.complete |= progress.complete;
+        self.complete = progress.complete;
         for told in &progress.partitions {
             self.partitions.insert((told.origin.clone(), told.partition.clone()), told.clone());
         }
@@ -194,7 +194,7 @@ mod tests {
     use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
 
     fn told(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
-        PartitionState { origin: "t".into(), partition: name.into(), stream_time, state }
+        PartitionState { input: 0, origin: "t".into(), partition: name.into(), stream_time, state }
     }
 
     fn letters(partitions: &[&str]) -> RecordBatch {

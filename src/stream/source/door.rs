@@ -285,7 +285,7 @@ impl Source {
                 self.tell(door.extent());
                 if step == Step::Idle || noted {
                     // Whoever asks next has taken in all that came before.
-                    self.queue.push_back(Item::Idle);
+                    self.send(Item::Idle);
                 }
                 self.current = Some(Current::Door(door));
             }
@@ -293,7 +293,7 @@ impl Source {
                 self.read = door.extent();
                 match stopped {
                     true => self.stop(dead)?,
-                    false => self.finish_raw(&door.name, true, dead)?,
+                    false => self.finish_raw(true, dead)?,
                 }
                 self.how = if stopped { How::Stopped } else { self.how };
                 self.door = Some(door);

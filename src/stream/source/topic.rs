@@ -20,6 +20,13 @@ pub(super) struct Topics {
     read: VecDeque<Box<KafkaInput>>,
 }
 
+impl Topics {
+    /// Whether some topic of frames was not begun yet.
+    pub(super) fn is_framed_waiting(&self) -> bool {
+        self.waiting.iter().any(|input| input.is_framed())
+    }
+}
+
 impl Source {
     /// Asks the brokers what there is; every partition is known from the start.
     pub(super) fn open_topics(&mut self, address: &Address) -> Result<()> {
@@ -102,6 +109,13 @@ impl Source {
         Ok(())
     }
 
+    /// Frames tell of their partitions themselves.
+    fn tell_of(&mut self, input: &KafkaInput) {
+        if !input.is_framed() {
+            self.tell(input.extent());
+        }
+    }
+
     pub(super) fn step_topics(&mut self, mut input: Box<KafkaInput>, dead: &mut DeadLetters) -> Result<()> {
         let step = input.step(&mut self.intake, dead)?;
         let noted = input.note(&mut self.intake, dead)?;
@@ -110,17 +124,17 @@ impl Source {
         }
         match step {
             Step::More => {
-                self.tell(input.extent());
+                self.tell_of(&input);
                 if noted {
                     // Whoever asks next has taken in all that came before.
-                    self.queue.push_back(Item::Idle);
+                    self.send(Item::Idle);
                 }
                 self.current = Some(Current::Topics(input));
             }
             Step::Idle => {
                 self.intake.rest(dead)?;
-                self.tell(input.extent());
-                self.queue.push_back(Item::Idle);
+                self.tell_of(&input);
+                self.send(Item::Idle);
                 self.current = Some(Current::Topics(input));
             }
             Step::End => {

@@ -32,6 +32,9 @@ impl Source {
             self.read = next.bytes().extent();
             Current::Text(next)
         });
+        if let Some(Current::Text(next)) = &self.current {
+            self.turn_to(self.intake.stamper.input_of(next.partition()));
+        }
     }
 
     /// A file that is to be followed is not there yet: the others have their turn, then it is looked for again.
@@ -39,12 +42,12 @@ impl Source {
         if self.awaited.insert(uri.to_string()) {
             self.run.console.say(format!("{uri}: it is not there yet: waiting for it"));
         }
-        self.pending.push_back(uri);
+        self.pending.push_back((self.input, uri));
         self.take_turn();
         if self.current.is_none() && self.run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
             self.end_stopped();
         }
-        self.queue.push_back(Item::Idle);
+        self.send(Item::Idle);
         Ok(())
     }
 }
