@@ -233,7 +233,7 @@ fn days_are_not_replaced_where_the_file_system_cannot_exchange_directories() {
 
 /// Version `version` of three days of `rows` + `version` rows each, in many rolled files.
 fn version(version: usize, rows: usize) -> String {
-    let pad = "x".repeat(300);
+    let pad = "x".repeat(800);
     let line = |at: usize| {
         let (day, second) = (at % 3 + 1, at / 3);
         let time = format!("2026-01-0{day}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60);
@@ -244,7 +244,7 @@ fn version(version: usize, rows: usize) -> String {
 
 #[test]
 fn a_reader_of_a_day_that_is_replaced_sees_one_version_of_it() {
-    const ROWS: usize = 9000;
+    const ROWS: usize = 4500;
     let Some(python) = python() else { return };
     let dir = Dir::new("readers");
     replaced(&dir, "in.jsonl", &version(0, ROWS), "&roll=20KiB").succeeds();
@@ -253,7 +253,7 @@ fn a_reader_of_a_day_that_is_replaced_sees_one_version_of_it() {
     let script = format!("{ROOT}/tests/oracle/versions.py");
     let mut reader = dir.command(&python, &[script.as_str(), "lake", &ROWS.to_string()]);
     let mut reader = reader.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-    for number in 1..=6 {
+    for number in 1..=5 {
         replaced(&dir, "in.jsonl", &version(number, ROWS), "&roll=20KiB").succeeds();
         let seen = dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds();
         assert_eq!(seen.rows().len(), 3 * (ROWS + number));
@@ -280,7 +280,7 @@ fn days(dir: &Dir) -> BTreeMap<String, BTreeSet<(String, Vec<u8>)>> {
 
 #[test]
 fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_next_run_finishes_it() {
-    const DAYS: usize = 300;
+    const DAYS: usize = 150;
     let text = |version: usize| -> String {
         let day = |at: usize| format!("2025-{:02}-{:02}", at % 12 + 1, at / 12 % 28 + 1);
         (0..DAYS).map(|at| format!("{{\"t\":\"{}T10:00:00Z\",\"v\":{version}}}\n", day(at))).collect()
@@ -302,7 +302,7 @@ fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_nex
     dir.write("none.jsonl", "");
     let manifest = || std::fs::read_to_string(dir.path("lake/.evt/exchange.json")).unwrap_or_default();
     let (mut draws, mut halfway, mut finished) = (Draws::new(), 0, 0);
-    for at in 0..12 {
+    for at in 0..6 {
         let (old, new) = (&versions[(at + 1) % 2], &versions[at % 2]);
         let is_new = |day: &str| dir.path(&format!("lake/{day}/.new")).exists();
         let chosen = old.keys().nth(draws.below(DAYS as u64) as usize).expect("a day");
@@ -326,7 +326,7 @@ fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_nex
         // Any run finishes it, whatever it writes; then a whole one finds nothing to do.
         let left = !manifest().is_empty();
         let next = Run::of(&mut ingest("none.jsonl", "parquet:lake")).succeeds();
-        assert_eq!(next.stderr().contains("finished the replacement of 300 days"), left, "{next}");
+        assert_eq!(next.stderr().contains("finished the replacement of 150 days"), left, "{next}");
         finished += usize::from(left);
         if !left {
             Run::of(&mut ingest(&format!("{}.jsonl", at % 2), lake)).succeeds();
@@ -335,5 +335,5 @@ fn a_run_that_is_killed_while_it_replaces_days_leaves_each_day_whole_and_the_nex
         let hidden: Vec<_> = std::fs::read_dir(dir.path("lake/.evt")).expect("it is there").flatten().collect();
         assert_eq!(hidden.len(), 1, "{draws}: {hidden:?}");
     }
-    assert!(finished > 2, "{draws}: only {finished} were killed in an exchange, {halfway} of them halfway");
+    assert!(finished > 0, "{draws}: no run was killed in its exchange, {halfway} were halfway");
 }
