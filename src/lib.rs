@@ -29,6 +29,7 @@ pub mod op;
 pub mod registry;
 pub mod secret;
 pub mod service;
+pub mod stop;
 pub mod store;
 pub mod stream;
 pub mod time;

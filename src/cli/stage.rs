@@ -5,156 +5,30 @@
 
 use super::args::{CommonArgs, StageArgs};
 use super::check::Findings;
+pub use super::look::{FRAMES, Usual, check_outputs, check_side};
+use super::look::{Looked, alone, brings_headers, check_ends, look, offsets, promise};
 use super::progress::ProgressLine;
 use crate::clock::Clock;
 use crate::counts::{Counts, SinkCounts};
-use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, EncodeOptions};
+use crate::error::{Error, Result};
+use crate::format;
 use crate::frame::{Control, End, How, PIPELINE_KEY, Progress, STAGES_KEY};
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
-use crate::store::room;
 use crate::stream::dead::DeadLetters;
-use crate::stream::input;
 use crate::stream::intake::Item;
-use crate::stream::kafka::address::Form;
-use crate::stream::kafka::group::Offsets;
-use crate::stream::kafka::input::Role;
-use crate::stream::output::identity::{Identity, Named};
-use crate::stream::output::{Checked, Output, OutputReport, OutputSpec};
+use crate::stream::output::{Checked, Output, OutputReport};
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
 use crate::stream::spool::promise::Promise;
-use crate::stream::uri::Uri;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
-use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
-
-/// What a tool writes where no format is named.
-#[derive(Clone, Copy, Debug)]
-pub struct Usual {
-    /// To a pipe, or to a file whose name does not tell.
-    pub pipe: &'static str,
-    /// To a terminal.
-    pub terminal: &'static str,
-    /// Whether `--control` makes the outputs write control lines.
-    pub control: bool,
-}
-
-/// What stages pass on to each other.
-pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
-
-/// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
-pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
-    let StageArgs { input, output, common, .. } = args;
-    let color = common.color.is_on(std::io::stdout().is_terminal());
-    let spec = OutputSpec {
-        format: output.output_format.as_deref().map(format::by_name).transpose()?,
-        terminal_format: usual.terminal,
-        pipe_format: usual.pipe,
-        overwrite: output.overwrite,
-        control: input.control && usual.control,
-        encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
-    };
-    output.to.iter().map(|text| Checked::try_new(text, &spec)).collect()
-}
-
-/// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &str) -> Result<Checked> {
-    let spec = OutputSpec {
-        format: None,
-        terminal_format: "jsonl",
-        pipe_format: "jsonl",
-        overwrite: false,
-        control: false,
-        encode: EncodeOptions::default(),
-    };
-    Checked::try_new(text, &spec)
-}
-
-/// What an acknowledgement of a request promises, where requests or the flags about them are among the inputs.
-fn promise<'a>(
-    options: &SourceOptions,
-    inputs: &[Uri],
-    mut outputs: impl Iterator<Item = &'a Checked>,
-) -> Result<Option<Promise>> {
-    if !options.keeping.is_given() && options.http.is_none() {
-        return Ok(None);
-    }
-    let pipe = outputs.find(|output| !output.acknowledges());
-    let promise = options.keeping.promise(pipe.map(Checked::name))?;
-    match options.http {
-        None if !inputs.is_empty() => {
-            Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"))
-        }
-        _ => Ok(Some(promise)),
-    }
-}
-
-/// What becomes of the offsets of a consumer group, where rows go to these outputs.
-fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offsets {
-    match outputs.clone().all(Checked::acknowledges) {
-        false => Offsets::Kept,
-        true if outputs.any(Checked::is_framed) => Offsets::Committed,
-        true => Offsets::Shared,
-    }
-}
-
-/// Whether rows bring the headers of their records along: an input has some, and an output carries them, or a filter may make
-/// a dead letter of a row, which shows them.
-fn brings_headers(inputs: &[Uri], outputs: &[Checked], filters: bool) -> bool {
-    let has_some = |input: &Uri| match input {
-        Uri::Http(_) => true,
-        Uri::Kafka(address) => address.options.form != Some(Form::Frames),
-        _ => false,
-    };
-    inputs.iter().any(has_some) && (filters || outputs.iter().any(Checked::takes_headers))
-}
-
-/// Exit 2 where an output replaces rows at the end of the input and an input has none.
-fn check_ends<'a>(
-    options: &SourceOptions,
-    inputs: &[Uri],
-    mut outputs: impl Iterator<Item = &'a Checked>,
-) -> Result<()> {
-    let is_endless = |input: &&Uri| match input {
-        Uri::Http(_) => true,
-        Uri::File(_) => options.follow,
-        Uri::Kafka(address) => match options.role {
-            Role::Looks => false,
-            Role::Follows => true,
-            Role::Works | Role::Recomputes => address.options.end.is_none(),
-        },
-        Uri::Standard | Uri::Null | Uri::Store(..) => false,
-    };
-    match (outputs.find(|output| output.replaces()), inputs.iter().find(is_endless)) {
-        (Some(output), Some(input)) => Err(Error::usage(format!(
-            "{}: it is replaced at the end of the input, and {input} has none (a topic has one with end=)",
-            output.name()
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// Whether the environment or a configuration says where letters go, for every stage of a pipe and whatever reads them
-/// afterwards.
-fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
-    run.letters == args.output.dlq
-}
-
-/// Two stages of a pipe cannot write one container: the second one says what they can share.
-fn alone(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Fenced => error.because("stages can share dead letters as JSONL, as CSV or in SQLite"),
-        _ => error,
-    }
-}
 
 /// The schema of what this stage writes: its name joins those of the stages before.
 pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
@@ -166,45 +40,6 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     metadata.insert(STAGES_KEY.to_owned(), stages);
     metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
     Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
-}
-
-/// What a stage would open.
-struct Looked {
-    inputs: Vec<Uri>,
-    checked: Vec<Checked>,
-    dlq: Option<Checked>,
-}
-
-impl Looked {
-    /// Asks the servers that hold the outputs.
-    fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
-        self.checked = self.checked.into_iter().map(|output| output.ask(run)).collect::<Result<_>>()?;
-        self.dlq = self.dlq.map(|dlq| dlq.ask(run)).transpose()?;
-        Ok(self)
-    }
-}
-
-/// Looks at every input and output, and that no two of them are one; nothing is opened or made, and no server asked.
-fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Result<Looked> {
-    let common = &args.common;
-    let checked = check_outputs(args, usual)?;
-    let dlq = args.output.dlq.as_deref().map(check_side).transpose().map_err(alone)?;
-    let written = common.stats.iter().cloned().chain(common.prometheus_file());
-    for path in written.clone() {
-        room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
-    }
-    let inputs = args.input.uris()?;
-    inputs.iter().try_for_each(|input| input::check(input, follow))?;
-    let mut named = Named::inputs(&inputs);
-    // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
-    let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
-    for output in checked.iter().chain(&dlq).chain(side) {
-        named.output(output.name(), output.identity())?;
-    }
-    for path in written {
-        named.output(&path, Identity::of_path(path.as_ref()))?;
-    }
-    Ok(Looked { inputs, checked, dlq })
 }
 
 /// The running stage.
@@ -252,7 +87,7 @@ impl Stage {
         check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
         // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
         let is_kept = options.keeping.spool.is_some();
-        let Looked { inputs, checked, dlq } = if is_kept { looked } else { looked.ask(run)? };
+        let Looked { inputs, checked, dlq } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
         if checked.iter().any(Checked::asks_raw) && options.mapping.keep_raw == KeepRaw::No {
             let alone = checked.iter().all(Checked::asks_raw);
             options.mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };

@@ -2,13 +2,63 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::Stop;
 use crate::store::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Options every remote store takes.
 pub const OPTIONS: [&str; 3] = ["connect", "timeout", "retry"];
+
+/// How long a server may be away in a run that has begun, where nothing is said.
+pub const AWAY: Duration = Duration::from_secs(300);
+/// The same at the start, before its first answer: a wrong address shall not look like a slow server.
+const AWAY_AT_START: Duration = Duration::from_secs(30);
+/// What stands for no limit in an option.
+pub const FOREVER: &str = "forever";
+
+/// How long a server may be away: `?wait=` of Kafka, `?retry=` of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Away {
+    /// Nothing is said: 30 s at the start of a run, later 5 minutes.
+    #[default]
+    Usual,
+    /// As long as this, at the start too.
+    Limited(Duration),
+    /// Without limit.
+    Forever,
+}
+
+impl Away {
+    /// Reads the value of an option: a duration longer than 0, or `forever`.
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == FOREVER {
+            return Ok(Self::Forever);
+        }
+        let micros = u64::try_from(parse_duration(text)?).ok().filter(|micros| *micros > 0);
+        let too_short = || Error::usage(format!("'{text}': expected a duration longer than 0, or {FOREVER}"));
+        Ok(Self::Limited(Duration::from_micros(micros.ok_or_else(too_short)?)))
+    }
+
+    /// The limit, before the server has answered at all or later; none where there is no limit.
+    pub fn limit(self, has_answered: bool) -> Option<Duration> {
+        match self {
+            Self::Usual => Some(if has_answered { AWAY } else { AWAY_AT_START }),
+            Self::Limited(limit) => Some(limit),
+            Self::Forever => None,
+        }
+    }
+}
+
+/// What a line says of the attempts to come.
+pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
+    match limit {
+        Some(limit) => format!("trying again for up to {} (?{option}=)", rounded(limit)),
+        None => "trying again until it is back".to_owned(),
+    }
+}
 
 /// How long a store waits for its server.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +68,7 @@ pub struct Patience {
     /// For one answer (`?timeout=`).
     pub timeout: Duration,
     /// Until a server that does not answer is given up (`?retry=`).
-    pub retry: Duration,
+    pub retry: Away,
 }
 
 impl Patience {
@@ -34,7 +84,10 @@ impl Patience {
         Ok(Self {
             connect: option("connect", 10 * SECOND)?,
             timeout: option("timeout", 30 * SECOND)?,
-            retry: option("retry", 300 * SECOND)?,
+            retry: match location.options.get("retry") {
+                None => Away::Usual,
+                Some(text) => Away::parse(text).map_err(|error| error.at(format!("{location}: retry")))?,
+            },
         })
     }
 }
@@ -71,20 +124,29 @@ pub struct Persistence {
     shown: String,
     patience: Patience,
     console: Console,
+    stop: Stop,
+    has_answered: AtomicBool,
 }
 
 impl Persistence {
-    /// For the server `shown`.
+    /// For the server `shown`, which has answered before.
     pub fn new(shown: String, patience: Patience, console: Console) -> Self {
-        Self { shown, patience, console }
+        Self { shown, patience, console, stop: Stop::of_process(), has_answered: AtomicBool::new(true) }
     }
 
-    /// Calls `attempt` until it works, fails for good, or the patience ends (exit 69).
+    /// The same for a server that nobody has asked yet.
+    pub fn at_start(self) -> Self {
+        Self { has_answered: AtomicBool::new(false), ..self }
+    }
+
+    /// Calls `attempt` until it works, fails for good, the patience ends (exit 69), or the stop timeout does.
     pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, Trouble>) -> Result<T> {
         let mut began = None;
+        let wait = self.stop.server_wait();
         for number in 0u32.. {
             let cause = match attempt() {
                 Ok(done) => {
+                    self.has_answered.store(true, Ordering::Relaxed);
                     if let Some(began) = began {
                         let waited = rounded(Instant::now().saturating_duration_since(began));
                         self.console.say(format!("{}: is back after {waited}", self.shown));
@@ -94,18 +156,21 @@ impl Persistence {
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing(cause)) => cause,
             };
-            let limit = rounded(self.patience.retry);
+            let limit = self.patience.retry.limit(self.has_answered.load(Ordering::Relaxed));
             let began = *began.get_or_insert_with(|| {
-                let line = format!("{}: {cause}: trying again for up to {limit} (?retry=)", self.shown);
-                self.console.say(line);
+                self.console.say(format!("{}: {cause}: {}", self.shown, trying_again(limit, "retry")));
                 Instant::now()
             });
             let pause = self.pause(number);
-            if began.elapsed() + pause > self.patience.retry {
-                let message = format!("{}: unavailable for {limit} (?retry= waits longer)", self.shown);
-                return Err(Error::new(ErrorKind::Unavailable, message).because(cause));
+            let given_up = |why: String| {
+                Err(Error::new(ErrorKind::Unavailable, format!("{}: unavailable {why}", self.shown)).because(&cause))
+            };
+            if let Some(limit) = limit.filter(|limit| began.elapsed() + pause > *limit) {
+                return given_up(format!("for {} (?retry= waits longer)", rounded(limit)));
             }
-            std::thread::sleep(pause);
+            if !wait.pause(pause) {
+                return given_up("when the run was stopped".to_owned());
+            }
         }
         Err(Error::broken("attempts without end"))
     }
@@ -146,6 +211,10 @@ mod tests {
     fn waits_are_durations_longer_than_nothing() {
         let said = patience(&[("timeout", "1m30s")]).unwrap();
         assert_eq!((said.connect, said.timeout), (Duration::from_secs(10), Duration::from_secs(90)));
+        assert_eq!(said.retry.limit(false), Some(AWAY_AT_START));
+        assert_eq!(said.retry.limit(true), Some(AWAY));
+        assert_eq!(patience(&[("retry", "3s")]).unwrap().retry.limit(false), Some(Duration::from_secs(3)));
+        assert_eq!(patience(&[("retry", "forever")]).unwrap().retry.limit(true), None);
         for value in ["0s", "-1s", "7", ""] {
             assert_eq!(patience(&[("retry", value)]).err().unwrap().kind(), ErrorKind::Usage, "{value}");
         }

@@ -2,9 +2,9 @@
 
 use super::input::Bytes;
 use super::run::Run;
-use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::Result;
+use crate::stop::Woken;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;

@@ -2,10 +2,10 @@
 
 use super::run::Run;
 use super::standard;
-use super::stop::Woken;
 use super::uri::Uri;
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
+use crate::stop::Woken;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};

@@ -14,5 +14,4 @@ pub mod run;
 pub mod source;
 pub mod spool;
 pub mod standard;
-pub mod stop;
 pub mod uri;

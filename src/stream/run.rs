@@ -1,11 +1,11 @@
 //! What every part of one run shares: its clock, its voice, its stop signal.
 
 use super::kafka::client::Outages;
-use super::stop::Stop;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
 use crate::metrics::Metrics;
 use crate::service::Service;
+use crate::stop::Stop;
 use std::time::Duration;
 
 /// How many faulty records are reported one by one.

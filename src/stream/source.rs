@@ -451,6 +451,7 @@ impl Source {
             return self.wait_for(uri);
         }
         let heed = self.options.raw_only || !matches!(uri, Uri::Standard);
+        self.run.stop.set_behind_pipe(!heed);
         let mut bytes = Bytes::open(&uri, self.run.clone(), heed)?;
         let origin = self.origin(&uri);
         let format = self.detect(&mut bytes)?;
@@ -471,6 +472,7 @@ impl Source {
             }
             Input::Text(splitter) => {
                 bytes.set_heed(true);
+                self.run.stop.set_behind_pipe(false);
                 self.intake.set_splitter(splitter);
                 let partition = self.partition(&origin);
                 let follow = match (&uri, self.options.follow) {

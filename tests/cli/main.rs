@@ -35,6 +35,7 @@ mod restarts;
 mod scrape;
 mod servers;
 mod services;
+mod signals;
 mod spool;
 mod state;
 mod tidy;

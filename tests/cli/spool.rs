@@ -186,3 +186,32 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     let said = second.listening().stop();
     assert_eq!(said.matches("another run has this spool").count(), 1, "{said}");
 }
+
+/// Segments stay for `--dedup` long after their records are out: damage there costs no record, and the message says so.
+#[test]
+fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
+    let dir = Dir::new("delivered");
+    let flags = ["--spool", "spool", "--spool-max", "64KiB", "--dedup", "1h", "--to", "out.jsonl"];
+    let door = Door::open(&dir, &flags);
+    (0..60).for_each(|number| assert_eq!(door.json(&event(number, "s")).status, 200));
+    door.stop();
+    let segments = || {
+        let names = std::fs::read_dir(dir.path("spool")).expect("it is there").map(|one| one.expect("readable").path());
+        let mut logs: Vec<_> = names.filter(|path| path.extension().is_some_and(|end| end == "log")).collect();
+        logs.sort_unstable();
+        logs
+    };
+    let first = segments().swap_remove(0);
+    assert!(segments().len() > 1, "{first:?}");
+    let mut bytes = std::fs::read(&first).expect("readable");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x20;
+    std::fs::write(&first, bytes).expect("writable");
+    let run = dir.run("evt-ingest", &[&["http://127.0.0.1:0"], &flags[..]].concat()).ends_with(65);
+    assert!(run.stderr().contains("move this file and those with smaller numbers away"), "{run}");
+    std::fs::remove_file(first).expect("it is there");
+    let door = Door::open(&dir, &flags);
+    assert_eq!(door.json(&event(60, "s")).status, 200);
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 61);
+}

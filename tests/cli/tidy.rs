@@ -17,7 +17,7 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["error", "counts", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
-    &["clock", "secret", "console", "metrics", "service", "registry", "store"],
+    &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["stream"],
     &["cli"],
     &["tool"],

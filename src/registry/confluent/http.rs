@@ -3,10 +3,12 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::base64;
 use crate::registry::percent::unescaped;
+use crate::stop::Stop;
 use crate::store::Location;
 use crate::store::remote::{Patience, Trouble, rounded, use_ring};
 use serde_json::Value;
 use std::io::Read;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
@@ -76,6 +78,7 @@ impl Http {
         let waited = patience.connect + patience.timeout;
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .max_redirects(0)
             .timeout_connect(Some(patience.connect))
             .timeout_global(Some(waited))
             .user_agent("evt")
@@ -95,34 +98,30 @@ impl Http {
             request = request.header("content-type", MEDIA_TYPE);
         }
         let wrong = |error| Error::config(format!("{path}: cannot be asked for")).because(error);
-        let answered = match body {
-            Some(body) => self.agent.run(request.body(body.to_string()).map_err(wrong)?),
-            None => self.agent.run(request.body(()).map_err(wrong)?),
-        };
-        let response = answered.map_err(|error| self.classify(error))?;
-        self.answer(response)
+        let request = request.body(body.map(Value::to_string).unwrap_or_default()).map_err(wrong)?;
+        let response = self.exchange(request)?.map_err(|error| self.classify(error))?;
+        answer(&response)
     }
 
-    fn answer(&self, response: Response<ureq::Body>) -> Result<Answer, Trouble> {
-        let status = response.status().as_u16();
-        let mut bytes = vec![];
-        let read = response.into_body().into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Trouble::Passing(error.to_string()))?;
-        if bytes.len() as u64 > BODY_MAX {
-            let message = format!("it answers with more than {} MiB", BODY_MAX >> 20);
-            return Err(Error::new(ErrorKind::Config, message).into());
-        }
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        let answer = Answer { status, body };
-        match status {
-            200..300 if answer.body.is_null() => {
-                Err(Error::config("its answer is no JSON: is the base path right?").into())
-            }
-            200..300 | 404 | 409 | 422 => Ok(answer),
-            401 | 403 => Err(Error::config("not let in").because(answer.message()).into()),
-            408 | 429 | 500.. => Err(Trouble::Passing(format!("it answers {status}"))),
-            _ => Err(Error::config(format!("it answers {status}")).because(answer.message()).into()),
-        }
+    /// The answer as it came. A signal bounds the wait: the request is made by a thread that is left behind then.
+    fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, Trouble> {
+        let (agent, (sender, receiver)) = (self.agent.clone(), channel());
+        let ask = move || {
+            let has_body = !request.body().is_empty();
+            let answered = if has_body { agent.run(request) } else { agent.run(request.map(|_| ())) };
+            let read = answered.and_then(|response| {
+                let ((head, body), mut bytes) = (response.into_parts(), vec![]);
+                body.into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes)?;
+                Ok(Response::from_parts(head, bytes))
+            });
+            // Nobody waits any more where the run has ended.
+            let _ = sender.send(read);
+        };
+        let spawned = std::thread::Builder::new().name("registry".into()).spawn(ask);
+        spawned.map_err(|error| Error::io("a thread", &error))?;
+        // The agent's own limits end first.
+        let received = Stop::of_process().server_wait().receive(&receiver, 2 * self.waited);
+        received.map_err(|_| Trouble::Passing("no answer".to_owned()))
     }
 
     /// What a failure without an answer means.
@@ -141,6 +140,31 @@ impl Http {
             }
             error => Error::config("it cannot be asked").because(error).into(),
         }
+    }
+}
+
+/// What a response means.
+fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
+    let (status, bytes) = (response.status().as_u16(), response.body());
+    if bytes.len() as u64 > BODY_MAX {
+        let message = format!("it answers with more than {} MiB", BODY_MAX >> 20);
+        return Err(Error::new(ErrorKind::Config, message).into());
+    }
+    let answer = Answer { status, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) };
+    match status {
+        200..300 if answer.body.is_null() => {
+            Err(Error::config("its answer is no JSON: is the base path right?").into())
+        }
+        200..300 | 404 | 409 | 422 => Ok(answer),
+        300..=399 => {
+            // Another server's answer would be taken for this one's.
+            let location = response.headers().get("location").and_then(|value| value.to_str().ok());
+            let to = location.map_or(String::new(), |location| format!(" to {location}"));
+            Err(Error::config(format!("it answers {status}: a redirect{to}, which is not followed")).into())
+        }
+        401 | 403 => Err(Error::config("not let in").because(answer.message()).into()),
+        408 | 429 | 500.. => Err(Trouble::Passing(format!("it answers {status}"))),
+        _ => Err(Error::config(format!("it answers {status}")).because(answer.message()).into()),
     }
 }
 

@@ -141,7 +141,7 @@ impl Confluent {
         let shown = location.to_string();
         Ok(Self {
             http: Http::try_new(location, patience)?,
-            persistence: Persistence::new(shown.clone(), patience, console.clone()),
+            persistence: Persistence::new(shown.clone(), patience, console.clone()).at_start(),
             shown,
             console: console.clone(),
             refresh: Duration::from_micros(refresh),

@@ -2,8 +2,10 @@
 //! may be done about them.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::{LOOK, Stop};
 use crate::store::Location;
 use crate::store::remote::{Patience, Trouble, rounded, use_ring};
+use futures_util::future::{Either, select};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -11,6 +13,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::config::{Host, SslMode};
@@ -261,10 +264,20 @@ impl Link {
     }
 }
 
-/// `work` within `limit`; the server that takes longer is away.
+/// `work` within `limit` and the stop timeout; the server that takes longer is away.
 async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(done) => done,
-        Err(_) => Err(Failure::Trouble(Trouble::Passing(format!("no answer for {}", rounded(limit))))),
+    let away = |cause: String| Err(Failure::Trouble(Trouble::Passing(cause)));
+    match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout())).await {
+        Either::Left((Ok(done), _)) => done,
+        Either::Left((Err(_), _)) => away(format!("no answer for {}", rounded(limit))),
+        Either::Right(_) => away("no answer".to_owned()),
+    }
+}
+
+/// Ends with the stop timeout.
+async fn stop_timeout() {
+    let wait = Stop::of_process().server_wait();
+    while !wait.is_over() {
+        tokio::time::sleep(LOOK).await;
     }
 }

@@ -1,10 +1,12 @@
 //! The connection to a server: commands packed into one buffer, answers read one by one, every wait bounded.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::Stop;
 use crate::store::remote::{Patience, Trouble, use_ring};
 use crate::store::{Location, remote};
-use redis::{Client, ClientTlsConfig, Connection, RedisError, TlsCertificates, Value};
+use redis::{Client, ClientTlsConfig, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::io::Write;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// Commands on their way to the server.
@@ -132,16 +134,58 @@ impl Server {
 
     /// A connection that has said who it is.
     pub fn connect(&self) -> Result<Wire, Trouble> {
-        let connection = self.client.get_connection_with_timeout(self.patience.connect);
-        let connection = connection.map_err(|error| self.trouble(&error))?;
-        let timeout = Some(self.patience.timeout);
-        connection.set_read_timeout(timeout).map_err(|error| self.trouble(&error))?;
-        connection.set_write_timeout(timeout).map_err(|error| self.trouble(&error))?;
-        Ok(Wire { connection, shown: self.shown.clone(), timeout: self.patience.timeout })
+        let ((calls, called), (sender, answers)) = (channel(), channel());
+        let (client, patience) = (self.client.clone(), self.patience);
+        let converse = move || {
+            let connected = connect(&client, patience);
+            let (first, connection) = match connected {
+                Ok(connection) => (Ok(vec![]), Some(connection)),
+                Err(error) => (Err(error), None),
+            };
+            if sender.send(first).is_ok()
+                && let Some(connection) = connection
+            {
+                serve(connection, &called, &sender);
+            }
+        };
+        let spawned = std::thread::Builder::new().name("redis".into()).spawn(converse);
+        spawned.map_err(|error| Error::io("a thread", &error))?;
+        let mut wire = Wire { calls, answers, shown: self.shown.clone(), timeout: patience.connect };
+        wire.take()?;
+        wire.timeout = patience.timeout;
+        Ok(wire)
     }
+}
 
-    fn trouble(&self, error: &RedisError) -> Trouble {
-        trouble(&self.shown, error, self.patience.connect)
+fn connect(client: &Client, patience: Patience) -> RedisResult<Connection> {
+    let connection = client.get_connection_with_timeout(patience.connect)?;
+    connection.set_read_timeout(Some(patience.timeout))?;
+    connection.set_write_timeout(Some(patience.timeout))?;
+    Ok(connection)
+}
+
+/// What the thread that has the connection is called for.
+enum Call {
+    /// Sends these bytes: only a failure is answered.
+    Send(Vec<u8>),
+    /// Receives this many answers.
+    Receive(usize),
+}
+
+/// Does what it is called for until something fails, or until nobody calls any more.
+fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<RedisResult<Vec<Value>>>) {
+    for call in called {
+        let done = match call {
+            Call::Send(bytes) => match connection.send_packed_command(&bytes) {
+                Ok(()) => continue,
+                Err(error) => Err(error),
+            },
+            Call::Receive(count) => (0..count).map(|_| connection.recv_response()).collect(),
+        };
+        let has_failed = done.is_err();
+        if answers.send(done).is_err() || has_failed {
+            return;
+        }
     }
 }
 
@@ -185,9 +229,11 @@ pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
     Trouble::Lasting(Error::new(kind, format!("{shown}: refused")).because(&refusal.text))
 }
 
-/// An open connection. After a trouble it must be dropped: answers may still be on their way.
+/// An open connection. After a trouble it must be dropped: answers may still be on their way. A thread of its own waits at the
+/// socket, so that a signal bounds the wait for it.
 pub struct Wire {
-    connection: Connection,
+    calls: Sender<Call>,
+    answers: Receiver<RedisResult<Vec<Value>>>,
     shown: String,
     timeout: Duration,
 }
@@ -195,24 +241,33 @@ pub struct Wire {
 impl Wire {
     /// Sends what is in `pipe`; the answers have to be received in the order of sending.
     pub fn send(&mut self, pipe: &Pipe) -> Result<(), Trouble> {
-        let sent = self.connection.send_packed_command(&pipe.bytes);
-        sent.map_err(|error| trouble(&self.shown, &error, self.timeout))
+        match self.calls.send(Call::Send(pipe.bytes.clone())) {
+            Ok(()) => Ok(()),
+            // The thread has ended over something that failed before.
+            Err(_) => self.take().map(|_| ()),
+        }
+    }
+
+    /// What the thread answers next.
+    fn take(&mut self) -> Result<Vec<Value>, Trouble> {
+        match Stop::of_process().server_wait().receive(&self.answers, Duration::MAX) {
+            Ok(answered) => answered.map_err(|error| trouble(&self.shown, &error, self.timeout)),
+            Err(_) => Err(Trouble::Passing("no answer".to_owned())),
+        }
     }
 
     /// The answers to the next `count` commands that were sent.
     pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, Trouble> {
-        let mut answers = Vec::with_capacity(count);
-        for _ in 0..count {
-            let answer = self.connection.recv_response();
-            answers.push(match answer.map_err(|error| trouble(&self.shown, &error, self.timeout))? {
-                Value::ServerError(error) => {
-                    let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
-                    Err(Refusal { code: error.code().to_owned(), text: text.trim_end().to_owned() })
-                }
-                value => Ok(value),
-            });
-        }
-        Ok(answers)
+        // Where the thread has ended, its last answer says why.
+        let _ = self.calls.send(Call::Receive(count));
+        let answer = |value| match value {
+            Value::ServerError(error) => {
+                let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+                Err(Refusal { code: error.code().to_owned(), text: text.trim_end().to_owned() })
+            }
+            value => Ok(value),
+        };
+        Ok(self.take()?.into_iter().map(answer).collect())
     }
 
     /// Sends what is in `pipe` and reads an answer for each command.

@@ -101,10 +101,11 @@ impl KafkaInput {
         self.health.check(&self.address, self.client.context())?;
         // Where no broker is there at all, that is the trouble.
         let trouble = self.fetcher.as_ref().and_then(Fetcher::trouble).filter(|_| self.health.is_good());
-        match trouble.filter(|(since, _)| since.elapsed() >= client::patience(self.address.options.wait)) {
+        let limit = self.address.options.wait.limit(true);
+        match trouble.filter(|(since, _)| limit.is_some_and(|limit| since.elapsed() >= limit)) {
             None => Ok(()),
             Some((since, why)) => {
-                let message = format!("{}: no answer for {} s", self.address, since.elapsed().as_secs());
+                let message = format!("{}: no answer for {}", self.address, client::whole_seconds(since.elapsed()));
                 Err(Error::new(ErrorKind::Unavailable, message).because(why))
             }
         }

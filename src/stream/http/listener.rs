@@ -7,6 +7,7 @@ use super::watch::{Phase, Watched};
 use super::{Front, Options, check_reach};
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::stop::Stop;
 use crate::stream::run::Run;
 use crate::stream::spool::request::Keeper;
 use futures_util::future::{Either, select};
@@ -131,7 +132,7 @@ impl Notices {
 pub struct Server {
     front: Arc<Front>,
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    closing: Arc<watch::Sender<bool>>,
     connections: Arc<Semaphore>,
     runtime: Option<Runtime>,
 }
@@ -171,14 +172,16 @@ impl Server {
         if reloads {
             reload_on_hangup(front.clone())?;
         }
-        let (stop, stopped) = watch::channel(false);
+        let (closing, stopped) = watch::channel(false);
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).map_err(|error| Error::io(name.clone(), &error))?
         };
         runtime.spawn(accept(front.clone(), listener, tls, (connections.clone(), stopped)));
+        let closing = Arc::new(closing);
+        close_on_signal(front.clone(), closing.clone(), run.stop.clone())?;
         console.say(format!("listening on {name}"));
-        Ok(Self { front, address, stop, connections, runtime: Some(runtime) })
+        Ok(Self { front, address, closing, connections, runtime: Some(runtime) })
     }
 
     /// Where it listens.
@@ -189,8 +192,7 @@ impl Server {
     /// Lets nobody in any more; returns at once. Requests under way are finished, as long as one may take; then the
     /// keeper is let go of.
     pub fn drain(mut self) {
-        self.front.draining.store(true, Ordering::Relaxed);
-        self.stop.send_replace(true);
+        close(&self.front, &self.closing);
         let Some(runtime) = self.runtime.take() else { return };
         let finish = move || {
             // A body and its keeping have their time each, one after the other.
@@ -206,6 +208,24 @@ impl Server {
         // Where no thread can be had the connections are ended at once.
         let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(finish);
     }
+}
+
+/// Closes the listener and idle connections, and is no longer ready.
+fn close(front: &Front, closing: &watch::Sender<bool>) {
+    front.draining.store(true, Ordering::Relaxed);
+    closing.send_replace(true);
+}
+
+/// Closes at the first signal, whatever the stage loop is waiting for then.
+fn close_on_signal(front: Arc<Front>, closing: Arc<watch::Sender<bool>>, stop: Stop) -> Result<()> {
+    let wait = move || {
+        // It ends with the process.
+        if stop.wait_for_signal() {
+            close(&front, &closing);
+        }
+    };
+    let spawned = std::thread::Builder::new().name("signal".to_owned()).spawn(wait);
+    spawned.map(|_| ()).map_err(|error| Error::io("a thread", &error))
 }
 
 impl Drop for Server {

@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::registry::percent::unescaped;
 use crate::registry::reader::Choice;
 use crate::secret;
-use crate::time::{parse_duration, parse_instant_or_now};
+use crate::store::remote::{Away, FOREVER};
+use crate::time::parse_instant_or_now;
 use std::fmt;
 
 /// What a topic holds.
@@ -55,8 +56,8 @@ pub struct Options {
     pub partitions: Option<Vec<i32>>,
     /// Whether records lost to retention are passed over.
     pub skips_gaps: bool,
-    /// How long brokers may be away (µs).
-    pub wait: i64,
+    /// How long brokers may be away.
+    pub wait: Away,
     /// librdkafka's own settings.
     pub settings: Vec<(String, String)>,
 }
@@ -74,14 +75,11 @@ impl Default for Options {
             end: None,
             partitions: None,
             skips_gaps: false,
-            wait: WAIT,
+            wait: Away::Usual,
             settings: vec![],
         }
     }
 }
-
-/// How long brokers may be away where `wait=` says nothing: as long as librdkafka holds a message.
-const WAIT: i64 = 300 * crate::time::SECOND;
 
 const NAMES: &str = "group format schemas schema_id reader key start end partitions on_gap wait rdkafka.NAME";
 
@@ -158,6 +156,20 @@ impl fmt::Display for Address {
 }
 
 impl Options {
+    /// Waits for brokers, and for the registry, without limit where nothing is said.
+    pub fn set_without_limit(&mut self) {
+        if self.wait == Away::Usual {
+            self.wait = Away::Forever;
+        }
+        if let Some(schemas) = &mut self.schemas {
+            let options = schemas.split_once('?').map(|(_, options)| options);
+            if !options.is_some_and(|options| options.split('&').any(|option| option.starts_with("retry="))) {
+                let mark = if options.is_some() { '&' } else { '?' };
+                schemas.push_str(&format!("{mark}retry={FOREVER}"));
+            }
+        }
+    }
+
     /// Avro and a registry come together; exit 2 where one is without the other.
     fn check_schemas(&self) -> Result<()> {
         let is_avro = self.form == Some(Form::Avro);
@@ -196,7 +208,7 @@ impl Options {
                 "fail" => self.skips_gaps = false,
                 _ => return Err(wrong("fail or continue")),
             },
-            "wait" => self.wait = parse_duration(value)?,
+            "wait" => self.wait = Away::parse(value)?,
             _ => match name.strip_prefix("rdkafka.") {
                 Some(setting) => {
                     check_setting(setting)?;
@@ -316,7 +328,7 @@ mod tests {
         assert_eq!((options.start, options.end), (Some(Bound::Instant("now-2h".into())), Some(Bound::Latest)));
         assert_eq!(options.partitions, Some(vec![0, 1, 2]));
         assert!(options.skips_gaps);
-        assert_eq!((options.wait, options.form), (60_000_000, Some(Form::Frames)));
+        assert_eq!((options.wait, options.form), (Away::parse("1m").unwrap(), Some(Form::Frames)));
         let avro = Address::parse("//b/t?format=avro&schemas=http://r:1/x?retry=1s%26down=dead&key=a").unwrap().options;
         assert_eq!(avro.schemas.as_deref(), Some("http://r:1/x?retry=1s&down=dead"));
         assert_eq!((avro.form, avro.key.as_deref(), avro.reader), (Some(Form::Avro), Some("a"), None));

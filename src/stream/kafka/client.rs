@@ -4,6 +4,7 @@ use super::address::Address;
 use super::watch::Told;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
+use crate::store::remote::{Away, rounded, trying_again};
 use crate::stream::run::Run;
 use rdkafka::Message;
 use rdkafka::client::{Client, ClientContext};
@@ -21,8 +22,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the first answer of a broker is waited for.
-pub const FIRST_ANSWER: Duration = Duration::from_secs(30);
 /// How long what had come before its brokers went may still be handed out.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 /// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard,
@@ -311,21 +310,20 @@ impl Asked for BaseProducer<Context> {
 /// those of one that has begun.
 pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
     let begun = asked.notes().begun.load(Ordering::Relaxed);
-    let patience = if begun { patience(address.options.wait) } else { FIRST_ANSWER };
-    ask_for(patience, (address, run), asked, question)
+    ask_for(address.options.wait.limit(begun), (address, run), asked, question)
 }
 
 /// Asks `question` until it has an answer: brokers that are away are waited for, bounded, and said once. Exit 78 where they
 /// do not know us.
 pub fn ask_for<T>(
-    patience: Duration,
+    limit: Option<Duration>,
     (address, run): (&Address, &Run),
     asked: &impl Asked,
     question: impl Fn() -> KafkaResult<T>,
 ) -> Result<T> {
     let start = Instant::now();
     let begun = asked.notes().begun.load(Ordering::Relaxed);
-    let mut said = false;
+    let (mut said, wait) = (false, run.stop.server_wait());
     loop {
         let error = match question() {
             Ok(answer) => return Ok(answer),
@@ -342,20 +340,15 @@ pub fn ask_for<T>(
         }
         // A partition that was counted a moment ago is known to each broker and client in its own time.
         let passing = error.rdkafka_error_code().is_some_and(|code| is_passing(code) || code == Code::UnknownPartition);
-        if !passing || start.elapsed() > patience || run.stop.signal().is_some() {
+        if !passing || limit.is_some_and(|limit| start.elapsed() > limit) || wait.is_over() {
             let failed = failed(address, "no answer", &error);
             return Err(if passing { because(failed) } else { failed });
         }
         if !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{address}: {}: trying again for {} s", words(&error), patience.as_secs()));
+            run.console.say(format!("{address}: {}: {}", words(&error), trying_again(limit, "wait")));
         }
-        run.stop.sleep(Duration::from_millis(200))?;
+        wait.pause(Duration::from_millis(200));
     }
-}
-
-/// How long `wait=` says.
-pub fn patience(wait: i64) -> Duration {
-    Duration::from_micros(u64::try_from(wait).unwrap_or(0))
 }
 
 /// How many partitions a topic has; none where there is no such topic for us.
@@ -420,16 +413,16 @@ impl Outages {
 
 /// Whether brokers are there, and since when not: said when they go and when they are back.
 pub struct Health {
-    wait: Duration,
+    wait: Away,
     down_since: Option<Instant>,
     /// The last outage that this client has spoken of.
     outage: Option<u64>,
 }
 
 impl Health {
-    /// Brokers may be away for `wait` µs.
-    pub fn new(wait: i64) -> Self {
-        Self { wait: patience(wait), down_since: None, outage: None }
+    /// Brokers may be away for so long.
+    pub fn new(wait: Away) -> Self {
+        Self { wait, down_since: None, outage: None }
     }
 
     /// Something that passes went wrong.
@@ -444,9 +437,8 @@ impl Health {
     /// What has been heard stands as long as nothing good comes: says so once that is sure.
     pub fn stand(&mut self, address: &Address, run: &Run) {
         if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
-            let wait = crate::time::format_duration(i64::try_from(self.wait.as_micros()).unwrap_or(i64::MAX));
-            let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: {}: trying again for {wait}", describe(Code::AllBrokersDown)));
+            let (brokers, cause) = (secret::shown(&address.brokers), describe(Code::AllBrokersDown));
+            run.console.say(format!("kafka://{brokers}: {cause}: {}", trying_again(self.wait.limit(true), "wait")));
         }
     }
 
@@ -458,7 +450,7 @@ impl Health {
         }
         if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
             let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: brokers are back after {} s", away.as_secs()));
+            run.console.say(format!("kafka://{brokers}: brokers are back after {}", whole_seconds(away)));
         }
     }
 
@@ -483,15 +475,20 @@ impl Health {
 
     /// Exit 69 once they have been away for too long.
     pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
-        match self.down_since {
-            Some(since) if since.elapsed() >= self.wait => {
-                let message = format!("{address}: no broker for {} s", since.elapsed().as_secs());
+        match self.down_since.zip(self.wait.limit(true)) {
+            Some((since, limit)) if since.elapsed() >= limit => {
+                let message = format!("{address}: no broker for {}", whole_seconds(since.elapsed()));
                 let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
                 Err(Error::new(ErrorKind::Unavailable, message).because(cause))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// A time as lines about outages show it.
+pub fn whole_seconds(time: Duration) -> String {
+    rounded(Duration::from_secs(time.as_secs()))
 }
 
 #[cfg(test)]
@@ -508,7 +505,7 @@ mod tests {
     impl Clients {
         fn new() -> Self {
             let (outages, start) = (Outages::default(), Instant::now());
-            Self { outages, start, healths: [Health::new(0), Health::new(0)] }
+            Self { outages, start, healths: [Health::new(Away::Usual), Health::new(Away::Usual)] }
         }
 
         /// A client says that there is no broker, or stands by it.

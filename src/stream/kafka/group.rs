@@ -9,6 +9,7 @@ use super::input::{Client, KafkaInput, Role};
 use super::position;
 use super::range::{self, Part};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stop::{LOOK, Stop};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Intake;
 use crate::stream::run::Run;
@@ -181,7 +182,7 @@ impl Membership {
     /// Waits for the answer to what was sent last.
     fn answered(&mut self, address: &Address) -> Result<KafkaResult<()>> {
         let Some((answer, cut)) = self.sent.take() else { return Ok(Ok(())) };
-        match answer.recv_timeout(ANSWERED) {
+        match Stop::of_process().server_wait().receive(&answer, ANSWERED) {
             Ok(Ok(())) => {
                 self.committed = cut;
                 Ok(Ok(()))
@@ -190,8 +191,7 @@ impl Membership {
             Err(RecvTimeoutError::Timeout) => {
                 self.sent = Some((answer, cut));
                 let message = format!("{address}: offsets cannot be committed");
-                let why = format!("no answer for {} s", ANSWERED.as_secs());
-                Err(Error::new(ErrorKind::Unavailable, message).because(why))
+                Err(Error::new(ErrorKind::Unavailable, message).because("the group does not answer"))
             }
             Err(RecvTimeoutError::Disconnected) => Err(Error::broken("a commit has no answer")),
         }
@@ -267,14 +267,13 @@ impl KafkaInput {
     pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
         let cut = self.cut(intake);
         let Some(group) = &mut self.group else { return Ok(()) };
-        let start = Instant::now();
+        let (start, wait) = (Instant::now(), self.run.stop.server_wait());
         loop {
-            match group.commit(&self.client, &self.address, &cut) {
-                // While others join or leave, the group takes no commits for a moment.
-                Err(error) if error.kind() == ErrorKind::Unavailable && start.elapsed() < AT_END => {
-                    std::thread::sleep(Duration::from_millis(100));
-                }
-                committed => return committed,
+            let committed = group.commit(&self.client, &self.address, &cut);
+            let passes = matches!(&committed, Err(error) if error.kind() == ErrorKind::Unavailable);
+            // While others join or leave, the group takes no commits for a moment.
+            if !passes || start.elapsed() >= AT_END || !wait.pause(Duration::from_millis(100)) {
+                return committed;
             }
         }
     }
@@ -369,6 +368,21 @@ impl KafkaInput {
             .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
     }
 
+    /// Tells the group that this member leaves; the client stays until the process has gone where nobody hears it before the
+    /// stop timeout has expired.
+    fn leave_group(&self) {
+        let wait = self.run.stop.server_wait();
+        if self.client.close_queue().is_err() {
+            return;
+        }
+        while !self.client.closed() {
+            self.client.poll(LOOK);
+            if wait.is_over() {
+                return std::mem::forget(self.client.clone());
+            }
+        }
+    }
+
     fn tell_of_change(&self, what: &str, partitions: &[(String, i32)]) {
         if !partitions.is_empty() {
             let group = self.address.options.group.as_deref().unwrap_or_default();
@@ -396,6 +410,9 @@ impl Drop for KafkaInput {
             if let Change::Revoked(partitions) = change {
                 let _ = release(&self.client, &partitions);
             }
+        }
+        if self.is_subscribed() {
+            self.leave_group();
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct KafkaOutput {
     /// Rows taken, and those among them that can never be sent.
     taken: u64,
     refused: u64,
+    /// Rows of the batch that is being written that are not in the producer's queue yet.
+    unsent: usize,
     value: String,
 }
 
@@ -148,7 +150,7 @@ impl KafkaOutput {
             target(address, topic).check(&run.console)?;
         }
         let producer = producer(address, run)?;
-        partitions(&producer, topic, (address, run), client::FIRST_ANSWER).map(|_| ())
+        partitions(&producer, topic, (address, run), address.options.wait.limit(false)).map(|_| ())
     }
 
     /// Opens it for rows of `schema`.
@@ -157,7 +159,7 @@ impl KafkaOutput {
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
         // It has answered before, or what comes meanwhile is kept.
-        let partitions = partitions(&producer, topic, (address, run), client::patience(address.options.wait))?;
+        let partitions = partitions(&producer, topic, (address, run), address.options.wait.limit(true))?;
         Ok(Self {
             run: run.clone(),
             topic: topic.to_owned(),
@@ -169,6 +171,7 @@ impl KafkaOutput {
             address: address.clone(),
             taken: 0,
             refused: 0,
+            unsent: 0,
             value: String::new(),
         })
     }
@@ -184,6 +187,7 @@ impl KafkaOutput {
             Body::Frames { .. } => self.write_frames(batch)?,
         };
         self.refused += refused.len() as u64;
+        self.unsent = 0;
         self.producer.poll(Duration::ZERO);
         self.look()?;
         Ok(refused)
@@ -209,6 +213,7 @@ impl KafkaOutput {
                 text.as_bytes()
             });
             let outgoing = Outgoing { partition: None, key, value: value.as_bytes(), headers: passed.of(row) };
+            self.unsent = batch.num_rows() - row;
             refused.extend(self.send(outgoing)?.map(|fault| (row, fault)));
         }
         self.value = value;
@@ -246,6 +251,7 @@ impl KafkaOutput {
                 column.write(row, &mut text);
                 text.as_bytes()
             });
+            self.unsent = batch.num_rows() - row;
             let fault = self.send(Outgoing { partition: None, key, value: &value, headers: passed.of(row) })?;
             refused.extend(fault.map(|fault| (row, fault)));
         }
@@ -258,6 +264,7 @@ impl KafkaOutput {
         for row in 0..batch.num_rows() {
             let (key, value) = (letters.key(row), letters.payload(row));
             let headers = Some(letters.headers(row));
+            self.unsent = batch.num_rows() - row;
             let fault = self.send(Outgoing { partition: None, key, value, headers })?;
             refused.extend(fault.map(|fault| (row, fault)));
         }
@@ -265,8 +272,10 @@ impl KafkaOutput {
     }
 
     fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+        self.unsent = batch.num_rows();
         for (number, rows) in framing::split(batch, self.partitions)? {
             self.send_frame(number, &rows)?;
+            self.unsent -= rows.num_rows();
         }
         Ok(vec![])
     }
@@ -329,6 +338,7 @@ impl KafkaOutput {
         let Outgoing { partition, key, value, headers } = outgoing;
         let mut record = BaseRecord::to(&self.topic).payload(value);
         (record.partition, record.key, record.headers) = (partition, key, headers);
+        let mut wait = None;
         loop {
             let (error, back) = match self.producer.send(record) {
                 Ok(()) => return Ok(None),
@@ -339,6 +349,11 @@ impl KafkaOutput {
                     record = back;
                     self.producer.poll(LULL);
                     look(&self.producer, &mut self.health, (&self.address, &self.run))?;
+                    let wait = wait.get_or_insert_with(|| self.run.stop.server_wait());
+                    wait.left(self.producer.in_flight_count());
+                    if wait.is_over() {
+                        return Err(self.stopped());
+                    }
                 }
                 Some(Code::MessageSizeTooLarge) => return Ok(Some(too_large(value, key, back.headers.as_ref()))),
                 _ => return Err(client::failed(&self.address, "a record cannot be sent", &error)),
@@ -374,10 +389,10 @@ impl KafkaOutput {
 
     /// Waits until every message is acknowledged.
     pub fn settle(&mut self) -> Result<()> {
-        let mut waiting = self.producer.in_flight_count();
-        let mut last = Instant::now();
+        let waiting = self.producer.in_flight_count();
+        let mut wait = self.run.stop.server_wait();
         // librdkafka gives a message up by itself after `wait=`; this bound is for what it forgets.
-        let patience = Duration::from_micros(u64::try_from(self.address.options.wait).unwrap_or(0)) * 2;
+        let limit = self.address.options.wait.limit(true).map(|limit| limit * 2);
         while self.producer.in_flight_count() > 0 {
             // Without lingering for more.
             let _ = self.producer.flush(LULL);
@@ -385,15 +400,37 @@ impl KafkaOutput {
             self.producer.poll(Duration::ZERO);
             self.look()?;
             let now = self.producer.in_flight_count();
-            if now < waiting {
-                (waiting, last) = (now, Instant::now());
-                self.health.good(&self.address, &self.run);
-            } else if last.elapsed() > patience {
-                let message = format!("{}: {} messages were never acknowledged", self.address, waiting);
+            wait.left(now);
+            if now > 0 && wait.is_over() {
+                return Err(self.stopped());
+            }
+            if limit.is_some_and(|limit| wait.idle() > limit) {
+                let message = format!("{}: {now} messages were never acknowledged", self.address);
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
         }
-        self.look()
+        self.look()?;
+        if waiting > 0 {
+            // Fewer messages in flight are no sign of a broker: errors and statistics count among them.
+            self.health.good(&self.address, &self.run);
+        }
+        Ok(())
+    }
+
+    /// A signal has ended the wait for acknowledgements.
+    #[cold]
+    fn stopped(&self) -> Error {
+        let unsent = match self.unsent {
+            0 => String::new(),
+            rows => format!(", {rows} rows were not sent"),
+        };
+        let message = format!(
+            "{}: stopped: {} messages were not acknowledged and are not counted as written{unsent}",
+            self.address,
+            self.producer.in_flight_count()
+        );
+        let cause = self.producer.context().cause().unwrap_or_else(|| "no broker answers".to_owned());
+        Error::new(ErrorKind::Unavailable, message).because(cause)
     }
 
     /// The proven end: everything is acknowledged.
@@ -424,9 +461,9 @@ fn partitions(
     producer: &BaseProducer<Context>,
     topic: &str,
     (address, run): (&Address, &Rc<Run>),
-    patience: Duration,
+    limit: Option<Duration>,
 ) -> Result<i32> {
-    match client::ask_for(patience, (address, run), producer, || client::count(producer.client(), topic))? {
+    match client::ask_for(limit, (address, run), producer, || client::count(producer.client(), topic))? {
         Some(count) => Ok(count),
         None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
     }
@@ -484,7 +521,9 @@ fn too_large(value: &[u8], key: Option<&[u8]>, headers: Option<&OwnedHeaders>) -
 }
 
 fn producer(address: &Address, run: &Rc<Run>) -> Result<BaseProducer<Context>> {
-    let timeout = (address.options.wait / 1000).clamp(1000, i64::from(i32::MAX)).to_string();
+    // 0 stands for no limit.
+    let timeout = address.options.wait.limit(true).map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128));
+    let timeout = timeout.to_string();
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),

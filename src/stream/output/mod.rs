@@ -22,6 +22,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
 use crate::kind::headers;
 use crate::metrics::Metrics;
+use crate::store::remote::FOREVER;
 use crate::store::{Location, Notice, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -111,6 +112,18 @@ impl Checked {
         Ok(self)
     }
 
+    /// Waits for its servers without limit where its URI does not say how long: what comes meanwhile is kept.
+    pub fn without_limit(mut self) -> Self {
+        match &mut self.place {
+            Place::Kafka(address) => address.options.set_without_limit(),
+            Place::Store(store, location) if store.is_remote() => {
+                location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// Its name, as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
@@ -185,6 +198,18 @@ impl Checked {
         let own_headers = headers::is_in(schema);
         Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone() })
     }
+}
+
+/// A server that was given up: how many rows it may not have.
+#[cold]
+fn unwritten(error: Error, name: &str, rows: u64) -> Error {
+    if error.kind() != ErrorKind::Unavailable {
+        return error;
+    }
+    let cause = error.to_string();
+    let cause = cause.strip_prefix(name).map_or(cause.as_str(), |rest| rest.trim_start_matches(": "));
+    let message = format!("{name}: {rows} rows were not acknowledged and are not counted as written");
+    Error::new(ErrorKind::Unavailable, message).because(cause)
 }
 
 fn open_options(run: &Run) -> OpenOptions {
@@ -378,7 +403,12 @@ impl Output {
                 return Ok(refused.into_iter().map(|(row, fault)| Refusal { row, fault }).collect());
             }
             Target::Store { kind, sink } => {
-                let refused = sink.write(*kind, batch).map_err(|error| error.at(name.clone()))?;
+                let before = sink.counts().taken;
+                let written = sink.write(*kind, batch).map_err(|error| error.at(name.clone()));
+                let refused = written.map_err(|error| {
+                    let lost = (batch.num_rows() as u64).saturating_sub(sink.counts().taken - before);
+                    unwritten(error, name, lost)
+                })?;
                 return Ok(refused.into_iter().map(|r| Refusal { row: r.row, fault: r.fault }).collect());
             }
         }

@@ -25,7 +25,9 @@ impl Source {
             _ => return Err(Error::corrupt("the stream does not start with a schema").at(input.bytes().name())),
         };
         // Whoever has begun to send frames through a pipe sends an end as well.
-        input.bytes().set_heed(self.options.raw_only || input.bytes().is_plain_file());
+        let heed = self.options.raw_only || input.bytes().is_plain_file();
+        input.bytes().set_heed(heed);
+        self.run.stop.set_behind_pipe(!heed);
         let foreign = Kind::of(&schema).is_none();
         if let Some(kind) = Kind::of(&schema) {
             let schema = letters::widened_schema(&schema);

@@ -2,10 +2,10 @@
 
 use super::{Current, Source};
 use crate::error::Result;
+use crate::stop::Woken;
 use crate::stream::follow::LOOK_EVERY;
 use crate::stream::intake::Item;
 use crate::stream::raw::TextInput;
-use crate::stream::stop::Woken;
 use crate::stream::uri::Uri;
 
 impl Source {

@@ -4,7 +4,7 @@ use super::segment::{self, Entries, HEADER, Next, Place};
 use super::shelf::{Position, Segment, Shelf};
 use super::writer::Writer;
 use crate::console::Console;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
@@ -21,7 +21,10 @@ pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<
         return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
     }
     for (at, first) in firsts.iter().enumerate() {
-        next = Look { shelf, console, first: *first, following: firsts.get(at + 1).copied() }.learn(writer, next)?;
+        let following = firsts.get(at + 1).copied();
+        let is_settled = following.is_some_and(|following| saved.is_some_and(|saved| following <= saved.offset));
+        let learned = Look { shelf, console, first: *first, following }.learn(writer, next);
+        next = learned.map_err(|error| if is_settled { unneeded(error) } else { error })?;
     }
     if position.offset > next {
         let gap = format!("it ends at offset {next}, the outputs have everything up to {}", position.offset);
@@ -112,6 +115,18 @@ impl Look<'_> {
         let bytes = length - byte;
         self.console.say(format!("{}: byte {byte}: cut {bytes} bytes of a torn write", path.display()));
         Ok(())
+    }
+}
+
+/// What can be done about damage in a segment whose records the outputs have.
+#[cold]
+fn unneeded(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Corrupt => error.because(
+            "the outputs have all of its records: move this file and those with smaller numbers away; \
+             what --dedup and Idempotency-Key know of their requests is lost",
+        ),
+        _ => error,
     }
 }
 

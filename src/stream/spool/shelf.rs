@@ -64,6 +64,30 @@ pub struct Bounds {
     pub dedup: Option<i64>,
 }
 
+/// Makes a directory with those above it that are missing. The name of each is durable, also where an earlier run made it and died.
+fn create_synced(dir: &Path) -> std::io::Result<()> {
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Ok(()),
+    };
+    let is_new = match fs::create_dir(dir) {
+        Ok(()) => true,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_synced(parent)?;
+            fs::create_dir(dir)?;
+            true
+        }
+        Err(_) if dir.is_dir() => false,
+        Err(error) => return Err(error),
+    };
+    match File::open(parent).and_then(|parent| parent.sync_all()) {
+        // Where it may not be opened, whoever made the directory has seen to it.
+        Err(_) if !is_new => Ok(()),
+        synced => synced,
+    }
+}
+
 /// The directory of a spool, locked.
 pub struct Shelf {
     dir: PathBuf,
@@ -96,10 +120,7 @@ impl Shelf {
     /// Makes the directory where there is none, and locks it; exit 75 where another run has it. Its size is shown in `metrics`.
     pub fn open(dir: &Path, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
-        fs::create_dir_all(dir).map_err(failed)?;
-        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync(parent)?;
-        }
+        create_synced(dir).map_err(failed)?;
         let lock = File::options().write(true).create(true).truncate(false).open(dir.join("lock")).map_err(failed)?;
         claim(&lock, dir)?;
         let metrics = metrics.clone();

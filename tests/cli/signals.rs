@@ -1,0 +1,321 @@
+//! The first signal while a server is away: the run ends soon, says what was not written, and nothing of it is lost.
+
+use crate::broker::{Bench, Broker, Record, lines};
+use crate::door::{Door, event};
+use crate::harness::{Dir, eventually, status};
+use crate::kafka;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdin, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a run may go on after its first signal: far more than it takes, far less than it waits for a server (5 minutes).
+const SOON: Duration = Duration::from_secs(20);
+/// The same behind a pipe.
+const SOON_BEHIND_PIPE: Duration = Duration::from_secs(60);
+
+/// A tool whose diagnostics go to a file.
+struct Tool<'a> {
+    dir: &'a Dir,
+    log: String,
+    child: Child,
+}
+
+impl<'a> Tool<'a> {
+    fn start(dir: &'a Dir, name: &str, args: &[&str]) -> Self {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let log = format!("{name}.{}.log", NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let stderr = File::create(dir.path(&log)).expect("writable");
+        let mut command = dir.command(name, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
+        Self { dir, log, child: command.spawn().expect("it starts") }
+    }
+
+    fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("it is piped")
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.dir.bytes(&self.log)).into_owned()
+    }
+
+    #[track_caller]
+    fn hears(&self, what: &str) {
+        let start = Instant::now();
+        while !self.said().contains(what) {
+            assert!(start.elapsed() < Duration::from_secs(60), "\"{what}\" in vain: {}", self.said());
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+    }
+
+    fn signal(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it runs");
+    }
+
+    /// Asks it to stop; it must die of that signal within `limit`. What it said.
+    #[track_caller]
+    fn stops_within(mut self, limit: Duration) -> String {
+        let start = Instant::now();
+        self.signal();
+        let ended = status(self.child.wait().expect("it ends"));
+        let said = self.said();
+        assert_eq!(ended, 143, "{said}");
+        assert!(start.elapsed() < limit, "{:?}: {said}", start.elapsed());
+        said
+    }
+}
+
+impl Drop for Tool<'_> {
+    fn drop(&mut self) {
+        // A test that fails leaves it running otherwise.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server that accepts connections and never answers.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    (listener, address)
+}
+
+fn numbered(numbers: std::ops::Range<usize>) -> String {
+    numbers.map(|n| kafka::event(n, "s") + "\n").collect()
+}
+
+/// The numbers of the events in a topic.
+fn numbers(bench: &Bench, topic: &str) -> BTreeSet<usize> {
+    let number = |record: Record| {
+        let row: Value = serde_json::from_slice(&record.value.expect("a value")).expect("JSON");
+        row["event_id"].as_str().and_then(|id| id.rsplit('-').next()?.parse().ok()).expect("a number")
+    };
+    bench.records(topic).into_iter().map(number).collect()
+}
+
+#[test]
+fn a_run_that_waits_for_its_first_answer_ends_at_a_signal() {
+    let dir = Dir::new("never_there");
+    dir.write("in.jsonl", numbered(0..3));
+    let gone = {
+        let (listener, address) = silent();
+        drop(listener);
+        address
+    };
+    let (kafka, registry) = (format!("kafka://{gone}/t?wait=10m"), format!("http://{gone}?retry=10m"));
+    let postgres = format!("postgres://evt@{gone}/evt?retry=10m");
+    let cases: [(&str, &[&str]); 4] = [
+        ("evt-ingest", &["in.jsonl", "--to", &kafka]),
+        ("evt-ingest", &[&kafka, "--to", "out.jsonl"]),
+        ("evt-validate", &["in.jsonl", "--schemas", &registry, "--to", "null:"]),
+        ("evt-ingest", &["http://127.0.0.1:0", "--spool", "spool", "--to", "null:", "--dlq", &postgres]),
+    ];
+    for (name, args) in cases {
+        let tool = Tool::start(&dir, name, args);
+        tool.hears("trying again for up to 10m");
+        tool.stops_within(SOON);
+    }
+}
+
+#[test]
+fn a_run_that_waits_for_a_silent_server_ends_at_a_signal() {
+    let dir = Dir::new("silent");
+    dir.write("in.jsonl", numbered(0..3));
+    let options = "connect=10m&timeout=10m&retry=10m";
+    let cases = [
+        ("evt-validate", "--schemas", format!("http://AT?{options}")),
+        ("evt-sink", "--to", format!("redis://AT?{options}")),
+        ("evt-sink", "--to", format!("postgres://evt@AT/evt?{options}")),
+        ("evt-ingest", "--to", "kafka://AT/t?wait=10m".to_owned()),
+    ];
+    for (name, flag, uri) in cases {
+        let (listener, address) = silent();
+        let tool = Tool::start(&dir, name, &["in.jsonl", flag, &uri.replace("AT", &address)]);
+        let _connection = listener.accept().expect("it connects");
+        tool.stops_within(SOON);
+    }
+}
+
+/// With a broker that is paused, then with one that is killed: what was acknowledged comes out of the next run.
+#[test]
+fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
+    let Some(mut bench) = Bench::new("door_stopped") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
+    bench.brokers = broker.start();
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    let to = bench.uri(&topic, "");
+    let flags = ["--spool", "spool", "--to", &to];
+    for (round, (down, up)) in [("pause", "resume"), ("kill", "start")].into_iter().enumerate() {
+        let door = Door::open(dir, &flags);
+        let post = |number| assert_eq!(door.json(&event(number, "s")).status, 200);
+        post(10 * round);
+        eventually("the first event is there", || numbers(&bench, &topic).contains(&(10 * round)));
+        broker.services(&[down, "kafka"]);
+        (1..5).for_each(|number| post(10 * round + number));
+        let start = Instant::now();
+        door.signal(Signal::TERM);
+        eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
+        let (ended, said) = door.wait();
+        assert_eq!(ended, 143, "{said}");
+        assert!(start.elapsed() < SOON, "{:?}: {said}", start.elapsed());
+        assert!(said.contains("messages were not acknowledged and are not counted as written"), "{said}");
+        broker.services(&[up, "kafka"]);
+    }
+    let door = Door::open(dir, &flags);
+    let wanted: BTreeSet<usize> = (0..5).chain(10..15).collect();
+    eventually("all that was acknowledged is there", || numbers(&bench, &topic) == wanted);
+    door.stop();
+}
+
+/// While its stage loop waits for the output, too.
+#[test]
+fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
+    let dir = Dir::new("door_closes");
+    let (_listener, address) = silent();
+    let to = format!("kafka://{address}/t");
+    let mut door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
+    assert_eq!(door.json(&event(1, "s")).status, 200);
+    door.hears("trying again until it is back");
+    door.signal(Signal::TERM);
+    let start = Instant::now();
+    eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
+    let closed = start.elapsed();
+    let (ended, said) = door.wait();
+    assert_eq!(ended, 143, "{said}");
+    assert!(closed < start.elapsed() && start.elapsed() < SOON, "{closed:?} {:?}", start.elapsed());
+}
+
+#[test]
+fn a_run_from_topic_to_topic_whose_broker_is_away_commits_nothing_that_is_not_written() {
+    let Some(mut bench) = Bench::new("topics_stopped") else { return };
+    let broker = Broker { state: bench.dir.path("services"), name: "kafka" };
+    bench.brokers = broker.start();
+    let [from, to] = ["from", "to"].map(|name| bench.topic(name, 1, &[]));
+    let input = bench.uri(&from, "?group=g&rdkafka.auto.commit.interval.ms=100");
+    let output = bench.uri(&to, "");
+    let (mut wanted, mut offset) = (0, 0);
+    for (down, up) in [("pause", "resume"), ("kill", "start")] {
+        let tool = Tool::start(&bench.dir, "evt-ingest", &[&input, "--to", &output]);
+        bench.dir.write("in.jsonl", numbered(wanted..wanted + 1000));
+        wanted += 1000;
+        bench.dir.run("evt-ingest", &["-q", "in.jsonl", "--to", &bench.uri(&from, "")]).succeeds();
+        eventually("it writes", || !bench.records(&to).is_empty());
+        broker.services(&[down, "kafka"]);
+        tool.stops_within(SOON);
+        broker.services(&[up, "kafka"]);
+        let committed = bench.committed("g", &from, 1)[0].0.unwrap_or(0);
+        assert!(committed >= offset, "{committed} after {offset}");
+        offset = committed;
+        let written = numbers(&bench, &to);
+        assert!(
+            (0..committed as usize).all(|number| written.contains(&number)),
+            "{committed} committed of {written:?}"
+        );
+    }
+    bench.dir.run("evt-ingest", &["-q", &format!("{input}&end=latest"), "--to", &output]).succeeds();
+    assert_eq!(numbers(&bench, &to), (0..wanted).collect());
+}
+
+/// A metric for each event, as frames.
+fn metrics(dir: &Dir) -> Vec<u8> {
+    let line = "evt-gen --events 60k --seed 7 | evt-ingest -q \
+        | evt-window -q --size 1s --by event_type,source --agg 'count(*)' > metrics.arrows";
+    dir.shell(line).succeeds();
+    dir.bytes("metrics.arrows")
+}
+
+/// Stores of a test's own.
+struct Stores {
+    redis: Broker,
+    postgres: Broker,
+    addresses: [String; 2],
+}
+
+impl Stores {
+    fn start(prefix: &str) -> Self {
+        // Where PostgreSQL's own user may go, which runs it for root.
+        let state = std::env::temp_dir().join(format!("evt-{prefix}"));
+        let [redis, postgres] = ["redis", "postgres"].map(|name| Broker { state: state.clone(), name });
+        redis.services(&["start", "redis", "postgres"]);
+        let addresses = [redis.start(), postgres.start()];
+        Self { redis, postgres, addresses }
+    }
+
+    /// Outputs with nothing in them yet, and what reads them back.
+    fn place(&self, name: &str) -> ([String; 2], [String; 2]) {
+        let [redis, postgres] = &self.addresses;
+        let outputs = [format!("{redis}?prefix={name}:"), format!("{postgres}?schema={name}")];
+        let inputs = [outputs[0].clone(), format!("{}&table=aggregated_metrics", outputs[1])];
+        (outputs, inputs)
+    }
+}
+
+/// Rows that can be read; none where there is nothing yet.
+fn rows(dir: &Dir, input: &str) -> usize {
+    let run = dir.run("evt-view", &["-q", "-o", "jsonl", input]);
+    if run.status() == 0 { run.rows().len() } else { 0 }
+}
+
+#[test]
+fn a_sink_behind_a_pipe_ends_torn_or_goes_on_where_its_store_comes_back() {
+    let Some(bench) = Bench::new("sink_stopped") else { return };
+    let stores = Stores::start(&bench.prefix);
+    let (dir, frames) = (&bench.dir, metrics(&bench.dir));
+    let wanted = rows(dir, "metrics.arrows");
+    let (half, rest) = frames.split_at(frames.len() / 2);
+    for (server, comes_back) in [(0, true), (0, false), (1, true), (1, false)] {
+        let (outputs, inputs) = stores.place(&format!("round_{server}_{comes_back}"));
+        let (server, scheme) = [(&stores.redis, "redis://"), (&stores.postgres, "postgres://")][server];
+        let mut tool = Tool::start(dir, "evt-sink", &["--to", &outputs[0], "--to", &outputs[1]]);
+        let mut stdin = tool.stdin();
+        stdin.write_all(half).expect("it reads");
+        eventually("the first rows are written", || inputs.iter().all(|input| rows(dir, input) > 0));
+        server.services(&["kill", server.name]);
+        let rest = rest.to_vec();
+        // Its reader may stop before it has all.
+        let writer = std::thread::spawn(move || stdin.write_all(&rest));
+        tool.hears("trying again");
+        if comes_back {
+            tool.signal();
+            server.services(&["start", server.name]);
+            assert_eq!(status(tool.child.wait().expect("it ends")), 143, "{}", tool.said());
+            assert!(tool.said().contains("is back after"), "{}", tool.said());
+            writer.join().expect("no panic").expect("it reads all");
+            assert_eq!([rows(dir, &inputs[0]), rows(dir, &inputs[1])], [wanted, wanted], "{}", tool.said());
+        } else {
+            let said = tool.stops_within(SOON_BEHIND_PIPE);
+            let line = said.lines().find(|line| line.contains(" rows were not acknowledged"));
+            assert!(line.is_some_and(|line| line.contains(scheme)), "{said}");
+            let _ = writer.join().expect("no panic");
+            server.services(&["start", server.name]);
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_reads_a_topic_ends_at_a_signal_and_commits_no_row_that_is_not_written() {
+    let Some(bench) = Bench::new("sink_topic") else { return };
+    let stores = Stores::start(&bench.prefix);
+    let (dir, topic) = (&bench.dir, bench.topic("t", 1, &[]));
+    dir.write("in.jsonl", numbered(0..2000));
+    let ingest = ["-q", "in.jsonl", "--to", &bench.uri(&topic, "")];
+    dir.run("evt-ingest", &ingest).succeeds();
+    let from = bench.uri(&topic, "?group=g&rdkafka.auto.commit.interval.ms=100");
+    let args = [&from, "--kind", "event", "--to", &stores.addresses[1], "--to", "out.jsonl"];
+    let tool = Tool::start(dir, "evt-sink", &args);
+    eventually("it writes", || lines(dir, "out.jsonl") > 0);
+    stores.postgres.services(&["pause", "postgres"]);
+    dir.write("in.jsonl", numbered(2000..4000));
+    dir.run("evt-ingest", &ingest).succeeds();
+    tool.stops_within(SOON);
+    stores.postgres.services(&["resume", "postgres"]);
+    dir.run("evt-sink", &["-q", &format!("{from}&end=latest"), "--kind", "event", "--to", &stores.addresses[1]])
+        .succeeds();
+    let uri = format!("{}?table=raw_events", stores.addresses[1]);
+    let rows = dir.run("evt-view", &["-q", "-o", "jsonl", &uri]).succeeds().rows();
+    assert_eq!(rows.len(), 4000);
+}
