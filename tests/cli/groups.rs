@@ -35,7 +35,7 @@ fn killed(mut child: Child) {
 fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
     let Some(bench) = Bench::new("interrupted") else { return };
     let (dir, topic, group) = (&bench.dir, bench.topic("t", 3, &[]), format!("{}-g", bench.prefix));
-    dir.shell("evt-gen --events 40k --late 0.05 --seed 11 > events.jsonl && split -l 10000 events.jsonl part.")
+    dir.shell("evt-gen --events 40k --late 0.05 --seed 11 > events.jsonl && split -l 8000 events.jsonl part.")
         .succeeds();
     let to = bench.uri(&topic, "?key=user_id");
     let produce = |part: &str| dir.run("evt-ingest", &[&format!("part.{part}"), "-q", "--to", &to]).succeeds();
@@ -46,18 +46,20 @@ fn a_run_that_is_interrupted_anywhere_calls_the_same_events_late() {
 
     produce("aa");
     let first = start("a.jsonl");
-    eventually("the first reads and commits", || committed() >= 10_000);
+    eventually("the first reads and commits", || committed() >= 8_000);
     produce("ab");
-    eventually("some of it is written", || lines(dir, "a.jsonl") > 10_000);
+    eventually("some of it is written", || lines(dir, "a.jsonl") > 8_000);
     killed(first);
     let second = start("b.jsonl");
-    eventually("the second takes over and commits", || committed() >= 20_000);
+    // The first may have committed all that there was: the second shall have rows of its own before it is killed.
+    produce("ac");
+    eventually("the second takes over and commits", || lines(dir, "b.jsonl") > 0 && committed() >= 24_000);
     let third = start("c.jsonl");
     let before = lines(dir, "b.jsonl") + lines(dir, "c.jsonl");
-    produce("ac");
+    produce("ad");
     eventually("some of it is written", || lines(dir, "b.jsonl") + lines(dir, "c.jsonl") > before);
     killed(second);
-    produce("ad");
+    produce("ae");
     eventually("the other one goes on alone", || committed() >= 40_000);
     assert_eq!(stopped(third).0, 143);
     let times = bench.committed(&group, &topic, 3);
