@@ -52,12 +52,17 @@ impl KafkaInput {
     /// Takes what has been fetched.
     pub(in crate::stream) fn fetch(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
         self.hear(intake, dead)?;
+        if self.reported_down && !self.is_fetching() {
+            self.reported_down = false;
+            self.health.trouble(&self.address, &self.run, Code::AllBrokersDown);
+        }
         let Some(fetcher) = &mut self.fetcher else { return Ok(Step::More) };
         let start = Instant::now();
         let news = fetcher.wait(if intake.has_rows() { Run::LINGER } else { Run::TICK });
         self.run.metrics.blocked("input", start.elapsed());
         match news.map_err(|error| client::failed(&self.address, "reading failed", &error))? {
             News::Answer => {
+                self.reported_down = false;
                 self.health.good(&self.address, &self.run);
                 self.take_pieces(intake, dead)?;
             }
@@ -83,6 +88,7 @@ impl KafkaInput {
             // A message is of the moment before it was paused.
             let Some(Err(error)) = self.client.clone().poll(Duration::ZERO) else { continue };
             let code = error.rdkafka_error_code();
+            self.reported_down |= reads && code == Some(Code::AllBrokersDown);
             let is_ours = |code: Code| reads && client::is_passing(code) || code == Code::AutoOffsetReset;
             if !matches!(error, KafkaError::PartitionEOF(_)) && !code.is_some_and(is_ours) {
                 self.trouble(&error, intake, dead)?;

@@ -66,6 +66,9 @@ pub struct KafkaInput {
     pub(in crate::stream) fetcher: Option<Fetcher>,
     pub(super) group: Option<Membership>,
     pub(in crate::stream) health: Health,
+    /// Whether librdkafka has reported that all brokers are down and no fetched record has come since. It reports an
+    /// outage once: a member of a group whose partitions are revoked meanwhile has no other sign of it.
+    pub(in crate::stream) reported_down: bool,
 }
 
 impl KafkaInput {
@@ -109,6 +112,7 @@ impl KafkaInput {
         let mut input = Self {
             run: run.clone(),
             health: Health::new(address.options.wait),
+            reported_down: false,
             address: address.clone(),
             fetcher: Fetcher::of(&client, address, run),
             client,

@@ -67,8 +67,11 @@ impl KafkaInput {
     /// Acts on what librdkafka has told of itself since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
         let told = self.client.context().take_told();
-        if !self.is_fetching() && told.as_ref().is_some_and(|told| told.is_up) {
-            self.health.good(&self.address, &self.run);
+        if told.as_ref().is_some_and(|told| told.is_up) {
+            self.reported_down = false;
+            if !self.is_fetching() {
+                self.health.good(&self.address, &self.run);
+            }
         }
         self.health.stand(&self.address, &self.run);
         let Some(told) = told else { return Ok(()) };
