@@ -8,6 +8,7 @@ pub mod keep;
 pub mod progress;
 pub mod prometheus;
 pub mod stage;
+mod summary;
 
 use crate::clock::Clock;
 use crate::console::{About, Colour, Console};
