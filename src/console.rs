@@ -103,6 +103,11 @@ impl Console {
         self.line("info", None, None, &message.to_string());
     }
 
+    /// One diagnostic line about something that was lost or refused.
+    pub fn warn(&self, message: impl std::fmt::Display) {
+        self.line("warn", None, None, &message.to_string());
+    }
+
     /// One line about a record that is no good.
     pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
         let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);

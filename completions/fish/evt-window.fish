@@ -7,7 +7,7 @@ complete -c evt-window -l slide -d 'Distance between two windows; tumbling witho
 complete -c evt-window -l gap -d 'Session windows: the silence that ends one' -r
 complete -c evt-window -l lateness -d 'How long past its end a window stays open' -r
 complete -c evt-window -l align -d 'Shift window starts, also by a negative duration' -r
-complete -c evt-window -l out-of-orderness -d 'How far an event may lie behind its partition\'s stream time' -r
+complete -c evt-window -l out-of-orderness -d 'How far an event may lie behind its partition\'s stream time; with all any distance, and nothing fires before the end' -r
 complete -c evt-window -l emit -d 'Emit panes as windows fire, or one final row when their state goes' -r -f -a "panes\t''
 final\t''"
 complete -c evt-window -l at-end -d 'What happens to open windows at the end; by default they fire at an exhausted end and are held at a stopped one' -r -f -a "fire\t''

@@ -16,7 +16,7 @@ pub const METRICS: &str = "[defaults]\nsize = '10s'\nslide = '5s'\nby = ['k']\nl
 /// What the windows of this target are told.
 pub fn options() -> Options {
     let spec = spec::file(METRICS).expect("a spec");
-    let watermark = watermark::Options { out_of_orderness: 0, explicit: false, new_partitions: true };
+    let watermark = watermark::Options { out_of_orderness: Some(0), explicit: false, new_partitions: true };
     Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
 }
 

@@ -1,7 +1,7 @@
 //! What a stage looks at before it opens anything: its inputs and outputs, and whether they fit each other.
 
 use super::args::StageArgs;
-use super::stage::terminal_width;
+use super::progress::terminal_width;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::store::room;

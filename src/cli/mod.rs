@@ -9,6 +9,7 @@ pub mod look;
 pub mod progress;
 pub mod prometheus;
 pub mod stage;
+mod summary;
 
 use crate::clock::Clock;
 use crate::console::{About, Colour, Console};

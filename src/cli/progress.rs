@@ -74,3 +74,11 @@ fn stdout_is_pipe() -> bool {
     use rustix::fs::{FileType, fstat};
     fstat(std::io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
+
+/// How wide the terminal on standard output is.
+pub fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(std::io::stdout())
+        .ok()
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width > 0)
+}

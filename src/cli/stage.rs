@@ -8,17 +8,18 @@ use super::check::Findings;
 pub use super::look::{FRAMES, Usual, check_outputs, check_side};
 use super::look::{Looked, alone, brings_headers, check_ends, look, offsets, promise};
 use super::progress::ProgressLine;
+use super::summary::Summary;
 use crate::clock::Clock;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::{Error, Result};
 use crate::format;
-use crate::frame::{Control, End, How, PIPELINE_KEY, Progress, STAGES_KEY};
+use crate::frame::{Control, End, PIPELINE_KEY, Progress, STAGES_KEY};
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
-use crate::stream::output::{Checked, Output, OutputReport};
+use crate::stream::output::{Checked, Output, OutputReport, Refusal};
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
 use crate::stream::spool::promise::Promise;
@@ -61,6 +62,8 @@ pub struct Stage {
     passes: bool,
     /// The progress line.
     pub progress: ProgressLine,
+    /// Lines about lost rows, which `-q` keeps.
+    warnings: Vec<String>,
     notes: Vec<String>,
     details: serde_json::Map<String, serde_json::Value>,
     refused: u64,
@@ -120,6 +123,7 @@ impl Stage {
             passes: false,
             progress: ProgressLine::new(run, common.quiet),
             common,
+            warnings: vec![],
             notes: vec![],
             details: serde_json::Map::new(),
             refused: 0,
@@ -294,6 +298,12 @@ impl Stage {
         Ok(())
     }
 
+    /// Takes a row of `batch` that an output of the tool's own could not hold.
+    pub fn refuse(&mut self, batch: &RecordBatch, refusal: &Refusal) -> Result<()> {
+        self.refused += 1;
+        self.dead.push_row(batch, refusal.row, &refusal.fault)
+    }
+
     /// Passes a control message on. What goes out is one stream: where two inputs named the same partition, its stream time
     /// goes back in there, and no watermark may be made of it before its end.
     pub fn control(&mut self, message: &Control) -> Result<()> {
@@ -335,6 +345,11 @@ impl Stage {
     /// One more line for the summary.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// One more line at the end, about lost rows: `-q` keeps it.
+    pub fn warn(&mut self, warning: impl Into<String>) {
+        self.warnings.push(warning.into());
     }
 
     /// One more entry of `--stats`.
@@ -394,88 +409,29 @@ impl Stage {
     /// Prints what an output has to say even without a summary, and lets it change the verdict.
     pub fn tell_notices(&self, report: &OutputReport, end: &mut End) {
         for notice in &report.notices {
-            self.run.console.say(format!("{}: {}", report.name, notice.text));
+            self.run.console.warn(format!("{}: {}", report.name, notice.text));
             end.verdict = end.verdict.max(u8::from(notice.fails));
         }
     }
 
+    /// Says what became of the run, and writes `--stats`.
     fn summary(&mut self, end: &End, reports: &[OutputReport]) -> Result<()> {
         self.run.console.set_progress(None);
         self.progress = ProgressLine::hidden();
-        let defaults = self.source.defaults();
-        let console = &self.run.console;
-        if !self.common.quiet {
-            let mut line = self.counts.to_string();
-            if self.dead.total() > 0 {
-                line.push_str(&format!(" ({})", self.dead.describe()));
-            }
-            for report in reports {
-                line.push_str(&describe(report));
-            }
-            if end.how == How::Stopped {
-                line.push_str("; stopped");
-            } else if !self.source.is_proven() {
-                line.push_str("; end not proven");
-            }
-            if defaults.source || defaults.event_type {
-                line.push_str("; default ");
-                let names = [("source", defaults.source), ("event_type", defaults.event_type)];
-                let used: Vec<_> = names.iter().filter(|(_, used)| *used).map(|(name, _)| *name).collect();
-                line.push_str(&used.join(" and "));
-            }
-            self.notes.iter().for_each(|note| console.say(note));
-            console.say(line);
-        }
-        let Some(path) = self.common.stats.clone() else { return Ok(()) };
-        let stats = self.stats(end, reports);
-        std::fs::write(&path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))
+        let summary = Summary {
+            run: &self.run,
+            source: &self.source,
+            dead: &self.dead,
+            counts: &self.counts,
+            warnings: &self.warnings,
+            notes: &self.notes,
+            details: &self.details,
+            end,
+            reports,
+        };
+        summary.say(self.common.quiet);
+        let Some(path) = &self.common.stats else { return Ok(()) };
+        let stats = summary.stats();
+        std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path.clone(), &error))
     }
-
-    fn stats(&self, end: &End, reports: &[OutputReport]) -> serde_json::Value {
-        let seconds = metrics::cpu_seconds();
-        let millions = self.counts.taken as f64 / 1e6;
-        let outputs: Vec<_> = reports
-            .iter()
-            .map(|report| {
-                serde_json::json!({
-                    "name": report.name, "rows": report.rows, "counts": report.counts, "remark": report.remark,
-                })
-            })
-            .collect();
-        let dead: serde_json::Map<_, _> =
-            self.dead.by_type().iter().map(|(kind, count)| (kind.name().to_owned(), (*count).into())).collect();
-        let mut stats = serde_json::json!({
-            "tool": self.run.console.tool(),
-            "pipeline": self.run.pipeline,
-            "counts": self.counts,
-            "dead_by_type": dead,
-            "end": end.how,
-            "verdict": end.verdict,
-            "outputs": outputs,
-            "cpu_seconds": seconds,
-            "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
-        });
-        if let Some(object) = stats.as_object_mut() {
-            // Kafka's times are of real clocks, whatever --now says.
-            let lag = self.source.lag(Clock::System.now());
-            if !lag.is_empty() {
-                object.insert("lag".to_owned(), serde_json::json!(lag));
-            }
-            object.extend(self.details.clone());
-        }
-        stats
-    }
-}
-
-fn describe(report: &OutputReport) -> String {
-    let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
-    if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
-}
-
-/// How wide the terminal on standard output is.
-pub fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .ok()
-        .map(|size| usize::from(size.ws_col))
-        .filter(|width| *width > 0)
 }

@@ -6,6 +6,8 @@
 //! table. What another run took back is forgotten with that run: its versions speak of other data.
 
 use crate::counts::SinkCounts;
+use crate::store::Notice;
+use ahash::{AHashMap, AHashSet};
 
 /// What orders the rows of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,8 +38,10 @@ pub enum Fate {
     Unchanged,
     /// A retraction: the row is gone.
     Deleted,
-    /// Refused: something greater is there.
+    /// Refused: a row of greater revision is there, or this run has taken the row back.
     Stale,
+    /// Refused: a row of the same revision that counts more events is there.
+    Outnumbered,
 }
 
 /// The fate of a row of `version` that carries `value` under a key of which `stored` is there and `taken_back` is the
@@ -48,7 +52,7 @@ pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Store
     }
     match stored {
         None => Fate::Inserted,
-        Some(there) if row.version < there.version => Fate::Stale,
+        Some(there) if row.version < there.version => refused(row.version, there.version),
         Some(there) if row.version == there.version && same_value(row.value, there.value) => Fate::Unchanged,
         Some(_) => Fate::Updated,
     }
@@ -59,8 +63,12 @@ pub fn judge_retraction(stored: Option<Stored>, version: Version) -> Fate {
     match stored {
         None => Fate::Unchanged,
         Some(there) if there.version <= version => Fate::Deleted,
-        Some(_) => Fate::Stale,
+        Some(there) => refused(version, there.version),
     }
+}
+
+fn refused(version: Version, there: Version) -> Fate {
+    if version.revision == there.revision { Fate::Outnumbered } else { Fate::Stale }
 }
 
 /// NaN is the same as NaN, and the two zeros are one: not every store keeps the sign.
@@ -81,32 +89,81 @@ impl SinkCounts {
             Fate::Updated => self.updated += 1,
             Fate::Unchanged => self.unchanged += 1,
             Fate::Deleted => self.deleted += 1,
-            Fate::Stale => self.stale += 1,
+            Fate::Stale | Fate::Outnumbered => self.stale += 1,
         }
     }
 }
 
-/// Rows of other runs that this one replaced: the sign that two runs wrote parts of one window.
+/// Keys whose last row was refused are remembered up to this number, about 40 MB.
+const REFUSED_MAX: usize = 1 << 20;
+/// Of these, so many by name, and bytes of a name.
+const NAMED_MAX: usize = 1 << 10;
+const NAME_MAX: usize = 512;
+
+/// What this run met of rows that count other events: the sign that two runs wrote parts of one window.
 #[derive(Default)]
-pub struct Replaced {
-    rows: u64,
+pub struct Overlap {
+    /// Rows of other runs that were replaced, and the first of them.
+    replaced: u64,
     first: Option<String>,
+    /// Keys whose last row was refused because the stored one counts more events.
+    refused: AHashSet<u128>,
+    /// Some of them by name, each with its place in the order of refusals.
+    names: AHashMap<u128, (u64, String)>,
+    named: u64,
+    /// Refused rows that [`REFUSED_MAX`] left no room for.
+    beyond: u64,
 }
 
-impl Replaced {
-    /// Counts one that held `before` events and holds `now`; `key` names it for a person.
-    pub fn add(&mut self, key: impl FnOnce() -> String, before: i64, now: i64) {
-        self.rows += 1;
+impl Overlap {
+    /// Counts a replaced row of another run that held `before` events and holds `now`; `key` names it for a person.
+    pub fn replaced(&mut self, key: impl FnOnce() -> String, before: i64, now: i64) {
+        self.replaced += 1;
         if self.first.is_none() {
             self.first = Some(format!("{}: rows {before} before, {now} now", key()));
         }
     }
 
-    /// The line for the summary, if there were any.
-    pub fn remark(&self) -> Option<String> {
-        let first = self.first.as_ref()?;
-        let count = self.rows;
-        Some(format!("replaced {count} rows of other runs (a metric row is the whole of its window), first {first}"))
+    /// Sees the fate of a row of the metric `id`; the last row of each decides.
+    pub fn judged(&mut self, id: [u8; 16], fate: Fate, key: impl FnOnce() -> String) {
+        let id = u128::from_be_bytes(id);
+        if fate != Fate::Outnumbered {
+            if !self.refused.is_empty() && self.refused.remove(&id) {
+                self.names.remove(&id);
+            }
+        } else if self.refused.len() >= REFUSED_MAX && !self.refused.contains(&id) {
+            self.beyond += 1;
+        } else if self.refused.insert(id) && self.names.len() < NAMED_MAX {
+            let mut name = key();
+            name.truncate(name.floor_char_boundary(NAME_MAX));
+            self.named += 1;
+            self.names.insert(id, (self.named, name));
+        }
+    }
+
+    /// The lines for the end of the run.
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = vec![];
+        if let Some(first) = &self.first {
+            let text = format!(
+                "replaced {} rows of other runs (a metric row is the whole of its window), first {first}",
+                self.replaced
+            );
+            notices.push(Notice { text, fails: false });
+        }
+        let keys = self.refused.len();
+        if keys > 0 || self.beyond > 0 {
+            let mut text =
+                format!("conflict: {keys} keys keep a row that counts more events than the last one of this run");
+            if let Some((_, name)) = self.names.values().min_by_key(|(order, _)| order) {
+                text.push_str(&format!(" (a metric row is the whole of its window), first {name}"));
+            }
+            if self.beyond > 0 {
+                text.push_str(&format!("; {} more refused rows may be of other keys", self.beyond));
+            }
+            notices.push(Notice { text, fails: true });
+        }
+        notices
     }
 }
 
@@ -160,6 +217,42 @@ mod tests {
         assert_eq!(judge_row(there, None, stored(1, 5)), Fate::Unchanged);
         assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), Fate::Updated);
         assert_eq!(judge_row(there, None, stored(2, 0)), Fate::Updated);
+        assert_eq!(judge_row(there, None, stored(1, 4)), Fate::Outnumbered);
+        assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), Fate::Outnumbered);
         assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), Fate::Stale);
+    }
+
+    fn conflicts(overlap: &Overlap) -> Option<String> {
+        overlap.notices().into_iter().find(|notice| notice.fails).map(|notice| notice.text)
+    }
+
+    #[test]
+    fn the_last_row_of_a_key_decides_whether_it_is_a_conflict() {
+        let mut overlap = Overlap::default();
+        let id = |n: u128| n.to_be_bytes();
+        overlap.judged(id(1), Fate::Outnumbered, || "one".to_owned());
+        overlap.judged(id(2), Fate::Outnumbered, || "two".to_owned());
+        overlap.judged(id(2), Fate::Outnumbered, || "again".to_owned());
+        let told = conflicts(&overlap).unwrap();
+        assert!(told.starts_with("conflict: 2 keys") && told.ends_with("first one"), "{told}");
+        overlap.judged(id(1), Fate::Unchanged, String::new);
+        let told = conflicts(&overlap).unwrap();
+        assert!(told.starts_with("conflict: 1 keys") && told.ends_with("first two"), "{told}");
+        overlap.judged(id(2), Fate::Stale, String::new);
+        assert_eq!(conflicts(&overlap), None);
+    }
+
+    #[test]
+    fn refused_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
+        let mut overlap = Overlap::default();
+        for n in 0..REFUSED_MAX as u128 + 3 {
+            overlap.judged(n.to_be_bytes(), Fate::Outnumbered, || n.to_string());
+        }
+        assert_eq!((overlap.refused.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
+        for n in 0..REFUSED_MAX as u128 {
+            overlap.judged(n.to_be_bytes(), Fate::Unchanged, String::new);
+        }
+        let told = conflicts(&overlap).unwrap();
+        assert!(told.ends_with("0 keys keep a row that counts more events than the last one of this run; 3 more refused rows may be of other keys"), "{told}");
     }
 }

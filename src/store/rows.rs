@@ -120,6 +120,11 @@ pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| Error::broken(format!("a batch has no column '{name}'")))
 }
 
+/// The id of a row.
+pub fn id(ids: &FixedSizeBinaryArray, row: usize) -> Result<[u8; 16]> {
+    ids.value(row).try_into().map_err(|_| Error::broken("an id that has not 16 bytes"))
+}
+
 /// Feeds the keys of `batch`, in order, to `digest`.
 pub fn digest_keys(kind: Kind, batch: &RecordBatch, digest: &mut Xxh3) -> Result<()> {
     let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));

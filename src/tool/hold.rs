@@ -48,6 +48,9 @@ impl Hold {
     }
 
     fn name_slowest(&mut self, watermark: &Watermark, now: i64, console: &Console) {
+        if watermark.waits_for_end() {
+            return;
+        }
         if watermark.get() != self.watermark.0 {
             self.watermark = (watermark.get(), now);
             self.said = false;
@@ -95,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_partition_that_does_not_move_becomes_idle_and_one_that_does_stays_live() {
-        let options = Options { out_of_orderness: 0, explicit: false, new_partitions: false };
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let console = Console::new("evt-test", Colour::Off);
         let mut watermark = Watermark::new(options);
         let mut hold = Hold::new(Some(1_000_000), 0);
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn where_all_partitions_are_idle_the_one_furthest_on_tells() {
-        let options = Options { out_of_orderness: 0, explicit: false, new_partitions: false };
+        let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
         let mut watermark = Watermark::new(options);
         watermark.on_progress(&told(&[("a", Some(9)), ("b", Some(1)), ("c", None)])).unwrap();
         for (at, expected) in [None, None, Some(9)].into_iter().enumerate() {

@@ -3,6 +3,7 @@
 pub mod generate;
 mod hold;
 pub mod ingest;
+mod late;
 pub mod schema;
 pub mod sink;
 pub mod validate;

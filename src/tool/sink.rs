@@ -33,12 +33,12 @@ impl Tool for Args {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Metrics into a database and a lake.",
-            "evt-ingest events.jsonl | evt-window -m metrics.toml | evt-sink --to sqlite:metrics.db --to parquet:lake/metrics",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl | evt-sink --to sqlite:metrics.db --to parquet:lake/metrics",
         ),
         ("Dead letters into a table of their own.", "evt-sink dead.jsonl --to sqlite:metrics.db"),
         (
             "Metrics for a dashboard, and for good.",
-            "evt-window -m metrics.toml events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' --to postgres://evt@localhost/evt",
+            "evt-window -m metrics.toml --late late.jsonl events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' --to postgres://evt@localhost/evt",
         ),
         (
             "Whether a database lets us in, and which migrations it lacks.",

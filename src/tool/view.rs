@@ -4,7 +4,8 @@ use crate::cli::Tool;
 use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
 use crate::cli::check::Findings;
 use crate::cli::progress::ProgressLine;
-use crate::cli::stage::{Stage, Usual, check_outputs, terminal_width};
+use crate::cli::progress::terminal_width;
+use crate::cli::stage::{Stage, Usual, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
@@ -118,7 +119,7 @@ impl Tool for Args {
         ),
         (
             "The windows of a pipe with the control messages between them.",
-            "evt-ingest events.jsonl | evt-window -m metrics.toml | evt-view --control -o jsonl",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml --late null: | evt-view --control -o jsonl",
         ),
     ];
 

@@ -1,6 +1,7 @@
 //! evt-window: events in, metrics of event-time windows out.
 
 use super::hold::Hold;
+use super::late::Late;
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
 use crate::cli::check::Findings;
@@ -8,7 +9,7 @@ use crate::cli::stage::{FRAMES, Stage, check_side, stamped};
 use crate::error::{Error, Result};
 use crate::frame::{Control, End, How, State};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::{Kind, late, metric};
+use crate::kind::{Kind, metric};
 use crate::mapping::{Lean, Provenance};
 use crate::metrics;
 use crate::op::window::metric::Emit;
@@ -17,14 +18,15 @@ use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::stream::intake::{Item, count_dead};
 use crate::stream::kafka::input::Role;
-use crate::stream::output::Output;
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use crate::stream::standard::print;
 use crate::stream::uri::Uri;
-use crate::time::{SECOND, format_duration};
+use crate::time::SECOND;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
+use rustix::fs::FileType;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 /// Aggregate events over event-time windows
@@ -84,9 +86,9 @@ struct InlineArgs {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
-    /// How far an event may lie behind its partition's stream time
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration)]
-    out_of_orderness: i64,
+    /// How far an event may lie behind its partition's stream time; with all any distance, and nothing fires before the end
+    #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
+    out_of_orderness: Disorder,
     /// Emit panes as windows fire, or one final row when their state goes
     #[arg(long, value_name = "WHEN", default_value = "panes")]
     emit: EmitArg,
@@ -99,6 +101,22 @@ struct WatermarkArgs {
     /// Accept partitions that appear after windows closed without them; their rows may be late (impure)
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
+}
+
+/// How far an event may lie behind its partition's stream time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disorder {
+    /// This far (µs).
+    Within(i64),
+    /// Any distance.
+    All,
+}
+
+fn disorder(text: &str) -> Result<Disorder> {
+    match text {
+        "all" => Ok(Disorder::All),
+        _ => duration(text).map(Disorder::Within),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -155,22 +173,65 @@ impl Args {
         }
     }
 
+    /// Where windows wait for the end of the input, it must have one, and nothing else may make a watermark.
+    fn check_end(&self, run: &Run) -> Result<()> {
+        if self.watermark.out_of_orderness != Disorder::All {
+            return Ok(());
+        }
+        let why = "--out-of-orderness all waits for the end of the input";
+        if self.watermark.idle_after.is_some() {
+            return Err(Error::usage(format!("{why}: --idle-after would not be heeded")));
+        }
+        if self.stage.input.control {
+            return Err(Error::usage(format!("{why}: the watermarks of --control would not be heeded")));
+        }
+        let inputs = self.stage.input.uris()?;
+        let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
+        if let Some(topic) = inputs.iter().find(endless) {
+            return Err(Error::usage(format!("{why}: {topic} has none: end=latest, an instant or offsets")));
+        }
+        let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard)) && !is_regular(std::io::stdin());
+        if waits && !self.stage.common.quiet && !self.stage.common.check {
+            run.console.say(format!("{why}: until then no window fires"));
+        }
+        Ok(())
+    }
+
+    /// Why a row was late that its own bound would have kept.
+    fn why_not_waited_for(&self) -> &'static str {
+        match self.watermark.idle_after.is_some() || self.watermark.new_partitions.is_some() {
+            true => "because a partition was idle or new",
+            false => "because the stream time of their partition went back",
+        }
+    }
+
     fn watermark(&self, explicit: bool) -> watermark::Options {
         watermark::Options {
-            out_of_orderness: self.watermark.out_of_orderness,
+            out_of_orderness: match self.watermark.out_of_orderness {
+                Disorder::Within(bound) => Some(bound),
+                Disorder::All => None,
+            },
             explicit,
             new_partitions: self.watermark.new_partitions.is_some(),
         }
     }
 }
 
+/// Whether it is a file, whose end is there.
+fn is_regular(file: impl AsFd) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
+}
+
 impl Tool for Args {
     const NAME: &'static str = "evt-window";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("Count events a minute by type.", "evt-ingest events.jsonl | evt-window --size 1m --by event_type | evt-view"),
+        (
+            "Count events a minute by type; no event of a file is too late.",
+            "evt-ingest events.jsonl | evt-window --size 1m --by event_type --out-of-orderness all | evt-view",
+        ),
         (
             "The 99th percentile of a property over five minutes, every thirty seconds.",
-            "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' -o csv",
+            "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' --late null: -o csv",
         ),
         (
             "All metrics of a file, late events kept.",
@@ -198,6 +259,7 @@ impl Tool for Args {
         mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
         let late = self.late.as_deref().map(|text| check_side(text)?.ask(&run)).transpose()?;
         self.check_whole()?;
+        self.check_end(&run)?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
         if self.stage.common.check {
             print(&spec.explain())?;
@@ -207,6 +269,11 @@ impl Tool for Args {
         stage.expect(Kind::Event, "windows are made of events")?;
         stage.source.set_named(spec.leaves.columns());
         let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
+        if stage.source.is_explicit() && self.watermark.out_of_orderness == Disorder::All {
+            return Err(Error::usage(
+                "--out-of-orderness all: the watermarks that the input brings would not be heeded",
+            ));
+        }
         stage.begin(&Kind::Metric.schema())?;
         let emit = if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
         let window = Window::new(Options {
@@ -217,7 +284,8 @@ impl Tool for Args {
         });
         let metrics = metric::Builder::default();
         let hold = Hold::new(self.watermark.idle_after, run.clock.now());
-        Job { args: &self, run, stage, window, hold, late, late_rows: 0, metrics }.run()
+        let late = Late::new(late, self.late_partial, self.why_not_waited_for());
+        Job { args: &self, run, stage, window, hold, late, metrics }.run()
     }
 }
 
@@ -228,8 +296,7 @@ struct Job<'a> {
     stage: Stage,
     window: Window,
     hold: Hold,
-    late: Option<Output>,
-    late_rows: u64,
+    late: Late,
     metrics: metric::Builder,
 }
 
@@ -275,9 +342,7 @@ impl Job<'_> {
         for partition in self.hold.look(self.window.watermark(), now, &self.run.console) {
             self.window.set_idle(partition);
         }
-        if let Some(late) = &mut self.late {
-            late.tick()?;
-        }
+        self.late.tick(now, self.window.watermark().is_explicit(), &self.run.console)?;
         self.fire()?;
         self.observe(now);
         Ok(())
@@ -307,14 +372,14 @@ impl Job<'_> {
             count_dead(&mut self.stage.counts, &self.stage.dead);
             self.stage.dead.push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
-        let Some(output) = self.late.as_mut().filter(|_| !outcome.late.is_empty()) else { return Ok(()) };
-        let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
-        let rows = late_rows(outcome, self.args.late_partial);
-        if rows.is_empty() {
+        if outcome.late.is_empty() {
             return Ok(());
         }
-        self.late_rows += rows.len() as u64;
-        output.write(&late::batch(batch, &rows, &names)?).map(|_| ())
+        let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
+        for refusal in self.late.take(batch, outcome, &names)? {
+            self.stage.refuse(batch, &refusal)?;
+        }
+        Ok(())
     }
 
     /// Emits what is due.
@@ -345,15 +410,18 @@ impl Job<'_> {
         self.flush()?;
         let held = self.window.held();
         if held > 0 {
-            self.stage.note(format!("{held} windows held: they had not ended (--at-end fire)"));
+            self.stage.warn(format!("{held} windows held: they had not ended (--at-end fire)"));
             own = 1;
         }
         self.stage.counts.add_lost(&self.stage.source.counts());
         self.check_metrics()?;
         self.notes();
         self.stage.detail("held", held);
-        if let Some(late) = self.late.take() {
-            self.stage.tell_notices(&late.finish(&end)?, &mut end);
+        if self.late.is_loss() || self.late.is_any() && self.args.stage.common.strict {
+            own = 1;
+        }
+        if let Some(output) = self.late.output.take() {
+            self.stage.tell_notices(&output.finish(&end)?, &mut end);
         }
         self.stage.finish(end, own)
     }
@@ -381,7 +449,7 @@ impl Job<'_> {
             .map(|(metric, counts)| (metric.name.clone(), serde_json::to_value(counts).unwrap_or_default()))
             .collect();
         self.stage.detail("metrics", named);
-        self.stage.detail("late_rows", self.late_rows);
+        self.stage.detail("late_rows", self.late.written());
         Ok(())
     }
 
@@ -394,38 +462,30 @@ impl Job<'_> {
             .map(|(metric, path)| format!("{metric}: {path} was NULL in every event: is that its name?"))
             .collect();
         nulls.into_iter().for_each(|note| self.stage.note(note));
+        let explicit = self.window.watermark().is_explicit();
+        let is_loss = self.late.is_loss();
+        match self.late.rest(explicit) {
+            Some(line) if is_loss => self.stage.warn(line),
+            Some(line) => self.stage.note(line),
+            None => {}
+        }
         let counts = self.window.counts();
-        let notes: Vec<String> = self
-            .window
-            .metrics()
-            .iter()
-            .zip(counts)
-            .filter_map(|(metric, counts)| late_note(&metric.name, counts, self))
-            .collect();
+        let of_each = counts.len() > 1;
+        let each = self.window.metrics().iter().zip(counts);
+        let notes: Vec<String> = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each)).collect();
         notes.into_iter().for_each(|note| self.stage.note(note));
     }
 }
 
-fn late_note(name: &str, counts: MetricCounts, job: &Job<'_>) -> Option<String> {
-    let MetricCounts { late, half_late, late_idle, partial, bound_needed, .. } = counts;
+/// What one metric left out; what was late for it only where there are others.
+fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
+    let MetricCounts { late, half_late, partial, .. } = counts;
     let mut told = vec![];
-    if late > 0 {
-        let bound = format_duration(bound_needed.max(0));
-        told.push(match late > late_idle && !job.window.watermark().is_explicit() {
-            true => format!("{late} late (--out-of-orderness {bound} would have lost none)"),
-            false => format!("{late} late"),
-        });
+    if late > 0 && with_late {
+        told.push(format!("{late} late"));
     }
-    if half_late > 0 {
+    if half_late > 0 && with_late {
         told.push(format!("{half_late} half late"));
-    }
-    if late_idle > 0 {
-        let flags = &job.args.watermark;
-        let why = match flags.idle_after.is_some() || flags.new_partitions.is_some() {
-            true => "because a partition was idle or new",
-            false => "because the stream time of their partition went back",
-        };
-        told.push(format!("{late_idle} late {why}"));
     }
     if partial > 0 {
         told.push(format!("{partial} results left out as partial: the metric began within their window"));
@@ -440,19 +500,4 @@ fn emit(stage: &mut Stage, metrics: &mut metric::Builder, row: &metric::Row<'_>)
         stage.write(&batch)?;
     }
     Ok(())
-}
-
-/// Which rows go to `--late`: those late for some metric, and with `--late-partial` the half-late.
-fn late_rows(outcome: &Outcome, with_partial: bool) -> Vec<late::Row> {
-    let mut rows: Vec<late::Row> = vec![];
-    for late in outcome.late.iter().filter(|late| with_partial || !late.half) {
-        let counted = outcome.is_counted[late.row as usize];
-        match rows.last_mut().filter(|row| row.row == late.row as usize) {
-            Some(row) => row.metrics.push(late.metric as usize),
-            None => {
-                rows.push(late::Row { row: late.row as usize, metrics: vec![late.metric as usize], partial: counted })
-            }
-        }
-    }
-    rows
 }

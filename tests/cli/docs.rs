@@ -21,7 +21,7 @@ fn stage(faulty: bool) -> Dir {
          | sed -E 's/\"server_timestamp\":(\"[^\"]*\")\\}}$/\"server_timestamp\":\\1,\"created_at\":\\1}}/' > events.jsonl \
          && sed 's/\"name\":\"page\"/\"name\":\"added\",\"type\":\"int\",\"default\":0}},{{\"name\":\"page\"/' old.avsc > new.avsc \
          && evt-gen --events 1k --seed 8 --malformed 0.1 -q | evt-ingest --origin in -q --dlq dead.jsonl --to null: \
-         && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --dlq null: --to all.frames \
+         && evt-ingest events.jsonl -q --dlq null: | evt-window -m metrics.toml -q --late null: --dlq null: --to all.frames \
          && evt-sink -q all.frames --to expected.jsonl --to sqlite:metrics.db"
     ))
     .succeeds();
@@ -116,6 +116,46 @@ fn every_example_of_a_man_page_works_as_written() {
     for (told, line) in all {
         run(&told, line);
     }
+}
+
+/// The lines of shell of a section of evt(7), in order.
+fn commands(section: &str) -> Vec<String> {
+    let page = read("man/evt.7");
+    let (_, rest) = page.split_once(&format!(".SH {section}\n")).expect("the section");
+    let section = rest.split("\n.SH ").next().unwrap_or(rest);
+    let blocks = section.split(".nf\n").skip(1).filter_map(|block| block.split(".fi").next());
+    blocks.map(|block| block.replace("\\e\n", "\\\n").replace("\\-", "-")).collect()
+}
+
+#[test]
+fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
+    let dir = Dir::new("daily");
+    let blocks = commands("DAILY JOBS");
+    let [pieces, day] = &blocks[..] else { panic!("{blocks:?}") };
+    // Two days of events, out of order by up to an hour; each piece begins before the other has ended.
+    dir.shell(&format!(
+        "cp {ROOT}/examples/metrics.toml . \
+         && evt-gen -q --events 3k --rate 0.02 --seed 5 --start 2026-01-05T00:00:00Z --late 0.1 --late-by 1h > all.jsonl \
+         && awk 'NR % 3 == 0' all.jsonl > morning.jsonl && awk 'NR % 3 != 0' all.jsonl > evening.jsonl"
+    ))
+    .succeeds();
+    let metrics = || dir.shell("evt-view -q 'sqlite:metrics.db?table=aggregated_metrics' -o jsonl").succeeds().rows();
+    // Both once more: a job that is repeated changes nothing and says nothing.
+    for _ in 0..2 {
+        assert_eq!(dir.shell(pieces).succeeds().stderr(), "");
+        assert_eq!(dir.shell(day).succeeds().stderr(), "");
+    }
+    let counted: i64 =
+        metrics().iter().filter(|row| row["metric_name"] == "events").map(|row| row["rows"].as_i64().unwrap()).sum();
+    let day_of = |row: &serde_json::Value| row["server_timestamp"].as_str().expect("a time").starts_with("2026-01-05");
+    let events = dir.rows("all.jsonl").iter().filter(|row| day_of(row)).count();
+    assert!(events > 1000 && events < 2900, "{events} of the day");
+    assert_eq!(counted, i64::try_from(events).expect("few"));
+    // Piece by piece the windows that lie in both lose one.
+    let wrong = "for piece in morning evening; do evt-window -q $piece.jsonl --size 1h --out-of-orderness all \
+                 | evt-sink -q --to sqlite:wrong.db; echo $?; done";
+    let run = dir.shell(wrong).succeeds();
+    assert!(run.stderr().contains("replaced") && run.stderr().contains("rows of other runs"), "{run}");
 }
 
 #[test]

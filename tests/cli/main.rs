@@ -22,6 +22,7 @@ mod http_limits;
 mod json;
 mod kafka;
 mod letters;
+mod losses;
 mod man;
 mod names;
 mod oracle;

@@ -12,7 +12,10 @@ use std::path::Path;
 /// Exit statuses with their meaning, as in evt(7).
 const STATUSES: [(u8, &str); 9] = [
     (0, "Done."),
-    (1, "The verdict is no: records were refused and had nowhere to go, a schema does not fit, windows were held."),
+    (
+        1,
+        "The verdict is no: records were refused or late and had nowhere to go, a schema does not fit, windows were held.",
+    ),
     (2, "The command line is wrong."),
     (65, "The input is torn or corrupt."),
     (69, "A service is unavailable after retries."),

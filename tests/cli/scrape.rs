@@ -168,7 +168,7 @@ fn the_file_of_metrics_is_whole_and_obeys_the_law_of_counts_at_the_end() {
     let shown = dir.shell(
         "evt-gen --events 20k --seed 7 --late 1% --malformed 1% --prometheus gen.prom \
          | evt-ingest -q --dlq dead.jsonl --prometheus ingest.prom \
-         | evt-window -q --size 10s --prometheus window.prom | evt-sink -q --to sqlite:m.db --prometheus sink.prom",
+         | evt-window -q --size 10s --late null: --prometheus window.prom | evt-sink -q --to sqlite:m.db --prometheus sink.prom",
     );
     shown.succeeds();
     for (file, tool) in [("ingest.prom", "evt-ingest"), ("window.prom", "evt-window"), ("sink.prom", "evt-sink")] {

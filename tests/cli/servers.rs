@@ -21,13 +21,13 @@ fn room() -> String {
 }
 
 /// A prefix of its own in Redis, and the whole output.
-fn redis() -> Option<(String, String, String)> {
+pub fn redis() -> Option<(String, String, String)> {
     let (uri, room) = (server("EVT_REDIS")?, room());
     Some((format!("{uri}?prefix={room}:"), uri, format!("{room}:")))
 }
 
 /// A schema of its own in Postgres.
-fn postgres() -> Option<(String, String, String)> {
+pub fn postgres() -> Option<(String, String, String)> {
     let (uri, room) = (server("EVT_POSTGRES")?, room());
     Some((format!("{uri}?schema={room}"), uri, room))
 }

@@ -395,7 +395,7 @@ fn the_units_are_what_systemd_takes() {
         let text = std::fs::read_to_string(&path).expect("text");
         for line in [
             "IgnoreSIGPIPE=no",
-            "RestartPreventExitStatus=2 78",
+            "RestartPreventExitStatus=1 2 78",
             "Restart=on-failure",
             "Type=notify",
             "ExecStartPre=-",

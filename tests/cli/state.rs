@@ -71,7 +71,8 @@ impl Version {
 
     fn options(&self) -> Options {
         let spec = spec::file(&self.text("metrics.toml")).expect("it was one, and is one for ever");
-        let watermark = watermark::Options { out_of_orderness: 10 * SECOND, explicit: false, new_partitions: false };
+        let watermark =
+            watermark::Options { out_of_orderness: Some(10 * SECOND), explicit: false, new_partitions: false };
         Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit: Emit::Panes }
     }
 

@@ -92,7 +92,7 @@ fn a_partition_that_nobody_named_is_a_dead_letter_whenever_it_comes() {
     text.push_str(&row("", 2));
     dir.write("in.jsonl", text);
     let flags = "--field partition=p --partitions 0,1 -q --dlq dead.jsonl";
-    let line = format!("evt-ingest in.jsonl {flags} | evt-window --size 1m -q -o jsonl");
+    let line = format!("evt-ingest in.jsonl {flags} | evt-window --size 1m --late null: -q -o jsonl");
     let windows = dir.shell(&line).succeeds().rows();
     assert_eq!(
         windows.iter().map(|row| row["value"].as_f64().unwrap()).sum::<f64>(),

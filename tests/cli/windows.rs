@@ -167,11 +167,11 @@ fn a_bound_is_named_only_where_it_would_have_helped() {
     dir.write("bound.jsonl", event(40) + &event(5));
     let said = |args: &[&str]| {
         let flags = ["--size", "1m", "--out-of-orderness", "1s", "--to", "null:"];
-        dir.run("evt-window", &[&flags, args].concat()).succeeds().stderr().to_owned()
+        dir.run("evt-window", &[&flags, args].concat()).ends_with(1).stderr()
     };
     let told = said(&["--control", "promised.jsonl"]);
     assert!(told.contains("1 late") && !told.contains("would have"), "{told}");
-    assert!(said(&["bound.jsonl"]).contains("1 late (--out-of-orderness 34m1us would have lost none)"), "{told}");
+    assert!(said(&["bound.jsonl"]).contains("1 late (--out-of-orderness 34m1us would have lost none;"), "{told}");
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub struct LateRow {
     pub metric: u32,
     /// Whether some of the metric's windows did count it.
     pub half: bool,
+    /// The least out-of-orderness (µs) by which it would have met all its windows; none where a partition was idle or new.
+    pub needed: Option<i64>,
 }
 
 /// What became of the rows of a batch.
@@ -178,7 +180,10 @@ impl Window {
         let mut is_dead = vec![false; batch.num_rows()];
         dead.iter().for_each(|(row, _)| is_dead[*row] = true);
         let bounds = Bounds {
-            out_of_orderness: if self.options.watermark.explicit { 0 } else { self.options.watermark.out_of_orderness },
+            out_of_orderness: match self.options.watermark {
+                watermark::Options { explicit: true, .. } => 0,
+                watermark::Options { out_of_orderness, .. } => out_of_orderness.unwrap_or(i64::MAX),
+            },
             closed: self.fired,
             extent: Extent::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
@@ -354,7 +359,8 @@ impl Window {
     /// What a snapshot must agree with, beside each metric's own text.
     fn fingerprint(&self) -> String {
         let watermark::Options { out_of_orderness, explicit, new_partitions: _ } = self.options.watermark;
-        format!("out_of_orderness {out_of_orderness} explicit {explicit} emit {:?}", self.options.emit)
+        let bound = out_of_orderness.map_or_else(|| "all".to_owned(), |bound| bound.to_string());
+        format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
     /// What [`Window::snapshot`] saved. A metric the snapshot does not know begins with the first window after it.

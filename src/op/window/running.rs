@@ -24,7 +24,8 @@ pub struct MetricCounts {
     pub late_idle: u64,
     /// Rows of result left out because the metric began within their window.
     pub partial: u64,
-    /// The bound beyond stream time (µs) that would have lost none.
+    /// The least out-of-orderness (µs) by which no row would have been late or half late, leaving out those late only because
+    /// a partition was idle or new.
     pub bound_needed: i64,
 }
 
@@ -173,10 +174,10 @@ struct Coming {
 
 /// What became of a row that is not in a slot at hand.
 enum Fate {
-    /// It goes to this slot; true where some of its windows do not see it.
-    Slot(u32, bool),
-    /// It is too late: the end of its last window.
-    Late(i64, i64),
+    /// It goes to this slot; when the first of its windows closes, where that one does not see it.
+    Slot(u32, Option<i64>),
+    /// It is too late: when the first and the last of its windows close.
+    Late { first: i64, last: i64 },
     /// It lies in no window.
     Outside,
 }
@@ -272,12 +273,18 @@ impl Running {
             let coming = Coming { row, key, time, bound, own };
             match self.fate(coming, fired, (view, keys), &mut near) {
                 Fate::Outside => self.counts.filtered += 1,
-                Fate::Late(end, lateness) => self.late(coming, (end, lateness), (view, index), outcome),
-                Fate::Slot(slot, half) => {
+                Fate::Late { first, last } => {
+                    self.counts.late += 1;
+                    self.counts.late_idle += u64::from(coming.own < last);
+                    let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
+                    outcome.late.push(LateRow { row: row as u32, metric: index, half: false, needed });
+                }
+                Fate::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
-                    if half {
+                    if let Some(first) = missed {
                         self.counts.half_late += 1;
-                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true });
+                        let needed = self.needed(coming, first, view);
+                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true, needed });
                     }
                 }
             }
@@ -306,40 +313,37 @@ impl Running {
             Windows::Slices(slices, cut, align) => {
                 let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, time) else { return Fate::Outside };
                 let Some(first_end) = first_seen(span, *cut, bound) else {
-                    return Fate::Late(span.last_end, cut.lateness);
+                    let closes = |end: i64| end.saturating_add(cut.lateness);
+                    return Fate::Late { first: closes(span.first_end), last: closes(span.last_end) };
                 };
                 *near = Near::new(span, first_end, *cut, fired);
                 let slot = slices.slot((span, first_end), key, fired, (*cut, keys, &mut self.slots));
-                Fate::Slot(slot, first_end > span.first_end)
+                let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(cut.lateness));
+                Fate::Slot(slot, missed)
             }
             Windows::Sessions(sessions, rule) => {
                 let parts = (keys, &mut self.slots);
                 match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
-                    Some(slot) => Fate::Slot(slot, false),
-                    None => Fate::Late(time.saturating_add(rule.gap), rule.lateness),
+                    Some(slot) => Fate::Slot(slot, None),
+                    None => {
+                        let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
+                        Fate::Late { first: closes, last: closes }
+                    }
                 }
             }
         }
     }
 
+    /// The out-of-orderness by which a late row would have met its first window, which closes at `first`; none where the
+    /// row's own bound was not the reason, but a partition that was not waited for.
     #[cold]
-    fn late(
-        &mut self,
-        coming: Coming,
-        (end, lateness): (i64, i64),
-        (view, index): (&View<'_>, u32),
-        outcome: &mut Outcome,
-    ) {
-        let until = end.saturating_add(lateness);
-        self.counts.late += 1;
-        if coming.own < until {
-            // No bound would have kept it: its partition was not waited for.
-            self.counts.late_idle += 1;
-        } else {
-            let needed = view.stream_times[coming.row].saturating_sub(until).saturating_add(1);
-            self.counts.bound_needed = self.counts.bound_needed.max(needed);
+    fn needed(&mut self, coming: Coming, first: i64, view: &View<'_>) -> Option<i64> {
+        if coming.own < first {
+            return None;
         }
-        outcome.late.push(LateRow { row: coming.row as u32, metric: index, half: false });
+        let needed = view.stream_times[coming.row].saturating_sub(first).saturating_add(1);
+        self.counts.bound_needed = self.counts.bound_needed.max(needed);
+        Some(needed)
     }
 }
 

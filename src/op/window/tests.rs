@@ -36,8 +36,11 @@ struct Outcomes {
 
 fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options {
     let spec = spec::file(toml).unwrap();
-    let watermark =
-        watermark::Options { out_of_orderness: out_of_orderness * SECOND, explicit: false, new_partitions: false };
+    let watermark = watermark::Options {
+        out_of_orderness: Some(out_of_orderness * SECOND),
+        explicit: false,
+        new_partitions: false,
+    };
     Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }
 }
 

@@ -17,8 +17,9 @@ use arrow::datatypes::TimestampMicrosecondType;
 /// How W is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How far a row may lie behind its partition's stream time (µs).
-    pub out_of_orderness: i64,
+    /// How far a row may lie behind its partition's stream time (µs); none where it may lie any distance behind: then there
+    /// is no W before the end.
+    pub out_of_orderness: Option<i64>,
     /// W comes from explicit promises alone.
     pub explicit: bool,
     /// Whether a partition may appear after all were known: its rows that meet closed windows are late.
@@ -63,6 +64,11 @@ impl Watermark {
     /// Whether it comes from explicit promises alone.
     pub fn is_explicit(&self) -> bool {
         self.options.explicit
+    }
+
+    /// Whether rows may lie any distance behind, so that there is no W before the end.
+    pub fn waits_for_end(&self) -> bool {
+        self.options.out_of_orderness.is_none()
     }
 
     /// An explicit promise; one that does not go up is ignored.
@@ -172,6 +178,7 @@ impl Watermark {
     }
 
     fn advance(&mut self) {
+        let Some(bound) = self.options.out_of_orderness else { return };
         if !self.options.explicit && self.state.complete {
             let times = |state| {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
@@ -179,7 +186,7 @@ impl Watermark {
             };
             // Where all are idle none holds W back: the one that is furthest on tells.
             let least = times(State::Live).min().or_else(|| times(State::Idle).max()).flatten();
-            self.raise(least.map(|stream_time| stream_time.saturating_sub(self.options.out_of_orderness)));
+            self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
     }
 

@@ -4,12 +4,12 @@
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
 use crate::store::lake::directory::{Lake, Part};
 use crate::store::lake::file::Writing;
 use crate::store::lake::read as lake_read;
 use crate::store::rows;
-use crate::time::DAY;
+use crate::time::{DAY, format_instant};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
     StringArray, TimestampMicrosecondArray,
@@ -40,6 +40,11 @@ impl Row {
     fn key(&self) -> (&str, i64, i64, &str) {
         (&self.name, self.start, self.end, &self.dimensions)
     }
+
+    /// The key for a person: name, start of the window, dimensions.
+    fn shown(&self) -> String {
+        format!("{} {} {}", self.name, format_instant(self.start), self.dimensions)
+    }
 }
 
 #[derive(Default)]
@@ -54,6 +59,8 @@ pub struct Results {
     entries: HashMap<Id, Entry>,
     /// Names repeat in every row.
     names: HashMap<Box<str>, Arc<str>>,
+    /// Rows that count other events than those of this run.
+    pub overlap: Overlap,
 }
 
 impl Results {
@@ -73,8 +80,9 @@ impl Results {
             match fate {
                 Fate::Inserted | Fate::Updated => entry.row = Some(columns.row(row, &mut self.names)?),
                 Fate::Deleted => entry.row = None,
-                Fate::Unchanged | Fate::Stale => {}
+                Fate::Unchanged | Fate::Stale | Fate::Outnumbered => {}
             }
+            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
             counts.add(fate);
         }
         if self.entries.len() > KEYS {
@@ -99,7 +107,7 @@ impl Results {
             let path = lake.file(day, &name_of(&batch)?);
             let merge = !replace && path.exists();
             if merge {
-                if !merge_with(&path, &mut rows, counts)? {
+                if !self.merge_with(&path, &mut rows, counts)? {
                     continue;
                 }
                 batch = to_batch(&rows)?;
@@ -114,34 +122,43 @@ impl Results {
         }
         Ok(parts)
     }
-}
 
-/// Puts the stored rows that stay into `rows`, which have the same keys, and moves the counts; whether any row is new.
-fn merge_with(path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts) -> Result<bool> {
-    let mut stored = HashMap::new();
-    let mut names = HashMap::new();
-    for batch in lake_read::batches(path, Kind::Metric)? {
-        let batch = batch?;
-        let columns = Columns::try_new(&batch)?;
-        for row in 0..batch.num_rows() {
-            let row = columns.row(row, &mut names)?;
-            stored.insert(row.id, row);
+    /// Puts the stored rows that stay into `rows`, which have the same keys, and moves the counts; whether any row is new.
+    fn merge_with(&mut self, path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts) -> Result<bool> {
+        let mut stored = HashMap::new();
+        let mut names = HashMap::new();
+        for batch in lake_read::batches(path, Kind::Metric)? {
+            let batch = batch?;
+            let columns = Columns::try_new(&batch)?;
+            for row in 0..batch.num_rows() {
+                let row = columns.row(row, &mut names)?;
+                stored.insert(row.id, row);
+            }
         }
-    }
-    let mut changed = false;
-    for row in rows {
-        let there = stored.remove(&row.id);
-        let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
-        // Within the run, this key's row was counted as inserted once; that is what another fate takes the place of.
-        counts.taken -= 1;
-        counts.inserted -= 1;
-        counts.add(fate);
-        match there {
-            Some(there) if matches!(fate, Fate::Unchanged | Fate::Stale) => *row = there,
-            _ => changed = true,
+        let mut changed = false;
+        for row in rows {
+            let there = stored.remove(&row.id);
+            let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
+            // Within the run, this key's row was counted as inserted once; that is what another fate takes the place of.
+            counts.taken -= 1;
+            counts.inserted -= 1;
+            counts.add(fate);
+            match there {
+                Some(there) if matches!(fate, Fate::Unchanged | Fate::Stale | Fate::Outnumbered) => {
+                    if fate == Fate::Outnumbered {
+                        self.overlap.judged(row.id, fate, || row.shown());
+                    }
+                    *row = there;
+                }
+                Some(there) => {
+                    self.overlap.replaced(|| row.shown(), there.stored.version.rows, row.stored.version.rows);
+                    changed = true;
+                }
+                None => changed = true,
+            }
         }
+        Ok(changed)
     }
-    Ok(changed)
 }
 
 fn name_of(batch: &RecordBatch) -> Result<String> {
@@ -181,7 +198,13 @@ impl<'a> Columns<'a> {
     }
 
     fn id(&self, row: usize) -> Result<Id> {
-        self.ids.value(row).try_into().map_err(|_| Error::broken("a metric_id is not of 16 bytes"))
+        rows::id(self.ids, row)
+    }
+
+    /// The key for a person: name, start of the window, dimensions.
+    fn key(&self, row: usize) -> String {
+        let start = format_instant(self.starts.value(row));
+        format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
     }
 
     fn stored(&self, row: usize) -> Stored {

@@ -246,7 +246,7 @@ impl Parquet {
     }
 
     fn outcome(&self) -> Outcome {
-        let mut notices = vec![];
+        let mut notices = self.results.overlap.notices();
         if self.lake.finished() > 0 {
             let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });

@@ -1,7 +1,7 @@
 //! Metrics under the guard: the rows there are, are locked and read; what shall be there is decided here, by
 //! [`crate::store::guard`]; then new rows are copied in, others updated or deleted, all in one transaction.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kind::metric::column;
 use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{Cell, CopyText, instant_bytes};
@@ -142,8 +142,9 @@ impl<'a> Columns<'a> {
         format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
     }
 
-    fn id(&self, row: usize) -> Result<Id> {
-        self.ids.value(row).try_into().map(Id).map_err(|_| Error::broken("an id that has not 16 bytes"))
+    /// The id of the metric.
+    pub fn id(&self, row: usize) -> Result<[u8; 16]> {
+        rows::id(self.ids, row)
     }
 
     fn value(&self, row: usize) -> Option<f64> {
@@ -181,7 +182,7 @@ pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> R
     let mut keys = look(link, columns, writer).await?;
     let mut written = Written::default();
     for row in 0..columns.batch.num_rows() {
-        let key = keys.entry(columns.id(row)?).or_default();
+        let key = keys.entry(columns.id(row).map(Id)?).or_default();
         let fate = if columns.retracted.value(row) {
             take_back(key, columns.stored(row).version)
         } else {
@@ -221,7 +222,7 @@ fn take_back(key: &mut Key, version: Version) -> Fate {
 /// Reads and locks what is there of the batch's keys.
 async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
     let rows = columns.batch.num_rows();
-    let mut ids = (0..rows).map(|row| columns.id(row)).collect::<Result<Vec<_>>>()?;
+    let mut ids = (0..rows).map(|row| columns.id(row).map(Id)).collect::<Result<Vec<_>>>()?;
     ids.sort_unstable();
     ids.dedup();
     let mut keys: AHashMap<Id, Key> = AHashMap::with_capacity(ids.len());
@@ -289,7 +290,7 @@ async fn insert(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &
 }
 
 async fn update(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>, rows: &[usize]) -> Result<(), Failure> {
-    let ids = rows.iter().map(|row| columns.id(*row)).collect::<Result<Vec<_>>>()?;
+    let ids = rows.iter().map(|row| columns.id(*row).map(Id)).collect::<Result<Vec<_>>>()?;
     let values: Vec<Option<f64>> = rows.iter().map(|row| columns.value(*row)).collect();
     let counts: Vec<i64> = rows.iter().map(|row| columns.rows.value(*row)).collect();
     let revisions: Vec<i32> = rows.iter().map(|row| columns.revisions.value(*row)).collect();

@@ -20,7 +20,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::store::guard::Replaced;
+use crate::store::guard::Overlap;
 use crate::store::postgres::link::{Failure, Link, Server};
 use crate::store::postgres::metric::{Columns, Writer, Written};
 use crate::store::postgres::read as postgres_read;
@@ -89,7 +89,7 @@ struct Postgres {
     link: Option<Link>,
     options: OpenOptions,
     counts: SinkCounts,
-    replaced: Replaced,
+    overlap: Overlap,
     /// Whether this run has seen a retraction; without one, no row asks for it.
     retracts: bool,
     guess: Guess,
@@ -120,17 +120,9 @@ impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let place = Place::try_new(location)?;
         let persistence = Persistence::new(place.shown.clone(), place.server.patience, options.console.clone());
-        let (counts, replaced, options) = (SinkCounts::default(), Replaced::default(), options.clone());
-        let mut sink = Self {
-            place,
-            persistence,
-            link: None,
-            options,
-            counts,
-            replaced,
-            retracts: false,
-            guess: Guess::default(),
-        };
+        let (counts, overlap, options) = (SinkCounts::default(), Overlap::default(), options.clone());
+        let mut sink =
+            Self { place, persistence, link: None, options, counts, overlap, retracts: false, guess: Guess::default() };
         sink.with_link(|_| Ok(()))?;
         Ok(sink)
     }
@@ -214,12 +206,18 @@ impl Postgres {
         if guessed {
             self.guess.was(new);
         }
-        Ok(written.map(|Written { fates, replaced }| {
-            fates.into_iter().for_each(|fate| self.counts.add(fate));
-            for (row, before) in replaced {
-                self.replaced.add(|| columns.key(row), before, columns.rows_of(row));
-            }
-        }))
+        let Written { fates, replaced } = match written {
+            Ok(written) => written,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        for (row, fate) in fates.into_iter().enumerate() {
+            self.counts.add(fate);
+            self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
+        }
+        for (row, before) in replaced {
+            self.overlap.replaced(|| columns.key(row), before, columns.rows_of(row));
+        }
+        Ok(Ok(()))
     }
 
     /// Runs `statement` with the pipeline, the epoch's run and number, and the time.
@@ -339,7 +337,7 @@ impl Sink for Postgres {
                 done.map(|_| ()).map_err(Failure::into_trouble)
             })?;
         }
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
+        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What only Postgres does: connections that end, keys too long for an index, tables of a newer evt.
 
 use super::*;
+use crate::store::Notice;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
 use arrow::array::{ArrayRef, StringArray};
@@ -40,9 +41,10 @@ fn a_row_that_replaces_another_runs_is_named() {
     bench.run(Kind::Metric, &[metrics(&[(3, 0, 5, false)])]);
     let mut other = bench.open_as("other", false).unwrap();
     other.write(Kind::Metric, &metrics(&[(3, 0, 7, false), (4, 0, 7, false)])).unwrap();
-    let remark = other.finish().unwrap().remark.unwrap();
-    assert!(remark.starts_with("replaced 1 rows of other runs"), "{remark}");
-    assert!(remark.ends_with("rows 5 before, 7 now"), "{remark}");
+    let notices = other.finish().unwrap().notices;
+    let [Notice { text, fails: false }] = &notices[..] else { panic!("{notices:?}") };
+    assert!(text.starts_with("replaced 1 rows of other runs"), "{text}");
+    assert!(text.ends_with("rows 5 before, 7 now"), "{text}");
 }
 
 #[test]

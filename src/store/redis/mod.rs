@@ -18,7 +18,7 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::store::guard::Replaced;
+use crate::store::guard::Overlap;
 use crate::store::redis::key::Keys;
 use crate::store::redis::read as redis_read;
 use crate::store::redis::wire::Server;
@@ -86,7 +86,7 @@ struct Redis {
     session: Option<Session>,
     options: OpenOptions,
     counts: SinkCounts,
-    replaced: Replaced,
+    overlap: Overlap,
     /// Whether this run has seen a retraction; without one, no row asks for it.
     retracts: bool,
 }
@@ -95,9 +95,9 @@ impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let place = Place::try_new(location)?;
         let persistence = Persistence::new(place.shown.clone(), place.server.patience(), options.console.clone());
-        let (counts, replaced) = (SinkCounts::default(), Replaced::default());
+        let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
-        let mut sink = Self { place, persistence, session: None, options, counts, replaced, retracts: false };
+        let mut sink = Self { place, persistence, session: None, options, counts, overlap, retracts: false };
         sink.with_session(|_, _| Ok(()))?;
         Ok(sink)
     }
@@ -136,8 +136,9 @@ impl Sink for Redis {
             match fate {
                 Ok(write::Done { fate, rows_before }) => {
                     self.counts.add(fate);
+                    self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
                     if let Some(before) = rows_before {
-                        self.replaced.add(|| columns.key(row), before, columns.rows_of(row));
+                        self.overlap.replaced(|| columns.key(row), before, columns.rows_of(row));
                     }
                 }
                 Err(fault) => {
@@ -185,7 +186,7 @@ impl Sink for Redis {
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome> {
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
+        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
     }
 }
 

@@ -1,7 +1,7 @@
 -- A retraction: deletes the row of its version or a smaller one, and remembers it for the rest of the run.
 -- KEYS: the row, its tombstone, the windows of its series
 -- ARGV: 1 run, 2 revision, 3 rows, 4 time to live (ms), 5 window
--- Answer: 2 there was no row, 3 deleted, 4 a greater row stays
+-- Answer: 2 there was no row, 3 deleted, 4 a row of greater revision stays, 5 a row of the same revision that counts more
 local revision, rows = tonumber(ARGV[2]), tonumber(ARGV[3])
 local function order(other_revision, other_rows)
   local difference = revision - tonumber(other_revision)
@@ -11,7 +11,7 @@ end
 local there = redis.call('HMGET', KEYS[1], 'revision', 'rows')
 local fate = 2
 if there[1] then
-  fate = 4
+  fate = revision == tonumber(there[1]) and 5 or 4
   if order(there[1], there[2]) >= 0 then
     redis.call('DEL', KEYS[1])
     redis.call('ZREM', KEYS[3], ARGV[5])

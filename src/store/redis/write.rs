@@ -11,7 +11,7 @@ use crate::time::{format_instant, write_instant};
 use ::redis::Value;
 use ahash::AHashMap;
 use arrow::array::{
-    Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+    Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -33,6 +33,7 @@ const ROWS_MAX: i64 = 1 << 53;
 
 /// What a batch holds, column by column.
 pub struct Columns<'a> {
+    ids: &'a FixedSizeBinaryArray,
     names: &'a StringArray,
     starts: &'a TimestampMicrosecondArray,
     ends: &'a TimestampMicrosecondArray,
@@ -51,6 +52,7 @@ impl<'a> Columns<'a> {
     pub fn try_new(batch: &'a RecordBatch, options: &OpenOptions) -> Result<Self> {
         let column = |name: &str| rows::column(batch, name);
         Ok(Self {
+            ids: column("metric_id")?.as_fixed_size_binary(),
             names: column("metric_name")?.as_string(),
             starts: column("window_start")?.as_primitive::<TimestampMicrosecondType>(),
             ends: column("window_end")?.as_primitive::<TimestampMicrosecondType>(),
@@ -73,6 +75,11 @@ impl<'a> Columns<'a> {
     /// Whether one of the rows is a retraction.
     pub fn has_retractions(&self) -> bool {
         self.retracted.true_count() > 0
+    }
+
+    /// The id of the metric.
+    pub fn id(&self, row: usize) -> Result<[u8; 16]> {
+        rows::id(self.ids, row)
     }
 
     /// Events in a row.
@@ -306,6 +313,7 @@ fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
         Ok(Value::Int(2)) => done(Fate::Unchanged),
         Ok(Value::Int(3)) => done(Fate::Deleted),
         Ok(Value::Int(4)) => done(Fate::Stale),
+        Ok(Value::Int(5)) => done(Fate::Outnumbered),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
             Ok(Ok(Done { fate: Fate::Updated, rows_before }))

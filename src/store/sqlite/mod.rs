@@ -17,7 +17,7 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::store::guard::Replaced;
+use crate::store::guard::Overlap;
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
@@ -160,7 +160,7 @@ struct Sqlite {
     db: Connection,
     options: OpenOptions,
     counts: SinkCounts,
-    replaced: Replaced,
+    overlap: Overlap,
     /// Whether this run has seen a retraction; without one, no row asks for it.
     retracts: bool,
 }
@@ -179,7 +179,7 @@ impl Sqlite {
         .map_err(|e| place.failed("cannot open", &e))?;
         sqlite_schema::migrate(&mut db, &place)?;
         let counts = SinkCounts::default();
-        Ok(Self { place, db, options: options.clone(), counts, replaced: Replaced::default(), retracts: false })
+        Ok(Self { place, db, options: options.clone(), counts, overlap: Overlap::default(), retracts: false })
     }
 
     /// Runs `statement` with the pipeline, the epoch's run and number, and the time, as a transaction that is synced.
@@ -196,12 +196,12 @@ impl Sqlite {
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
         let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
-        let Self { place, db, options, counts, replaced, retracts } = self;
+        let Self { place, db, options, counts, overlap, retracts } = self;
         let failed = |e: rusqlite::Error| place.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
         if kind == Kind::Metric {
-            Metrics::new(&tx, &options.run, replaced, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
+            Metrics::new(&tx, &options.run, overlap, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
         } else {
             insert_once(&tx, kind, &fit, &mut sum)
         }
@@ -268,7 +268,7 @@ impl Sink for Sqlite {
             }
             _ => {}
         }
-        Ok(Outcome { counts: self.counts, remark: self.replaced.remark(), ..Outcome::default() })
+        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
     }
 }
 

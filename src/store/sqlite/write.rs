@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::column;
 use crate::store::cells::Cells;
-use crate::store::guard::{Fate, Replaced, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
 use crate::store::rows;
 use crate::store::sqlite::Place;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -150,7 +150,7 @@ const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS 
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
     run: &'a str,
-    replaced: &'a mut Replaced,
+    overlap: &'a mut Overlap,
     retracts: &'a mut bool,
     select: CachedStatement<'a>,
     insert: CachedStatement<'a>,
@@ -223,12 +223,12 @@ impl<'a> Metrics<'a> {
     pub fn new(
         tx: &'a Transaction<'a>,
         run: &'a str,
-        replaced: &'a mut Replaced,
+        overlap: &'a mut Overlap,
         retracts: &'a mut bool,
     ) -> Result<Self, Failure> {
         let (select, insert) = (tx.prepare_cached(SELECT)?, tx.prepare_cached(INSERT)?);
         let update = tx.prepare_cached(UPDATE)?;
-        Ok(Self { tx, run, replaced, retracts, select, insert, update, text: String::new() })
+        Ok(Self { tx, run, overlap, retracts, select, insert, update, text: String::new() })
     }
 
     /// Applies the rows in order.
@@ -236,7 +236,9 @@ impl<'a> Metrics<'a> {
         let columns = Columns::try_new(batch)?;
         for row in 0..batch.num_rows() {
             let take_back = columns.retracted.value(row);
-            counts.add(if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? });
+            let fate = if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? };
+            self.overlap.judged(rows::id(columns.ids, row)?, fate, || columns.key(row));
+            counts.add(fate);
         }
         Ok(())
     }
@@ -288,7 +290,7 @@ impl<'a> Metrics<'a> {
         statement.raw_bind_parameter(RUN, self.run)?;
         statement.raw_execute()?;
         if let Some((old, false)) = there {
-            self.replaced.add(|| columns.key(row), old.version.rows, new.version.rows);
+            self.overlap.replaced(|| columns.key(row), old.version.rows, new.version.rows);
         }
         Ok(fate)
     }

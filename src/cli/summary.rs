@@ -1,0 +1,109 @@
+//! What a stage says at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
+
+use crate::clock::Clock;
+use crate::counts::Counts;
+use crate::frame::{End, How};
+use crate::metrics;
+use crate::stream::dead::DeadLetters;
+use crate::stream::output::OutputReport;
+use crate::stream::run::Run;
+use crate::stream::source::Source;
+
+/// A stage at its end.
+pub struct Summary<'a> {
+    /// The run.
+    pub run: &'a Run,
+    /// Where its rows came from.
+    pub source: &'a Source,
+    /// Where faulty records went.
+    pub dead: &'a DeadLetters,
+    /// Fates of what came in.
+    pub counts: &'a Counts,
+    /// Lines about lost rows, printed even with `-q`.
+    pub warnings: &'a [String],
+    /// Lines that `-q` leaves out.
+    pub notes: &'a [String],
+    /// What the tool adds to the statistics.
+    pub details: &'a serde_json::Map<String, serde_json::Value>,
+    /// The end, with the verdict.
+    pub end: &'a End,
+    /// What became of each output.
+    pub reports: &'a [OutputReport],
+}
+
+impl Summary<'_> {
+    /// Prints it; `quiet` leaves out all but what was lost.
+    pub fn say(&self, quiet: bool) {
+        let console = &self.run.console;
+        self.warnings.iter().for_each(|warning| console.warn(warning));
+        if !quiet {
+            self.notes.iter().for_each(|note| console.say(note));
+            console.say(self.line());
+        }
+    }
+
+    fn line(&self) -> String {
+        let mut line = self.counts.to_string();
+        if self.dead.total() > 0 {
+            line.push_str(&format!(" ({})", self.dead.describe()));
+        }
+        for report in self.reports {
+            line.push_str(&describe(report));
+        }
+        if self.end.how == How::Stopped {
+            line.push_str("; stopped");
+        } else if !self.source.is_proven() {
+            line.push_str("; end not proven");
+        }
+        let defaults = self.source.defaults();
+        if defaults.source || defaults.event_type {
+            line.push_str("; default ");
+            let names = [("source", defaults.source), ("event_type", defaults.event_type)];
+            let used: Vec<_> = names.iter().filter(|(_, used)| *used).map(|(name, _)| *name).collect();
+            line.push_str(&used.join(" and "));
+        }
+        line
+    }
+
+    /// The same as JSON.
+    pub fn stats(&self) -> serde_json::Value {
+        let seconds = metrics::cpu_seconds();
+        let millions = self.counts.taken as f64 / 1e6;
+        let outputs: Vec<_> = self
+            .reports
+            .iter()
+            .map(|report| {
+                serde_json::json!({
+                    "name": report.name, "rows": report.rows, "counts": report.counts, "remark": report.remark,
+                })
+            })
+            .collect();
+        let dead: serde_json::Map<_, _> =
+            self.dead.by_type().iter().map(|(kind, count)| (kind.name().to_owned(), (*count).into())).collect();
+        let mut stats = serde_json::json!({
+            "tool": self.run.console.tool(),
+            "pipeline": self.run.pipeline,
+            "counts": self.counts,
+            "dead_by_type": dead,
+            "end": self.end.how,
+            "verdict": self.end.verdict,
+            "outputs": outputs,
+            "cpu_seconds": seconds,
+            "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
+        });
+        if let Some(object) = stats.as_object_mut() {
+            // Kafka's times are of real clocks, whatever --now says.
+            let lag = self.source.lag(Clock::System.now());
+            if !lag.is_empty() {
+                object.insert("lag".to_owned(), serde_json::json!(lag));
+            }
+            object.extend(self.details.clone());
+        }
+        stats
+    }
+}
+
+fn describe(report: &OutputReport) -> String {
+    let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
+    if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
+}

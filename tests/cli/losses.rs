@@ -1,0 +1,363 @@
+//! No run that lost, dropped, replaced or refused a row exits 0 without a line on stderr, with `-q` or without, unless a flag
+//! says that it is intended.
+
+use crate::harness::{Dir, Run};
+use crate::servers;
+
+/// Three events: the last one is late for its window by an hour and 30 seconds of patience.
+const LATE: &str =
+    "{\"t\":\"2026-01-01T00:10:00Z\"}\n{\"t\":\"2026-01-01T02:00:00Z\"}\n{\"t\":\"2026-01-01T00:00:00Z\"}\n";
+
+fn event(time: &str) -> String {
+    format!("{{\"t\":\"2026-01-01T{time}Z\"}}\n")
+}
+
+/// The lines that evt-window said of late rows.
+fn said(run: &Run) -> Vec<String> {
+    run.stderr().lines().filter(|line| line.contains(" late")).map(str::to_owned).collect()
+}
+
+#[test]
+fn late_rows_with_nowhere_to_go_make_exit_1_and_a_line_that_q_keeps() {
+    let dir = Dir::new("late-lost");
+    dir.write("in.jsonl", LATE);
+    let window = |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 1h {flags} -o jsonl"));
+    let lost = "evt-window: 1 late (--out-of-orderness 1h1us would have lost none; --late FILE keeps them)";
+    let quiet = window("-q").ends_with(1);
+    assert_eq!(quiet.stderr(), format!("{lost}\n"));
+    assert_eq!(said(&window("").ends_with(1))[0], lost);
+    // The bound is the least: a microsecond less loses the row.
+    assert_eq!(window("-q --out-of-orderness 1h1us").succeeds().stderr(), "");
+    assert_eq!(window("-q --out-of-orderness 1h").ends_with(1).stderr(), format!("{lost}\n"));
+    for late in ["late.jsonl", "null:"] {
+        let kept = window(&format!("-q --late {late}")).succeeds();
+        assert_eq!(kept.stderr(), "");
+        assert_eq!(kept.rows(), quiet.rows());
+        window(&format!("-q --late {late} --strict")).ends_with(1);
+    }
+    assert_eq!(dir.rows("late.jsonl").len(), 2, "one from each of two runs");
+}
+
+#[test]
+fn a_verdict_on_late_rows_reaches_the_last_stage() {
+    let dir = Dir::new("late-verdict");
+    dir.write("in.jsonl", LATE);
+    let line = "evt-ingest in.jsonl --time t -q | evt-window --size 1h -q | evt-sink -q --to sqlite:m.db";
+    let statuses = dir.shell(&format!("{line}; echo \"${{PIPESTATUS[@]}}\"")).succeeds();
+    assert_eq!(statuses.text(), "0 1 1\n", "{statuses}");
+}
+
+#[test]
+fn half_late_rows_are_lost_without_late_and_only_counted_with_it() {
+    let dir = Dir::new("half-late");
+    // 00:00:30 belongs to windows that end at 00:01 to 00:10; at 00:05:40, less 30 s, the first five have closed.
+    dir.write("in.jsonl", event("00:05:40") + &event("00:00:30"));
+    let window =
+        |flags: &str| dir.shell(&format!("evt-window in.jsonl --time t --size 10m --slide 1m -q {flags} --to null:"));
+    let lost = "evt-window: 1 half late (--out-of-orderness 4m40s1us would have lost none; --late FILE --late-partial keeps them)\n";
+    assert_eq!(window("").ends_with(1).stderr(), lost);
+    assert_eq!(window("--out-of-orderness 4m40s1us").succeeds().stderr(), "");
+    assert_eq!(window("--out-of-orderness 4m40s").ends_with(1).stderr(), lost);
+    assert_eq!(window("--late late.jsonl").succeeds().stderr(), "");
+    assert!(!dir.path("late.jsonl").exists() || dir.rows("late.jsonl").is_empty(), "it is only counted");
+    assert_eq!(window("--late late.jsonl --late-partial").succeeds().stderr(), "");
+    assert_eq!(dir.rows("late.jsonl").len(), 1);
+    window("--late late.jsonl --strict").ends_with(1);
+}
+
+#[test]
+fn a_row_late_for_one_metric_of_two_is_lost() {
+    let dir = Dir::new("late-one");
+    dir.write("in.jsonl", LATE);
+    dir.write("m.toml", "[[metric]]\nname = \"short\"\nsize = \"1h\"\n[[metric]]\nname = \"day\"\nsize = \"1d\"\n");
+    let run = dir.shell("evt-window in.jsonl --time t -m m.toml --to null:").ends_with(1);
+    assert!(run.stderr().contains("1 late (--out-of-orderness 1h1us would have lost none"), "{run}");
+    assert!(run.stderr().contains("evt-window: short: 1 late\n"), "{run}");
+}
+
+#[test]
+fn rows_late_because_a_partition_was_idle_are_lost() {
+    let dir = Dir::new("late-idle");
+    let row = |partition: &str, hour: u32| format!("{{\"t\":\"2026-01-01T{hour:02}:00:00Z\",\"p\":\"{partition}\"}}\n");
+    dir.write("a.jsonl", row("a", 2) + &row("a", 5));
+    dir.write("b.jsonl", row("b", 0));
+    // The window of a fires when b has been let go; only then b begins.
+    let line = "mkfifo in; (evt-ingest in -f jsonl --time t --field partition=p --partitions a,b -q \
+                | evt-window --size 1h --idle-after 1ms -q -o jsonl > out.jsonl) & pipe=$!; exec 3> in; cat a.jsonl >&3; \
+                until [[ -s out.jsonl ]]; do sleep 0.02; done; cat b.jsonl >&3; exec 3>&-; wait $pipe";
+    let run = dir.shell(line).ends_with(1);
+    let lost = "evt-window: 1 late (1 because a partition was idle or new; --late FILE keeps them)\n";
+    assert_eq!(run.stderr(), lost);
+    assert_eq!(dir.rows("out.jsonl").len(), 2);
+}
+
+#[test]
+fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
+    let dir = Dir::new("all");
+    dir.write("in.jsonl", LATE);
+    let window = |flags: &str| format!("evt-window --time t --size 1h --out-of-orderness all {flags}");
+    let run = dir.shell(&format!("{} in.jsonl", window("-q -o jsonl"))).succeeds();
+    let rows: Vec<_> = run.rows().iter().map(|row| row["rows"].as_i64().unwrap()).collect();
+    assert_eq!((rows, run.stderr()), (vec![2, 1], String::new()));
+    // A file on standard input has an end; behind a pipe it may be far away, which is said once.
+    let waits = "waits for the end of the input: until then no window fires";
+    let read = dir.shell(&format!("{} < in.jsonl", window("-o jsonl -f jsonl"))).succeeds();
+    assert!(!read.stderr().contains(waits), "{read}");
+    let piped = dir.shell(&format!("cat in.jsonl | {}", window("-o jsonl -f jsonl"))).succeeds();
+    assert_eq!(piped.stderr().matches(waits).count(), 1, "{piped}");
+    assert_eq!(piped.rows().len(), 2);
+    // Nothing else may make a watermark, and there must be an end.
+    for (flags, told) in [
+        ("--idle-after 1m in.jsonl", "--idle-after"),
+        ("--control in.jsonl", "--control"),
+        ("kafka://localhost:1/t", "has none"),
+        ("'kafka://localhost:1/t?format=frames'", "has none"),
+    ] {
+        let run = dir.shell(&window(flags)).ends_with(2);
+        assert!(run.stderr().contains("--out-of-orderness all") && run.stderr().contains(told), "{run}");
+    }
+    let promised = "{\"$evt\":{\"watermark\":\"2026-01-01T03:00:00Z\"}}\n";
+    dir.write("promised.jsonl", event("02:00:00") + promised);
+    let line = "evt-ingest promised.jsonl --time t --control -q | evt-window --size 1h --out-of-orderness all -q";
+    let run = dir.shell(line).ends_with(2);
+    assert!(run.stderr().contains("watermarks that the input brings"), "{run}");
+}
+
+#[test]
+fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
+    let dir = Dir::new("all-stopped");
+    dir.write("in.jsonl", LATE);
+    let stop = "evt-ingest --follow in.jsonl --time t -q > s.frames & ingest=$!; \
+                until [[ $(evt-view -q s.frames -o jsonl 2>/dev/null | wc -l) == 3 ]]; do sleep 0.02; done; \
+                kill -TERM $ingest; wait $ingest";
+    dir.shell(stop).ends_with(143);
+    let run = dir.shell("evt-window s.frames --size 1h --out-of-orderness all -q -o jsonl").ends_with(1);
+    assert_eq!(run.text(), "");
+    assert!(run.stderr().contains("2 windows held: they had not ended (--at-end fire)"), "{run}");
+}
+
+/// Stores that are empty: SQLite, the lake, and the servers there are.
+fn stores(name: &str) -> Vec<String> {
+    let servers = [servers::redis(), servers::postgres()].into_iter().flatten().map(|(output, ..)| output);
+    [format!("sqlite:{name}.db"), format!("parquet:{name}")].into_iter().chain(servers).collect()
+}
+
+/// Ends a run over `events` in `store`.
+fn store(dir: &Dir, events: &str, store: &str) -> Run {
+    dir.shell(&format!("evt-window {events} --time t --size 1h -q | evt-sink -q --to '{store}'"))
+}
+
+#[test]
+fn two_runs_over_parts_of_a_window_are_told_apart_from_one_run_twice() {
+    let dir = Dir::new("parts");
+    let part = |from: u32, to: u32| (from..to).map(|n| event(&format!("00:10:{n:02}"))).collect::<String>();
+    dir.write("three.jsonl", part(0, 3));
+    dir.write("one.jsonl", part(3, 4));
+    dir.write("four.jsonl", part(0, 4));
+    let replaced = "replaced 1 rows of other runs (a metric row is the whole of its window), first count(*) \
+                    2026-01-01T00:00:00.000000Z {}: rows 3 before, 4 now\n";
+    let conflict = "conflict: 1 keys keep a row that counts more events than the last one of this run \
+                    (a metric row is the whole of its window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
+    for output in stores("parts") {
+        let run = |events: &str| store(&dir, events, &output);
+        assert_eq!(run("three.jsonl").succeeds().stderr(), "", "{output}");
+        assert_eq!(run("three.jsonl").succeeds().stderr(), "", "{output}");
+        let refused = run("one.jsonl").ends_with(1);
+        assert!(refused.stderr().ends_with(conflict) && refused.stderr().lines().count() == 1, "{refused}");
+        let grown = run("four.jsonl").succeeds();
+        assert!(grown.stderr().ends_with(replaced) && grown.stderr().lines().count() == 1, "{grown}");
+    }
+}
+
+#[test]
+fn one_run_with_lateness_and_sessions_twice_is_no_conflict() {
+    let dir = Dir::new("lateness-twice");
+    dir.write(
+        "m.toml",
+        "[[metric]]\nname = \"n\"\nsize = \"10s\"\nlateness = \"1h\"\n\
+         [[metric]]\nname = \"s\"\ngap = \"200ms\"\nlateness = \"1h\"\nby = [\"user_id\"]\n",
+    );
+    dir.shell(
+        "evt-gen -q --events 8k --rate 50 --late 0.05 --seed 3 \
+         | evt-window -f jsonl -m m.toml --out-of-orderness 1s --late null: -q --to panes.jsonl",
+    )
+    .succeeds();
+    let rows = dir.rows("panes.jsonl");
+    assert!(rows.iter().any(|row| row["pane"] == 1 && row["metric_name"] == "n"), "some windows fire twice");
+    assert!(rows.iter().any(|row| row["retracted"] == true), "some sessions merge");
+    for output in stores("twice") {
+        let run = || dir.shell(&format!("evt-sink -q panes.jsonl --to '{output}' --stats s.json")).succeeds();
+        assert_eq!(run().stderr(), "", "{output}");
+        assert_eq!(run().stderr(), "", "{output}");
+    }
+    let run = dir.shell("evt-sink panes.jsonl --to sqlite:twice.db").succeeds();
+    assert!(run.stderr().contains(" stale "), "the first panes are refused on the way: {run}");
+}
+
+#[test]
+fn late_rows_that_their_store_cannot_hold_are_dropped_and_told() {
+    let dir = Dir::new("late-refused");
+    let Some((output, ..)) = servers::postgres() else { return };
+    dir.write("in.jsonl", LATE.replace("00:00:00Z\"", "00:00:00Z\",\"user_id\":\"a\\u0000b\""));
+    let window = format!("evt-window in.jsonl --time t --size 1h --to null: -q --late '{output}'");
+    let run = dir.shell(&window).ends_with(1);
+    assert!(run.stderr().contains("in.jsonl:3: SinkError: user_id"), "{run}");
+    assert_eq!(dir.shell(&format!("{window} --dlq dead.jsonl")).succeeds().stderr(), "");
+    assert_eq!(dir.rows("dead.jsonl").len(), 1);
+}
+
+#[test]
+fn rows_refused_for_a_greater_revision_are_only_counted() {
+    let dir = Dir::new("revision");
+    dir.write("in.jsonl", event("00:10:00") + &event("00:20:00"));
+    dir.shell(
+        "evt-window in.jsonl --time t --size 1h -q -o jsonl > live.jsonl; \
+         sed 's/\"revision\":0/\"revision\":1/; s/\"rows\":2/\"rows\":1/' live.jsonl > repaired.jsonl",
+    )
+    .succeeds();
+    for output in stores("revision") {
+        let run = |rows: &str| dir.shell(&format!("evt-sink -q {rows} --to '{output}'")).succeeds().stderr();
+        assert_eq!(run("repaired.jsonl"), "", "{output}");
+        assert_eq!(run("live.jsonl"), "", "{output}");
+    }
+}
+
+/// A way to lose a row: the line of shell, in which `QUIET` stands for `-q` or nothing, its exit status, and what it says of
+/// the loss; nothing where a flag says that it is intended.
+struct Loss {
+    line: &'static str,
+    status: i32,
+    said: &'static str,
+}
+
+const fn loss(line: &'static str, status: i32, said: &'static str) -> Loss {
+    Loss { line, status, said }
+}
+
+const LOSSES: [Loss; 41] = [
+    // Records that are no events.
+    loss("evt-ingest QUIET faulty.jsonl --time t --to null:", 1, "faulty.jsonl:2: ParseError"),
+    loss("evt-ingest QUIET faulty.jsonl --time t --to null: --report 0", 1, ""),
+    loss("evt-ingest QUIET faulty.jsonl --time t --to null: --dlq dead.jsonl", 0, ""),
+    loss("evt-ingest QUIET faulty.jsonl --time t --to null: --dlq null:", 0, ""),
+    loss("evt-ingest QUIET faulty.jsonl --time t --to null: --dlq dead.jsonl --strict", 1, ""),
+    loss("evt-validate QUIET faulty.jsonl --time t --to null:", 1, "faulty.jsonl:2: ParseError"),
+    loss("evt-window QUIET faulty.jsonl --time t --size 1h --to null:", 1, "faulty.jsonl:2: ParseError"),
+    loss("evt-view QUIET faulty.jsonl --time t --to null:", 1, "faulty.jsonl:2: ParseError"),
+    loss("evt-sink QUIET faulty.jsonl --time t --to sqlite:faulty.db", 1, "faulty.jsonl:2: ParseError"),
+    loss("evt-sink QUIET faulty.jsonl --time t --to sqlite:faulty.db --dlq dead.jsonl", 0, ""),
+    loss("evt-ingest QUIET times.jsonl --time t --to null:", 1, "TimestampError"),
+    loss("evt-ingest QUIET long.jsonl --time t --max-record 1KiB --to null:", 1, "TooLargeError"),
+    loss("evt-ingest QUIET future.jsonl --time t --max-future 1m --to null:", 1, "FutureTimestampError"),
+    loss("evt-ingest QUIET fields.csv --time t --to null:", 1, "ParseError"),
+    loss("evt-ingest QUIET access.log -f clf --to null:", 1, "ParseError"),
+    loss("evt-ingest QUIET faulty.jsonl --time t | evt-sink QUIET --to null:", 1, "faulty.jsonl:2: ParseError"),
+    // Events that a stage refuses.
+    loss("evt-validate QUIET invalid.jsonl --schemas schemas --to null:", 1, "SchemaValidationError"),
+    loss("evt-validate QUIET invalid.jsonl --schemas schemas --to null: --dlq dead.jsonl", 0, ""),
+    loss("evt-window QUIET texts.jsonl --time t --size 1h --agg 'max(v)' --to null:", 1, "AggregationError"),
+    loss("evt-ingest QUIET twice.jsonl --time t --where 'v = 1' --to null:", 0, ""),
+    loss("evt-window QUIET twice.jsonl --time t --size 1h --where 'v = 1' --to null:", 0, ""),
+    loss("evt-validate QUIET twice.jsonl --time t --dedup 1h --to null:", 0, ""),
+    loss("evt-view QUIET twice.jsonl --time t --head 1 --to null:", 0, ""),
+    // Events that come too late.
+    loss("evt-window QUIET late.jsonl --time t --size 1h --to null:", 1, "1 late (--out-of-orderness 1h1us "),
+    loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --to null:", 0, ""),
+    loss("evt-window QUIET late.jsonl --time t --size 1h --late null: --strict --to null:", 1, ""),
+    loss("evt-window QUIET late.jsonl --time t --gap 1m --to null:", 1, "1 late (--out-of-orderness "),
+    loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 half late (--out-of-orderness "),
+    loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
+    loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
+    loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 windows held"),
+    // Streams that are cut.
+    loss("head -c 2000 whole.frames | evt-window QUIET --size 1h --to null:", 65, "torn stream"),
+    loss("head -c 60 packed.jsonl.gz | evt-ingest QUIET - -f jsonl --time t --to null:", 65, "gzip"),
+    // Rows that a store refuses or replaces.
+    loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db", 1, "SinkError"),
+    loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl", 0, ""),
+    loss("evt-sink QUIET foreign.jsonl --to sqlite:foreign.db --dlq dead.jsonl --strict", 1, ""),
+    loss(
+        "evt-sink -q two.jsonl --to parquet:LAKE; evt-sink QUIET first.jsonl --to parquet:LAKE",
+        1,
+        "conflict: 1 keys",
+    ),
+    loss("evt-sink -q two.jsonl --to sqlite:DB; evt-sink QUIET first.jsonl --to sqlite:DB", 1, "conflict: 1 keys"),
+    loss(
+        "evt-sink -q first.jsonl --to sqlite:DB; evt-sink QUIET two.jsonl --to sqlite:DB",
+        0,
+        "replaced 1 rows of other",
+    ),
+    loss(
+        "evt-sink -q first.jsonl --to parquet:LAKE; evt-sink QUIET two.jsonl --to parquet:LAKE",
+        0,
+        "replaced 1 rows of",
+    ),
+    loss("printf '{\"a' > torn.jsonl; evt-ingest QUIET one.jsonl --time t --to torn.jsonl", 0, "torn.jsonl"),
+];
+
+fn losing() -> Dir {
+    let dir = Dir::new("losses");
+    let good = event("00:10:00");
+    dir.write("one.jsonl", &good);
+    dir.write("faulty.jsonl", good.clone() + "{broken\n");
+    dir.write("times.jsonl", good.clone() + "{\"t\":\"never\"}\n");
+    dir.write(
+        "long.jsonl",
+        good.clone() + &format!("{{\"t\":\"2026-01-01T00:11:00Z\",\"v\":\"{}\"}}\n", "x".repeat(2000)),
+    );
+    let arrived = "\"server_timestamp\":\"2026-01-01T00:10:00Z\"}\n";
+    let at = |hour: u32| format!("{{\"t\":\"2026-01-01T{hour:02}:10:00Z\",{arrived}");
+    dir.write("future.jsonl", at(0) + &at(9));
+    dir.write("fields.csv", "t,v\n2026-01-01T00:10:00Z,1\n2026-01-01T00:10:00Z,1,2\n");
+    dir.write(
+        "access.log",
+        "10.0.0.1 - - [15/Jan/2024:10:00:00 +0000] \"GET / HTTP/1.1\" 200 7 \"-\" \"curl/8\"\nno such line\n",
+    );
+    let id = "\"event_id\":\"00000000-0000-4000-8000-000000000001\"";
+    dir.write(
+        "twice.jsonl",
+        format!("{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":1}}\n{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":2}}\n"),
+    );
+    dir.write(
+        "texts.jsonl",
+        "{\"t\":\"2026-01-01T00:10:00Z\",\"v\":1}\n{\"t\":\"2026-01-01T00:10:00Z\",\"v\":\"x\"}\n",
+    );
+    dir.write("schemas/tick/1.avsc", r#"{"type":"record","name":"tick","fields":[{"name":"n","type":"int"}]}"#);
+    dir.write("invalid.jsonl", "{\"event_type\":\"tick\",\"n\":1}\n{\"event_type\":\"tick\",\"n\":\"x\"}\n");
+    dir.write("late.jsonl", LATE);
+    dir.write("pair.jsonl", good.clone() + &good);
+    dir.shell(
+        "evt-ingest one.jsonl --time t -q > whole.frames; gzip -c faulty.jsonl > packed.jsonl.gz; \
+         evt-window one.jsonl --time t --size 1h -q -o jsonl > first.jsonl; \
+         evt-window pair.jsonl --time t --size 1h -q -o jsonl > two.jsonl; \
+         sed 's/\"metric_name\":\"/&other/' first.jsonl > foreign.jsonl",
+    )
+    .succeeds();
+    dir
+}
+
+#[test]
+fn no_run_that_lost_a_row_ends_with_0_and_no_line_unless_a_flag_says_so() {
+    let dir = losing();
+    let mut faults = vec![];
+    for (number, Loss { line, status, said }) in LOSSES.iter().enumerate() {
+        for quiet in ["-q", ""] {
+            let place = format!("{number}{quiet}");
+            let line = line.replace("QUIET", quiet);
+            let line = line.replace("DB", &format!("{place}.db")).replace("LAKE", &format!("lake{place}"));
+            // The status of the last stage: it has the worst verdict.
+            let run = dir.shell(&format!("set +o pipefail; {line}")).stays_calm();
+            let silent = quiet == "-q" && said.is_empty();
+            if run.status() != *status || !run.stderr().contains(said) || silent && !run.stderr().is_empty() {
+                faults.push(format!("expected {status} and '{said}': {run}"));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let intended = LOSSES.iter().filter(|loss| loss.status == 0 && loss.said.is_empty());
+    assert!(intended.clone().count() > 5);
+    for Loss { line, .. } in intended {
+        let flags = ["--dlq", "--late", "--where", "--dedup", "--head", "--out-of-orderness all"];
+        assert!(flags.iter().any(|flag| line.contains(flag)), "no flag says that it is intended: {line}");
+    }
+}
