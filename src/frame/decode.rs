@@ -20,7 +20,7 @@ pub enum Frame {
     Batch(RecordBatch),
     /// A control message.
     Control(Control),
-    /// Arrow's end-of-stream marker, in a stream of ours after a matching `evt.end`.
+    /// Arrow's end-of-stream marker, after control messages only behind a matching `evt.end`.
     Eos,
 }
 
@@ -29,7 +29,8 @@ pub enum Frame {
 pub enum Finish {
     /// With the proof of ours.
     Ended(End),
-    /// A foreign stream, at Arrow's marker.
+    /// A stream of another program, or one that another program passed on without its control messages, at Arrow's
+    /// marker.
     Foreign,
 }
 
@@ -56,7 +57,8 @@ pub struct Decoder {
     have: usize,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
-    ours: bool,
+    /// Whether a control message has come: no end but `evt.end` is one then.
+    controlled: bool,
     end: Option<End>,
     rows: u64,
     frames: u64,
@@ -75,7 +77,7 @@ impl Default for Decoder {
             have: 0,
             schema: None,
             dictionaries: HashMap::new(),
-            ours: false,
+            controlled: false,
             end: None,
             rows: 0,
             frames: 0,
@@ -117,6 +119,11 @@ impl Decoder {
             let position = format!("frame {} (byte {})", self.frames, self.frame_byte);
             error.at(position)
         })
+    }
+
+    /// Whether a control message has come: rows before the first may have passed through another program.
+    pub fn is_controlled(&self) -> bool {
+        self.controlled
     }
 
     /// Whether all bytes so far are whole frames.
@@ -174,13 +181,13 @@ impl Decoder {
         }
     }
 
-    /// Arrow's end-of-stream marker: in a stream of ours only after its own end, with the rows it states.
+    /// Arrow's end-of-stream marker: after a control message only behind `evt.end`, with the rows it states.
     fn marker(&mut self) -> Result<Option<Frame>> {
         if self.schema.is_none() {
             return Err(Error::corrupt("the stream ends before its schema"));
         }
         match self.end {
-            None if self.ours => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
+            None if self.controlled => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
             Some(end) if end.rows != self.rows => {
                 return Err(Error::broken(format!("its end states {} rows, {} came", end.rows, self.rows)));
             }
@@ -238,7 +245,6 @@ impl Decoder {
             let why = format!("its frames are of version {version}, this evt reads {VERSION}");
             return Err(Error::config("made by a newer evt").because(why));
         }
-        self.ours = version.is_some();
         let schema = SchemaRef::new(schema);
         self.schema = Some(schema.clone());
         Ok(Some(Frame::Schema(schema)))
@@ -260,6 +266,7 @@ impl Decoder {
         for pair in message.custom_metadata().into_iter().flatten() {
             let control = Control::from_metadata(pair.key().unwrap_or(""), pair.value().unwrap_or(""))?;
             if let Some(control) = control {
+                self.controlled = true;
                 if let Control::End(end) = control {
                     self.end = Some(end);
                 }
