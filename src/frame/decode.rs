@@ -3,6 +3,7 @@
 use super::{BODY_MAX, Control, End, HEADER_MAX, MARK};
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
+use crate::ratio::{RATIO_MAX, Ratio};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
@@ -64,6 +65,7 @@ pub struct Decoder {
     frames: u64,
     byte: u64,
     frame_byte: u64,
+    ratio: Ratio,
 }
 
 impl Default for Decoder {
@@ -83,6 +85,7 @@ impl Default for Decoder {
             frames: 0,
             byte: 0,
             frame_byte: 0,
+            ratio: Ratio::new(RATIO_MAX),
         }
     }
 }
@@ -94,6 +97,11 @@ const EMPTY_ROWS_MAX: u64 = 1_000_000;
 const BODY_STEP: usize = 8 << 20;
 
 impl Decoder {
+    /// A decoder that lets at most `ratio_max` bytes come out of a packed one.
+    pub fn new(ratio_max: u64) -> Self {
+        Self { ratio: Ratio::new(ratio_max), ..Self::default() }
+    }
+
     /// Where the next bytes go; never empty.
     pub fn space(&mut self) -> &mut [u8] {
         match self.part {
@@ -253,7 +261,7 @@ impl Decoder {
     fn dictionary(&mut self, message: Message<'_>, body: &Buffer, schema: &SchemaRef) -> Result<Option<Frame>> {
         let header = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("no dictionary"))?;
         let data = header.data().ok_or_else(|| Error::corrupt("a dictionary without data"))?;
-        check_batch(&data, body)?;
+        check_batch(&data, body, &mut self.ratio)?;
         guarded(|| read_dictionary(body, header, schema, &mut self.dictionaries, &message.version()))?;
         Ok(None)
     }
@@ -276,7 +284,7 @@ impl Decoder {
         if header.length() == 0 {
             return Ok(None);
         }
-        check_batch(&header, body)?;
+        check_batch(&header, body, &mut self.ratio)?;
         let dictionaries = &self.dictionaries;
         let batch = guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
         self.rows += batch.num_rows() as u64;
@@ -287,19 +295,22 @@ impl Decoder {
 /// What arrow does not ask before it believes a batch: every buffer lies in the body, every length is one, and neither
 /// what is to be unpacked nor the rows are more than the bytes can stand for. Arrow panics on the former, and reserves
 /// memory for the latter, which nobody can catch.
-pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<()> {
-    let mut unpacked = 0u64;
+pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio: &mut Ratio) -> Result<()> {
+    let (mut packed, mut unpacked) = (0u64, 0u64);
     for buffer in batch.buffers().into_iter().flatten() {
         let bytes = part(body, buffer.offset(), buffer.length());
         let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
         // A packed buffer starts with the length it claims; -1 says that it is not packed after all.
         let claimed =
             bytes.first_chunk().filter(|_| batch.compression().is_some()).map(|bytes| i64::from_le_bytes(*bytes));
-        unpacked = unpacked.saturating_add(claimed.and_then(|claimed| u64::try_from(claimed).ok()).unwrap_or(0));
+        let claimed = claimed.and_then(|claimed| u64::try_from(claimed).ok());
+        unpacked = unpacked.saturating_add(claimed.unwrap_or(0));
+        packed += claimed.map_or(0, |_| bytes.len() as u64);
     }
     if unpacked > BODY_MAX as u64 {
         return Err(Error::corrupt(format!("a batch unpacks to more than {} MiB", BODY_MAX >> 20)));
     }
+    ratio.take("a batch", packed, unpacked)?;
     let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
     let rows =
         u64::try_from(batch.length()).ok().filter(|_| lengths).ok_or_else(|| Error::corrupt("a negative length"))?;

@@ -130,6 +130,7 @@ fn progress_of_any_number_of_partitions_fits_and_only_its_last_part_is_complete(
             partition: format!("user \u{1}{at}"),
             stream_time: Some(at),
             state: State::Live,
+            input: 0,
         });
         let partitions: Vec<_> = partitions.collect();
         let whole = Progress { partitions, complete: true, bytes_done: 7, bytes_total: Some(9) };
