@@ -128,7 +128,11 @@ impl Error {
     #[cold]
     pub fn because_library(self, cause: impl fmt::Display) -> Self {
         let cause = cause.to_string();
-        let sentence = sentence(&cause);
+        let mut told = cause.as_str();
+        while let Some(rest) = LIBRARY_PREFIXES.iter().find_map(|prefix| told.strip_prefix(prefix)) {
+            told = rest;
+        }
+        let sentence = sentence(told);
         if sentence.is_empty() { self } else { self.because(sentence) }
     }
 
@@ -151,6 +155,9 @@ fn io_cause(error: &std::io::Error) -> String {
         None => text,
     }
 }
+
+/// What libraries put before each of their messages: the text before it says as much.
+const LIBRARY_PREFIXES: [&str; 3] = ["Parquet argument error: ", "Parquet error: ", "External: "];
 
 /// The words before the first `Name { … }` or `Name(…)`.
 fn sentence(text: &str) -> &str {
@@ -244,6 +251,7 @@ mod tests {
         assert_eq!(told("cannot decode the schema, InvalidByte(4, 61)"), "header: cannot decode the schema");
         assert_eq!(told("Invalid data. Field { \"é\": Id(16) } not found"), "header: Invalid data");
         assert_eq!(told("size differs (4 vs 5)"), "header: size differs (4 vs 5)");
+        assert_eq!(told("Parquet argument error: Parquet error: a page"), "header: a page");
         assert_eq!(told("Unaligned { position: 29 }"), "header");
     }
 

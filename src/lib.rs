@@ -26,6 +26,7 @@ pub mod kind;
 pub mod mapping;
 pub mod metrics;
 pub mod op;
+pub mod ratio;
 pub mod registry;
 pub mod secret;
 pub mod service;

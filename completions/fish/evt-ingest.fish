@@ -36,7 +36,7 @@ complete -c evt-ingest -l report -d 'Report the first N faulty records, or all' 
 complete -c evt-ingest -l now -d 'The clock, for repeatable output' -r
 complete -c evt-ingest -l pipeline -d 'The name under which the stages of one pipe find each other' -r
 complete -c evt-ingest -l max-record -d 'The longest record that is read' -r
-complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to' -r
+complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to, once it is more than 100 MiB' -r
 complete -c evt-ingest -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
 complete -c evt-ingest -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
 complete -c evt-ingest -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r

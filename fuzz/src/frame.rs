@@ -43,8 +43,8 @@ fn shown(frame: &Frame) -> String {
     match frame {
         Frame::Batch(batch) if Kind::of(batch.schema_ref()).is_none() => {
             let mut records = Records::default();
-            match jsonl::rows_to_json(batch, 1, &mut records) {
-                Ok(()) => records.text,
+            match jsonl::rows_to_json(batch, 1, 4 << 20, &mut records) {
+                Ok(_) => records.text,
                 Err(error) => error.to_string(),
             }
         }

@@ -27,7 +27,7 @@ pub fn run(input: &[u8]) {
 
 fn written(batch: &RecordBatch) -> Vec<String> {
     let mut records = Records::default();
-    jsonl::rows_to_json(batch, 1, &mut records).expect("rows of ours");
+    jsonl::rows_to_json(batch, 1, 4 << 20, &mut records).expect("rows of ours");
     let text = |body: &Body| match body {
         Body::Text(range) => records.text[range.clone()].to_owned(),
         other => panic!("{other:?}"),

@@ -47,6 +47,7 @@ fn split(
                 match &record.body {
                     Body::Raw => Ok(String::new()),
                     Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
+                    Body::Cut(_) => panic!("text is never cut"),
                     Body::Fault(fault) => Err(fault.message.clone()),
                 },
             ));

@@ -71,7 +71,7 @@ pub struct CommonArgs {
     /// The longest record that is read
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub max_record: usize,
-    /// How many times its packed size an input may unpack to
+    /// How many times its packed size an input may unpack to, once it is more than 100 MiB
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub max_ratio: u64,
     /// Settings of librdkafka for every topic, one NAME=VALUE a line

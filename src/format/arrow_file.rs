@@ -1,11 +1,12 @@
 //! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
 
 use super::container::Batches;
-use super::{Format, Input, Opened};
+use super::{Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::check_batch;
 use crate::kind::Kind;
+use crate::ratio::Ratio;
 use arrow::array::RecordBatch;
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
@@ -32,11 +33,11 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Arrow file cannot be read").because_library(error)
 }
 
-fn open(file: File) -> Result<Opened> {
-    let blocks = guarded(|| Blocks::open(file))??;
+fn open(file: File, limits: Limits) -> Result<Opened> {
+    let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
     let kind = Kind::of(&blocks.schema);
-    Ok(Opened { kind, rows: Box::new(Batches::new(blocks, kind)) })
+    Ok(Opened { kind, rows: Box::new(Batches::new(blocks, kind, limits)) })
 }
 
 /// The batches of a file, block by block. The library's own reader reserves the memory a block claims before anyone
@@ -47,10 +48,11 @@ struct Blocks {
     schema: SchemaRef,
     decoder: FileDecoder,
     left: std::vec::IntoIter<Block>,
+    ratio: Ratio,
 }
 
 impl Blocks {
-    fn open(mut file: File) -> Result<Self> {
+    fn open(mut file: File, limits: Limits) -> Result<Self> {
         let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
         let footer = footer(&mut file, size)?;
         let footer = arrow_ipc::root_as_footer(&footer).map_err(corrupt)?;
@@ -61,7 +63,8 @@ impl Blocks {
         let schema = SchemaRef::new(fb_to_schema(schema));
         let decoder = FileDecoder::new(schema.clone(), footer.version());
         let left: Vec<Block> = footer.recordBatches().into_iter().flatten().copied().collect();
-        let mut blocks = Self { file, size, schema, decoder, left: left.into_iter() };
+        let ratio = Ratio::new(limits.ratio);
+        let mut blocks = Self { file, size, schema, decoder, left: left.into_iter(), ratio };
         for block in footer.dictionaries().into_iter().flatten() {
             let bytes = blocks.read(block)?;
             blocks.decoder.read_dictionary(block, &bytes).map_err(corrupt)?;
@@ -89,7 +92,7 @@ impl Blocks {
         let message = arrow_ipc::root_as_message(message.get(4..).unwrap_or_default()).map_err(corrupt)?;
         let dictionary = message.header_as_dictionary_batch().and_then(|header| header.data());
         if let Some(batch) = message.header_as_record_batch().or(dictionary) {
-            check_batch(&batch, body)?;
+            check_batch(&batch, body, &mut self.ratio)?;
         }
         Ok(bytes.into())
     }

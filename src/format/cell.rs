@@ -30,7 +30,34 @@ pub enum Form {
     Json,
     /// The bare content.
     Text,
+    /// A JSON value that may stop anywhere behind this many bytes: no record is as long.
+    Cut(usize),
 }
+
+impl Form {
+    /// Of values inside of containers.
+    fn within(self) -> Self {
+        if self == Form::Text { Form::Json } else { self }
+    }
+
+    /// Bytes behind which a value may stop.
+    pub(super) fn max(self) -> usize {
+        if let Form::Cut(max) = self { max } else { usize::MAX }
+    }
+
+    /// As much of a text as is written.
+    pub(super) fn head(self, text: &str) -> &str {
+        if text.len() <= self.max() { text } else { &text[..text.ceil_char_boundary(self.max())] }
+    }
+
+    /// The same for bytes.
+    pub(super) fn head_of(self, bytes: &[u8]) -> &[u8] {
+        &bytes[..bytes.len().min(self.max())]
+    }
+}
+
+/// Bytes of a dictionary's text that are kept while its rows are written.
+const RENDERED_MAX: usize = 64 << 10;
 
 type Writer<'a> = Box<dyn FnMut(usize, &mut String) + 'a>;
 
@@ -91,15 +118,15 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
         DataType::Decimal256(..) => decimal::<Decimal256Type>(array),
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => string(array, form),
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            quoted(form, bytes(field, array))
+            quoted(form, bytes(field, array, form))
         }
         DataType::List(_)
         | DataType::LargeList(_)
         | DataType::FixedSizeList(..)
         | DataType::ListView(_)
-        | DataType::LargeListView(_) => list(array),
-        DataType::Struct(_) => object(array),
-        DataType::Map(..) => map(array.as_map()),
+        | DataType::LargeListView(_) => list(array, form.within()),
+        DataType::Struct(_) => object(array, form.within()),
+        DataType::Map(..) => map(array.as_map(), form.within()),
         DataType::Union(..) => union(array, form),
         DataType::Dictionary(..) => dictionary(field, array, form),
         DataType::RunEndEncoded(ends, values) => match ends.data_type() {
@@ -115,7 +142,7 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
 fn quoted<'a>(form: Form, mut write: Writer<'a>) -> Writer<'a> {
     match form {
         Form::Text => write,
-        Form::Json => Box::new(move |row, out| {
+        Form::Json | Form::Cut(_) => Box::new(move |row, out| {
             out.push('"');
             write(row, out);
             out.push('"');
@@ -196,7 +223,7 @@ fn special(value: f64) -> Option<&'static str> {
 
 fn write_word(out: &mut String, word: &str, form: Form) {
     match form {
-        Form::Json => write_string(out, word),
+        Form::Json | Form::Cut(_) => write_string(out, word),
         Form::Text => out.push_str(word),
     }
 }
@@ -206,16 +233,47 @@ fn string(array: &dyn Array, form: Form) -> Writer<'_> {
         match form {
             Form::Json => Box::new(move |row, out| write_string(out, value(row))),
             Form::Text => Box::new(move |row, out| out.push_str(value(row))),
+            Form::Cut(_) => Box::new(move |row, out| write_string(out, form.head(value(row)))),
         }
     }
     if let Some(values) = array.as_string_opt::<i32>() {
         return of(|row| values.value(row), form);
     }
-    if let Some(values) = array.as_string_opt::<i64>() {
-        return of(|row| values.value(row), form);
+    match texts(array) {
+        Some(text) => of(text, form),
+        None => Box::new(|_, _| {}),
     }
-    let values = array.as_string_view();
-    of(|row| values.value(row), form)
+}
+
+/// The texts of an array of any text type, which may be the values of a dictionary.
+pub(super) fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a str + 'a>> {
+    if let Some(values) = array.as_string_opt::<i32>() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    if let Some(values) = array.as_string_opt::<i64>() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    if let Some(values) = array.as_string_view_opt() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    let dictionary = array.as_any_dictionary_opt()?;
+    let (code, text) = (codes(dictionary.keys()), texts(dictionary.values().as_ref())?);
+    Some(Box::new(move |row| text(code(row))))
+}
+
+/// The bytes of an array of any binary type.
+pub(super) fn binaries<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a [u8] + 'a>> {
+    if let Some(values) = array.as_binary_opt::<i32>() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    if let Some(values) = array.as_binary_opt::<i64>() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    if let Some(values) = array.as_fixed_size_binary_opt() {
+        return Some(Box::new(|row| values.value(row)));
+    }
+    let values = array.as_binary_view_opt()?;
+    Some(Box::new(|row| values.value(row)))
 }
 
 /// Whether values of a field are uuids.
@@ -224,21 +282,12 @@ pub fn is_uuid(field: &Field) -> bool {
         && field.metadata().get("ARROW:extension:name").is_some_and(|name| name == "arrow.uuid")
 }
 
-fn bytes<'a>(field: &Field, array: &'a dyn Array) -> Writer<'a> {
-    if let Some(values) = array.as_fixed_size_binary_opt() {
-        if is_uuid(field) {
-            return Box::new(move |row, out| write_uuid(out, values.value(row)));
-        }
-        return Box::new(move |row, out| base64::encode(values.value(row), out));
+fn bytes<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
+    let Some(value) = binaries(array) else { return Box::new(|_, _| {}) };
+    match is_uuid(field) {
+        true => Box::new(move |row, out| write_uuid(out, value(row))),
+        false => Box::new(move |row, out| base64::encode(form.head_of(value(row)), out)),
     }
-    if let Some(values) = array.as_binary_opt::<i32>() {
-        return Box::new(move |row, out| base64::encode(values.value(row), out));
-    }
-    if let Some(values) = array.as_binary_opt::<i64>() {
-        return Box::new(move |row, out| base64::encode(values.value(row), out));
-    }
-    let values = array.as_binary_view();
-    Box::new(move |row, out| base64::encode(values.value(row), out))
 }
 
 /// Appends 16 bytes as a hyphenated lower-case uuid.
@@ -323,22 +372,22 @@ fn interval(array: &dyn Array, unit: IntervalUnit) -> Writer<'_> {
     }
 }
 
-fn list(array: &dyn Array) -> Writer<'_> {
+fn list(array: &dyn Array, form: Form) -> Writer<'_> {
     if let Some(values) = array.as_list_opt::<i32>() {
-        return items(values.values(), |row| span(values.value_offsets(), row));
+        return items(values.values(), |row| span(values.value_offsets(), row), form);
     }
     if let Some(values) = array.as_list_opt::<i64>() {
-        return items(values.values(), |row| span(values.value_offsets(), row));
+        return items(values.values(), |row| span(values.value_offsets(), row), form);
     }
     if let Some(values) = array.as_fixed_size_list_opt() {
         let length = values.value_length().as_usize();
-        return items(values.values(), move |row| (row * length, (row + 1) * length));
+        return items(values.values(), move |row| (row * length, (row + 1) * length), form);
     }
     if let Some(values) = array.as_list_view_opt::<i32>() {
-        return items(values.values(), |row| view(values, row));
+        return items(values.values(), |row| view(values, row), form);
     }
     let values = array.as_list_view::<i64>();
-    items(values.values(), |row| view(values, row))
+    items(values.values(), |row| view(values, row), form)
 }
 
 fn span<O: OffsetSizeTrait>(offsets: &[O], row: usize) -> (usize, usize) {
@@ -351,33 +400,37 @@ fn view<O: OffsetSizeTrait>(list: &GenericListViewArray<O>, row: usize) -> (usiz
 }
 
 /// A JSON array of the items whose range `range` tells.
-fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a) -> Writer<'a> {
+fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a, form: Form) -> Writer<'a> {
     let field = Field::new("item", values.data_type().clone(), true);
-    let mut item = Column::new(&field, values.as_ref(), Form::Json);
+    let mut item = Column::new(&field, values.as_ref(), form);
     Box::new(move |row, out| {
-        let (start, end) = range(row);
+        let ((start, end), before) = (range(row), out.len());
         out.push('[');
         for at in start..end {
             if at > start {
                 out.push(',');
             }
             item.write_or_null(at, out);
+            if out.len() - before > form.max() {
+                break;
+            }
         }
         out.push(']');
     })
 }
 
-fn object(array: &dyn Array) -> Writer<'_> {
+fn object(array: &dyn Array, form: Form) -> Writer<'_> {
     let array = array.as_struct();
     let mut members: Vec<(String, Column)> = vec![];
     for (field, values) in array.fields().iter().zip(array.columns()) {
-        members.push((key(field.name()), Column::new(field, values.as_ref(), Form::Json)));
+        members.push((key(field.name()), Column::new(field, values.as_ref(), form)));
     }
     Box::new(move |row, out| {
+        let before = out.len();
         out.push('{');
         let mut first = true;
         for (key, column) in &mut members {
-            if !column.is_null(row) {
+            if !column.is_null(row) && out.len() - before <= form.max() {
                 out.push_str(if first { &key[1..] } else { key });
                 column.write(row, out);
                 first = false;
@@ -395,24 +448,33 @@ pub fn key(name: &str) -> String {
     key
 }
 
-fn map(array: &MapArray) -> Writer<'_> {
+fn map(array: &MapArray, form: Form) -> Writer<'_> {
     let (keys, values) = (array.keys(), array.values());
     let field = |array: &ArrayRef| Field::new("", array.data_type().clone(), true);
-    let mut name = Column::new(&field(keys), keys.as_ref(), Form::Text);
-    let mut value = Column::new(&field(values), values.as_ref(), Form::Json);
+    // A name is a string, whatever the keys are.
+    let (text, mut name) = (texts(keys.as_ref()), Column::new(&field(keys), keys.as_ref(), Form::Text));
+    let mut value = Column::new(&field(values), values.as_ref(), form);
     let mut scratch = String::new();
     Box::new(move |row, out| {
-        let (start, end) = span(array.value_offsets(), row);
+        let ((start, end), before) = (span(array.value_offsets(), row), out.len());
         out.push('{');
         for at in start..end {
             if at > start {
                 out.push(',');
             }
-            scratch.clear();
-            name.write_or_null(at, &mut scratch);
-            write_string(out, &scratch);
+            match &text {
+                Some(text) => write_string(out, form.head(text(at))),
+                None => {
+                    scratch.clear();
+                    name.write_or_null(at, &mut scratch);
+                    write_string(out, &scratch);
+                }
+            }
             out.push(':');
             value.write_or_null(at, out);
+            if out.len() - before > form.max() {
+                break;
+            }
         }
         out.push('}');
     })
@@ -433,25 +495,47 @@ fn union(array: &dyn Array, form: Form) -> Writer<'_> {
     })
 }
 
-/// Each value is rendered once where that is less work than rendering each row.
+/// Each value is rendered once where that is less work than rendering each row, and little text.
 fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
     let array = array.as_any_dictionary();
     let values = array.values();
     if values.is_empty() {
         return Box::new(|_, _| {});
     }
-    let keys = array.normalized_keys();
+    let code = codes(array.keys());
     let field = field.clone().with_data_type(values.data_type().clone());
     let mut column = Column::new(&field, values.as_ref(), form);
-    if values.len() > keys.len() {
-        return Box::new(move |row, out| column.write_or_null(keys[row], out));
+    let is_less = values.len() <= array.keys().len();
+    match is_less.then(|| rendered(&mut column, values.len())).flatten() {
+        Some((text, ends)) => Box::new(move |row, out| out.push_str(&text[ends[code(row)]..ends[code(row) + 1]])),
+        None => Box::new(move |row, out| column.write_or_null(code(row), out)),
     }
+}
+
+/// The text of all values, and where each of them ends; none where that is much.
+fn rendered(column: &mut Column<'_>, count: usize) -> Option<(String, Vec<usize>)> {
     let (mut text, mut ends) = (String::new(), vec![0]);
-    for at in 0..values.len() {
+    for at in 0..count {
         column.write_or_null(at, &mut text);
         ends.push(text.len());
+        if text.len() > RENDERED_MAX {
+            return None;
+        }
     }
-    Box::new(move |row, out| out.push_str(&text[ends[keys[row]]..ends[keys[row] + 1]]))
+    Some((text, ends))
+}
+
+/// The places in its dictionary that an array's keys stand for; that of a null is never asked for.
+fn codes<'a>(keys: &'a dyn Array) -> Box<dyn Fn(usize) -> usize + 'a> {
+    macro_rules! first_of {
+        ($($kind:ty)*) => {
+            $(if let Some(keys) = keys.as_primitive_opt::<$kind>() {
+                return Box::new(|row| keys.value(row).as_usize());
+            })*
+        };
+    }
+    first_of!(Int8Type Int16Type Int32Type Int64Type UInt8Type UInt16Type UInt32Type UInt64Type);
+    Box::new(|_| 0)
 }
 
 fn run<'a, T: RunEndIndexType>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {

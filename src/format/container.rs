@@ -1,46 +1,107 @@
 //! What the containers that Arrow's libraries read have in common: batches become rows, panics become errors.
 
 use super::jsonl::{is_proved, rows_to_json};
-use super::{Records, Rows};
+use super::{Limits, Records, Rows};
 use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use std::fmt::Display;
+use std::sync::Arc;
 
 /// Rows handed on at once: another program's batch may be its whole table, and its text would be several times that.
 const ROWS: usize = 2_048;
+
+/// Bytes of text in rows of ours that are handed on at once: what a dictionary stands for may be any number.
+const BYTES: usize = 4 << 20;
+
+/// Batches of any program, handed on as text in pieces of bounded size.
+pub struct Pieces {
+    rest: Option<RecordBatch>,
+    /// Rows looked at for the next piece: about as many as fit, for each look costs something for every row.
+    ahead: usize,
+    rows: u64,
+    text_max: usize,
+}
+
+impl Pieces {
+    /// The text of a row may stop behind `text_max` bytes.
+    pub fn new(text_max: usize) -> Self {
+        Self { rest: None, ahead: ROWS, rows: 0, text_max }
+    }
+
+    /// Takes a batch, when nothing is left of the last one.
+    pub fn push(&mut self, batch: RecordBatch) {
+        self.rest = Some(batch);
+    }
+
+    /// The next rows of the batch, numbered from 1 over all batches; none at its end.
+    pub fn next_rows(&mut self) -> Result<Option<Records>> {
+        let Some(batch) = self.rest.take().filter(|batch| batch.num_rows() > 0) else { return Ok(None) };
+        let mut records = Records::default();
+        let looked_at = batch.slice(0, batch.num_rows().min(self.ahead));
+        let count = guarded(|| rows_to_json(&looked_at, self.rows + 1, self.text_max, &mut records))??;
+        self.ahead = (2 * count).clamp(1, ROWS);
+        self.rows += count as u64;
+        self.rest = Some(batch.slice(count, batch.num_rows() - count));
+        Ok(Some(records))
+    }
+}
 
 /// The rows of a reader of batches.
 pub(super) struct Batches<I> {
     /// None after the end or an error.
     inner: Option<I>,
     kind: Option<Kind>,
-    /// What is left of the last batch read.
-    rest: Option<RecordBatch>,
-    rows: u64,
+    /// What is left of the last batch of `kind`.
+    own: Option<RecordBatch>,
+    pieces: Pieces,
 }
 
 impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
     /// Rows that the file says are of `kind`.
-    pub(super) fn new(inner: I, kind: Option<Kind>) -> Self {
-        Self { inner: Some(inner), kind, rest: None, rows: 0 }
+    pub(super) fn new(inner: I, kind: Option<Kind>, limits: Limits) -> Self {
+        Self { inner: Some(inner), kind, own: None, pieces: Pieces::new(limits.text) }
     }
 
     fn step(&mut self) -> Result<Option<Rows>> {
-        let Some(inner) = &mut self.inner else { return Ok(None) };
-        let (kind, first, rest) = (self.kind, self.rows + 1, self.rest.take());
-        let rows = guarded(|| match rest.map(Ok).or_else(|| inner.next()) {
-            None => Ok(None),
-            Some(Err(error)) => Err(Error::corrupt("rows cannot be read").because_library(error)),
-            Some(Ok(batch)) => {
-                let count = batch.num_rows().min(ROWS);
-                let rest = (count < batch.num_rows()).then(|| batch.slice(count, batch.num_rows() - count));
-                Ok(Some((rest, count as u64, rows_of(kind, batch.slice(0, count), first)?)))
+        loop {
+            if let Some(records) = self.pieces.next_rows()? {
+                return Ok(Some(Rows::Text(records)));
             }
-        })??;
-        let Some((rest, count, rows)) = rows else { return Ok(None) };
-        self.rest = rest;
-        self.rows += count;
+            if let Some(rows) = self.own_rows()? {
+                return Ok(Some(Rows::Batch(rows)));
+            }
+            let Some(inner) = &mut self.inner else { return Ok(None) };
+            let Some(batch) = guarded(|| inner.next())? else { return Ok(None) };
+            let batch = batch.map_err(|error| Error::corrupt("rows cannot be read").because_library(error))?;
+            match self.kind.is_some_and(|kind| is_of(kind, &batch)) {
+                true => self.own = Some(batch),
+                false => self.pieces.push(batch),
+            }
+        }
+    }
+
+    /// The next rows of the batch of our kind, exactly its schema.
+    fn own_rows(&mut self) -> Result<Option<RecordBatch>> {
+        let (Some(kind), Some(batch)) = (self.kind, self.own.take().filter(|batch| batch.num_rows() > 0)) else {
+            return Ok(None);
+        };
+        let count = rows_within(&batch, BYTES);
+        let schema = kind.schema();
+        let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
+            let rows = column.slice(0, count);
+            if rows.data_type() == field.data_type() { Ok(rows) } else { cast(&rows, field.data_type()) }
+        });
+        let columns = guarded(|| columns.collect::<Result<Vec<ArrayRef>, _>>())??;
+        let rows = RecordBatch::try_new(schema, columns)?;
+        if !is_proved(&rows) {
+            let claim = kind.name();
+            return Err(Error::corrupt(format!("the file claims rows of kind {claim}, but a JSON column holds none")));
+        }
+        self.pieces.rows += count as u64;
+        self.own = Some(batch.slice(count, batch.num_rows() - count));
         Ok(Some(rows))
     }
 }
@@ -49,7 +110,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batche
     type Item = Result<Rows>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.step().map_err(|error| error.at(format!("after row {}", self.rows)));
+        let rows = self.step().map_err(|error| error.at(format!("after row {}", self.pieces.rows)));
         if !matches!(rows, Ok(Some(_))) {
             self.inner = None;
         }
@@ -57,21 +118,68 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batche
     }
 }
 
-/// A batch as it is where it is exactly of its kind, else as JSON text.
-fn rows_of(kind: Option<Kind>, batch: RecordBatch, first: u64) -> Result<Rows> {
-    if let Some(kind) = kind {
-        if !is_proved(&batch) {
-            let claim = kind.name();
-            return Err(Error::corrupt(format!("the file claims rows of kind {claim}, but a JSON column holds none")));
-        }
-        let schema = kind.schema();
-        if schema.fields() == batch.schema_ref().fields() {
-            return Ok(Rows::Batch(RecordBatch::try_new(schema, batch.columns().to_vec())?));
+/// Whether a batch has exactly the columns of a kind, be it with views of texts and bytes instead of copies.
+fn is_of(kind: Kind, batch: &RecordBatch) -> bool {
+    let wanted = kind.schema();
+    let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
+        let copied = copied(column.data_type());
+        copied.equals_datatype(field.data_type()) && (field.is_nullable() || column.logical_null_count() == 0)
+    };
+    let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    names(&wanted) == names(batch.schema_ref()) && wanted.fields().iter().zip(batch.columns()).all(is_alike)
+}
+
+/// How many rows at the start of a batch have no more bytes of text and binary, one at least.
+fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
+    let rows = batch.num_rows().min(ROWS);
+    let length = |view: &u128| usize::try_from(*view & u128::from(u32::MAX)).unwrap_or(0);
+    let lengths: Vec<&[u128]> = batch.columns().iter().filter_map(|column| views(column)).collect();
+    let mut left = bytes;
+    for row in 0..rows {
+        let row_bytes = lengths.iter().map(|views| length(&views[row])).sum();
+        match left.checked_sub(row_bytes) {
+            Some(rest) => left = rest,
+            None => return row.max(1),
         }
     }
-    let mut records = Records::default();
-    rows_to_json(&batch, first, &mut records)?;
-    Ok(Rows::Text(records))
+    rows
+}
+
+fn views(column: &ArrayRef) -> Option<&[u128]> {
+    let texts = column.as_string_view_opt().map(|texts| &texts.views()[..]);
+    texts.or_else(|| column.as_binary_view_opt().map(|bytes| &bytes.views()[..]))
+}
+
+/// A type with views of texts and bytes: they share the memory of what a dictionary repeats.
+pub(super) fn viewed(kind: &DataType) -> DataType {
+    with_leaves(kind, &|leaf| match leaf {
+        DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+        other => other.clone(),
+    })
+}
+
+/// The type whose views [`viewed`] made.
+fn copied(kind: &DataType) -> DataType {
+    with_leaves(kind, &|leaf| match leaf {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    })
+}
+
+fn with_leaves(kind: &DataType, leaf: &dyn Fn(&DataType) -> DataType) -> DataType {
+    let inner = |field: &FieldRef| -> FieldRef {
+        Arc::new(Field::clone(field).with_data_type(with_leaves(field.data_type(), leaf)))
+    };
+    match kind {
+        DataType::List(item) => DataType::List(inner(item)),
+        DataType::LargeList(item) => DataType::LargeList(inner(item)),
+        DataType::FixedSizeList(item, length) => DataType::FixedSizeList(inner(item), *length),
+        DataType::Map(entries, sorted) => DataType::Map(inner(entries), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(inner).collect()),
+        other => leaf(other),
+    }
 }
 
 #[cfg(test)]

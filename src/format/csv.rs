@@ -1,12 +1,14 @@
 //! CSV (RFC 4180) and TSV: a header with the names, then one record a line or, where quotes hold newlines, several.
 //!
-//! Values are strings, but for an object under the name `properties`; an empty field, quoted or not, is absent. A record ends at `\n`, a `\r` before it belongs to
+//! Values are strings, but for an object under the name `properties`. An empty field is absent; between quotes it is an empty
+//! text, but under the name of a column that holds no text. A record ends at `\n`, a `\r` before it belongs to
 //! neither. A record with more or fewer fields than the header, one that is no UTF-8, one whose quote is never closed
 //! and one with text between a closing quote and the next comma are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
 //! at the next line, so that a stray quote costs one record and not the file.
 //!
-//! Written: the same text as in JSON lines without the outer quotes, null empty. A column of payloads or keys has a
-//! second one, `NAME_base64`, for bytes that are no text. So the empty string and null are one in CSV.
+//! Written: the same text as in JSON lines without the outer quotes, null empty, an empty text as `""`. A column of
+//! payloads or keys has a second one, `NAME_base64`, for bytes that are no text. In a file of one column null is `""`
+//! too, because an empty line is no record.
 
 use super::cell::{Column, Form, key};
 use super::jsonl::{own, unique_names};
@@ -15,10 +17,12 @@ use crate::error::{Error, Result};
 use crate::json::scan::is_json;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::is_own;
+use crate::kind::{Kind, claims_json, is_own};
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
+use arrow::datatypes::DataType;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 /// The column of events that is an object.
 const PROPERTIES: &str = ",\"properties\":";
@@ -63,8 +67,61 @@ pub struct Rows {
 enum Header {
     Expected,
     TooLong,
-    /// `,"name":` of each column.
-    Read(Vec<String>),
+    /// The columns.
+    Read(Vec<Key>),
+}
+
+/// A column of the file.
+struct Key {
+    /// `,"name":`
+    text: String,
+    /// Whether a value may be an empty text.
+    holds_text: bool,
+}
+
+impl Key {
+    fn new(name: &str) -> Self {
+        Self { text: key(name), holds_text: !OTHERS.contains(name) }
+    }
+}
+
+/// The names of columns of ours that hold no text.
+static OTHERS: LazyLock<HashSet<String>> = LazyLock::new(|| {
+    let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Dictionary(..) | DataType::Binary);
+    let schemas = Kind::ALL.map(Kind::schema);
+    let others = schemas
+        .iter()
+        .flat_map(|schema| schema.fields())
+        .filter(|field| !is_text(field.data_type()) || claims_json(field));
+    others.map(|field| field.name().clone()).collect()
+});
+
+/// Passes over the fields of a record, whose quotes are right.
+struct Quotes<'a> {
+    record: &'a [u8],
+    delimiter: u8,
+}
+
+impl Quotes<'_> {
+    /// Whether the next field stands between quotes.
+    fn pass(&mut self) -> bool {
+        let is_quoted = self.record.first() == Some(&b'"');
+        let mut end = 0;
+        if is_quoted {
+            // A quote in it is written twice: the field ends at one that stands alone.
+            loop {
+                end += 1;
+                end += memchr::memchr(b'"', &self.record[end..]).map_or(self.record.len() - end, |at| at + 1);
+                if self.record.get(end) != Some(&b'"') {
+                    break;
+                }
+            }
+        }
+        let rest = &self.record[end..];
+        let next = memchr::memchr(self.delimiter, rest).map_or(rest.len(), |at| at + 1);
+        self.record = &rest[next..];
+        is_quoted
+    }
 }
 
 /// One record found, before it is looked into.
@@ -170,7 +227,7 @@ impl Rows {
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
             return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
         }
-        self.header = Header::Read(names.into_iter().map(key).collect());
+        self.header = Header::Read(names.into_iter().map(Key::new).collect());
         Ok(())
     }
 
@@ -192,7 +249,14 @@ impl Rows {
         let Some(fields) = self.fields(found.fields) else { return parse_error("not UTF-8") };
         let start = text.len();
         text.push('{');
-        for (key, value) in keys.iter().zip(fields).filter(|(_, value)| !value.is_empty()) {
+        // Only records with two quotes in a row have empty texts.
+        let mut quotes = memchr::memmem::find(raw, b"\"\"").map(|_| Quotes { record: raw, delimiter: self.delimiter });
+        for (key, value) in keys.iter().zip(fields) {
+            let is_quoted = quotes.as_mut().is_some_and(Quotes::pass);
+            if value.is_empty() && !(is_quoted && key.holds_text) {
+                continue;
+            }
+            let key = &key.text;
             text.push_str(if text.len() == start + 1 { &key[1..] } else { key });
             // As it was written, see above.
             match key == PROPERTIES && value.starts_with('{') && !value.contains(['\n', '\r']) && is_json(value) {
@@ -397,7 +461,10 @@ impl Encoder for Writer {
                 }
                 if !cell.is_empty(row) {
                     cell.column.write(row, &mut self.cell);
-                    self.push();
+                    match self.cell.is_empty() {
+                        true => self.line.push_str("\"\""),
+                        false => self.push(),
+                    }
                 }
             }
             self.end(out);

@@ -17,7 +17,7 @@ fn records_are_objects_of_strings_with_their_exact_bytes_and_line() {
     assert_eq!(seen[0].0, 2);
     assert_eq!(seen[0].1, b"1,\"a \"\"b\"\"\",\"two\r\nlines\"");
     assert_eq!(seen[0].2.as_deref(), Ok(r#"{"id":"1","Name":"a \"b\"","note":"two\r\nlines"}"#));
-    assert_eq!((seen[1].0, seen[1].2.as_deref()), (5, Ok(r#"{"id":"2"}"#)));
+    assert_eq!((seen[1].0, seen[1].2.as_deref()), (5, Ok(r#"{"id":"2","note":""}"#)));
     assert_eq!((seen[2].0, seen[2].2.as_deref()), (6, Ok(r#"{"id":"3","Name":"x","note":"y"}"#)));
 }
 
@@ -43,10 +43,23 @@ fn quotes_that_are_content_are_no_fault() {
         (r#"5" disk,2"#, r#"{"a":"5\" disk","b":"2"}"#),
         (r#"x"y"z,"2""#, r#"{"a":"x\"y\"z","b":"2"}"#),
         (r#""a ""b"" c","""""#, r#"{"a":"a \"b\" c","b":"\""}"#),
-        (r#""","""""#, r#"{"b":"\""}"#),
+        (r#""","""""#, r#"{"a":"","b":"\""}"#),
         (r#""x,""y",2"#, r#"{"a":"x,\"y","b":"2"}"#),
     ] {
         let seen = read(&format!("a,b\n{record}\n"));
+        assert_eq!(seen[0].2.as_deref(), Ok(wanted), "{record}");
+    }
+}
+
+#[test]
+fn an_empty_field_between_quotes_is_an_empty_text_where_the_column_holds_text() {
+    for (record, wanted) in [
+        (r#""","",,"""#, r#"{"a":"","event_type":"","d":""}"#),
+        (r#",,,"#, "{}"),
+        (r#""""",,"",x"#, r#"{"a":"\"","d":"x"}"#),
+        (r#""x"""",y""",,"","""#, r#"{"a":"x\"\",y\"","d":""}"#),
+    ] {
+        let seen = read(&format!("a,event_type,server_timestamp,d\n{record}\n"));
         assert_eq!(seen[0].2.as_deref(), Ok(wanted), "{record}");
     }
 }

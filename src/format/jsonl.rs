@@ -3,15 +3,16 @@
 //! Written: columns in order, nulls left out, `properties` and `dimensions` as the objects they are, payloads as text
 //! where they are UTF-8 and under `NAME_base64` where not. A line that was read has neither its `\n` nor a `\r` before.
 
-use super::cell::{Column, Form, key};
+use super::cell::{Column, Form, binaries, key, texts, write_uuid};
+use super::row::kind_of;
 use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
 use crate::json::{base64, scan};
-use crate::kind::{Kind, holds_json, is_json, is_own};
-use arrow::array::{Array, AsArray, BinaryArray, MapArray, RecordBatch};
-use arrow::datatypes::{Field, Schema};
+use crate::kind::{Kind, claims_json, holds_json, is_id, is_json, is_own};
+use arrow::array::{Array, AsArray, MapArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::HashSet;
 
 /// JSON lines.
@@ -23,6 +24,9 @@ pub const FORMAT: Format = Format {
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
 };
+
+/// Text of rows that is handed on at once: a few bytes of a dictionary may stand for any number of rows.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// What to say when the input turns out to be one JSON array.
 pub const ARRAY_HINT: &str = "a JSON array, not JSON lines: feed its elements with  jq -c '.[]' FILE | evt-ingest";
@@ -87,33 +91,46 @@ pub(super) fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops
 struct Member<'a> {
     key: String,
     /// The key instead of it where bytes are no text.
-    bytes: Option<(&'a BinaryArray, String)>,
+    bytes: Option<(Bytes<'a>, String)>,
     column: Column<'a>,
 }
+
+type Bytes<'a> = Box<dyn Fn(usize) -> &'a [u8] + 'a>;
 
 /// The rows of a batch as JSON objects.
 pub struct Objects<'a> {
     members: Vec<Member<'a>>,
+    /// Bytes of a row behind which it may stop.
+    max: usize,
 }
 
 impl<'a> Objects<'a> {
     /// Resolves the columns. In a batch of one of our kinds text columns that hold JSON are written as they are: where
     /// the batch is not known to be ours, [`is_proved`] has to be asked first.
     pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
-        Self::trusting(batch, is_own(batch.schema_ref()))
+        unique_names(batch.schema_ref())?;
+        let ours = is_own(batch.schema_ref());
+        let columns = batch.schema_ref().fields().iter().zip(batch.columns());
+        let members = columns.map(|(field, array)| member(field, array.as_ref(), ours, Form::Json)).collect();
+        Ok(Self { members, max: usize::MAX })
     }
 
-    /// The same; `ours` says whether columns that claim to hold JSON do.
-    fn trusting(batch: &'a RecordBatch, ours: bool) -> Result<Self> {
+    /// The same for rows that any program may have written: what they claim is looked at, value by value. A row may
+    /// stop anywhere behind `max` bytes.
+    pub fn of_others(batch: &'a RecordBatch, max: usize) -> Result<Self> {
         let schema = batch.schema_ref();
         unique_names(schema)?;
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        // Rows of the kinds that have bytes and headers have them in our forms.
+        let ours = Kind::of(schema).is_some() || kind_of(&names) != Kind::Event;
         let columns = schema.fields().iter().zip(batch.columns());
-        let members = columns.map(|(field, array)| member(field, array.as_ref(), ours)).collect();
-        Ok(Self { members })
+        let members = columns.map(|(field, array)| claimed(field, array.as_ref(), ours, Form::Cut(max))).collect();
+        Ok(Self { members, max })
     }
 
     /// Appends one row.
     pub fn write(&mut self, row: usize, out: &mut String) {
+        let before = out.len();
         out.push('{');
         let mut first = true;
         for member in &mut self.members {
@@ -121,24 +138,51 @@ impl<'a> Objects<'a> {
                 continue;
             }
             let key = match &member.bytes {
-                Some((bytes, key)) if std::str::from_utf8(bytes.value(row)).is_err() => key,
+                Some((bytes, key)) if std::str::from_utf8(bytes(row)).is_err() => key,
                 _ => &member.key,
             };
             out.push_str(if first { &key[1..] } else { key });
             member.column.write(row, out);
             first = false;
+            if out.len() - before > self.max {
+                break;
+            }
         }
         out.push('}');
     }
 }
 
-fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool) -> Member<'a> {
+fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Member<'a> {
     let name = field.name();
-    let mut member = Member { key: key(name), bytes: None, column: own(field, array, ours, Form::Json) };
-    if let (true, Some(bytes)) = (ours, array.as_binary_opt::<i32>()) {
+    let mut member = Member { key: key(name), bytes: None, column: own(field, array, ours, form) };
+    if let (true, Some(bytes)) = (ours && has_bytes(field), binaries(array)) {
         member.bytes = Some((bytes, key(&format!("{name}_base64"))));
     }
     member
+}
+
+/// A column of rows of any program: JSON where the text is JSON, ids where the bytes are as many.
+fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Member<'a> {
+    let of = |column| Member { key: key(field.name()), bytes: None, column };
+    if let (true, Some(text)) = (claims_json(field), texts(array)) {
+        return of(Column::with(array, move |row, out| write_claimed(text(row), form, out)));
+    }
+    if let (true, Some(bytes)) = (is_id(field), binaries(array)) {
+        return of(Column::with(array, move |row, out| match bytes(row) {
+            id if id.len() == 16 => {
+                out.push('"');
+                write_uuid(out, id);
+                out.push('"');
+            }
+            other => write_base64(other, form, out),
+        }));
+    }
+    member(field, array, ours, form)
+}
+
+/// Whether a column has bytes of any length.
+fn has_bytes(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
 /// A column, with the forms our kinds have for JSON text, payloads and headers.
@@ -149,11 +193,11 @@ pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: For
     if let (true, Some(texts)) = (holds_json(field) || is_json(field), array.as_string_opt::<i32>()) {
         return Column::with(array, move |row, out| write_json(texts.value(row), form, out));
     }
-    if let Some(bytes) = array.as_binary_opt::<i32>() {
-        return Column::with(array, move |row, out| write_bytes(bytes.value(row), form, out));
+    if let (true, Some(bytes)) = (has_bytes(field), binaries(array)) {
+        return Column::with(array, move |row, out| write_bytes(bytes(row), form, out));
     }
-    match array.as_map_opt() {
-        Some(map) => headers(map),
+    match array.as_map_opt().and_then(|map| headers(map, form)) {
+        Some(column) => column,
         None => Column::new(field, array, form),
     }
 }
@@ -166,46 +210,64 @@ fn write_json(json: &str, form: Form, out: &mut String) {
     }
 }
 
-/// Text where the bytes are text, else base64.
-fn write_bytes(bytes: &[u8], form: Form, out: &mut String) {
-    match (std::str::from_utf8(bytes), form) {
-        (Ok(text), Form::Json) => write_string(out, text),
-        (Ok(text), Form::Text) => out.push_str(text),
-        (Err(_), Form::Json) => {
-            out.push('"');
-            base64::encode(bytes, out);
-            out.push('"');
-        }
-        (Err(_), Form::Text) => base64::encode(bytes, out),
+/// JSON where text is JSON, on one line as records stand; else a string.
+fn write_claimed(text: &str, form: Form, out: &mut String) {
+    let json = text.trim_ascii();
+    if json.len() > form.max() {
+        return out.push_str(form.head(json));
+    }
+    match scan::is_json(json) {
+        // A bare break within a string is no JSON: those that are left stand between tokens.
+        true => out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c })),
+        false => write_string(out, text),
     }
 }
 
-/// `{"name":"text"}`, or `{"name":{"base64":"…"}}` where the bytes are no text; in order, names may repeat.
-fn headers(map: &MapArray) -> Column<'_> {
-    let names = map.keys().as_string_opt::<i32>();
-    let values = map.values().as_binary_opt::<i32>();
-    Column::with(map, move |row, out| {
-        let (Some(names), Some(values)) = (names, values) else { return out.push_str("{}") };
+/// Text where the bytes are text, else base64.
+fn write_bytes(bytes: &[u8], form: Form, out: &mut String) {
+    match (std::str::from_utf8(bytes), form) {
+        (Ok(text), Form::Text) => out.push_str(text),
+        (Ok(text), _) => write_string(out, form.head(text)),
+        (Err(_), Form::Text) => base64::encode(bytes, out),
+        (Err(_), _) => write_base64(bytes, form, out),
+    }
+}
+
+fn write_base64(bytes: &[u8], form: Form, out: &mut String) {
+    out.push('"');
+    base64::encode(form.head_of(bytes), out);
+    out.push('"');
+}
+
+/// `{"name":"text"}`, or `{"name":{"base64":"…"}}` where the bytes are no text; in order, names may repeat. Nothing
+/// where the map is another one.
+fn headers(map: &MapArray, form: Form) -> Option<Column<'_>> {
+    let (names, values) = (texts(map.keys().as_ref())?, binaries(map.values().as_ref())?);
+    Some(Column::with(map, move |row, out| {
         let (start, end) = (map.value_offsets()[row], map.value_offsets()[row + 1]);
+        let before = out.len();
         out.push('{');
         for (nth, at) in (start as usize..end as usize).enumerate() {
+            if out.len() - before > form.max() {
+                break;
+            }
             if nth > 0 {
                 out.push(',');
             }
-            write_string(out, names.value(at));
+            write_string(out, form.head(names(at)));
             out.push(':');
-            match (values.is_null(at), std::str::from_utf8(values.value(at))) {
+            match (map.values().is_null(at), std::str::from_utf8(values(at))) {
                 (true, _) => out.push_str("null"),
-                (false, Ok(text)) => write_string(out, text),
+                (false, Ok(text)) => write_string(out, form.head(text)),
                 (false, Err(_)) => {
-                    out.push_str("{\"base64\":\"");
-                    base64::encode(values.value(at), out);
-                    out.push_str("\"}");
+                    out.push_str("{\"base64\":");
+                    write_base64(values(at), form, out);
+                    out.push('}');
                 }
             }
         }
         out.push('}');
-    })
+    }))
 }
 
 /// Two columns of one name would be one member: refused.
@@ -226,17 +288,22 @@ pub fn is_proved(batch: &RecordBatch) -> bool {
     })
 }
 
-/// Each row of `batch` as a record whose JSON text stands in `out`; the first one's number is `first`. Raw ranges are
-/// empty: the JSON text is what a container's record has to show. Fails where two columns have one name.
-pub fn rows_to_json(batch: &RecordBatch, first: u64, out: &mut Records) -> Result<()> {
-    // A selection of ours is of no kind any more: nothing has proved its JSON since it left us.
-    let mut objects = Objects::trusting(batch, Kind::of(batch.schema_ref()).is_some())?;
+/// Rows of `batch` as records whose JSON text stands in `out`, until there is much of it: the number of these rows. The
+/// first one's number is `first`, and the text of one that would be longer than `max` is cut. Raw ranges are empty: the
+/// JSON text is what a container's record has to show. Fails where two columns have one name.
+pub fn rows_to_json(batch: &RecordBatch, first: u64, max: usize, out: &mut Records) -> Result<usize> {
+    let mut objects = Objects::of_others(batch, max)?;
     for row in 0..batch.num_rows() {
         let start = out.text.len();
         objects.write(row, &mut out.text);
-        out.rows.push(Record { raw: 0..0, line: first + row as u64, body: Body::Text(start..out.text.len()) });
+        let text = start..out.text.len();
+        let body = if text.len() > max { Body::Cut(text) } else { Body::Text(text) };
+        out.rows.push(Record { raw: 0..0, line: first + row as u64, body });
+        if out.text.len() >= PIECE_BYTES {
+            return Ok(row + 1);
+        }
     }
-    Ok(())
+    Ok(batch.num_rows())
 }
 
 /// Writes batches as JSON lines.

@@ -33,7 +33,7 @@ fn an_array_is_told_by_its_first_character() {
 fn columns_of_one_name_are_refused() {
     let field = Field::new("a", DataType::Int32, true);
     let batch = RecordBatch::new_empty(std::sync::Arc::new(Schema::new(vec![field.clone(), field])));
-    let error = rows_to_json(&batch, 1, &mut Records::default()).unwrap_err();
+    let error = rows_to_json(&batch, 1, 1 << 20, &mut Records::default()).unwrap_err();
     assert_eq!(error.to_string(), "two columns are named 'a': rename one");
 }
 

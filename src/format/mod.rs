@@ -33,6 +33,8 @@ pub enum Body {
     Raw,
     /// A range of [`Records::text`].
     Text(Range<usize>),
+    /// The start of it, a range of [`Records::text`]: the rest was not written, for no record may be as long.
+    Cut(Range<usize>),
     /// There is none: the record is not of its format.
     Fault(Fault),
 }
@@ -113,6 +115,15 @@ pub struct EncodeOptions {
     pub append: bool,
 }
 
+/// What bounds the memory that a container takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many bytes may come out of a packed one.
+    pub ratio: u64,
+    /// How many bytes of a row's text are written: no record may be as long.
+    pub text: usize,
+}
+
 /// What a container gives next.
 pub enum Rows {
     /// Rows of one of our kinds, exactly its schema, JSON columns proved.
@@ -136,7 +147,7 @@ pub enum Input {
     /// Cut out of a stream of bytes.
     Text(fn() -> Box<dyn Splitter>),
     /// Decoded from a file that is there as a whole (spooled to disk when it comes from a pipe).
-    Container(fn(std::fs::File) -> Result<Opened>),
+    Container(fn(std::fs::File, Limits) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.
     Frames,
 }

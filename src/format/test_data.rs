@@ -1,7 +1,7 @@
 //! What the tests of formats share: third-party data, rows of every kind, and ways through a file.
 
 use super::row::Builder;
-use super::{Body, EncodeOptions, Format, Input, Opened, Records, Rows, Splitter};
+use super::{Body, EncodeOptions, Format, Input, Limits, Opened, Records, Rows, Splitter};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::Kind;
@@ -55,10 +55,13 @@ pub fn spool(bytes: &[u8]) -> File {
     file
 }
 
+/// Bounds that no test meets by accident.
+pub const LIMITS: Limits = Limits { ratio: crate::ratio::RATIO_MAX, text: 4 << 20 };
+
 /// Opens a container.
 pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
     match format.input {
-        Input::Container(open) => open(spool(bytes)),
+        Input::Container(open) => open(spool(bytes), LIMITS),
         _ => panic!("{} is no container", format.name),
     }
 }
@@ -85,6 +88,7 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
             let body = match &record.body {
                 Body::Raw => Ok(String::from_utf8_lossy(&raw).into_owned()),
                 Body::Text(range) => Ok(records.text[range.clone()].to_owned()),
+                Body::Cut(_) => panic!("text is never cut"),
                 Body::Fault(fault) => Err(fault.message.clone()),
             };
             seen.push((record.line, raw, body));
@@ -121,7 +125,8 @@ pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
 /// The rows of a batch as JSON text.
 pub fn batch_texts(batch: &RecordBatch) -> Vec<String> {
     let mut records = Records::default();
-    super::jsonl::rows_to_json(batch, 1, &mut records).unwrap();
+    let count = super::jsonl::rows_to_json(batch, 1, LIMITS.text, &mut records).unwrap();
+    assert_eq!(count, batch.num_rows(), "the rows of a test are one piece");
     let text = |record: &super::Record| match &record.body {
         Body::Text(range) => records.text[range.clone()].to_owned(),
         other => panic!("{other:?}"),

@@ -1,17 +1,13 @@
 //! Gzip and zstd undone on the way, told by their first bytes; several members or frames in a row are one input.
 //!
-//! What ends early is torn, what follows that is neither is corrupt: no end is taken for granted. A decompression bomb
+//! What ends early is torn, what follows that is neither is corrupt: no end is taken for granted. Zeros behind the last
+//! member of gzip are padding, as tapes and block devices leave it. A decompression bomb
 //! is stopped where more than 100 MiB came out and the ratio is beyond the bound.
 
 use crate::error::{Error, Result};
-use flate2::bufread::MultiGzDecoder;
-use std::io::{self, BufReader, Read};
-
-/// How many bytes may come out of one, unless `--max-ratio` says otherwise.
-pub const RATIO_MAX: u64 = 1_000;
-
-/// Below this nobody is hurt, whatever the ratio.
-const HARMLESS: u64 = 100 << 20;
+use crate::ratio::check;
+use flate2::bufread::GzDecoder;
+use std::io::{self, BufRead, BufReader, Read};
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -27,9 +23,57 @@ enum State<R: Read> {
     /// With the bytes read so far: a reader that has none for now is asked again.
     Unread(R, Vec<u8>),
     Plain(Source<R>),
-    Gzip(Box<MultiGzDecoder<BufReader<Source<R>>>>),
+    Gzip(Box<Members<BufReader<Source<R>>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Source<R>>>>),
     Ended,
+}
+
+/// The members of gzip, one after another.
+struct Members<B> {
+    /// None only while the next member begins.
+    member: Option<GzDecoder<B>>,
+    padded: bool,
+}
+
+impl<B: BufRead> Members<B> {
+    fn new(packed: B) -> Self {
+        Self { member: Some(GzDecoder::new(packed)), padded: false }
+    }
+
+    /// Begins the next member; false at the end of input.
+    fn advance(&mut self) -> io::Result<bool> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(false) };
+            let rest = member.get_mut().fill_buf()?;
+            match rest.iter().position(|byte| *byte != 0) {
+                _ if rest.is_empty() => return Ok(false),
+                Some(0) if self.padded => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind the padding"));
+                }
+                Some(0) => {
+                    self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
+                    return Ok(true);
+                }
+                zeros => {
+                    let zeros = zeros.unwrap_or(rest.len());
+                    member.get_mut().consume(zeros);
+                    self.padded = true;
+                }
+            }
+        }
+    }
+}
+
+impl<B: BufRead> Read for Members<B> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(member) = &mut self.member else { return Ok(0) };
+            let count = member.read(buffer)?;
+            if count > 0 || buffer.is_empty() || !self.advance()? {
+                return Ok(count);
+            }
+        }
+    }
 }
 
 /// The packed bytes: those read to see what they are, then the rest; counts them and keeps the error that was not the
@@ -87,7 +131,11 @@ impl<R: Read> Unpacked<R> {
         }
         let (done, source, name) = match &mut self.state {
             State::Plain(source) => (source.read(buffer), source, ""),
-            State::Gzip(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "gzip"),
+            State::Gzip(members) => {
+                let done = members.read(buffer);
+                let Some(member) = &mut members.member else { return Ok(0) };
+                (done, member.get_mut().get_mut(), "gzip")
+            }
             State::Zstd(decoder) => (decoder.read(buffer), decoder.get_mut().get_mut(), "zstd"),
             State::Unread(..) | State::Ended => return Ok(0),
         };
@@ -97,12 +145,8 @@ impl<R: Read> Unpacked<R> {
             None => Error::corrupt(format!("{name} is corrupt")).because(error),
         })?;
         self.out += n as u64;
-        let ratio = self.out / source.read.max(1);
-        if !name.is_empty() && self.out > HARMLESS && ratio > self.ratio_max {
-            return Err(Error::corrupt(format!(
-                "{name} unpacks to {ratio} times its size, like a decompression bomb: --max-ratio {} allows it",
-                ratio.saturating_mul(2)
-            )));
+        if !name.is_empty() {
+            check(name, source.read, self.out, self.ratio_max)?;
         }
         Ok(n)
     }
@@ -121,7 +165,7 @@ impl<R: Read> Unpacked<R> {
         let (gzip, zstd) = (first == GZIP, first == ZSTD);
         let source = Source { first, inner, read: 0, error: None };
         self.state = if gzip {
-            State::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(128 << 10, source))))
+            State::Gzip(Box::new(Members::new(BufReader::with_capacity(128 << 10, source))))
         } else if zstd {
             let decoder = zstd::Decoder::with_buffer(BufReader::with_capacity(128 << 10, source));
             State::Zstd(Box::new(decoder.map_err(|error| Error::broken("zstd").because(error))?))
@@ -140,7 +184,7 @@ impl<R: Read> Unpacked<R> {
     pub fn bytes_read(&self) -> u64 {
         match &self.state {
             State::Plain(source) => source.read,
-            State::Gzip(decoder) => decoder.get_ref().get_ref().read,
+            State::Gzip(members) => members.member.as_ref().map_or(0, |member| member.get_ref().get_ref().read),
             State::Zstd(decoder) => decoder.get_ref().get_ref().read,
             State::Unread(..) | State::Ended => 0,
         }
@@ -150,6 +194,7 @@ impl<R: Read> Unpacked<R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ratio::{HARMLESS, RATIO_MAX};
     use std::io::Write;
 
     fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -198,6 +243,17 @@ mod tests {
         for packed in [gzip(b"text"), zstd::encode_all(&b"text"[..], 1).unwrap()] {
             let error = unpack(&[&packed[..], b"garbage that is no member"].concat(), RATIO_MAX).unwrap_err();
             assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{error}");
+        }
+    }
+
+    #[test]
+    fn zeros_behind_gzip_are_padding_and_nothing_may_follow_them() {
+        for zeros in [1, 511, 300_000] {
+            let padded = [gzip(b"one\n"), gzip(b"two\n"), vec![0; zeros]].concat();
+            assert_eq!(unpack(&padded, RATIO_MAX).unwrap(), b"one\ntwo\n");
+            for behind in [gzip(b"three\n"), b"x".to_vec()] {
+                unpack(&[&padded[..], &behind].concat(), RATIO_MAX).unwrap_err();
+            }
         }
     }
 

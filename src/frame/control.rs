@@ -44,6 +44,35 @@ pub struct Progress {
     pub bytes_total: Option<u64>,
 }
 
+/// Bytes that the names of the partitions in one message take at most, about: a header has a bound
+/// ([`super::HEADER_MAX`]), and so has a record of a topic. JSON escapes a byte by six.
+const PART_BYTES: usize = 128 << 10;
+/// Bytes of a partition beside its names, about.
+const STATE_BYTES: usize = 100;
+
+impl Progress {
+    /// The same in messages of bounded size; only the last one may say that all partitions are known.
+    pub fn parts(&self) -> Vec<Progress> {
+        let (mut parts, mut left) = (vec![], PART_BYTES);
+        let mut part = self.without_partitions();
+        for partition in &self.partitions {
+            let bytes = partition.origin.len() + partition.partition.len() + STATE_BYTES;
+            if bytes > left && !part.partitions.is_empty() {
+                parts.push(std::mem::replace(&mut part, self.without_partitions()));
+                left = PART_BYTES;
+            }
+            left = left.saturating_sub(bytes);
+            part.partitions.push(partition.clone());
+        }
+        parts.push(Progress { complete: self.complete, ..part });
+        parts
+    }
+
+    fn without_partitions(&self) -> Progress {
+        Progress { bytes_done: self.bytes_done, bytes_total: self.bytes_total, ..Progress::default() }
+    }
+}
+
 /// A cut through the stream: everything before it belongs to this epoch or an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Barrier {

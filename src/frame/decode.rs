@@ -3,6 +3,7 @@
 use super::{BODY_MAX, Control, End, HEADER_MAX, MARK};
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
+use crate::ratio::{RATIO_MAX, Ratio};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::SchemaRef;
@@ -20,7 +21,7 @@ pub enum Frame {
     Batch(RecordBatch),
     /// A control message.
     Control(Control),
-    /// Arrow's end-of-stream marker, in a stream of ours after a matching `evt.end`.
+    /// Arrow's end-of-stream marker, after control messages only behind a matching `evt.end`.
     Eos,
 }
 
@@ -29,7 +30,8 @@ pub enum Frame {
 pub enum Finish {
     /// With the proof of ours.
     Ended(End),
-    /// A foreign stream, at Arrow's marker.
+    /// A stream of another program, or one that another program passed on without its control messages, at Arrow's
+    /// marker.
     Foreign,
 }
 
@@ -56,12 +58,14 @@ pub struct Decoder {
     have: usize,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
-    ours: bool,
+    /// Whether a control message has come: no end but `evt.end` is one then.
+    controlled: bool,
     end: Option<End>,
     rows: u64,
     frames: u64,
     byte: u64,
     frame_byte: u64,
+    ratio: Ratio,
 }
 
 impl Default for Decoder {
@@ -75,12 +79,13 @@ impl Default for Decoder {
             have: 0,
             schema: None,
             dictionaries: HashMap::new(),
-            ours: false,
+            controlled: false,
             end: None,
             rows: 0,
             frames: 0,
             byte: 0,
             frame_byte: 0,
+            ratio: Ratio::new(RATIO_MAX),
         }
     }
 }
@@ -92,6 +97,11 @@ const EMPTY_ROWS_MAX: u64 = 1_000_000;
 const BODY_STEP: usize = 8 << 20;
 
 impl Decoder {
+    /// A decoder that lets at most `ratio_max` bytes come out of a packed one.
+    pub fn new(ratio_max: u64) -> Self {
+        Self { ratio: Ratio::new(ratio_max), ..Self::default() }
+    }
+
     /// Where the next bytes go; never empty.
     pub fn space(&mut self) -> &mut [u8] {
         match self.part {
@@ -117,6 +127,11 @@ impl Decoder {
             let position = format!("frame {} (byte {})", self.frames, self.frame_byte);
             error.at(position)
         })
+    }
+
+    /// Whether a control message has come: rows before the first may have passed through another program.
+    pub fn is_controlled(&self) -> bool {
+        self.controlled
     }
 
     /// Whether all bytes so far are whole frames.
@@ -174,13 +189,13 @@ impl Decoder {
         }
     }
 
-    /// Arrow's end-of-stream marker: in a stream of ours only after its own end, with the rows it states.
+    /// Arrow's end-of-stream marker: after a control message only behind `evt.end`, with the rows it states.
     fn marker(&mut self) -> Result<Option<Frame>> {
         if self.schema.is_none() {
             return Err(Error::corrupt("the stream ends before its schema"));
         }
         match self.end {
-            None if self.ours => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
+            None if self.controlled => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
             Some(end) if end.rows != self.rows => {
                 return Err(Error::broken(format!("its end states {} rows, {} came", end.rows, self.rows)));
             }
@@ -238,7 +253,6 @@ impl Decoder {
             let why = format!("its frames are of version {version}, this evt reads {VERSION}");
             return Err(Error::config("made by a newer evt").because(why));
         }
-        self.ours = version.is_some();
         let schema = SchemaRef::new(schema);
         self.schema = Some(schema.clone());
         Ok(Some(Frame::Schema(schema)))
@@ -247,7 +261,7 @@ impl Decoder {
     fn dictionary(&mut self, message: Message<'_>, body: &Buffer, schema: &SchemaRef) -> Result<Option<Frame>> {
         let header = message.header_as_dictionary_batch().ok_or_else(|| Error::corrupt("no dictionary"))?;
         let data = header.data().ok_or_else(|| Error::corrupt("a dictionary without data"))?;
-        check_batch(&data, body)?;
+        check_batch(&data, body, &mut self.ratio)?;
         guarded(|| read_dictionary(body, header, schema, &mut self.dictionaries, &message.version()))?;
         Ok(None)
     }
@@ -260,6 +274,7 @@ impl Decoder {
         for pair in message.custom_metadata().into_iter().flatten() {
             let control = Control::from_metadata(pair.key().unwrap_or(""), pair.value().unwrap_or(""))?;
             if let Some(control) = control {
+                self.controlled = true;
                 if let Control::End(end) = control {
                     self.end = Some(end);
                 }
@@ -269,7 +284,7 @@ impl Decoder {
         if header.length() == 0 {
             return Ok(None);
         }
-        check_batch(&header, body)?;
+        check_batch(&header, body, &mut self.ratio)?;
         let dictionaries = &self.dictionaries;
         let batch = guarded(|| read_record_batch(body, header, schema, dictionaries, None, &message.version()))?;
         self.rows += batch.num_rows() as u64;
@@ -280,19 +295,22 @@ impl Decoder {
 /// What arrow does not ask before it believes a batch: every buffer lies in the body, every length is one, and neither
 /// what is to be unpacked nor the rows are more than the bytes can stand for. Arrow panics on the former, and reserves
 /// memory for the latter, which nobody can catch.
-pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8]) -> Result<()> {
-    let mut unpacked = 0u64;
+pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio: &mut Ratio) -> Result<()> {
+    let (mut packed, mut unpacked) = (0u64, 0u64);
     for buffer in batch.buffers().into_iter().flatten() {
         let bytes = part(body, buffer.offset(), buffer.length());
         let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
         // A packed buffer starts with the length it claims; -1 says that it is not packed after all.
         let claimed =
             bytes.first_chunk().filter(|_| batch.compression().is_some()).map(|bytes| i64::from_le_bytes(*bytes));
-        unpacked = unpacked.saturating_add(claimed.and_then(|claimed| u64::try_from(claimed).ok()).unwrap_or(0));
+        let claimed = claimed.and_then(|claimed| u64::try_from(claimed).ok());
+        unpacked = unpacked.saturating_add(claimed.unwrap_or(0));
+        packed += claimed.map_or(0, |_| bytes.len() as u64);
     }
     if unpacked > BODY_MAX as u64 {
         return Err(Error::corrupt(format!("a batch unpacks to more than {} MiB", BODY_MAX >> 20)));
     }
+    ratio.take("a batch", packed, unpacked)?;
     let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);
     let rows =
         u64::try_from(batch.length()).ok().filter(|_| lengths).ok_or_else(|| Error::corrupt("a negative length"))?;

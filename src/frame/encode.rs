@@ -1,7 +1,7 @@
 //! Batches and control messages to bytes.
 
-use super::message::{Metadata, framed, of_rows};
-use super::{Control, MARK};
+use super::message::{ALIGNMENT, Metadata, framed, of_rows};
+use super::{Control, HEADER_MAX, MARK};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
@@ -53,8 +53,17 @@ impl Encoder {
         Ok(pieces)
     }
 
-    /// The frame of a control message: a batch without rows.
+    /// The frames of a control message: batches without rows. Progress of many partitions takes several.
     pub fn control(&mut self, control: &Control) -> Result<Vec<Buffer>> {
+        let Control::Progress(progress) = control else { return self.message(control) };
+        let mut pieces = vec![];
+        for part in progress.parts() {
+            pieces.extend(self.message(&Control::Progress(part))?);
+        }
+        Ok(pieces)
+    }
+
+    fn message(&mut self, control: &Control) -> Result<Vec<Buffer>> {
         let mut pieces = match &self.empty {
             Some(_) => vec![],
             None => self.dictionaries(&RecordBatch::new_empty(self.schema.clone()))?,
@@ -65,6 +74,9 @@ impl Encoder {
         let message = root_as_message(&empty.ipc_message).map_err(|error| broken(&error.to_string()))?;
         let metadata = Metadata { key, value: &value };
         let message = metadata.added_to(message).ok_or_else(|| broken("no record batch"))?;
+        if message.len() > HEADER_MAX - ALIGNMENT {
+            return Err(Error::config("the name of a partition is too long for a frame"));
+        }
         pieces.push(framed(&message).into());
         pieces.push(Buffer::from(&empty.arrow_data[..]));
         Ok(pieces)

@@ -13,7 +13,7 @@ use arrow_ipc::{
 use flatbuffers::FlatBufferBuilder;
 
 /// Where buffers begin in a body, in bytes; arrow's own choice.
-const ALIGNMENT: usize = 64;
+pub(super) const ALIGNMENT: usize = 64;
 
 /// Shorter buffers are copied together, in bytes: a piece of its own costs more than its copy.
 const SMALL: usize = 2 << 10;

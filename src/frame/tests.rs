@@ -107,10 +107,51 @@ fn bytes_after_the_end_are_corrupt() {
 }
 
 #[test]
-fn arrows_marker_alone_does_not_end_a_stream_of_ours() {
-    let (encoder, mut bytes) = Encoder::new(Kind::Dead.schema());
-    bytes.extend(encoder.finish());
-    assert!(decode(&bytes, usize::MAX).1.unwrap_err().to_string().contains("without evt.end"));
+fn arrows_marker_alone_ends_a_stream_only_where_no_control_message_came() {
+    for (controls, foreign) in [(0, true), (1, false)] {
+        let (mut encoder, mut bytes) = Encoder::new(Kind::Dead.schema());
+        let progress = Control::Progress(Progress::default());
+        let pieces = (0..controls).flat_map(|_| encoder.control(&progress).unwrap()).collect::<Vec<_>>();
+        let rows = encoder.batch(&letters(3)).unwrap();
+        pieces.iter().chain(&rows).for_each(|piece| bytes.extend_from_slice(piece));
+        bytes.extend(encoder.finish());
+        match decode(&bytes, usize::MAX).1 {
+            Ok(finish) => assert!(foreign && finish == Finish::Foreign),
+            Err(error) => assert!(!foreign && error.to_string().contains("without evt.end"), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn progress_of_any_number_of_partitions_fits_and_only_its_last_part_is_complete() {
+    for count in [0, 1, 1_000, 20_000] {
+        let partitions = (0..count).map(|at| PartitionState {
+            origin: "in.jsonl".into(),
+            partition: format!("user \u{1}{at}"),
+            stream_time: Some(at),
+            state: State::Live,
+            input: 0,
+        });
+        let partitions: Vec<_> = partitions.collect();
+        let whole = Progress { partitions, complete: true, bytes_done: 7, bytes_total: Some(9) };
+        let (mut encoder, mut bytes) = Encoder::new(Kind::Event.schema());
+        for piece in encoder.control(&Control::Progress(whole.clone())).unwrap() {
+            bytes.extend_from_slice(&piece);
+        }
+        let (frames, _) = decode(&bytes, usize::MAX);
+        let parts: Vec<Progress> = frames
+            .into_iter()
+            .filter_map(|frame| match frame {
+                Frame::Control(Control::Progress(part)) => Some(part),
+                _ => None,
+            })
+            .collect();
+        let told: Vec<_> = parts.iter().flat_map(|part| part.partitions.clone()).collect();
+        assert_eq!(told, whole.partitions);
+        let (last, before) = parts.split_last().unwrap();
+        assert!(last.complete && before.iter().all(|part| !part.complete && part.bytes_done == 7));
+        assert_eq!(before.len() > 10, count == 20_000);
+    }
 }
 
 #[test]
@@ -221,6 +262,9 @@ mod reading_back {
                 let pieces = encoder.batch(batch).unwrap().into_iter();
                 let pieces = pieces.chain(encoder.control(&Control::Watermark(7)).unwrap());
                 pieces.for_each(|piece| bytes.extend_from_slice(&piece));
+            }
+            for piece in encoder.control(&end(encoder.rows())).unwrap() {
+                bytes.extend_from_slice(&piece);
             }
             bytes.extend(encoder.finish());
             let rows: Vec<_> = batches.into_iter().filter(|batch| batch.num_rows() > 0).collect();

@@ -1,6 +1,6 @@
 //! Event: one fact with an id and an event time.
 
-use super::{dictionary_type, id, instant, optional, text};
+use super::{dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
@@ -52,7 +52,7 @@ pub(super) fn fields() -> Vec<Field> {
         text("source"),
         text("event_type"),
         optional(text("user_id")),
-        text("properties"),
+        json("properties").with_nullable(false),
         optional(instant("client_timestamp")),
         optional(instant("server_timestamp")),
         instant("ingested_at"),

@@ -88,6 +88,16 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
+    /// Whether rows of a schema begin with this kind's columns, whatever else their fields say of themselves.
+    pub fn leads(self, schema: &Schema) -> bool {
+        self.schema().fields().iter().enumerate().all(|(at, field)| {
+            schema.fields().get(at).is_some_and(|got| {
+                let alike = got.data_type().equals_datatype(field.data_type());
+                got.name() == field.name() && alike && (field.is_nullable() || !got.is_nullable())
+            })
+        })
+    }
+
     /// The kind a schema says it is of.
     pub fn of(schema: &Schema) -> Option<Kind> {
         schema.metadata().get(KIND_KEY).and_then(|name| Kind::from_name(name))
@@ -104,10 +114,22 @@ pub fn holds_json(field: &Field) -> bool {
     matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
 }
 
+/// Whether a column of rows of any program holds a JSON object as text, by its name, or a JSON value, by its extension.
+pub fn claims_json(field: &Field) -> bool {
+    let is_named = matches!(field.name().as_str(), "properties" | "dimensions");
+    is_named || field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
+}
+
+/// Whether a column of rows of any program is one of our ids, by its name.
+pub fn is_id(field: &Field) -> bool {
+    matches!(field.name().as_str(), "event_id" | "metric_id")
+}
+
 /// A column of JSON values as text, which Arrow's readers know as such.
 pub fn json(name: &str) -> Field {
-    let metadata = HashMap::from([(EXTENSION_KEY.to_owned(), JSON_EXTENSION.to_owned())]);
-    Field::new(name, DataType::Utf8, true).with_metadata(metadata)
+    let metadata = [(EXTENSION_KEY, JSON_EXTENSION), (EXTENSION_METADATA_KEY, "")];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Field::new(name, DataType::Utf8, true).with_metadata(metadata.into())
 }
 
 /// Whether a column says that it holds JSON values as text.
@@ -116,6 +138,8 @@ pub fn is_json(field: &Field) -> bool {
         && field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
 }
 
+/// The extension's own parameters: arrow.json has none and must say so.
+const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 const JSON_EXTENSION: &str = "arrow.json";
 

@@ -24,9 +24,14 @@ pub enum Framed {
 }
 
 impl FrameInput {
-    /// Reads `bytes` as frames.
-    pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, decoder: Decoder::default() }
+    /// Reads `bytes` as frames; of packed columns at most `ratio_max` bytes come out of one.
+    pub fn new(bytes: Bytes, ratio_max: u64) -> Self {
+        Self { bytes, decoder: Decoder::new(ratio_max) }
+    }
+
+    /// Whether a control message has come: rows before the first may have passed through another program.
+    pub fn is_controlled(&self) -> bool {
+        self.decoder.is_controlled()
     }
 
     /// The bytes behind it.

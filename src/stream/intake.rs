@@ -246,6 +246,12 @@ impl Intake {
                     None => std::str::from_utf8(raw).map_err(|error| not_utf8(&error)),
                 },
                 Body::Text(range) => Ok(&records.text[range.clone()]),
+                Body::Cut(range) => {
+                    let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
+                    let fault = self.too_large(&format!("more than {}", self.line_max())).of_cut(range.len() as u64);
+                    self.dead(start, &fault, (spot.partition, record.line as i64), dead)?;
+                    continue;
+                }
                 Body::Fault(fault) => Err(fault.clone()),
             };
             // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
@@ -271,17 +277,21 @@ impl Intake {
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper, dead),
             Ok(text) if raw.len() > self.run.record_max && !self.is_row(text) => {
-                let limit = self.run.record_max;
-                let message =
-                    format!("the record has {} bytes, --max-record is {limit}; the payload is cut there", raw.len());
-                let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(raw.len() as u64);
-                return self.letter(&raw[..limit], &fault, (spot.partition, offset), spot.wrapper, dead);
+                let fault = self.too_large(&raw.len().to_string()).of_cut(raw.len() as u64);
+                return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper, dead);
             }
             Ok(text) => text,
         };
         let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
         let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
         self.map(text, place, spot, dead)
+    }
+
+    #[cold]
+    fn too_large(&self, bytes: &str) -> Fault {
+        let limit = self.run.record_max;
+        let message = format!("the record has {bytes} bytes, --max-record is {limit}; the payload is cut there");
+        Fault::new(ErrorType::TooLargeError, message)
     }
 
     /// Whether the records are rows of ours, of another kind than event.

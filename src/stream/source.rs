@@ -2,7 +2,6 @@
 
 use super::dead::DeadLetters;
 use super::follow::Follow;
-use super::frames::FrameInput;
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Sent, Spot};
 use super::kafka::address::Form;
@@ -13,7 +12,7 @@ use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Input, Records, Rows};
+use crate::format::{self, Format, Input, Limits, Records, Rows};
 use crate::frame::{Control, End, How, Progress, WATERMARK_KEY};
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -21,6 +20,7 @@ use crate::mapping;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use door::Door;
+use framed::FramedInput;
 use named::{Carried, Named};
 pub use options::SourceOptions;
 use std::collections::{BTreeSet, VecDeque};
@@ -46,7 +46,7 @@ const AHEAD_MAX: usize = 64;
 enum Current {
     Text(Box<TextInput>),
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
-    Frames { input: Box<FrameInput>, foreign: bool, partition: u32 },
+    Frames(Box<FramedInput>),
     Topics(Box<KafkaInput>),
     Door(Box<Door>),
 }
@@ -223,7 +223,7 @@ impl Source {
     pub fn extent(&self) -> Extent {
         match &self.current {
             Some(Current::Text(text)) => text.bytes().extent(),
-            Some(Current::Frames { input, .. }) => input.bytes().extent(),
+            Some(Current::Frames(framed)) => framed.input.bytes().extent(),
             Some(Current::Topics(input)) => input.extent(),
             Some(Current::Door(door)) => door.extent(),
             _ => self.read,
@@ -313,7 +313,7 @@ impl Source {
         match self.current.take() {
             Some(Current::Text(text)) => self.step_text(text, dead)?,
             Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
-            Some(Current::Frames { input, foreign, partition }) => self.step_frames(input, foreign, partition, dead)?,
+            Some(Current::Frames(framed)) => self.step_frames(framed, dead)?,
             Some(Current::Topics(input)) => self.step_topics(input, dead)?,
             Some(Current::Door(door)) => self.step_door(door, dead)?,
             None => self.advance()?,
@@ -464,7 +464,7 @@ impl Source {
             Input::None => Err(Error::usage(format!("-f {}: evt writes it but does not read it", format.name))),
             Input::Frames => self.open_frames(bytes, &origin),
             Input::Container(open) => {
-                let opened = open(bytes.whole_file()?).map_err(|error| error.at(bytes.name()))?;
+                let opened = open(bytes.whole_file()?, self.limits()).map_err(|error| error.at(bytes.name()))?;
                 self.become_kind(opened.kind)?;
                 let partition = self.partition(&origin);
                 self.current = Some(Current::Rows { rows: opened.rows, name: origin, partition });
@@ -485,6 +485,10 @@ impl Source {
                 Ok(())
             }
         }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { ratio: self.run.ratio_max, text: self.intake.line_max() }
     }
 
     /// What comes next is of this input.

@@ -1,6 +1,6 @@
 //! Avro and Parquet files of many programs: their rows, or one clear line.
 
-use crate::harness::{Dir, cases, data};
+use crate::harness::{Dir, ROOT, ask, cases, data, python};
 use serde_json::Value;
 
 fn assert_files(folder: &str, count: &str, may_fail: impl Fn(&Value) -> bool) {
@@ -80,4 +80,77 @@ fn a_file_cut_within_its_magic_or_of_another_version_is_one_clear_line() {
             assert!(told.iter().any(|told| run.stderr().contains(told)), "{head:?}: {run}");
         }
     }
+}
+
+/// What `large.py run` prints of a command.
+struct Cost {
+    status: i32,
+    peak_kib: u64,
+    cpu_seconds: f64,
+}
+
+fn cost(dir: &Dir, python: &str, args: &[&str]) -> (Cost, String) {
+    let script = format!("{ROOT}/tests/oracle/large.py");
+    let tool = crate::harness::bin_dir().join("evt-ingest").display().to_string();
+    let run = dir.run(python, &[&[script.as_str(), "run", &tool], args].concat()).succeeds().stays_calm();
+    let text = run.text();
+    let mut numbers = text.split_whitespace().map(|number| number.parse::<f64>().expect("a number"));
+    let mut next = || numbers.next().expect("three numbers");
+    let (status, peak_kib, cpu_seconds) = (next() as i32, next() as u64, next());
+    (Cost { status, peak_kib, cpu_seconds }, run.stderr())
+}
+
+#[test]
+fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("large");
+    ask(&dir, &python, "large.py", &[]);
+    for (file, status, told) in [
+        ("dictionary.arrows", 0, "in 3000 out 3000"),
+        ("dictionary.arrow", 0, "in 2000 out 2000"),
+        ("dictionary.parquet", 0, "in 2000 out 2000"),
+        ("constant.parquet", 0, "in 2000000 out 2000000"),
+        ("packed.arrows", 65, "a batch unpacks to 32101 times its size, like a decompression bomb: --max-ratio"),
+        ("packed.parquet", 65, "rows cannot be read: a page unpacks to "),
+        (
+            "row.arrows",
+            1,
+            "row.arrows:1: TooLargeError: the record has more than 2105344 bytes, --max-record is 1048576",
+        ),
+    ] {
+        let (cost, said) = cost(&dir, &python, &["--time", "t", "--to", "null:", file]);
+        let Cost { status: ended, peak_kib, cpu_seconds } = cost;
+        assert_eq!(ended, status, "{file}: {said}");
+        assert!(said.contains(told), "{file}: {said}");
+        assert!(peak_kib < 300 << 10, "{file}: {peak_kib} KiB");
+        assert!(status != 65 || cpu_seconds < 1.0, "{file}: {cpu_seconds} s");
+    }
+}
+
+#[test]
+fn max_ratio_lets_a_page_and_a_batch_through() {
+    let Some(python) = python() else { return };
+    let dir = Dir::new("ratio");
+    ask(&dir, &python, "large.py", &[]);
+    for file in ["packed.arrows", "packed.parquet"] {
+        let args = ["--time", "t", "--max-ratio", "100000", "--dlq", "dead.jsonl", "--to", "null:", "-q", file];
+        dir.run("evt-ingest", &args).succeeds();
+    }
+    let dead = dir.rows("dead.jsonl");
+    assert!(dead.len() == 2 && dead.iter().all(|letter| letter["error_type"] == "TooLargeError"), "{}", dead.len());
+    let payload = dead[1]["original_payload"].as_str().expect("text");
+    assert_eq!(payload.len(), 1 << 20, "cut at --max-record");
+}
+
+#[test]
+fn gzip_that_a_tape_padded_with_zeros_is_whole() {
+    let dir = Dir::new("padded");
+    let line = r#"{"event_type":"a","server_timestamp":"2024-01-01T00:00:00Z"}"#;
+    dir.shell(&format!("printf '%s\\n' '{line}' | gzip > in.jsonl.gz; head -c 5000 /dev/zero >> in.jsonl.gz"))
+        .succeeds();
+    let run = dir.run("evt-ingest", &["in.jsonl.gz", "-o", "jsonl", "-q"]).succeeds();
+    assert_eq!(run.rows().len(), 1);
+    dir.shell("echo x >> in.jsonl.gz").succeeds();
+    let run = dir.run("evt-ingest", &["in.jsonl.gz", "-o", "jsonl", "-q"]).ends_with(65);
+    assert!(run.stderr().contains("gzip is corrupt: bytes behind the padding"), "{run}");
 }

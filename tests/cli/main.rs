@@ -19,6 +19,7 @@ mod harness;
 mod headers;
 mod http;
 mod http_limits;
+mod interchange;
 mod json;
 mod kafka;
 mod letters;

@@ -16,14 +16,14 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
-    &["error", "counts", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
+    &["error", "counts", "ratio", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["stream"],
     &["cli"],
     &["tool"],
 ];
 /// Modules that know no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 8] = ["counts", "time", "json", "kind", "frame", "expr", "mapping", "op"];
+const PURE: [&str; 9] = ["counts", "ratio", "time", "json", "kind", "frame", "expr", "mapping", "op"];
 
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 13] = [

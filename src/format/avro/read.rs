@@ -3,7 +3,7 @@
 use super::MAGIC;
 use super::value::{self, Decoder};
 use crate::error::{Error, Result};
-use crate::format::{Body, Opened, Record, Records, Rows};
+use crate::format::{Body, Limits, Opened, Record, Records, Rows};
 use crate::kind::{KIND_KEY, Kind};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,7 +16,7 @@ const TEXT_BYTES: usize = 512 << 10;
 const EMPTY_MAX: u64 = 1_000_000;
 
 /// Opens a container file.
-pub(super) fn open(file: File) -> Result<Opened> {
+pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
     let mut source = Source { reader: BufReader::with_capacity(128 << 10, file), byte: 0, size };
     let header = Header::read(&mut source)?;

@@ -28,6 +28,43 @@ pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(fields(&mut &footer[..], 0).is_some())
 }
 
+/// What the header of a page says of its size.
+pub(super) struct PageHeader {
+    /// Bytes of the header itself.
+    pub(super) length: u64,
+    /// Bytes of the page as they stand in the file.
+    pub(super) packed: u64,
+    /// Bytes of the page unpacked.
+    pub(super) unpacked: u64,
+}
+
+/// The header of the page at the start of `bytes`; none where they do not hold all of it.
+pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
+    let (mut rest, mut field) = (bytes, 0i64);
+    let mut sizes = [0; 2];
+    loop {
+        let head = byte(&mut rest)?;
+        if head == 0 {
+            break;
+        }
+        let step = i64::from(head >> 4);
+        field = if step == 0 { signed(number(&mut rest)?) } else { field + step };
+        match (field, head & 0xf) {
+            (2, 5) => sizes[0] = u64::try_from(signed(number(&mut rest)?)).ok()?,
+            (3, 5) => sizes[1] = u64::try_from(signed(number(&mut rest)?)).ok()?,
+            (_, 1 | 2) => {}
+            (_, kind) => value(&mut rest, kind, 0)?,
+        }
+    }
+    let [unpacked, packed] = sizes;
+    Some(PageHeader { length: (bytes.len() - rest.len()) as u64, packed, unpacked })
+}
+
+/// A number whose lowest bit is its sign.
+fn signed(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
 /// Passes over the fields of a struct, up to its end.
 fn fields(bytes: &mut &[u8], depth: u32) -> Option<()> {
     loop {

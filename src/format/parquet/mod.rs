@@ -10,19 +10,19 @@ mod footer;
 mod page;
 
 use self::page::Checked;
-use super::container::Batches;
-use super::{Encoder, Format, Input, Opened};
+use super::container::{Batches, viewed};
+use super::{Encoder, Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::ratio::Ratio;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::{ArrowWriter, ProjectionMask, parquet_to_arrow_field_levels};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::file::metadata::ParquetMetaData;
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 use std::fs::File;
 use std::sync::Arc;
@@ -44,24 +44,28 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
     Error::corrupt("the Parquet file cannot be read").because_library(error)
 }
 
-fn open(mut file: File) -> Result<Opened> {
-    let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
-    if !footer::is_sound(&mut file, size).map_err(|error| Error::io("cannot read", &error))? {
+fn open(mut file: File, limits: Limits) -> Result<Opened> {
+    let io = |error| Error::io("cannot read", &error);
+    let size = file.metadata().map_err(io)?.len();
+    if !footer::is_sound(&mut file, size).map_err(io)? {
         return Err(corrupt("its footer is damaged"));
     }
-    let source: Arc<dyn FileReader> = Arc::new(guarded(|| SerializedFileReader::new(file))?.map_err(corrupt)?);
-    let metadata = source.metadata();
-    guarded(|| check_metadata(metadata, size))??;
-    let known = guarded(|| ArrowReaderMetadata::try_new(Arc::new(metadata.clone()), ArrowReaderOptions::new()))?;
+    let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
+    let metadata = Arc::new(metadata.map_err(corrupt)?);
+    guarded(|| check_metadata(&metadata, size))??;
+    let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()))?;
     let schema = known.map_err(corrupt)?.schema().clone();
     super::jsonl::unique_names(&schema)?;
     let kind = Kind::of(&schema);
-    let reader = guarded(|| {
+    let rows = guarded(|| {
         let columns = metadata.file_metadata().schema_descr();
-        let levels = parquet_to_arrow_field_levels(columns, ProjectionMask::all(), Some(schema.fields()))?;
-        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &Checked(source.clone()), READ_ROWS, None)
+        let fields = schema.fields().iter().map(|field| Field::clone(field).with_data_type(viewed(field.data_type())));
+        let fields: Fields = fields.collect();
+        let levels = parquet_to_arrow_field_levels(columns, ProjectionMask::all(), Some(&fields))?;
+        let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
+        ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
-    Ok(Opened { kind, rows: Box::new(Batches::new(reader?.map_err(corrupt)?, kind)) })
+    Ok(Opened { kind, rows: Box::new(Batches::new(rows?.map_err(corrupt)?, kind, limits)) })
 }
 
 /// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it. And the file

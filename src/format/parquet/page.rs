@@ -1,67 +1,137 @@
 //! Pages of Parquet files, looked at before the library believes them.
 //!
+//! The header of a page states how many bytes it unpacks to, and the library reserves memory for as many: they are
+//! compared with what the page takes in the file.
+//!
 //! A page of delta-encoded byte arrays states how many lengths it holds, and the library reserves memory for as many
 //! before it reads one. A corrupt count is then no error but the end of the process. No page holds more lengths than
 //! the values its header counts.
 
-use super::footer::number;
+use super::footer::{PageHeader, number, page_header};
+use crate::ratio::Ratio;
 use parquet::arrow::arrow_reader::RowGroups;
 use parquet::basic::Encoding;
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
-use parquet::file::reader::{FilePageIterator, FileReader};
-use std::sync::Arc;
+use parquet::file::serialized_reader::SerializedPageReader;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex};
 
 /// The row groups of a file whose pages are looked at.
-pub(super) struct Checked(pub(super) Arc<dyn FileReader>);
+pub(super) struct Checked {
+    file: Arc<File>,
+    metadata: Arc<ParquetMetaData>,
+    ratio: Arc<Mutex<Ratio>>,
+}
 
-impl RowGroups for Checked {
-    fn num_rows(&self) -> usize {
-        self.0.num_rows()
-    }
-
-    fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
-        let schema = self.0.metadata().file_metadata().schema_descr_ptr();
-        let pages = FilePageIterator::new(column, self.0.clone())?;
-        let descriptor = schema.column(column);
-        let levels = [descriptor.max_rep_level(), descriptor.max_def_level()];
-        Ok(Box::new(Pages { pages, levels }))
-    }
-
-    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
-        Box::new(self.0.metadata().row_groups().iter())
-    }
-
-    fn metadata(&self) -> &ParquetMetaData {
-        FileReader::metadata(self.0.as_ref())
+impl Checked {
+    pub(super) fn new(file: File, metadata: Arc<ParquetMetaData>, ratio: Ratio) -> Self {
+        Self { file: Arc::new(file), metadata, ratio: Arc::new(Mutex::new(ratio)) }
     }
 }
 
+/// Bytes that most headers of pages fit in.
+const HEADER_BYTES: u64 = 512;
+
+impl RowGroups for Checked {
+    fn num_rows(&self) -> usize {
+        usize::try_from(self.metadata.file_metadata().num_rows()).unwrap_or(0)
+    }
+
+    fn column_chunks(&self, column: usize) -> Result<Box<dyn PageIterator>> {
+        let (file, metadata, ratio) = (self.file.clone(), self.metadata.clone(), self.ratio.clone());
+        Ok(Box::new(Pages { file, metadata, ratio, column, group: 0 }))
+    }
+
+    fn row_groups(&self) -> Box<dyn Iterator<Item = &RowGroupMetaData> + '_> {
+        Box::new(self.metadata.row_groups().iter())
+    }
+
+    fn metadata(&self) -> &ParquetMetaData {
+        &self.metadata
+    }
+}
+
+/// The pages of one column, row group by row group.
 struct Pages {
-    pages: FilePageIterator,
-    /// The largest repetition and definition level.
-    levels: [i16; 2],
+    file: Arc<File>,
+    metadata: Arc<ParquetMetaData>,
+    ratio: Arc<Mutex<Ratio>>,
+    column: usize,
+    group: usize,
+}
+
+impl Pages {
+    fn open(&self, group: &RowGroupMetaData) -> Result<Reader> {
+        let chunk = group.column(self.column);
+        let descriptor = chunk.column_descr();
+        let levels = [descriptor.max_rep_level(), descriptor.max_def_level()];
+        let (at, length) = chunk.byte_range();
+        let rows = usize::try_from(group.num_rows())?;
+        let inner = SerializedPageReader::new(self.file.clone(), chunk, rows, None)?;
+        let (file, ratio) = (self.file.clone(), self.ratio.clone());
+        Ok(Reader { inner, levels, file, ratio, at, end: at.saturating_add(length) })
+    }
 }
 
 impl Iterator for Pages {
     type Item = Result<Box<dyn PageReader>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let inner = self.pages.next()?;
-        Some(inner.map(|inner| -> Box<dyn PageReader> { Box::new(Reader { inner, levels: self.levels }) }))
+        let reader = self.open(self.metadata.row_groups().get(self.group)?);
+        self.group += 1;
+        Some(reader.map(|reader| -> Box<dyn PageReader> { Box::new(reader) }))
     }
 }
 
 impl PageIterator for Pages {}
 
 struct Reader {
-    inner: Box<dyn PageReader>,
+    inner: SerializedPageReader<File>,
+    /// The largest repetition and definition level.
     levels: [i16; 2],
+    file: Arc<File>,
+    ratio: Arc<Mutex<Ratio>>,
+    /// Where the next page starts, and the last one ends.
+    at: u64,
+    end: u64,
+}
+
+impl Reader {
+    /// The header of the next page, passed over as the library passes over the page; none behind the last.
+    fn pass(&mut self) -> Result<Option<PageHeader>> {
+        if self.at >= self.end {
+            return Ok(None);
+        }
+        let (room, mut length) = (self.end - self.at, HEADER_BYTES);
+        loop {
+            let mut bytes = vec![0; usize::try_from(room.min(length))?];
+            self.file.read_exact_at(&mut bytes, self.at)?;
+            if let Some(header) = page_header(&bytes) {
+                self.at = self.at.saturating_add(header.length).saturating_add(header.packed);
+                return Ok(Some(header));
+            }
+            if length >= room {
+                return Err(ParquetError::General("a page without a header".to_owned()));
+            }
+            length *= 8;
+        }
+    }
+
+    /// Refuses a page that is a bomb, before memory is taken for it.
+    fn check(&mut self) -> Result<()> {
+        let Some(header) = self.pass()? else { return Ok(()) };
+        let mut ratio = self.ratio.lock().map_err(|error| ParquetError::General(error.to_string()))?;
+        let taken = ratio.take("a page", header.packed, header.unpacked);
+        taken.map_err(|error| ParquetError::General(error.to_string()))
+    }
 }
 
 impl PageReader for Reader {
     fn get_next_page(&mut self) -> Result<Option<Page>> {
+        self.check()?;
         let page = self.inner.get_next_page()?;
         match page.as_ref().is_none_or(|page| is_sound(page, self.levels)) {
             true => Ok(page),
@@ -74,6 +144,7 @@ impl PageReader for Reader {
     }
 
     fn skip_next_page(&mut self) -> Result<()> {
+        self.pass()?;
         self.inner.skip_next_page()
     }
 

@@ -125,7 +125,11 @@ impl Place {
         // The log and its index stand beside it.
         room::in_directory(room::parent(path)).map_err(failed)?;
         match path.exists() {
-            true => sqlite_schema::check_version(&self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?, self).map(|_| ()),
+            true => {
+                let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+                sqlite_schema::check_tables(&db, self)?;
+                sqlite_schema::check_version(&db, self).map(|_| ())
+            }
             false => Ok(()),
         }
     }

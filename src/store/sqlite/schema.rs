@@ -9,6 +9,7 @@
 //! day's standard input has the same positions; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
 
 use crate::error::{Error, Result};
+use crate::kind::Kind;
 use crate::store::sqlite::Place;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
@@ -118,6 +119,7 @@ pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
     }
     let failed = |e: rusqlite::Error| place.failed("cannot create the tables", &e);
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    check_tables(&tx, place)?;
     let found = usize::try_from(check_version(&tx, place)?.unwrap_or(0)).unwrap_or(0);
     for step in MIGRATIONS.iter().skip(found) {
         tx.execute_batch(step).map_err(failed)?;
@@ -126,6 +128,26 @@ pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
         .map_err(failed)?;
     tx.execute("INSERT INTO evt_schema VALUES (?1)", [VERSION]).map_err(failed)?;
     tx.commit().map_err(failed)
+}
+
+/// Refuses a file where another program has a table with the name of one of ours (78).
+pub fn check_tables(db: &Connection, place: &Place) -> Result<()> {
+    let mut names: Vec<String> = Kind::ALL.iter().map(|kind| format!("'{}'", kind.table())).collect();
+    names.push("'pipeline_checkpoints'".to_owned());
+    let names = names.join(", ");
+    // In one statement: another run may be making them.
+    let query = format!(
+        "SELECT name FROM sqlite_schema WHERE name IN ({names})
+         AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'evt_schema') ORDER BY name"
+    );
+    let found: Option<String> =
+        db.query_row(&query, [], |row| row.get(0)).optional().map_err(|e| place.failed("cannot read", &e))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::config(format!(
+            "{place}: its table {name} was made by another program: name another file, or rename the table"
+        ))),
+    }
 }
 
 /// The version of the tables; exit 78 where a newer evt made them.

@@ -318,9 +318,10 @@ impl KafkaOutput {
     fn repeat(&mut self) -> Result<()> {
         for number in 0..self.partitions {
             let Body::Frames { table, .. } = &self.body else { return Ok(()) };
-            let progress = Control::Progress(table.told_in(number, self.partitions));
-            let value = framing::control(&self.schema, &progress)?;
-            self.send_control(number, &value)?;
+            for part in table.told_in(number, self.partitions).parts() {
+                let value = framing::control(&self.schema, &Control::Progress(part))?;
+                self.send_control(number, &value)?;
+            }
         }
         Ok(())
     }

@@ -1,9 +1,12 @@
-//! Inputs of frames: rows with their stamps, and what their stream tells of its partitions.
+//! Inputs of frames: rows with their stamps and what their stream tells of its partitions, or rows of other programs as
+//! text.
 
 use super::{Current, Source};
 use crate::error::{Error, Result};
-use crate::format::{Records, jsonl};
+use crate::format::container::Pieces;
+use crate::format::{jsonl, row};
 use crate::frame::{Control, Finish, Frame, How};
+use crate::kind::event::RAW;
 use crate::kind::{Kind, dead as letters, event};
 use crate::stream::dead::DeadLetters;
 use crate::stream::frames::{FrameInput, Framed};
@@ -11,11 +14,20 @@ use crate::stream::input::Bytes;
 use crate::stream::intake::Item;
 use crate::stream::run::Run;
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+
+/// A stream being read.
+pub(super) struct FramedInput {
+    pub(super) input: FrameInput,
+    /// The batch of another program that is being handed on; none where batches are of our kinds.
+    pieces: Option<Pieces>,
+    partition: u32,
+}
 
 impl Source {
     /// Reads up to the schema, which says what the rows are.
     pub(super) fn open_frames(&mut self, bytes: Bytes, origin: &str) -> Result<()> {
-        let mut input = Box::new(FrameInput::new(bytes));
+        let mut input = FrameInput::new(bytes, self.run.ratio_max);
         let schema = match input.read(None)? {
             Framed::Frame(Frame::Schema(schema)) => schema,
             Framed::Stopped => {
@@ -28,56 +40,66 @@ impl Source {
         let heed = self.options.raw_only || input.bytes().is_plain_file();
         input.bytes().set_heed(heed);
         self.run.stop.set_behind_pipe(!heed);
-        let foreign = Kind::of(&schema).is_none();
-        if let Some(kind) = Kind::of(&schema) {
-            let schema = letters::widened_schema(&schema);
-            self.check_columns(&schema, input.bytes().name())?;
-            self.same_kind(kind)?;
-            self.schema = Some(schema);
-        }
+        let schema = letters::widened_schema(&schema);
+        let pieces = match own_kind(&schema) {
+            None => Some(Pieces::new(self.limits().text)),
+            Some(kind) => {
+                self.check_columns(&schema, input.bytes().name())?;
+                self.same_kind(kind)?;
+                self.schema = Some(schema);
+                None
+            }
+        };
         let partition = self.partition(origin);
-        self.current = Some(Current::Frames { input, foreign, partition });
+        self.current = Some(Current::Frames(Box::new(FramedInput { input, pieces, partition })));
         Ok(())
     }
 
-    pub(super) fn step_frames(
-        &mut self,
-        mut input: Box<FrameInput>,
-        foreign: bool,
-        partition: u32,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
-        match input.read(Some(Run::TICK))? {
+    pub(super) fn step_frames(&mut self, mut framed: Box<FramedInput>, dead: &mut DeadLetters) -> Result<()> {
+        if let Some(records) = framed.pieces.as_mut().map(Pieces::next_rows).transpose()?.flatten() {
+            let bytes = framed.input.bytes();
+            self.take_text(&records, bytes.name(), framed.partition, dead)?;
+            self.tell(bytes.extent());
+            self.current = Some(Current::Frames(framed));
+            return Ok(());
+        }
+        match framed.input.read(Some(Run::TICK))? {
             Framed::Idle => self.send(Item::Idle),
-            Framed::Frame(Frame::Batch(batch)) if foreign => {
-                let mut records = Records::default();
-                let first = self.intake.counts().taken + 1;
-                jsonl::rows_to_json(&batch, first, &mut records)?;
-                let name = input.bytes().name().to_owned();
-                self.take_text(&records, &name, partition, dead)?;
-                self.tell(input.bytes().extent());
-            }
-            Framed::Frame(Frame::Batch(batch)) => self.push_batch(batch, input.bytes().name())?,
+            Framed::Frame(Frame::Batch(batch)) => match &mut framed.pieces {
+                Some(pieces) => pieces.push(batch),
+                None => self.push_framed(batch, &framed.input)?,
+            },
             Framed::Frame(Frame::Control(control)) => self.take_control(control),
             Framed::Frame(Frame::Schema(_) | Frame::Eos) => {}
-            Framed::End(Finish::Ended(end)) => {
-                self.verdict = self.verdict.max(end.verdict);
-                self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
-                if foreign {
-                    // Rows of no kind, from a stage of ours all the same: mapped, and proven.
-                    self.finish_raw(true, dead)?;
-                } else {
-                    self.withdraw();
-                }
-                return Ok(());
-            }
-            Framed::End(Finish::Foreign) => {
-                return self.finish_raw(false, dead);
-            }
+            Framed::End(finish) => return self.finish_framed(&framed, finish, dead),
             Framed::Stopped => return self.stop(dead),
         }
-        self.current = Some(Current::Frames { input, foreign, partition });
+        self.current = Some(Current::Frames(framed));
         Ok(())
+    }
+
+    /// Rows before the first control message may have been changed by another program.
+    fn push_framed(&mut self, batch: RecordBatch, input: &FrameInput) -> Result<()> {
+        let name = input.bytes().name();
+        if !input.is_controlled() && !jsonl::is_proved(&batch) {
+            let kind = Kind::of(batch.schema_ref()).map_or("", Kind::name);
+            let told = format!("it says its rows are of kind {kind}, but a JSON column holds none");
+            return Err(Error::corrupt(told).at(name));
+        }
+        self.push_batch(batch, name)
+    }
+
+    fn finish_framed(&mut self, framed: &FramedInput, finish: Finish, dead: &mut DeadLetters) -> Result<()> {
+        if let Finish::Ended(end) = finish {
+            self.verdict = self.verdict.max(end.verdict);
+            self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
+            if framed.pieces.is_none() {
+                self.withdraw();
+                return Ok(());
+            }
+        }
+        // Rows of no kind may be from a stage of ours all the same: mapped, and proven.
+        self.finish_raw(finish != Finish::Foreign, dead)
     }
 
     pub(super) fn push_batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
@@ -121,4 +143,14 @@ impl Source {
             self.intake.progress(self.is_complete(), self.read);
         }
     }
+}
+
+/// The kind whose columns a stream has, or pretends to have. Another program may have left some out, added others or
+/// written them as other types: such rows are read by their columns.
+fn own_kind(schema: &Schema) -> Option<Kind> {
+    let kind = Kind::of(schema)?;
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let added = names.get(kind.schema().fields().len()..).unwrap_or_default();
+    let has_its_columns = kind.leads(schema) && added.iter().all(|name| *name == RAW);
+    (has_its_columns || row::kind_of(&names) != kind).then_some(kind)
 }

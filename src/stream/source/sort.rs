@@ -27,17 +27,12 @@ impl Source {
 
     /// A stream that says it is of a kind must have that kind's columns: operators rely on it.
     pub(super) fn check_columns(&self, schema: &SchemaRef, name: &str) -> Result<()> {
-        let Some(kind) = Kind::of(schema) else { return Ok(()) };
-        let wanted = kind.schema();
-        let same = wanted.fields().iter().enumerate().all(|(index, field)| {
-            schema.fields().get(index).is_some_and(|got| {
-                let alike = got.data_type().equals_datatype(field.data_type());
-                got.name() == field.name() && alike && (field.is_nullable() || !got.is_nullable())
-            })
-        });
-        if same {
-            return Ok(());
+        match Kind::of(schema).filter(|kind| !kind.leads(schema)) {
+            None => Ok(()),
+            Some(kind) => {
+                let told = format!("it says its rows are of kind {}, but has other columns", kind.name());
+                Err(Error::corrupt(told).at(name))
+            }
         }
-        Err(Error::corrupt(format!("it says its rows are of kind {}, but has other columns", kind.name())).at(name))
     }
 }

@@ -1,0 +1,61 @@
+//! Decompression bombs: few bytes that unpack to very many.
+
+use crate::error::{Error, Result};
+
+/// How many bytes may come out of a packed one, unless `--max-ratio` says otherwise.
+pub const RATIO_MAX: u64 = 1_000;
+
+/// Below this nobody is hurt, whatever the ratio.
+pub const HARMLESS: u64 = 100 << 20;
+
+/// How many bytes have come out of packed ones, against the bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratio {
+    max: u64,
+    packed: u64,
+    unpacked: u64,
+}
+
+impl Ratio {
+    /// Nothing yet; at most `max` bytes may come out of one.
+    pub fn new(max: u64) -> Self {
+        Self { max, packed: 0, unpacked: 0 }
+    }
+
+    /// Counts a block before memory is taken for it: neither it nor all blocks so far may be a bomb. `what` is packed.
+    pub fn take(&mut self, what: &str, packed: u64, unpacked: u64) -> Result<()> {
+        self.packed = self.packed.saturating_add(packed);
+        self.unpacked = self.unpacked.saturating_add(unpacked);
+        check(what, packed, unpacked, self.max)?;
+        check(what, self.packed, self.unpacked, self.max)
+    }
+}
+
+/// Refuses a decompression bomb: `what` are `packed` bytes that unpack to `unpacked`.
+pub fn check(what: &str, packed: u64, unpacked: u64, max: u64) -> Result<()> {
+    let ratio = unpacked / packed.max(1);
+    if unpacked <= HARMLESS || ratio <= max {
+        return Ok(());
+    }
+    Err(Error::corrupt(format!(
+        "{what} unpacks to {ratio} times its size, like a decompression bomb: --max-ratio {} allows it",
+        ratio.saturating_mul(2)
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_a_bomb_by_itself_and_with_those_before_it() {
+        let mut ratio = Ratio::new(10);
+        ratio.take("a page", 1 << 30, 2 << 30).unwrap();
+        ratio.take("a page", 1, HARMLESS).unwrap();
+        let error = ratio.take("a page", 1 << 20, HARMLESS + 1).unwrap_err();
+        assert!(error.to_string().starts_with("a page unpacks to 100 times its size"), "{error}");
+        let mut ratio = Ratio::new(10);
+        ratio.take("a page", 100, HARMLESS).unwrap();
+        ratio.take("a page", 100, HARMLESS).unwrap_err();
+    }
+}
