@@ -32,6 +32,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &str) -> Result<Checked> {
+pub fn check_side(text: &OsStr) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",

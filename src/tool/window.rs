@@ -25,6 +25,7 @@ use crate::stream::uri::Uri;
 use crate::time::{SECOND, format_duration};
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
+use std::ffi::OsString;
 use std::rc::Rc;
 
 /// Aggregate events over event-time windows
@@ -39,7 +40,7 @@ pub struct Args {
     watermark: WatermarkArgs,
     /// Where late events go
     #[arg(long, value_name = "URI", help_heading = "Output")]
-    late: Option<String>,
+    late: Option<OsString>,
     /// Write events that some windows did count to --late too
     #[arg(long, help_heading = "Output")]
     late_partial: bool,
