@@ -12,6 +12,7 @@ use crate::time::parse_duration;
 pub use crate::time::parse_instant_or_now;
 use chrono::format::{Item, StrftimeItems};
 use clap::{Args, ValueEnum};
+use std::ffi::OsString;
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -110,7 +111,7 @@ impl CommonArgs {
 pub struct InputArgs {
     /// Paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
-    pub inputs: Vec<String>,
+    pub inputs: Vec<OsString>,
     /// Format of the input: frames jsonl csv tsv avro parquet clf arrow
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
@@ -128,7 +129,7 @@ pub struct InputArgs {
 pub struct OutputArgs {
     /// Where rows go, repeatable; - is standard output
     #[arg(long, value_name = "URI", default_value = "-")]
-    pub to: Vec<String>,
+    pub to: Vec<OsString>,
     /// Format of the output: frames jsonl csv tsv avro parquet table raw
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
@@ -137,7 +138,7 @@ pub struct OutputArgs {
     pub overwrite: bool,
     /// Where dead letters go; without it they are reported and dropped
     #[arg(long, value_name = "URI")]
-    pub dlq: Option<String>,
+    pub dlq: Option<OsString>,
 }
 
 /// How a foreign record becomes an event.
@@ -253,7 +254,7 @@ impl MapArgs {
 impl InputArgs {
     /// The inputs.
     pub fn uris(&self) -> Result<Vec<Uri>> {
-        self.inputs.iter().map(|text| Uri::parse(text)).collect()
+        self.inputs.iter().map(Uri::parse).collect()
     }
 
     fn kind(&self) -> Result<Option<Kind>> {

@@ -15,6 +15,7 @@ use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use crate::stream::spool::promise::Promise;
 use crate::stream::uri::Uri;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::rc::Rc;
 
@@ -48,7 +49,7 @@ pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &str) -> Result<Checked> {
+pub fn check_side(text: &OsStr) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",

@@ -25,6 +25,7 @@ use args::{CommonArgs, LogFormat};
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
 use config::Config;
 use prometheus::{Exporter, Target};
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -76,10 +77,11 @@ fn variable(long: &str) -> String {
 /// where the other settings are.
 fn early(long: &str) -> Option<String> {
     let (alone, joined) = (format!("--{long}"), format!("--{long}="));
-    let mut args = std::env::args().take_while(|arg| arg != "--");
+    let mut args = std::env::args_os().take_while(|arg| arg != "--");
     while let Some(arg) = args.next() {
-        match arg.strip_prefix(&joined) {
-            _ if arg == alone => return args.next(),
+        match arg.to_str().and_then(|arg| arg.strip_prefix(&joined)) {
+            // Where it is no UTF-8 the command line is refused later.
+            _ if arg == *alone => return args.next()?.into_string().ok(),
             Some(value) => return Some(value.to_owned()),
             None => {}
         }
@@ -109,8 +111,8 @@ pub fn main<T: Tool>() -> ExitCode {
         let _ = shown.write_help(&mut std::io::stderr());
         return ExitCode::from(ErrorKind::Usage.exit_status());
     }
-    let letters = std::env::var(variable("dlq")).ok();
-    let letters = letters.or_else(|| config.and_then(|config| config.text("dlq").map(str::to_owned)));
+    let letters = std::env::var_os(variable("dlq"));
+    let letters = letters.or_else(|| config.and_then(|config| config.text("dlq").map(OsString::from)));
     let (run, exporter) = match start(T::NAME, tool.common(), (letters, tool.shows_metrics())) {
         Ok((run, exporter)) => (Rc::new(run), exporter),
         Err(error) => return fail(&voice, &error),
@@ -152,7 +154,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
 fn start(
     tool: &'static str,
     common: &CommonArgs,
-    (letters, shows_metrics): (Option<String>, bool),
+    (letters, shows_metrics): (Option<OsString>, bool),
 ) -> Result<(Run, Exporter)> {
     let colour = match common.color.is_on(std::io::stderr().is_terminal()) {
         true => Colour::On,

@@ -194,6 +194,25 @@ pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut Strin
     out.push('}');
 }
 
+/// Dimensions as [`write_dimensions`] writes them, whatever the order of their names, blanks and escapes; none where `text` is
+/// no object of strings and nulls.
+pub fn canonical_dimensions(text: &str) -> Option<String> {
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
+    let mut names = Vec::with_capacity(object.len());
+    let mut values = Vec::with_capacity(object.len());
+    for (name, value) in &object {
+        names.push(name.as_str());
+        values.push(match value {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(text.as_str()),
+            _ => return None,
+        });
+    }
+    let mut canonical = String::with_capacity(text.len());
+    write_dimensions(&names, &values, &mut canonical);
+    Some(canonical)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +236,20 @@ mod tests {
             written(&["\u{fb33}", "\u{1f600}"], &[Some("1"), Some("2")]),
             "{\"\u{1f600}\":\"2\",\"\u{fb33}\":\"1\"}"
         );
+    }
+
+    #[test]
+    fn another_spelling_of_dimensions_has_the_same_canonical_form() {
+        for text in [
+            r#"{"b":"é\n","a":null}"#,
+            r#" { "a" : null , "b" : "\u00e9\u000a" } "#,
+            r#"{"b":"x","a":null,"\u0062":"é\n"}"#,
+        ] {
+            assert_eq!(canonical_dimensions(text).as_deref(), Some(r#"{"a":null,"b":"é\n"}"#), "{text}");
+        }
+        for text in [r#"{"a":1}"#, "[]", "{", r#"{"a":"\ud800"}"#] {
+            assert_eq!(canonical_dimensions(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ mod parse;
 mod read;
 mod tree;
 
-pub use dimension::{Coded, Dimension, write_dimensions};
+pub use dimension::{Coded, Dimension, canonical_dimensions, write_dimensions};
 pub use filter::{Filter, Passed};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;

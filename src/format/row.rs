@@ -6,6 +6,7 @@
 //! may be empty is empty (CSV cannot tell).
 
 use crate::error::Result;
+use crate::expr::canonical_dimensions;
 use crate::json::{base64, scan, text, walk};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
@@ -60,6 +61,7 @@ enum Column {
     Id(FixedSizeBinaryBuilder),
     Text(StringBuilder),
     Json(StringBuilder),
+    Dimensions(StringBuilder),
     Word(StringDictionaryBuilder<Int32Type>),
     Instant(TimestampMicrosecondBuilder),
     Long(Int64Builder),
@@ -170,6 +172,7 @@ impl Builder {
 fn column(field: &Field) -> Column {
     match field.data_type() {
         DataType::FixedSizeBinary(_) => Column::Id(FixedSizeBinaryBuilder::new(16)),
+        DataType::Utf8 if field.name() == "dimensions" => Column::Dimensions(StringBuilder::new()),
         DataType::Utf8 if crate::kind::holds_json(field) => Column::Json(StringBuilder::new()),
         DataType::Dictionary(..) => Column::Word(StringDictionaryBuilder::new()),
         DataType::Timestamp(..) => {
@@ -238,6 +241,11 @@ impl Column {
             }
             Column::Text(_) | Column::Word(_) => (string(value).map(Value::Text), "a string"),
             Column::Json(_) => (json_object(value).map(Value::Text), "a JSON object"),
+            // By their value: the key of a metric does not hang on how a program spells JSON.
+            Column::Dimensions(_) => {
+                let canonical = |text: Cow<'a, str>| canonical_dimensions(&text).map_or(text, Cow::Owned);
+                (json_object(value).map(canonical).map(Value::Text), "a JSON object")
+            }
             Column::Instant(_) => {
                 (string(value).and_then(|text| parse_instant(&text)).map(Value::Long), "an RFC 3339 instant")
             }
@@ -260,8 +268,8 @@ impl Column {
         match (self, value) {
             (Column::Id(to), Value::Id(id)) => to.append_value(id.as_bytes()).unwrap_or_default(),
             (Column::Id(to), _) => to.append_null(),
-            (Column::Text(to) | Column::Json(to), Value::Text(text)) => to.append_value(text),
-            (Column::Text(to) | Column::Json(to), _) => to.append_null(),
+            (Column::Text(to) | Column::Json(to) | Column::Dimensions(to), Value::Text(text)) => to.append_value(text),
+            (Column::Text(to) | Column::Json(to) | Column::Dimensions(to), _) => to.append_null(),
             (Column::Word(to), Value::Text(text)) => to.append_value(text),
             (Column::Word(to), _) => to.append_null(),
             (Column::Instant(to), Value::Long(micros)) => to.append_value(micros),
@@ -286,7 +294,7 @@ impl Column {
     fn finish(&mut self) -> ArrayRef {
         match self {
             Column::Id(from) => Arc::new(from.finish()),
-            Column::Text(from) | Column::Json(from) => Arc::new(from.finish()),
+            Column::Text(from) | Column::Json(from) | Column::Dimensions(from) => Arc::new(from.finish()),
             Column::Word(from) => Arc::new(from.finish()),
             Column::Instant(from) => Arc::new(from.finish()),
             Column::Long(from) => Arc::new(from.finish()),

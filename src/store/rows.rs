@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::metric::metric_id;
-use crate::time::{DAY, is_in_calendar};
+use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray,
     TimestampMicrosecondArray, new_null_array,
@@ -105,8 +105,15 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
     let dimensions = column(batch, "dimensions")?.as_string::<i32>();
     let id = |row| metric_id(names.value(row), starts.value(row), ends.value(row), dimensions.value(row));
     let foreign = (0..batch.num_rows()).filter(|row| ids.value(*row) != id(*row));
-    let fault = || Fault::new(ErrorType::SinkError, "metric_id is not the UUIDv5 of name, window and dimensions");
-    Ok(foreign.map(|row| Refused { row, fault: fault() }).collect())
+    let fault = |row| {
+        let (start, end) = (format_instant(starts.value(row)), format_instant(ends.value(row)));
+        let message = format!(
+            "metric_id is not the UUIDv5 of name, window ({start} to {end}) and dimensions ({})",
+            dimensions.value(row)
+        );
+        Fault::new(ErrorType::SinkError, message)
+    };
+    Ok(foreign.map(|row| Refused { row, fault: fault(row) }).collect())
 }
 
 /// Days since 1970 of the rows of `batch`.

@@ -107,6 +107,8 @@ impl DeadLetters {
         let line = || {
             let fault = letter.fault;
             let place = match letter.partition {
+                // A metric has no position, but its name.
+                "0" if letter.offset == 0 => letter.origin.to_owned(),
                 // A file has no partitions.
                 "0" if letter.headers.is_none() => format!("{}:{}", letter.origin, letter.offset),
                 partition => format!("{}/{partition}@{}", letter.origin, letter.offset),

@@ -42,7 +42,7 @@ pub struct Run {
     /// The service manager, where one started this process.
     pub service: Service,
     /// Where the environment or a configuration says that the dead letters of all stages go.
-    pub letters: Option<String>,
+    pub letters: Option<std::ffi::OsString>,
     /// Bytes that packed input may grow to, as a multiple of its packed size.
     pub ratio_max: u64,
 }

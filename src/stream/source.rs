@@ -32,6 +32,7 @@ pub mod door;
 mod framed;
 mod named;
 mod options;
+pub mod origin;
 mod sort;
 mod topic;
 mod turn;
@@ -131,6 +132,7 @@ impl Source {
             read: Extent::default(),
             done: false,
         };
+        source.check_origins(inputs)?;
         source.announce(inputs)?;
         // Named inputs are there; the first of them may have nothing to say for hours. A front door is when it is open.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
@@ -467,7 +469,7 @@ impl Source {
                 let opened = open(bytes.whole_file()?, self.limits()).map_err(|error| error.at(bytes.name()))?;
                 self.become_kind(opened.kind)?;
                 let partition = self.partition(&origin);
-                self.current = Some(Current::Rows { rows: opened.rows, name: origin, partition });
+                self.current = Some(Current::Rows { rows: opened.rows, name: bytes.name().to_owned(), partition });
                 Ok(())
             }
             Input::Text(splitter) => {

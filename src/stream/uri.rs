@@ -2,10 +2,13 @@
 
 use super::http;
 use super::kafka::address::Address;
+use super::source::origin;
 use crate::error::{Error, Result};
 use crate::secret;
 use crate::store::{self, Location, Store};
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Where bytes or rows come from or go to.
@@ -25,12 +28,43 @@ pub enum Uri {
     Store(&'static Store, Location),
 }
 
+/// Schemes that are no store's.
+const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
 /// Schemes that later tools bring; named so that the message can say so.
 const LATER: [&str; 3] = ["iceberg", "delta", "s3"];
 
 impl Uri {
-    /// Reads a URI; exit 2 for an unknown scheme or option.
-    pub fn parse(text: &str) -> Result<Self> {
+    /// Reads a URI; exit 2 for an unknown scheme or option. The name of a file may hold any bytes.
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
+        match text.as_ref().to_str() {
+            Some(text) => Self::parse_text(text),
+            None => Self::parse_bytes(text.as_ref()),
+        }
+    }
+
+    /// The same of bytes that are not UTF-8: only a file has such a name.
+    fn parse_bytes(name: &OsStr) -> Result<Self> {
+        let bytes = name.as_bytes();
+        if let Some(path) = bytes.strip_prefix(b"file:") {
+            let path = path.strip_prefix(b"//").unwrap_or(path);
+            return Ok(Uri::File(OsStr::from_bytes(path).into()));
+        }
+        let scheme =
+            bytes.iter().position(|byte| *byte == b':').and_then(|end| std::str::from_utf8(&bytes[..end]).ok());
+        match scheme
+            .filter(|scheme| is_scheme(scheme) && (SCHEMES.contains(scheme) || store::by_scheme(scheme).is_some()))
+        {
+            Some(scheme) => {
+                let shown = name.to_string_lossy();
+                Err(Error::usage(format!(
+                    "{shown}: it is not UTF-8: only the name of a file may be other bytes, not {scheme}:"
+                )))
+            }
+            None => Ok(Uri::File(name.into())),
+        }
+    }
+
+    fn parse_text(text: &str) -> Result<Self> {
         if text == "-" {
             return Ok(Uri::Standard);
         }
@@ -58,9 +92,15 @@ impl Uri {
         }
     }
 
-    /// The name of an event's origin, where this is the input.
+    /// The name of an event's origin, where this is the input: that of a file does not hang on how its path is written.
     pub fn origin(&self) -> String {
-        self.to_string()
+        match self {
+            Uri::File(path) => match path.to_str() {
+                Some(text) => origin::of_path(secret::shown(text).as_bytes()),
+                None => origin::of_path(path.as_os_str().as_bytes()),
+            },
+            _ => self.to_string(),
+        }
     }
 }
 

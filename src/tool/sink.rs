@@ -78,14 +78,14 @@ impl Args {
         parse_duration(ttl)?;
         let mut takes = false;
         for text in &mut self.stage.output.to {
-            let Uri::Store(store, location) = Uri::parse(text)? else { continue };
+            let Uri::Store(store, location) = Uri::parse(&*text)? else { continue };
             if !store.options.contains(&"ttl") {
                 continue;
             }
             takes = true;
             if !location.options.contains_key("ttl") {
-                let mark = if text.contains('?') { '&' } else { '?' };
-                text.push_str(&format!("{mark}ttl={ttl}"));
+                let mark = if text.to_string_lossy().contains('?') { '&' } else { '?' };
+                text.push(format!("{mark}ttl={ttl}"));
             }
         }
         if takes { Ok(()) } else { Err(Error::usage("--ttl: no output is a store that forgets (redis://…)")) }

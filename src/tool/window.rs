@@ -26,6 +26,7 @@ use crate::time::SECOND;
 use arrow::array::RecordBatch;
 use clap::{Parser, ValueEnum};
 use rustix::fs::FileType;
+use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 
@@ -41,7 +42,7 @@ pub struct Args {
     watermark: WatermarkArgs,
     /// Where late events go
     #[arg(long, value_name = "URI", help_heading = "Output")]
-    late: Option<String>,
+    late: Option<OsString>,
     /// Write events that some windows did count to --late too
     #[arg(long, help_heading = "Output")]
     late_partial: bool,

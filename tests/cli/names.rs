@@ -2,6 +2,8 @@
 
 use crate::harness::{Dir, Run};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// Records with some of the six names, and one that carries stamps.
 const RECORDS: &str = r#"{"t":"2026-01-01T00:00:00Z","offset":100,"partition":"a"}
@@ -119,4 +121,142 @@ fn a_bare_name_that_is_a_column_and_a_property_is_warned_of_once_wherever_the_ro
             }
         }
     }
+}
+
+/// The origins of the rows of a run.
+fn origins(run: &Run) -> Vec<String> {
+    run.rows().iter().map(|row| row["origin"].as_str().expect("text").to_owned()).collect()
+}
+
+#[test]
+fn a_file_has_one_origin_and_the_same_ids_however_its_path_is_typed() {
+    let dir = Dir::new("origins");
+    dir.write("logs/a.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    run(&dir, "gzip -k logs/a.jsonl");
+    let ids = |path: &str| {
+        let seen = run(&dir, &format!("evt-ingest {path} -q -o jsonl"));
+        assert_eq!(origins(&seen), ["logs/a.jsonl"], "{path}");
+        (seen.rows()[0]["event_id"].clone(), seen.rows()[0]["source"].clone())
+    };
+    let first = ids("logs/a.jsonl");
+    for path in
+        ["./logs/a.jsonl", "logs//a.jsonl", "logs/../logs/./a.jsonl.gz", "file:logs/a.jsonl", "file://./logs/a.jsonl"]
+    {
+        assert_eq!(ids(path), first, "{path}");
+    }
+    let absolute = dir.path("logs/a.jsonl").display().to_string();
+    assert_eq!(origins(&run(&dir, &format!("evt-ingest {absolute} -q -o jsonl"))), [absolute.as_str()]);
+    assert_eq!(
+        origins(&run(&dir, "cd logs && evt-ingest a.jsonl -q -o jsonl --origin logs/a.jsonl")),
+        ["logs/a.jsonl"]
+    );
+    // Each ends its own partition: windows of the first fire though the second has not begun.
+    dir.write("b.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    let both = run(&dir, "evt-ingest ./logs/a.jsonl.gz ./b.jsonl -q | evt-view --control -q -o jsonl");
+    let ended = |line: &&str| line.contains("logs/a.jsonl\"") && line.contains("ended");
+    assert_eq!(both.text().lines().filter(ended).count(), 1, "{both}");
+}
+
+#[test]
+fn two_raw_inputs_of_one_origin_are_refused_with_both_names() {
+    let dir = Dir::new("one-origin");
+    dir.write("a.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"n\":1}\n");
+    dir.write("b.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"n\":2}\n");
+    run(&dir, "gzip -k a.jsonl; evt-ingest a.jsonl -q --to s.jsonl --to s.arrows --to s.parquet");
+    run(&dir, "evt-window a.jsonl --size 1m -q --to m.jsonl");
+    for (line, first, second) in [
+        ("evt-ingest a.jsonl ./a.jsonl", "a.jsonl", "a.jsonl"),
+        ("evt-ingest a.jsonl b.jsonl a.jsonl.gz", "a.jsonl", "a.jsonl.gz"),
+        ("evt-window --size 1m a.jsonl a.jsonl", "a.jsonl", "a.jsonl"),
+        ("evt-view - -", "-", "-"),
+        ("evt-ingest --origin x a.jsonl b.jsonl", "a.jsonl", "b.jsonl"),
+        ("evt-ingest s.jsonl ./s.jsonl", "s.jsonl", "s.jsonl"),
+    ] {
+        let refused = dir.shell(&format!("{line} -o jsonl < /dev/null")).ends_with(2).stays_calm();
+        let said = refused.stderr();
+        assert!(said.contains("two raw inputs of one origin") && said.contains("--origin"), "{refused}");
+        assert!(said.contains(first) && said.contains(&format!("{second}: two")), "{refused}");
+        assert!(refused.stdout().is_empty(), "{refused}");
+    }
+    for line in [
+        "evt-view s.jsonl ./s.jsonl",
+        "evt-view s.arrows s.arrows",
+        "evt-view s.parquet s.parquet",
+        "evt-view m.jsonl ./m.jsonl",
+        "evt-view --origin x s.jsonl s.arrows",
+    ] {
+        assert_eq!(run(&dir, &format!("{line} -q -o jsonl")).rows().len(), 2, "{line}");
+    }
+}
+
+#[test]
+fn a_file_name_of_any_bytes_is_an_input_or_an_output_of_every_tool() {
+    let dir = Dir::new("bytes");
+    let odd = |name: &[u8]| OsStr::from_bytes(name).to_owned();
+    let (input, output, dead) = (odd(b"in\xff\xfe 100%.jsonl"), odd(b"out\xff.jsonl"), odd(b"dead\xff.jsonl"));
+    std::fs::write(dir.path("").join(&input), "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\nbad\n")
+        .expect("writable");
+    let flag = |flag: &str| OsStr::new(flag).to_owned();
+    let args = [input.clone(), flag("-q"), flag("--to"), output.clone(), flag("--dlq"), dead.clone()];
+    for tool in ["evt-ingest", "evt-validate", "evt-sink", "evt-view", "evt-window"] {
+        let mut args = args.to_vec();
+        if tool == "evt-window" {
+            let late = [&b"file:"[..], b"late\xff.jsonl"].concat();
+            args.extend([flag("--size=1m"), flag("--late"), odd(&late)]);
+        }
+        dir.run(tool, &args).succeeds().stays_calm();
+        let written = |name: &OsStr| std::fs::read_to_string(dir.path("").join(name)).expect("it was written");
+        assert_eq!((written(&output).lines().count(), written(&dead).lines().count()), (1, 1), "{tool}");
+        if tool != "evt-window" {
+            assert!(written(&output).contains(r#""origin":"in%FF%FE 100%25.jsonl""#), "{tool}: {}", written(&output));
+        }
+        assert!(written(&dead).contains(r#""source_topic":"in%FF%FE 100%25.jsonl""#), "{tool}");
+        [&output, &dead].iter().for_each(|name| std::fs::remove_file(dir.path("").join(name)).expect("it is there"));
+    }
+    let part = odd(b"p\xff.parquet");
+    dir.run("evt-ingest", &[&input, &flag("-q"), &flag("--dlq=null:"), &flag("--to"), &part]).succeeds();
+    assert_eq!(dir.run("evt-view", &[&part, &flag("-q"), &flag("-o"), &flag("jsonl")]).succeeds().rows().len(), 1);
+    let mut letters = dir.command("evt-ingest", &[&input, &flag("-q")]);
+    Run::of(letters.env("EVT_DLQ", &dead)).succeeds();
+    assert!(dir.path("").join(&dead).exists());
+}
+
+#[test]
+fn a_flag_that_is_no_name_of_a_file_and_not_utf_8_is_refused() {
+    let dir = Dir::new("flags");
+    for tool in ["evt-ingest", "evt-validate", "evt-sink", "evt-view", "evt-window", "evt-schema", "evt-gen"] {
+        for flag in [&b"--pipeline=\xff"[..], b"--config=\xff", b"--log-format=\xff", b"--stats=\xff", b"--\xff"] {
+            let run = dir.run(tool, &[OsStr::from_bytes(flag)]).ends_with(2).stays_calm();
+            assert_eq!(run.stderr().lines().count(), 1, "{run}");
+        }
+    }
+    for name in [&b"sqlite:\xff.db"[..], b"parquet:\xff", b"kafka://h/\xff"] {
+        let run = dir.run("evt-view", &[OsStr::from_bytes(name)]).ends_with(2).stays_calm();
+        assert!(run.stderr().contains("only the name of a file"), "{run}");
+    }
+}
+
+#[test]
+fn metric_rows_that_another_program_spelled_anew_are_the_rows_they_were() {
+    let dir = Dir::new("spelled");
+    dir.write("e.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\",\"k\":\"é\\n\",\"j\":\"\\\"x\\\"\"}\n");
+    run(&dir, "evt-window -q e.jsonl --time t --size 1m --by k,j,none -o jsonl > m.jsonl");
+    run(&dir, "evt-sink m.jsonl -q --to sqlite:m.db");
+    let row = dir.rows("m.jsonl").remove(0);
+    let rest = row.as_object().expect("an object").iter().filter(|(name, _)| *name != "dimensions");
+    let rest: Vec<String> = rest.map(|(name, value)| format!("{} : {value}", json!(name))).collect();
+    for dimensions in [
+        r#"{ "none" : null, "k" : "é\n" , "j" : "\"x\"" }"#,
+        r#"{"j":"\u0022x\u0022","\u006b":"\u00e9\u000a","none":null}"#,
+        &json!(r#"{"none": null, "k": "\u00e9\n", "j": "\"x\""}"#).to_string(),
+    ] {
+        dir.write("again.jsonl", format!("{{\"dimensions\": {dimensions}, {}}}\n", rest.join(" , ")));
+        let said = run(&dir, "evt-sink again.jsonl --to sqlite:m.db").stderr();
+        assert!(said.contains("unchanged 1"), "{dimensions}: {said}");
+    }
+    dir.write("other.jsonl", format!("{{\"dimensions\":{{\"k\":\"e\"}},{}}}\n", rest.join(",")));
+    let refused = dir.shell("evt-sink other.jsonl --to sqlite:m.db").ends_with(1);
+    let said = refused.stderr();
+    assert!(said.contains(r#"dimensions ({"k":"e"})"#) && said.contains("2026-01-01T00:00:00.000000Z to"), "{refused}");
+    assert!(!said.contains("count(*):0"), "{refused}");
 }

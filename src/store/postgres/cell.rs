@@ -1,7 +1,9 @@
 //! Cells: rows of a batch as the binary form of COPY, and values of a result as columns again.
 
 use crate::error::{Error, Result};
-use crate::expr::write_dimensions;
+use crate::expr;
+use crate::json::text::unescape;
+use crate::json::walk::members;
 use crate::store::cells::{Cells, word};
 use crate::store::nested::{headers_json, parse_headers};
 use crate::time::SECOND;
@@ -145,23 +147,16 @@ pub fn instant_bytes(micros: i64) -> [u8; 8] {
 
 /// Dimensions as the canonical JSON of an object of strings and nulls; none where they are anything else, or hold a NUL.
 pub fn canonical_dimensions(text: &str) -> Option<String> {
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-    let mut names = Vec::with_capacity(object.len());
-    let mut values = Vec::with_capacity(object.len());
-    for (name, value) in &object {
-        names.push(name.as_str());
-        values.push(match value {
-            serde_json::Value::Null => None,
-            serde_json::Value::String(text) => Some(text.as_str()),
-            _ => return None,
-        });
-    }
-    if names.iter().chain(values.iter().flatten()).any(|text| text.contains('\0')) {
-        return None;
-    }
-    let mut canonical = String::with_capacity(text.len());
-    write_dimensions(&names, &values, &mut canonical);
-    Some(canonical)
+    expr::canonical_dimensions(text).filter(|canonical| !canonical.contains("\\u0000") || !has_nul(canonical))
+}
+
+fn has_nul(object: &str) -> bool {
+    let mut found = false;
+    members(object, |name, value| {
+        found |= [name, value].iter().any(|text| unescape(text).contains('\0'));
+        !found
+    });
+    found
 }
 
 /// A column that is made of a result's values, in their binary form.

@@ -28,6 +28,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::{Ended, Plain, is_appended};
 use identity::Identity;
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -72,7 +73,7 @@ enum Place {
 impl Checked {
     /// Looks at what `text` names: whether it is an output, and whether rows could be written there now. No server is
     /// asked: see [`Checked::ask`].
-    pub fn try_new(text: &str, spec: &OutputSpec) -> Result<Self> {
+    pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
         let mut first = None;

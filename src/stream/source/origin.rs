@@ -1,0 +1,150 @@
+//! Origins of files: the path as it was typed, cleaned as text. Ids of events are made of it, so that one file has one origin
+//! however its path is written, and no origin hangs on the working directory.
+
+use super::Source;
+use crate::error::{Error, Result};
+use crate::format::{Body, Input, Records, Splitter, row};
+use crate::frame::Frame;
+use crate::json::scan::is_json;
+use crate::kind::Kind;
+use crate::stream::frames::{FrameInput, Framed};
+use crate::stream::input::{Bytes, Chunk};
+use crate::stream::uri::Uri;
+use std::collections::HashMap;
+
+/// Suffixes of packed files.
+const PACKED: [&[u8]; 2] = [b".gz", b".zst"];
+
+/// The origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a packed file. A byte that is not
+/// of UTF-8, and `%`, is written `%XX`.
+pub fn of_path(path: &[u8]) -> String {
+    let mut parts: Vec<&[u8]> = vec![];
+    let is_absolute = path.starts_with(b"/");
+    for part in path.split(|byte| *byte == b'/') {
+        match (part, parts.last()) {
+            (b"" | b".", _) => {}
+            (b"..", None) if is_absolute => {}
+            (b"..", Some(last)) if *last != b".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    let unpacked = |name: &[u8]| {
+        let suffix = PACKED.into_iter().find(|suffix| name.ends_with(suffix) && name.len() > suffix.len());
+        name.len() - suffix.map_or(0, <[u8]>::len)
+    };
+    if let Some(last) = parts.last_mut() {
+        *last = &last[..unpacked(last)];
+    }
+    let mut origin = if is_absolute { "/".to_owned() } else { String::new() };
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            origin.push('/');
+        }
+        escape(part, &mut origin);
+    }
+    origin
+}
+
+fn escape(part: &[u8], out: &mut String) {
+    for chunk in part.utf8_chunks() {
+        out.push_str(&chunk.valid().replace('%', "%25"));
+        chunk.invalid().iter().for_each(|byte| out.push_str(&format!("%{byte:02X}")));
+    }
+}
+
+/// Bytes of an input in which its first record is looked for.
+const FIRST_BYTES: usize = 64 << 10;
+/// The names of the stamps that a record must have to carry any.
+const STAMPS: [&str; 4] = ["origin", "partition", "offset", "stream_time"];
+
+impl Source {
+    /// Exit 2 where two raw inputs have one origin: their events would stand at the same positions, and could get the same ids.
+    pub(super) fn check_origins(&self, inputs: &[Uri]) -> Result<()> {
+        let mut first: HashMap<String, &Uri> = HashMap::new();
+        for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {
+            let origin = self.origin(input);
+            let Some(other) = first.get(&origin) else {
+                first.insert(origin, input);
+                continue;
+            };
+            if self.is_raw(other)? && self.is_raw(input)? {
+                return Err(Error::usage(format!(
+                    "{other} and {input}: two raw inputs of one origin ({origin}): read them in runs of their own, with \
+                     --origin NAME for one of them"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an input holds records that are stamped here. What comes through a pipe cannot be looked at beforehand.
+    fn is_raw(&self, input: &Uri) -> Result<bool> {
+        let Uri::File(path) = input else { return Ok(true) };
+        if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+            return Ok(true);
+        }
+        let mut bytes = Bytes::open(input, self.run.clone(), false)?;
+        match self.detect(&mut bytes)?.input {
+            Input::None => Ok(true),
+            Input::Frames => match FrameInput::new(bytes, self.run.ratio_max).read(None)? {
+                Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),
+                _ => Ok(true),
+            },
+            Input::Container(open) => {
+                let opened = open(bytes.whole_file()?, self.limits());
+                Ok(opened.map_err(|error| error.at(bytes.name()))?.kind.is_none())
+            }
+            Input::Text(splitter) => self.is_raw_text(&mut bytes, splitter()),
+        }
+    }
+
+    /// The same for text, by its first record.
+    fn is_raw_text(&self, bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<bool> {
+        let mut head = vec![0; FIRST_BYTES];
+        let mut length = 0;
+        while length < head.len()
+            && let Chunk::Bytes(count) = bytes.read(&mut head[length..], None)?
+        {
+            length += count;
+        }
+        let mut records = Records::default();
+        splitter.split(&head[..length], true, &mut records).map_err(|error| error.at(bytes.name()))?;
+        let text = records.rows.first().and_then(|record| match &record.body {
+            Body::Raw => std::str::from_utf8(&head[record.raw.clone()]).ok(),
+            Body::Text(range) => Some(&records.text[range.clone()]),
+            Body::Cut(_) | Body::Fault(_) => None,
+        });
+        let Some(text) = text.filter(|text| is_json(text)) else { return Ok(true) };
+        let names = row::names_of(text);
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let carries = !self.options.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));
+        Ok(self.options.kind.unwrap_or_else(|| row::kind_of(&names)) == Kind::Event && !carries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::of_path;
+
+    #[test]
+    fn one_file_has_one_origin_however_its_path_is_written() {
+        for (path, origin) in [
+            ("a.jsonl", "a.jsonl"),
+            ("./a.jsonl", "a.jsonl"),
+            ("x/../a.jsonl.gz", "a.jsonl"),
+            ("logs//day/./a.jsonl.zst", "logs/day/a.jsonl"),
+            ("../a", "../a"),
+            ("x/../../a", "../a"),
+            ("../../a/..", "../.."),
+            ("/var/../log/a", "/log/a"),
+            ("/../a", "/a"),
+            ("/.gz", "/.gz"),
+            ("a.gz/b", "a.gz/b"),
+            ("100%.csv", "100%25.csv"),
+            ("é ?", "é ?"),
+        ] {
+            assert_eq!(of_path(path.as_bytes()), origin, "{path}");
+        }
+        assert_eq!(of_path(b"\xff/\xc3\xa9\xc3.gz"), "%FF/é%C3");
+    }
+}
