@@ -298,3 +298,43 @@ fn the_99th_percentile_of_two_values_is_the_greater_one() {
         assert!((value / wanted - 1.0).abs() < 0.01, "{run}");
     }
 }
+
+/// One event a second of one key, in order or scrambled within the patience.
+fn seconds(count: usize, scrambled: bool) -> String {
+    let mut seconds: Vec<usize> = (0..count).collect();
+    if scrambled {
+        seconds.chunks_mut(30).for_each(<[usize]>::reverse);
+    }
+    let line = |second: usize| {
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        format!("{{\"t\":\"2026-01-01T{hour:02}:{minute:02}:{second:02}Z\",\"v\":1}}\n")
+    };
+    seconds.into_iter().map(line).collect()
+}
+
+#[test]
+fn a_window_of_thousands_of_slices_counts_each_event_once() {
+    let dir = Dir::new("many-slices");
+    let (count, size) = (3000, 1800);
+    for scrambled in [false, true] {
+        dir.write("in.jsonl", seconds(count, scrambled));
+        let flags =
+            ["in.jsonl", "--time", "t", "--size", "30m", "--slide", "1s", "--agg", "sum(v)", "-q", "-o", "jsonl"];
+        let rows = dir.run("evt-window", &flags).succeeds().rows();
+        let found: Vec<f64> = rows.iter().map(|row| row["value"].as_f64().expect("a sum")).collect();
+        // The window that ends after second n holds the seconds from n − size + 1 on.
+        let wanted = (0..count + size - 1).map(|n| ((n + 1).min(count) - (n + 1).saturating_sub(size)) as f64);
+        assert!(found.iter().copied().eq(wanted), "scrambled: {scrambled}");
+    }
+}
+
+#[test]
+fn thousands_of_open_sessions_of_one_key_are_told_apart() {
+    let dir = Dir::new("many-sessions");
+    let count = 20_000;
+    dir.write("in.jsonl", seconds(count, true));
+    let flags = ["in.jsonl", "--time", "t", "--gap", "10ms", "--out-of-orderness", "1d", "-q", "-o", "jsonl"];
+    let rows = dir.run("evt-window", &flags).succeeds().rows();
+    assert_eq!(rows.len(), count);
+    assert!(rows.iter().all(|row| row["rows"] == 1 && row["retracted"] == false));
+}

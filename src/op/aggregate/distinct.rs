@@ -15,6 +15,7 @@ use super::slots::{Accumulator, Asked, Slots, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
 use arrow::array::{ArrayRef, AsArray};
+use std::cmp::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// `approx_distinct(x)`.
@@ -119,6 +120,28 @@ impl Distinct {
     }
 }
 
+/// Both lists as one: of two entries for a register, the one of greater rank.
+fn union(first: &[u32], second: &[u32]) -> Vec<u32> {
+    let mut both = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.iter().copied().peekable(), second.iter().copied().peekable());
+    while let (Some(a), Some(b)) = (first.peek().copied(), second.peek().copied()) {
+        both.push(match (a >> 8).cmp(&(b >> 8)) {
+            Ordering::Less => a,
+            Ordering::Greater => b,
+            Ordering::Equal => a.max(b),
+        });
+        if a >> 8 <= b >> 8 {
+            first.next();
+        }
+        if a >> 8 >= b >> 8 {
+            second.next();
+        }
+    }
+    both.extend(first);
+    both.extend(second);
+    both
+}
+
 /// Ertl's σ: x + Σ x^(2^k) · 2^(k−1); infinite for 1 (no register in use, estimate 0).
 fn sigma(mut x: f64) -> f64 {
     if x == 1.0 {
@@ -160,12 +183,21 @@ impl Accumulator for Distinct {
     }
 
     fn merge(&mut self, other: &Self) {
-        match other {
-            Self::Sparse(list) => list.iter().for_each(|entry| self.raise(entry >> 8, entry.to_le_bytes()[0])),
-            Self::Dense(ranks) => {
-                for (register, rank) in (0..).zip(ranks.iter()).filter(|(_, rank)| **rank > 0) {
-                    self.raise(register, *rank);
-                }
+        match (&mut *self, other) {
+            (Self::Dense(own), Self::Dense(ranks)) => {
+                own.iter_mut().zip(ranks).for_each(|(own, rank)| *own = (*own).max(*rank));
+            }
+            (Self::Sparse(own), Self::Dense(ranks)) => {
+                let own = std::mem::take(own);
+                *self = Self::Dense(ranks.clone());
+                own.iter().for_each(|entry| self.raise(entry >> 8, entry.to_le_bytes()[0]));
+            }
+            (Self::Dense(_), Self::Sparse(list)) => {
+                list.iter().for_each(|entry| self.raise(entry >> 8, entry.to_le_bytes()[0]));
+            }
+            (Self::Sparse(own), Self::Sparse(list)) => {
+                *own = union(own, list);
+                self.widen();
             }
         }
     }

@@ -85,6 +85,9 @@ struct Percentile {
 const NEAR: usize = 1024;
 const NEAR_FROM: usize = 64;
 
+/// Where another state has fewer than one bin for this many here, each of them is searched for; else both are walked through.
+const FEW_PART: usize = 8;
+
 /// The bin of a value; bins are in the order of values.
 #[inline(always)]
 fn key_of(value: f64) -> i32 {
@@ -155,13 +158,53 @@ impl Percentile {
     }
 }
 
+impl Percentile {
+    /// Adds the bins of another state in one walk through both.
+    fn join(&mut self, other: &Self) {
+        let mut missing = 0;
+        let mut at = 0;
+        for (key, count) in other.keys.iter().zip(&other.counts) {
+            while self.keys.get(at).is_some_and(|held| held < key) {
+                at += 1;
+            }
+            match self.keys.get(at) == Some(key) {
+                true => self.counts[at] += count,
+                false => missing += 1,
+            }
+        }
+        if missing == 0 {
+            return;
+        }
+        // From behind, so that each bin moves once.
+        let (mut from, mut to) = (self.keys.len(), self.keys.len() + missing);
+        self.keys.resize(to, 0);
+        self.counts.resize(to, 0);
+        for (key, count) in other.keys.iter().zip(&other.counts).rev() {
+            while from > 0 && self.keys[from - 1] > *key {
+                (from, to) = (from - 1, to - 1);
+                (self.keys[to], self.counts[to]) = (self.keys[from], self.counts[from]);
+            }
+            if from == 0 || self.keys[from - 1] != *key {
+                to -= 1;
+                (self.keys[to], self.counts[to]) = (*key, *count);
+            }
+        }
+    }
+}
+
 impl Accumulator for Percentile {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]) {
         each_number(states, slots, rows, args, |state, value| state.push(key_of(value), 1));
     }
 
     fn merge(&mut self, other: &Self) {
-        other.keys.iter().zip(&other.counts).for_each(|(key, count)| self.push(*key, *count));
+        if self.keys.is_empty() {
+            (self.keys, self.counts) = (other.keys.clone(), other.counts.clone());
+        } else if other.keys.len() * FEW_PART < self.keys.len() {
+            other.keys.iter().zip(&other.counts).for_each(|(key, count)| self.push(*key, *count));
+        } else {
+            self.join(other);
+        }
     }
 
     fn result(&self, asked: Asked) -> Option<f64> {

@@ -4,6 +4,7 @@
 //! nothing else is asked; so the results are a function of the partitions' contents, not of batch sizes, timing or
 //! interleaving. The watermark only decides when windows fire and when state goes.
 
+mod ends;
 pub mod key;
 pub mod metric;
 mod running;
@@ -11,6 +12,7 @@ pub mod session;
 pub mod slice;
 pub mod slots;
 pub mod spec;
+mod tree;
 pub mod watermark;
 
 use self::key::Keys;
@@ -155,7 +157,7 @@ impl Window {
         self.running
             .iter()
             .map(|running| match &running.windows {
-                Windows::Slices(slices, ..) => slices.held(),
+                Windows::Slices(slices, cut) => slices.held(*cut),
                 Windows::Sessions(sessions, _) => sessions.held(),
             })
             .sum()
@@ -252,7 +254,7 @@ impl Window {
         for (place, index) in self.order.iter().enumerate() {
             let delay = self.delay(*index);
             let ends = match &mut self.running[*index].windows {
-                Windows::Slices(slices, ..) => slices.due(watermark, delay),
+                Windows::Slices(slices, cut) => slices.due(watermark, delay, *cut),
                 Windows::Sessions(sessions, _) => sessions.due(watermark, delay),
             };
             due.extend(ends.into_iter().map(|end| (end.saturating_add(delay), end, place)));
@@ -264,7 +266,7 @@ impl Window {
         for running in &mut self.running {
             let keys = &mut self.groups[running.group].keys;
             match &mut running.windows {
-                Windows::Slices(slices, cut, _) => slices.close(watermark, *cut, keys, &mut running.slots),
+                Windows::Slices(slices, cut) => slices.close(watermark, *cut, keys, &mut running.slots),
                 Windows::Sessions(sessions, rule) => sessions.close(watermark, *rule, keys, &mut running.slots),
             }
         }
@@ -293,7 +295,9 @@ impl Window {
             text
         };
         match &mut running.windows {
-            Windows::Slices(slices, cut, _) => {
+            Windows::Slices(slices, cut) => {
+                // Those that end later are still to come, and so are all that can be reached.
+                slices.join(end.min(watermark.saturating_sub(cut.lateness)), *cut, keys, &mut running.slots);
                 for fired in slices.fire(end, *cut, &mut running.slots) {
                     rows.push((dimensions(keys, fired.key), end - cut.size, false, fired));
                 }
@@ -348,7 +352,7 @@ impl Window {
             out.optional(*since);
             let mut state = Writer::default();
             match windows {
-                Windows::Slices(slices, ..) => slices.snapshot(keys, slots, &mut state),
+                Windows::Slices(slices, cut) => slices.snapshot(*cut, keys, slots, &mut state),
                 Windows::Sessions(sessions, _) => sessions.snapshot(keys, slots, &mut state),
             }
             out.bytes(&state.finish());
@@ -385,7 +389,7 @@ impl Window {
             let keys = &mut restored.groups[*group].keys;
             let mut state = Reader::new(state);
             match windows {
-                Windows::Slices(slices, ..) => *slices = Slices::restore(keys, slots, &mut state)?,
+                Windows::Slices(slices, cut) => *slices = Slices::restore(*cut, keys, slots, &mut state)?,
                 Windows::Sessions(sessions, _) => *sessions = Sessions::restore(keys, slots, &mut state)?,
             }
             state.finish()?;

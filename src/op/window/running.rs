@@ -31,7 +31,7 @@ pub struct MetricCounts {
 
 /// The windows of one metric.
 pub(super) enum Windows {
-    Slices(Slices, Cut, i64),
+    Slices(Slices, Cut),
     Sessions(Sessions, Rule),
 }
 
@@ -63,7 +63,7 @@ impl Running {
     pub(super) fn new(metric: &Metric, group: usize) -> Self {
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => {
-                Windows::Slices(Slices::default(), Cut { size, slide, lateness: metric.lateness }, align)
+                Windows::Slices(Slices::default(), Cut { size, slide, align, lateness: metric.lateness })
             }
             Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
         };
@@ -225,10 +225,10 @@ impl Running {
         if ids.is_empty() {
             return true;
         }
-        let Windows::Slices(slices, cut, align) = &mut self.windows else { return false };
+        let Windows::Slices(slices, cut) = &mut self.windows else { return false };
         let Extent { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
-        let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, least) else { return false };
+        let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, least) else { return false };
         let near = Near::new(span, span.first_end, *cut, fired);
         if !near.holds(least, bound) || !near.holds(greatest, bound) {
             return false;
@@ -310,8 +310,8 @@ impl Running {
     ) -> Fate {
         let Coming { key, time, bound, .. } = coming;
         match &mut self.windows {
-            Windows::Slices(slices, cut, align) => {
-                let Some(span) = Shape::windows_of(cut.size, cut.slide, *align, time) else { return Fate::Outside };
+            Windows::Slices(slices, cut) => {
+                let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, time) else { return Fate::Outside };
                 let Some(first_end) = first_seen(span, *cut, bound) else {
                     let closes = |end: i64| end.saturating_add(cut.lateness);
                     return Fate::Late { first: closes(span.first_end), last: closes(span.last_end) };

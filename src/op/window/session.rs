@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
 use arrow::array::ArrayRef;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rows whose values still have to be added to their slots.
 #[derive(Default)]
@@ -61,12 +61,18 @@ pub struct Retraction {
 /// The state of one session metric.
 #[derive(Default)]
 pub struct Sessions {
-    sessions: AHashMap<u32, Vec<Session>>,
+    /// By key and end. No two sessions of a key end together: they overlap, and are both alive for a row or both not, so the
+    /// row that would make the second merges with the first.
+    sessions: BTreeMap<(u32, i64), Session>,
+    /// The greatest end of a key's sessions that another one overlaps, because its row came too late for them. Sessions that end
+    /// later are disjoint.
+    overlapped: AHashMap<u32, i64>,
     /// (end, key, start) of sessions that have something to fire.
     waiting: BTreeSet<(i64, u32, i64)>,
     /// (end, key, start) of all sessions.
     open: BTreeSet<(i64, u32, i64)>,
-    retractions: Vec<Retraction>,
+    /// By end.
+    retractions: BTreeMap<i64, Vec<Retraction>>,
 }
 
 /// What a session metric is told.
@@ -87,20 +93,20 @@ impl Sessions {
         (keys, slots): (&mut Keys, &mut Slots),
         (pending, args): (&mut Pending, &[ArrayRef]),
     ) -> Option<u32> {
-        let alive = |end: i64| bound < end.saturating_add(rule.lateness);
-        let list = self.sessions.entry(key).or_default();
+        // The least end of a session that is alive for the row.
+        let alive = bound.saturating_sub(rule.lateness).saturating_add(1);
         let (mut start, mut end) = (time, time.saturating_add(rule.gap));
         let mut merged: Vec<Session> = vec![];
-        while let Some(at) = list.iter().position(|s| alive(s.end) && s.start <= end && start <= s.end) {
-            let session = list.swap_remove(at);
+        while let Some(session) = self.take_overlapping(key, (start, end), alive) {
             (start, end) = (start.min(session.start), end.max(session.end));
             merged.push(session);
         }
-        if merged.is_empty() && !alive(end) {
-            if list.is_empty() {
-                self.sessions.remove(&key);
-            }
+        if merged.is_empty() && end < alive {
             return None;
+        }
+        if let Some((&(_, overlapped), _)) = self.sessions.range((key, start)..(key, end)).next_back() {
+            let known = self.overlapped.entry(key).or_insert(overlapped);
+            *known = overlapped.max(*known);
         }
         if merged.len() > 1 {
             pending.flush(slots, args);
@@ -120,22 +126,34 @@ impl Sessions {
             }
             if let (Some((pane, rows)), true) = (old.fired, same != Some(at)) {
                 keys.retain(key);
-                self.retractions.push(Retraction { key, start: old.start, end: old.end, pane: pane + 1, rows });
+                let gone = Retraction { key, start: old.start, end: old.end, pane: pane + 1, rows };
+                self.retractions.entry(old.end).or_default().push(gone);
             }
             keys.release(key);
         }
         self.open.insert((end, key, start));
         self.waiting.insert((end, key, start));
         let slot = session.slot;
-        self.sessions.entry(key).or_default().push(session);
+        self.sessions.insert((key, end), session);
         Some(slot)
+    }
+
+    /// Takes out a session of the key that overlaps the span and ends at `alive` or later.
+    fn take_overlapping(&mut self, key: u32, (start, end): (i64, i64), alive: i64) -> Option<Session> {
+        let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped < alive);
+        let mut later = self.sessions.range((key, start.max(alive))..=(key, i64::MAX));
+        // Where sessions are disjoint they start in the order of their ends: only the first can overlap.
+        let found =
+            if disjoint { later.next().filter(|(_, s)| s.start <= end) } else { later.find(|(_, s)| s.start <= end) };
+        let place = *found?.0;
+        self.sessions.remove(&place)
     }
 
     /// Ends of the sessions that are due when the watermark has reached `watermark`, in order, and of rows to take back.
     pub fn due(&self, watermark: i64, delay: i64) -> Vec<i64> {
         let waiting = self.waiting.iter().map(|(end, ..)| *end);
         let mut due: Vec<i64> = waiting.take_while(|end| end.saturating_add(delay) <= watermark).collect();
-        due.extend(self.retractions.iter().map(|retraction| retraction.end));
+        due.extend(self.retractions.keys());
         due.sort_unstable();
         due.dedup();
         due
@@ -143,9 +161,7 @@ impl Sessions {
 
     /// The rows to take back of sessions that ended at `end`.
     pub fn retract(&mut self, end: i64) -> Vec<Retraction> {
-        let (now, later) = std::mem::take(&mut self.retractions).into_iter().partition(|r| r.end == end);
-        self.retractions = later;
-        now
+        self.retractions.remove(&end).unwrap_or_default()
     }
 
     /// The rows of the sessions that end at `end`, each with its start, if `watermark` lets them fire.
@@ -154,8 +170,8 @@ impl Sessions {
         let mut rows = Vec::with_capacity(due.len());
         for entry @ (_, key, start) in due {
             self.waiting.remove(&entry);
-            let list = self.sessions.get_mut(&key).into_iter().flatten();
-            for session in list.filter(|session| (session.start, session.end) == (start, end) && session.dirty) {
+            let session = self.sessions.get_mut(&(key, end));
+            if let Some(session) = session.filter(|session| session.start == start && session.dirty) {
                 let pane = session.fired.map_or(0, |(pane, _)| pane + 1);
                 let count = slots.rows(session.slot);
                 session.fired = Some((pane, count));
@@ -169,20 +185,18 @@ impl Sessions {
 
     /// Lets go of the sessions that no later row can reach.
     pub fn close(&mut self, watermark: i64, rule: Rule, keys: &mut Keys, slots: &mut Slots) {
-        while let Some(entry @ (end, key, start)) = self.open.first().copied() {
+        while let Some(entry @ (end, key, _)) = self.open.first().copied() {
             if end.saturating_add(rule.lateness) > watermark {
                 return;
             }
             self.open.remove(&entry);
             self.waiting.remove(&entry);
-            if let Some(list) = self.sessions.get_mut(&key)
-                && let Some(at) = list.iter().position(|session| (session.start, session.end) == (start, end))
-            {
-                slots.free(list.swap_remove(at).slot);
+            if let Some(session) = self.sessions.remove(&(key, end)) {
+                slots.free(session.slot);
                 keys.release(key);
-                if list.is_empty() {
-                    self.sessions.remove(&key);
-                }
+            }
+            if self.overlapped.get(&key).is_some_and(|overlapped| *overlapped <= end) {
+                self.overlapped.remove(&key);
             }
         }
     }
@@ -194,9 +208,9 @@ impl Sessions {
 
     /// The saved form: sessions in the order of their ends, then of their keys' bytes.
     pub fn snapshot(&self, keys: &Keys, slots: &Slots, out: &mut Writer) {
-        let Sessions { sessions, waiting: _, open: _, retractions } = self;
+        let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
         let mut sorted: Vec<(&[u8], &Session)> =
-            sessions.iter().flat_map(|(key, list)| list.iter().map(|s| (keys.bytes_of(*key), s))).collect();
+            sessions.iter().map(|((key, _), session)| (keys.bytes_of(*key), session)).collect();
         sorted.sort_by_key(|(key, session)| (session.end, *key, session.start));
         out.count(sorted.len());
         for (key, Session { start, end, slot, fired, dirty }) in sorted {
@@ -211,8 +225,10 @@ impl Sessions {
             }
             out.flag(*dirty);
         }
-        out.count(retractions.len());
-        for Retraction { key, start, end, pane, rows } in retractions {
+        let mut sorted: Vec<&Retraction> = retractions.values().flatten().collect();
+        sorted.sort_by_key(|gone| (gone.end, keys.bytes_of(gone.key), gone.start));
+        out.count(sorted.len());
+        for Retraction { key, start, end, pane, rows } in sorted {
             out.bytes(keys.bytes_of(*key));
             out.number(*start);
             out.number(*end);
@@ -235,15 +251,94 @@ impl Sessions {
             if dirty {
                 restored.waiting.insert((end, key, start));
             }
-            restored.sessions.entry(key).or_default().push(Session { start, end, slot, fired, dirty });
+            restored.sessions.insert((key, end), Session { start, end, slot, fired, dirty });
         }
+        restored.find_overlapped();
         for _ in 0..saved.count()? {
             let key = keys.restore(saved.bytes()?)?;
             keys.retain(key);
             let (start, end) = (saved.instant()?, saved.instant()?);
             let (pane, rows) = (saved.pane()?, saved.rows()?);
-            restored.retractions.push(Retraction { key, start, end, pane, rows });
+            let gone = Retraction { key, start, end, pane, rows };
+            restored.retractions.entry(end).or_default().push(gone);
         }
         Ok(restored)
+    }
+
+    fn find_overlapped(&mut self) {
+        // Backwards: the key, and the least start of its sessions that end later.
+        let mut after: Option<(u32, i64)> = None;
+        for ((key, end), session) in self.sessions.iter().rev() {
+            let least = after.filter(|(known, _)| known == key).map(|(_, least)| least);
+            if least.is_some_and(|least| least <= *end) {
+                self.overlapped.entry(*key).or_insert(*end);
+            }
+            after = Some((*key, least.map_or(session.start, |least| least.min(session.start))));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::expr::Leaves;
+    use crate::kind::Kind;
+    use crate::op::aggregate;
+    use proptest::prelude::*;
+
+    /// The naive model: a list that every row looks through.
+    fn naive(list: &mut Vec<(i64, i64, u64)>, (time, bound): (i64, i64), rule: Rule) -> bool {
+        let alive = |end: i64| bound < end + rule.lateness;
+        let mut merged = (time, time + rule.gap, 1);
+        let mut any = false;
+        while let Some(at) = list.iter().position(|s| alive(s.1) && s.0 <= merged.1 && merged.0 <= s.1) {
+            let one = list.swap_remove(at);
+            merged = (merged.0.min(one.0), merged.1.max(one.1), merged.2 + one.2);
+            any = true;
+        }
+        let counted = any || alive(merged.1);
+        if counted {
+            list.push(merged);
+        }
+        counted
+    }
+
+    fn held(sessions: &Sessions, slots: &Slots) -> Vec<(i64, i64, u64)> {
+        let all = sessions.sessions.values();
+        let mut held: Vec<_> = all.map(|session| (session.start, session.end, slots.rows(session.slot))).collect();
+        held.sort_unstable();
+        held
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Bounds go up and down, as where a key lies in several partitions, so that sessions overlap others that were dead for
+        /// a row and are alive for the next.
+        #[test]
+        fn sessions_found_by_their_ends_are_those_that_a_list_finds(
+            rows in prop::collection::vec((0i64..120, -10i64..110), 1..80), gap in 1i64..12, lateness in 0i64..8,
+        ) {
+            let rule = Rule { gap, lateness };
+            let call = aggregate::parse("count(*)", &mut Leaves::new(&Kind::Event.schema())).unwrap();
+            let (mut keys, mut slots) = (Keys::default(), Slots::new(call.create()));
+            let (mut sessions, mut pending) = (Sessions::default(), Pending::default());
+            let mut ids = vec![];
+            keys.ids(&[], 1, &mut ids).unwrap();
+            let mut list = vec![];
+            for row in rows {
+                let slot =
+                    sessions.slot((ids[0], row.0, row.1), rule, (&mut keys, &mut slots), (&mut pending, &[]));
+                prop_assert_eq!(slot.is_some(), naive(&mut list, row, rule));
+                slot.into_iter().for_each(|slot| slots.count(slot));
+                list.sort_unstable();
+                prop_assert_eq!(held(&sessions, &slots), list.clone());
+                let mut again = Sessions { sessions: std::mem::take(&mut sessions.sessions), ..Sessions::default() };
+                again.find_overlapped();
+                let known = |sessions: &Sessions| sessions.overlapped.get(&ids[0]).copied();
+                prop_assert!(known(&again) <= known(&sessions), "what is found anew is all that there is");
+                sessions.sessions = again.sessions;
+            }
+        }
     }
 }

@@ -2,15 +2,21 @@
 //!
 //! A slice is a span of event time whose rows lie in the same windows; a window is the sum of its slices, so that a
 //! row is added once whatever the overlap. A row that came too late for the first of its windows counts for the rest:
-//! each slice therefore keeps one accumulator per key *and per first end that may see it*.
+//! each slice therefore keeps one accumulator per key *and per first end that may see it*. Such a slice joins the whole one, which all
+//! of its windows see, as soon as no window that it must be left out of can fire any more.
+//!
+//! A window of many slices is summed up by the nodes of a [`Tree`] over the whole slices: few merges for each row of result.
 
+use super::ends::Ends;
 use super::key::Keys;
-use super::metric::Span;
+use super::metric::{Shape, Span};
 use super::slots::Slots;
-use crate::error::Result;
+use super::tree::{Leaves, Part, Tree};
+use crate::error::{Error, Result};
 use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// A row of result, before it gets its key's text.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,12 +36,18 @@ type SliceId = (i64, i64);
 
 /// Keys numbered below this have their slots in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
 const DENSE_KEYS: usize = 4096;
+/// That array has at most this many places for each key in the slice, and for one more.
+const PLACES_PER_KEY: usize = 16;
+/// A window of at most this many slices is the sum of them, not of nodes.
+const FEW: usize = 8;
 const NO_SLOT: u32 = u32::MAX;
 
-/// The slots of a slice, by key.
+/// The slots of a slice, by key: all keys below the length of `dense` stand there.
 #[derive(Default)]
 struct SlotMap {
     dense: Vec<u32>,
+    /// Keys in `dense`.
+    count: usize,
     hashed: AHashMap<u32, u32>,
 }
 
@@ -52,14 +64,30 @@ impl SlotMap {
 
     fn insert(&mut self, key: u32, slot: u32) {
         let at = key as usize;
-        if at >= DENSE_KEYS {
+        if at >= self.dense.len() && !self.widen(at) {
             self.hashed.insert(key, slot);
             return;
         }
-        if at >= self.dense.len() {
-            self.dense.resize(at + 1, NO_SLOT);
-        }
         self.dense[at] = slot;
+        self.count += 1;
+    }
+
+    /// Makes the array reach a key, unless that would leave most of it empty; whether it does.
+    fn widen(&mut self, at: usize) -> bool {
+        let count = self.count + self.hashed.len() + 1;
+        if at >= DENSE_KEYS || at >= PLACES_PER_KEY * (count + 1) {
+            return false;
+        }
+        self.dense.resize(at + 1, NO_SLOT);
+        let Self { dense, hashed, count } = self;
+        hashed.retain(|key, slot| match dense.get_mut(*key as usize) {
+            Some(place) => {
+                (*place, *count) = (*slot, *count + 1);
+                false
+            }
+            None => true,
+        });
+        true
     }
 
     fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
@@ -85,8 +113,12 @@ struct Refire {
 #[derive(Default)]
 pub struct Slices {
     slices: BTreeMap<SliceId, Slice>,
+    /// First end and start of the slices that are not whole.
+    halves: BTreeSet<(i64, i64)>,
+    /// Sums of whole slices that lie within windows which have fired.
+    tree: Tree,
     /// Ends of windows that hold rows and have not fired.
-    waiting: BTreeSet<i64>,
+    waiting: Ends,
     fired: BTreeMap<i64, Refire>,
     /// The slice of the row before: most rows fall into the same.
     last: Option<(SliceId, SlotMap)>,
@@ -99,8 +131,53 @@ pub struct Cut {
     pub size: i64,
     /// Distance between two starts (µs).
     pub slide: i64,
+    /// What starts are shifted by (µs).
+    pub align: i64,
     /// How long past its end a window stays open (µs).
     pub lateness: i64,
+}
+
+impl Cut {
+    /// How far behind a start the ends lie that divide a slide in two; 0 where they do not.
+    fn edge(self) -> i64 {
+        self.size % self.slide
+    }
+
+    /// The number of the slice that holds an instant; slices are numbered along the time line.
+    fn number(self, time: i64) -> i64 {
+        let (slides, rest) = ((time - self.align).div_euclid(self.slide), (time - self.align).rem_euclid(self.slide));
+        if self.edge() == 0 { slides } else { 2 * slides + i64::from(rest >= self.edge()) }
+    }
+
+    /// Where the slice of that number starts.
+    fn start(self, number: i64) -> i64 {
+        match self.edge() {
+            0 => number * self.slide + self.align,
+            edge => number.div_euclid(2) * self.slide + self.align + number.rem_euclid(2) * edge,
+        }
+    }
+
+    /// End of the first window that a slice lies in.
+    fn first_end(self, start: i64) -> Option<i64> {
+        Shape::windows_of(self.size, self.slide, self.align, start).map(|span| span.first_end)
+    }
+}
+
+impl Leaves for (&BTreeMap<SliceId, Slice>, Cut) {
+    fn parts(&self, number: i64) -> Vec<Part> {
+        let (slices, cut) = self;
+        let start = cut.start(number);
+        let whole = cut.first_end(start).and_then(|first_end| slices.get(&(start, first_end)));
+        let mut parts: Vec<Part> =
+            whole.into_iter().flat_map(|slice| slice.slots.iter()).map(|(key, slot)| Part::lent(key, slot)).collect();
+        parts.sort_unstable_by_key(|part| part.key);
+        parts
+    }
+
+    fn is_empty(&self, numbers: Range<i64>) -> bool {
+        let (slices, cut) = self;
+        slices.range((cut.start(numbers.start), i64::MIN)..(cut.start(numbers.end), i64::MIN)).next().is_none()
+    }
 }
 
 impl Slices {
@@ -117,6 +194,7 @@ impl Slices {
         let id = (span.slice, first_end);
         if fired.is_some_and(|fired| first_end <= fired) {
             self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, cut.slide);
+            self.tree.forget(cut.number(span.slice), slots);
         }
         if let Some((last, known)) = &self.last
             && *last == id
@@ -124,7 +202,7 @@ impl Slices {
         {
             return slot;
         }
-        self.find(id, span.last_end, key, (cut, keys, slots))
+        self.find(id, span, key, (cut, keys, slots))
     }
 
     /// The slot of a key in the slice of the row before, where it has one there.
@@ -148,18 +226,15 @@ impl Slices {
     }
 
     #[inline(never)]
-    fn find(&mut self, id: SliceId, last_end: i64, key: u32, (cut, keys, slots): (Cut, &mut Keys, &mut Slots)) -> u32 {
+    fn find(&mut self, id: SliceId, span: Span, key: u32, (cut, keys, slots): (Cut, &mut Keys, &mut Slots)) -> u32 {
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
             self.put_back();
             if !self.slices.contains_key(&id) {
-                let mut end = id.1;
-                while end <= last_end {
-                    if !self.fired.contains_key(&end) {
-                        self.waiting.insert(end);
-                    }
-                    end += cut.slide;
+                self.wait_for(id.1, span.last_end, cut.slide);
+                if id.1 > span.first_end {
+                    self.halves.insert((id.1, id.0));
                 }
-                self.slices.insert(id, Slice { last_end, slots: SlotMap::default() });
+                self.slices.insert(id, Slice { last_end: span.last_end, slots: SlotMap::default() });
             }
             let known = self.slices.get_mut(&id).map(|slice| std::mem::take(&mut slice.slots)).unwrap_or_default();
             self.last = Some((id, known));
@@ -175,6 +250,20 @@ impl Slices {
         let slot = slots.claim();
         known.insert(key, slot);
         slot
+    }
+
+    /// The windows with these ends hold rows. One that has fired fires again by its news, not for the first time.
+    fn wait_for(&mut self, mut end: i64, last_end: i64, slide: i64) {
+        let latest = self.fired.last_key_value().map_or(i64::MIN, |(end, _)| *end);
+        while end <= last_end.min(latest) {
+            if !self.fired.contains_key(&end) {
+                self.waiting.insert(end, end, slide);
+            }
+            end += slide;
+        }
+        if end <= last_end {
+            self.waiting.insert(end, last_end, slide);
+        }
     }
 
     /// Returns the slots at hand to their slice.
@@ -196,10 +285,10 @@ impl Slices {
     }
 
     /// Ends of the windows that are due when the watermark has reached `watermark`, in order.
-    pub fn due(&mut self, watermark: i64, delay: i64) -> Vec<i64> {
+    pub fn due(&mut self, watermark: i64, delay: i64, cut: Cut) -> Vec<i64> {
         self.put_back();
         let mut due: Vec<i64> =
-            self.waiting.iter().copied().take_while(|end| end.saturating_add(delay) <= watermark).collect();
+            self.waiting.iter(cut.slide).take_while(|end| end.saturating_add(delay) <= watermark).collect();
         due.extend(self.fired.iter().filter(|(_, refire)| !refire.dirty.is_empty()).map(|(end, _)| *end));
         due.sort_unstable();
         due.dedup();
@@ -209,28 +298,67 @@ impl Slices {
     /// The rows of the window that ends at `end`: all keys the first time, later the keys with news.
     pub fn fire(&mut self, end: i64, cut: Cut, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
-        let first = self.waiting.remove(&end);
+        let first = self.waiting.remove(end, cut.slide);
         let dirty = self.fired.get_mut(&end).map(|refire| std::mem::take(&mut refire.dirty)).unwrap_or_default();
-        let wanted = |key: &u32| first || dirty.contains(key);
-        let mut sums: BTreeMap<u32, Sum> = BTreeMap::new();
-        for ((_, first_end), slice) in self.slices.range((end - cut.size, i64::MIN)..(end, i64::MIN)) {
-            if *first_end > end {
-                continue;
-            }
-            for (key, slot) in slice.slots.iter().filter(|(key, _)| wanted(key)) {
-                sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Sum { slot, own: false });
-            }
-        }
+        let asked: Option<Vec<u32>> = (!first).then(|| dirty.into_iter().collect());
+        let sums = self.sums(end, asked.as_deref(), cut, slots);
         let refire = self.fired.entry(end).or_default();
         let mut rows = Vec::with_capacity(sums.len());
         for (key, sum) in sums {
             let pane = refire.panes.entry(key).and_modify(|pane| *pane += 1).or_insert(0);
             rows.push(Fired { key, value: slots.result(sum.slot, cut.size), rows: slots.rows(sum.slot), pane: *pane });
-            if sum.own {
-                slots.free(sum.slot);
-            }
+            sum.free(slots);
         }
         rows
+    }
+
+    /// The state of each key, or of those asked for, in the window that ends at `end`.
+    fn sums(&mut self, end: i64, asked: Option<&[u32]>, cut: Cut, slots: &mut Slots) -> BTreeMap<u32, Part> {
+        let Self { slices, halves, tree, .. } = self;
+        let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
+        let mut add = |key: u32, slot: u32, slots: &mut Slots| {
+            sums.entry(key).and_modify(|sum| sum.add(slot, slots)).or_insert(Part::lent(key, slot));
+        };
+        let is_asked = |key: &u32| asked.is_none_or(|asked| asked.binary_search(key).is_ok());
+        let mut add_slice = |slice: &Slice, slots: &mut Slots| {
+            slice.slots.iter().filter(|(key, _)| is_asked(key)).for_each(|(key, slot)| add(key, slot, slots));
+        };
+        let within = slices.range((end - cut.size, i64::MIN)..(end, i64::MIN));
+        if within.clone().nth(FEW).is_none() {
+            within.filter(|((_, first_end), _)| *first_end <= end).for_each(|(_, slice)| add_slice(slice, slots));
+            return sums;
+        }
+        for (first_end, start) in halves.range(..=(end, i64::MAX)).filter(|(_, start)| *start >= end - cut.size) {
+            slices.get(&(*start, *first_end)).into_iter().for_each(|slice| add_slice(slice, slots));
+        }
+        let (mut within, leaves) = (within.map(|((start, _), _)| cut.number(*start)), (&*slices, cut));
+        let low = within.next().unwrap_or_default();
+        for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
+            tree.each(place, asked, (&leaves, &mut *slots), |part, slots| add(part.key, part.slot, slots));
+        }
+        sums
+    }
+
+    /// No window that ends before `least` fires any more: slices that all others see join the whole ones.
+    pub fn join(&mut self, least: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
+        self.put_back();
+        while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {
+            self.halves.pop_first();
+            let Some(half) = self.slices.remove(&(start, first_end)) else { continue };
+            self.tree.forget(cut.number(start), slots);
+            let id = (start, cut.first_end(start).unwrap_or(first_end));
+            let whole = self.slices.entry(id).or_insert(Slice { last_end: half.last_end, slots: SlotMap::default() });
+            for (key, slot) in half.slots.iter() {
+                match whole.slots.get(key) {
+                    None => whole.slots.insert(key, slot),
+                    Some(into) => {
+                        slots.merge(into, slot);
+                        slots.free(slot);
+                        keys.release(key);
+                    }
+                }
+            }
+        }
     }
 
     /// Lets go of the state that no later row can reach.
@@ -240,14 +368,13 @@ impl Slices {
         self.fired.retain(|end, _| reachable(*end));
         // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
         let beyond = watermark.saturating_sub(cut.lateness);
-        let gone: Vec<SliceId> = self
-            .slices
-            .range(..(beyond, i64::MAX))
-            .filter(|(_, slice)| !reachable(slice.last_end))
-            .map(|(id, _)| *id)
-            .collect();
+        // Their last ends are in the order of their starts.
+        let old = self.slices.range(..(beyond, i64::MAX)).take_while(|(_, slice)| !reachable(slice.last_end));
+        let gone: Vec<SliceId> = old.map(|(id, _)| *id).collect();
         for id in gone {
             let Some(slice) = self.slices.remove(&id) else { continue };
+            self.halves.remove(&(id.1, id.0));
+            self.tree.forget(cut.number(id.0), slots);
             for (key, slot) in slice.slots.iter() {
                 slots.free(slot);
                 keys.release(key);
@@ -256,14 +383,15 @@ impl Slices {
     }
 
     /// Windows that hold rows and have not fired.
-    pub fn held(&self) -> u64 {
-        self.waiting.len() as u64
+    pub fn held(&self, cut: Cut) -> u64 {
+        self.waiting.len(cut.slide) as u64
     }
 
     /// The saved form: slices in order, keys by their bytes.
-    pub fn snapshot(&mut self, keys: &Keys, slots: &Slots, out: &mut Writer) {
+    pub fn snapshot(&mut self, cut: Cut, keys: &Keys, slots: &Slots, out: &mut Writer) {
         self.put_back();
-        let Slices { slices, waiting, fired, last: _ } = &*self;
+        // Which slices are not whole follows from the cut, and the tree from the slices.
+        let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
         out.count(slices.len());
         for ((start, first_end), Slice { last_end, slots: known }) in slices {
             out.number(*start);
@@ -276,8 +404,8 @@ impl Slices {
                 slots.save(slot, out);
             }
         }
-        out.count(waiting.len());
-        waiting.iter().for_each(|end| out.number(*end));
+        out.count(waiting.len(cut.slide));
+        waiting.iter(cut.slide).for_each(|end| out.number(end));
         out.count(fired.len());
         for (end, Refire { panes, dirty }) in fired {
             out.number(*end);
@@ -294,7 +422,7 @@ impl Slices {
     }
 
     /// What [`Slices::snapshot`] saved.
-    pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
+    pub fn restore(cut: Cut, keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
             let (start, first_end, last_end) = (saved.instant()?, saved.instant()?, saved.instant()?);
@@ -304,10 +432,17 @@ impl Slices {
                 keys.retain(key);
                 known.insert(key, slots.load(saved)?);
             }
+            if cut.first_end(start).is_some_and(|whole| whole < first_end) {
+                restored.halves.insert((first_end, start));
+            }
             restored.slices.insert((start, first_end), Slice { last_end, slots: known });
         }
         for _ in 0..saved.count()? {
-            restored.waiting.insert(saved.instant()?);
+            let end = saved.instant()?;
+            if (end - cut.size - cut.align) % cut.slide != 0 {
+                return Err(Error::corrupt("a snapshot names a window that is none"));
+            }
+            restored.waiting.insert(end, end, cut.slide);
         }
         for _ in 0..saved.count()? {
             let end = saved.instant()?;
@@ -322,22 +457,5 @@ impl Slices {
             restored.fired.insert(end, refire);
         }
         Ok(restored)
-    }
-}
-
-/// The sum of a key's slots in one window: the only slot itself, or a slot claimed for the sum.
-struct Sum {
-    slot: u32,
-    own: bool,
-}
-
-impl Sum {
-    fn add(&mut self, slot: u32, slots: &mut Slots) {
-        if !self.own {
-            let sum = slots.claim();
-            slots.merge(sum, self.slot);
-            *self = Sum { slot: sum, own: true };
-        }
-        slots.merge(self.slot, slot);
     }
 }

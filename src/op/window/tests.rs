@@ -214,7 +214,11 @@ fn splits() -> impl Strategy<Value = Vec<usize>> {
 }
 
 fn check<S: Strategy>(strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
-    let config = Config { cases: 300, failure_persistence: None, ..Config::default() };
+    check_cases(300, strategy, test);
+}
+
+fn check_cases<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     TestRunner::new_with_rng(config, random).run(strategy, test).unwrap();
 }
@@ -364,4 +368,39 @@ fn a_metric_that_begins_later_leaves_out_windows_it_saw_a_part_of() {
         outcomes.rows.iter().map(|((name, start, ..), (_, rows))| (name.as_str(), *start, *rows)).collect();
     assert_eq!(names, [("new", 10, 1), ("old", 0, 2), ("old", 10, 1)]);
     assert_eq!(window.counts()[1].partial, 1);
+}
+
+/// Windows of so many slices that nodes sum them up, late rows and refires included.
+#[test]
+fn windows_of_many_slices_equal_the_naive_model_and_so_they_do_after_a_cut() {
+    for shape in [(100, 1, 0), (64, 1, 5), (41, 2, 0), (90, 4, 30)] {
+        let (size, slide, lateness) = shape;
+        let toml = format!(
+            "[[metric]]\nname='m'\naggregate='sum(v)'\nby=['k']\nsize='{size}s'\nslide='{slide}s'\nlateness='{lateness}s'"
+        );
+        check_cases(50, &(events(), splits(), 0..25i64), |(events, splits, bound)| {
+            let make = || options(&toml, bound, Emit::Panes);
+            let naive = naive(&events, shape, bound);
+            prop_assert_eq!(&without_needed(run(&make, &events, &splits, false)), &naive);
+            prop_assert_eq!(&without_needed(run(&make, &events, &splits, true)), &naive);
+            Ok(())
+        });
+    }
+}
+
+const WIDE: &str = "[defaults]\nsize='90s'\nslide='1s'\nlateness='15s'\n[[metric]]\nname='spread'\naggregate='stddev(v)'\n\
+    [[metric]]\nname='p90'\naggregate='approx_percentile(v, 0.9)'\nby=['k']\n\
+    [[metric]]\nname='distinct'\naggregate='approx_distinct(v)'\nsize='61s'\nslide='2s'";
+
+#[test]
+fn wide_windows_are_the_same_for_any_batch_split_and_cut() {
+    for emit in [Emit::Panes, Emit::Final] {
+        check_cases(50, &(events(), splits(), splits(), 0..25i64), |(events, first, second, bound)| {
+            let make = || options(WIDE, bound, emit);
+            let whole = run(&make, &events, &first, false);
+            prop_assert_eq!(&run(&make, &events, &second, false), &whole);
+            prop_assert_eq!(&run(&make, &events, &second, true), &whole);
+            Ok(())
+        });
+    }
 }

@@ -1,0 +1,188 @@
+//! Merged states of runs of slices, so that a window of many slices is a merge of few.
+//!
+//! Slices are numbered along the time line. The node (level, at) stands for the slices numbered from `at · 2^level` to
+//! `(at + 1) · 2^level`; any run of n slices is the sum of at most 2 · log₂ n nodes. A node is made when a window first asks for it
+//! and kept until a slice below it changes or goes. It is never saved: a restored operator makes it again.
+
+use super::slots::Slots;
+use ahash::AHashMap;
+use std::ops::Range;
+
+/// A key's state in a node or a slice: a slot of its own, or that of the only one below that has the key.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) key: u32,
+    pub(super) slot: u32,
+    own: bool,
+}
+
+impl Part {
+    /// The state in the slot of somebody else.
+    pub(super) fn lent(key: u32, slot: u32) -> Self {
+        Self { key, slot, own: false }
+    }
+
+    /// Adds the state of another slot.
+    pub(super) fn add(&mut self, slot: u32, slots: &mut Slots) {
+        if !self.own {
+            let sum = slots.claim();
+            slots.merge(sum, self.slot);
+            (self.slot, self.own) = (sum, true);
+        }
+        slots.merge(self.slot, slot);
+    }
+
+    /// Gives its slot back where it is its own.
+    pub(super) fn free(self, slots: &mut Slots) {
+        if self.own {
+            slots.free(self.slot);
+        }
+    }
+}
+
+/// The slices below the nodes.
+pub(super) trait Leaves {
+    /// The parts of a slice, in the order of keys.
+    fn parts(&self, number: i64) -> Vec<Part>;
+    /// Whether there is no slice among these.
+    fn is_empty(&self, numbers: Range<i64>) -> bool;
+}
+
+/// A node: its level and its place there.
+type Place = (u32, i64);
+
+/// No node stands for more slices than two to the power of this: an event lies in at most 100,000 windows.
+const LEVEL_MAX: u32 = 18;
+
+/// The nodes made so far, each with its parts in the order of keys.
+#[derive(Default)]
+pub(super) struct Tree {
+    nodes: AHashMap<Place, Vec<Part>>,
+}
+
+impl Tree {
+    /// The nodes and slices (level 0) that these slices are the sum of, the greatest first.
+    pub(super) fn cover(numbers: Range<i64>) -> Vec<Place> {
+        let Range { start: mut low, end: mut high } = numbers;
+        let mut places = vec![];
+        let mut level = 0;
+        while low < high {
+            if level == LEVEL_MAX {
+                places.extend((low..high).map(|at| (level, at)));
+                break;
+            }
+            if low & 1 == 1 {
+                places.push((level, low));
+                low += 1;
+            }
+            if high & 1 == 1 {
+                high -= 1;
+                places.push((level, high));
+            }
+            (low, high, level) = (low >> 1, high >> 1, level + 1);
+        }
+        places.reverse();
+        places
+    }
+
+    /// Calls `f` for each part of a place, all of them or those of the keys asked for.
+    pub(super) fn each(
+        &mut self,
+        place: Place,
+        asked: Option<&[u32]>,
+        (leaves, slots): (&impl Leaves, &mut Slots),
+        mut f: impl FnMut(Part, &mut Slots),
+    ) {
+        let made;
+        let parts = if place.0 == 0 {
+            made = leaves.parts(place.1);
+            &made
+        } else {
+            self.make(place, leaves, slots);
+            match self.nodes.get(&place) {
+                Some(parts) => parts,
+                None => return,
+            }
+        };
+        match asked {
+            None => parts.iter().for_each(|part| f(*part, slots)),
+            Some(keys) => {
+                let found = keys.iter().filter_map(|key| parts.binary_search_by_key(key, |part| part.key).ok());
+                found.for_each(|at| f(parts[at], slots));
+            }
+        }
+    }
+
+    /// Makes a node that is not there yet, unless it stands for no slice.
+    fn make(&mut self, (level, at): Place, leaves: &impl Leaves, slots: &mut Slots) {
+        if self.nodes.contains_key(&(level, at)) || leaves.is_empty(at << level..(at + 1) << level) {
+            return;
+        }
+        let halves = [2 * at, 2 * at + 1].map(|at| (level - 1, at));
+        let parts = if level == 1 {
+            let [first, second] = halves.map(|(_, number)| leaves.parts(number));
+            merge(&first, &second, slots)
+        } else {
+            halves.into_iter().for_each(|half| self.make(half, leaves, slots));
+            let [first, second] = halves.map(|half| self.nodes.get(&half).map_or(&[][..], Vec::as_slice));
+            merge(first, second, slots)
+        };
+        self.nodes.insert((level, at), parts);
+    }
+
+    /// A slice changes or goes: the nodes above it go.
+    pub(super) fn forget(&mut self, number: i64, slots: &mut Slots) {
+        if self.nodes.is_empty() {
+            return;
+        }
+        for level in 1..=LEVEL_MAX {
+            let parts = self.nodes.remove(&(level, number >> level));
+            parts.into_iter().flatten().for_each(|part| part.free(slots));
+        }
+    }
+}
+
+/// The parts of two neighbours: a key that only one of them has keeps its slot.
+fn merge(first: &[Part], second: &[Part], slots: &mut Slots) -> Vec<Part> {
+    let mut merged = Vec::with_capacity(first.len().max(second.len()));
+    let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());
+    loop {
+        let order = match (first.peek(), second.peek()) {
+            (None, None) => return merged,
+            (Some(_), None) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(a), Some(b)) => a.key.cmp(&b.key),
+        };
+        let a = if order.is_le() { first.next() } else { None };
+        let b = if order.is_ge() { second.next() } else { None };
+        match (a, b) {
+            (Some(a), Some(b)) => {
+                let mut sum = Part::lent(a.key, a.slot);
+                sum.add(b.slot, slots);
+                merged.push(sum);
+            }
+            (Some(one), None) | (None, Some(one)) => merged.push(Part::lent(one.key, one.slot)),
+            (None, None) => return merged,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_slices_is_covered_once_by_few_nodes_the_greatest_first() {
+        for low in -40i64..40 {
+            for high in low..low + 90 {
+                let places = Tree::cover(low..high);
+                let mut numbers: Vec<i64> =
+                    places.iter().flat_map(|(level, at)| at << level..(at + 1) << level).collect();
+                numbers.sort_unstable();
+                assert_eq!(numbers, (low..high).collect::<Vec<_>>());
+                assert!(places.is_sorted_by(|a, b| a.0 >= b.0));
+                assert!(places.len() <= 2 * (64 - ((high - low) as u64).leading_zeros() as usize), "{low}..{high}");
+            }
+        }
+    }
+}
