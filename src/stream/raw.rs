@@ -57,11 +57,6 @@ struct Oversized {
 }
 
 impl TextInput {
-    /// The number of its partition.
-    pub fn partition(&self) -> u32 {
-        self.partition
-    }
-
     /// Reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition number `partition`.
     pub fn new(bytes: Bytes, (splitter, json): (Box<dyn Splitter>, bool), partition: u32) -> Self {
         Self {

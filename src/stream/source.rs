@@ -301,6 +301,7 @@ impl Source {
             if self.done && self.current.is_none() {
                 return Ok(Item::End(self.end()));
             }
+            self.intake.count_from(self.framed.out);
             match self.step(dead) {
                 Err(error) if self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
                     self.intake.drain(dead)?;

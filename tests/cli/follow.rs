@@ -25,6 +25,7 @@ impl Scene {
         let mut command = dir.command("evt-ingest", &["--follow", "-f", "jsonl", "--time", "t", "--to", "out.jsonl"]);
         let stderr = File::create(dir.path("said")).expect("writable");
         let run = command.args(names).stdin(Stdio::null()).stderr(stderr).spawn().expect("it starts");
+        eventually("it watches the directory", || watches(&run));
         Self { dir, run, draws, written: 0 }
     }
 
@@ -63,6 +64,20 @@ impl Scene {
         assert_eq!(places.collect::<HashSet<_>>().len(), rows.len(), "{told}");
         assert!(!told.contains("lost") && !told.contains("dead"), "{told}");
     }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // It has ended where the test has not failed.
+        let _ = self.run.kill();
+        let _ = self.run.wait();
+    }
+}
+
+/// Whether a process has begun to watch directories.
+fn watches(process: &Child) -> bool {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", process.id())).expect("it runs");
+    files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|to| to.ends_with("anon_inode:inotify"))
 }
 
 /// What is done to the name of a log.
@@ -189,17 +204,20 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     let stderr = File::create(dir.path("said")).expect("writable");
     let mut run = ingest.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
     let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
-    eventually("it watches", || crate::harness::listens(&run));
-    eventually("it has the first file open", || {
-        let files = std::fs::read_dir(format!("/proc/{}/fd", run.id())).expect("it runs");
-        files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|to| to.ends_with("app.log"))
-    });
+    eventually("it watches the directory", || watches(&run));
+    let mut log = OpenOptions::new().append(true).open(dir.path("app.log")).expect("it is there");
+    log.write_all(&dir.bytes("line")).expect("writable");
+    eventually("it reads", || dir.bytes("out.arrows").len() > 100);
     kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
     dir.shell("mv app.log app.log.1; cp line app.log; mv app.log app.log.2; cp line app.log").succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
     eventually("it is told", || said().contains("before it could be opened (1): its records are lost"));
+    let size = dir.bytes("out.arrows").len();
+    eventually("the file that has the name is read", || {
+        dir.bytes("out.arrows").len() > size || said().contains("another file")
+    });
     kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
     run.wait().expect("it is ours");
     let view = dir.run("evt-view", &["out.arrows", "-q", "-o", "jsonl"]).ends_with(1);
-    assert_eq!(view.rows().len(), 1, "{view}");
+    assert_eq!(view.rows().len(), 2, "{view}");
 }
