@@ -102,6 +102,7 @@ impl Stage {
         options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
         options.offsets = offsets(checked.iter().chain(&dlq));
         options.promise = promise(&options, &inputs, checked.iter().chain(&dlq))?;
+        let holds_letters = options.holds_letters;
         let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
         let (mut source, dlq) = if is_kept {
             let source = Source::open(&inputs, options, run.clone())?;
@@ -111,6 +112,9 @@ impl Stage {
             (Source::open(&inputs, options, run.clone())?, dlq)
         };
         let mut dead = DeadLetters::new(run.clone(), dlq);
+        if holds_letters {
+            dead.hold();
+        }
         source.learn(&mut dead)?;
         Ok(Self {
             run: run.clone(),

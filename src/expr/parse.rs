@@ -22,6 +22,9 @@ const TEXT_BYTES_MAX: usize = 64 * 1024;
 /// How many words and signs an expression may have, beside its literals and commas: bounds the depth of every tree.
 const WORDS_MAX: usize = 1000;
 
+/// How deep an expression may be nested.
+const DEPTH_MAX: usize = 30;
+
 #[derive(Debug)]
 struct Names;
 
@@ -45,6 +48,58 @@ impl Dialect for Names {
     fn supports_filter_during_aggregation(&self) -> bool {
         true
     }
+
+    /// The parser reads what follows such a word once. Any other word that begins an expression it reads as a name where the
+    /// first reading failed: a fault below n of them would be read 2^n times. [`name_words`] has told names apart.
+    fn is_reserved_for_identifier(&self, word: Keyword) -> bool {
+        matches!(word, Keyword::CASE | Keyword::NOT | Keyword::EXISTS | Keyword::INTERVAL | Keyword::STRUCT)
+            || CALLED.contains(&word)
+    }
+}
+
+/// Words that the parser reads as calls with a grammar of their own.
+const CALLED: [Keyword; 13] = [
+    Keyword::ARRAY,
+    Keyword::CAST,
+    Keyword::CEIL,
+    Keyword::CONVERT,
+    Keyword::EXTRACT,
+    Keyword::FLOOR,
+    Keyword::OVERLAY,
+    Keyword::POSITION,
+    Keyword::SAFE_CAST,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::TRIM,
+    Keyword::TRY_CAST,
+];
+
+/// Makes names of those of these words that can only be names where they stand: `case = 1`, `trim is null`.
+fn name_words(tokens: &mut [TokenWithSpan]) {
+    for at in 0..tokens.len() {
+        let next = tokens[at + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let next = next.map_or(Token::EOF, |next| next.token.clone());
+        let Token::Word(word) = &mut tokens[at].token else { continue };
+        let is_name = match word.keyword {
+            Keyword::NOT => is_sign_after_operand(&next),
+            Keyword::CASE => is_sign_after_operand(&next) || is_word_after_operand(&next),
+            called if CALLED.contains(&called) => !matches!(next, Token::LParen | Token::LBracket),
+            _ => false,
+        };
+        if is_name {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+}
+
+fn is_sign_after_operand(token: &Token) -> bool {
+    use Token::{Comma, Div, EOF, Eq, Gt, GtEq, Lt, LtEq, Mod, Mul, Neq, Period, RBracket, RParen};
+    matches!(token, Comma | Div | EOF | Eq | Gt | GtEq | Lt | LtEq | Mod | Mul | Neq | Period | RBracket | RParen)
+}
+
+fn is_word_after_operand(token: &Token) -> bool {
+    use Keyword::{AND, BETWEEN, ILIKE, IN, IS, LIKE, OR};
+    matches!(token, Token::Word(word) if matches!(word.keyword, AND | BETWEEN | ILIKE | IN | IS | LIKE | OR))
 }
 
 /// Why a node is refused; the caller adds the text it stands in.
@@ -74,14 +129,18 @@ fn read(text: &str) -> Result<Expr> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::config(format!("an expression of {} bytes: at most {TEXT_BYTES_MAX} fit", text.len())));
     }
-    let tokens = Tokenizer::new(&Names, text)
+    let mut tokens = Tokenizer::new(&Names, text)
         .tokenize_with_location()
         .map_err(|error| refused(text, &format!("{} at column {}", error.message, error.location.column)))?;
     let words = tokens.iter().filter(|token| is_word(&token.token)).count();
     if words > WORDS_MAX {
         return Err(refused(text, &format!("{words} words and signs: at most {WORDS_MAX} fit; use `in (...)`")));
     }
+    if let Some(column) = too_deep(&tokens) {
+        return Err(refused(text, &format!("nested more than {DEPTH_MAX} deep at column {column}")));
+    }
     let keyword = first_keyword(&tokens);
+    name_words(&mut tokens);
     let mut parser = Parser::new(&Names).with_tokens_with_locations(tokens);
     let sql = parser.parse_expr().map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
     let next = parser.peek_token();
@@ -90,6 +149,40 @@ fn read(text: &str) -> Result<Expr> {
         return Err(refused(text, &(place + &hint(keyword.as_deref()))));
     }
     Ok(sql)
+}
+
+/// The column where the nesting becomes too deep: brackets, `case` and signs before an operand are levels. The signs before
+/// a bracket are no level of their own, but for the second and further ones.
+fn too_deep(tokens: &[TokenWithSpan]) -> Option<u64> {
+    let mut open: Vec<usize> = vec![];
+    let (mut depth, mut signs) = (0, 0);
+    for token in tokens {
+        let keyword = if let Token::Word(word) = &token.token { word.keyword } else { Keyword::NoKeyword };
+        match &token.token {
+            Token::Whitespace(_) => continue,
+            token if is_opening(token, keyword) => {
+                let levels = std::mem::take(&mut signs).max(1);
+                open.push(levels);
+                depth += levels;
+            }
+            token if is_closing(token, keyword) => depth -= open.pop().unwrap_or(0),
+            Token::Minus | Token::Plus | Token::Tilde => signs += 1,
+            _ if matches!(keyword, Keyword::NOT | Keyword::INTERVAL) => signs += 1,
+            _ => signs = 0,
+        }
+        if depth + signs > DEPTH_MAX {
+            return Some(token.span.start.column);
+        }
+    }
+    None
+}
+
+fn is_opening(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::LParen | Token::LBracket | Token::LBrace) || keyword == Keyword::CASE
+}
+
+fn is_closing(token: &Token, keyword: Keyword) -> bool {
+    matches!(token, Token::RParen | Token::RBracket | Token::RBrace) || keyword == Keyword::END
 }
 
 fn is_word(token: &Token) -> bool {
@@ -324,5 +417,63 @@ fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
         other => Err(format!("`{other}` is no argument here")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_nested_too_deeply_is_refused_at_once_and_nothing_else_is() {
+        // Without optimisation a level takes more stack than a test's thread has for so many.
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(try_all_shapes);
+        thread.unwrap().join().unwrap();
+    }
+
+    fn try_all_shapes() {
+        let why = |text: &str| parse(text).err().map_or(String::new(), |error| error.to_string());
+        let wrap =
+            |n: usize, open: &str, inner: &str, close: &str| format!("{}{inner}{}", open.repeat(n), close.repeat(n));
+        let shapes = [
+            ("(", "x = 1", ")"),
+            ("not (", "x = 1", ")"),
+            ("not not (", "x = 1", ")"),
+            ("not ", "x = 1", ""),
+            ("case when ", "x = 1", " then true else false end"),
+            ("cast(", "x = 1", " as boolean)"),
+            ("coalesce(", "x = 1", ", true)"),
+            ("array[", "x", "]"),
+            ("(1, ", "x", ")"),
+            ("- ", "x", ""),
+            ("interval ", "x", ""),
+        ];
+        let began = std::time::Instant::now();
+        for (open, inner, close) in shapes {
+            for n in [31, 50, 300] {
+                let told = why(&wrap(n, open, inner, close));
+                assert!(
+                    told.contains("nested more than 30 deep at column") || told.contains("words and signs"),
+                    "{told}"
+                );
+            }
+            // What is wrong at the greatest depth allowed is told as fast.
+            for n in [15, 30] {
+                why(&wrap(n, open, "x = = 1", close));
+            }
+        }
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        for (open, inner, close) in &shapes[..1] {
+            assert!(parse(&wrap(30, open, inner, close)).is_ok(), "{open}");
+        }
+        for (open, inner, close) in &shapes[..7] {
+            assert!(parse(&wrap(12, open, inner, close)).is_ok(), "{open}: {}", why(&wrap(12, open, inner, close)));
+        }
+        for word in ["case", "trim", "array", "cast", "floor", "position"] {
+            assert!(parse(&format!("{word} = 1 and {word} is null and ({word} > 2)")).is_ok(), "{word}");
+        }
+        let flat =
+            vec!["x is not null and not (y = -1) and not case when z then true else false end"; 40].join(" and ");
+        assert!(parse(&flat).is_ok());
     }
 }

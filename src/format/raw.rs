@@ -1,10 +1,15 @@
-//! Records as they were received, byte for byte, one a line: what a filter or a validator let pass, not rewritten.
+//! Records as they were received, byte for byte, one a line: what a filter or a validator let pass, not rewritten, and the
+//! payloads of dead letters.
 
 use super::{Encoder, Format, Input};
 use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
+use crate::kind::dead::{self, ErrorType, Fault};
 use crate::kind::event::RAW;
 use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
+use arrow::datatypes::{Int64Type, Schema};
 
 /// Raw records. The rows must bring them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
 pub const FORMAT: Format = Format {
@@ -12,24 +17,50 @@ pub const FORMAT: Format = Format {
     extensions: &[],
     magic: b"",
     input: Input::None,
-    output: Some(|schema, _| match schema.index_of(RAW) {
-        Ok(_) => Ok(Box::new(Writer)),
-        Err(_) => Err(Error::usage("-o raw: the rows bring no raw record: evt-ingest --keep-raw passes it on")),
+    output: Some(|schema, _| match column_of(schema) {
+        Some(column) => Ok(Box::new(Writer { column })),
+        None => Err(Error::usage("-o raw: the rows bring no raw record: evt-ingest --keep-raw passes it on")),
     }),
     appendable: true,
 };
 
-struct Writer;
+/// The column that holds the raw records: a dead letter's is its payload.
+fn column_of(schema: &Schema) -> Option<&'static str> {
+    let payload = (Kind::of(schema) == Some(Kind::Dead)).then_some(dead::COLUMNS[ORIGINAL_PAYLOAD]);
+    schema.index_of(RAW).ok().map(|_| RAW).or(payload)
+}
+
+struct Writer {
+    column: &'static str,
+}
+
+/// Why the letter of a row cannot be written as a line of its own, for each that cannot.
+pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
+    let payloads = letters.column(ORIGINAL_PAYLOAD).as_binary::<i32>();
+    let lengths = letters.column(ORIGINAL_LENGTH).as_primitive::<Int64Type>();
+    let why = |row: usize| match memchr::memchr(b'\n', payloads.value(row)) {
+        _ if lengths.is_valid(row) => {
+            let (kept, length) = (payloads.value(row).len(), lengths.value(row));
+            Some(format!("-o raw: {kept} of the record's {length} bytes were kept"))
+        }
+        Some(at) => Some(format!("-o raw: byte {} of the payload is a line break", at + 1)),
+        None => None,
+    };
+    (0..letters.num_rows()).filter_map(|row| Some((row, Fault::new(ErrorType::SinkError, why(row)?)))).collect()
+}
 
 impl Encoder for Writer {
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let Some(records) = batch.column_by_name(RAW).and_then(|records| records.as_binary_opt::<i32>()) else {
+        let Some(records) = batch.column_by_name(self.column).and_then(|records| records.as_binary_opt::<i32>()) else {
             let Some(slices) = self.slices(batch) else { return Err(Error::broken("rows without their raw records")) };
             slices.into_iter().for_each(|slice| out.extend_from_slice(slice));
             return Ok(());
         };
         out.reserve(records.value_data().len() + records.len());
         for record in records.iter().flatten() {
+            if self.column != RAW && memchr::memchr(b'\n', record).is_some() {
+                return Err(Error::usage("-o raw: a payload holds a line break: evt-view -o raw leaves it out"));
+            }
             out.extend_from_slice(record);
             out.push(b'\n');
         }
@@ -37,7 +68,7 @@ impl Encoder for Writer {
     }
 
     fn slices<'b>(&mut self, batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
-        Some(lines(batch.column_by_name(RAW)?.as_binary_view_opt()?))
+        Some(lines(batch.column_by_name(self.column)?.as_binary_view_opt()?))
     }
 
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {

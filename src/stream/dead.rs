@@ -11,7 +11,7 @@ use crate::kind::event::RAW;
 use crate::kind::headers::{self, Headers};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -32,13 +32,84 @@ pub struct DeadLetters {
     reported: u64,
     next_report: i64,
     counts: BTreeMap<ErrorType, u64>,
+    /// Letters of records that the source could not make rows of.
+    from_source: u64,
+    hold: Option<Hold>,
+}
+
+/// Letters that wait until it is known that the rows before them are looked at.
+struct Hold {
+    /// Letters that come before row number `end` are not held.
+    end: u64,
+    waiting: VecDeque<(u64, OwnedLetter)>,
+}
+
+struct OwnedLetter {
+    payload: Vec<u8>,
+    key: Option<Vec<u8>>,
+    headers: Option<Vec<(String, Option<Vec<u8>>)>>,
+    arrived_at: Option<i64>,
+    fault: Fault,
+    origin: String,
+    partition: String,
+    offset: i64,
+}
+
+impl Headers for Vec<(String, Option<Vec<u8>>)> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.iter().for_each(|(name, value)| show(name, value.as_deref()));
+    }
+}
+
+impl OwnedLetter {
+    fn of(letter: &Letter<'_>) -> Self {
+        let headers = letter.headers.map(|headers| {
+            let mut kept = vec![];
+            headers.each(&mut |name, value| kept.push((name.to_owned(), value.map(<[u8]>::to_vec))));
+            kept
+        });
+        Self {
+            payload: letter.payload.to_vec(),
+            key: letter.key.map(<[u8]>::to_vec),
+            headers,
+            arrived_at: letter.arrived_at,
+            fault: letter.fault.clone(),
+            origin: letter.origin.to_owned(),
+            partition: letter.partition.to_owned(),
+            offset: letter.offset,
+        }
+    }
+
+    fn lend(&self) -> Letter<'_> {
+        Letter {
+            payload: &self.payload,
+            key: self.key.as_deref(),
+            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
+            arrived_at: self.arrived_at,
+            fault: &self.fault,
+            origin: &self.origin,
+            partition: &self.partition,
+            offset: self.offset,
+        }
+    }
 }
 
 impl DeadLetters {
     /// Letters of this run, written to `output` if there is one.
     pub fn new(run: Rc<Run>, output: Option<Output>) -> Self {
         let builder = Builder::new(run.console.tool(), &Run::host());
-        Self { run, output, builder, since: None, reported: 0, next_report: i64::MIN, counts: BTreeMap::new() }
+        let counts = BTreeMap::new();
+        Self {
+            run,
+            output,
+            builder,
+            since: None,
+            reported: 0,
+            next_report: i64::MIN,
+            counts,
+            from_source: 0,
+            hold: None,
+        }
     }
 
     /// Whether they are written; if not, they are `dropped`.
@@ -54,6 +125,36 @@ impl DeadLetters {
     /// Letters so far, by what was wrong.
     pub fn by_type(&self) -> &BTreeMap<ErrorType, u64> {
         &self.counts
+    }
+
+    /// From here on letters of the source wait until the row before them is looked at.
+    pub fn hold(&mut self) {
+        self.hold = Some(Hold { end: 0, waiting: VecDeque::new() });
+    }
+
+    /// Letters of records that the source could not make rows of, those that wait left out.
+    pub fn from_source(&self) -> u64 {
+        self.from_source
+    }
+
+    /// Takes one letter of the source, which comes after `rows` rows.
+    pub fn push_after(&mut self, rows: u64, letter: &Letter<'_>) -> Result<()> {
+        if let Some(hold) = self.hold.as_mut().filter(|hold| rows >= hold.end) {
+            hold.waiting.push_back((rows, OwnedLetter::of(letter)));
+            return Ok(());
+        }
+        self.from_source += 1;
+        self.push(letter)
+    }
+
+    /// Takes the letters that waited and come before row number `end`, counted from 0.
+    pub fn release_before(&mut self, end: u64) -> Result<()> {
+        let Some(hold) = &mut self.hold else { return Ok(()) };
+        hold.end = hold.end.max(end);
+        let count = hold.waiting.iter().take_while(|(rows, _)| *rows < end).count();
+        let released: Vec<_> = hold.waiting.drain(..count).collect();
+        self.from_source += released.len() as u64;
+        released.iter().try_for_each(|(_, letter)| self.push(&letter.lend()))
     }
 
     /// Takes one letter.

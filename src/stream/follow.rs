@@ -1,102 +1,183 @@
 //! `--follow`: like `tail -F`, through rotation and truncation.
+//!
+//! A followed name is one partition. A thread opens files as they take the name ([`watch`]); they are read in that order
+//! ([`turns`]), and the lines of all of them are counted on. A file that lost the name stays open while writers append to
+//! it.
 
-use super::input::Bytes;
+mod name;
+#[cfg(test)]
+mod tests;
+mod turns;
+pub mod watch;
+
+use super::dead::DeadLetters;
+use super::input::{Bytes, Chunk};
+use super::intake::Intake;
+use super::raw::{Step, TextInput};
 use super::run::Run;
-use super::uri::Uri;
 use crate::error::Result;
-use crate::stop::Woken;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use crate::format::Splitter;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use turns::Turns;
+use watch::Watch;
+
+pub use name::FileId;
 
 /// How often a file at its end is looked at again.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long nothing must have come to a file whose name another one has: its writer goes on with it until it is told.
-const QUIET: Duration = Duration::from_secs(5);
+/// How long no file must have the name before it is said: a rotation takes it away for a moment.
+const GONE: Duration = Duration::from_secs(1);
 
-/// What became of a file at its end.
-pub enum Waited {
-    /// It has grown.
-    More,
-    /// Nothing has changed.
-    Nothing,
-    /// Another file has its name, or it was cut: read this one from its start.
-    Replaced(Box<Bytes>),
-    /// A signal asks to stop.
-    Stopped,
+/// How the files of a name are read.
+pub struct Reading {
+    /// Cuts records.
+    pub splitter: fn() -> Box<dyn Splitter>,
+    /// Whether they are JSON lines.
+    pub json: bool,
+    /// The number of the partition.
+    pub partition: u32,
 }
 
-/// A file that is followed by its name.
+/// A name that is followed, and its files.
 pub struct Follow {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-    read: u64,
-    missing: bool,
-    /// Since when another file has its name and nothing has come.
-    quiet: Option<Instant>,
+    watch: Watch,
+    reading: Reading,
+    files: Vec<TextInput>,
+    turns: Turns,
+    /// The file that was read last.
+    last: usize,
+    /// Lines of the partition so far.
+    lines: i64,
+    began: Instant,
+    told_gone: bool,
+    told_full: bool,
+    /// Files that were gone before they could be opened.
+    missed: u64,
 }
 
 impl Follow {
-    /// Follows the file that `bytes` reads.
-    pub fn new(path: PathBuf, bytes: &Bytes) -> Result<Self> {
-        let mut follow = Self { path, device: 0, inode: 0, read: 0, missing: false, quiet: None };
-        follow.identify(bytes)?;
-        Ok(follow)
+    /// Follows a name whose first file is `bytes`.
+    pub fn new(watch: Watch, id: FileId, first: Bytes, reading: Reading) -> Self {
+        let mut follow = Self {
+            watch,
+            reading,
+            files: vec![],
+            turns: Turns::default(),
+            last: 0,
+            lines: 0,
+            began: Instant::now(),
+            told_gone: false,
+            told_full: false,
+            missed: 0,
+        };
+        follow.push(id, first);
+        follow
     }
 
-    fn identify(&mut self, bytes: &Bytes) -> Result<()> {
-        let metadata = bytes.file()?.metadata().map_err(|error| crate::Error::io(bytes.name(), &error))?;
-        (self.device, self.inode) = (metadata.dev(), metadata.ino());
+    fn push(&mut self, id: FileId, bytes: Bytes) {
+        let splitter = ((self.reading.splitter)(), self.reading.json);
+        self.files.push(TextInput::new(bytes, splitter, self.reading.partition));
+        self.turns.push(id);
+    }
+
+    /// The file that was read last.
+    pub fn bytes(&self) -> &Bytes {
+        self.files[self.last].bytes()
+    }
+
+    /// Whether a file was lost: it was gone before it could be opened.
+    pub fn has_missed(&self) -> bool {
+        self.missed > 0
+    }
+
+    /// Reads once, from the first of its files that has something.
+    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
+        self.take_arrivals(run)?;
+        while let Some(at) = self.turns.next() {
+            let file = &mut self.files[at];
+            file.count_from(self.lines);
+            let chunk = file.read(intake, dead)?;
+            self.lines = self.lines.max(file.lines());
+            match chunk {
+                Chunk::Bytes(_) => {
+                    self.last = at;
+                    self.turns.came(at);
+                    return Ok(Step::More);
+                }
+                Chunk::Stopped => return Ok(Step::Stopped),
+                Chunk::Idle | Chunk::End if self.is_cut(at, run)? => self.restart(at, intake, dead)?,
+                Chunk::Idle | Chunk::End => self.turns.ended(at, self.began.elapsed()),
+            }
+        }
+        self.close_quiet(intake, dead, run)?;
+        Ok(Step::Idle)
+    }
+
+    /// Takes over what the thread has opened and found.
+    fn take_arrivals(&mut self, run: &Rc<Run>) -> Result<()> {
+        let name = self.bytes().name().to_owned();
+        let (opened, missed, refusal, gone) = self.watch.with(|watched| {
+            let opened: Vec<_> = std::iter::from_fn(|| watched.name.pop()).collect();
+            (opened, watched.name.take_missed(), watched.refusal.take(), watched.gone)
+        });
+        for opened in opened {
+            run.console.say(format!("{name}: another file has its name: following that"));
+            self.push(opened.id, Bytes::of_file(name.clone(), opened.file, run.clone())?);
+        }
+        if missed > 0 {
+            self.missed += missed;
+            let files = if missed == 1 { "a file was" } else { "files were" };
+            run.console.say(format!(
+                "{name}: {files} renamed or deleted before it could be opened ({missed}): its records are lost"
+            ));
+        }
+        if let Some(refusal) = refusal {
+            run.console.say(format!("{name}: the file that took its name cannot be opened yet: {refusal}"));
+        }
+        let is_gone = gone.is_some_and(|since| since.elapsed() >= GONE);
+        if is_gone && !std::mem::replace(&mut self.told_gone, is_gone) {
+            run.console.say(format!("{name}: it is gone: waiting for another one"));
+        }
+        self.told_gone &= gone.is_some();
         Ok(())
     }
 
-    /// Called at the end of the file: waits a moment, then says what has become of it. `files` are followed in turn.
-    pub fn wait(&mut self, bytes: &mut Bytes, files: u32, run: &Rc<Run>) -> Result<Waited> {
-        self.read = bytes.extent().done;
-        if run.stop.sleep(LOOK_EVERY / files.max(1))? == Woken::Stopped {
-            return Ok(Waited::Stopped);
+    /// Whether a file is shorter than what was read of it.
+    fn is_cut(&self, at: usize, run: &Rc<Run>) -> Result<bool> {
+        let bytes = self.files[at].bytes();
+        let length = bytes.length()?;
+        let is_cut = length < bytes.extent().done;
+        if is_cut {
+            run.console.say(format!("{}: it was cut to {length} bytes: reading it from its start", bytes.name()));
         }
-        let named = std::fs::metadata(&self.path);
-        // Looked at last: what came before another file had the name is there.
-        let length = bytes.file()?.metadata().map_or(0, |metadata| metadata.len());
-        if length > self.read {
-            self.quiet = None;
-            return Ok(Waited::More);
-        }
-        match named {
-            Ok(now) if (now.dev(), now.ino()) != (self.device, self.inode) => {
-                if self.quiet.get_or_insert_with(Instant::now).elapsed() < QUIET {
-                    return Ok(Waited::Nothing);
-                }
-                run.console.say(format!("{}: another file has its name: following that", bytes.name()));
-                self.replace(run)
-            }
-            Ok(_) if length < self.read => {
-                run.console.say(format!("{}: it was cut to {length} bytes: reading it from its start", bytes.name()));
-                self.replace(run)
-            }
-            Ok(_) => Ok(Waited::Nothing),
-            Err(_) => {
-                if !std::mem::replace(&mut self.missing, true) {
-                    run.console.say(format!("{}: it is gone: waiting for another one", bytes.name()));
-                }
-                Ok(Waited::Nothing)
-            }
-        }
+        Ok(is_cut)
     }
 
-    /// Whether a file that is to be followed is not there yet.
-    pub fn is_awaited(path: &Path) -> bool {
-        matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    fn restart(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let file = &mut self.files[at];
+        file.close(intake, dead)?;
+        self.lines = self.lines.max(file.lines());
+        file.restart((self.reading.splitter)())
     }
 
-    fn replace(&mut self, run: &Rc<Run>) -> Result<Waited> {
-        let bytes = Bytes::open(&Uri::File(self.path.clone()), run.clone(), true)?;
-        (self.missing, self.quiet) = (false, None);
-        self.identify(&bytes)?;
-        Ok(Waited::Replaced(Box::new(bytes)))
+    /// Closes files that lost the name and to which nothing has come for long enough.
+    fn close_quiet(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<()> {
+        loop {
+            let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
+            let Some(at) = self.turns.to_close(owner, self.began.elapsed(), is_full) else { return Ok(()) };
+            if is_full && !std::mem::replace(&mut self.told_full, true) {
+                let (name, files) = (self.bytes().name(), self.files.len());
+                run.console.say(format!("{name}: {files} renamed files are open: closing the oldest ones early"));
+            }
+            let mut file = self.files.remove(at);
+            file.count_from(self.lines);
+            file.close(intake, dead)?;
+            self.lines = self.lines.max(file.lines());
+            let id = self.turns.remove(at);
+            self.last = self.files.len().saturating_sub(1);
+            self.watch.with(|watched| watched.name.close(id));
+        }
     }
 }

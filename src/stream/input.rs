@@ -79,7 +79,7 @@ pub fn check(uri: &Uri, follow: bool) -> Result<()> {
 
 /// Opens a file for reading. A FIFO without a writer is waited for later, by whoever reads: a wait in here would not
 /// heed the signal that asks to stop.
-fn open(path: &Path) -> std::io::Result<File> {
+pub fn open(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
     Ok(file)
@@ -96,7 +96,16 @@ impl Bytes {
             Uri::Http(_) => return Err(Error::usage(format!("{name}: only evt-ingest listens"))),
             _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
         };
-        let metadata = file.metadata().map_err(failed)?;
+        Self::of(name, file, run, heed)
+    }
+
+    /// Reads a file that is open; a signal stops the reading.
+    pub fn of_file(name: String, file: File, run: Rc<Run>) -> Result<Self> {
+        Self::of(name, file, run, true)
+    }
+
+    fn of(name: String, file: File, run: Rc<Run>, heed: bool) -> Result<Self> {
+        let metadata = file.metadata().map_err(|error| Error::io(name.clone(), &error))?;
         if metadata.is_dir() {
             return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
         }
@@ -144,6 +153,25 @@ impl Bytes {
     /// How far the reading is.
     pub fn extent(&self) -> Extent {
         self.wire.0.borrow().extent
+    }
+
+    /// How long the file is now.
+    pub fn length(&self) -> Result<u64> {
+        let metadata = self.wire.0.borrow().file.metadata();
+        metadata.map(|metadata| metadata.len()).map_err(|error| Error::io(self.name.clone(), &error))
+    }
+
+    /// Reads the file from its start again.
+    pub fn restart(&mut self) -> Result<()> {
+        {
+            let mut state = self.wire.0.borrow_mut();
+            state.file.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
+            state.extent.done = 0;
+        }
+        let ratio_max = self.wire.0.borrow().run.ratio_max;
+        self.reader = Unpacked::new(self.wire.clone(), ratio_max);
+        self.front.clear();
+        Ok(())
     }
 
     /// The file itself, from its start, for formats that need all of it.

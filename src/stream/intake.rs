@@ -110,6 +110,8 @@ pub struct Intake {
     /// Where the event time is looked for.
     time: String,
     told_held: bool,
+    /// Rows of the run that were not made here.
+    rows_elsewhere: u64,
     /// Since when rows wait in a batch that is not full.
     since: Option<Instant>,
 }
@@ -155,6 +157,7 @@ impl Intake {
             rows: kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new),
             time,
             told_held: false,
+            rows_elsewhere: 0,
             since: None,
         })
     }
@@ -212,6 +215,11 @@ impl Intake {
     pub fn flush_due(&mut self, dead: &mut DeadLetters) -> Result<()> {
         let waits = self.has_rows() && self.since.get_or_insert_with(Instant::now).elapsed() >= Run::LINGER;
         if waits { self.flush(dead) } else { Ok(()) }
+    }
+
+    /// Rows of the run so far that were not made here.
+    pub fn count_from(&mut self, rows: u64) {
+        self.rows_elsewhere = rows;
     }
 
     /// Whether something is ready.
@@ -498,7 +506,9 @@ impl Intake {
         let (origin, partition) = self.stamper.name(partition);
         let (key, headers) = (wrapper.and_then(|wrapper| wrapper.key), wrapper.map(|wrapper| wrapper.headers));
         let arrived_at = wrapper.and_then(|wrapper| wrapper.arrival).map(|arrival| arrival.at);
-        dead.push(&Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
+        let rows = self.rows_elsewhere + self.counts.out + self.mapper.rows() as u64;
+        let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
+        dead.push_after(rows, &Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
     }
 
     /// Makes a batch of the rows so far; letters do not wait for it.

@@ -3,7 +3,6 @@
 mod lending;
 
 use super::dead::DeadLetters;
-use super::follow::Follow;
 use super::input::{Bytes, Chunk};
 use super::intake::{Intake, Spot};
 use super::run::Run;
@@ -11,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::kind::dead::{ErrorType, Fault};
 use lending::Lending;
-use std::rc::Rc;
 
 /// Bytes read at once: a buffer of this size stays in the cache.
 const READ_BYTES: usize = 256 << 10;
@@ -45,11 +43,11 @@ pub struct TextInput {
     /// Whether records are JSON lines, so that an array is worth a word.
     json: bool,
     started: bool,
+    /// The number of the last record's line in this file.
     line: i64,
+    /// Lines of other files of the partition before this one's: an offset is the line and this.
+    lines_before: i64,
     partition: u32,
-    follow: Option<Follow>,
-    /// How many files are followed in turn.
-    pub followed: u32,
 }
 
 struct Oversized {
@@ -59,18 +57,8 @@ struct Oversized {
 }
 
 impl TextInput {
-    /// The number of its partition.
-    pub fn partition(&self) -> u32 {
-        self.partition
-    }
-
     /// Reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition number `partition`.
-    pub fn new(
-        bytes: Bytes,
-        (splitter, json): (Box<dyn Splitter>, bool),
-        partition: u32,
-        follow: Option<Follow>,
-    ) -> Self {
+    pub fn new(bytes: Bytes, (splitter, json): (Box<dyn Splitter>, bool), partition: u32) -> Self {
         Self {
             bytes,
             splitter,
@@ -82,9 +70,8 @@ impl TextInput {
             oversized: None,
             started: false,
             line: 0,
+            lines_before: 0,
             partition,
-            follow,
-            followed: 1,
         }
     }
 
@@ -93,46 +80,54 @@ impl TextInput {
         &self.bytes
     }
 
+    /// Lines of the partition, this file's records so far included.
+    pub fn lines(&self) -> i64 {
+        self.lines_before + self.line
+    }
+
+    /// The next record is one that comes after `lines` lines of the partition.
+    pub fn count_from(&mut self, lines: i64) {
+        self.lines_before = lines - self.line;
+    }
+
     /// Reads once and maps what came.
-    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters, run: &Rc<Run>) -> Result<Step> {
-        let files = self.followed;
-        self.make_room(intake.line_max());
-        let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
-        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
-        match chunk {
-            Chunk::Bytes(count) => {
-                self.end += count;
-                self.check_start()?;
-                self.take(false, intake, dead)?;
-                Ok(Step::More)
-            }
+    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+        match self.read(intake, dead)? {
+            Chunk::Bytes(_) => Ok(Step::More),
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::End => match self.follow.as_mut().map(|follow| follow.wait(&mut self.bytes, files, run)) {
-                Some(waited) => self.followed(waited?, intake, dead),
-                None => {
-                    self.take(true, intake, dead)?;
-                    Ok(Step::End)
-                }
-            },
+            Chunk::End => {
+                self.close(intake, dead)?;
+                Ok(Step::End)
+            }
         }
     }
 
-    /// At the end of a followed file: go on, or begin the one that took its name.
-    fn followed(&mut self, waited: super::follow::Waited, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
-        use super::follow::Waited;
-        match waited {
-            Waited::More => Ok(Step::More),
-            Waited::Nothing => Ok(Step::Idle),
-            Waited::Stopped => Ok(Step::Stopped),
-            Waited::Replaced(bytes) => {
-                self.take(true, intake, dead)?;
-                self.bytes = *bytes;
-                (self.start, self.end, self.line, self.started) = (0, 0, 0, false);
-                self.splitter = (intake.splitter())();
-                Ok(Step::More)
-            }
+    /// The same for a file whose end may not be the last one: an unfinished line waits for its rest.
+    pub fn read(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Chunk> {
+        self.make_room(intake.line_max());
+        let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
+        if let Chunk::Bytes(count) = chunk {
+            self.end += count;
+            self.check_start()?;
+            self.take(false, intake, dead)?;
         }
+        Ok(chunk)
+    }
+
+    /// Nothing more comes: an unfinished last line is a record.
+    pub fn close(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        self.take(true, intake, dead)
+    }
+
+    /// Begins the file again.
+    pub fn restart(&mut self, splitter: Box<dyn Splitter>) -> Result<()> {
+        self.bytes.restart()?;
+        self.splitter = splitter;
+        self.lines_before = self.lines();
+        (self.start, self.end, self.line, self.started) = (0, 0, 0, false);
+        Ok(())
     }
 
     /// Moves what is left to the front, and grows the buffer to hold the longest record allowed.
@@ -190,10 +185,13 @@ impl TextInput {
             let done = self.splitter.split(input, last, &mut self.records).map_err(|e| e.at(self.bytes.name()))?;
             let whole = simdutf8::basic::from_utf8(&input[..done]).ok();
             let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };
-            intake.records(&self.records, (input, whole), spot, dead)?;
-            if let Some(record) = self.records.rows.last() {
-                self.line = record.line as i64;
+            let last_line = self.records.rows.last().map(|record| record.line as i64);
+            if self.lines_before > 0 {
+                let before = self.lines_before.cast_unsigned();
+                self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
+            intake.records(&self.records, (input, whole), spot, dead)?;
+            self.line = last_line.unwrap_or(self.line);
             self.start += done;
             let rest = self.end - self.start;
             if rest <= intake.line_max() || last {
@@ -221,7 +219,8 @@ impl TextInput {
         let message =
             format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
-        intake.dead(&oversized.payload, &fault, (self.partition, oversized.line), dead)?;
+        self.line = oversized.line;
+        intake.dead(&oversized.payload, &fault, (self.partition, self.lines()), dead)?;
         Ok(true)
     }
 }

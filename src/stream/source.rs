@@ -1,7 +1,8 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
 use super::dead::DeadLetters;
-use super::follow::Follow;
+use super::follow::watch::Watch;
+use super::follow::{Follow, Reading};
 use super::input::{Bytes, Extent};
 use super::intake::{Intake, Item, Sent, Spot};
 use super::kafka::address::Form;
@@ -12,7 +13,7 @@ use super::uri::Uri;
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{self, Format, Input, Limits, Records, Rows};
+use crate::format::{Input, Limits, Records, Rows};
 use crate::frame::{Control, End, How, Progress, WATERMARK_KEY};
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -24,10 +25,12 @@ use framed::FramedInput;
 use named::{Carried, Named};
 pub use options::SourceOptions;
 use std::collections::{BTreeSet, VecDeque};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use topic::Topics;
 
+mod detect;
 pub mod door;
 mod framed;
 mod named;
@@ -46,6 +49,7 @@ const AHEAD_MAX: usize = 64;
 
 enum Current {
     Text(Box<TextInput>),
+    Followed(Box<Follow>),
     Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
     Frames(Box<FramedInput>),
     Topics(Box<KafkaInput>),
@@ -70,8 +74,12 @@ pub struct Source {
     topics: Topics,
     /// The front door, where reading it has ended.
     door: Option<Box<Door>>,
-    /// Files that are followed in turn with the current one.
-    followed: VecDeque<Box<TextInput>>,
+    /// Names that are followed.
+    watches: Vec<(PathBuf, Watch)>,
+    /// Inputs that are read in turn with the current one, with their numbers.
+    turns: VecDeque<(u32, Current)>,
+    /// How many inputs in turn had nothing.
+    idle: usize,
     /// Files to be followed that were not there when their turn came.
     awaited: BTreeSet<String>,
     current: Option<Current>,
@@ -116,7 +124,9 @@ impl Source {
             carried: Carried::default(),
             topics: Topics::default(),
             door: None,
-            followed: VecDeque::new(),
+            watches: vec![],
+            turns: VecDeque::new(),
+            idle: 0,
             awaited: BTreeSet::new(),
             current: None,
             schema: None,
@@ -134,6 +144,7 @@ impl Source {
         };
         source.check_origins(inputs)?;
         source.announce(inputs)?;
+        source.watch_names()?;
         // Named inputs are there; the first of them may have nothing to say for hours. A front door is when it is open.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
@@ -225,6 +236,7 @@ impl Source {
     pub fn extent(&self) -> Extent {
         match &self.current {
             Some(Current::Text(text)) => text.bytes().extent(),
+            Some(Current::Followed(follow)) => follow.bytes().extent(),
             Some(Current::Frames(framed)) => framed.input.bytes().extent(),
             Some(Current::Topics(input)) => input.extent(),
             Some(Current::Door(door)) => door.extent(),
@@ -291,6 +303,7 @@ impl Source {
             if self.done && self.current.is_none() {
                 return Ok(Item::End(self.end()));
             }
+            self.intake.count_from(self.framed.out);
             match self.step(dead) {
                 Err(error) if self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
                     self.intake.drain(dead)?;
@@ -314,6 +327,7 @@ impl Source {
     fn step(&mut self, dead: &mut DeadLetters) -> Result<()> {
         match self.current.take() {
             Some(Current::Text(text)) => self.step_text(text, dead)?,
+            Some(Current::Followed(follow)) => self.step_followed(follow, dead)?,
             Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
             Some(Current::Frames(framed)) => self.step_frames(framed, dead)?,
             Some(Current::Topics(input)) => self.step_topics(input, dead)?,
@@ -328,7 +342,7 @@ impl Source {
     }
 
     fn step_text(&mut self, mut text: Box<TextInput>, dead: &mut DeadLetters) -> Result<()> {
-        match text.step(&mut self.intake, dead, &self.run)? {
+        match text.step(&mut self.intake, dead)? {
             Step::More => {
                 self.tell(text.bytes().extent());
                 self.current = Some(Current::Text(text));
@@ -336,7 +350,7 @@ impl Source {
             Step::Idle => {
                 self.intake.rest(dead)?;
                 self.send(Item::Idle);
-                self.next_followed(text)?;
+                self.take_turns(Current::Text(text), dead)?;
             }
             Step::End => {
                 self.read = text.bytes().extent();
@@ -395,7 +409,7 @@ impl Source {
 
     /// Whether nothing comes any more but from the input that is read.
     fn is_last(&self) -> bool {
-        self.pending.is_empty() && self.followed.is_empty()
+        self.pending.is_empty() && self.turns.is_empty()
     }
 
     /// The number of the input argument that the last item came from.
@@ -418,7 +432,7 @@ impl Source {
         if !partitions.is_empty() {
             self.send(Item::Control(Control::Progress(Progress { partitions, ..Progress::default() })));
         }
-        let complete = self.is_complete() || self.pending.is_empty();
+        let complete = self.is_complete() || self.is_last();
         self.intake.progress(complete, self.read);
         Ok(())
     }
@@ -433,13 +447,15 @@ impl Source {
     fn end_stopped(&mut self) {
         self.how = How::Stopped;
         self.pending.clear();
+        self.turns.clear();
         self.done = true;
     }
 
     /// Opens the next input.
     fn advance(&mut self) -> Result<()> {
         let Some((input, uri)) = self.pending.pop_front() else {
-            self.done = true;
+            self.next_turn();
+            self.done = self.current.is_none();
             return Ok(());
         };
         self.turn_to(input);
@@ -449,18 +465,26 @@ impl Source {
             Uri::Http(_) => return self.listen(&uri),
             _ => {}
         }
-        if self.options.follow && matches!(&uri, Uri::File(path) if Follow::is_awaited(path)) {
-            return self.wait_for(uri);
-        }
         let heed = self.options.raw_only || !matches!(uri, Uri::Standard);
         self.run.stop.set_behind_pipe(!heed);
-        let mut bytes = Bytes::open(&uri, self.run.clone(), heed)?;
+        let (mut bytes, named) = match self.watch(&uri) {
+            None => (Bytes::open(&uri, self.run.clone(), heed)?, None),
+            Some(watch) => match self.first_file(watch, &uri)? {
+                None => return self.wait_for(uri),
+                Some(turn::First { watch, id, bytes }) => (bytes, Some((watch, id))),
+            },
+        };
         let origin = self.origin(&uri);
         let format = self.detect(&mut bytes)?;
         if heed && bytes.extent().done == 0 && self.run.stop.signal().is_some() {
             // Nothing has come, perhaps not even a writer.
             self.end_stopped();
             return Ok(());
+        }
+        if let Some((watch, _)) =
+            named.as_ref().filter(|_| !matches!(format.input, Input::Text(_)) || !bytes.is_regular())
+        {
+            watch.end();
         }
         match format.input {
             Input::None => Err(Error::usage(format!("-f {}: evt writes it but does not read it", format.name))),
@@ -476,14 +500,8 @@ impl Source {
                 bytes.set_heed(true);
                 self.run.stop.set_behind_pipe(false);
                 self.intake.set_splitter(splitter);
-                let partition = self.partition(&origin);
-                let follow = match (&uri, self.options.follow) {
-                    // Where its writers close a FIFO it is at its end.
-                    (Uri::File(path), true) if bytes.is_regular() => Some(Follow::new(path.clone(), &bytes)?),
-                    _ => None,
-                };
-                let splitter = (splitter(), format.name == "jsonl");
-                self.current = Some(Current::Text(Box::new(TextInput::new(bytes, splitter, partition, follow))));
+                let reading = Reading { splitter, json: format.name == "jsonl", partition: self.partition(&origin) };
+                self.current = Some(turn::begin(bytes, named, reading));
                 Ok(())
             }
         }
@@ -518,27 +536,5 @@ impl Source {
         let partition = self.partition(&uri.origin());
         self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });
         Ok(())
-    }
-
-    /// What an input is: as told, by its first bytes, by its name, else JSON lines.
-    fn detect(&self, bytes: &mut Bytes) -> Result<&'static Format> {
-        let jsonl = format::by_name("jsonl");
-        if let Some(format) = self.options.format {
-            return Ok(format);
-        }
-        let head = bytes.head()?;
-        if let Some(format) = format::by_magic(&head) {
-            return Ok(format);
-        }
-        if let Some(format) = format::by_extension(bytes.name()) {
-            return Ok(format);
-        }
-        if let Some(format) = format::by_part_of_magic(&head).map_err(|error| error.at(bytes.name()))? {
-            return Ok(format);
-        }
-        if head.is_empty() && !self.options.raw_only {
-            return format::by_name("frames");
-        }
-        jsonl
     }
 }

@@ -9,6 +9,7 @@ use crate::cli::stage::{Stage, Usual, check_outputs};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
+use crate::format::raw;
 use crate::frame::{Control, End, How};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
@@ -165,7 +166,8 @@ impl Tool for Args {
             stage.note("the first rows have no time: their event_time is the clock of this run (--time FIELD)");
         }
         let excerpt = Excerpt::new(self.choice.head, self.choice.tail);
-        let chosen = Chosen { kind, span, filter, excerpt, looked_at: 0, faulty: Counts::default() };
+        let writes_letters = kind == Kind::Dead && stage.formats().any(|format| format == raw::FORMAT.name);
+        let chosen = Chosen { kind, span, filter, writes_letters, excerpt, looked_at: 0, faulty: Counts::default() };
         let control = self.stage.input.control && matches!(show, Show::Rows(_));
         let passes_control = self.choice.tail.is_none();
         let live = std::io::stdout().is_terminal();
@@ -216,7 +218,8 @@ impl Args {
             mapping.time = TimeFrom::Untimed;
         }
         let role = if self.follow { Role::Follows } else { Role::Looks };
-        Ok(SourceOptions { follow: self.follow, salvage: true, role, ..self.stage.source(mapping)? })
+        let holds_letters = self.choice.head.is_some();
+        Ok(SourceOptions { follow: self.follow, salvage: true, role, holds_letters, ..self.stage.source(mapping)? })
     }
 
     /// What is shown of the rows, of which `first` are the first.
@@ -265,10 +268,12 @@ struct Chosen {
     kind: Kind,
     span: Span,
     filter: Option<Filter>,
+    /// Whether payloads of dead letters are written as lines.
+    writes_letters: bool,
     excerpt: Excerpt,
     /// Rows that were looked at.
     looked_at: u64,
-    /// Those among them that `--where` could not judge.
+    /// Those among them that `--where` could not judge, and letters that cannot be written as lines.
     faulty: Counts,
 }
 
@@ -281,12 +286,23 @@ impl Chosen {
         if let Some(filter) = &self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            wrong = passed.wrong;
+            wrong =
+                passed.wrong.into_iter().map(|(row, why)| (row, Fault::new(ErrorType::EnvelopeError, why))).collect();
+        }
+        if self.writes_letters {
+            let mut fits = vec![true; batch.num_rows()];
+            for (row, fault) in raw::unfit(batch).into_iter().filter(|(row, _)| keep.value(*row)) {
+                fits[row] = false;
+                wrong.push((row, fault));
+            }
+            keep = and(&keep, &BooleanArray::from(fits))?;
         }
         let needed = self.excerpt.needed(&keep);
-        for (row, message) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
+        // What lies behind the last row shown is not judged.
+        dead.release_before(self.looked_at + needed as u64)?;
+        for (row, fault) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
             count_dead(&mut self.faulty, dead);
-            dead.push_row(batch, *row, &Fault::new(ErrorType::EnvelopeError, message))?;
+            dead.push_row(batch, *row, fault)?;
         }
         self.looked_at += needed as u64;
         self.excerpt.take(&batch.slice(0, needed), &keep.slice(0, needed))
@@ -294,8 +310,12 @@ impl Chosen {
 
     /// The fates of what came in, `out` rows of which were shown. Reading that stopped early (`--head`) has looked at
     /// the rows up to there and judges nothing behind them.
-    fn counts(&self, source: Counts, out: u64, early: bool) -> Counts {
-        let before = if early { Counts { taken: self.looked_at, ..Counts::default() } } else { source };
+    fn counts(&self, source: Counts, out: u64, early: Option<&DeadLetters>) -> Counts {
+        let before = early.map_or(source, |dead| {
+            let letters = dead.from_source();
+            let (written, dropped) = if dead.is_written() { (letters, 0) } else { (0, letters) };
+            Counts { taken: self.looked_at + letters, dead: written, dropped, ..Counts::default() }
+        });
         let faulty = self.faulty;
         Counts {
             out,
@@ -329,6 +349,8 @@ impl Job {
             if self.chosen.excerpt.is_full() {
                 return self.finish(None);
             }
+            // The next row will be looked at, and with it what lies before it.
+            self.stage.dead.release_before(self.chosen.looked_at + 1)?;
             match self.stage.read() {
                 Ok(Item::Batch(batch)) => self.batch(&batch)?,
                 Ok(Item::Idle) => {}
@@ -336,6 +358,7 @@ impl Job {
                 Ok(Item::End(end)) => return self.finish(Some(end)),
                 Err(error) => {
                     // What came is worth seeing, whatever broke.
+                    self.stage.dead.release_before(u64::MAX)?;
                     self.show_rest()?;
                     self.stage.flush()?;
                     self.stage.dead.flush()?;
@@ -409,9 +432,13 @@ impl Job {
 
     /// The end of the stream, or of what is asked of it.
     fn finish(mut self, end: Option<End>) -> Result<u8> {
+        if end.is_some() {
+            self.stage.dead.release_before(u64::MAX)?;
+        }
         self.show_rest()?;
         let source = &self.stage.source;
-        self.stage.counts = self.chosen.counts(source.counts(), self.out, end.is_none());
+        let early = end.is_none().then_some(&self.stage.dead);
+        self.stage.counts = self.chosen.counts(source.counts(), self.out, early);
         if let Some(end) = end.filter(|_| source.is_proven()) {
             self.tell(&Control::End(End { rows: self.stage.source.counts().out, ..end }))?;
         }

@@ -235,6 +235,11 @@ impl Draws {
     /// The draws of `EVT_SEED`, or of the seed that every run has.
     pub fn new() -> Self {
         let seed = std::env::var("EVT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+        Self::of(seed)
+    }
+
+    /// The draws of a seed.
+    pub fn of(seed: u64) -> Self {
         Self { seed, drawn: 0 }
     }
 

@@ -11,6 +11,7 @@ mod door;
 mod edges;
 mod faults;
 mod files;
+mod follow;
 mod frames;
 mod fuzz;
 mod fuzz_seeds;

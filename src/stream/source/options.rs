@@ -49,4 +49,6 @@ pub struct SourceOptions {
     pub http: Option<Box<http::Options>>,
     /// Whether an input that breaks first gives the rows before the break (evt-view).
     pub salvage: bool,
+    /// Whether letters wait until the rows before them have been looked at (`--head` of evt-view).
+    pub holds_letters: bool,
 }

@@ -1,0 +1,190 @@
+//! The thread that opens files as they take a followed name, however long the stage is busy with what it has read.
+//!
+//! Linux tells of changes in a directory (inotify); each name is looked at every 100 ms as well, since a link may lead into
+//! another directory, and a directory may not be there yet.
+
+use super::LOOK_EVERY;
+use super::name::{Change, Directory, FileId, Name, Opened};
+use crate::error::{Error, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::ErrorKind;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+/// A name that is followed, shared with the thread that watches it.
+#[derive(Clone)]
+pub struct Watch {
+    names: Arc<Mutex<Vec<Watched>>>,
+    number: usize,
+}
+
+/// A name in its directory.
+pub struct Watched {
+    /// What is known of the name.
+    pub name: Name<File>,
+    /// Why the file that has the name could not be opened, until it is told.
+    pub refusal: Option<std::io::Error>,
+    /// Since when no file has the name.
+    pub gone: Option<Instant>,
+    path: PathBuf,
+    file_name: OsString,
+    /// The number of the watch of its directory.
+    watch: Option<i32>,
+    is_refused: bool,
+    is_forgotten: bool,
+}
+
+impl Watched {
+    fn new(path: &Path) -> Self {
+        let file_name = path.file_name().unwrap_or_default().to_owned();
+        Self {
+            name: Name::default(),
+            refusal: None,
+            gone: None,
+            path: path.to_owned(),
+            file_name,
+            watch: None,
+            is_refused: false,
+            is_forgotten: false,
+        }
+    }
+
+    fn look(&mut self, inotify: Option<&OwnedFd>) {
+        if self.is_forgotten {
+            return;
+        }
+        self.look_once();
+        if let (None, Some(inotify)) = (self.watch, inotify) {
+            let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let changes = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM | WatchFlags::DELETE;
+            let flags = changes | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+            self.watch = inotify::add_watch(inotify, parent.unwrap_or(Path::new(".")), flags).ok();
+            if self.watch.is_some() {
+                // What came before the directory was watched is told by no change.
+                self.look_once();
+            }
+        }
+    }
+
+    fn look_once(&mut self) {
+        let is_told = self.watch.is_some();
+        match self.name.look(&mut Place(&self.path), is_told) {
+            Ok(()) => self.is_refused = false,
+            Err(error) if !std::mem::replace(&mut self.is_refused, true) => self.refusal = Some(error),
+            Err(_) => {}
+        }
+        self.gone = self.name.is_gone().then(|| self.gone.unwrap_or_else(Instant::now));
+    }
+
+    fn note(&mut self, watch: i32, name: Option<&[u8]>, flags: ReadFlags) {
+        if self.watch != Some(watch) {
+            return;
+        }
+        if flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::IGNORED) {
+            self.watch = None;
+        } else if name == Some(self.file_name.as_bytes()) {
+            self.name.note(match flags {
+                flags if flags.contains(ReadFlags::CREATE) => Change::Created,
+                flags if flags.contains(ReadFlags::MOVED_TO) => Change::MovedIn,
+                _ => Change::Left,
+            });
+        }
+    }
+}
+
+/// The directory of a path, as a name is looked up in it.
+struct Place<'a>(&'a Path);
+
+impl Directory for Place<'_> {
+    type File = File;
+
+    fn id(&mut self) -> std::io::Result<Option<FileId>> {
+        found(std::fs::metadata(self.0)).map(|metadata| metadata.as_ref().map(id_of))
+    }
+
+    fn open(&mut self) -> std::io::Result<Option<Opened<File>>> {
+        let Some(file) = found(crate::stream::input::open(self.0))? else { return Ok(None) };
+        let metadata = file.metadata()?;
+        if metadata.is_dir() {
+            return Err(ErrorKind::IsADirectory.into());
+        }
+        Ok(Some(Opened { id: id_of(&metadata), file }))
+    }
+}
+
+fn id_of(metadata: &std::fs::Metadata) -> FileId {
+    FileId { device: metadata.dev(), inode: metadata.ino() }
+}
+
+fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Watch {
+    /// Opens the files that have these names, and watches the names from here on: one for each.
+    pub fn start(paths: &[PathBuf]) -> Result<Vec<Self>> {
+        let mut names: Vec<_> = paths.iter().map(|path| Watched::new(path)).collect();
+        // Where there is none, names are looked at every 100 ms.
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
+        names.iter_mut().for_each(|name| name.look(inotify.as_ref()));
+        let names = Arc::new(Mutex::new(names));
+        let watched = Arc::downgrade(&names);
+        let thread = std::thread::Builder::new().name("follow".into());
+        let started = thread.spawn(move || while look_again(&watched, inotify.as_ref()) {});
+        started.map_err(|error| Error::io("watching files", &error))?;
+        Ok((0..paths.len()).map(|number| Self { names: names.clone(), number }).collect())
+    }
+
+    /// Looks at the name, or changes it.
+    pub fn with<T>(&self, act: impl FnOnce(&mut Watched) -> T) -> T {
+        act(&mut lock(&self.names)[self.number])
+    }
+
+    /// Watches the name no longer: what it leads to is no file that others replace.
+    pub fn end(&self) {
+        self.with(|watched| {
+            watched.is_forgotten = true;
+            watched.name = Name::default();
+        });
+    }
+}
+
+fn lock(names: &Mutex<Vec<Watched>>) -> MutexGuard<'_, Vec<Watched>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a change, then looks at every name; false when the reader is gone.
+fn look_again(watched: &Weak<Mutex<Vec<Watched>>>, inotify: Option<&OwnedFd>) -> bool {
+    let mut fds: Vec<_> = inotify.iter().map(|inotify| PollFd::new(*inotify, PollFlags::IN)).collect();
+    // A wait that a signal ends is as good as one that is over.
+    let _ = poll(&mut fds, Timespec::try_from(LOOK_EVERY).ok().as_ref());
+    let Some(names) = watched.upgrade() else { return false };
+    let mut names = lock(&names);
+    if let Some(inotify) = inotify {
+        note_changes(inotify, &mut names);
+    }
+    names.iter_mut().for_each(|name| name.look(inotify));
+    true
+}
+
+fn note_changes(inotify: &OwnedFd, names: &mut [Watched]) {
+    let mut buffer = [MaybeUninit::uninit(); 8 << 10];
+    let mut changes = inotify::Reader::new(inotify, &mut buffer);
+    // Ends with EAGAIN when all is read.
+    while let Ok(change) = changes.next() {
+        let name = change.file_name().map(std::ffi::CStr::to_bytes);
+        names.iter_mut().for_each(|watched| watched.note(change.wd(), name, change.events()));
+    }
+}

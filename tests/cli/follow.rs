@@ -1,0 +1,223 @@
+//! `--follow`: names through rotation and truncation.
+
+use crate::harness::{Dir, Draws, eventually};
+use rustix::process::{Pid, Signal, kill_process};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// The time between two rotations.
+const APART: Duration = Duration::from_millis(200);
+
+/// evt-ingest that follows names, and who writes to them.
+struct Scene {
+    dir: Dir,
+    run: Child,
+    draws: Draws,
+    written: u64,
+}
+
+impl Scene {
+    fn new(name: &str, names: &[&str], draws: Draws) -> Self {
+        let dir = Dir::new(name);
+        let mut command = dir.command("evt-ingest", &["--follow", "-f", "jsonl", "--time", "t", "--to", "out.jsonl"]);
+        let stderr = File::create(dir.path("said")).expect("writable");
+        let run = command.args(names).stdin(Stdio::null()).stderr(stderr).spawn().expect("it starts");
+        eventually("it watches the directory", || watches(&run));
+        Self { dir, run, draws, written: 0 }
+    }
+
+    fn open(&self, name: &str) -> File {
+        OpenOptions::new().append(true).create(true).open(self.dir.path(name)).expect("writable")
+    }
+
+    /// One line, in one piece or in two.
+    fn line(&mut self, file: &mut File) {
+        self.written += 1;
+        let line = format!("{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{}}}\n", self.written);
+        let (head, tail) = line.split_at(self.draws.below(line.len() as u64) as usize);
+        file.write_all(head.as_bytes()).expect("writable");
+        file.write_all(tail.as_bytes()).expect("writable");
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8(self.dir.bytes("said")).expect("it is text")
+    }
+
+    fn lines(&self) -> u64 {
+        std::fs::read(self.dir.path("out.jsonl")).map_or(0, |text| memchr::memchr_iter(b'\n', &text).count() as u64)
+    }
+
+    /// Every line came once, under an offset of its own.
+    fn ends(mut self) {
+        eventually("all lines are read", || self.lines() >= self.written);
+        kill_process(Pid::from_child(&self.run), Signal::TERM).expect("it runs");
+        self.run.wait().expect("it is ours");
+        let told = format!("{}\n{}", self.draws, self.said());
+        let rows = self.dir.rows("out.jsonl");
+        let mut numbers: Vec<_> = rows.iter().map(|row| row["properties"]["n"].as_u64()).collect();
+        numbers.sort_unstable();
+        assert!(self.written > 0 && numbers.iter().copied().eq((1..=self.written).map(Some)), "{numbers:?} {told}");
+        let places = rows.iter().map(|row| (row["origin"].to_string(), row["offset"].as_i64()));
+        assert_eq!(places.collect::<HashSet<_>>().len(), rows.len(), "{told}");
+        assert!(!told.contains("lost") && !told.contains("dead"), "{told}");
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        // It has ended where the test has not failed.
+        let _ = self.run.kill();
+        let _ = self.run.wait();
+    }
+}
+
+/// Whether a process has begun to watch directories.
+fn watches(process: &Child) -> bool {
+    let files = std::fs::read_dir(format!("/proc/{}/fd", process.id())).expect("it runs");
+    files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok()).any(|to| to.ends_with("anon_inode:inotify"))
+}
+
+/// What is done to the name of a log.
+fn rotate(scene: &mut Scene, name: &str, writer: &File, step: u64) {
+    let path = |suffix: &str| scene.dir.path(&format!("{name}{suffix}"));
+    let renamed = |from: &str, to: &str| std::fs::rename(path(from), path(to)).expect("writable");
+    match scene.draws.below(4) {
+        0 => renamed("", &format!(".{step}")),
+        1 => std::fs::remove_file(path("")).expect("writable"),
+        2 => {
+            let _none_yet = std::fs::rename(path(".old"), path(&format!(".older.{step}")));
+            renamed("", ".old");
+        }
+        _ => {
+            eventually("all is read before it is cut", || scene.lines() == scene.written);
+            let cuts = scene.said().matches("it was cut to 0 bytes").count();
+            writer.set_len(0).expect("writable");
+            eventually("it is seen empty", || scene.said().matches("it was cut to 0 bytes").count() > cuts);
+        }
+    }
+}
+
+/// Two logs, and writers that go on with a renamed file for a while.
+fn script(name: &str, draws: Draws) {
+    let names = ["a.log", "b.log"];
+    let mut scene = Scene::new(name, &names, draws);
+    let mut writers = names.map(|name| scene.open(name));
+    let mut late: Vec<(File, Instant)> = vec![];
+    for step in 0..12 {
+        let at = scene.draws.below(2) as usize;
+        for _ in 0..1 + scene.draws.below(3) {
+            scene.line(&mut writers[at]);
+        }
+        late.retain(|(_, until)| Instant::now() < *until);
+        for (file, _) in &mut late {
+            scene.line(file);
+        }
+        let begun = Instant::now();
+        rotate(&mut scene, names[at], &writers[at], step);
+        let writer = std::mem::replace(&mut writers[at], scene.open(names[at]));
+        late.push((writer, begun + Duration::from_millis(scene.draws.below(2000))));
+        std::thread::park_timeout(APART.saturating_sub(begun.elapsed()));
+    }
+    scene.ends();
+}
+
+#[test]
+fn rotations_of_all_sorts_lose_no_line_and_repeat_none() {
+    let seeds: u64 = std::env::var("EVT_SCRIPTS").ok().and_then(|count| count.parse().ok()).unwrap_or(6);
+    std::thread::scope(|scope| {
+        for seed in 0..seeds {
+            scope.spawn(move || script(&format!("follow-{seed}"), Draws::of(seed)));
+        }
+    });
+}
+
+#[test]
+fn two_rotations_while_an_old_writer_goes_on_lose_no_generation() {
+    let mut scene = Scene::new("generations", &["app.log"], Draws::new());
+    let mut old = scene.open("app.log");
+    scene.line(&mut old);
+    eventually("the first is read", || scene.lines() == 1);
+    for generation in ["app.log.1", "app.log.2"] {
+        std::fs::rename(scene.dir.path("app.log"), scene.dir.path(generation)).expect("writable");
+        let mut file = scene.open("app.log");
+        scene.line(&mut file);
+        std::thread::park_timeout(APART);
+        scene.line(&mut old);
+    }
+    eventually("the old writer is heard", || scene.lines() == scene.written);
+    scene.line(&mut old);
+    scene.ends();
+}
+
+#[test]
+fn a_reader_that_is_held_up_loses_no_generation() {
+    let dir = Dir::new("held-up");
+    dir.write("app.log", "");
+    let line = "mkfifo pipe; exec 3<> pipe; exec evt-ingest --follow app.log -f jsonl --time t -o jsonl > pipe";
+    let mut command = dir.command("sh", &["-c", line]);
+    let mut run = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    eventually("the pipe is there", || dir.path("pipe").exists());
+    let pad = "x".repeat(1000);
+    let mut written = 0;
+    // More than a pipe holds, so that evt-ingest waits in writing while the name changes hands.
+    for generation in 0..4 {
+        let mut file = OpenOptions::new().append(true).create(true).open(dir.path("app.log")).expect("writable");
+        for _ in 0..500 {
+            written += 1;
+            writeln!(file, "{{\"t\":\"2026-01-01T00:00:00Z\",\"n\":{written},\"pad\":\"{pad}\"}}").expect("writable");
+        }
+        std::thread::park_timeout(APART);
+        std::fs::rename(dir.path("app.log"), dir.path(&format!("app.log.{generation}"))).expect("writable");
+    }
+    let counted = format!("head -n {written} pipe | grep -c '\"n\":'");
+    assert_eq!(dir.shell(&counted).succeeds().text().trim(), written.to_string());
+    run.kill().expect("it runs");
+    run.wait().expect("it is ours");
+}
+
+#[test]
+fn an_unfinished_line_of_a_renamed_file_waits_for_its_rest() {
+    let mut scene = Scene::new("unfinished", &["app.log"], Draws::new());
+    let mut old = scene.open("app.log");
+    scene.line(&mut old);
+    old.write_all(b"{\"t\":\"2026-01-01T00:00:00Z\",").expect("writable");
+    std::fs::rename(scene.dir.path("app.log"), scene.dir.path("app.log.1")).expect("writable");
+    let mut new = scene.open("app.log");
+    scene.line(&mut new);
+    eventually("the next file is read meanwhile", || scene.lines() == 2);
+    scene.written += 1;
+    old.write_all(b"\"n\":3}\n").expect("writable");
+    scene.ends();
+}
+
+#[test]
+fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdict() {
+    let dir = Dir::new("gone");
+    dir.write("app.log", "");
+    dir.write("line", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+    // While evt-ingest does not run, a file comes and goes.
+    let mut ingest = dir.command("evt-ingest", &["--follow", "app.log", "-f", "jsonl", "--time", "t"]);
+    let stdout = File::create(dir.path("out.arrows")).expect("writable");
+    let stderr = File::create(dir.path("said")).expect("writable");
+    let mut run = ingest.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("it starts");
+    let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
+    eventually("it watches the directory", || watches(&run));
+    let mut log = OpenOptions::new().append(true).open(dir.path("app.log")).expect("it is there");
+    log.write_all(&dir.bytes("line")).expect("writable");
+    eventually("it reads", || dir.bytes("out.arrows").len() > 100);
+    kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
+    dir.shell("mv app.log app.log.1; cp line app.log; mv app.log app.log.2; cp line app.log").succeeds();
+    kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
+    eventually("it is told", || said().contains("before it could be opened (1): its records are lost"));
+    let size = dir.bytes("out.arrows").len();
+    eventually("the file that has the name is read", || {
+        dir.bytes("out.arrows").len() > size || said().contains("another file")
+    });
+    kill_process(Pid::from_child(&run), Signal::TERM).expect("it runs");
+    run.wait().expect("it is ours");
+    let view = dir.run("evt-view", &["out.arrows", "-q", "-o", "jsonl"]).ends_with(1);
+    assert_eq!(view.rows().len(), 2, "{view}");
+}
