@@ -10,9 +10,11 @@ use crate::error::{Error, Result};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
 use crate::json::{base64, scan};
+use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, claims_json, holds_json, is_id, is_json, is_own};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 /// JSON lines.
@@ -327,6 +329,24 @@ impl Encoder for Writer {
     fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
         Ok(())
     }
+}
+
+/// The text of a record that may hold line breaks, as one line: between JSON's tokens a break is as good as a blank, and a
+/// bare one within a string is no JSON.
+pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
+    let text = simdutf8::basic::from_utf8(payload);
+    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
+    match memchr::memchr2(b'\n', b'\r', payload) {
+        None => Ok(Cow::Borrowed(text)),
+        Some(_) if scan::is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),
+        Some(_) => Err(Fault::new(ErrorType::ParseError, scan::diagnose(text))),
+    }
+}
+
+/// The fault of a record whose bytes are not UTF-8.
+#[cold]
+pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
+    Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))
 }
 
 #[cfg(test)]

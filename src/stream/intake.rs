@@ -5,9 +5,10 @@ use super::run::Run;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
+use crate::format::jsonl::{not_utf8, one_line};
 use crate::format::{Body, Records, Splitter, row};
 use crate::frame::{Control, Progress};
-use crate::json::scan::{diagnose, is_json};
+use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, column};
@@ -19,7 +20,6 @@ use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
-use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
@@ -566,7 +566,8 @@ impl Intake {
     /// Whether `text` is a control line (`--control`); if so, it has been acted on.
     fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64, dead: &mut DeadLetters) -> Result<bool> {
         let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(false) };
-        let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, clip(rest)));
+        let shown = || rest.chars().take(60).collect::<String>();
+        let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, shown()));
         let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
         if PASSED_OVER.iter().any(|name| value["$evt"][name].is_object()) {
             return Ok(true);
@@ -588,23 +589,6 @@ pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
     }
 }
 
-/// The text of a record that may hold line breaks, as one line: between JSON's tokens a break is as good as a blank, and a
-/// bare one within a string is no JSON.
-pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
-    let text = simdutf8::basic::from_utf8(payload);
-    let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
-    match memchr::memchr2(b'\n', b'\r', payload) {
-        None => Ok(Cow::Borrowed(text)),
-        Some(_) if is_json(text) => Ok(Cow::Owned(text.replace(['\n', '\r'], " "))),
-        Some(_) => Err(Fault::new(ErrorType::ParseError, diagnose(text))),
-    }
-}
-
-#[cold]
-fn not_utf8(error: &std::str::Utf8Error) -> Fault {
-    Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))
-}
-
 #[cold]
 fn no_time(text: &str, time: &str, (name, line): (&str, i64)) -> Error {
     let found = mapping::time_fields(text);
@@ -613,8 +597,4 @@ fn no_time(text: &str, time: &str, (name, line): (&str, i64)) -> Error {
         false => format!("say which field it is: {}", found.join("  or  ")),
     };
     Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
-}
-
-fn clip(text: &str) -> String {
-    text.chars().take(60).collect()
 }

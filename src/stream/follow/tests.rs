@@ -158,7 +158,8 @@ impl Script {
         let written = self.disk.files.iter().enumerate();
         let mut written: Vec<_> = written.flat_map(|(file, lines)| (0..*lines).map(move |line| (file, line))).collect();
         let mut read = self.reader.lines.clone();
-        (written.sort_unstable(), read.sort_unstable());
+        written.sort_unstable();
+        read.sort_unstable();
         assert!(read == written, "{} of {} lines", read.len(), written.len());
         self.reader
     }

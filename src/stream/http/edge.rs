@@ -5,6 +5,7 @@
 
 use super::cut::Piece;
 use crate::error::{Error, Result};
+use crate::format::jsonl::one_line;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
@@ -12,7 +13,6 @@ use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::wire::Wire;
-use crate::stream::intake::one_line;
 use crate::stream::spool::request::Record;
 use std::borrow::Cow;
 use std::sync::Arc;
