@@ -530,3 +530,39 @@ fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
     write("&schema_id=latest").succeeds();
     assert_eq!(bench.records(&topic).len(), 2);
 }
+
+/// In a topic's URI the options of the registry are escaped: a `%3F` that is forgotten makes them a part of its host.
+#[test]
+fn options_of_a_registry_behind_no_question_mark_are_refused_at_once() {
+    let dir = Dir::new("no_question_mark");
+    dir.write("in.jsonl", "{}\n");
+    let topic = "kafka://127.0.0.1:1/t?format=avro&schemas=http://127.0.0.1:1%26retry=3s";
+    for args in [["in.jsonl", "--to", topic], [topic, "--to", "null:"]] {
+        let run = dir.run("evt-ingest", &args).ends_with(2);
+        assert!(run.stderr().contains("expected '?' before the first option, found '&'"), "{run}");
+    }
+    let args = ["in.jsonl", "--schemas", "http://127.0.0.1:1&retry=3s", "--to", "null:"];
+    dir.run("evt-validate", &args).ends_with(2);
+}
+
+#[test]
+fn a_redirect_of_a_registry_is_named_and_not_followed() {
+    let dir = Dir::new("redirect");
+    dir.write("in.jsonl", "{\"event_type\":\"t\",\"server_timestamp\":\"2024-01-15T10:00:00Z\"}\n");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    let answering = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("it connects");
+        let mut head = std::io::BufReader::new(&stream);
+        let mut line = String::new();
+        while std::io::BufRead::read_line(&mut head, &mut line).expect("a head") > 2 {
+            line.clear();
+        }
+        let answer = b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/elsewhere\r\ncontent-length: 0\r\n\r\n";
+        std::io::Write::write_all(&mut stream, answer).expect("it reads");
+    });
+    let args = ["in.jsonl", "--schemas", &format!("http://{address}"), "--to", "null:"];
+    let run = dir.run("evt-validate", &args).ends_with(78);
+    assert!(run.stderr().contains("it answers 302: a redirect to http://127.0.0.1:1/elsewhere"), "{run}");
+    answering.join().expect("no panic");
+}

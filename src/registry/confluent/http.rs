@@ -60,6 +60,9 @@ impl Http {
     pub fn try_new(location: &Location, patience: Patience) -> Result<Self> {
         let (who, server) =
             location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));
+        if server.contains('&') {
+            return Err(Error::usage(format!("{location}: expected '?' before the first option, found '&'")));
+        }
         let base = format!("{}://{}", location.scheme, server.trim_end_matches('/'));
         if server.starts_with('/') || server.is_empty() || Request::get(&base).body(()).is_err() {
             return Err(Error::usage(format!(
