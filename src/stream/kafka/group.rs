@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How long members that were killed may still count as members: more than their session (45 s by default).
 const MEMBERS_GONE: Duration = Duration::from_secs(60);
-/// How long the answer to a commit is waited for before the run goes on without it.
+/// How long the answer to a commit, or to leaving, is waited for before the run goes on without it.
 const ANSWERED: Duration = Duration::from_secs(10);
 /// How long the last commit of a run is tried.
 const AT_END: Duration = Duration::from_secs(5);
@@ -368,16 +368,15 @@ impl KafkaInput {
             .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
     }
 
-    /// Tells the group that this member leaves; the client stays until the process has gone where nobody hears it before the
-    /// stop timeout has expired.
+    /// Tells the group that this member leaves. Where nobody hears it in time, the client stays until the process has gone.
     fn leave_group(&self) {
-        let wait = self.run.stop.server_wait();
+        let (start, wait) = (Instant::now(), self.run.stop.server_wait());
         if self.client.close_queue().is_err() {
             return;
         }
         while !self.client.closed() {
             self.client.poll(LOOK);
-            if wait.is_over() {
+            if wait.is_over() || start.elapsed() >= ANSWERED {
                 return std::mem::forget(self.client.clone());
             }
         }
