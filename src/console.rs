@@ -108,10 +108,21 @@ impl Console {
         self.line("warn", None, None, &message.to_string());
     }
 
+    /// One line that says why the verdict is no.
+    pub fn deny(&self, message: impl std::fmt::Display) {
+        self.line("error", None, None, &message.to_string());
+    }
+
     /// One line about a record that is no good.
     pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
-        let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
-        self.line("warn", None, Some(faulty), &text);
+        match self.json {
+            // They have members of their own.
+            Some(_) => self.line("warn", None, Some(faulty), message),
+            None => {
+                let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
+                self.line("warn", None, Some(faulty), &text);
+            }
+        }
     }
 
     /// The line of an error that ends the run.

@@ -33,12 +33,12 @@ pub fn run(input: &[u8]) {
         let values = expr.eval(&read).expect("values");
         assert_eq!(values.len(), batch.num_rows());
     }
-    if let Ok(filter) = Filter::new(text, &Kind::Event.schema()) {
-        by_row(&filter, &batch);
+    if let Ok(mut filter) = Filter::new(text, &Kind::Event.schema()) {
+        by_row(&mut filter, &batch);
     }
 }
 
-fn by_row(filter: &Filter, batch: &RecordBatch) {
+fn by_row(filter: &mut Filter, batch: &RecordBatch) {
     let whole = filter.apply(batch).expect("a verdict");
     for row in 0..batch.num_rows() {
         let one = filter.apply(&batch.slice(row, 1)).expect("a verdict");

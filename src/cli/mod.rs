@@ -65,7 +65,10 @@ pub fn command<T: Tool>() -> Command {
         _ => arg,
     };
     let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
-    command.mut_args(with_variable).mut_subcommands(|action| action.mut_args(with_variable))
+    // What every tool has may stand on either side of the word that says what is to be done.
+    let has_actions = command.has_subcommands();
+    let everywhere = |arg: Arg| if has_actions && arg.get_long().is_some() { arg.global(true) } else { arg };
+    command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
 }
 
 /// The variable that stands for a flag.
@@ -127,6 +130,12 @@ fn with(config: Option<&Config>, command: Command) -> Result<Command> {
     config.map_or(Ok(command.clone()), |config| config.apply(command))
 }
 
+/// Dies of SIGPIPE.
+fn reader_gone() -> ExitCode {
+    let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
+    ExitCode::from(ErrorKind::ReaderGone.exit_status())
+}
+
 /// Says what ended the run, and how a shell shall see it.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
     // What could not be written is no verdict: a run that was asked to stop and then failed has not stopped well.
@@ -135,8 +144,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
         Ok(status) => status,
         Err(error) if error.kind() == ErrorKind::ReaderGone => {
             // A stage whose reader left holds undelivered events: it must not look done, whatever the parent ignored.
-            let _ = signal_hook::low_level::emulate_default_handler(signal_hook::consts::SIGPIPE);
-            ErrorKind::ReaderGone.exit_status()
+            return reader_gone();
         }
         Err(error) => {
             run.console.fail(&error);
@@ -226,6 +234,7 @@ fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
         return match error.print().map_err(|e| Error::io("stdout", &e)).and(standard::output()) {
             Ok(_) => ExitCode::SUCCESS,
+            Err(error) if error.kind() == ErrorKind::ReaderGone => reader_gone(),
             Err(error) => fail(voice, &error),
         };
     }

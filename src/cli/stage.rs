@@ -362,6 +362,11 @@ impl Stage {
         self.details.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
     }
 
+    /// One more line at the end: no row had a value for a name that `--where` uses.
+    pub fn warn_of_null(&mut self, name: &str) {
+        self.warn(format!("--where: {name} was NULL in every row: is that its name?"));
+    }
+
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
@@ -381,6 +386,7 @@ impl Stage {
             self.tell_notices(&report, &mut end);
         }
         self.source.commit_end()?;
+        self.source.always_null().iter().for_each(|name| self.warn_of_null(name));
         self.summary(&end, &reports)?;
         Ok(end.verdict)
     }

@@ -10,6 +10,9 @@ use arrow::datatypes::SchemaRef;
 pub struct Filter {
     leaves: Leaves,
     expr: Expr,
+    /// For each leaf whether every row so far had nothing there.
+    all_null: Vec<bool>,
+    has_seen: bool,
 }
 
 /// What a filter says of a batch.
@@ -26,7 +29,8 @@ impl Filter {
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
         let mut leaves = Leaves::new(schema);
         let expr = leaves.parse(text, Want::Kind(ValueKind::Bool))?;
-        Ok(Self { leaves, expr })
+        let all_null = vec![true; leaves.leaves.len()];
+        Ok(Self { leaves, expr, all_null, has_seen: false })
     }
 
     /// Bits of the first 32 columns that it names.
@@ -34,9 +38,23 @@ impl Filter {
         self.leaves.columns()
     }
 
+    /// Names that had no value in any row, if rows were looked at.
+    pub fn always_null(&self) -> Vec<String> {
+        let has_value = |name: &str| {
+            let leaves = self.leaves.leaves.iter().zip(&self.all_null);
+            leaves.filter(|(leaf, _)| leaf.name == name).any(|(_, all_null)| !all_null)
+        };
+        let names = self.expr.paths().iter().map(String::as_str);
+        names.filter(|name| self.has_seen && !has_value(name)).map(str::to_owned).collect()
+    }
+
     /// Looks at a batch.
-    pub fn apply(&self, batch: &RecordBatch) -> Result<Passed> {
+    pub fn apply(&mut self, batch: &RecordBatch) -> Result<Passed> {
         let leaves = self.leaves.read(batch)?;
+        self.has_seen |= batch.num_rows() > 0;
+        for (leaf, all_null) in self.all_null.iter_mut().enumerate().filter(|(_, all_null)| **all_null) {
+            *all_null = leaves.is_all_null(leaf);
+        }
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();
         let mut wrong: Vec<(usize, String)> =

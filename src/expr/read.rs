@@ -86,6 +86,17 @@ impl LeafBatch {
         self.wrong.iter().all(Vec::is_empty)
     }
 
+    /// Whether no row has anything where a leaf stands.
+    pub(super) fn is_all_null(&self, leaf: usize) -> bool {
+        let is_right = self.wrong.get(leaf).is_none_or(Vec::is_empty);
+        is_right
+            && match self.values.get(leaf) {
+                None => true,
+                Some(Values::Rows(array)) => array.logical_null_count() == array.len(),
+                Some(Values::Coded(coded, _)) => (0..self.num_rows()).all(|row| coded.value(row).is_none()),
+            }
+    }
+
     pub(super) fn array(&self, leaf: usize) -> Result<&ArrayRef> {
         match self.values.get(leaf) {
             None => Err(Error::broken("an expression over other leaves than were read")),

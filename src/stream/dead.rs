@@ -34,6 +34,7 @@ pub struct DeadLetters {
     counts: BTreeMap<ErrorType, u64>,
     /// Letters of records that the source could not make rows of.
     from_source: u64,
+    rows_before: u64,
     hold: Option<Hold>,
 }
 
@@ -108,6 +109,7 @@ impl DeadLetters {
             next_report: i64::MIN,
             counts,
             from_source: 0,
+            rows_before: 0,
             hold: None,
         }
     }
@@ -137,8 +139,14 @@ impl DeadLetters {
         self.from_source
     }
 
-    /// Takes one letter of the source, which comes after `rows` rows.
+    /// Rows of the source that were no raw records, from here on.
+    pub fn set_rows_before(&mut self, rows: u64) {
+        self.rows_before = rows;
+    }
+
+    /// Takes one letter of the source, which comes after `rows` rows of raw records.
     pub fn push_after(&mut self, rows: u64, letter: &Letter<'_>) -> Result<()> {
+        let rows = rows + self.rows_before;
         if let Some(hold) = self.hold.as_mut().filter(|hold| rows >= hold.end) {
             hold.waiting.push_back((rows, OwnedLetter::of(letter)));
             return Ok(());

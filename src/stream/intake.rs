@@ -1,5 +1,8 @@
 //! The intake: what all raw inputs of a run share. Records in, batches and dead letters out.
 
+mod fault;
+mod wrapper;
+
 use super::dead::DeadLetters;
 use super::run::Run;
 use crate::counts::Counts;
@@ -12,17 +15,18 @@ use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, column};
-use crate::kind::headers::Headers;
-use crate::mapping::{
-    self, Arrival, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom, Wrapping,
-};
+use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
 use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use fault::no_time;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
+
+pub use fault::count_dead;
+pub use wrapper::Wrapper;
 
 /// Bytes of the columns beside the longest one of a row, about.
 const COLUMNS_BYTES: usize = 8 << 10;
@@ -63,31 +67,6 @@ pub struct Spot<'a> {
     pub wrapper: Option<Wrapper<'a>>,
 }
 
-/// What a record of a topic has around its payload.
-#[derive(Clone, Copy)]
-pub struct Wrapper<'a> {
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a dyn Headers,
-    /// When it arrived.
-    pub arrival: Option<Arrival>,
-}
-
-impl Wrapper<'_> {
-    fn keep(&self) -> Box<Wrapping> {
-        let mut headers = vec![];
-        self.headers.each(&mut |name, value| headers.push((name.to_owned(), value.map(<[u8]>::to_vec))));
-        Box::new(Wrapping { key: self.key.map(<[u8]>::to_vec), headers, arrival: self.arrival })
-    }
-}
-
-impl Headers for Wrapping {
-    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        self.headers.iter().for_each(|(name, value)| show(name, value.as_deref()));
-    }
-}
-
 /// Maps records onto events, for one input after another.
 pub struct Intake {
     run: Rc<Run>,
@@ -110,8 +89,6 @@ pub struct Intake {
     /// Where the event time is looked for.
     time: String,
     told_held: bool,
-    /// Rows of the run that were not made here.
-    rows_elsewhere: u64,
     /// Since when rows wait in a batch that is not full.
     since: Option<Instant>,
 }
@@ -157,7 +134,6 @@ impl Intake {
             rows: kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new),
             time,
             told_held: false,
-            rows_elsewhere: 0,
             since: None,
         })
     }
@@ -217,9 +193,9 @@ impl Intake {
         if waits { self.flush(dead) } else { Ok(()) }
     }
 
-    /// Rows of the run so far that were not made here.
-    pub fn count_from(&mut self, rows: u64) {
-        self.rows_elsewhere = rows;
+    /// Names in the rule that had no value in any row.
+    pub fn always_null(&self) -> Vec<String> {
+        self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
     /// Whether something is ready.
@@ -506,7 +482,7 @@ impl Intake {
         let (origin, partition) = self.stamper.name(partition);
         let (key, headers) = (wrapper.and_then(|wrapper| wrapper.key), wrapper.map(|wrapper| wrapper.headers));
         let arrived_at = wrapper.and_then(|wrapper| wrapper.arrival).map(|arrival| arrival.at);
-        let rows = self.rows_elsewhere + self.counts.out + self.mapper.rows() as u64;
+        let rows = self.counts.out + self.mapper.rows() as u64;
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         dead.push_after(rows, &Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
     }
@@ -578,23 +554,4 @@ impl Intake {
         self.send(Item::Control(Control::Watermark(watermark)));
         Ok(true)
     }
-}
-
-/// One more faulty record: dead where letters are written, else dropped.
-pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
-    if dead.is_written() {
-        counts.dead += 1;
-    } else {
-        counts.dropped += 1;
-    }
-}
-
-#[cold]
-fn no_time(text: &str, time: &str, (name, line): (&str, i64)) -> Error {
-    let found = mapping::time_fields(text);
-    let way_out = match found.is_empty() {
-        true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),
-        false => format!("say which field it is: {}", found.join("  or  ")),
-    };
-    Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
 }

@@ -232,6 +232,11 @@ impl Source {
         self.intake.defaults()
     }
 
+    /// Names in the rule of the source that had no value in any row.
+    pub fn always_null(&self) -> Vec<String> {
+        self.intake.always_null()
+    }
+
     /// How far the current input is.
     pub fn extent(&self) -> Extent {
         match &self.current {
@@ -303,7 +308,7 @@ impl Source {
             if self.done && self.current.is_none() {
                 return Ok(Item::End(self.end()));
             }
-            self.intake.count_from(self.framed.out);
+            dead.set_rows_before(self.framed.out);
             match self.step(dead) {
                 Err(error) if self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
                     self.intake.drain(dead)?;

@@ -12,7 +12,7 @@ use crate::stream::run::Run;
 use crate::stream::standard;
 use crate::time::{parse_duration, parse_instant};
 use clap::Args as ClapArgs;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -128,6 +128,15 @@ impl Tool for Args {
     }
 }
 
+/// How records are handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// As lines of a file or a pipe.
+    File,
+    /// As requests over HTTP.
+    Http,
+}
+
 /// Flags that say how the records will be read, named as in evt-ingest, evt-validate and evt-window.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Rules of the truth")]
@@ -162,6 +171,10 @@ struct RuleArgs {
     /// `shard` is mapped to the partition
     #[arg(long, requires = "truth")]
     sharded: bool,
+    /// How the records are handed over: as a file, or to a front door (evt-ingest http://...), which sets server_timestamp
+    /// when they arrive; the event time is then --time client_timestamp
+    #[arg(long, value_name = "FORM", default_value = "file", requires = "truth")]
+    truth_as: Form,
 }
 
 impl Args {
@@ -217,6 +230,7 @@ impl Args {
             dedup: rules.dedup,
             validated: rules.validated,
             sharded: rules.sharded,
+            over_http: rules.truth_as == Form::Http,
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::Findings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics;
 use crate::registry::directory::read_schema;
 use crate::registry::{Level, Lookup, Registration, Registry, Schema, Subject, check_level, conflicts, place};
 use crate::stream::run::Run;
@@ -102,16 +103,17 @@ impl Tool for Args {
         if self.common.check {
             return self.action.check(&run);
         }
-        let open = |schemas: &str| place::open_plain(schemas, &run.console);
-        match &self.action {
-            Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
-                check_subject(&run, new, (subject, *level), open(schemas)?.as_mut())
-            }
-            Action::Check { new, against, level, .. } => check(&run, new, against, level.unwrap_or_default()),
-            Action::Register { new, subject, schemas } => self.register(&run, (new, subject), open(schemas)?.as_mut()),
-            Action::List { schemas } => list(open(schemas)?.as_mut()),
-            Action::Show { subject, number, schemas } => show(subject, *number, (schemas, open(schemas)?.as_mut())),
+        let verdict = self.act(&run)?;
+        if let Some(path) = &self.common.stats {
+            let stats = serde_json::json!({
+                "tool": Self::NAME,
+                "pipeline": run.pipeline,
+                "verdict": verdict,
+                "cpu_seconds": metrics::cpu_seconds(),
+            });
+            std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path, &error))?;
         }
+        Ok(verdict)
     }
 }
 
@@ -141,6 +143,20 @@ impl Action {
 }
 
 impl Args {
+    /// Does what is asked; the verdict.
+    fn act(&self, run: &Run) -> Result<u8> {
+        let open = |schemas: &str| place::open_plain(schemas, &run.console);
+        match &self.action {
+            Action::Check { new, subject: Some(subject), schemas: Some(schemas), level, .. } => {
+                check_subject(run, new, (subject, *level), open(schemas)?.as_mut())
+            }
+            Action::Check { new, against, level, .. } => check(run, new, against, level.unwrap_or_default()),
+            Action::Register { new, subject, schemas } => self.register(run, (new, subject), open(schemas)?.as_mut()),
+            Action::List { schemas } => list(open(schemas)?.as_mut()),
+            Action::Show { subject, number, schemas } => show(subject, *number, (schemas, open(schemas)?.as_mut())),
+        }
+    }
+
     fn register(&self, run: &Run, (new, subject): (&str, &str), registry: &mut dyn Registry) -> Result<u8> {
         let text = read(new)?;
         match registry.register(subject, &text).map_err(|error| error.at(new))? {
@@ -153,10 +169,10 @@ impl Args {
             }
             Registration::Refused { conflicts, said } => {
                 for (number, conflict) in conflicts {
-                    run.console.say(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+                    run.console.deny(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
                 }
                 if let Some(said) = said {
-                    run.console.say(format!("{new}: the registry refuses it (409): {said}"));
+                    run.console.deny(format!("{new}: the registry refuses it (409): {said}"));
                 }
                 return Ok(1);
             }
@@ -170,7 +186,7 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
     let history = against.iter().map(|path| parse(path)).collect::<Result<Vec<_>>>()?;
     let conflicts = check_level(&schema, &history.iter().collect::<Vec<_>>(), level);
     for conflict in &conflicts {
-        run.console.say(format!("{new}: {}", conflict.describe(&against[conflict.against])));
+        run.console.deny(format!("{new}: {}", conflict.describe(&against[conflict.against])));
     }
     Ok(u8::from(!conflicts.is_empty()))
 }
@@ -190,11 +206,11 @@ fn check_subject(
     let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
     for (number, conflict) in &conflicts {
-        run.console.say(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
+        run.console.deny(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
     }
     let objections = if asked { registry.objections(subject, &text)? } else { None };
     for objection in objections.iter().flatten() {
-        run.console.say(format!("{new}: the registry: {objection}"));
+        run.console.deny(format!("{new}: the registry: {objection}"));
     }
     if objections.as_ref().is_some_and(|said| said.is_empty() != conflicts.is_empty()) {
         let (ours, theirs) = if conflicts.is_empty() { ("yes", "no") } else { ("no", "yes") };
@@ -216,11 +232,13 @@ fn list(registry: &mut dyn Registry) -> Result<u8> {
 }
 
 fn show(subject: &str, number: Option<u32>, (schemas, registry): (&str, &mut dyn Registry)) -> Result<u8> {
-    let found = found(subject, registry)?;
-    let found = found.as_ref().and_then(|found| match number {
-        Some(number) => found.version(number),
-        None => found.latest(),
-    });
+    let Some(subject_found) = found(subject, registry)? else {
+        return Err(Error::config(format!("{}: no such subject: {subject}", place::name(schemas)?)));
+    };
+    let found = match number {
+        Some(number) => subject_found.version(number),
+        None => subject_found.latest(),
+    };
     let Some(found) = found else {
         return Err(Error::config(format!("{}: there is no such version of {subject}", place::name(schemas)?)));
     };

@@ -132,7 +132,8 @@ impl Tool for Args {
         self.stage.waits_at_terminal()
     }
 
-    fn run(self, run: Rc<Run>) -> Result<u8> {
+    fn run(mut self, run: Rc<Run>) -> Result<u8> {
+        self.name_letters()?;
         if self.stage.common.check {
             return Stage::check(None, &self.stage, (&SourceOptions::default(), LOOK), &run, Findings::default());
         }
@@ -176,6 +177,18 @@ impl Tool for Args {
 }
 
 impl Args {
+    /// Letters are asked for: of a store with several tables it is theirs.
+    fn name_letters(&mut self) -> Result<()> {
+        let asks = self.show.summary || self.stage.output.output_format.as_deref() == Some(raw::FORMAT.name);
+        let letters = Kind::Dead.table();
+        if asks && self.tables()?.is_some_and(|tables| tables.iter().any(|(name, _)| *name == letters)) {
+            let input = &mut self.stage.input.inputs[0];
+            let sign = if input.as_encoded_bytes().contains(&b'?') { '&' } else { '?' };
+            input.push(format!("{sign}table={letters}"));
+        }
+        Ok(())
+    }
+
     /// The tables of the one store that is the input, where none of them is named.
     fn tables(&self) -> Result<Option<Tables>> {
         let inputs = self.stage.input.uris()?;
@@ -283,7 +296,7 @@ impl Chosen {
         let all = || BooleanArray::from(vec![true; batch.num_rows()]);
         let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
         let (mut keep, mut wrong) = (inside.clone(), vec![]);
-        if let Some(filter) = &self.filter {
+        if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
             wrong =
@@ -435,6 +448,8 @@ impl Job {
         if end.is_some() {
             self.stage.dead.release_before(u64::MAX)?;
         }
+        let unknown = self.chosen.filter.as_ref().map_or(vec![], Filter::always_null);
+        unknown.iter().for_each(|name| self.stage.warn_of_null(name));
         self.show_rest()?;
         let source = &self.stage.source;
         let early = end.is_none().then_some(&self.stage.dead);

@@ -462,7 +462,7 @@ impl Job<'_> {
             .into_iter()
             .map(|(metric, path)| format!("{metric}: {path} was NULL in every event: is that its name?"))
             .collect();
-        nulls.into_iter().for_each(|note| self.stage.note(note));
+        nulls.into_iter().for_each(|warning| self.stage.warn(warning));
         let explicit = self.window.watermark().is_explicit();
         let is_loss = self.late.is_loss();
         match self.late.rest(explicit) {

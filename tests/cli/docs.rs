@@ -159,6 +159,21 @@ fn the_daily_jobs_of_the_manual_count_each_event_once_whatever_the_pieces() {
 }
 
 #[test]
+fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
+    let page = read("man/evt.7");
+    let (_, section) = page.split_once(".SH REPAIR AND REPLAY").expect("the section");
+    let (section, _) = section.split_once(".SH ").expect("another one");
+    let lines = section.split(".nf\n").skip(1).map(|block| block.split("\n.fi").next().expect("an end"));
+    let lines: Vec<String> = lines.map(|line| line.replace('\\', "")).collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    let dir = stage(false);
+    lines.iter().for_each(|line| drop(dir.shell(line).succeeds()));
+    let count = |name: &str| String::from_utf8_lossy(&dir.bytes(name)).lines().count();
+    let failed = count("failed.txt");
+    assert!(count("repaired.jsonl") > 0 && failed == count("repaired.jsonl") + count("again.jsonl"), "{failed}");
+}
+
+#[test]
 fn every_file_that_a_document_links_to_is_there() {
     let link = regex::Regex::new(r"\]\(([^)#:]+)\)").expect("a pattern");
     for name in ["README.md", "CHANGELOG.md", "docs/design.md"] {

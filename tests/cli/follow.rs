@@ -105,6 +105,10 @@ fn script(name: &str, draws: Draws) {
     let names = ["a.log", "b.log"];
     let mut scene = Scene::new(name, &names, draws);
     let mut writers = names.map(|name| scene.open(name));
+    for writer in &mut writers {
+        scene.line(writer);
+    }
+    eventually("both are read", || scene.lines() == 2);
     let mut late: Vec<(File, Instant)> = vec![];
     for step in 0..12 {
         let at = scene.draws.below(2) as usize;
@@ -183,6 +187,7 @@ fn an_unfinished_line_of_a_renamed_file_waits_for_its_rest() {
     let mut scene = Scene::new("unfinished", &["app.log"], Draws::new());
     let mut old = scene.open("app.log");
     scene.line(&mut old);
+    eventually("the first is read", || scene.lines() == 1);
     old.write_all(b"{\"t\":\"2026-01-01T00:00:00Z\",").expect("writable");
     std::fs::rename(scene.dir.path("app.log"), scene.dir.path("app.log.1")).expect("writable");
     let mut new = scene.open("app.log");

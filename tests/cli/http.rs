@@ -433,3 +433,40 @@ fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
     refused(&["-", "--to", "http://127.0.0.1:0"], "evt-ingest", "not an output");
     refused(&[here], "evt-validate", "only evt-ingest listens");
 }
+
+#[test]
+fn generated_events_come_through_a_door_to_their_truth() {
+    let dir = Dir::new("door-truth");
+    let flags = "--events 8k --rate 100 --seed 5 --late 1% --duplicates 1% --future 0.5% --malformed 5% --invalid 1%";
+    let rules =
+        "--truth truth.json --truth-as http --time client_timestamp --by event_type,source --out-of-orderness 5s";
+    dir.shell(&format!("evt-gen {flags} {rules} -q > events.jsonl")).succeeds();
+    let door = Door::open(&dir, &["--time", "client_timestamp", "--to", "events.arrows", "--dlq", "null:"]);
+    let text = dir.bytes("events.jsonl");
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
+    let mut rejected = 0;
+    for batch in lines.chunks(500) {
+        let answer = door.post(&[("content-type", "application/x-ndjson")], &batch.concat()).json();
+        rejected += answer["rejected"].as_u64().expect("a count");
+    }
+    door.stop();
+    let truth: Value = serde_json::from_slice(&dir.bytes("truth.json")).expect("JSON");
+    assert!(truth["defects"]["time_unreadable"].as_u64() > Some(10), "{truth}");
+    assert_eq!(truth["counts"]["dead"], rejected, "{}", truth["counts"]);
+    let window =
+        "evt-window events.arrows --size 1m --by event_type,source --out-of-orderness 5s -q --late null: -o jsonl";
+    let run = dir.shell(window);
+    let key = |row: &Value| (row["window_start"].to_string(), row["dimensions"].to_string());
+    let counted: std::collections::BTreeMap<_, _> =
+        run.rows().iter().map(|row| (key(row), row["value"].as_f64())).collect();
+    let wanted: std::collections::BTreeMap<_, _> =
+        truth["windows"].as_array().expect("windows").iter().map(|row| (key(row), row["value"].as_f64())).collect();
+    assert!(wanted.len() > 20 && counted == wanted, "{} of {} windows\n{run}", counted.len(), wanted.len());
+}
+
+#[test]
+fn a_truth_over_http_asks_for_a_time_that_the_door_leaves_alone() {
+    let dir = Dir::new("door-truth-rules");
+    let run = dir.run("evt-gen", &["--truth", "t.json", "--truth-as", "http"]).ends_with(2);
+    assert!(run.stderr().contains("--time client_timestamp"), "{run}");
+}

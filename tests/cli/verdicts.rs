@@ -104,3 +104,76 @@ fn a_partition_that_nobody_named_is_a_dead_letter_whenever_it_comes() {
     let run = dir.feed("evt-ingest", &["--time", "nosuch"], row("", 3).as_bytes()).ends_with(2);
     assert!(run.stderr().contains("no event time (nosuch)"), "{run}");
 }
+
+#[test]
+fn a_name_in_a_rule_that_no_row_has_is_told() {
+    let dir = Dir::new("unknown-name");
+    dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"status\":500}\n");
+    for tool in ["evt-view", "evt-ingest"] {
+        let run = dir.run(tool, &["in.jsonl", "-q", "-o", "jsonl", "--where", "statuss = 500"]).succeeds();
+        assert!(run.stderr().contains("--where: statuss was NULL in every row: is that its name?"), "{run}");
+        let run = dir.run(tool, &["in.jsonl", "-q", "-o", "jsonl", "--where", "status = 500"]).succeeds();
+        assert_eq!(run.stderr(), "", "{run}");
+    }
+    let window = ["in.jsonl", "-q", "--size", "1m", "-o", "jsonl", "--where"];
+    let run = dir.run("evt-window", &[&window[..], &["statuss = 500"]].concat()).succeeds();
+    assert!(run.stderr().contains("statuss was NULL in every event: is that its name?"), "{run}");
+    let run = dir.run("evt-window", &[&window[..], &["status = 501"]].concat()).succeeds();
+    assert_eq!(run.stderr(), "", "{run}");
+}
+
+#[test]
+fn an_argument_that_was_always_null_is_told_by_its_name() {
+    let dir = Dir::new("null-argument");
+    dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n");
+    let run = dir.run("evt-window", &["in.jsonl", "-q", "--size", "1m", "--agg", "sum(x)", "-o", "jsonl"]);
+    assert!(run.stderr().contains("sum(x): x was NULL in every event: is that its name?"), "{run}");
+}
+
+#[test]
+fn help_into_a_pipe_that_is_closed_says_nothing_more() {
+    let dir = Dir::new("help");
+    let run = dir.shell("set +o pipefail; for n in 1 2 3 4 5; do evt-ingest -h | head -1; done").succeeds();
+    assert_eq!(run.stderr(), "", "{run}");
+}
+
+#[test]
+fn a_faulty_record_is_told_in_json_without_saying_anything_twice() {
+    let dir = Dir::new("json-fault");
+    dir.write("in.jsonl", "broken\n");
+    let run = dir.run("evt-ingest", &["in.jsonl", "--log-format", "json", "--to", "null:"]).ends_with(1);
+    let stderr = run.stderr();
+    let line: serde_json::Value = serde_json::from_str(stderr.lines().next().expect("a line")).expect("JSON");
+    assert_eq!((&line["position"], &line["error_type"]), (&"in.jsonl:1".into(), &"ParseError".into()), "{run}");
+    let message = line["message"].as_str().expect("text");
+    assert!(!message.contains("in.jsonl") && !message.contains("ParseError"), "{run}");
+}
+
+#[test]
+fn flags_of_every_tool_stand_on_either_side_of_what_evt_schema_does() {
+    let dir = Dir::new("schema-flags");
+    dir.write("old.avsc", r#"{"type":"record","name":"a","fields":[]}"#);
+    dir.write("new.avsc", r#"{"type":"record","name":"a","fields":[{"name":"x","type":"int"}]}"#);
+    for line in [
+        "evt-schema --stats s.json --log-format json check new.avsc --against old.avsc",
+        "evt-schema check new.avsc --against old.avsc -q --stats s.json --log-format json",
+    ] {
+        let run = dir.shell(line).ends_with(1);
+        let said: serde_json::Value = serde_json::from_str(run.stderr().lines().next().expect("a line")).expect("JSON");
+        assert_eq!(said["level"], "error", "{run}");
+        assert_eq!(dir.rows("s.json")[0]["verdict"], 1, "{run}");
+        std::fs::remove_file(dir.path("s.json")).expect("it was written");
+    }
+    dir.shell("mkdir schemas && evt-schema register old.avsc --subject a --schemas schemas").succeeds();
+    let run = dir.run("evt-schema", &["show", "orders", "--schemas", "schemas"]).ends_with(78);
+    assert!(run.stderr().contains("no such subject: orders"), "{run}");
+}
+
+#[test]
+fn a_database_of_letters_is_summed_up() {
+    let dir = Dir::new("sum-up");
+    dir.write("in.jsonl", "broken\n");
+    dir.shell("evt-ingest in.jsonl -q --to null: --dlq sqlite:d.db").succeeds();
+    let run = dir.run("evt-view", &["sqlite:d.db", "--summary", "-q", "-o", "jsonl"]).succeeds();
+    assert_eq!((run.rows().len(), &run.rows()[0]["error_type"]), (1, &"ParseError".into()), "{run}");
+}

@@ -170,3 +170,85 @@ fn control_messages_are_shown_and_read_back() {
     let run = dir.feed("evt-view", &["--control", "-o", "table"], &frames);
     assert!(run.text().contains("── end: exhausted, 3 rows, verdict 0"), "{run}");
 }
+
+#[test]
+fn faults_behind_the_rows_of_head_are_neither_reported_nor_counted() {
+    let dir = Dir::new("behind");
+    let good = |n: u32| format!("{{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"n\":{n}}}\n");
+    let mut text = "broken\n".to_owned();
+    (0..12).for_each(|n| text += &good(n));
+    text.insert_str(text.len() - good(11).len(), "[1]\n");
+    text += &"broken too\n".repeat(30);
+    text += &good(12).repeat(20);
+    dir.write("in.jsonl", &text);
+    let run = dir.run("evt-view", &["in.jsonl", "--head", "12", "-o", "jsonl"]).ends_with(1);
+    let said = run.stderr();
+    assert_eq!(run.rows().len(), 12, "{run}");
+    assert!(said.contains("in 14 out 12 dropped 2 (ParseError 1, EnvelopeError 1)"), "{run}");
+    assert!(said.contains("in.jsonl:1: ParseError") && said.contains("in.jsonl:13: EnvelopeError"), "{run}");
+    assert_eq!(said.lines().count(), 3, "{run}");
+    let run = dir.run("evt-view", &["in.jsonl", "--head", "12", "-o", "jsonl", "--dlq", "dead.jsonl"]).succeeds();
+    assert!(run.stderr().contains("in 14 out 12 dead 2"), "{run}");
+    assert_eq!(dir.rows("dead.jsonl").len(), 2, "{run}");
+    let run = dir.run("evt-view", &["in.jsonl", "--head", "100", "-o", "jsonl"]).ends_with(1);
+    assert!(run.stderr().contains("in 64 out 32 dropped 32"), "{run}");
+    let run = dir.shell("tail -n +15 in.jsonl | evt-view -f jsonl --head 3 --where 'n = 12' -o jsonl").ends_with(1);
+    assert!(run.stderr().contains("in 33 out 3 dropped 30"), "{run}");
+}
+
+#[test]
+fn raw_gives_back_the_records_of_dead_letters_from_every_place() {
+    let dir = Dir::new("replay");
+    let bytes = b"not json\n{\"server_timestamp\":\"never\"}\n\xff\xfe\n{\"server_timestamp\":7,\"a\":\"b\"}\n";
+    dir.write("in.txt", bytes);
+    let dlqs = ["dead.jsonl", "dead.csv", "sqlite:dead.db", "dead.parquet", "dead.avro"];
+    for dlq in dlqs {
+        dir.run("evt-ingest", &["in.txt", "-f", "jsonl", "-q", "--to", "null:", "--dlq", dlq]).succeeds();
+    }
+    dir.shell("evt-view dead.jsonl --rows -o frames > dead.arrows").succeeds();
+    for place in dlqs.iter().chain(&["dead.arrows"]) {
+        let run = dir.run("evt-view", &[place, "-q", "-o", "raw"]).succeeds();
+        assert_eq!(run.stdout(), bytes, "{place}: {run}");
+    }
+    let some =
+        dir.run("evt-view", &["dead.jsonl", "-q", "--where", "error_type = 'ParseError'", "-o", "raw"]).succeeds();
+    assert_eq!(some.stdout(), b"not json\n\xff\xfe\n", "{some}");
+}
+
+#[test]
+fn letters_that_are_no_line_are_left_out_of_raw_and_counted() {
+    let dir = Dir::new("no-line");
+    dir.write("in.csv", "server_timestamp,a\nnever,\"two\nlines\"\nnever,one\n");
+    dir.run("evt-ingest", &["in.csv", "-q", "--to", "null:", "--dlq", "dead.jsonl"]).succeeds();
+    dir.write("long", format!("{}\n", "x".repeat(3000)));
+    let long = ["long", "-f", "jsonl", "-q", "--max-record", "1000B", "--to", "null:", "--dlq", "dead.jsonl"];
+    dir.run("evt-ingest", &long).succeeds();
+    let run = dir.run("evt-view", &["dead.jsonl", "-o", "raw"]).ends_with(1);
+    assert_eq!(run.text(), "never,one\n", "{run}");
+    let said = run.stderr();
+    assert!(said.contains("in 3 out 1 dropped 2"), "{run}");
+    assert!(said.contains("is a line break") && said.contains("1000 of the record's 3000 bytes were kept"), "{run}");
+    dir.run("evt-view", &["dead.jsonl", "-o", "raw", "--dlq", "left.jsonl"]).succeeds();
+    assert_eq!(dir.rows("left.jsonl").len(), 2);
+}
+
+#[test]
+fn an_expression_that_is_nested_too_deeply_is_refused_at_once() {
+    let dir = Dir::new("nested");
+    let deep = format!("{}x{} = 1", "cast(".repeat(50), " as double)".repeat(50));
+    dir.write(
+        "metrics.toml",
+        format!("[defaults]\nsize = '1m'\n[[metric]]\nname = 'n'\naggregate = 'count(*)'\nwhere = '{deep}'\n"),
+    );
+    for args in [
+        vec!["evt-view", "-f", "jsonl", "--where", &deep],
+        vec!["evt-view", "-f", "jsonl", "--where", &"not (".repeat(38)],
+        vec!["evt-view", "-f", "jsonl", "--where", &"not ".repeat(40)],
+        vec!["evt-ingest", "-f", "jsonl", "--check", "--where", &deep],
+        vec!["evt-window", "-f", "jsonl", "-m", "metrics.toml"],
+        vec!["evt-window", "-f", "jsonl", "-m", "metrics.toml", "--check"],
+    ] {
+        let run = dir.feed(args[0], &args[1..], b"{\"server_timestamp\":\"2026-01-01T00:00:00Z\"}\n").ends_with(78);
+        assert!(run.stderr().contains("nested more than 30 deep at column"), "{args:?} {run}");
+    }
+}

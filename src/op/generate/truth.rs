@@ -37,6 +37,9 @@ pub struct Rules {
     pub validated: bool,
     /// Whether `shard` is mapped to the partition; else the file is one.
     pub sharded: bool,
+    /// Whether the records go through the front door: `server_timestamp` is set when they arrive, whatever it was, and
+    /// judges how far an event lies ahead. They all lie before that.
+    pub over_http: bool,
 }
 
 impl Default for Rules {
@@ -52,6 +55,7 @@ impl Default for Rules {
             dedup: None,
             validated: false,
             sharded: false,
+            over_http: false,
         }
     }
 }
@@ -168,6 +172,14 @@ impl Truth {
                 format_duration(slide)
             )));
         }
+        if rules.over_http && rules.time == TimeField::Server {
+            return Err(Error::usage(
+                "--truth-as http: server_timestamp is the time of arrival there; say --time client_timestamp",
+            ));
+        }
+        if rules.over_http && rules.max_future.is_some() {
+            return Err(Error::usage("--truth-as http: --max-future is judged by the arrival, which is not known yet"));
+        }
         Ok(Self {
             rules,
             counts: Counts::default(),
@@ -195,6 +207,8 @@ impl Truth {
         if let Some(defect) = defect {
             *self.defects.entry(defect.name()).or_default() += 1;
         }
+        // It is overwritten before it is read.
+        let defect = defect.filter(|defect| !(self.rules.over_http && *defect == Defect::TimeUnreadable));
         if let Some(error_type) = self.refused_at_ingest(defect, &made.event) {
             return self.bury(error_type);
         }
@@ -381,6 +395,8 @@ pub struct RulesText {
     dedup: Option<String>,
     validated: bool,
     sharded: bool,
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    form: Option<&'static str>,
 }
 
 impl RulesText {
@@ -399,6 +415,7 @@ impl RulesText {
             dedup: rules.dedup.map(format_duration),
             validated: rules.validated,
             sharded: rules.sharded,
+            form: rules.over_http.then_some("http"),
         }
     }
 }

@@ -210,6 +210,7 @@ fn rules() -> impl Strategy<Value = Rules> {
     let windows = (1..200i64, prop::option::of(1..200i64), 0..60i64, prop_oneof![Just(0), 0..60i64]);
     let reading = (any::<[bool; 3]>(), prop::option::of(0..5000i64), prop::option::of(0..10i64));
     (dimensions, windows, reading).prop_map(|(by, (size, slide, bound, lateness), (flags, future, dedup))| Rules {
+        over_http: false,
         size: size * SECOND,
         slide: slide.map(|slide| slide * SECOND),
         by,

@@ -138,14 +138,16 @@ impl Window {
         self.running.iter().map(|running| running.counts).collect()
     }
 
-    /// Names, for each metric, of dimensions and arguments that were NULL in every row so far.
-    pub fn always_null(&self) -> Vec<(&str, &str)> {
+    /// Names, for each metric, of dimensions and arguments that were NULL in every row so far, and of a rule that was.
+    pub fn always_null(&self) -> Vec<(&str, String)> {
         let mut found = vec![];
         for (metric, running) in self.options.metrics.iter().zip(&self.running) {
-            let paths = metric.by.iter().map(|by| &by.expr).chain(metric.call.args());
-            for (expr, null) in paths.zip(&running.all_null) {
-                if *null && running.counts.counted > 0 && !expr.paths().is_empty() {
-                    found.push((metric.name.as_str(), expr.text()));
+            let counted = running.counts.counted > 0;
+            let paths = metric.by.iter().map(|by| &by.expr).chain(metric.call.args()).map(|expr| (expr, counted));
+            let rule = metric.filter.iter().map(|rule| (rule, running.counts.filtered > 0));
+            for ((expr, is_asked), null) in paths.chain(rule).zip(&running.all_null) {
+                if *null && is_asked && !expr.paths().is_empty() {
+                    found.push((metric.name.as_str(), expr.paths().join(", ")));
                 }
             }
         }
@@ -214,7 +216,7 @@ impl Window {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
             let nulls = dimensions[running.group].iter().map(Dimension::is_null);
-            let nulls = nulls.chain(args.iter().map(|array| array.null_count() == array.len()));
+            let nulls = nulls.chain(args.iter().chain(&passed).map(|array| array.null_count() == array.len()));
             running.all_null.iter_mut().zip(nulls).for_each(|(null, here)| *null &= here);
             let passed = passed.map(|array| running::truth(array.as_boolean()));
             views.push(View {

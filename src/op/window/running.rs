@@ -54,7 +54,7 @@ pub(super) struct Running {
     pub(super) since: Option<i64>,
     pub(super) counts: MetricCounts,
     pub(super) pending: Pending,
-    /// Whether each dimension, then each argument, was NULL in every row so far.
+    /// Whether each dimension, then each argument, then the rule, was NULL in every row so far.
     pub(super) all_null: Vec<bool>,
 }
 
@@ -74,7 +74,7 @@ impl Running {
             since: None,
             counts: MetricCounts::default(),
             pending: Pending::default(),
-            all_null: vec![true; metric.by.len() + metric.call.args().len()],
+            all_null: vec![true; metric.by.len() + metric.call.args().len() + 1],
         }
     }
 }
