@@ -27,6 +27,8 @@ complete -c evt-gen -l lateness -d 'How long past its end a window stays open' -
 complete -c evt-gen -l time -d 'The event time: server_timestamp or client_timestamp' -r
 complete -c evt-gen -l max-future -d 'How far an event may lie ahead of its server_timestamp [default: any distance]' -r
 complete -c evt-gen -l dedup -d 'An event_id seen at most that much stream time ago is a duplicate [default: every row counts]' -r
+complete -c evt-gen -l truth-as -d 'How the records are handed over: as a file, or to a front door (evt-ingest http://...), which sets server_timestamp when they arrive; the event time is then --time client_timestamp' -r -f -a "file\t'As lines of a file or a pipe'
+http\t'As requests over HTTP'"
 complete -c evt-gen -l stats -d 'Write the summary as JSON' -r
 complete -c evt-gen -l report -d 'Report the first N faulty records, or all' -r
 complete -c evt-gen -l now -d 'The clock, for repeatable output' -r
