@@ -7,6 +7,7 @@ use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
 use evt::mapping::{KeepRaw, Mapper, Options, Outcome, Place, Provenance, Stamper, TimeFrom, TimeUnit, When};
+use evt::time::parse_instant;
 use serde_json::value::RawValue;
 
 const NOW: i64 = 1_700_000_000_000_000;
@@ -67,13 +68,32 @@ fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fa
     }
 }
 
+/// Whether a record carries stamps: each of the first four, each that it has of its type, none twice (decision 061).
+fn carries_stamps(line: &str) -> bool {
+    const STAMPS: [&str; 6] = ["origin", "partition", "offset", "stream_time", "ingested_at", "schema_id"];
+    let (mut seen, mut fits) = ([0; STAMPS.len()], true);
+    walk::members(line.trim_start_matches([' ', '\t', '\r', '\n']), |key, value| {
+        let Some(at) = STAMPS.iter().position(|stamp| *stamp == text::unescape(key)) else { return true };
+        seen[at] += 1;
+        let string = serde_json::from_str::<String>(value).ok();
+        fits &= match STAMPS[at] {
+            "ingested_at" | "schema_id" if value == "null" => true,
+            "origin" | "partition" => string.is_some(),
+            "offset" | "schema_id" => value.trim_matches('"').parse::<i64>().is_ok(),
+            _ => string.is_some_and(|text| parse_instant(&text).is_some()),
+        };
+        true
+    });
+    fits && seen[..4] == [1; 4] && seen.iter().all(|times| *times <= 1)
+}
+
 fn check(line: &str, flags: u8, fate: &Fate) {
     let refused = matches!(fate, Fate::Dead(ErrorType::ParseError, _));
     assert_eq!(refused, !is_json(line), "{line:?}: {fate:?}");
     let Fate::Row(batch) = fate else { return };
     let properties = batch.column(column::PROPERTIES).as_string::<i32>().value(0);
     assert!(is_json(properties) && properties.starts_with('{'), "{properties:?} of {line:?}");
-    let keep = flags & 1 << 6 != 0;
+    let keep = flags & 1 << 6 != 0 && carries_stamps(line);
     // A column that is copied from elsewhere leaves the record's field of that name a property.
     let copied = |name: &str| flags & 1 << 5 != 0 && name == "event_type";
     let own = |name: &str| {

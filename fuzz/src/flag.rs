@@ -23,7 +23,8 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// An instant is chrono's, but that ours takes no blank for the `T` and ends a leap second within its minute.
+/// An instant is chrono's, but that ours lies in the years 1 to 9999, UTC, takes no blank for the `T`, and ends a leap second
+/// within its minute.
 fn instant(text: &str) {
     let ours = parse_instant(text);
     // A parser that has just read the same date says the same.
@@ -32,20 +33,16 @@ fn instant(text: &str) {
     assert_eq!(parser.parse(text), ours, "{text}");
     let strict = text.is_ascii() && matches!(text.as_bytes().get(10), Some(b'T' | b't'));
     let oracle = DateTime::parse_from_rfc3339(text).ok().filter(|_| strict);
+    let oracle = oracle.filter(|instant| (1..=9999).contains(&instant.to_utc().year()));
     assert_eq!(ours.is_some(), oracle.is_some(), "{text}");
     let (Some(ours), Some(oracle)) = (ours, oracle) else { return };
     if oracle.timestamp_subsec_nanos() < 1_000_000_000 {
         assert_eq!(ours, oracle.timestamp_micros(), "{text}");
     }
-    assert_eq!(parse_instant(&format_instant(ours)), Some(ours).filter(|_| in_calendar(ours)), "{text}");
+    assert_eq!(parse_instant(&format_instant(ours)), Some(ours), "{text}");
     let date = oracle.date_naive();
     let days = days_from_civil(i64::from(date.year()), i64::from(date.month()), i64::from(date.day()));
     let epoch = NaiveDate::default();
     assert_eq!(days, (date - epoch).num_days());
     assert_eq!(civil_from_days(days), (i64::from(date.year()), i64::from(date.month()), i64::from(date.day())));
-}
-
-/// An offset may lead out of the years that RFC 3339 can write.
-fn in_calendar(micros: i64) -> bool {
-    DateTime::from_timestamp_micros(micros).is_some_and(|instant| (0..=9999).contains(&instant.year()))
 }

@@ -441,7 +441,7 @@ fn generated_events_come_through_a_door_to_their_truth() {
     let rules =
         "--truth truth.json --truth-as http --time client_timestamp --by event_type,source --out-of-orderness 5s";
     dir.shell(&format!("evt-gen {flags} {rules} -q > events.jsonl")).succeeds();
-    let door = Door::open(&dir, &["--time", "client_timestamp", "--to", "events.arrows", "--dlq", "null:"]);
+    let door = Door::open(&dir, &["--time", "client_timestamp", "--to", "events.out.jsonl", "--dlq", "null:"]);
     let text = dir.bytes("events.jsonl");
     let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
     let mut rejected = 0;
@@ -454,7 +454,7 @@ fn generated_events_come_through_a_door_to_their_truth() {
     assert!(truth["defects"]["time_unreadable"].as_u64() > Some(10), "{truth}");
     assert_eq!(truth["counts"]["dead"], rejected, "{}", truth["counts"]);
     let window =
-        "evt-window events.arrows --size 1m --by event_type,source --out-of-orderness 5s -q --late null: -o jsonl";
+        "evt-window events.out.jsonl --size 1m --by event_type,source --out-of-orderness 5s -q --late null: -o jsonl";
     let run = dir.shell(window);
     let key = |row: &Value| (row["window_start"].to_string(), row["dimensions"].to_string());
     let counted: std::collections::BTreeMap<_, _> =
