@@ -339,7 +339,17 @@ impl Source {
             Some(Current::Door(door)) => self.step_door(door, dead)?,
             None => self.advance()?,
         }
-        self.intake.flush_due(dead)
+        if self.is_live() { self.intake.flush_due(dead) } else { Ok(()) }
+    }
+
+    /// Whether the next rows of the input may be a while in coming. A file that is read to its end has them all: its batches,
+    /// and with them the panes of its windows, do not depend on how busy the machine is.
+    fn is_live(&self) -> bool {
+        match &self.current {
+            Some(Current::Text(text)) => text.bytes().extent().total.is_none(),
+            Some(Current::Rows { .. }) => false,
+            _ => true,
+        }
     }
 
     fn end(&self) -> End {
