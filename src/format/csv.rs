@@ -6,23 +6,23 @@
 //! and one with text between a closing quote and the next comma are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
 //! at the next line, so that a stray quote costs one record and not the file.
 //!
-//! Written: the same text as in JSON lines without the outer quotes, null empty, an empty text as `""`. A column of
+//! Written: a header, also above no rows; the same text as in JSON lines without the outer quotes, null empty, an empty text as `""`. A column of
 //! payloads or keys has a second one, `NAME_base64`, for bytes that are no text. In a file of one column null is `""`
 //! too, because an empty line is no record.
 
 use super::cell::{Column, Form, key};
 use super::jsonl::{own, unique_names};
-use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
+use super::{Body, EncodeOptions, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, claims_json, is_own};
 use arrow::array::{AsArray, BinaryArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use std::collections::HashSet;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 /// The column of events that is an object.
 const PROPERTIES: &str = ",\"properties\":";
@@ -33,7 +33,7 @@ pub const CSV: Format = Format {
     extensions: &["csv"],
     magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b','))),
-    output: Some(|_, options| Ok(Box::new(Writer { header: options.append, ..Writer::new(b',') }))),
+    output: Some(|schema, options| Ok(Box::new(Writer::new(b',', schema, options)))),
     appendable: true,
 };
 
@@ -43,7 +43,7 @@ pub const TSV: Format = Format {
     extensions: &["tsv", "tab"],
     magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b'\t'))),
-    output: Some(|_, options| Ok(Box::new(Writer { header: options.append, ..Writer::new(b'\t') }))),
+    output: Some(|schema, options| Ok(Box::new(Writer::new(b'\t', schema, options)))),
     appendable: true,
 };
 
@@ -360,9 +360,11 @@ impl Splitter for Rows {
     }
 }
 
-/// Writes batches with a header before the first.
+/// Writes a header, then batches.
 struct Writer {
     delimiter: u8,
+    schema: SchemaRef,
+    /// Whether the header is written.
     header: bool,
     line: String,
     cell: String,
@@ -400,8 +402,9 @@ impl Cells<'_> {
 }
 
 impl Writer {
-    fn new(delimiter: u8) -> Self {
-        Self { delimiter, header: false, line: String::new(), cell: String::new() }
+    fn new(delimiter: u8, schema: &SchemaRef, options: &EncodeOptions) -> Self {
+        let schema = Arc::clone(schema);
+        Self { delimiter, schema, header: options.append, line: String::new(), cell: String::new() }
     }
 
     /// Appends the cell to the line, between quotes where its content would be taken for structure.
@@ -472,7 +475,11 @@ impl Encoder for Writer {
         Ok(())
     }
 
-    fn finish(&mut self, _: &mut Vec<u8>) -> Result<()> {
+    fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        if !self.header {
+            // Readers of CSV take a file without a header for a broken one.
+            self.write_header(&cells(&RecordBatch::new_empty(Arc::clone(&self.schema))), out);
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use crate::kind::dead::Fault;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::ops::Range;
+use std::path::Path;
 
 pub mod arrow_file;
 pub mod avro;
@@ -186,6 +187,20 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
     let (_, extension) = path.rsplit_once('.')?;
     let extension = extension.to_ascii_lowercase();
     ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
+}
+
+/// What is wrong with the name of a file that evt would write; none where nothing is.
+pub fn misnomer(path: &Path) -> Option<String> {
+    let extension = path.extension()?.to_str()?.to_ascii_lowercase();
+    let name = path.display();
+    match extension.as_str() {
+        "gz" | "zst" | "bz2" | "xz" | "zip" => {
+            let plain = path.with_extension("");
+            Some(format!("{name}: evt compresses nothing: --to {} and compress it afterwards", plain.display()))
+        }
+        "db" | "sqlite" | "sqlite3" => Some(format!("{name}: a database is written as sqlite:{name}")),
+        _ => None,
+    }
 }
 
 /// The format whose magic `bytes` starts with.

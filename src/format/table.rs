@@ -1,7 +1,8 @@
 //! A table for people: as wide as the terminal, one line a row.
 //!
 //! The first rows (at most 256, or 1 MiB of cells) decide the widths; then rows are written as they come, so that a
-//! stream without end takes no memory. What does not fit ends in `…`; columns for which there is no room at all are left
+//! stream without end takes no memory. Wider cells that come later widen their columns while the terminal has room. What
+//! does not fit ends in `…`; columns for which there is no room at all are left
 //! off from the right, and the header says how many. Control characters, terminal escapes and marks that turn the
 //! direction of text are shown as symbols (`␛`): data never drives the terminal. Numbers stand at the right, null is `-`,
 //! instants lose the digits that the first rows have not, column by column.
@@ -50,6 +51,8 @@ struct Table {
     roomy: bool,
     /// Columns that are shown.
     shown: usize,
+    /// Cells of the terminal that no column takes yet.
+    room: usize,
     cell: String,
 }
 
@@ -83,6 +86,7 @@ impl Table {
             decided: false,
             roomy: false,
             shown: 0,
+            room: 0,
             cell: String::new(),
         })
     }
@@ -112,7 +116,7 @@ impl Table {
         let wanted = total(&self.columns);
         self.shown = fit(&mut self.columns, self.width);
         let roomy = self.roomy && self.width != usize::MAX && total(&self.columns[..self.shown]) == wanted;
-        spread(&mut self.columns[..self.shown], room_of(self.width, self.shown < count), roomy);
+        self.room = spread(&mut self.columns[..self.shown], room_of(self.width, self.shown < count), roomy);
         self.write_header(out);
         for row in sample.chunks(count) {
             for (at, cell) in row.iter().take(self.shown).enumerate() {
@@ -122,11 +126,12 @@ impl Table {
         }
     }
 
-    fn write_header(&self, out: &mut Vec<u8>) {
+    fn write_header(&mut self, out: &mut Vec<u8>) {
         let (start, end): (&[u8], &[u8]) = if self.color { (b"\x1b[1m", b"\x1b[0m") } else { (b"", b"") };
         out.extend_from_slice(start);
-        for (at, shape) in self.columns.iter().take(self.shown).enumerate() {
-            self.write_cell(at, &shape.name, out);
+        for at in 0..self.shown {
+            let name = self.columns[at].name.clone();
+            self.write_cell(at, &name, out);
         }
         out.extend_from_slice(end);
         if self.shown < self.columns.len() {
@@ -136,15 +141,22 @@ impl Table {
     }
 
     /// Appends a cell with the gap before it; nothing follows the last one.
-    fn write_cell(&self, at: usize, cell: &str, out: &mut Vec<u8>) {
-        let shape = &self.columns[at];
-        let text = shape.shorten(cell);
-        let text = match shape.instant && text.ends_with('Z') {
-            true => shorten_front(text, shape.width),
-            false => shorten(text, shape.width),
-        };
-        let pad = " ".repeat(shape.width.saturating_sub(text.width()));
+    fn write_cell(&mut self, at: usize, cell: &str, out: &mut Vec<u8>) {
         let last = at + 1 == self.shown;
+        let shape = &mut self.columns[at];
+        let text = shape.shorten(cell);
+        let more = text.width().saturating_sub(shape.width).min(self.room);
+        // Nothing stands behind the last column: it needs no width of its own.
+        let width = shape.width + more;
+        if !last {
+            shape.width = width;
+            self.room -= more;
+        }
+        let text = match shape.instant && text.ends_with('Z') {
+            true => shorten_front(text, width),
+            false => shorten(text, width),
+        };
+        let pad = " ".repeat(width.saturating_sub(text.width()));
         for part in [
             if at > 0 { GAP } else { "" },
             if shape.right { &pad } else { "" },
@@ -227,19 +239,18 @@ fn room_of(width: usize, hides: bool) -> usize {
     if hides { width.saturating_sub(8) } else { width }
 }
 
-/// Gives room that is left to columns of text: some to each where rows yet to come may be wider, the rest to the last.
-fn spread(columns: &mut [Shape], width: usize, roomy: bool) {
+/// Gives some of the room that is left to each column of text but the last, where rows yet to come may be wider; returns
+/// the rest.
+fn spread(columns: &mut [Shape], width: usize, roomy: bool) -> usize {
     let used = columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>() - GAP.len();
     let mut room = width.saturating_sub(used);
-    let Some((last, before)) = columns.split_last_mut() else { return };
+    let Some((_, before)) = columns.split_last_mut() else { return room };
     for shape in before.iter_mut().filter(|shape| roomy && !shape.right && !shape.instant) {
         let more = WIDTH_ROOMY.saturating_sub(shape.width).min(room);
         shape.width += more;
         room -= more;
     }
-    if !last.right && width != usize::MAX {
-        last.width += room;
-    }
+    room
 }
 
 /// The largest width at which columns cut to it take no more than `room`.

@@ -60,11 +60,17 @@ fn data_cannot_drive_the_terminal() {
 }
 
 #[test]
-fn a_long_stream_keeps_the_widths_of_its_first_rows() {
-    let first = metrics(&["short"; SAMPLE_ROWS]);
-    let text = table(&[first, metrics(&["a name that is longer than the column"])], &EncodeOptions::default());
+fn wider_cells_that_come_late_widen_their_column_while_there_is_room() {
+    let batches = [metrics(&["short"; SAMPLE_ROWS]), metrics(&["a name that is longer than the column", "short"])];
+    let text = table(&batches, &EncodeOptions::default());
     assert_eq!(text.lines().filter(|line| line.starts_with("metric_name")).count(), 1);
-    assert!(text.lines().last().unwrap().starts_with("a name tha…  2024"), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let [.., first, wide, after] = lines[..] else { panic!("{text}") };
+    assert!(wide.starts_with("a name that is longer than the column  2024"), "{wide}");
+    assert!(after.starts_with(&format!("{:<39}2024", "short")), "{after}");
+    let full = EncodeOptions { width: Some(first.len()), ..EncodeOptions::default() };
+    let text = table(&batches, &full);
+    assert!(text.lines().nth(SAMPLE_ROWS + 1).unwrap().starts_with("a name tha…  2024"), "{text}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn visit(object: &str, prefix: &str, depth: u32, found: &mut Vec<String>) {
 }
 
 /// The flags beside `--time` with which a value reads as a time of our age; none where it does not.
-fn flags(value: Value<'_>) -> Option<String> {
+pub(super) fn flags(value: Value<'_>) -> Option<String> {
     match value {
         Value::Plain(text) if parse_instant(text).is_some() => Some(String::new()),
         Value::Plain(text) => format_of(text).map(|format| format!(" --time-format '{format}'")),

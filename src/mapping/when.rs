@@ -1,6 +1,7 @@
 //! How times are read: RFC 3339 first, then what the flags name.
 
 use super::envelope::Value;
+use super::suggest;
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::time::instant::is_beyond_calendar;
@@ -124,16 +125,21 @@ impl When {
     }
 
     /// What a person can do about a value that does not read as a time.
-    pub(super) fn advice(&self, value: Value<'_>) -> &'static str {
+    pub(super) fn advice(&self, value: Value<'_>) -> String {
         if self.is_beyond(value) {
-            return "it lies outside the years 1 to 9999, UTC";
+            return "it lies outside the years 1 to 9999, UTC".to_owned();
         }
-        match (value, self.unit, &self.format) {
-            (Value::Other(text), None, _) if !text.starts_with(['{', '[', 't', 'f']) => {
-                "a number needs --time-unit s|ms|us|ns|d"
-            }
-            (Value::Plain(_) | Value::Escaped(_), _, None) => "text that is not RFC 3339 needs --time-format",
-            _ => "it does not read as an instant",
+        let is_number = match value {
+            Value::Other(text) => self.unit.is_none() && !text.starts_with(['{', '[', 't', 'f']),
+            _ => false,
+        };
+        let is_text = matches!(value, Value::Plain(_) | Value::Escaped(_)) && self.format.is_none();
+        match suggest::flags(value) {
+            Some(flags) if is_number => format!("a number needs{flags}"),
+            None if is_number => "a number needs --time-unit s|ms|us|ns|d".to_owned(),
+            Some(flags) if is_text => format!("text that is not RFC 3339 needs{flags}"),
+            None if is_text => "text that is not RFC 3339 needs --time-format".to_owned(),
+            _ => "it does not read as an instant".to_owned(),
         }
     }
 

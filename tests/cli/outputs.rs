@@ -355,3 +355,40 @@ fn records_pass_byte_for_byte_however_they_are_read() {
     assert!(dir.bytes("short.out") == lines(|n| n * 7 % 5 != 4, "\n").as_bytes(), "without those that are too long");
     assert_eq!(dir.rows("dead.jsonl").len(), 12);
 }
+
+#[test]
+fn a_file_name_that_promises_another_format_is_refused_before_anything_is_read() {
+    let dir = Dir::new("misnomers");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    for (name, said) in [
+        ("out.csv.gz", "evt compresses nothing: --to out.csv "),
+        ("out.jsonl.zst", "evt compresses nothing: --to out.jsonl "),
+        ("metrics.db", "a database is written as sqlite:metrics.db"),
+        ("out.xlsx", "no format has this extension: -o FORMAT, or one of .jsonl "),
+    ] {
+        let run = dir.run("evt-ingest", &["in.jsonl", "--to", name]).ends_with(2);
+        assert!(run.stderr().contains(&format!("{name}: {said}")), "{run}");
+        assert!(!dir.path(name).exists(), "{name}");
+    }
+    dir.run("evt-ingest", &["in.jsonl", "-o", "csv", "--to", "out.data"]).succeeds();
+    assert!(String::from_utf8_lossy(&dir.bytes("out.data")).starts_with("event_id,"));
+    dir.run("evt-ingest", &["in.jsonl", "--to", "frames_without_extension"]).succeeds();
+    dir.shell("mkfifo out.pipe; evt-ingest in.jsonl -q --to out.pipe & evt-view -q out.pipe -o csv; wait").succeeds();
+}
+
+#[test]
+fn a_csv_without_rows_has_its_header() {
+    let dir = Dir::new("no-rows");
+    dir.write("in.jsonl", format!("{EVENT}\n"));
+    let window = "evt-window in.jsonl --size 1h --where \"source = 'nowhere'\" -q";
+    for format in ["csv", "tsv"] {
+        dir.shell(&format!("{window} --to out.{format}")).succeeds();
+        let text = String::from_utf8(dir.bytes(&format!("out.{format}"))).expect("UTF-8");
+        assert!(text.starts_with("metric_id") && text.lines().count() == 1, "{text:?}");
+    }
+    let run = dir.shell(&format!("{window} -o csv | evt-view -f csv --kind metric -o jsonl")).succeeds();
+    assert_eq!(run.text(), "");
+    // Rows of a later run stand below the same header.
+    dir.shell("evt-window in.jsonl --size 1h -q --to out.csv").succeeds();
+    assert_eq!(String::from_utf8_lossy(&dir.bytes("out.csv")).lines().count(), 2);
+}

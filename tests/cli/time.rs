@@ -227,3 +227,22 @@ fn a_window_that_reaches_beyond_the_calendar_is_cut_there_and_stored_like_any_ot
         }
     }
 }
+
+#[test]
+fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
+    let dir = Dir::new("advice");
+    for (value, flags) in [
+        (r#""2011-07-01 08:16:00""#, "--time-format '%Y-%m-%d %H:%M:%S%.f'"),
+        (r#""2026-11-20""#, "--time-format '%Y-%m-%d'"),
+        ("1700000000", "--time-unit s"),
+        ("1700000000000", "--time-unit ms"),
+    ] {
+        dir.write("in.jsonl", format!("{{\"t\":{value}}}\n"));
+        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
+        assert!(run.stderr().contains(&format!("needs {flags}\n")), "{run}");
+        dir.shell(&format!("evt-ingest in.jsonl --time t {flags} -q --to null:")).succeeds();
+    }
+    dir.write("in.jsonl", "{\"t\":\"yesterday\"}\n");
+    let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
+    assert!(run.stderr().contains("text that is not RFC 3339 needs --time-format\n"), "{run}");
+}

@@ -252,3 +252,13 @@ fn an_expression_that_is_nested_too_deeply_is_refused_at_once() {
         assert!(run.stderr().contains("nested more than 30 deep at column"), "{args:?} {run}");
     }
 }
+
+#[test]
+fn a_text_file_whose_name_ends_in_txt_is_read_by_its_content() {
+    let dir = Dir::new("txt");
+    dir.shell("evt-gen --events 20 -q > in.txt; evt-ingest -q in.txt --origin in --to frames.txt -o frames").succeeds();
+    for input in ["in.txt", "frames.txt"] {
+        let run = dir.run("evt-view", &[input, "-q", "-o", "jsonl"]).succeeds();
+        assert_eq!(run.rows().len(), 20, "{input}: {run}");
+    }
+}

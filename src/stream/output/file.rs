@@ -187,8 +187,10 @@ impl Plain {
     pub fn finish(self, how: How) -> Result<Ended> {
         let remark = match self {
             Plain::Standard(_) => return Ok(Ended::default()),
-            Plain::Appended { file, path, length, .. } => {
+            Plain::Appended { mut file, path, length, mut header } => {
                 if is_regular(&path) {
+                    // No rows have come: the header stands above none.
+                    append_locked(&mut file, &path.display().to_string(), &mut header, &[])?;
                     file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))?;
                 }
                 if length > 0 { "appended" } else { "new" }
@@ -322,7 +324,7 @@ fn write_all(file: &mut File, pieces: &[&[u8]], call_bytes: usize) -> std::io::R
 /// Written under one lock, after `header` where it is the first and finds the file empty; what a full disk took of it is cut
 /// off again, so that no half line stays.
 fn append_locked(file: &mut File, shown: &str, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
-    if pieces.iter().all(|piece| piece.is_empty()) {
+    if header.is_empty() && pieces.iter().all(|piece| piece.is_empty()) {
         return Ok(());
     }
     lock(file, shown)?;

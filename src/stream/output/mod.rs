@@ -30,7 +30,7 @@ use file::{Ended, Plain, is_appended};
 use identity::Identity;
 use std::ffi::OsStr;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -49,6 +49,32 @@ pub struct OutputSpec {
     pub control: bool,
     /// How tables look.
     pub encode: EncodeOptions,
+}
+
+impl OutputSpec {
+    /// The format of a file; exit 2 where its name promises another one than it would get.
+    fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
+        // A pipe or a device has any name.
+        let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
+        if let Some(wrong) = format::misnomer(path).filter(|_| !is_special) {
+            return Err(Error::usage(wrong));
+        }
+        if let Some(format) = self.format.or_else(|| format::by_extension(name)) {
+            return Ok(format);
+        }
+        match path.extension() {
+            Some(_) if self.pipe_format == "frames" && !is_special => {
+                let written = format::ALL.iter().filter(|format| written(format).is_ok());
+                let known: Vec<String> =
+                    written.flat_map(|format| format.extensions).map(|one| format!(".{one}")).collect();
+                Err(Error::usage(format!(
+                    "{name}: no format has this extension: -o FORMAT, or one of {}",
+                    known.join(" ")
+                )))
+            }
+            _ => format::by_name(self.pipe_format),
+        }
+    }
 }
 
 /// An output that was looked at and is not open yet: nothing has been made or written.
@@ -81,8 +107,7 @@ impl Checked {
             Uri::Null => Place::Null,
             Uri::Standard => Place::Standard(standard_format(spec)?),
             Uri::File(path) => {
-                let named = spec.format.or_else(|| format::by_extension(&name));
-                let format = written(named.map_or_else(|| format::by_name(spec.pipe_format), Ok)?)?;
+                let format = written(spec.file_format(&path, &name)?)?;
                 let path = identity::target(&path);
                 Plain::check(&path, format, spec.overwrite)?;
                 Place::File(path, format)

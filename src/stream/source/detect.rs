@@ -16,7 +16,9 @@ impl Source {
         if let Some(format) = format::by_magic(&head) {
             return Ok(format);
         }
-        if let Some(format) = format::by_extension(bytes.name()) {
+        // The name of a format that is only written says nothing about an input.
+        let named = format::by_extension(bytes.name());
+        if let Some(format) = named.filter(|format| !matches!(format.input, format::Input::None)) {
             return Ok(format);
         }
         if let Some(format) = format::by_part_of_magic(&head).map_err(|error| error.at(bytes.name()))? {
