@@ -283,10 +283,10 @@ impl Tool for Args {
             watermark: self.watermark(stage.source.is_explicit()),
             emit,
         });
-        let metrics = metric::Builder::default();
+        let results = Results::default();
         let hold = Hold::new(self.watermark.idle_after, run.clock.now());
         let late = Late::new(late, self.late_partial, self.why_not_waited_for());
-        Job { args: &self, run, stage, window, hold, late, metrics }.run()
+        Job { args: &self, run, stage, window, hold, late, results }.run()
     }
 }
 
@@ -298,7 +298,7 @@ struct Job<'a> {
     window: Window,
     hold: Hold,
     late: Late,
-    metrics: metric::Builder,
+    results: Results,
 }
 
 impl Job<'_> {
@@ -385,17 +385,14 @@ impl Job<'_> {
 
     /// Emits what is due.
     fn fire(&mut self) -> Result<()> {
-        let (stage, metrics) = (&mut self.stage, &mut self.metrics);
-        self.window.fire(&mut |row| emit(stage, metrics, row))?;
+        let results = &mut self.results;
+        let stage = &mut self.stage;
+        self.window.fire(&mut |row| results.push(stage, row))?;
         self.flush()
     }
 
     fn flush(&mut self) -> Result<()> {
-        if self.metrics.is_empty() {
-            return Ok(());
-        }
-        let batch = self.metrics.finish(self.stage.schema())?;
-        self.stage.write(&batch)
+        if self.results.rows.is_empty() { Ok(()) } else { self.results.write(&mut self.stage) }
     }
 
     fn end(mut self, mut end: End) -> Result<u8> {
@@ -405,8 +402,9 @@ impl Job<'_> {
         };
         let mut own = 0;
         if fire {
-            let (stage, metrics) = (&mut self.stage, &mut self.metrics);
-            self.window.on_exhausted(&mut |row| emit(stage, metrics, row))?;
+            let results = &mut self.results;
+            let stage = &mut self.stage;
+            self.window.on_exhausted(&mut |row| results.push(stage, row))?;
         }
         self.flush()?;
         let held = self.window.held();
@@ -474,7 +472,8 @@ impl Job<'_> {
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
         let notes: Vec<String> = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each)).collect();
-        notes.into_iter().for_each(|note| self.stage.note(note));
+        let panes = self.results.note(&self.stage);
+        notes.into_iter().chain(panes).for_each(|note| self.stage.note(note));
     }
 }
 
@@ -494,11 +493,34 @@ fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
 }
 
-fn emit(stage: &mut Stage, metrics: &mut metric::Builder, row: &metric::Row<'_>) -> Result<()> {
-    metrics.push(row)?;
-    if metrics.is_full() {
-        let batch = metrics.finish(stage.schema())?;
-        stage.write(&batch)?;
+/// Rows of result on their way to the outputs.
+#[derive(Default)]
+struct Results {
+    rows: metric::Builder,
+    /// How many were of a window that had fired before.
+    later_panes: u64,
+}
+
+impl Results {
+    fn push(&mut self, stage: &mut Stage, row: &metric::Row<'_>) -> Result<()> {
+        self.later_panes += u64::from(row.pane > 0 && !row.retracted);
+        self.rows.push(row)?;
+        if self.rows.is_full() { self.write(stage) } else { Ok(()) }
     }
-    Ok(())
+
+    fn write(&mut self, stage: &mut Stage) -> Result<()> {
+        let batch = self.rows.finish(stage.schema())?;
+        stage.write(&batch)
+    }
+
+    /// What readers of a file must know: stores and stages keep the last row of a window by themselves.
+    fn note(&self, stage: &Stage) -> Option<String> {
+        let is_read_as_it_is = stage.formats().any(|format| format != "frames");
+        (self.later_panes > 0 && is_read_as_it_is).then(|| {
+            let later = self.later_panes;
+            format!(
+                "{later} rows are later panes: the last row of a window is its result (--emit final writes no other)"
+            )
+        })
+    }
 }

@@ -338,3 +338,19 @@ fn thousands_of_open_sessions_of_one_key_are_told_apart() {
     assert_eq!(rows.len(), count);
     assert!(rows.iter().all(|row| row["rows"] == 1 && row["retracted"] == false));
 }
+
+#[test]
+fn rows_of_a_window_that_fired_again_are_announced_where_they_are_read_as_they_are() {
+    let dir = Dir::new("later-panes");
+    let at = |minute: u32| format!("{{\"server_timestamp\":\"2024-01-15T10:{minute:02}:00Z\"}}\n");
+    // Rows of many batches lie between the first event of the window and the one that comes after it has fired.
+    let lines = [at(0), at(10).repeat(30_000), at(1), at(20)].concat();
+    dir.write("in.jsonl", lines);
+    let window = "evt-window in.jsonl --size 5m --out-of-orderness 0s --lateness 1h";
+    let run = dir.shell(&format!("{window} -o csv")).succeeds();
+    assert!(run.stderr().contains("1 rows are later panes"), "{run}");
+    let run = dir.shell(&format!("{window} -o csv --emit final")).succeeds();
+    assert!(!run.stderr().contains("later panes") && run.text().lines().count() == 4, "{run}");
+    let run = dir.shell(&format!("{window} --to sqlite:m.db")).succeeds();
+    assert!(!run.stderr().contains("later panes"), "{run}");
+}
