@@ -116,6 +116,8 @@ impl Stage {
             dead.hold();
         }
         source.learn(&mut dead)?;
+        // A progress line between rows on the same terminal would tear both.
+        let shows_rows = checked.iter().any(Checked::is_terminal);
         Ok(Self {
             run: run.clone(),
             schema: source.schema(),
@@ -125,7 +127,7 @@ impl Stage {
             outputs: vec![],
             counts: Counts::default(),
             passes: false,
-            progress: ProgressLine::new(run, common.quiet),
+            progress: ProgressLine::new(run, common.quiet || shows_rows),
             common,
             warnings: vec![],
             notes: vec![],

@@ -156,9 +156,9 @@ impl Tool for Args {
             Show::Summary { as_text: false, .. } => DeadSummary::schema(),
             Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         })?;
-        if matches!(show, Show::Rows(_)) && std::io::stdout().is_terminal() {
-            run.console.set_progress(None);
-            stage.progress = ProgressLine::hidden();
+        if !matches!(show, Show::Rows(_)) {
+            // A report comes at the end: until then nothing else is on the terminal.
+            stage.progress = ProgressLine::new(&run, self.stage.common.quiet);
         }
         if matches!(show, Show::Describe(_)) && stage.formats().any(|format| !matches!(format, "table" | "jsonl")) {
             return Err(Error::usage("--describe writes a report or one JSON object: -o table or -o jsonl"));

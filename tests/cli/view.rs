@@ -1,6 +1,9 @@
 //! evt-view through its binary.
 
 use crate::harness::{Dir, Run};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 /// Runs evt-view with nothing on standard input.
 fn view(dir: &Dir, args: &[&str]) -> Run {
@@ -261,4 +264,26 @@ fn a_text_file_whose_name_ends_in_txt_is_read_by_its_content() {
         let run = dir.run("evt-view", &[input, "-q", "-o", "jsonl"]).succeeds();
         assert_eq!(run.rows().len(), 20, "{input}: {run}");
     }
+}
+
+#[test]
+fn no_progress_line_stands_between_rows_on_a_terminal() {
+    let dir = Dir::new("progress");
+    dir.shell("evt-gen --events 1k -q > in.jsonl; mkfifo slow").succeeds();
+    // `script` gives the tool a terminal for both its outputs.
+    let mut command = dir.command("script", &["-qefc", "evt-ingest slow -f jsonl -o jsonl; echo ended", "typescript"]);
+    let mut terminal = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("script is there");
+    let mut slow = std::fs::OpenOptions::new().write(true).open(dir.path("slow")).expect("the tool reads it");
+    let lines = dir.bytes("in.jsonl");
+    let start = Instant::now();
+    // A progress line would be drawn after a fifth of a second.
+    let mut lines = lines.split_inclusive(|byte| *byte == b'\n').cycle();
+    while start.elapsed() < Duration::from_secs(1) {
+        slow.write_all(lines.next().expect("there are lines")).expect("the tool reads it");
+    }
+    drop(slow);
+    terminal.wait().expect("it is ours");
+    let seen = String::from_utf8_lossy(&dir.bytes("typescript")).into_owned();
+    assert!(seen.contains("ended") && seen.contains("\"event_id\""), "{seen:.400}");
+    assert!(!seen.contains(" rows, "), "a progress line was drawn");
 }

@@ -150,6 +150,11 @@ impl Checked {
         self
     }
 
+    /// Whether it is the terminal on standard output.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.place, Place::Standard(_)) && std::io::stdout().is_terminal()
+    }
+
     /// Its name, as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
