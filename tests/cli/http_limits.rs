@@ -267,26 +267,60 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     assert_eq!(dir.rows("out.jsonl").len(), 1);
 }
 
-#[test]
-fn tls_is_spoken_with_a_certificate() {
-    let dir = Dir::new("http-tls");
-    let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
-                -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem";
-    dir.shell(line).succeeds();
-    let tls = ["--tls-cert", "cert.pem", "--tls-key", "key.pem"];
-    let door = Door::at(&dir, "https://127.0.0.1:0", &[&KEEP[..], &tls].concat());
+/// The answer to an event over TLS, where the certificate is one that `trusted` names.
+fn post_over_tls(dir: &Dir, door: &Door, trusted: &str, number: usize) -> Option<Response> {
     let args =
-        ["s_client", "-quiet", "-verify_return_error", "-CAfile", "cert.pem", "-verify_ip", "127.0.0.1", "-connect"];
+        ["s_client", "-quiet", "-verify_return_error", "-CAfile", trusted, "-verify_ip", "127.0.0.1", "-connect"];
     let mut command = dir.command("openssl", &[&args[..], &[&door.host]].concat());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("openssl is there");
     let mut stdin = child.stdin.take().expect("it is piped");
-    stdin.write_all(&request(&[JSON], event(1, "s").as_bytes())).expect("it reads");
+    // A client that does not trust the door has gone.
+    let _ = stdin.write_all(&request(&[JSON], event(number, "s").as_bytes()));
     let mut answer = vec![];
     child.stdout.take().expect("it is piped").read_to_end(&mut answer).expect("it ends");
     drop(stdin);
     child.wait().expect("it ends");
-    assert_eq!(Response::parse(&answer).map(|response| response.status), Some(200), "{answer:?}");
+    Response::parse(&answer)
+}
+
+/// Makes `cert.pem` and `key.pem`.
+fn certify(dir: &Dir) {
+    let line = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
+                -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem";
+    dir.shell(line).succeeds();
+}
+
+fn open_tls(dir: &Dir) -> Door {
+    certify(dir);
+    Door::at(dir, "https://127.0.0.1:0", &[&KEEP[..], &["--tls-cert", "cert.pem", "--tls-key", "key.pem"]].concat())
+}
+
+#[test]
+fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
+    let dir = Dir::new("http-renewed");
+    let mut door = open_tls(&dir);
+    dir.shell("cp cert.pem old.pem").succeeds();
+    certify(&dir);
+    assert_eq!(post_over_tls(&dir, &door, "old.pem", 1).map(|response| response.status), Some(200));
+    door.signal(Signal::HUP);
+    door.hears("cert.pem: certificate read again");
+    assert_eq!(post_over_tls(&dir, &door, "cert.pem", 2).map(|response| response.status), Some(200));
+    assert!(post_over_tls(&dir, &door, "old.pem", 3).is_none());
+    // One that is none changes nothing.
+    dir.shell("cp cert.pem good.pem; echo junk > cert.pem").succeeds();
+    door.signal(Signal::HUP);
+    door.hears("the certificate stays as it was");
+    assert_eq!(post_over_tls(&dir, &door, "good.pem", 4).map(|response| response.status), Some(200));
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 3);
+}
+
+#[test]
+fn tls_is_spoken_with_a_certificate() {
+    let dir = Dir::new("http-tls");
+    let door = open_tls(&dir);
+    assert_eq!(post_over_tls(&dir, &door, "cert.pem", 1).map(|response| response.status), Some(200));
     // Plain HTTP is no handshake.
     let plain = door.raw(b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n");
     assert!(plain.is_none(), "{plain:?}");

@@ -20,6 +20,7 @@ mod harness;
 mod headers;
 mod http;
 mod http_limits;
+mod http_rules;
 mod interchange;
 mod json;
 mod kafka;

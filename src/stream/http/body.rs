@@ -5,7 +5,7 @@ use super::meter::Meter;
 use flate2::bufread::MultiGzDecoder;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
 use hyper::{HeaderMap, StatusCode};
 use std::io::Read;
 use std::sync::Arc;
@@ -128,7 +128,10 @@ pub async fn read(
 ) -> Result<Vec<u8>, Reply> {
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|told| told > limits.bytes) {
-        drain(body, limits.bytes).await;
+        // Whoever asks first has not sent it yet; reading would tell them to go on.
+        if !headers.contains_key(EXPECT) {
+            drain(body, limits.bytes).await;
+        }
         return Err(too_large(limits.bytes).closing());
     }
     let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(HARMLESS));

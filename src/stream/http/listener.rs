@@ -38,7 +38,7 @@ const NOTICE_EVERY: Duration = Duration::from_secs(60);
 /// Threads at the most: the stage loop and the spool want some, too.
 const THREADS_MAX: usize = 8;
 /// The largest head, and what is read at once.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Headers of a request at the most.
 const HEADERS_MAX: usize = 100;
 /// Descriptors beside those of connections: files, the spool, the other side of pipes.
@@ -167,17 +167,15 @@ impl Server {
             .build()
             .map_err(failed)?;
         let connections = Arc::new(Semaphore::new(options.connections));
-        let (name, reloads) = (options.address.at(address), options.tokens.is_some());
-        let front = Arc::new(Front::new(options, keeper, run)?);
-        if reloads {
-            reload_on_hangup(front.clone())?;
-        }
+        let name = options.address.at(address);
+        let front = Arc::new(Front::new((options, tls), keeper, run)?);
+        reload_on_hangup(front.clone())?;
         let (closing, stopped) = watch::channel(false);
         let listener = {
             let _entered = runtime.enter();
             TcpListener::from_std(listener).map_err(|error| Error::io(name.clone(), &error))?
         };
-        runtime.spawn(accept(front.clone(), listener, tls, (connections.clone(), stopped)));
+        runtime.spawn(accept(front.clone(), listener, connections.clone(), stopped));
         let closing = Arc::new(closing);
         close_on_signal(front.clone(), closing.clone(), run.stop.clone())?;
         console.say(format!("listening on {name}"));
@@ -249,7 +247,8 @@ fn raise_descriptors(connections: usize) {
     }
 }
 
-fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
+/// What speaks TLS with the certificate of the options, where they name one.
+pub fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     let tls = match (&options.tls, options.address.tls) {
         (Some(tls), true) => tls,
         (None, false) => return Ok(None),
@@ -276,7 +275,7 @@ fn acceptor(options: &Options) -> Result<Option<TlsAcceptor>> {
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-/// Reads the tokens again whenever SIGHUP comes.
+/// Reads tokens and certificate again whenever SIGHUP comes; where there are none, it is ignored.
 fn reload_on_hangup(front: Arc<Front>) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("signal handlers", &error);
     let (mut read, write) = UnixStream::pair().map_err(failed)?;
@@ -295,8 +294,8 @@ fn reload_on_hangup(front: Arc<Front>) -> Result<()> {
 async fn accept(
     front: Arc<Front>,
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    (connections, mut stopped): (Arc<Semaphore>, watch::Receiver<bool>),
+    connections: Arc<Semaphore>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let stop = stopped.clone();
     loop {
@@ -316,8 +315,8 @@ async fn accept(
         };
         match connections.clone().try_acquire_owned() {
             Ok(permit) => {
-                let (front, tls, stop) = (front.clone(), tls.clone(), stop.clone());
-                tokio::spawn(async move { connection(&front, stream, tls, (permit, stop)).await });
+                let (front, stop) = (front.clone(), stop.clone());
+                tokio::spawn(async move { connection(&front, stream, permit, stop).await });
             }
             Err(_) => refuse(&front, stream),
         }
@@ -337,16 +336,11 @@ fn refuse(front: &Front, stream: TcpStream) {
     }
 }
 
-async fn connection(
-    front: &Arc<Front>,
-    stream: TcpStream,
-    tls: Option<TlsAcceptor>,
-    (permit, stop): (OwnedSemaphorePermit, watch::Receiver<bool>),
-) {
+async fn connection(front: &Arc<Front>, stream: TcpStream, permit: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
     let open = front.meter.open();
     // Answers are small and written at once.
     let _ = stream.set_nodelay(true);
-    match tls {
+    match front.acceptor() {
         None => converse(front, stream, stop).await,
         Some(tls) => match tokio::time::timeout(front.options.patience.head, tls.accept(stream)).await {
             Ok(Ok(stream)) => converse(front, stream, stop).await,
@@ -369,7 +363,7 @@ async fn converse(
     let watched = Watched::new(stream, phase.clone(), front.options.patience, front.meter.clone());
     let service = service_fn(|request| serve(front, phase.clone(), request));
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).header_read_timeout(None).half_close(false);
+    builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX).header_read_timeout(None).half_close(true);
     let mut served = pin!(builder.serve_connection(TokioIo::new(watched), service));
     let ended = {
         let stopped = pin!(stop.wait_for(|stop| *stop));

@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 use crate::stream::run::Run;
 use crate::stream::spool::request::Keeper;
 use edge::{Edge, EdgeOptions};
-use listener::Notices;
+use listener::{Notices, acceptor};
 use meter::Meter;
 use prometheus_client::registry::Registry;
 use service::Ids;
@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use token::{Rate, Token, Tokens};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 /// How the door is set up.
 pub struct Options {
@@ -83,6 +84,8 @@ pub struct Front {
     meter: Meter,
     registry: Registry,
     tokens: RwLock<Arc<Tokens>>,
+    /// The certificate, where it speaks TLS.
+    tls: RwLock<Option<TlsAcceptor>>,
     anonymous: Option<Arc<Token>>,
     rate: Rate,
     room: body::Room,
@@ -99,7 +102,7 @@ pub struct Front {
 }
 
 impl Front {
-    fn new(options: Options, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
+    fn new((options, tls): (Options, Option<TlsAcceptor>), keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
         let (clock, console) = (run.clock, run.console.clone());
         let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
         let meter = Meter::default();
@@ -114,6 +117,7 @@ impl Front {
             room: body::Room::new(options.room),
             anonymous: (options.anonymous || options.tokens.is_none()).then(|| Arc::new(Token::anonymous())),
             tokens: RwLock::new(Arc::new(tokens)),
+            tls: RwLock::new(tls),
             edges: Mutex::new(vec![first]),
             asking: Arc::new(Semaphore::new(EDGES_MAX)),
             notices: Notices::new(console.clone()),
@@ -142,8 +146,28 @@ impl Front {
         self.tokens.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the tokens again; those of before stay where the file is wrong.
+    fn acceptor(&self) -> Option<TlsAcceptor> {
+        self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads tokens and certificate again; those of before stay where a file is wrong.
     fn reload(&self) {
+        self.reload_certificate();
+        self.reload_tokens();
+    }
+
+    fn reload_certificate(&self) {
+        let Some(tls) = &self.options.tls else { return };
+        match acceptor(&self.options) {
+            Ok(new) => {
+                *self.tls.write().unwrap_or_else(PoisonError::into_inner) = new;
+                self.console.say(format!("{}: certificate read again", tls.certificate.display()));
+            }
+            Err(error) => self.console.say(format!("the certificate stays as it was: {error}")),
+        }
+    }
+
+    fn reload_tokens(&self) {
         let Some(path) = &self.options.tokens else { return };
         match Tokens::read(path) {
             Ok(tokens) => {

@@ -3,12 +3,14 @@
 use super::Front;
 use super::answer::Reply;
 use super::events;
+use super::listener::HEAD_BYTES_MAX;
 use super::watch::Phase;
 use crate::metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::http::uri::Authority;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use std::convert::Infallible;
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -149,7 +151,27 @@ pub async fn serve(
     Ok(response(reply, &trace))
 }
 
+/// Refuses a head that is too large, and one whose Host is missing, invalid or said twice (RFC 9112, 3.2).
+fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
+    let line = request.method().as_str().len() + request.uri().to_string().len();
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if line + headers.sum::<usize>() > HEAD_BYTES_MAX {
+        let why = "the head of the request has more than 64 KiB";
+        return Err(Reply::refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why).closing());
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let is_valid = |host: &HeaderValue| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() < Version::HTTP_11 => Ok(()),
+        (Some(host), None) if is_valid(host) => Ok(()),
+        _ => Err(Reply::refusal(StatusCode::BAD_REQUEST, "host: one is asked for, and it is HOST[:PORT]").closing()),
+    }
+}
+
 async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+    if let Err(reply) = check_head(&request) {
+        return reply;
+    }
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
     let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
     match request.uri().path() {
