@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
         control: false,
         encode: EncodeOptions::default(),
     };
-    let output = Checked::try_new("null:", &spec).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
+    let output = Checked::try_new("null:", &spec, &run).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
     let output = output.expect("nothing is opened");
     let mut dead = DeadLetters::new(run.clone(), Some(output));
     let Ok(source) = Source::open(&[uri], options(flags), run) else { return };

@@ -104,6 +104,7 @@ impl HttpArgs {
         }
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         let mut edge = mapping.clone();
+        let whole = edge.clone();
         edge.keep_raw = KeepRaw::No;
         // Without schemas nobody reads more of a row than its answer tells.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
@@ -125,6 +126,8 @@ impl HttpArgs {
                 mapping: edge,
                 origin: map.origin.clone().unwrap_or_else(|| ORIGIN.to_owned()),
                 record_max: run.record_max,
+                limits: vec![],
+                whole,
                 schemas: self.open_schemas(registry.clone()),
                 registry,
             },

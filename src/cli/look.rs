@@ -34,7 +34,7 @@ pub struct Usual {
 pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
 
 /// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
-pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
+pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Run) -> Result<Vec<Checked>> {
     let StageArgs { input, output, common, .. } = args;
     let color = common.color.is_on(std::io::stdout().is_terminal());
     let spec = OutputSpec {
@@ -45,11 +45,11 @@ pub fn check_outputs(args: &StageArgs, usual: Usual) -> Result<Vec<Checked>> {
         control: input.control && usual.control,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
     };
-    output.to.iter().map(|text| Checked::try_new(text, &spec)).collect()
+    output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
-pub fn check_side(text: &OsStr) -> Result<Checked> {
+pub fn check_side(text: &OsStr, run: &Run) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
         terminal_format: "jsonl",
@@ -58,7 +58,7 @@ pub fn check_side(text: &OsStr) -> Result<Checked> {
         control: false,
         encode: EncodeOptions::default(),
     };
-    Checked::try_new(text, &spec)
+    Checked::try_new(text, &spec, run)
 }
 
 /// What an acknowledgement of a request promises, where requests or the flags about them are among the inputs.
@@ -168,8 +168,8 @@ impl Looked {
 /// Looks at every input and output, and that no two of them are one; nothing is opened or made, and no server asked.
 pub fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Result<Looked> {
     let common = &args.common;
-    let checked = check_outputs(args, usual)?;
-    let dlq = args.output.dlq.as_deref().map(check_side).transpose().map_err(alone)?;
+    let checked = check_outputs(args, usual, run)?;
+    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {
         room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;

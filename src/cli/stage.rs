@@ -20,6 +20,7 @@ use crate::metrics;
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
 use crate::stream::output::{Checked, Output, OutputReport, Refusal};
+use crate::stream::produce::Bounced;
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
 use crate::stream::spool::promise::Promise;
@@ -103,6 +104,10 @@ impl Stage {
         options.offsets = offsets(checked.iter().chain(&dlq));
         options.promise = promise(&options, &inputs, checked.iter().chain(&dlq))?;
         let holds_letters = options.holds_letters;
+        if let Some(door) = &mut options.http {
+            let limits: Option<Vec<_>> = checked.iter().map(Checked::row_limit).collect();
+            door.edge.limits = limits.unwrap_or_default();
+        }
         let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
         let (mut source, dlq) = if is_kept {
             let source = Source::open(&inputs, options, run.clone())?;
@@ -198,9 +203,11 @@ impl Stage {
     pub fn read(&mut self) -> Result<Item> {
         self.observe();
         self.outputs.iter_mut().try_for_each(Output::tick)?;
+        self.take_bounced()?;
         self.dead.tick()?;
         if self.source.can_commit() {
             self.outputs.iter_mut().try_for_each(Output::settle)?;
+            self.take_bounced()?;
             self.dead.settle()?;
             self.source.commit()?;
         }
@@ -209,6 +216,18 @@ impl Stage {
             self.see_time(batch);
         }
         Ok(item)
+    }
+
+    /// Makes dead letters of rows that outputs took and their brokers refused later.
+    fn take_bounced(&mut self) -> Result<()> {
+        let bounced: Vec<Bounced> = self.outputs.iter_mut().flat_map(Output::bounced).collect();
+        bounced.iter().try_for_each(|bounced| self.bounce(bounced))
+    }
+
+    /// Makes a dead letter of a row that brokers refused after an output took it.
+    pub fn bounce(&mut self, bounced: &Bounced) -> Result<()> {
+        self.refused += 1;
+        self.dead.push_bounced(bounced)
     }
 
     /// Sets the metrics and tells the service manager, after each batch.
@@ -301,7 +320,7 @@ impl Stage {
                 self.dead.push_row(batch, refusal.row, &refusal.fault)?;
             }
         }
-        Ok(())
+        self.take_bounced()
     }
 
     /// Takes a row of `batch` that an output of the tool's own could not hold.
@@ -372,7 +391,14 @@ impl Stage {
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
+        self.outputs.iter_mut().try_for_each(Output::conclude)?;
+        self.take_bounced()?;
+        self.dead.settle()?;
+        let lost = self.dead.lost().min(self.counts.dead);
+        self.counts.dead -= lost;
+        self.counts.dropped += lost;
         if self.counts.dropped > 0
+            || self.dead.lost() > 0
             || self.common.strict && self.counts.dead + self.refused > 0
             || self.refused > 0 && !self.dead.is_written()
         {

@@ -4,8 +4,8 @@ use super::headers::{self, Headers};
 use super::{Kind, dictionary_type, instant, optional, text};
 use crate::error::Result;
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Int32Builder, Int64Builder, RecordBatch, StringBuilder, StringDictionaryBuilder,
-    TimestampMicrosecondBuilder, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch,
+    StringBuilder, StringDictionaryBuilder, TimestampMicrosecondBuilder, new_null_array,
 };
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use std::sync::Arc;
@@ -152,6 +152,39 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
+/// A letter, the one row of a batch, with so many bytes less: of its payload, then its headers, then its key. None where it
+/// has not so many.
+pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
+    let payload = letter.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(0);
+    let keys = letter.column(column::ORIGINAL_KEY).as_binary::<i32>();
+    let (mut columns, mut excess) = (letter.columns().to_vec(), excess);
+    let kept = match std::str::from_utf8(payload) {
+        Ok(text) => text.floor_char_boundary(payload.len().saturating_sub(excess)),
+        Err(_) => payload.len().saturating_sub(excess),
+    };
+    columns[column::ORIGINAL_PAYLOAD] = Arc::new(BinaryArray::from_vec(vec![&payload[..kept]]));
+    excess = excess.saturating_sub(payload.len());
+    if excess > 0 {
+        let mut bytes = 0;
+        let own = headers::Stored::new(letter.column(column::HEADERS).as_map(), 0);
+        own.each(&mut |name, value| bytes += name.len() + value.map_or(0, <[u8]>::len));
+        columns[column::HEADERS] = new_null_array(&headers::data_type(), 1);
+        excess = excess.saturating_sub(bytes);
+    }
+    if excess > 0 {
+        if keys.is_null(0) || keys.value(0).len() < excess {
+            return Ok(None);
+        }
+        let key = keys.value(0);
+        columns[column::ORIGINAL_KEY] = Arc::new(BinaryArray::from_opt_vec(vec![Some(&key[..key.len() - excess])]));
+    }
+    if letter.column(column::ORIGINAL_LENGTH).is_null(0) {
+        let length = i64::try_from(payload.len()).unwrap_or(i64::MAX);
+        columns[column::ORIGINAL_LENGTH] = Arc::new(Int64Array::from(vec![length]));
+    }
+    Ok(Some(RecordBatch::try_new(letter.schema(), columns)?))
+}
+
 /// Letters that were written before there was a column `original_length`, with it.
 pub fn widened(letters: RecordBatch) -> Result<RecordBatch> {
     if letters.num_columns() != column::ORIGINAL_LENGTH {
@@ -274,5 +307,48 @@ impl Builder {
             Arc::new(self.original_length.finish()),
         ];
         Ok(RecordBatch::try_new(Kind::Dead.schema(), columns)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct One;
+
+    impl Headers for One {
+        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            show("name", Some(b"value"));
+        }
+    }
+
+    /// What is left of payload, headers and key, and the length.
+    type Left = (usize, bool, Option<usize>, i64);
+
+    fn left(payload: &[u8], excess: usize) -> Option<Left> {
+        let fault = Fault::new(ErrorType::ParseError, "why");
+        let (key, headers) = (Some(b"key".as_slice()), Some(&One as &dyn Headers));
+        let letter =
+            Letter { payload, key, headers, arrived_at: None, fault: &fault, origin: "o", partition: "0", offset: 1 };
+        let mut builder = Builder::new("evt-test", "host");
+        builder.push(&letter, 7).unwrap();
+        let cut = cut(&builder.finish().unwrap(), excess).unwrap()?;
+        let bytes = |at: usize| cut.column(at).as_binary::<i32>();
+        let keys = bytes(column::ORIGINAL_KEY);
+        let lengths = cut.column(column::ORIGINAL_LENGTH).as_primitive::<arrow::datatypes::Int64Type>();
+        let has_headers = cut.column(column::HEADERS).is_valid(0);
+        let key = keys.is_valid(0).then(|| keys.value(0).len());
+        Some((bytes(column::ORIGINAL_PAYLOAD).value(0).len(), has_headers, key, lengths.value(0)))
+    }
+
+    #[test]
+    fn a_letter_loses_its_payload_first_then_its_headers_then_its_key() {
+        assert_eq!(left(b"0123456789", 3), Some((7, true, Some(3), 10)));
+        assert_eq!(left(b"0123456789", 10), Some((0, true, Some(3), 10)));
+        assert_eq!(left(b"0123456789", 12), Some((0, false, Some(3), 10)));
+        assert_eq!(left(b"0123456789", 21), Some((0, false, Some(1), 10)));
+        assert_eq!(left(b"0123456789", 23), None);
+        assert_eq!(left("aäö".as_bytes(), 1), Some((3, true, Some(3), 5)), "a character is not cut");
+        assert_eq!(left(b"a\xff\xff", 1), Some((2, true, Some(3), 3)));
     }
 }

@@ -1,9 +1,10 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 
 use super::output::{Output, OutputReport};
+use super::produce::Bounced;
 use super::run::{Report, Run};
 use crate::console::Faulty;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::frame::End;
 use crate::kind::Kind;
 use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
@@ -31,6 +32,8 @@ pub struct DeadLetters {
     since: Option<Instant>,
     reported: u64,
     next_report: i64,
+    /// Letters that no output could hold, however short.
+    lost: u64,
     counts: BTreeMap<ErrorType, u64>,
     /// Letters of records that the source could not make rows of.
     from_source: u64,
@@ -107,6 +110,7 @@ impl DeadLetters {
             since: None,
             reported: 0,
             next_report: i64::MIN,
+            lost: 0,
             counts,
             from_source: 0,
             rows_before: 0,
@@ -122,6 +126,11 @@ impl DeadLetters {
     /// Letters so far.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
+    }
+
+    /// Letters among them that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost
     }
 
     /// Letters so far, by what was wrong.
@@ -211,6 +220,16 @@ impl DeadLetters {
         self.push(&Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset })
     }
 
+    /// Takes the letter of a row that an output took and refused later.
+    pub fn push_bounced(&mut self, bounced: &Bounced) -> Result<()> {
+        let Bounced { row, fault, payload, key, topic } = bounced;
+        if let Some(row) = row {
+            return self.push_row(row, 0, fault);
+        }
+        let (key, origin, partition) = (key.as_deref(), topic.as_str(), "0");
+        self.push(&Letter { payload, key, headers: None, arrived_at: None, fault, origin, partition, offset: 0 })
+    }
+
     fn report(&mut self, letter: &Letter<'_>) {
         let console = &self.run.console;
         let line = || {
@@ -248,7 +267,9 @@ impl DeadLetters {
     /// Does what is due by the clock.
     pub fn tick(&mut self) -> Result<()> {
         self.flush_due()?;
-        self.output.as_mut().map_or(Ok(()), Output::tick)
+        self.output.as_mut().map_or(Ok(()), Output::tick)?;
+        self.take_bounced();
+        Ok(())
     }
 
     /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
@@ -261,20 +282,34 @@ impl DeadLetters {
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
             self.since = None;
             let refused = output.write(&self.builder.finish()?)?;
-            if let Some(refusal) = refused.first() {
-                // There is no other place for it: going on would lose it.
-                let message = format!("{}: a dead letter cannot be written", output.name());
-                return Err(Error::new(ErrorKind::Io, message).because(&refusal.fault.message));
-            }
             output.flush()?;
+            refused.iter().for_each(|refusal| self.lose(&refusal.fault));
+            self.take_bounced();
         }
         Ok(())
+    }
+
+    /// Letters that brokers could not be given, however short.
+    fn take_bounced(&mut self) {
+        let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
+        bounced.iter().for_each(|row| self.lose(&row.fault));
+    }
+
+    /// A letter for which there is no place: said once, and counted.
+    fn lose(&mut self, fault: &Fault) {
+        self.lost += 1;
+        if self.lost == 1 {
+            let name = self.output.as_ref().map_or("", Output::name);
+            self.run.console.warn(format!("{name}: a dead letter cannot be written and is dropped: {}", fault.message));
+        }
     }
 
     /// Writes what is held, and makes all letters so far safe.
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
-        self.output.as_mut().map_or(Ok(()), Output::settle)
+        self.output.as_mut().map_or(Ok(()), Output::settle)?;
+        self.take_bounced();
+        Ok(())
     }
 
     /// Ends the output at a proven end; says what became of it, if there is one.

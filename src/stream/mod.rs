@@ -9,6 +9,7 @@ pub mod input;
 pub mod intake;
 pub mod kafka;
 pub mod output;
+pub mod produce;
 pub mod raw;
 pub mod run;
 pub mod source;

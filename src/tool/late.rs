@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::kind::late;
 use crate::op::window::{LateRow, Outcome};
 use crate::stream::output::{Output, Refusal};
+use crate::stream::produce::Bounced;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
 
@@ -60,6 +61,18 @@ impl Late {
         let refused = output.write(&late::batch(batch, &rows, names)?)?;
         self.written += (rows.len() - refused.len()) as u64;
         Ok(refused.into_iter().map(|refusal| Refusal { row: rows[refusal.row].row, ..refusal }).collect())
+    }
+
+    /// Rows that the output took and its brokers refused since the last call.
+    pub fn bounced(&mut self) -> Vec<Bounced> {
+        let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
+        self.written -= bounced.len() as u64;
+        bounced
+    }
+
+    /// Waits until the output has accepted or refused every row.
+    pub fn conclude(&mut self) -> Result<()> {
+        self.output.as_mut().map_or(Ok(()), Output::conclude)
     }
 
     /// Does what is due by the clock; lost rows are said a minute after the first one, and then once a minute while their

@@ -206,7 +206,7 @@ impl Args {
         let names: ArrayRef = Arc::new(tables.iter().map(|(name, _)| Some(name)).collect::<StringArray>());
         let counts = tables.iter().map(|(_, rows)| i64::try_from(*rows).ok());
         let batch = RecordBatch::try_new(schema.clone(), vec![names, Arc::new(counts.collect::<Int64Array>())])?;
-        for checked in check_outputs(&self.stage, LOOK)? {
+        for checked in check_outputs(&self.stage, LOOK, run)? {
             let mut output = checked.ask(run)?.open(&schema, run)?;
             output.write(&batch)?;
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;

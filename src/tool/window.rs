@@ -258,7 +258,7 @@ impl Tool for Args {
         let (texts, coded) = spec.leaves.texts();
         mapping.coded = coded;
         mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
-        let late = self.late.as_deref().map(|text| check_side(text)?.ask(&run)).transpose()?;
+        let late = self.late.as_deref().map(|text| check_side(text, &run)?.ask(&run)).transpose()?;
         self.check_whole()?;
         self.check_end(&run)?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
@@ -344,6 +344,7 @@ impl Job<'_> {
             self.window.set_idle(partition);
         }
         self.late.tick(now, self.window.watermark().is_explicit(), &self.run.console)?;
+        self.take_bounced()?;
         self.fire()?;
         self.observe(now);
         Ok(())
@@ -380,7 +381,13 @@ impl Job<'_> {
         for refusal in self.late.take(batch, outcome, &names)? {
             self.stage.refuse(batch, &refusal)?;
         }
-        Ok(())
+        self.take_bounced()
+    }
+
+    /// Makes dead letters of late rows that `--late` took and refused later.
+    fn take_bounced(&mut self) -> Result<()> {
+        let bounced = self.late.bounced();
+        bounced.iter().try_for_each(|bounced| self.stage.bounce(bounced))
     }
 
     /// Emits what is due.
@@ -419,6 +426,8 @@ impl Job<'_> {
         if self.late.is_loss() || self.late.is_any() && self.args.stage.common.strict {
             own = 1;
         }
+        self.late.conclude()?;
+        self.take_bounced()?;
         if let Some(output) = self.late.output.take() {
             self.stage.tell_notices(&output.finish(&end)?, &mut end);
         }

@@ -40,6 +40,7 @@ mod scrape;
 mod servers;
 mod services;
 mod signals;
+mod sizes;
 mod spool;
 mod state;
 mod tidy;

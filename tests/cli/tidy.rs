@@ -28,7 +28,7 @@ const PURE: [&str; 9] = ["counts", "ratio", "time", "json", "kind", "frame", "ex
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 13] = [
     ("rusqlite::", "src/store/sqlite"),
-    ("rdkafka::", "src/stream/kafka/|src/stream/fetch/"),
+    ("rdkafka::", "src/stream/kafka/|src/stream/fetch/|src/stream/produce/"),
     ("redis::Connection", "src/store/redis/"),
     ("tokio_postgres::", "src/store/postgres/"),
     ("tokio::", "src/store/postgres/|src/cli/prometheus.rs|src/stream/http/"),

@@ -13,6 +13,7 @@ use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
 use crate::registry::wire::Wire;
+use crate::stream::produce::limit::RowLimit;
 use crate::stream::spool::request::Record;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub struct Edge {
     schemas: Option<(Validator, Box<dyn Schemas + Send>)>,
     wire: Option<Wire>,
     record_max: usize,
+    gauge: Option<Gauge>,
     /// Records of this request that are rows of the batch under construction.
     rows: Vec<usize>,
 }
@@ -40,6 +42,10 @@ pub struct EdgeOptions {
     pub origin: String,
     /// `--max-record`.
     pub record_max: usize,
+    /// What the outputs can hold, where none of them holds any event: the limit of each, and the mapping of whole rows.
+    pub limits: Vec<RowLimit>,
+    /// The mapping of rows as they are written.
+    pub whole: mapping::Options,
     /// `--schemas`.
     pub schemas: Option<Box<OpenSchemas>>,
     /// The registry, where `--schemas` names one: it knows the schemas of Avro, and may have to be waited for.
@@ -57,7 +63,15 @@ impl Edge {
         let partition = stamper.partition(&options.origin, PARTITION);
         let mapper = Mapper::new(options.mapping.clone())?;
         let wire = options.registry.clone().map(Wire::new);
-        Ok(Self { mapper, stamper, partition, schemas, wire, record_max: options.record_max, rows: vec![] })
+        let gauge = (!options.limits.is_empty()).then(|| Gauge::new(options)).transpose()?;
+        Ok(Self { mapper, stamper, partition, schemas, wire, record_max: options.record_max, gauge, rows: vec![] })
+    }
+
+    /// Bytes of the headers that are passed on with each record of the requests that follow.
+    pub fn set_headers(&mut self, bytes: usize) {
+        if let Some(gauge) = &mut self.gauge {
+            gauge.headers = bytes;
+        }
     }
 
     /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came.
@@ -98,7 +112,10 @@ impl Edge {
         let fault = match fault {
             Some(fault) => Some(fault),
             None if payload.len() > self.record_max => Some(self.too_long(payload.len())),
-            None => self.map(&payload, now)?,
+            None => match (self.map(&payload, now)?, &mut self.gauge) {
+                (None, Some(gauge)) => gauge.judge(&payload, now)?,
+                (fault, _) => fault,
+            },
         };
         let mut record = Record { payload: payload.into_owned(), source: String::new(), event_id: None, fault };
         if record.fault.is_some() {
@@ -157,6 +174,58 @@ impl Edge {
         Ok(())
     }
 }
+
+/// Judges whether any output can hold an event.
+struct Gauge {
+    limits: Vec<RowLimit>,
+    mapper: Mapper,
+    stamper: Stamper,
+    partition: u32,
+    headers: usize,
+}
+
+impl Gauge {
+    fn new(options: &EdgeOptions) -> Result<Self> {
+        let mut stamper = Stamper::default();
+        let partition = stamper.partition(&options.origin, PARTITION);
+        let (limits, mapper) = (options.limits.clone(), Mapper::new(options.whole.clone())?);
+        Ok(Self { limits, mapper, stamper, partition, headers: 0 })
+    }
+
+    /// Judges a record that is an event; why no output can hold it. The row is made and measured only where that is in
+    /// question: each byte of a record stands in a row a few times at the most.
+    fn judge(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
+        let most = self.limits.iter().map(RowLimit::bytes).max().unwrap_or(usize::MAX);
+        if payload.len().saturating_mul(TIMES_MAX).saturating_add(self.headers + BESIDE_MAX) <= most {
+            return Ok(None);
+        }
+        let Ok(text) = one_line(payload) else { return Ok(None) };
+        let arrival = Some(Arrival { at: now, is_fact: true });
+        let place = Place { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
+        self.mapper.record(&text, place, &mut self.stamper)?;
+        let Some(row) = self.mapper.batch(&mut self.stamper, None)?.filter(|row| row.num_rows() == 1) else {
+            return Ok(None);
+        };
+        let mut least = None;
+        for limit in &self.limits {
+            let (size, bytes) = (limit.size(&row, self.headers)?, limit.bytes());
+            if size <= bytes {
+                return Ok(None);
+            }
+            least = least.max(Some((bytes, size)));
+        }
+        Ok(least.map(|(bytes, size)| {
+            let message =
+                format!("the event takes {size} bytes in the output, which holds {bytes} (max.message.bytes)");
+            Fault::new(ErrorType::TooLargeError, message)
+        }))
+    }
+}
+
+/// How often the bytes of a record stand in its row at the most: as properties, raw, and as columns and key.
+const TIMES_MAX: usize = 8;
+/// Bytes of a row that come from elsewhere: instants, ids, constants of flags.
+const BESIDE_MAX: usize = 16 << 10;
 
 /// The fault of a record whose source its token may not speak for.
 #[cold]

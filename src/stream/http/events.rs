@@ -58,7 +58,8 @@ pub async fn post(
     let arrived_at = front.clock.now();
     let bytes = body::unpack(packing, bytes, limits, &mut share)?;
     let once = key.map(|key| (key, digest(&bytes, &parts.headers)));
-    let case = Case { token, form, headers: parts.headers, body: bytes, arrived_at, share };
+    let carried = trace.headers().iter().map(|(name, value)| name.len() + value.len() + 10).sum();
+    let case = Case { carried, token, form, headers: parts.headers, body: bytes, arrived_at, share };
     let (records, share) = match &front.options.edge.registry {
         Some(_) => judged_aside(front, case).await?,
         None => case.judged(front)?,
@@ -71,6 +72,8 @@ pub async fn post(
 
 /// What is to be judged.
 struct Case {
+    /// Bytes of the headers that are passed on.
+    carried: usize,
     token: Arc<Token>,
     form: Form,
     headers: HeaderMap,
@@ -208,13 +211,14 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
 impl Case {
     /// The records with their verdicts, within the rates; and the share, which they take up until they are kept.
     fn judged(self, front: &Front) -> Result<(Vec<Record>, Share), Reply> {
-        let Self { token, form, headers, body, arrived_at, mut share } = self;
+        let Self { carried, token, form, headers, body, arrived_at, mut share } = self;
         let pieces = form.cut(&headers, &body)?;
         let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
         share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
         token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
         front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all (--rate)"))?;
         let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
+        edge.set_headers(carried);
         let judged = match form {
             Form::Avro => edge.judge_avro(&body, arrived_at),
             _ => edge.judge(pieces, arrived_at),

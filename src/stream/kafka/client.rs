@@ -1,7 +1,7 @@
 //! What consumers and producers share: their settings, what librdkafka has to say, and how long brokers may be away.
 
 use super::address::Address;
-use super::watch::Told;
+use super::watch::{Returned, Told};
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret;
 use crate::store::remote::{Away, rounded, trying_again};
@@ -59,6 +59,7 @@ struct News {
     cause: Option<String>,
     failure: Option<(Code, i32)>,
     failed: u64,
+    returned: VecDeque<Returned>,
     commit_failure: Option<KafkaError>,
     changes: VecDeque<Change>,
     told: Option<Told>,
@@ -72,6 +73,16 @@ impl Context {
     /// Messages that were given up.
     pub fn failed(&self) -> u64 {
         self.news().failed
+    }
+
+    /// Messages since the last call whose batch the brokers found too large.
+    pub fn take_returned(&self) -> VecDeque<Returned> {
+        std::mem::take(&mut self.news().returned)
+    }
+
+    /// Whether there are such messages.
+    pub fn has_returned(&self) -> bool {
+        !self.news().returned.is_empty()
     }
 
     /// Trouble since the last call.
@@ -177,8 +188,12 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let mut news = self.news();
-            news.failed += 1;
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+            if matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
+                news.returned.push_back(Returned::of(message));
+                return;
+            }
+            news.failed += 1;
             news.failure.get_or_insert((code, message.partition()));
         }
     }

@@ -1,4 +1,4 @@
-//! Kafka as input and output: topics, partitions, offsets, groups.
+//! Kafka as input, and what [`produce`](super::produce) shares with it: topics, partitions, offsets, groups.
 //!
 //! What can be decided without a broker stands apart: [`address`] reads URIs, [`position`] knows offsets, gaps and the
 //! metadata of a commit. The others talk to brokers, by [`fetch`](super::fetch) or through librdkafka, whose callbacks note what happened ([`client`]) for the run's
@@ -10,7 +10,6 @@ pub mod framing;
 pub mod group;
 pub mod input;
 pub mod letter;
-pub mod output;
 pub mod position;
 pub mod range;
 pub mod records;

@@ -8,9 +8,34 @@ use super::range::{self, Part};
 use crate::error::Result;
 use crate::stream::intake::Intake;
 use rdkafka::consumer::Consumer;
+use rdkafka::message::{BorrowedMessage, Message as _, OwnedHeaders};
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
+
+/// A message whose batch brokers found too large: librdkafka gives it back.
+pub struct Returned {
+    /// Where it was sent.
+    pub partition: i32,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// Its value.
+    pub value: Vec<u8>,
+    /// Its headers.
+    pub headers: Option<OwnedHeaders>,
+}
+
+impl Returned {
+    /// A copy of what librdkafka gives back.
+    pub fn of(message: &BorrowedMessage<'_>) -> Self {
+        Self {
+            partition: message.partition(),
+            key: message.key().map(<[u8]>::to_vec),
+            value: message.payload().unwrap_or_default().to_vec(),
+            headers: message.headers().map(|headers| headers.detach()),
+        }
+    }
+}
 
 /// The last word of librdkafka on its brokers and partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,9 @@ mod file;
 pub mod identity;
 
 use super::kafka::address::{Address, Form};
-use super::kafka::output::{KafkaOutput, form};
+use super::produce::body::form;
+use super::produce::limit::{Limit, RowLimit};
+use super::produce::{Bounced, KafkaOutput, row_limit};
 use super::run::Run;
 use super::standard;
 use super::uri::Uri;
@@ -93,13 +95,13 @@ enum Place {
     Standard(&'static Format),
     File(PathBuf, &'static Format),
     Store(&'static Store, Location),
-    Kafka(Box<Address>),
+    Kafka(Box<Address>, Limit),
 }
 
 impl Checked {
     /// Looks at what `text` names: whether it is an output, and whether rows could be written there now. No server is
     /// asked: see [`Checked::ask`].
-    pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec) -> Result<Self> {
+    pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
         let mut first = None;
@@ -115,7 +117,8 @@ impl Checked {
             Uri::Kafka(mut address) => {
                 address.options.form = Some(form(&address, spec.format.map(|format| format.name))?);
                 KafkaOutput::check(&address)?;
-                Place::Kafka(address)
+                let limit = Limit::new(&address, run);
+                Place::Kafka(address, limit)
             }
             Uri::Http(_) => return Err(Error::usage(format!("{name}: it is an input of evt-ingest, not an output"))),
             Uri::Store(store, location) => {
@@ -131,7 +134,7 @@ impl Checked {
     /// Asks the servers it is held by whether rows could be written there now; they may be away for a while.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
         match &self.place {
-            Place::Kafka(address) => KafkaOutput::ask(address, run)?,
+            Place::Kafka(address, _) => KafkaOutput::ask(address, run)?,
             Place::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
             _ => {}
         }
@@ -141,7 +144,7 @@ impl Checked {
     /// Waits for its servers without limit where its URI does not say how long: what comes meanwhile is kept.
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
-            Place::Kafka(address) => address.options.set_without_limit(),
+            Place::Kafka(address, _) => address.options.set_without_limit(),
             Place::Store(store, location) if store.is_remote() => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
             }
@@ -171,7 +174,7 @@ impl Checked {
             Place::Null | Place::Store(..) => None,
             Place::Standard(_) => Some(Identity::of_output()),
             Place::File(path, _) => Identity::of_path(path),
-            Place::Kafka(address) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
+            Place::Kafka(address, _) => Some(Identity::of_topic(&address.brokers, address.topics.first()?)),
         }
     }
 
@@ -182,13 +185,13 @@ impl Checked {
 
     /// Whether it can carry the headers of records beside their rows.
     pub fn takes_headers(&self) -> bool {
-        matches!(&self.place, Place::Kafka(address) if address.options.form != Some(Form::Frames))
+        matches!(&self.place, Place::Kafka(address, _) if address.options.form != Some(Form::Frames))
     }
 
     /// Whether it can say that rows are safe before the run ends, so that a source may be done with them.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
-            Place::Null | Place::Kafka(_) => true,
+            Place::Null | Place::Kafka(..) => true,
             Place::Standard(_) => false,
             Place::File(path, format) => is_appended(path, format, self.spec.overwrite),
             Place::Store(store, _) => store.acknowledges,
@@ -202,7 +205,15 @@ impl Checked {
 
     /// Whether it holds what the source knows of all partitions, so that one run has to read them all.
     pub fn is_framed(&self) -> bool {
-        matches!(&self.place, Place::Kafka(address) if address.options.form == Some(Form::Frames))
+        matches!(&self.place, Place::Kafka(address, _) if address.options.form == Some(Form::Frames))
+    }
+
+    /// How large an event may be that it holds; none where it holds any.
+    pub fn row_limit(&self) -> Option<RowLimit> {
+        match &self.place {
+            Place::Kafka(address, limit) => Some(row_limit(address, limit)),
+            _ => None,
+        }
     }
 
     /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
@@ -217,7 +228,7 @@ impl Checked {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
                 encoded(file, format, schema, (&spec, &run.console))?
             }
-            Place::Kafka(address) => Target::Kafka(Box::new(KafkaOutput::open(&address, schema, run)?)),
+            Place::Kafka(address, limit) => Target::Kafka(Box::new(KafkaOutput::open(&address, limit, schema, run)?)),
             Place::Store(store, location) => {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
                 if !store.kinds.contains(&kind) {
@@ -395,6 +406,16 @@ impl Output {
         };
         self.metrics.blocked("output", asked.elapsed());
         Ok(refused)
+    }
+
+    /// Rows since the last call that were taken and are refused after all.
+    pub fn bounced(&mut self) -> Vec<Bounced> {
+        if let Target::Kafka(topic) = &mut self.sink { topic.bounced() } else { vec![] }
+    }
+
+    /// Waits for all that may still be refused.
+    pub fn conclude(&mut self) -> Result<()> {
+        if let Target::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
     }
 
     /// Rows written so far.

@@ -44,7 +44,7 @@ impl Bench {
             control: false,
             encode: EncodeOptions::default(),
         };
-        let output = Checked::try_new(letters.as_os_str(), &spec).unwrap();
+        let output = Checked::try_new(letters.as_os_str(), &spec, run).unwrap();
         let dead = DeadLetters::new(run.clone(), Some(output.open(&Kind::Dead.schema(), run).unwrap()));
         let mapping = mapping::Options {
             provenance: Provenance::Overwrite,

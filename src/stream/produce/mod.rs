@@ -4,24 +4,32 @@
 //! Its queue is bounded: where brokers are slow, writing waits. A message that is not acknowledged within `wait=` ends
 //! the run: nothing is dropped, and nothing that was not acknowledged is counted out.
 
-use super::address::{Address, Form};
-use super::client::{self, Context, Health};
-use super::framing::{self, Table};
-use super::letter::{self, Letters};
+pub mod again;
+pub mod body;
+pub mod limit;
+mod passed;
+
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::cell::{Column, Form as CellForm};
 use crate::format::jsonl::Objects;
 use crate::frame::Control;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{self, Fault};
 use crate::kind::headers::Rows;
-use crate::registry::rows::{AvroRows, Target as Schemas};
+use crate::stream::kafka::address::{Address, Form};
+use crate::stream::kafka::client::{self, Context, Health};
+use crate::stream::kafka::framing;
+use crate::stream::kafka::letter::Letters;
 use crate::stream::run::Run;
+use again::CUT_HEADER;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use body::{Body, body, target, usual_key};
+use limit::{Limit, RowLimit, headers_size, unsendable};
+use passed::Passed;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, Headers, OwnedHeaders};
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -30,15 +38,6 @@ use std::time::{Duration, Instant};
 const LULL: Duration = Duration::from_millis(50);
 /// How often what is known of partitions is said again, for readers that begin in the middle.
 const REPEAT: Duration = Duration::from_secs(10);
-
-/// What makes a record's key where nothing is said: what stays together then stays in order.
-fn usual_key(kind: Option<Kind>) -> &'static str {
-    match kind {
-        Some(Kind::Metric) => "metric_id",
-        Some(Kind::Alert) => "rule",
-        _ => "source",
-    }
-}
 
 /// A producer for one topic.
 pub struct KafkaOutput {
@@ -51,24 +50,17 @@ pub struct KafkaOutput {
     /// Partitions of the topic.
     partitions: i32,
     health: Health,
+    /// The largest record that is sent, and what the topic says of it.
+    limit: Limit,
+    topic_limit: Option<usize>,
+    /// Rows that were taken and refused later.
+    bounced: Vec<Bounced>,
     /// Rows taken, and those among them that can never be sent.
     taken: u64,
     refused: u64,
     /// Rows of the batch that is being written that are not in the producer's queue yet.
     unsent: usize,
     value: String,
-}
-
-/// What messages hold.
-enum Body {
-    /// A row as JSON; the column that makes the key.
-    Objects { key: Option<usize> },
-    /// A row in Avro; the column that makes the key.
-    Avro { key: Option<usize>, rows: Box<AvroRows> },
-    /// A dead letter: its payload, and headers.
-    Letters,
-    /// Rows with their stamps; what the source has said of its partitions, and when that was repeated.
-    Frames { table: Table, told: Instant },
 }
 
 /// A message to be sent.
@@ -79,36 +71,24 @@ struct Outgoing<'a> {
     headers: Option<OwnedHeaders>,
 }
 
-/// What the names of headers begin with that say how the value of their record is to be read, or what had become of it:
-/// our value is another one.
-const OF_VALUE: [&str; 4] = ["__", "evt.", "ce_", "content-"];
-
-fn is_of_value(name: &str) -> bool {
-    let begins = |with: &&str| name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
-    OF_VALUE.iter().any(begins)
+impl Outgoing<'_> {
+    fn size(&self) -> usize {
+        limit::size(self.value.len(), self.key.map_or(0, <[u8]>::len), headers_size(self.headers.as_ref()))
+    }
 }
 
-/// Headers of the records that rows were made of, as librdkafka takes them: made anew only where they change.
-struct Passed<'a> {
-    rows: Option<Rows<'a>>,
-    last: Option<(usize, Option<OwnedHeaders>)>,
-}
-
-impl<'a> Passed<'a> {
-    fn new(rows: Option<Rows<'a>>) -> Self {
-        Self { rows, last: None }
-    }
-
-    /// Those of a row; none where there are none to pass on.
-    fn of(&mut self, row: usize) -> Option<OwnedHeaders> {
-        let rows = self.rows?;
-        let code = rows.code(row)?;
-        if self.last.as_ref().is_none_or(|(last, _)| *last != code) {
-            let made = letter::insert(OwnedHeaders::new(), &rows.get(code), |name| !is_of_value(name));
-            self.last = Some((code, Some(made).filter(|made| made.count() > 0)));
-        }
-        self.last.as_ref().and_then(|(_, headers)| headers.clone())
-    }
+/// A row that an output took and refuses after all: brokers said so.
+pub struct Bounced {
+    /// The row by itself; none where the message does not tell.
+    pub row: Option<RecordBatch>,
+    /// Why.
+    pub fault: Fault,
+    /// What was sent of it.
+    pub payload: Vec<u8>,
+    /// Its key.
+    pub key: Option<Vec<u8>>,
+    /// The topic.
+    pub topic: String,
 }
 
 /// Brokers that go, and what librdkafka cannot go on after.
@@ -149,21 +129,27 @@ impl KafkaOutput {
         if address.options.form == Some(Form::Avro) {
             target(address, topic).check(&run.console)?;
         }
-        let producer = producer(address, run)?;
+        let producer = producer((address, run), &[])?;
         partitions(&producer, topic, (address, run), address.options.wait.limit(false)).map(|_| ())
     }
 
     /// Opens it for rows of `schema`.
-    pub fn open(address: &Address, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
-        let producer = producer(address, run)?;
+    pub fn open(address: &Address, limit: Limit, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+        let asking = producer((address, run), &[])?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
         // It has answered before, or what comes meanwhile is kept.
-        let partitions = partitions(&producer, topic, (address, run), address.options.wait.limit(true))?;
+        let partitions = partitions(&asking, topic, (address, run), address.options.wait.limit(true))?;
+        drop(asking);
+        let topic_limit = limit.learn((address, run), topic)?;
+        let producer = producer((address, run), &limit.settings(topic_limit))?;
         Ok(Self {
             run: run.clone(),
             topic: topic.to_owned(),
             producer,
+            limit,
+            topic_limit,
+            bounced: vec![],
             schema: schema.clone(),
             body,
             partitions,
@@ -190,6 +176,7 @@ impl KafkaOutput {
         self.unsent = 0;
         self.producer.poll(Duration::ZERO);
         self.look()?;
+        self.heed_returned()?;
         Ok(refused)
     }
 
@@ -263,12 +250,32 @@ impl KafkaOutput {
         let mut refused = vec![];
         for row in 0..batch.num_rows() {
             let (key, value) = (letters.key(row), letters.payload(row));
-            let headers = Some(letters.headers(row));
+            let outgoing = Outgoing { partition: None, key, value, headers: Some(letters.headers(row)) };
             self.unsent = batch.num_rows() - row;
-            let fault = self.send(Outgoing { partition: None, key, value, headers })?;
+            let fault = match outgoing.size() <= self.limit.get() {
+                true => self.send(outgoing)?,
+                false => self.send_cut(batch.slice(row, 1))?,
+            };
             refused.extend(fault.map(|fault| (row, fault)));
         }
         Ok(refused)
+    }
+
+    /// Sends as much of a letter as there is room for.
+    fn send_cut(&mut self, mut letter: RecordBatch) -> Result<Option<Fault>> {
+        loop {
+            let row = letter.clone();
+            let mut letters = Letters::new(&row);
+            let (key, value, headers) = (letters.key(0), letters.payload(0), Some(letters.headers(0)));
+            let outgoing = Outgoing { partition: None, key, value, headers };
+            let excess = outgoing.size().saturating_sub(self.limit.get());
+            let shorter = if excess > 0 { dead::cut(&row, excess + CUT_HEADER)? } else { None };
+            match shorter {
+                Some(cut) => letter = cut,
+                // It fits, or never will.
+                None => return self.send(outgoing),
+            }
+        }
     }
 
     fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
@@ -288,7 +295,15 @@ impl KafkaOutput {
         match self.send(outgoing)? {
             None => Ok(()),
             Some(fault) if count < 2 => {
-                Err(Error::new(ErrorKind::Io, format!("{}/{number}: {}", self.topic, fault.message)))
+                let excess = limit::size(value.len(), 0, 0).saturating_sub(self.limit.get());
+                let is_letter = Kind::of(&self.schema) == Some(Kind::Dead);
+                match if is_letter { dead::cut(rows, excess + CUT_HEADER)? } else { None } {
+                    Some(cut) => self.send_frame(number, &cut),
+                    None => {
+                        self.bounce(Some(rows.clone()), fault, (vec![], None));
+                        Ok(())
+                    }
+                }
             }
             Some(_) => {
                 self.send_frame(number, &rows.slice(0, count / 2))?;
@@ -330,19 +345,28 @@ impl KafkaOutput {
         let fault = self.send(Outgoing { partition: Some(number), key: None, value, headers: None })?;
         match fault {
             None => Ok(()),
-            Some(fault) => Err(Error::new(ErrorKind::Io, format!("{}/{number}: {}", self.topic, fault.message))),
+            Some(fault) => Err(unsendable(&self.topic, number, &fault)),
         }
     }
 
-    /// Queues a message; waits where the queue is full.
+    /// Queues a message, unless it is too large.
     fn send(&mut self, outgoing: Outgoing<'_>) -> Result<Option<Fault>> {
+        if outgoing.size() <= self.limit.get() {
+            return self.queue(outgoing).map(|()| None);
+        }
+        let Outgoing { key, value, headers, .. } = outgoing;
+        Ok(Some(self.limit.fault(value.len(), key.map_or(0, <[u8]>::len), headers_size(headers.as_ref()))))
+    }
+
+    /// Queues a message; waits where the queue is full.
+    fn queue(&mut self, outgoing: Outgoing<'_>) -> Result<()> {
         let Outgoing { partition, key, value, headers } = outgoing;
         let mut record = BaseRecord::to(&self.topic).payload(value);
         (record.partition, record.key, record.headers) = (partition, key, headers);
         let mut wait = None;
         loop {
             let (error, back) = match self.producer.send(record) {
-                Ok(()) => return Ok(None),
+                Ok(()) => return Ok(()),
                 Err(failed) => failed,
             };
             match error.rdkafka_error_code() {
@@ -356,7 +380,6 @@ impl KafkaOutput {
                         return Err(self.stopped());
                     }
                 }
-                Some(Code::MessageSizeTooLarge) => return Ok(Some(too_large(value, key, back.headers.as_ref()))),
                 _ => return Err(client::failed(&self.address, "a record cannot be sent", &error)),
             }
         }
@@ -385,11 +408,27 @@ impl KafkaOutput {
             *told = Instant::now();
             self.repeat()?;
         }
-        self.look()
+        self.look()?;
+        self.heed_returned()
     }
 
-    /// Waits until every message is acknowledged.
+    /// Rows since the last call that were taken and are refused after all.
+    pub fn bounced(&mut self) -> Vec<Bounced> {
+        std::mem::take(&mut self.bounced)
+    }
+
+    fn heed_returned(&mut self) -> Result<()> {
+        if self.producer.context().has_returned() { self.settle() } else { Ok(()) }
+    }
+
+    /// Waits until every message is acknowledged, or refused by itself.
     pub fn settle(&mut self) -> Result<()> {
+        self.acknowledged()?;
+        self.send_again()
+    }
+
+    /// Waits until every message is acknowledged or has come back.
+    fn acknowledged(&mut self) -> Result<()> {
         let waiting = self.producer.in_flight_count();
         let mut wait = self.run.stop.server_wait();
         // librdkafka gives a message up by itself after `wait=`; this bound is for what it forgets.
@@ -451,10 +490,13 @@ impl KafkaOutput {
     }
 }
 
-/// Where the rows of a topic in Avro have their schema.
-fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
-    let schemas = address.options.schemas.as_deref().unwrap_or_default();
-    Schemas { schemas, topic, schema_id: address.options.schema_id.as_ref() }
+/// How large an event may be in a topic.
+pub fn row_limit(address: &Address, limit: &Limit) -> RowLimit {
+    let key = match address.options.key.as_deref() {
+        Some("none") => None,
+        key => Some(key.unwrap_or_else(|| usual_key(Some(Kind::Event))).to_owned()),
+    };
+    RowLimit::new(limit.clone(), address.options.form == Some(Form::Frames), key)
 }
 
 /// How many partitions the topic has; exit 2 where it is not there.
@@ -470,58 +512,7 @@ fn partitions(
     }
 }
 
-fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
-    let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
-    if address.options.form == Some(Form::Frames) {
-        return match key {
-            None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
-            Some(_) => Err(Error::usage(format!("{address}: key=: frames lie where the partition of their rows does"))),
-        };
-    }
-    if kind == Some(Kind::Dead) {
-        return match key {
-            _ if address.options.form == Some(Form::Avro) => {
-                Err(Error::usage(format!("{address}: format=avro: the value of a dead letter is its record's payload")))
-            }
-            None | Some("original_key") => Ok(Body::Letters),
-            Some(_) => Err(Error::usage(format!("{address}: key=: a dead letter keeps the key of its record"))),
-        };
-    }
-    let key = match key.unwrap_or_else(|| usual_key(kind)) {
-        "none" => None,
-        name => match schema.index_of(name) {
-            Ok(at) => Some(at),
-            Err(_) => {
-                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-                let names = names.join(" ");
-                let why = format!("{address}: key={name}: these rows have no such column: none {names}");
-                return Err(Error::usage(why));
-            }
-        },
-    };
-    match address.options.form {
-        Some(Form::Avro) => {
-            let rows = AvroRows::open(target(address, address.topic()?), schema, &run.console)?;
-            Ok(Body::Avro { key, rows: Box::new(rows) })
-        }
-        _ => Ok(Body::Objects { key }),
-    }
-}
-
-#[cold]
-fn too_large(value: &[u8], key: Option<&[u8]>, headers: Option<&OwnedHeaders>) -> Fault {
-    let one = |header: Header<'_, &[u8]>| header.key.len() + header.value.map_or(0, <[u8]>::len);
-    let headers: usize = headers.into_iter().flat_map(Headers::iter).map(one).sum();
-    let (value, key) = (value.len(), key.map_or(0, <[u8]>::len));
-    let message = format!(
-        "a record of {} bytes (value {value}, key {key}, headers {headers}) is more than message.max.bytes \
-         (rdkafka.message.max.bytes=N)",
-        value + key + headers
-    );
-    Fault::new(ErrorType::SinkError, message)
-}
-
-fn producer(address: &Address, run: &Rc<Run>) -> Result<BaseProducer<Context>> {
+fn producer((address, run): (&Address, &Rc<Run>), sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
     // 0 stands for no limit.
     let timeout = address.options.wait.limit(true).map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128));
     let timeout = timeout.to_string();
@@ -537,59 +528,7 @@ fn producer(address: &Address, run: &Rc<Run>) -> Result<BaseProducer<Context>> {
         // Java's: a key lies where a Java producer puts it.
         ("partitioner", "murmur2_random"),
     ];
+    let sizes = sizes.iter().map(|(name, value)| (*name, value.as_str()));
+    let settings: Vec<_> = settings.into_iter().chain(sizes).collect();
     client::create(&client::config(address, run, &settings), address)
-}
-
-/// What `-o` and `format=` say together.
-pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
-    let by_flag = match named {
-        None => None,
-        Some("jsonl") => Some(Form::Json),
-        Some("frames") => Some(Form::Frames),
-        Some(other) => {
-            let forms = "a topic gets format=json, format=avro or format=frames";
-            return Err(Error::usage(format!("{address}: -o {other}: {forms}")));
-        }
-    };
-    match (address.options.form, by_flag) {
-        (Some(said), _) => Ok(said),
-        (None, by_flag) => Ok(by_flag.unwrap_or_default()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kind::headers::{self, Coded, Headers as Shown};
-    use arrow::datatypes::Schema;
-    use std::sync::Arc;
-
-    struct Given<'a>(&'a [(&'a str, Option<&'a [u8]>)]);
-
-    impl Shown for Given<'_> {
-        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-            self.0.iter().for_each(|(name, value)| show(name, *value));
-        }
-    }
-
-    #[test]
-    fn headers_pass_in_their_order_but_for_those_that_tell_of_the_value() {
-        let some = Given(&[("a", Some(b"1")), ("__TypeId__", Some(b"x")), ("b", None), ("a", Some(b""))]);
-        let told = Given(&[("content-type", Some(b"x")), ("CE_type", None), ("evt.stage", Some(b"x"))]);
-        let mut coded = Coded::default();
-        for row in [Some(&some), Some(&some), None, Some(&told), Some(&some)] {
-            coded.push(row.map(|row| row as &dyn Shown)).unwrap();
-        }
-        let schema = Arc::new(Schema::new(vec![headers::field()]));
-        let batch = RecordBatch::try_new(schema, vec![coded.finish().unwrap()]).unwrap();
-        let mut passed = Passed::new(Rows::of(&batch));
-        let mut of = |row| {
-            let pair = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
-            passed.of(row).map(|headers| headers.iter().map(pair).collect::<Vec<_>>())
-        };
-        let wanted =
-            Some(vec![("a".to_owned(), Some(b"1".to_vec())), ("b".to_owned(), None), ("a".to_owned(), Some(vec![]))]);
-        assert_eq!([of(0), of(1), of(2), of(3), of(4)], [wanted.clone(), wanted.clone(), None, None, wanted]);
-        assert!(Passed::new(None).of(0).is_none());
-    }
 }

@@ -1,0 +1,128 @@
+//! Records around the largest size that a topic takes: none of them ends a run.
+
+use crate::broker::{Bench, Record};
+use crate::door::{Door, event};
+use serde_json::{Value, json};
+
+/// An event with a number whose record has about so many bytes.
+fn sized(number: usize, bytes: usize) -> String {
+    let event = event(number, "web");
+    format!("{},\"filler\":\"{}\"}}", &event[..event.len() - 1], "x".repeat(bytes.saturating_sub(event.len() + 13)))
+}
+
+fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    let found = record.headers.iter().find(|(found, _)| found == name)?;
+    std::str::from_utf8(found.1.as_deref()?).ok()
+}
+
+/// The numbers of the events in a topic.
+fn numbers(records: &[Record]) -> Vec<i64> {
+    let number = |record: &Record| {
+        let value: Value = serde_json::from_slice(record.value.as_deref().expect("a value")).expect("JSON");
+        value["properties"]["n"].as_i64().expect("a number")
+    };
+    let mut numbers: Vec<i64> = records.iter().map(number).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
+    let Some(bench) = Bench::new("sizes_cut") else { return };
+    let (events, dead) = (bench.topic("events", 1, &[]), bench.topic("dead", 1, &[]));
+    let (to, dlq) = (bench.uri(&events, ""), bench.uri(&dead, ""));
+    let args = ["-q", "--spool", "spool", "--to", &to, "--dlq", &dlq];
+    let junk = "x".repeat(1_400_000);
+    for round in 1..=2 {
+        // The second run finds the first one's letters behind it.
+        let door = Door::open(&bench.dir, &args);
+        assert_eq!(door.json(&junk).status, 422);
+        assert_eq!(door.json(&event(round, "web")).status, 200);
+        door.stop();
+    }
+    let letters = bench.records(&dead);
+    assert_eq!(letters.len(), 2);
+    for letter in &letters {
+        let length = letter.value.as_ref().map_or(0, Vec::len);
+        assert!((1_040_000..1_048_588).contains(&length), "{length}");
+        assert_eq!(header(letter, "evt.original_length"), Some("1400000"));
+    }
+    assert_eq!(numbers(&bench.records(&events)), [1, 2]);
+    let shown = bench.dir.run("evt-view", &[&dlq, "-q", "--rows", "-o", "jsonl", "--columns", "original_length"]);
+    assert_eq!(shown.succeeds().rows(), vec![json!({"original_length": 1_400_000}); 2]);
+}
+
+#[test]
+fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
+    let Some(bench) = Bench::new("sizes_door") else { return };
+    let topic = bench.topic("small", 1, &[("max.message.bytes", "20000")]);
+    let small = bench.uri(&topic, "");
+    let door = Door::open(&bench.dir, &["-q", "--spool", "spool", "--to", &small, "--dlq", "dead.jsonl"]);
+    assert_eq!(door.json(&sized(1, 100)).status, 200);
+    // What the topic takes is known once it is open: an event has come through.
+    crate::harness::eventually("the first event is there", || !bench.records(&topic).is_empty());
+    let refused = door.json(&sized(2, 30_000));
+    assert_eq!(
+        (refused.status, &refused.json()["errors"][0]["error_type"]),
+        (422, &json!("TooLargeError")),
+        "{refused:?}"
+    );
+    let mixed = door.json(&format!("{{\"events\":[{},{}]}}", sized(3, 30_000), sized(4, 15_000)));
+    assert_eq!((mixed.status, &mixed.json()["rejected"]), (200, &json!(1)));
+    door.stop();
+    assert_eq!(numbers(&bench.records(&topic)), [1, 4]);
+    let letters = bench.dir.rows("dead.jsonl");
+    assert_eq!(letters.len(), 2, "{letters:?}");
+    assert!(
+        letters.iter().all(|letter| letter["error_type"] == "TooLargeError" && letter["original_length"].is_null())
+    );
+
+    // One output holds it: the other one refuses its row.
+    let both = ["-q", "--spool", "both", "--to", &small, "--to", "all.jsonl", "--dlq", "refused.jsonl"];
+    let door = Door::open(&bench.dir, &both);
+    assert_eq!(door.json(&sized(5, 30_000)).status, 200);
+    assert_eq!(door.json(&sized(6, 100)).status, 200);
+    door.stop();
+    assert_eq!(bench.dir.rows("all.jsonl").len(), 2);
+    let letters = bench.dir.rows("refused.jsonl");
+    assert!(letters.len() == 1 && letters[0]["error_type"] == "SinkError", "{letters:?}");
+    assert_eq!(numbers(&bench.records(&topic)), [1, 4, 6]);
+}
+
+/// The user's own `message.max.bytes` leaves the judgement to the broker.
+#[test]
+fn records_of_a_batch_that_brokers_find_too_large_are_judged_one_by_one() {
+    let Some(bench) = Bench::new("sizes_broker") else { return };
+    let dir = &bench.dir;
+    let large = [7, 40, 41, 99];
+    let lines = (0..100).map(|n| sized(n, if large.contains(&n) { 40_000 } else { 900 }) + "\n");
+    dir.write("in.jsonl", lines.collect::<String>());
+    let rest: Vec<i64> = (0..100).filter(|n| !large.contains(&(*n as usize))).collect();
+    let unsure = "?rdkafka.message.max.bytes=1000000";
+    for (name, options) in [("known", ""), ("unsure", unsure)] {
+        let topic = bench.topic(name, 1, &[("max.message.bytes", "20000")]);
+        let letters = bench.topic(&format!("{name}-dead"), 1, &[("max.message.bytes", "20000")]);
+        let (to, dlq) = (bench.uri(&topic, options), bench.uri(&letters, options));
+        dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", &to, "--dlq", &dlq]).succeeds();
+        assert_eq!(numbers(&bench.records(&topic)), rest, "{name}");
+        let letters = bench.records(&letters);
+        assert_eq!(letters.len(), large.len(), "{name}");
+        for (letter, n) in letters.iter().zip(large) {
+            assert_eq!(header(letter, "evt.error_type"), Some("SinkError"));
+            assert_eq!(header(letter, "evt.offset"), Some((n + 1).to_string().as_str()), "{name}");
+            let length: usize = header(letter, "evt.original_length").expect("cut").parse().expect("a number");
+            assert!(length > 40_000 && letter.value.as_ref().is_some_and(|value| value.len() < 20_000), "{length}");
+        }
+        let framed = bench.topic(&format!("{name}-frames"), 1, &[("max.message.bytes", "20000")]);
+        let to = bench.uri(&framed, &format!("?format=frames{}", options.replace('?', "&")));
+        let run = dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", &to, "--dlq", "dead.jsonl"]);
+        run.succeeds();
+        assert_eq!(dir.rows("dead.jsonl").len(), large.len(), "{name}");
+        std::fs::remove_file(dir.path("dead.jsonl")).expect("it is there");
+        let from = format!("{to}&end=latest");
+        let back = dir.run("evt-view", &[&from, "-q", "-o", "jsonl", "--columns", "properties.n"]).succeeds().rows();
+        assert_eq!(back.len(), rest.len(), "{name}");
+    }
+    let to = bench.uri(&bench.topic("nowhere", 1, &[("max.message.bytes", "20000")]), unsure);
+    dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", &to]).ends_with(1);
+}
