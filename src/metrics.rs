@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -80,6 +81,9 @@ pub static SINK_ROWS: Definition = counter(
     &["output", "outcome"],
     "Rows given to an output, and their fates there; written where it counts no others.",
 );
+/// Outputs that are away.
+pub static OUTPUT_UP: Definition =
+    gauge("evt_output_up", &["output"], "1 while the server of an output answers, 0 while it is away and waited for.");
 /// Time blocked.
 pub static BACKPRESSURE: Definition = counter(
     "evt_backpressure_seconds_total",
@@ -149,10 +153,11 @@ pub static HTTP_SECONDS: Definition = Definition {
 };
 
 /// What every run shows.
-pub static STAGE: [&Definition; 14] = [
+pub static STAGE: [&Definition; 15] = [
     &EVENTS,
     &DEAD_LETTERS,
     &SINK_ROWS,
+    &OUTPUT_UP,
     &BACKPRESSURE,
     &STREAM_TIME,
     &WATERMARK_LAG,
@@ -182,6 +187,30 @@ pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const SAMPLES_MAX: usize = 10_000;
 
 type Samples = BTreeMap<(&'static str, Vec<String>), f64>;
+
+/// Says whether the server of one output answers.
+#[derive(Clone, Default)]
+pub struct Up {
+    metrics: Metrics,
+    output: String,
+    /// What was said last: 0 where nothing was.
+    last: Arc<AtomicU8>,
+}
+
+impl Up {
+    /// For the output of this name.
+    pub fn new(metrics: &Metrics, output: &str) -> Self {
+        Self { metrics: metrics.clone(), output: output.to_owned(), last: Arc::default() }
+    }
+
+    /// Says so where it is news.
+    pub fn set(&self, is_up: bool) {
+        let now = if is_up { 2 } else { 1 };
+        if self.last.swap(now, Ordering::Relaxed) != now {
+            self.metrics.set(&OUTPUT_UP, &[&self.output], f64::from(u8::from(is_up)));
+        }
+    }
+}
 
 /// The metrics of a run; a clone is the same ones. Switched off it holds nothing and costs nothing.
 #[derive(Clone, Debug, Default)]
@@ -330,7 +359,7 @@ mod tests {
 
     #[test]
     fn names_say_what_they_count_and_their_unit() {
-        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_connections", "_total"];
+        let units = ["_seconds", "_bytes", "_records", "_info", "_windows", "_connections", "_total", "_up"];
         for definition in all() {
             assert!(units.iter().any(|unit| definition.name.ends_with(unit)), "{}", definition.name);
             assert_eq!(definition.name.ends_with("_total"), definition.shape == Shape::Counter);

@@ -31,6 +31,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The schema of what this stage writes: its name joins those of the stages before.
 pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
@@ -89,6 +90,7 @@ impl Stage {
         let common = args.common.clone();
         let looked = look(side, args, options.follow, usual, run)?;
         check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
+        show(run, &looked.checked, looked.dlq.as_ref());
         // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
         let is_kept = options.keeping.spool.is_some();
         let Looked { inputs, checked, dlq } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
@@ -472,4 +474,15 @@ impl Stage {
         let stats = summary.stats();
         std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path.clone(), &error))
     }
+}
+
+/// Shows the metrics of a stage before it waits for any server: nothing is counted yet.
+fn show(run: &Run, checked: &[Checked], dlq: Option<&Checked>) {
+    let metrics = &run.metrics;
+    for (outcome, _) in Counts::default().outcomes() {
+        metrics.set(&metrics::EVENTS, &[run.console.tool(), outcome], 0.0);
+    }
+    ["input", "output"].iter().for_each(|side| metrics.blocked(side, Duration::ZERO));
+    checked.iter().for_each(|output| output.show(metrics));
+    dlq.into_iter().for_each(|output| output.show_server(metrics));
 }

@@ -60,6 +60,7 @@ impl Bench {
     pub fn open_as(&self, run: &str, epochs: bool) -> Result<Box<dyn Sink>, crate::Error> {
         let run = run.to_owned();
         let options = OpenOptions {
+            up: crate::metrics::Up::default(),
             pipeline: "p".to_owned(),
             run,
             epochs,
@@ -361,7 +362,14 @@ fn fill_up(path: &str) {
     let location = Location { scheme: store.scheme.to_owned(), path: path.to_owned(), ..Location::default() };
     let clock = Arc::new(|| super::sample::START);
     let console = Console::new("test", Colour::Off);
-    let options = OpenOptions { pipeline: "p".to_owned(), run: "full".to_owned(), epochs: false, clock, console };
+    let options = OpenOptions {
+        up: crate::metrics::Up::default(),
+        pipeline: "p".to_owned(),
+        run: "full".to_owned(),
+        epochs: false,
+        clock,
+        console,
+    };
     let mut sink = (store.open)(&location, &options).unwrap();
     let events = scattered(30_000, 1);
     let failed = (0..30).find_map(|step| sink.write(Kind::Event, &events.slice(step * 1000, 1000)).err());

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::frame::Progress;
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
+use crate::metrics::Up;
 use crate::secret;
 use arrow::array::RecordBatch;
 use std::collections::BTreeMap;
@@ -149,6 +150,8 @@ pub type Tables = Vec<(String, u64)>;
 /// How a sink is opened.
 #[derive(Clone)]
 pub struct OpenOptions {
+    /// Says whether the store's server is there.
+    pub up: Up,
     /// Name of the pipeline: the key of its epochs.
     pub pipeline: String,
     /// Name of this run: tells its rows from those of other runs.

@@ -2,6 +2,7 @@
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
+use crate::metrics::Up;
 use crate::stop::Stop;
 use crate::store::Location;
 use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
@@ -126,12 +127,19 @@ pub struct Persistence {
     console: Console,
     stop: Stop,
     has_answered: AtomicBool,
+    up: Up,
 }
 
 impl Persistence {
     /// For the server `shown`, which has answered before.
     pub fn new(shown: String, patience: Patience, console: Console) -> Self {
-        Self { shown, patience, console, stop: Stop::of_process(), has_answered: AtomicBool::new(true) }
+        let has_answered = AtomicBool::new(true);
+        Self { shown, patience, console, stop: Stop::of_process(), has_answered, up: Up::default() }
+    }
+
+    /// The same for an output, which says whether its server is there.
+    pub fn saying(self, up: Up) -> Self {
+        Self { up, ..self }
     }
 
     /// The same for a server that nobody has asked yet.
@@ -150,6 +158,7 @@ impl Persistence {
                     if let Some(began) = began {
                         let waited = rounded(Instant::now().saturating_duration_since(began));
                         self.console.say(format!("{}: is back after {waited}", self.shown));
+                        self.up.set(true);
                     }
                     return Ok(done);
                 }
@@ -159,6 +168,7 @@ impl Persistence {
             let limit = self.patience.retry.limit(self.has_answered.load(Ordering::Relaxed));
             let began = *began.get_or_insert_with(|| {
                 self.console.say(format!("{}: {cause}: {}", self.shown, trying_again(limit, "retry")));
+                self.up.set(false);
                 Instant::now()
             });
             let pause = self.pause(number);

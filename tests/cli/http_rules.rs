@@ -1,7 +1,8 @@
 //! The front door and the rules of HTTP/1.1: hosts, heads, bodies that are announced, clients that stop writing; and SIGHUP.
 
+use crate::broker::{Bench, Broker};
 use crate::door::{Door, Response, event, read, request};
-use crate::harness::Dir;
+use crate::harness::{Dir, eventually};
 use rustix::process::Signal;
 use std::io::Write;
 use std::net::Shutdown;
@@ -80,4 +81,53 @@ fn a_hangup_ends_no_front_door() {
     assert_eq!(door.json(&event(1, "a")).status, 200);
     door.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 1);
+}
+
+#[test]
+fn an_output_that_is_away_is_seen_in_the_first_scrape() {
+    let dir = Dir::new("rules_scrape");
+    let away = "kafka://127.0.0.1:1/t";
+    let door = Door::open(&dir, &["-q", "--spool", "spool", "--to", away, "--dlq", "dead.jsonl"]);
+    let metrics = door.get("/metrics").body;
+    for sample in [
+        "evt_events_total{stage=\"evt-ingest\",outcome=\"in\"} 0".to_owned(),
+        format!("evt_sink_rows_total{{output=\"{away}\",outcome=\"written\"}} 0"),
+        format!("evt_output_up{{output=\"{away}\"}} 0"),
+    ] {
+        assert!(metrics.lines().any(|line| line.trim_end_matches(".0") == sample), "{sample}: {metrics}");
+    }
+}
+
+/// A door whose output is on a server of the test's own, which is killed and started again.
+fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
+    let spool = format!("{}-spool", server.name);
+    let door = Door::open(dir, &["-q", "--spool", &spool, "--to", to, "--dlq", "null:"]);
+    let is_up = |value: &str| {
+        let ends = format!("}} {value}");
+        let metrics = door.get("/metrics").body;
+        metrics.lines().any(|line| line.starts_with("evt_output_up{") && line.trim_end_matches(".0").ends_with(&ends))
+    };
+    eventually("the output is there", || is_up("1"));
+    server.services(&["kill", server.name]);
+    let mut number = 0;
+    eventually("the output is away", || {
+        // A store is asked for nothing until there is a row for it.
+        number += 1;
+        assert_eq!(door.json(&event(number, "a")).status, 200);
+        is_up("0")
+    });
+    server.start();
+    eventually("the output is back", || is_up("1"));
+    door.stop();
+}
+
+#[test]
+fn an_output_that_goes_and_comes_back_is_seen_in_the_metrics() {
+    let Some(mut bench) = Bench::new("rules_up") else { return };
+    // Where PostgreSQL's own user may go, which runs it for root.
+    let state = std::env::temp_dir().join(format!("evt-rules-up-{}", std::process::id()));
+    let [kafka, postgres] = ["kafka", "postgres"].map(|name| Broker { state: state.clone(), name });
+    bench.brokers = kafka.start();
+    watch_outage(&bench.dir, &kafka, &bench.uri(&bench.topic("t", 1, &[]), ""));
+    watch_outage(&bench.dir, &postgres, &format!("{}?table=raw_events", postgres.start()));
 }

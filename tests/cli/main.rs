@@ -39,6 +39,7 @@ mod restarts;
 mod scrape;
 mod servers;
 mod services;
+mod siege;
 mod signals;
 mod sizes;
 mod spool;

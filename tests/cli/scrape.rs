@@ -79,6 +79,27 @@ fn compare(text: &str, table: &[&'static Definition], seen: &mut BTreeSet<&'stat
 }
 
 #[test]
+fn a_run_that_waits_for_its_output_shows_its_metrics() {
+    let dir = Dir::new("scrape-away");
+    let away = "kafka://127.0.0.1:1/t";
+    let args = ["-f", "jsonl", "--to", away, "--prometheus", "127.0.0.1:0"];
+    let mut running = Running::new(&mut dir.command("evt-ingest", &args));
+    let address = running.address();
+    eventually("the output is away", || scrape(&address).contains("evt_output_up{"));
+    let text = scrape(&address);
+    for sample in [
+        "evt_events_total{stage=\"evt-ingest\",outcome=\"in\"}".to_owned(),
+        "evt_backpressure_seconds_total{side=\"output\"}".to_owned(),
+        format!("evt_sink_rows_total{{output=\"{away}\",outcome=\"written\"}}"),
+        format!("evt_output_up{{output=\"{away}\"}}"),
+    ] {
+        assert_eq!(value(&text, &sample), 0.0, "{sample}");
+    }
+    running.child.kill().expect("it still waits");
+    running.child.wait().expect("it ends");
+}
+
+#[test]
 fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     let dir = Dir::new("scrape");
     let mut seen = BTreeSet::new();
@@ -111,7 +132,7 @@ fn every_tool_serves_the_metrics_of_the_table_and_no_others() {
     // What only a topic has.
     match Bench::new("scrape-topic") {
         Some(bench) => scrape_topic(&bench, &mut seen),
-        None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds"]),
+        None => seen.extend(["evt_consumer_lag_records", "evt_consumer_lag_seconds", "evt_output_up"]),
     }
     scrape_door(&mut seen);
     for definition in metrics::all() {
@@ -148,7 +169,8 @@ fn scrape_door(seen: &mut BTreeSet<&'static str>) {
 fn scrape_topic(bench: &Bench, seen: &mut BTreeSet<&'static str>) {
     let topic = bench.topic("t", 2, &[]);
     let from = bench.uri(&topic, "?rdkafka.statistics.interval.ms=100");
-    let args = [from.as_str(), "--to", "null:", "--prometheus", "127.0.0.1:0"];
+    let to = bench.uri(&bench.topic("out", 1, &[]), "");
+    let args = [from.as_str(), "--to", &to, "--prometheus", "127.0.0.1:0"];
     let mut running = Running::new(&mut bench.dir.command("evt-ingest", &args));
     let address = running.address();
     bench.produce((0..2).map(|partition| record(&topic, partition, EVENT)));

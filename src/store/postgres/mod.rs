@@ -120,6 +120,7 @@ impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let place = Place::try_new(location)?;
         let persistence = Persistence::new(place.shown.clone(), place.server.patience, options.console.clone());
+        let persistence = persistence.saying(options.up.clone());
         let (counts, overlap, options) = (SinkCounts::default(), Overlap::default(), options.clone());
         let mut sink =
             Self { place, persistence, link: None, options, counts, overlap, retracts: false, guess: Guess::default() };

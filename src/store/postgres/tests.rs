@@ -23,7 +23,8 @@ fn what_a_run_has_taken_back_stays_so_though_its_connection_ends() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let console = crate::console::Console::new("test", crate::console::Colour::Off);
     let (pipeline, run) = ("p".to_owned(), "run".to_owned());
-    let options = OpenOptions { pipeline, run, epochs: false, clock: Arc::new(|| 0), console };
+    let options =
+        OpenOptions { up: crate::metrics::Up::default(), pipeline, run, epochs: false, clock: Arc::new(|| 0), console };
     let mut sink = Box::new(Postgres::open(&bench.location, &options).unwrap());
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, false), (4, 0, 5, false)])).unwrap();
     sink.write(Kind::Metric, &metrics(&[(3, 0, 5, true)])).unwrap();

@@ -95,6 +95,7 @@ impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let place = Place::try_new(location)?;
         let persistence = Persistence::new(place.shown.clone(), place.server.patience(), options.console.clone());
+        let persistence = persistence.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
         let mut sink = Self { place, persistence, session: None, options, counts, overlap, retracts: false };

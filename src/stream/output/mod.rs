@@ -23,7 +23,7 @@ use crate::frame::{Control, Encoder as FrameEncoder, End, How};
 use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
 use crate::kind::headers;
-use crate::metrics::Metrics;
+use crate::metrics::{self, Metrics, Up};
 use crate::store::remote::FOREVER;
 use crate::store::{Location, Notice, OpenOptions, Sink, Store};
 use arrow::array::RecordBatch;
@@ -98,6 +98,17 @@ enum Place {
     Kafka(Box<Address>, Limit),
 }
 
+impl Place {
+    /// Whether a server holds it.
+    fn is_remote(&self) -> bool {
+        match self {
+            Place::Null | Place::Standard(_) | Place::File(..) => false,
+            Place::Store(store, _) => store.is_remote(),
+            Place::Kafka(..) => true,
+        }
+    }
+}
+
 impl Checked {
     /// Looks at what `text` names: whether it is an output, and whether rows could be written there now. No server is
     /// asked: see [`Checked::ask`].
@@ -133,6 +144,7 @@ impl Checked {
 
     /// Asks the servers it is held by whether rows could be written there now; they may be away for a while.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
+        self.show_server(&run.metrics);
         match &self.place {
             Place::Kafka(address, _) => KafkaOutput::ask(address, run)?,
             Place::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
@@ -216,9 +228,28 @@ impl Checked {
         }
     }
 
+    /// Shows its metrics before it is open: no row is written, and its server has not answered yet.
+    pub fn show(&self, metrics: &Metrics) {
+        let outcomes = match &self.place {
+            Place::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
+            _ => vec!["written"],
+        };
+        outcomes.iter().for_each(|outcome| metrics.set(&metrics::SINK_ROWS, &[&self.name, outcome], 0.0));
+        self.show_server(metrics);
+    }
+
+    /// Shows whether its server has answered, if it has one.
+    pub fn show_server(&self, metrics: &Metrics) {
+        if self.place.is_remote() {
+            Up::new(metrics, &self.name).set(false);
+        }
+    }
+
     /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec, .. } = self;
+        let up = Up::new(&run.metrics, &name);
+        let is_remote = place.is_remote();
         let sink = match place {
             Place::Null => Target::Null,
             Place::Standard(format) => {
@@ -228,15 +259,20 @@ impl Checked {
                 let file = Plain::create(path, format, spec.overwrite, run)?;
                 encoded(file, format, schema, (&spec, &run.console))?
             }
-            Place::Kafka(address, limit) => Target::Kafka(Box::new(KafkaOutput::open(&address, limit, schema, run)?)),
+            Place::Kafka(address, limit) => {
+                Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
+            }
             Place::Store(store, location) => {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
                 if !store.kinds.contains(&kind) {
                     return Err(store.other_kind(kind, &name));
                 }
-                Target::Store { kind, sink: (store.open)(&location, &open_options(run))? }
+                Target::Store { kind, sink: (store.open)(&location, &open_options(run, up.clone()))? }
             }
         };
+        if is_remote {
+            up.set(true);
+        }
         let own_headers = headers::is_in(schema);
         Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone() })
     }
@@ -254,10 +290,10 @@ fn unwritten(error: Error, name: &str, rows: u64) -> Error {
     Error::new(ErrorKind::Unavailable, message).because(cause)
 }
 
-fn open_options(run: &Run) -> OpenOptions {
+fn open_options(run: &Run, up: Up) -> OpenOptions {
     let (pipeline, clock) = (run.pipeline.clone(), run.clock);
     let (run, console) = (run.id.clone(), run.console.clone());
-    OpenOptions { pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
+    OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
 }
 
 /// The bytes that begin a file of rows: a header, where the format has one that stands apart.

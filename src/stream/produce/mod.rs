@@ -17,6 +17,7 @@ use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
 use crate::kind::headers::Rows;
+use crate::metrics::Up;
 use crate::stream::kafka::address::{Address, Form};
 use crate::stream::kafka::client::{self, Context, Health};
 use crate::stream::kafka::framing;
@@ -52,6 +53,7 @@ pub struct KafkaOutput {
     health: Health,
     /// The largest record that is sent, and what the topic says of it.
     limit: Limit,
+    up: Up,
     topic_limit: Option<usize>,
     /// Rows that were taken and refused later.
     bounced: Vec<Bounced>,
@@ -134,7 +136,7 @@ impl KafkaOutput {
     }
 
     /// Opens it for rows of `schema`.
-    pub fn open(address: &Address, limit: Limit, schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
+    pub fn open(address: &Address, (limit, up): (Limit, Up), schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         let asking = producer((address, run), &[])?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
@@ -148,6 +150,7 @@ impl KafkaOutput {
             topic: topic.to_owned(),
             producer,
             limit,
+            up,
             topic_limit,
             bounced: vec![],
             schema: schema.clone(),
@@ -374,6 +377,7 @@ impl KafkaOutput {
                     record = back;
                     self.producer.poll(LULL);
                     look(&self.producer, &mut self.health, (&self.address, &self.run))?;
+                    self.up.set(self.health.is_good());
                     let wait = wait.get_or_insert_with(|| self.run.stop.server_wait());
                     wait.left(self.producer.in_flight_count());
                     if wait.is_over() {
@@ -387,6 +391,7 @@ impl KafkaOutput {
 
     fn look(&mut self) -> Result<()> {
         look(&self.producer, &mut self.health, (&self.address, &self.run))?;
+        self.up.set(self.health.is_good());
         let Some((code, partition)) = self.producer.context().failure() else { return Ok(()) };
         let (topic, lost) = (&self.topic, self.producer.context().failed());
         let message =
