@@ -52,6 +52,26 @@ fn a_letter_that_does_not_fit_its_topic_is_cut_and_the_front_door_goes_on() {
     assert_eq!(shown.succeeds().rows(), vec![json!({"original_length": 1_400_000}); 2]);
 }
 
+/// What is left of this record is an event, which the record was not.
+#[test]
+fn a_letter_that_was_cut_is_not_read_again_as_a_whole_record() {
+    let Some(bench) = Bench::new("sizes_again") else { return };
+    let (dir, dead) = (&bench.dir, bench.topic("dead", 1, &[("max.message.bytes", "20000")]));
+    let letters = bench.uri(&dead, "");
+    dir.write("in.jsonl", format!("{}{}x\n{}}}\n", event(1, "web"), " ".repeat(30_000), event(2, "web")));
+    dir.run("evt-ingest", &["in.jsonl", "-q", "--to", "null:", "--dlq", &letters]).succeeds();
+    let again = format!("{letters}?end=latest");
+    let run = dir.run("evt-ingest", &[&again, "-o", "jsonl"]).ends_with(1);
+    assert!(run.rows().is_empty() && run.stderr().contains("of the record's 30"), "{run}");
+    let run = dir.run("evt-ingest", &[&again, "-o", "jsonl", "--dlq", "again.jsonl"]).succeeds();
+    assert!(run.rows().is_empty(), "{run}");
+    let types: Vec<Value> = dir.rows("again.jsonl").iter().map(|letter| letter["error_type"].clone()).collect();
+    assert_eq!(types, ["TooLargeError", "ParseError"]);
+    assert!(dir.rows("again.jsonl")[0]["original_length"].as_u64() > Some(30_000));
+    let run = dir.run("evt-view", &[&again, "-q", "-o", "raw"]).ends_with(1);
+    assert_eq!(run.text(), format!("{}}}\n", event(2, "web")));
+}
+
 #[test]
 fn an_event_that_no_output_can_hold_is_refused_by_itself_at_the_door() {
     let Some(bench) = Bench::new("sizes_door") else { return };

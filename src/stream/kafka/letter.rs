@@ -106,6 +106,17 @@ pub fn is_letter(headers: &dyn Headers) -> bool {
     found
 }
 
+/// The length of the record, where these are the headers of a dead letter of ours that holds only the beginning of it.
+pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
+    let (mut found, mut length) = (false, None);
+    headers.each(&mut |name, value| match column_of(name) {
+        Some(column::ERROR_TYPE) => found = true,
+        Some(column::ORIGINAL_LENGTH) => length = std::str::from_utf8(value.unwrap_or_default()).ok().map(str::parse),
+        _ => {}
+    });
+    length.filter(|_| found)?.ok()
+}
+
 /// A letter as the JSON object that `-o jsonl` writes of it.
 pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> String {
     let mut json = String::from("{");

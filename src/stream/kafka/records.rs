@@ -228,7 +228,11 @@ impl Records {
         let letters =
             *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && intake.becomes(Kind::Dead));
         if !letters {
-            return intake.message(payload, offset, spot, dead);
+            // A letter that is read as the record it was must be whole.
+            return match letter::whole_length(wrapper.headers) {
+                None => intake.message(payload, offset, spot, dead),
+                Some(length) => intake.refuse((payload, offset), &cut_short(payload.len(), length), spot, dead),
+            };
         }
         if !letter::is_letter(wrapper.headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "no dead letter: its headers say nothing of a failure");
@@ -277,6 +281,13 @@ impl Records {
             Frame::Control(Control::Barrier(_)) | Frame::Eos => {}
         }
     }
+}
+
+/// Why the payload of a letter is not the record that it was.
+#[cold]
+fn cut_short(kept: usize, length: u64) -> Fault {
+    let message = format!("{kept} of the record's {length} bytes were kept when it became a dead letter");
+    Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }
 
 /// A message that librdkafka has fetched.
