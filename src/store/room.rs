@@ -1,7 +1,7 @@
 //! Whether a file or a directory could be written, asked without writing: an output that will fail shall fail before
 //! the input is read, and one that is not needed after all shall leave nothing behind.
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 
@@ -29,6 +29,11 @@ pub fn for_directory(path: &Path) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => for_directory(parent(path)),
         other => other,
     }
+}
+
+/// Whether the file system of `path` has a free block; true where it does not say.
+pub fn is_left(path: &Path) -> bool {
+    statvfs(path).map_or(true, |found| found.f_bavail > 0 || found.f_blocks == 0)
 }
 
 /// The directory a path lies in.

@@ -85,6 +85,35 @@ fn a_full_disk_is_one_clear_line_and_nothing_looks_whole() {
     }
 }
 
+/// `/readyz` is asked before any request has failed.
+#[test]
+fn a_door_that_starts_on_a_full_disk_is_not_ready() {
+    let dir = Dir::new("disk-door");
+    dir.shell("mkdir small").succeeds();
+    let mount = "mount -t tmpfs -o size=400k none small";
+    if dir.shell(&format!("unshare -rm sh -c '{mount}'")).status() != 0 {
+        eprintln!("skipped: unshare -rm may not mount a small tmpfs here");
+        return;
+    }
+    dir.write(
+        "door.sh",
+        format!(
+            r#"{mount} && mkdir small/spool
+            [[ $1 == full ]] && cat /dev/zero > small/filler 2> none
+            coproc door {{ exec evt-ingest http://127.0.0.1:0 --spool small/spool --to null: 2>&1; }}
+            read -r line <&${{door[0]}} && host=${{line##*//}}
+            exec 3<> "/dev/tcp/${{host%:*}}/${{host##*:}}"
+            printf 'GET /readyz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n' >&3
+            head -1 <&3
+            kill $door_PID"#
+        ),
+    );
+    for (disk, status) in [("free", "200"), ("full", "503")] {
+        let run = dir.run("unshare", &["-rm", "bash", "door.sh", disk]);
+        assert!(run.text().starts_with(&format!("HTTP/1.1 {status} ")), "{disk}: {run}");
+    }
+}
+
 #[test]
 fn a_full_device_on_standard_output_a_directory_and_a_missing_file_are_one_clear_line() {
     let dir = Dir::new("device");

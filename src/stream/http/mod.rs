@@ -204,9 +204,10 @@ impl Front {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining");
         }
-        match self.clock.now() < self.unready_until.load(Ordering::Relaxed) {
-            true => Err("requests cannot be kept at the moment"),
-            false => Ok(()),
+        let has_room = self.keeper().is_none_or(|keeper| keeper.has_room());
+        match has_room && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err("requests cannot be kept at the moment"),
         }
     }
 }

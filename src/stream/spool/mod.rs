@@ -59,7 +59,7 @@ fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc
     let mut writer = Writer::new(shelf.clone(), (0, voice, create));
     let start = recover::recover(&shelf, &mut writer, &run.console)?;
     let queue = Arc::new(Queue::default());
-    let (entrance, exit) = (Entrance(queue.clone()), Exit(queue));
+    let (entrance, exit) = (Entrance { queue: queue.clone(), dir: shelf.dir().to_owned() }, Exit(queue));
     let spawned = std::thread::Builder::new().name("spool".into()).spawn(move || writer.run(&exit.0));
     spawned.map_err(|error| Error::io("the thread that writes the spool", &error))?;
     Ok((Arc::new(entrance), Box::new(Log::new(shelf, listen, clock, start))))

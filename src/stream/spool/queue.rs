@@ -2,9 +2,11 @@
 
 use super::entry::size_max;
 use super::request::{Answer, Keeper, Request};
+use crate::store::room;
 use std::collections::VecDeque;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of requests that wait at most.
@@ -123,17 +125,26 @@ impl Queue {
 }
 
 /// The door's end of the queue: the queue is closed when the last one who holds it lets go.
-pub struct Entrance(pub Arc<Queue>);
+pub struct Entrance {
+    /// The queue.
+    pub queue: Arc<Queue>,
+    /// The directory that the requests are written to.
+    pub dir: PathBuf,
+}
 
 impl Keeper for Entrance {
     fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>) {
-        self.0.push(Asked { size: size_max(&request), request, done: Done::new(done) });
+        self.queue.push(Asked { size: size_max(&request), request, done: Done::new(done) });
+    }
+
+    fn has_room(&self) -> bool {
+        room::is_left(&self.dir)
     }
 }
 
 impl Drop for Entrance {
     fn drop(&mut self) {
-        self.0.close();
+        self.queue.close();
     }
 }
 

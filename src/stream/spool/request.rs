@@ -68,4 +68,9 @@ pub trait Keeper: Send + Sync + 'static {
     /// Takes a request and calls `done`, on any thread, once it is as safe as promised. All of it is kept or nothing.
     /// Does not wait: where too many requests are under way it answers [`Answer::Unavailable`].
     fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>);
+
+    /// Whether there is a place for another request.
+    fn has_room(&self) -> bool {
+        true
+    }
 }
