@@ -7,6 +7,7 @@
 
 mod file;
 pub mod identity;
+mod spec;
 
 use super::kafka::address::{Address, Form};
 use super::produce::body::form;
@@ -30,54 +31,12 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use file::{Ended, Plain, is_appended};
 use identity::Identity;
+pub use spec::OutputSpec;
+use spec::{standard_format, written};
 use std::ffi::OsStr;
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
-
-/// How rows are written, where their URI leaves a choice.
-#[derive(Clone)]
-pub struct OutputSpec {
-    /// `-o`, if given.
-    pub format: Option<&'static Format>,
-    /// What a terminal gets where no format is named.
-    pub terminal_format: &'static str,
-    /// What a pipe or a file without a telling name gets.
-    pub pipe_format: &'static str,
-    /// `--overwrite`.
-    pub overwrite: bool,
-    /// `--control`: control messages are written as lines in text.
-    pub control: bool,
-    /// How tables look.
-    pub encode: EncodeOptions,
-}
-
-impl OutputSpec {
-    /// The format of a file; exit 2 where its name promises another one than it would get.
-    fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
-        // A pipe or a device has any name.
-        let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
-        if let Some(wrong) = format::misnomer(path).filter(|_| !is_special) {
-            return Err(Error::usage(wrong));
-        }
-        if let Some(format) = self.format.or_else(|| format::by_extension(name)) {
-            return Ok(format);
-        }
-        match path.extension() {
-            Some(_) if self.pipe_format == "frames" && !is_special => {
-                let written = format::ALL.iter().filter(|format| written(format).is_ok());
-                let known: Vec<String> =
-                    written.flat_map(|format| format.extensions).map(|one| format!(".{one}")).collect();
-                Err(Error::usage(format!(
-                    "{name}: no format has this extension: -o FORMAT, or one of {}",
-                    known.join(" ")
-                )))
-            }
-            _ => format::by_name(self.pipe_format),
-        }
-    }
-}
 
 /// An output that was looked at and is not open yet: nothing has been made or written.
 ///
@@ -355,25 +314,6 @@ impl format::Encoder for Narrow {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         self.encoder.finish(out)
-    }
-}
-
-/// The format, if it is one that is written: frames have no [`format::Output`] of their own.
-fn written(format: &'static Format) -> Result<&'static Format> {
-    match format.output.is_some() || format.name == "frames" {
-        true => Ok(format),
-        false => Err(Error::usage(format!("-o {}: evt reads it but does not write it", format.name))),
-    }
-}
-
-fn standard_format(spec: &OutputSpec) -> Result<&'static Format> {
-    standard::output()?;
-    let terminal = std::io::stdout().is_terminal();
-    let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
-    let format = written(spec.format.map_or_else(|| format::by_name(fallback), Ok)?)?;
-    match terminal && format.name == "frames" {
-        true => Err(Error::usage("frames never go to a terminal: -o jsonl, or | evt-view")),
-        false => Ok(format),
     }
 }
 
