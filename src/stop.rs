@@ -141,6 +141,10 @@ impl Stop {
 
     /// Sleeps for `time`, or until a signal comes.
     pub fn sleep(&self, time: Duration) -> Result<Woken> {
+        // One that came before its wake-up was registered has left nothing to wake by.
+        if self.signal().is_some() {
+            return Ok(Woken::Stopped);
+        }
         let Some(wake) = self.wake.as_deref() else {
             std::thread::sleep(time);
             return Ok(Woken::Timeout);

@@ -34,6 +34,7 @@ use identity::Identity;
 pub use spec::OutputSpec;
 use spec::{standard_format, written};
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Instant;
