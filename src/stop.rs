@@ -34,6 +34,8 @@ pub struct Stop {
     since: Arc<OnceLock<Instant>>,
     is_behind_pipe: Arc<AtomicBool>,
     has_expired: Arc<AtomicBool>,
+    /// When waits for servers end, signal or not.
+    deadline: Arc<OnceLock<Instant>>,
 }
 
 /// What a wait for input ended with.
@@ -56,6 +58,7 @@ impl Stop {
             since: Arc::default(),
             is_behind_pipe: Arc::default(),
             has_expired: Arc::default(),
+            deadline: Arc::default(),
         }
     }
 
@@ -88,6 +91,11 @@ impl Stop {
     /// Whether the run reads what other stages send: it then waits longer for servers, so that their end is not lost.
     pub fn set_behind_pipe(&self, is_behind_pipe: bool) {
         self.is_behind_pipe.store(is_behind_pipe, Ordering::Relaxed);
+    }
+
+    /// Ends all waits for servers at `deadline`, whatever their own limits are. The first call counts.
+    pub fn set_deadline(&self, deadline: Instant) {
+        _ = self.deadline.set(deadline);
     }
 
     /// A wait for a server, which the first signal bounds.
@@ -168,6 +176,9 @@ pub struct Wait {
 impl Wait {
     /// Whether the stop timeout has expired.
     pub fn is_over(&self) -> bool {
+        if self.stop.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
+            return true;
+        }
         let Some(since) = self.stop.since() else { return false };
         let period = match self.stop.has_expired.load(Ordering::Relaxed) {
             true => STOP_TIMEOUT_EXPIRED,
@@ -179,6 +190,14 @@ impl Wait {
             self.stop.has_expired.store(true, Ordering::Relaxed);
         }
         is_over
+    }
+
+    /// The limit of this wait where its own is `limit`: the deadline may come first.
+    pub fn limit(&self, limit: Option<Duration>) -> Option<Duration> {
+        let left = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(self.from));
+        // To whole seconds, as a person reads it: [`Wait::is_over`] heeds the rest.
+        let left = left.map(|left| Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
+        limit.into_iter().chain(left).min()
     }
 
     /// Notes how much is left to wait for: less than ever before is progress, and the stop timeout begins anew.
@@ -275,6 +294,22 @@ mod tests {
         wait.from = before(STOP_TIMEOUT);
         wait.left(7);
         assert!(wait.is_over());
+    }
+
+    #[test]
+    fn a_deadline_ends_every_wait_and_bounds_longer_limits() {
+        let stop = Stop::never();
+        let wait = stop.server_wait();
+        assert_eq!(wait.limit(None), None);
+        stop.set_deadline(wait.from + Duration::from_secs(10));
+        assert!(!wait.is_over());
+        let limits = [None, Some(Duration::from_secs(300)), Some(Duration::from_secs(3))];
+        assert_eq!(limits.map(|limit| wait.limit(limit).map(|limit| limit.as_secs())), [Some(10), Some(10), Some(3)]);
+        let stop = Stop::never();
+        stop.set_deadline(before(Duration::from_secs(1)));
+        let wait = stop.server_wait();
+        assert!(wait.is_over() && !wait.pause(Duration::ZERO));
+        assert_eq!(wait.limit(None), Some(Duration::ZERO));
     }
 
     #[test]

@@ -135,11 +135,8 @@ impl HttpArgs {
     }
 
     /// Looks whether what the flags name can be asked.
-    pub fn check(&self, run: &Run, findings: &mut Findings) -> Result<()> {
-        if let Some(schemas) = &self.schemas {
-            findings.ready(place::check(schemas, &run.console)?);
-        }
-        Ok(())
+    pub fn check(&self, findings: &mut Findings) {
+        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
 
     fn open_schemas(&self, registry: Option<Arc<Confluent>>) -> Option<Box<OpenSchemas>> {

@@ -33,19 +33,24 @@ pub struct Usual {
 /// What stages pass on to each other.
 pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
 
-/// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
-pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Run) -> Result<Vec<Checked>> {
+/// How the outputs that `--to` names are written.
+fn output_spec(args: &StageArgs, usual: Usual) -> Result<OutputSpec> {
     let StageArgs { input, output, common, .. } = args;
     let color = common.color.is_on(std::io::stdout().is_terminal());
-    let spec = OutputSpec {
+    Ok(OutputSpec {
         format: output.output_format.as_deref().map(format::by_name).transpose()?,
         terminal_format: usual.terminal,
         pipe_format: usual.pipe,
         overwrite: output.overwrite,
         control: input.control && usual.control,
         encode: EncodeOptions { width: terminal_width(), color, ..EncodeOptions::default() },
-    };
-    output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
+    })
+}
+
+/// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
+pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Run) -> Result<Vec<Checked>> {
+    let spec = output_spec(args, usual)?;
+    args.output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
 }
 
 /// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
@@ -139,6 +144,17 @@ pub fn alone(error: Error) -> Error {
     }
 }
 
+/// What is wrong with a command line, in the order in which it was found.
+#[derive(Default)]
+pub struct Faults(pub Vec<Error>);
+
+impl Faults {
+    /// What is good; a fault is kept.
+    pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
+        found.map_err(|error| self.0.push(error)).ok()
+    }
+}
+
 /// What a stage would open.
 pub struct Looked {
     /// Inputs, in the order of the command line.
@@ -147,9 +163,19 @@ pub struct Looked {
     pub checked: Vec<Checked>,
     /// The output of dead letters.
     pub dlq: Option<Checked>,
+    /// What is wrong with others.
+    pub faults: Faults,
 }
 
 impl Looked {
+    /// All of it where nothing is wrong; else the first fault.
+    pub fn sound(mut self) -> Result<Self> {
+        match self.faults.0.is_empty() {
+            true => Ok(self),
+            false => Err(self.faults.0.swap_remove(0)),
+        }
+    }
+
     /// Waits for the servers that hold the outputs without limit, where nothing else is said.
     pub fn without_limit(mut self) -> Self {
         self.checked = self.checked.into_iter().map(Checked::without_limit).collect();
@@ -166,24 +192,29 @@ impl Looked {
 }
 
 /// Looks at every input and output, and that no two of them are one; nothing is opened or made, and no server asked.
-pub fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Result<Looked> {
-    let common = &args.common;
-    let checked = check_outputs(args, usual, run)?;
-    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run)).transpose().map_err(alone)?;
+pub fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Looked {
+    let (common, mut faults) = (&args.common, Faults::default());
+    let spec = faults.take(output_spec(args, usual));
+    let outputs = spec.iter().flat_map(|spec| args.output.to.iter().map(|text| Checked::try_new(text, spec, run)));
+    let checked = Vec::from_iter(outputs.filter_map(|output| faults.take(output)));
+    let dlq = args.output.dlq.as_deref().map(|text| check_side(text, run).map_err(alone));
+    let dlq = dlq.and_then(|dlq| faults.take(dlq));
     let written = common.stats.iter().cloned().chain(common.prometheus_file());
     for path in written.clone() {
-        room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error))?;
+        faults.take(room::for_file(path.as_ref()).map_err(|error| Error::io(path, &error)));
     }
-    let inputs = args.input.uris()?;
-    inputs.iter().try_for_each(|input| input::check(input, follow))?;
+    let inputs = args.input.inputs.iter().filter_map(|text| faults.take(Uri::parse(text)));
+    let inputs = Vec::from_iter(inputs);
     let mut named = Named::inputs(&inputs);
+    let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
+    let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
     // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
     for output in checked.iter().chain(&dlq).chain(side) {
-        named.output(output.name(), output.identity())?;
+        faults.take(named.output(output.name(), output.identity()));
     }
     for path in written {
-        named.output(&path, Identity::of_path(path.as_ref()))?;
+        faults.take(named.output(&path, Identity::of_path(path.as_ref())));
     }
-    Ok(Looked { inputs, checked, dlq })
+    Looked { inputs, checked, dlq, faults }
 }

@@ -4,7 +4,6 @@
 //! [`Stage::finish`].
 
 use super::args::{CommonArgs, StageArgs};
-use super::check::Findings;
 pub use super::look::{FRAMES, Usual, check_outputs, check_side};
 use super::look::{Looked, alone, brings_headers, check_ends, look, offsets, promise};
 use super::progress::ProgressLine;
@@ -23,7 +22,6 @@ use crate::stream::output::{Checked, Output, OutputReport, Refusal};
 use crate::stream::produce::Bounced;
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
-use crate::stream::spool::promise::Promise;
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -88,12 +86,12 @@ impl Stage {
         run: &Rc<Run>,
     ) -> Result<Self> {
         let common = args.common.clone();
-        let looked = look(side, args, options.follow, usual, run)?;
+        let looked = look(side, args, options.follow, usual, run).sound()?;
         check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
         show(run, &looked.checked, looked.dlq.as_ref());
         // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
         let is_kept = options.keeping.spool.is_some();
-        let Looked { inputs, checked, dlq } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
+        let Looked { inputs, checked, dlq, .. } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
         if checked.iter().any(Checked::asks_raw) && options.mapping.keep_raw == KeepRaw::No {
             let alone = checked.iter().all(Checked::asks_raw);
             options.mapping.keep_raw = if alone { KeepRaw::Within } else { KeepRaw::Column };
@@ -142,29 +140,6 @@ impl Stage {
             refused: 0,
             stream_time: None,
         })
-    }
-
-    /// `--check`: looks at all that [`Stage::open_beside`] would open, and says what is ready after `findings`.
-    pub fn check(
-        side: Option<&Checked>,
-        args: &StageArgs,
-        (options, usual): (&SourceOptions, Usual),
-        run: &Rc<Run>,
-        mut findings: Findings,
-    ) -> Result<u8> {
-        let looked = look(side, args, false, usual, run)?;
-        check_ends(options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
-        let promise = promise(options, &looked.inputs, looked.checked.iter().chain(&looked.dlq))?;
-        let Looked { inputs, checked, dlq } = looked.ask(run)?;
-        if let Some(door) = &options.http {
-            findings.door(door)?;
-        }
-        if let Some(Promise::Spool { dir, .. }) = &promise {
-            findings.spool(dir)?;
-        }
-        inputs.iter().try_for_each(|input| findings.input(input, run))?;
-        checked.iter().chain(&dlq).chain(side).for_each(|output| findings.output(output));
-        findings.tell()
     }
 
     /// Refuses rows of another kind: exit 2.

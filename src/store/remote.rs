@@ -165,7 +165,7 @@ impl Persistence {
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Passing(cause)) => cause,
             };
-            let limit = self.patience.retry.limit(self.has_answered.load(Ordering::Relaxed));
+            let limit = wait.limit(self.patience.retry.limit(self.has_answered.load(Ordering::Relaxed)));
             let began = *began.get_or_insert_with(|| {
                 self.console.say(format!("{}: {cause}: {}", self.shown, trying_again(limit, "retry")));
                 self.up.set(false);

@@ -72,6 +72,25 @@ impl Run {
         }
     }
 
+    /// The same run for another thread, with outages of its own.
+    pub fn for_thread(&self) -> Self {
+        Self {
+            console: self.console.clone(),
+            clock: self.clock,
+            stop: self.stop.clone(),
+            report: self.report,
+            pipeline: self.pipeline.clone(),
+            id: self.id.clone(),
+            record_max: self.record_max,
+            kafka: self.kafka.clone(),
+            outages: Outages::default(),
+            metrics: self.metrics.clone(),
+            service: Service::of_environment(),
+            letters: self.letters.clone(),
+            ratio_max: self.ratio_max,
+        }
+    }
+
     /// The name of this host, as dead letters carry it.
     pub fn host() -> String {
         rustix::system::uname().nodename().to_string_lossy().into_owned()

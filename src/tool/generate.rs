@@ -107,7 +107,7 @@ impl Tool for Args {
         let stop = || run.stop.signal().is_some();
         let options = self.options();
         if self.common.check {
-            return self.check();
+            return self.check(&run);
         }
         run.service.ready();
         let mut out = standard::output()?;
@@ -179,13 +179,15 @@ struct RuleArgs {
 
 impl Args {
     /// `--check`: options and rules are in their range, and the truth has room.
-    fn check(&self) -> Result<u8> {
-        Generator::new(self.options())?;
-        let mut findings = Findings::default();
+    fn check(&self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
+        findings.take(Generator::new(self.options()));
         if let Some(path) = &self.truth {
-            Truth::new(self.rules())?;
-            room::for_file(path).map_err(|error| Error::io(path.display().to_string(), &error))?;
-            findings.ready(path.display());
+            findings.take(Truth::new(self.rules()));
+            let room = room::for_file(path).map_err(|error| Error::io(path.display().to_string(), &error));
+            if findings.take(room).is_some() {
+                findings.ready(path.display());
+            }
         }
         findings.tell()
     }

@@ -64,6 +64,15 @@ impl Tool for Args {
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
+        if self.stage.common.check {
+            return self.check(&run);
+        }
+        Stage::open(&self.stage, self.source(&run)?, FRAMES, &run)?.pass()
+    }
+}
+
+impl Args {
+    fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };
         let filter = self.filter.as_deref().map(|text| Filter::new(text, &Kind::Event.schema())).transpose()?;
@@ -73,24 +82,23 @@ impl Tool for Args {
             mapping = over_http(mapping);
         }
         let http = match listener {
-            Some(address) => Some(Box::new(self.http.options(&address, &self.stage.map, &mapping, &run)?)),
+            Some(address) => Some(Box::new(self.http.options(&address, &self.stage.map, &mapping, run)?)),
             None => self.http.check_unused().map(|()| None)?,
         };
         let source = self.stage.source(mapping)?;
-        let options =
-            SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, keeping, http, ..source };
-        if self.stage.common.check {
-            let mut findings = Findings::default();
-            if options.http.is_some() {
-                self.http.check(&run, &mut findings)?;
-            }
-            return Stage::check(None, &self.stage, (&options, FRAMES), &run, findings);
-        }
-        Stage::open(&self.stage, options, FRAMES, &run)?.pass()
+        Ok(SourceOptions { follow: self.follow, raw_only: true, filter, headers: true, keeping, http, ..source })
     }
-}
 
-impl Args {
+    /// `--check`.
+    fn check(&self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
+        let options = findings.take(self.source(run));
+        if options.as_ref().is_some_and(|options| options.http.is_some()) {
+            self.http.check(&mut findings);
+        }
+        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
+    }
+
     /// Where it listens, if that is its input.
     fn listener(&self) -> Result<Option<Address>> {
         let inputs = self.stage.input.uris()?;

@@ -119,24 +119,25 @@ impl Tool for Args {
 
 impl Action {
     /// `--check`: the schemas are there and can be read; nothing is registered.
-    fn check(&self, run: &Run) -> Result<u8> {
-        let mut findings = Findings::default();
+    fn check(&self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
         let files: Vec<&String> = match self {
             Action::Check { new, against, .. } => std::iter::once(new).chain(against).collect(),
             Action::Register { new, .. } => vec![new],
             Action::List { .. } | Action::Show { .. } => vec![],
         };
         for file in files.into_iter().filter(|file| *file != "-") {
-            parse(file)?;
-            findings.ready(file);
+            if findings.take(parse(file)).is_some() {
+                findings.ready(file);
+            }
         }
         let schemas = match self {
             Action::Check { schemas, .. } => schemas.as_ref(),
             Action::Register { schemas, .. } | Action::List { schemas } | Action::Show { schemas, .. } => Some(schemas),
         };
         if let Some(schemas) = schemas {
-            place::check_plain(schemas)?;
-            findings.ready(place::check(schemas, &run.console)?);
+            findings.take(place::check_plain(schemas));
+            findings.schemas(schemas);
         }
         findings.tell()
     }

@@ -60,19 +60,32 @@ impl Tool for Args {
             let lines = store::ALL.iter().map(|store| format!("{}:  {}\n", store.scheme, store.about));
             return print(&lines.collect::<String>()).map(|()| 0);
         }
+        if self.stage.common.check {
+            return self.check(&run);
+        }
         if let Some(ttl) = self.ttl.take() {
             self.expire_after(&ttl)?;
         }
-        let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
-        let options = SourceOptions { headers: true, ..source };
-        if self.stage.common.check {
-            return Stage::check(None, &self.stage, (&options, FRAMES), &run, Findings::default());
-        }
-        Stage::open(&self.stage, options, FRAMES, &run)?.pass()
+        Stage::open(&self.stage, self.source()?, FRAMES, &run)?.pass()
     }
 }
 
 impl Args {
+    fn source(&self) -> Result<SourceOptions> {
+        let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
+        Ok(SourceOptions { headers: true, ..source })
+    }
+
+    /// `--check`.
+    fn check(mut self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
+        if let Some(ttl) = self.ttl.take() {
+            findings.take(self.expire_after(&ttl));
+        }
+        let options = findings.take(self.source());
+        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
+    }
+
     /// Adds `?ttl=` to the outputs that take it and do not say one.
     fn expire_after(&mut self, ttl: &str) -> Result<()> {
         parse_duration(ttl)?;

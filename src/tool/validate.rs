@@ -72,26 +72,11 @@ impl Tool for Args {
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
-        let mut mapping = self.stage.map.options(Provenance::Keep)?;
-        if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
-            // Where only validation is asked for, no time is needed.
-            mapping.time = TimeFrom::Optional;
-        }
-        let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        mapping.distinct = self.schemas.is_some();
-        // What was seen is forgotten by a restart.
-        let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
-        // All columns, for any may be a field of some schema; what few values repeat is judged by value.
-        let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
-        let shows_records = self.schemas.is_some();
-        let options = SourceOptions { role, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? };
         if self.stage.common.check {
-            let mut findings = Findings::default();
-            if let Some(schemas) = &self.schemas {
-                findings.ready(place::check(schemas, &run.console)?);
-            }
-            return Stage::check(None, &self.stage, (&options, FRAMES), &run, findings);
+            return self.check(&run);
         }
+        let options = self.source()?;
+        let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
         let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "events are validated")?;
         let schema = stage.source.schema();
@@ -105,6 +90,29 @@ impl Tool for Args {
 }
 
 impl Args {
+    fn source(&self) -> Result<SourceOptions> {
+        let mut mapping = self.stage.map.options(Provenance::Keep)?;
+        if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
+            // Where only validation is asked for, no time is needed.
+            mapping.time = TimeFrom::Optional;
+        }
+        mapping.distinct = self.schemas.is_some();
+        // What was seen is forgotten by a restart.
+        let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
+        // All columns, for any may be a field of some schema; what few values repeat is judged by value.
+        let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
+        let shows_records = self.schemas.is_some();
+        Ok(SourceOptions { role, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
+    }
+
+    /// `--check`.
+    fn check(&self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
+        let options = findings.take(self.source());
+        self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
+        findings.stage(&self.stage, FRAMES, options.as_ref(), None)
+    }
+
     fn validator_options(&self) -> Options {
         let subject = match self.subject.strip_prefix('=') {
             Some(text) => SubjectOf::Fixed(text.to_owned()),

@@ -133,10 +133,10 @@ impl Tool for Args {
     }
 
     fn run(mut self, run: Rc<Run>) -> Result<u8> {
-        self.name_letters()?;
         if self.stage.common.check {
-            return Stage::check(None, &self.stage, (&SourceOptions::default(), LOOK), &run, Findings::default());
+            return Findings::new(&run).stage(&self.stage, LOOK, Some(&SourceOptions::default()), None);
         }
+        self.name_letters()?;
         if let Some(tables) = self.tables()? {
             return self.list(&tables, &run);
         }

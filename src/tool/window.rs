@@ -161,6 +161,19 @@ impl Args {
         }
     }
 
+    /// `--check`; it explains the metrics as well.
+    fn check(&self, run: &Rc<Run>) -> Result<u8> {
+        let mut findings = Findings::new(run);
+        if let Some(spec) = findings.take(self.spec()) {
+            print(&spec.explain())?;
+        }
+        findings.take(self.check_whole());
+        findings.take(self.check_end(run));
+        let source = |mapping| Ok(SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? });
+        let options = findings.take(self.stage.map.options(Provenance::Keep).and_then(source));
+        findings.stage(&self.stage, FRAMES, options.as_ref(), self.late.as_deref())
+    }
+
     /// Two runs over parts of a topic would overwrite each other's rows of the same key.
     fn check_whole(&self) -> Result<()> {
         let inputs = self.stage.input.uris()?;
@@ -250,6 +263,9 @@ impl Tool for Args {
     }
 
     fn run(self, run: Rc<Run>) -> Result<u8> {
+        if self.stage.common.check {
+            return self.check(&run);
+        }
         let spec = self.spec()?;
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
@@ -262,10 +278,6 @@ impl Tool for Args {
         self.check_whole()?;
         self.check_end(&run)?;
         let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
-        if self.stage.common.check {
-            print(&spec.explain())?;
-            return Stage::check(late.as_ref(), &self.stage, (&options, FRAMES), &run, Findings::default());
-        }
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         stage.source.set_named(spec.leaves.columns());

@@ -3,6 +3,7 @@
 
 mod broker;
 mod brokers;
+mod checks;
 mod compat;
 mod containers;
 mod crash;

@@ -138,14 +138,15 @@ pub struct Server {
 }
 
 impl Server {
-    /// Looks whether it could: who may reach it, its certificate, its tokens. The files it would read.
-    pub fn check(options: &Options) -> Result<Vec<&Path>> {
-        check_reach(options, options.address.resolve()?)?;
-        acceptor(options)?;
+    /// Looks whether it could listen: who may reach it, its tokens, its certificate. The files that each would read.
+    pub fn check(options: &Options) -> [Result<Vec<&Path>>; 3] {
         let tokens = options.tokens.as_deref();
-        tokens.map(Tokens::read).transpose()?;
-        let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]);
-        Ok(tokens.into_iter().chain(pem).collect())
+        let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
+        [
+            options.address.resolve().and_then(|reach| check_reach(options, reach)).map(|()| vec![]),
+            tokens.map_or(Ok(vec![]), |path| Tokens::read(path).map(|_| vec![path])),
+            acceptor(options).map(|_| pem),
+        ]
     }
 
     /// Listens from here on and says where. Fails where it may not, or cannot.

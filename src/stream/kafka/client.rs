@@ -339,6 +339,7 @@ pub fn ask_for<T>(
     let start = Instant::now();
     let begun = asked.notes().begun.load(Ordering::Relaxed);
     let (mut said, wait) = (false, run.stop.server_wait());
+    let limit = wait.limit(limit);
     loop {
         let error = match question() {
             Ok(answer) => return Ok(answer),

@@ -1,0 +1,97 @@
+//! `--check` names everything that is wrong at once, and ends soon where servers are away.
+
+use crate::broker::Bench;
+use crate::harness::Dir;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+/// The faults on stderr: lines of servers that are waited for are none.
+fn faults(said: &str) -> Vec<&str> {
+    said.lines().filter(|line| !line.contains("trying again")).collect()
+}
+
+/// One server after another they would take more than a minute.
+#[test]
+fn every_fault_has_a_line_and_servers_that_are_away_are_asked_at_the_same_time() {
+    let dir = Dir::new("check-all");
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let at = silent.local_addr().expect("it is bound");
+    dir.write("in.jsonl", "{}\n");
+    let outputs = [
+        "kafka://127.0.0.1:1/a?wait=10m".to_owned(),
+        "kafka://127.0.0.1:1/b".to_owned(),
+        format!("kafka://{at}/c"),
+        format!("redis://{at}/0?timeout=10m&retry=10m"),
+        format!("postgres://u@{at}/d?timeout=10m"),
+    ];
+    let local = ["none/d.jsonl", "none.jsonl"];
+    let mut args = vec!["--check", "in.jsonl", "none.jsonl", "--to", "out.jsonl", "--dlq", "none/d.jsonl"];
+    outputs.iter().for_each(|to| args.extend(["--to", to]));
+    let start = Instant::now();
+    let run = dir.run("evt-sink", &args).ends_with(74);
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}: {run}", start.elapsed());
+    assert_eq!(run.text(), "in.jsonl: ready\nout.jsonl: ready\n");
+    let said = run.stderr();
+    let faults = faults(&said);
+    assert_eq!(faults.len(), outputs.len() + local.len(), "{run}");
+    let named = outputs.iter().map(|to| to.split_once('?').map_or(to.as_str(), |(place, _)| place)).chain(local);
+    for name in named {
+        let begin = format!("evt-sink: {name}: ");
+        assert_eq!(faults.iter().filter(|fault| fault.starts_with(&begin)).count(), 1, "{name}: {run}");
+    }
+}
+
+/// Whatever kind of fault comes first.
+#[test]
+fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_exit_status() {
+    let dir = Dir::new("check-worst");
+    dir.write("in.jsonl", "{}\n");
+    let away = "postgres://u@127.0.0.1:1/d";
+    let registry = "http://127.0.0.1:1";
+    let cases: [(&str, &[&str], i32, &[&str]); 6] = [
+        (
+            "evt-window",
+            &["--size", "1m", "--agg", "sum(", "--late", "none/l.jsonl", "--to", away],
+            78,
+            &["sum(", "none/l.jsonl", away],
+        ),
+        (
+            "evt-validate",
+            &["--schemas", registry, "--time-zone", "UTC", "--to", "mysql:x"],
+            2,
+            &["--time-zone", "mysql:x", registry],
+        ),
+        ("evt-ingest", &["--where", "1 +", "--to", "none/x"], 78, &["`1 +`", "none/x"]),
+        ("evt-sink", &["--ttl", "1h", "--stats", "none/s", "--to", away], 2, &["--ttl", "none/s", away]),
+        ("evt-sink", &["none.jsonl", "--to", away], 74, &["none.jsonl", away]),
+        ("evt-view", &["--to", "in.jsonl", "--dlq", away], 2, &["in.jsonl: it is an input too", away]),
+    ];
+    for (tool, args, exit, wanted) in cases {
+        let run = dir.run(tool, &[&["--check", "in.jsonl"], args].concat()).ends_with(exit);
+        let said = run.stderr();
+        let faults = faults(&said);
+        assert_eq!(faults.len(), wanted.len(), "{run}");
+        assert!(wanted.iter().all(|want| faults.iter().any(|fault| fault.contains(want))), "{wanted:?}: {run}");
+    }
+    let door = ["http://127.0.0.1:0", "--check", "--ack", "memory", "--tokens", "in.jsonl", "--schemas", registry];
+    let run = dir.run("evt-ingest", &door).ends_with(78);
+    assert_eq!(run.text(), "http://127.0.0.1:0: ready\n");
+    assert_eq!(faults(&run.stderr()).len(), 2, "{run}");
+    let schemas = ["register", "in.jsonl", "--subject", "s", "--schemas", registry, "--check"];
+    assert_eq!(faults(&dir.run("evt-schema", &schemas).ends_with(78).stderr()).len(), 2);
+}
+
+#[test]
+fn every_topic_that_is_missing_is_named() {
+    let Some(bench) = Bench::new("check_topics") else { return };
+    let there = bench.topic("there", 1, &[]);
+    let uri = |name: &str| bench.uri(&format!("{}_{name}", bench.prefix), "");
+    let (input, output, letters) = (uri("in"), uri("out"), uri("dead"));
+    let (kept, args) = (bench.uri(&there, ""), ["--to", &output, "--dlq", &letters, "--check"]);
+    let run = bench.dir.run("evt-ingest", &[&[input.as_str(), "--to", &kept], &args[..]].concat()).ends_with(2);
+    let said = run.stderr();
+    for uri in [&input, &output, &letters] {
+        assert_eq!(said.lines().filter(|line| line.contains(&format!("{uri}: "))).count(), 1, "{uri}: {run}");
+    }
+    assert_eq!((said.lines().count(), run.text()), (3, format!("{kept}: ready\n")), "{run}");
+}
