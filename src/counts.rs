@@ -89,6 +89,8 @@ pub struct SinkCounts {
     pub deleted: u64,
     /// Rows refused because a greater (`revision`, `rows`) is there.
     pub stale: u64,
+    /// Events refused because other content is stored under their key.
+    pub conflict: u64,
     /// Rows the store could not hold, written as dead letters.
     pub dead: u64,
     /// The same without a dead-letter output.
@@ -98,7 +100,7 @@ pub struct SinkCounts {
 impl SinkCounts {
     /// The sums of both.
     pub fn plus(&self, other: &SinkCounts) -> SinkCounts {
-        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, dead, dropped } = other;
+        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, conflict, dead, dropped } = other;
         SinkCounts {
             taken: self.taken + taken,
             inserted: self.inserted + inserted,
@@ -106,9 +108,16 @@ impl SinkCounts {
             unchanged: self.unchanged + unchanged,
             deleted: self.deleted + deleted,
             stale: self.stale + stale,
+            conflict: self.conflict + conflict,
             dead: self.dead + dead,
             dropped: self.dropped + dropped,
         }
+    }
+
+    /// Counts rows whose key is stored with other content.
+    pub fn add_conflicts(&mut self, rows: u64) {
+        self.taken += rows;
+        self.conflict += rows;
     }
 
     /// Counts every row that was to be applied as stale: the store was left as it was.
@@ -118,8 +127,8 @@ impl SinkCounts {
     }
 
     /// Each outcome by its name, `in` first.
-    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
-        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, dead, dropped } = *self;
+    pub fn outcomes(&self) -> [(&'static str, u64); 9] {
+        let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, conflict, dead, dropped } = *self;
         [
             ("in", taken),
             ("inserted", inserted),
@@ -127,6 +136,7 @@ impl SinkCounts {
             ("unchanged", unchanged),
             ("deleted", deleted),
             ("stale", stale),
+            ("conflict", conflict),
             ("dead", dead),
             ("dropped", dropped),
         ]
@@ -134,8 +144,7 @@ impl SinkCounts {
 
     /// Exit 70 unless every row has exactly one fate.
     pub fn check(&self) -> Result<()> {
-        let fates =
-            self.inserted + self.updated + self.unchanged + self.deleted + self.stale + self.dead + self.dropped;
+        let fates: u64 = self.outcomes().iter().skip(1).map(|(_, rows)| rows).sum();
         if self.taken == fates {
             return Ok(());
         }

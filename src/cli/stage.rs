@@ -387,20 +387,28 @@ impl Stage {
         self.set_rows();
         let mut end = End { verdict: own.max(end.verdict), ..end };
         let reports = self.finish_outputs(&mut end)?;
-        if let Some(report) = self.dead.finish(&end)? {
-            self.tell_notices(&report, &mut end);
-        }
         self.source.commit_end()?;
         self.source.always_null().iter().for_each(|name| self.warn_of_null(name));
         self.summary(&end, &reports)?;
         Ok(end.verdict)
     }
 
-    /// Ends the outputs, stores first: what they refuse changes the verdict that the end of a stream carries. The
-    /// reports are in the order of the command line.
+    /// Ends the outputs, stores and dead letters first: what they refuse changes the verdict that the end of a stream
+    /// carries. The reports are in the order of the command line.
     fn finish_outputs(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
-        let mut outputs: Vec<_> = std::mem::take(&mut self.outputs).into_iter().enumerate().collect();
-        outputs.sort_by_key(|(_, output)| output.fates().is_none());
+        let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
+        let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
+        let mut reports = self.finish_each(stores, end)?;
+        if let Some(report) = self.dead.finish(end)? {
+            self.tell_notices(&report, end);
+        }
+        reports.extend(self.finish_each(streams, end)?);
+        reports.sort_by_key(|(position, _)| *position);
+        Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    /// Ends outputs, each with its position on the command line.
+    fn finish_each(&mut self, outputs: Vec<(usize, Output)>, end: &mut End) -> Result<Vec<(usize, OutputReport)>> {
         let mut reports = vec![];
         for (position, output) in outputs {
             let is_store = output.fates().is_some();
@@ -417,8 +425,7 @@ impl Stage {
             self.tell_notices(&report, end);
             reports.push((position, report));
         }
-        reports.sort_by_key(|(position, _)| *position);
-        Ok(reports.into_iter().map(|(_, report)| report).collect())
+        Ok(reports)
     }
 
     /// Prints what an output has to say even without a summary, and lets it change the verdict.

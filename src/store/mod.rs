@@ -9,6 +9,7 @@ pub mod durable;
 pub mod guard;
 pub mod nested;
 pub mod remote;
+pub mod repeat;
 pub mod room;
 pub mod rows;
 

@@ -27,6 +27,7 @@ const REPORT_EVERY: i64 = 60_000_000;
 pub struct DeadLetters {
     run: Rc<Run>,
     output: Option<Output>,
+    is_written: bool,
     builder: Builder,
     /// When the first of the letters that are held came.
     since: Option<Instant>,
@@ -105,6 +106,7 @@ impl DeadLetters {
         let counts = BTreeMap::new();
         Self {
             run,
+            is_written: output.is_some(),
             output,
             builder,
             since: None,
@@ -120,7 +122,7 @@ impl DeadLetters {
 
     /// Whether they are written; if not, they are `dropped`.
     pub fn is_written(&self) -> bool {
-        self.output.is_some()
+        self.is_written
     }
 
     /// Letters so far.

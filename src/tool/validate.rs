@@ -147,8 +147,8 @@ impl Job {
                 Item::End(end) => {
                     self.stage.counts.add_lost(&self.stage.source.counts());
                     if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
-                        self.stage
-                            .note(format!("{forgotten} ids were forgotten before their time: too many within --dedup"));
+                        let why = "too many within --dedup: repeats of theirs may have passed";
+                        self.stage.warn(format!("{forgotten} ids were forgotten before their time: {why}"));
                     }
                     return self.stage.finish(end, 0);
                 }

@@ -3,6 +3,7 @@
 
 use crate::harness::{Dir, Run};
 use crate::servers;
+use serde_json::Value;
 
 /// Three events: the last one is late for its window by an hour and 30 seconds of patience.
 const LATE: &str =
@@ -234,7 +235,7 @@ const fn loss(line: &'static str, status: i32, said: &'static str) -> Loss {
     Loss { line, status, said }
 }
 
-const LOSSES: [Loss; 41] = [
+const LOSSES: [Loss; 42] = [
     // Records that are no events.
     loss("evt-ingest QUIET faulty.jsonl --time t --to null:", 1, "faulty.jsonl:2: ParseError"),
     loss("evt-ingest QUIET faulty.jsonl --time t --to null: --report 0", 1, ""),
@@ -292,6 +293,12 @@ const LOSSES: [Loss; 41] = [
         0,
         "replaced 1 rows of",
     ),
+    loss(
+        "evt-ingest -q told.jsonl --time t --to sqlite:DB; \
+         evt-ingest QUIET retold.jsonl --time t --origin told.jsonl --to sqlite:DB",
+        1,
+        "conflict: 1 rows differ",
+    ),
     loss("printf '{\"a' > torn.jsonl; evt-ingest QUIET one.jsonl --time t --to torn.jsonl", 0, "torn.jsonl"),
 ];
 
@@ -318,6 +325,8 @@ fn losing() -> Dir {
         "twice.jsonl",
         format!("{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":1}}\n{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":2}}\n"),
     );
+    dir.write("told.jsonl", format!("{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":1}}\n"));
+    dir.write("retold.jsonl", format!("{{\"t\":\"2026-01-01T00:10:00Z\",{id},\"v\":2}}\n"));
     dir.write(
         "texts.jsonl",
         "{\"t\":\"2026-01-01T00:10:00Z\",\"v\":1}\n{\"t\":\"2026-01-01T00:10:00Z\",\"v\":\"x\"}\n",
@@ -360,4 +369,97 @@ fn no_run_that_lost_a_row_ends_with_0_and_no_line_unless_a_flag_says_so() {
         let flags = ["--dlq", "--late", "--where", "--dedup", "--head", "--out-of-orderness all"];
         assert!(flags.iter().any(|flag| line.contains(flag)), "no flag says that it is intended: {line}");
     }
+}
+
+/// An event under an id of its own, with these members.
+fn identified(number: u32, members: &str) -> String {
+    format!("{{\"event_id\":\"00000000-0000-4000-8000-{number:012}\",\"t\":\"2026-01-01T00:10:00Z\",{members}}}\n")
+}
+
+#[test]
+fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_none() {
+    let dir = Dir::new("content");
+    let (first, third) = (identified(1, r#""a":1,"b":[1.50]"#), identified(3, r#""source":"x","user_id":"u""#));
+    dir.write("first.jsonl", first.clone() + &identified(2, r#""source":"x""#) + &third);
+    let respelled = identified(1, r#""b":[1.5], "a":1.0"#);
+    dir.write("same.jsonl", respelled + &identified(2, r#""source":"x""#) + &third);
+    dir.write("source.jsonl", first.clone() + &identified(2, r#""source":"y""#) + &third);
+    let other = identified(1, r#""a":2,"b":[1.50]"#);
+    dir.write("two.jsonl", other + &identified(2, r#""source":"x""#) + &identified(3, r#""source":"x""#));
+    dir.write("time.jsonl", first.replace("00:10:00", "00:11:00"));
+    dir.write("new.jsonl", identified(9, r#""a":2"#));
+    let postgres = servers::postgres().map(|(output, ..)| output);
+    for store in ["sqlite:content.db".to_owned()].into_iter().chain(postgres) {
+        let told = |rows: u32, first: u32| {
+            let id = format!("00000000-0000-4000-8000-{first:012} at in/0@{first}");
+            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which stays";
+            format!("conflict: {rows} rows {rule}; first {id}\n")
+        };
+        let run = |name: &str| {
+            let flags = ["--time", "t", "--origin", "in", "--stats", "stats.json", "--to", &store];
+            dir.run("evt-ingest", &[&["-q", name], &flags[..]].concat())
+        };
+        let fates = || {
+            let stats: Value = serde_json::from_slice(&dir.bytes("stats.json")).expect("JSON");
+            let counts = stats["outputs"][0]["counts"].clone();
+            ["inserted", "unchanged", "conflict"].map(|fate| counts[fate].as_u64().expect("a count"))
+        };
+        for (name, wanted) in [("first.jsonl", [3, 0, 0]), ("first.jsonl", [0, 3, 0]), ("same.jsonl", [0, 3, 0])] {
+            assert_eq!((run(name).succeeds().stderr(), fates()), (String::new(), wanted), "{store} {name}");
+        }
+        for (name, wanted, first) in
+            [("source.jsonl", [0, 2, 1], 2), ("two.jsonl", [0, 1, 2], 1), ("time.jsonl", [0, 0, 1], 1)]
+        {
+            let refused = run(name).ends_with(1);
+            assert!(fates() == wanted && refused.stderr().lines().count() == 1, "{:?} {refused}", fates());
+            let conflicts = u32::try_from(wanted[2]).expect("small");
+            let named = (1..=3).any(|first| refused.stderr().ends_with(&told(conflicts, first)));
+            assert!(named && (conflicts > 1 || refused.stderr().ends_with(&told(1, first))), "{refused}");
+        }
+        // Another event at the same place is another row: a day's standard input has the positions of the day before.
+        assert_eq!((run("new.jsonl").succeeds().stderr(), fates()), (String::new(), [1, 0, 0]), "{store}");
+        assert_eq!((run("first.jsonl").succeeds().stderr(), fates()), (String::new(), [0, 3, 0]), "{store}");
+    }
+}
+
+/// An event whose time is that of its arrival has another one in every run.
+#[test]
+fn an_event_without_a_time_is_no_conflict_in_the_next_run() {
+    let dir = Dir::new("arrival");
+    dir.write("in.jsonl", "{\"a\":1}\n{\"a\":2}\n");
+    for store in ["sqlite:arrival.db".to_owned()].into_iter().chain(servers::postgres().map(|(output, ..)| output)) {
+        for (day, fate) in [(1, "inserted 2"), (2, "unchanged 2")] {
+            let now = format!("2026-01-0{day}T00:00:00Z");
+            let run = dir.run("evt-view", &["in.jsonl", "--now", &now, "--to", &store]).succeeds();
+            assert!(run.stderr().contains(fate), "{run}");
+        }
+    }
+}
+
+/// The verdict of a stage stands in the end of its stream, also where only its dead letters make it no.
+#[test]
+fn the_next_stage_knows_that_dead_letters_could_not_be_written() {
+    let dir = Dir::new("letters-refused");
+    dir.write("two.jsonl", "broken\nbroken too\n");
+    dir.write("one.jsonl", "broken\n");
+    let ingest = |name: &str| {
+        let flags = "-q --now 2026-01-01T00:00:00Z --time t --dlq 'parquet:dead?mode=replace'";
+        dir.shell(&format!("evt-ingest {name} {flags} | evt-view -q --to null:; echo ${{PIPESTATUS[@]}}"))
+    };
+    assert_eq!(ingest("two.jsonl").text(), "0 0\n");
+    let refused = ingest("one.jsonl");
+    assert!(refused.stderr().contains("parquet:dead: nothing was replaced"), "{refused}");
+    assert_eq!(refused.text(), "1 1\n", "{refused}");
+}
+
+/// More than 900,000 ids within the span.
+#[test]
+fn ids_that_dedup_forgets_are_said_even_where_q_leaves_the_summary_out() {
+    let dir = Dir::new("forgotten");
+    let one = |n: u32| format!("{{\"event_id\":\"00000000-0000-4000-8000-{n:012}\",\"t\":\"2026-01-01T00:00:00Z\"}}\n");
+    dir.write("in.jsonl", (0..900_001).map(one).collect::<String>());
+    let run = dir.run("evt-validate", &["-q", "in.jsonl", "--time", "t", "--dedup", "1h", "--to", "null:"]).succeeds();
+    let said = "evt-validate: 112500 ids were forgotten before their time: too many within --dedup: repeats of theirs may \
+                have passed\n";
+    assert_eq!(run.stderr(), said);
 }

@@ -27,6 +27,7 @@ use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, split_unholdable};
 use crate::store::remote::{Persistence, Trouble};
+use crate::store::repeat::Conflicts;
 use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use arrow::array::RecordBatch;
 
@@ -90,6 +91,7 @@ struct Postgres {
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
+    conflicts: Conflicts,
     /// Whether this run has seen a retraction; without one, no row asks for it.
     retracts: bool,
     guess: Guess,
@@ -121,9 +123,17 @@ impl Postgres {
         let place = Place::try_new(location)?;
         let persistence = Persistence::new(place.shown.clone(), place.server.patience, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
-        let (counts, overlap, options) = (SinkCounts::default(), Overlap::default(), options.clone());
-        let mut sink =
-            Self { place, persistence, link: None, options, counts, overlap, retracts: false, guess: Guess::default() };
+        let mut sink = Self {
+            place,
+            persistence,
+            link: None,
+            options: options.clone(),
+            counts: SinkCounts::default(),
+            overlap: Overlap::default(),
+            conflicts: Conflicts::default(),
+            retracts: false,
+            guess: Guess::default(),
+        };
         sink.with_link(|_| Ok(()))?;
         Ok(sink)
     }
@@ -185,7 +195,10 @@ impl Postgres {
         if guessed {
             self.guess.was(new);
         }
-        Ok(written.map(|counts| self.counts = self.counts.plus(&counts)))
+        Ok(written.map(|written| {
+            self.counts = self.counts.plus(&written.counts);
+            self.conflicts.add(written.counts.conflict, || written.conflict.unwrap_or_default());
+        }))
     }
 
     fn try_metrics(&mut self, batch: &RecordBatch) -> Result<Result<(), String>> {
@@ -338,7 +351,8 @@ impl Sink for Postgres {
                 done.map(|_| ()).map_err(Failure::into_trouble)
             })?;
         }
-        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
+        let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
+        Ok(Outcome { counts: self.counts, notices, ..Outcome::default() })
     }
 }
 

@@ -7,6 +7,7 @@ use crate::kind::dead::{self, ErrorType, Fault};
 use crate::store::guard::Fate;
 use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
 use crate::store::postgres::link::{Failure, Link};
+use crate::store::repeat::{CONTENT, has_content};
 use crate::store::{Refused, rows};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use futures_util::SinkExt;
@@ -92,17 +93,25 @@ fn columns(kind: Kind, batch: &RecordBatch) -> String {
     names.join(", ")
 }
 
+/// What became of a batch.
+pub struct Written {
+    /// The fates of its rows.
+    pub counts: SinkCounts,
+    /// One of the rows whose key is stored with other content, for a person.
+    pub conflict: Option<String>,
+}
+
 /// Inserts rows none of whose keys is there, as one statement; a key that is there after all is a race.
-pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<SinkCounts, Failure> {
+pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
     let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
     copy_in(link, &copy, copy_text(kind, batch)?).await?;
     let rows = batch.num_rows() as u64;
-    Ok(SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() })
+    Ok(Written { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
 /// Inserts the rows whose key is not there, in the transaction under way; a letter also where it has more attempts.
 /// They are copied into a table of the session first, because COPY knows no conflicts.
-pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<SinkCounts, Failure> {
+pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
     let incoming = format!("evt_incoming_{table}");
     // Prepared once a connection: where it is known, the table is there.
@@ -126,7 +135,7 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
         format!("INSERT INTO {table} ({names}) SELECT {names} FROM {incoming} ON CONFLICT DO NOTHING")
     };
     let insert = link.prepare(&insert).await?;
-    let mut counts = SinkCounts::default();
+    let (mut counts, mut conflict) = (SinkCounts::default(), None);
     let mut add = |fate: Fate, rows: usize| (0..rows).for_each(|_| counts.add(fate));
     let rows = batch.num_rows();
     if kind == Kind::Dead {
@@ -138,9 +147,37 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
     } else {
         let inserted = usize::try_from(link.client.execute(&insert, &[]).await?).unwrap_or(rows);
         add(Fate::Inserted, inserted);
-        add(Fate::Unchanged, rows - inserted);
+        let mut conflicts = 0;
+        if inserted < rows && has_content(kind) {
+            (conflicts, conflict) = conflicts_of(link, kind, &incoming).await?;
+        }
+        add(Fate::Unchanged, (rows - inserted).saturating_sub(conflicts));
+        counts.add_conflicts(conflicts as u64);
     }
-    Ok(counts)
+    Ok(Written { counts, conflict })
+}
+
+/// How many rows of the table `incoming` differ from the row that is stored under their key, and one of them. The text of
+/// properties is looked at first: most repetitions are equal to the byte.
+async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(usize, Option<String>), Failure> {
+    let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\"")).collect();
+    let plain = CONTENT.iter().filter(|name| !matches!(**name, "properties" | "event_time"));
+    let differ: Vec<String> = plain.map(|name| format!("old.{name} IS DISTINCT FROM new.{name}")).collect();
+    let sql = format!(
+        r#"SELECT count(*) OVER (), format('%s at %s/%s@%s', event_id, origin, "partition", "offset")
+        FROM {incoming} AS new JOIN {} AS old USING ({})
+        WHERE {}
+            OR old.event_time <> new.event_time
+                AND (old.event_time <> old.ingested_at OR new.event_time <> new.ingested_at)
+            OR old.properties::text <> new.properties::text AND old.properties::jsonb <> new.properties::jsonb
+        LIMIT 1"#,
+        kind.table(),
+        key.join(", "),
+        differ.join(" OR ")
+    );
+    let select = link.prepare(&sql).await?;
+    let Some(found) = link.client.query_opt(&select, &[]).await? else { return Ok((0, None)) };
+    Ok((usize::try_from(found.get::<_, i64>(0)).unwrap_or(usize::MAX), Some(found.get(1))))
 }
 
 fn copy_text(kind: Kind, batch: &RecordBatch) -> Result<CopyText> {

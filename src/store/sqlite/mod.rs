@@ -3,7 +3,7 @@
 //! Every row is guarded by its key, so a replay converges and nothing has to wait for an epoch: each call of
 //! [`Sink::write`] is one transaction, and an epoch only records itself in `pipeline_checkpoints`. Rows of events,
 //! letters, late events and alerts are inserted once and never overwritten (a letter only by one of more `attempts`);
-//! metrics follow [`super::guard`].
+//! other content under the key of an event is a conflict ([`super::repeat`]). Metrics follow [`super::guard`].
 //!
 //! WAL with `synchronous=NORMAL`: a crash of the process loses nothing, a loss of power may lose the last transactions
 //! but never tears the file, and what was lost is sent again, because the source goes on from the last epoch. That one
@@ -11,6 +11,7 @@
 
 mod cell;
 mod read;
+mod repeat;
 mod schema;
 mod write;
 
@@ -18,6 +19,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::guard::Overlap;
+use crate::store::repeat::Conflicts;
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
@@ -165,6 +167,7 @@ struct Sqlite {
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
+    conflicts: Conflicts,
     /// Whether this run has seen a retraction; without one, no row asks for it.
     retracts: bool,
 }
@@ -182,8 +185,15 @@ impl Sqlite {
         )
         .map_err(|e| place.failed("cannot open", &e))?;
         sqlite_schema::migrate(&mut db, &place)?;
-        let counts = SinkCounts::default();
-        Ok(Self { place, db, options: options.clone(), counts, overlap: Overlap::default(), retracts: false })
+        Ok(Self {
+            place,
+            db,
+            options: options.clone(),
+            counts: SinkCounts::default(),
+            overlap: Overlap::default(),
+            conflicts: Conflicts::default(),
+            retracts: false,
+        })
     }
 
     /// Runs `statement` with the pipeline, the epoch's run and number, and the time, as a transaction that is synced.
@@ -200,14 +210,14 @@ impl Sqlite {
 impl Sink for Sqlite {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
         let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
-        let Self { place, db, options, counts, overlap, retracts } = self;
+        let Self { place, db, options, counts, overlap, conflicts, retracts } = self;
         let failed = |e: rusqlite::Error| place.failed("cannot write", &e);
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         let mut sum = *counts;
         if kind == Kind::Metric {
             Metrics::new(&tx, &options.run, overlap, retracts).and_then(|mut metrics| metrics.write(&fit, &mut sum))
         } else {
-            insert_once(&tx, kind, &fit, &mut sum)
+            insert_once(&tx, kind, &fit, &mut sum, conflicts)
         }
         .map_err(|e| e.into_error(place))?;
         tx.commit().map_err(failed)?;
@@ -272,7 +282,8 @@ impl Sink for Sqlite {
             }
             _ => {}
         }
-        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
+        let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
+        Ok(Outcome { counts: self.counts, notices, ..Outcome::default() })
     }
 }
 

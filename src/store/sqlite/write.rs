@@ -6,9 +6,11 @@ use crate::kind::Kind;
 use crate::kind::metric::column;
 use crate::store::cells::Cells;
 use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
+use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::Place;
 use crate::store::sqlite::cell::{bind, real, write_id};
+use crate::store::sqlite::repeat::Repeats;
 use crate::time::format_instant;
 use arrow::array::{
     Array, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, Int64Array, RecordBatch,
@@ -63,12 +65,13 @@ UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, pr
 WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?15 AND attempts < ?13
 "#;
 
-/// Inserts the rows whose key is not there; counts their fates.
+/// Inserts the rows whose key is not there; counts their fates. An event that is stored with other content is a conflict.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,
     batch: &RecordBatch,
     counts: &mut SinkCounts,
+    conflicts: &mut Conflicts,
 ) -> Result<(), Failure> {
     let schema = batch.schema();
     let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
@@ -79,18 +82,29 @@ pub fn insert_once(
         record.payloads = Some(batch.column(crate::kind::dead::column::ORIGINAL_PAYLOAD).as_binary());
     }
     let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
+    let mut repeats = None;
     for row in 0..batch.num_rows() {
         record.bind(&mut insert, row)?;
-        let fate = if insert.raw_execute()? == 1 {
-            Fate::Inserted
+        if insert.raw_execute()? == 1 {
+            counts.add(Fate::Inserted);
         } else if kind == Kind::Dead {
             let mut update = tx.prepare_cached(UPDATE_LETTER)?;
             record.bind(&mut update, row)?;
-            if update.raw_execute()? == 1 { Fate::Updated } else { Fate::Unchanged }
+            counts.add(if update.raw_execute()? == 1 { Fate::Updated } else { Fate::Unchanged });
+        } else if has_content(kind) {
+            let repeats = match &mut repeats {
+                Some(repeats) => repeats,
+                none => none.insert(Repeats::new(tx, kind, batch)?),
+            };
+            if repeats.is_same(row)? {
+                counts.add(Fate::Unchanged);
+            } else {
+                counts.add_conflicts(1);
+                repeats.add(row, conflicts);
+            }
         } else {
-            Fate::Unchanged
-        };
-        counts.add(fate);
+            counts.add(Fate::Unchanged);
+        }
     }
     Ok(())
 }

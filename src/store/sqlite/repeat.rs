@@ -1,0 +1,109 @@
+//! Rows of events that are stored already, compared with what is stored.
+
+use super::cell::bind;
+use super::write::Failure;
+use crate::error::{Error, Result};
+use crate::kind::Kind;
+use crate::store::cells::{Cells, word};
+use crate::store::repeat::{CONTENT, Conflicts, is_same_json};
+use crate::store::rows;
+use crate::time::write_instant;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Transaction};
+use uuid::Uuid;
+
+/// Compares rows of one batch.
+pub struct Repeats<'a> {
+    batch: &'a RecordBatch,
+    select: CachedStatement<'a>,
+    key: Vec<Cells<'a>>,
+    content: Vec<Cells<'a>>,
+    ingested_at: Cells<'a>,
+    text: String,
+    arrival: String,
+}
+
+impl<'a> Repeats<'a> {
+    /// Rows of `batch`, which are of a kind that has content.
+    pub fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
+        let cells = |name: &&str| Cells::try_new(rows::column(batch, name)?);
+        let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\" = ?")).collect();
+        let (content, key) = (CONTENT.join(", "), key.join(" AND "));
+        let sql = format!("SELECT {content}, ingested_at FROM {} WHERE {key}", kind.table());
+        Ok(Self {
+            batch,
+            select: tx.prepare_cached(&sql)?,
+            key: rows::key_columns(kind).iter().map(cells).collect::<Result<_>>()?,
+            content: CONTENT.iter().map(cells).collect::<Result<_>>()?,
+            ingested_at: cells(&"ingested_at")?,
+            text: String::new(),
+            arrival: String::new(),
+        })
+    }
+
+    /// Whether the row stored under the key of `row` has its content.
+    pub fn is_same(&mut self, row: usize) -> Result<bool, Failure> {
+        let Self { select, key, content, ingested_at, text, arrival, .. } = self;
+        for (index, cells) in key.iter().enumerate() {
+            bind(select, index + 1, (cells, row), text)?;
+        }
+        let mut found = select.raw_query();
+        let Some(stored) = found.next()? else { return Ok(false) };
+        for (index, (cells, name)) in content.iter().zip(CONTENT).enumerate() {
+            let there = stored.get_ref(index)?;
+            if is_same_text(cells, row, there, text)? {
+                continue;
+            }
+            let is_same = match (name, there) {
+                ("properties", ValueRef::Text(there)) => {
+                    std::str::from_utf8(there).is_ok_and(|there| is_same_json(there, text))
+                }
+                // An event without a time of its own has that of its arrival, which is of the run.
+                ("event_time", there) => {
+                    is_same_text(ingested_at, row, ValueRef::Text(text.as_bytes()), arrival)?
+                        && there == stored.get_ref(CONTENT.len())?
+                }
+                _ => false,
+            };
+            if !is_same {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A row for a person: its id and its place.
+    pub fn add(&self, row: usize, conflicts: &mut Conflicts) {
+        let name = |name: &str| {
+            let cells = self.batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
+            match cells {
+                Some(Cells::Word(keys, values)) => word(keys, values, row).unwrap_or_default().to_owned(),
+                Some(Cells::Id(ids)) => Uuid::from_slice(ids.value(row)).unwrap_or_default().to_string(),
+                _ => String::new(),
+            }
+        };
+        let offset =
+            |batch: &RecordBatch| batch.column_by_name("offset")?.as_primitive_opt::<Int64Type>().map(|o| o.value(row));
+        conflicts.add(1, || {
+            let (origin, partition) = (name("origin"), name("partition"));
+            format!("{} at {origin}/{partition}@{}", name("event_id"), offset(self.batch).unwrap_or_default())
+        });
+    }
+}
+
+/// Whether a cell is stored as `there`; its text is left in `text`.
+fn is_same_text(cells: &Cells<'_>, row: usize, there: ValueRef<'_>, text: &mut String) -> Result<bool> {
+    text.clear();
+    if cells.is_null(row) {
+        return Ok(there == ValueRef::Null);
+    }
+    match cells {
+        Cells::Text(texts) => text.push_str(texts.value(row)),
+        Cells::Word(keys, values) => text.push_str(word(keys, values, row)?),
+        Cells::Instant(instants) => write_instant(text, instants.value(row)),
+        _ => return Err(Error::broken("content of a type that is not compared")),
+    }
+    Ok(matches!(there, ValueRef::Text(there) if there == text.as_bytes()))
+}
