@@ -10,7 +10,7 @@ use crate::stream::kafka::address::Form;
 use crate::stream::kafka::group::Offsets;
 use crate::stream::kafka::input::Role;
 use crate::stream::output::identity::{Identity, Named};
-use crate::stream::output::{Checked, OutputSpec};
+use crate::stream::output::{Checked, OutputSpec, given_up};
 use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
 use crate::stream::spool::promise::Promise;
@@ -185,8 +185,15 @@ impl Looked {
 
     /// Asks the servers that hold the outputs.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
-        self.checked = self.checked.into_iter().map(|output| output.ask(run)).collect::<Result<_>>()?;
-        self.dlq = self.dlq.map(|dlq| dlq.ask(run)).transpose()?;
+        let ask = |output: Checked| {
+            let name = output.name().to_owned();
+            output.ask(run).map_err(|error| match run.stop.signal() {
+                Some(_) => given_up(error, &name, "stopped: nothing was read or written"),
+                None => error,
+            })
+        };
+        self.checked = self.checked.into_iter().map(ask).collect::<Result<_>>()?;
+        self.dlq = self.dlq.map(ask).transpose()?;
         Ok(self)
     }
 }

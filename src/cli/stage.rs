@@ -18,7 +18,7 @@ use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
-use crate::stream::output::{Checked, Output, OutputReport, Refusal};
+use crate::stream::output::{Checked, Output, OutputReport, Refusal, given_up};
 use crate::stream::produce::Bounced;
 use crate::stream::run::Run;
 use crate::stream::source::{Source, SourceOptions};
@@ -110,8 +110,9 @@ impl Stage {
         }
         let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
         let (mut source, dlq) = if is_kept {
-            let source = Source::open(&inputs, options, run.clone())?;
-            (source, open()?)
+            let mut source = Source::open(&inputs, options, run.clone())?;
+            let dlq = open().inspect_err(|_| source.tell_left())?;
+            (source, dlq)
         } else {
             let dlq = open()?;
             (Source::open(&inputs, options, run.clone())?, dlq)
@@ -153,8 +154,14 @@ impl Stage {
     /// Opens the outputs for rows of `schema`.
     pub fn begin(&mut self, schema: &SchemaRef) -> Result<()> {
         self.schema = stamped(schema, &self.run);
+        let outcome = match self.source.counts().taken {
+            0 => "nothing is written".to_owned(),
+            rows => format!("none of the {rows} rows that were read is counted as written"),
+        };
         for checked in self.checked.drain(..) {
-            self.outputs.push(checked.open(&self.schema, &self.run)?);
+            let name = checked.name().to_owned();
+            let opened = checked.open(&self.schema, &self.run);
+            self.outputs.push(opened.map_err(|error| given_up(error, &name, &outcome))?);
         }
         Ok(())
     }
@@ -162,16 +169,19 @@ impl Stage {
     /// Passes all there is on as it is; the exit status.
     pub fn pass(mut self) -> Result<u8> {
         self.passes = true;
+        let end = self.pass_rows().inspect_err(|_| self.source.tell_left())?;
+        self.counts = self.source.counts();
+        self.finish(end, 0)
+    }
+
+    fn pass_rows(&mut self) -> Result<End> {
         self.begin(&self.source.schema())?;
         loop {
             match self.read()? {
                 Item::Batch(batch) => self.write(&batch)?,
                 Item::Control(control) => self.control(&control)?,
                 Item::Idle => {}
-                Item::End(end) => {
-                    self.counts = self.source.counts();
-                    return self.finish(end, 0);
-                }
+                Item::End(end) => return Ok(end),
             }
         }
     }
@@ -386,7 +396,7 @@ impl Stage {
         self.run.service.stopping();
         self.set_rows();
         let mut end = End { verdict: own.max(end.verdict), ..end };
-        let reports = self.finish_outputs(&mut end)?;
+        let reports = self.finish_outputs(&mut end).inspect_err(|_| self.source.tell_left())?;
         self.source.commit_end()?;
         self.source.always_null().iter().for_each(|name| self.warn_of_null(name));
         self.summary(&end, &reports)?;

@@ -241,13 +241,18 @@ impl Checked {
 /// A server that was given up: how many rows it may not have.
 #[cold]
 fn unwritten(error: Error, name: &str, rows: u64) -> Error {
+    given_up(error, name, &format!("{rows} rows were not acknowledged and are not counted as written"))
+}
+
+/// The error about a server that was given up, with what that means for the output `name`; other errors stay as they are.
+#[cold]
+pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     if error.kind() != ErrorKind::Unavailable {
         return error;
     }
     let cause = error.to_string();
     let cause = cause.strip_prefix(name).map_or(cause.as_str(), |rest| rest.trim_start_matches(": "));
-    let message = format!("{name}: {rows} rows were not acknowledged and are not counted as written");
-    Error::new(ErrorKind::Unavailable, message).because(cause)
+    Error::new(ErrorKind::Unavailable, format!("{name}: {outcome}")).because(cause)
 }
 
 fn open_options(run: &Run, up: Up) -> OpenOptions {

@@ -29,6 +29,8 @@ const RELAXED: Duration = Duration::from_secs(1);
 const EAGER: Duration = Duration::from_millis(50);
 /// How long a run that was asked to stop goes on with what is on disk: the rest is there for the next one.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a run that has failed waits until requests under way are kept, so that it can count them.
+const LAST_KEPT: Duration = Duration::from_secs(1);
 
 /// The name of the origin where `--origin` gives none.
 pub const ORIGIN: &str = "http";
@@ -198,6 +200,31 @@ impl Door {
         Ok(())
     }
 
+    /// The run fails and the outputs do not have everything: says how many records they lack, and what becomes of these.
+    fn tell_left(&mut self, run: &Run) {
+        if let Some(drain) = self.drain.take() {
+            drain();
+        }
+        let start = Instant::now();
+        while self.is_left_behind() && self.inlet.end().is_none() && start.elapsed() < LAST_KEPT {
+            hear(self.inlet.bell());
+            if run.stop.wait(self.inlet.bell(), false, Some(EAGER)).is_err() {
+                break;
+            }
+        }
+        let kept = self.inlet.end().unwrap_or_else(|| self.inlet.kept());
+        let (left, what) = match self.inlet.pace() {
+            Pace::Relaxed => (kept - self.settled, "records are left in the spool for the next run"),
+            Pace::Eager => {
+                (kept - self.settled, "records were not acknowledged: their clients have to send them again")
+            }
+            Pace::Never => (kept - self.next, "acknowledged records were never read and are lost (--ack memory)"),
+        };
+        if left > 0 {
+            run.console.warn(format!("{left} {what}"));
+        }
+    }
+
     /// The run is at its end and the outputs are safe.
     pub(super) fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
         let position = self.position(intake);
@@ -271,6 +298,14 @@ impl Source {
         self.run.service.ready();
         self.open_door(reader, Box::new(move || server.drain()));
         Ok(())
+    }
+
+    /// The run fails: says how many records of requests the outputs lack.
+    pub fn tell_left(&mut self) {
+        let reading = if let Some(Current::Door(door)) = &mut self.current { Some(door) } else { self.door.as_mut() };
+        if let Some(door) = reading {
+            door.tell_left(&self.run);
+        }
     }
 
     pub(super) fn step_door(&mut self, mut door: Box<Door>, dead: &mut DeadLetters) -> Result<()> {

@@ -26,6 +26,8 @@ pub trait Inlet {
     fn next(&mut self) -> Result<Option<Entry<'_>>>;
     /// The offset behind the last record, once nothing will come any more but what is there.
     fn end(&self) -> Option<i64>;
+    /// The offset behind the last record that is kept.
+    fn kept(&self) -> i64;
     /// What can be read from as soon as there may be more. It is heard here, before [`Inlet::next`] is asked.
     fn bell(&self) -> &UnixStream;
     /// Where the outputs are: entries from before that offset may come again.
@@ -103,6 +105,10 @@ impl Inlet for Log {
 
     fn end(&self) -> Option<i64> {
         self.shelf.end()
+    }
+
+    fn kept(&self) -> i64 {
+        self.shelf.kept()
     }
 
     fn bell(&self) -> &UnixStream {

@@ -194,6 +194,10 @@ impl Inlet for MemoryInlet {
         state.closed.then_some(state.next)
     }
 
+    fn kept(&self) -> i64 {
+        self.store.state().next
+    }
+
     fn bell(&self) -> &UnixStream {
         &self.bell
     }

@@ -31,6 +31,7 @@ pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<
         return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
     }
     writer.set_next(next);
+    shelf.set_kept(next);
     shelf.settled(position.offset);
     Ok(position)
 }

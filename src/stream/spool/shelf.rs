@@ -101,6 +101,8 @@ pub struct Shelf {
 struct State {
     segments: VecDeque<Segment>,
     settled: i64,
+    /// The offset behind the last record that is durable.
+    kept: i64,
     /// The offset behind the last record, once nothing more will be written.
     end: Option<i64>,
 }
@@ -203,6 +205,16 @@ impl Shelf {
     /// Everything before this offset is safe in the outputs.
     pub fn settled(&self, offset: i64) {
         self.state().settled = offset;
+    }
+
+    /// Everything before this offset is durable.
+    pub fn set_kept(&self, offset: i64) {
+        self.state().kept = offset;
+    }
+
+    /// The offset behind the last record that is durable.
+    pub fn kept(&self) -> i64 {
+        self.state().kept
     }
 
     /// Removes segments from the front that nobody needs any more; those that hold nothing but keys of `Idempotency-Key`

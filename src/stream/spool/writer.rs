@@ -273,6 +273,7 @@ impl Writer {
         }
         tail.bytes += self.buffer.len() as u64;
         self.shelf.grow(tail.bytes, group.newest, !group.keyed.is_empty());
+        self.shelf.set_kept(self.next);
         Ok(())
     }
 
