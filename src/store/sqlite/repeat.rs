@@ -2,9 +2,11 @@
 
 use super::cell::bind;
 use super::write::Failure;
+use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::cells::{Cells, word};
+use crate::store::guard::Fate;
 use crate::store::repeat::{CONTENT, Conflicts, is_same_json};
 use crate::store::rows;
 use crate::time::write_instant;
@@ -13,6 +15,13 @@ use arrow::datatypes::Int64Type;
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Transaction};
 use uuid::Uuid;
+
+/// What is stored under a key.
+enum Found {
+    Nothing,
+    Same,
+    Other,
+}
 
 /// Compares rows of one batch.
 pub struct Repeats<'a> {
@@ -43,14 +52,14 @@ impl<'a> Repeats<'a> {
         })
     }
 
-    /// Whether the row stored under the key of `row` has its content.
-    pub fn is_same(&mut self, row: usize) -> Result<bool, Failure> {
+    /// What is stored under the key of `row`.
+    fn find(&mut self, row: usize) -> Result<Found, Failure> {
         let Self { select, key, content, ingested_at, text, arrival, .. } = self;
         for (index, cells) in key.iter().enumerate() {
             bind(select, index + 1, (cells, row), text)?;
         }
         let mut found = select.raw_query();
-        let Some(stored) = found.next()? else { return Ok(false) };
+        let Some(stored) = found.next()? else { return Ok(Found::Nothing) };
         for (index, (cells, name)) in content.iter().zip(CONTENT).enumerate() {
             let there = stored.get_ref(index)?;
             if is_same_text(cells, row, there, text)? {
@@ -68,14 +77,27 @@ impl<'a> Repeats<'a> {
                 _ => false,
             };
             if !is_same {
-                return Ok(false);
+                return Ok(Found::Other);
+            }
+        }
+        Ok(Found::Same)
+    }
+
+    /// Counts the fate of `row` where its key is stored; whether it is.
+    pub fn judge(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<bool, Failure> {
+        match self.find(row)? {
+            Found::Nothing => return Ok(false),
+            Found::Same => counts.add(Fate::Unchanged),
+            Found::Other => {
+                counts.add_conflicts(1);
+                self.note(row, conflicts);
             }
         }
         Ok(true)
     }
 
-    /// A row for a person: its id and its place.
-    pub fn add(&self, row: usize, conflicts: &mut Conflicts) {
+    /// Notes a row that is a conflict, with its id and its place.
+    fn note(&self, row: usize, conflicts: &mut Conflicts) {
         let name = |name: &str| {
             let cells = self.batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
             match cells {

@@ -82,26 +82,28 @@ pub fn insert_once(
         record.payloads = Some(batch.column(crate::kind::dead::column::ORIGINAL_PAYLOAD).as_binary());
     }
     let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
-    let mut repeats = None;
+    let mut repeats = has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?;
+    // A row behind one that is stored is mostly stored as well: it is looked for before it is inserted.
+    let mut is_stored = false;
     for row in 0..batch.num_rows() {
+        if is_stored && let Some(repeats) = &mut repeats {
+            is_stored = repeats.judge(row, counts, conflicts)?;
+            if is_stored {
+                continue;
+            }
+        }
         record.bind(&mut insert, row)?;
         if insert.raw_execute()? == 1 {
             counts.add(Fate::Inserted);
+        } else if let Some(repeats) = &mut repeats {
+            is_stored = repeats.judge(row, counts, conflicts)?;
+            if !is_stored {
+                return Err(Error::broken("a row is neither stored nor new").into());
+            }
         } else if kind == Kind::Dead {
             let mut update = tx.prepare_cached(UPDATE_LETTER)?;
             record.bind(&mut update, row)?;
             counts.add(if update.raw_execute()? == 1 { Fate::Updated } else { Fate::Unchanged });
-        } else if has_content(kind) {
-            let repeats = match &mut repeats {
-                Some(repeats) => repeats,
-                none => none.insert(Repeats::new(tx, kind, batch)?),
-            };
-            if repeats.is_same(row)? {
-                counts.add(Fate::Unchanged);
-            } else {
-                counts.add_conflicts(1);
-                repeats.add(row, conflicts);
-            }
         } else {
             counts.add(Fate::Unchanged);
         }
