@@ -140,7 +140,7 @@ impl Findings {
         options: Option<&SourceOptions>,
         side: Option<&OsStr>,
     ) -> Result<u8> {
-        let side = side.map(check_side).and_then(|side| self.take(side));
+        let side = side.map(|side| check_side(side, &self.run)).and_then(|side| self.take(side));
         let Looked { inputs, checked, dlq, faults } = look(side.as_ref(), args, false, usual, &self.run);
         self.faults.0.extend(faults.0);
         if let Some(options) = options {
