@@ -378,9 +378,7 @@ impl Stage {
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
-        self.outputs.iter_mut().try_for_each(Output::conclude)?;
-        self.take_bounced()?;
-        self.dead.settle()?;
+        self.conclude().inspect_err(|_| self.source.tell_left())?;
         let lost = self.dead.lost().min(self.counts.dead);
         self.counts.dead -= lost;
         self.counts.dropped += lost;
@@ -401,6 +399,13 @@ impl Stage {
         self.source.always_null().iter().for_each(|name| self.warn_of_null(name));
         self.summary(&end, &reports)?;
         Ok(end.verdict)
+    }
+
+    /// Makes everything safe, and letters of what brokers refused.
+    fn conclude(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(Output::conclude)?;
+        self.take_bounced()?;
+        self.dead.settle()
     }
 
     /// Ends the outputs, stores and dead letters first: what they refuse changes the verdict that the end of a stream
