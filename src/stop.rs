@@ -1,7 +1,8 @@
 //! Signals: SIGINT and SIGTERM reach every stage of a pipe at once.
 //!
 //! The first is noted and wakes whoever waits for input; a stage that reads raw input then stops reading, one whose
-//! frames come through a pipe reads on to the end that its source sends. A second one acts at once.
+//! frames come through a pipe reads on to the end that its source sends. A second one ends the process at once, unless it comes
+//! with the first.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +20,8 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
 /// How long further waits go on once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
+/// A signal that comes this soon after the first is the same request: timeout(1) sends one to the process and one to its group.
+const REPEATED: Duration = Duration::from_millis(200);
 /// How often a wait looks whether a signal has come, where nothing wakes it.
 pub const LOOK: Duration = Duration::from_millis(100);
 
@@ -69,16 +72,21 @@ impl Stop {
         let stop = Self { wake: Some(Arc::new(read)), ..Self::never() };
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // In this order: none is lost from the first step on, and the second finds the flag set and acts at once.
+            // The first step comes first: from then on no signal is lost.
             signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
             signal_hook::flag::register_conditional_default(number, armed.clone()).map_err(failed)?;
-            signal_hook::flag::register(number, armed.clone()).map_err(failed)?;
             let write = write.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(number, write).map_err(failed)?;
         }
         // Whoever waits in a call that no signal ends learns afterwards how long ago it came.
         let seen = stop.clone();
-        let watch = move || _ = seen.wait_for_signal().then(|| seen.since());
+        let watch = move || {
+            if seen.wait_for_signal() {
+                seen.since();
+                std::thread::sleep(REPEATED);
+                armed.store(true, Ordering::Relaxed);
+            }
+        };
         std::thread::Builder::new().name("signal".to_owned()).spawn(watch).map_err(failed)?;
         Ok(PROCESS.get_or_init(|| stop).clone())
     }

@@ -225,6 +225,8 @@ impl MapArgs {
             return Err(Error::usage("--time-zone speaks of text without a zone: it needs --time-format"));
         }
         let zone = self.time_zone.as_deref().map(When::zone).transpose()?;
+        let when = When { unit: self.time_unit, format: self.time_format.clone(), zone };
+        when.check()?;
         let time = match self.time.as_deref() {
             None => TimeFrom::Default,
             Some("arrival") => TimeFrom::Arrival,
@@ -234,7 +236,7 @@ impl MapArgs {
             fields: self.field.clone(),
             sets: self.set.clone(),
             time,
-            when: When { unit: self.time_unit, format: self.time_format.clone(), zone },
+            when,
             hash_ids: self.hash_ids,
             partitions: self.partitions.clone(),
             require: self.require.clone(),

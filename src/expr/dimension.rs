@@ -72,14 +72,6 @@ impl Dimension {
             Dimension::Coded(coded) => coded.rows(),
         }
     }
-
-    /// Whether it is NULL in every row.
-    pub fn is_null(&self) -> bool {
-        match self {
-            Dimension::Rows(array) => array.null_count() == array.len(),
-            Dimension::Coded(coded) => (0..coded.codes.len()).all(|row| coded.value(row).is_none()),
-        }
-    }
 }
 
 /// What a leaf made of the values of a dictionary, for the batches that have the same or more of them.

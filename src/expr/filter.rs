@@ -1,5 +1,6 @@
-//! A filter: which rows of a batch an expression is true for.
+//! A filter: which rows of a batch an expression is true for, and names that had no value in any row: most are misspelt.
 
+use super::read::LeafBatch;
 use super::{Expr, Leaves, ValueKind, Want};
 use crate::error::Result;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
@@ -10,9 +11,7 @@ use arrow::datatypes::SchemaRef;
 pub struct Filter {
     leaves: Leaves,
     expr: Expr,
-    /// For each leaf whether every row so far had nothing there.
-    all_null: Vec<bool>,
-    has_seen: bool,
+    nulls: Nulls,
 }
 
 /// What a filter says of a batch.
@@ -29,8 +28,8 @@ impl Filter {
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
         let mut leaves = Leaves::new(schema);
         let expr = leaves.parse(text, Want::Kind(ValueKind::Bool))?;
-        let all_null = vec![true; leaves.leaves.len()];
-        Ok(Self { leaves, expr, all_null, has_seen: false })
+        let nulls = Nulls::new(&leaves);
+        Ok(Self { leaves, expr, nulls })
     }
 
     /// Bits of the first 32 columns that it names.
@@ -40,21 +39,13 @@ impl Filter {
 
     /// Names that had no value in any row, if rows were looked at.
     pub fn always_null(&self) -> Vec<String> {
-        let has_value = |name: &str| {
-            let leaves = self.leaves.leaves.iter().zip(&self.all_null);
-            leaves.filter(|(leaf, _)| leaf.name == name).any(|(_, all_null)| !all_null)
-        };
-        let names = self.expr.paths().iter().map(String::as_str);
-        names.filter(|name| self.has_seen && !has_value(name)).map(str::to_owned).collect()
+        self.nulls.names(&self.leaves, &self.expr)
     }
 
     /// Looks at a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<Passed> {
         let leaves = self.leaves.read(batch)?;
-        self.has_seen |= batch.num_rows() > 0;
-        for (leaf, all_null) in self.all_null.iter_mut().enumerate().filter(|(_, all_null)| **all_null) {
-            *all_null = leaves.is_all_null(leaf);
-        }
+        self.nulls.observe(&leaves);
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();
         let mut wrong: Vec<(usize, String)> =
@@ -64,5 +55,37 @@ impl Filter {
         let mut keep: Vec<bool> = (0..truth.len()).map(|row| truth.is_valid(row) && truth.value(row)).collect();
         wrong.iter().for_each(|(row, _)| keep[*row] = false);
         Ok(Passed { keep: keep.into(), wrong })
+    }
+}
+
+/// Which leaves had no value in any row so far.
+#[derive(Debug)]
+pub struct Nulls {
+    all_null: Vec<bool>,
+    has_rows: bool,
+}
+
+impl Nulls {
+    /// Of these leaves, before the first row.
+    pub fn new(leaves: &Leaves) -> Self {
+        Self { all_null: vec![true; leaves.leaves.len()], has_rows: false }
+    }
+
+    /// Takes note of a batch.
+    pub fn observe(&mut self, batch: &LeafBatch) {
+        self.has_rows |= batch.num_rows() > 0;
+        for (leaf, all_null) in self.all_null.iter_mut().enumerate().filter(|(_, all_null)| **all_null) {
+            *all_null = batch.is_all_null(leaf);
+        }
+    }
+
+    /// Names of an expression that had no value in any row, if there were rows.
+    pub fn names(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
+        let is_null = |name: &&String| {
+            // A property that is named in two ways has one leaf, by its first name.
+            let named = || leaves.leaves.iter().zip(&self.all_null).filter(|(leaf, _)| leaf.name == **name);
+            self.has_rows && named().next().is_some() && named().all(|(_, all_null)| *all_null)
+        };
+        expr.paths().iter().filter(is_null).cloned().collect()
     }
 }

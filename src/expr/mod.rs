@@ -34,7 +34,7 @@ mod read;
 mod tree;
 
 pub use dimension::{Coded, Dimension, canonical_dimensions, write_dimensions};
-pub use filter::{Filter, Passed};
+pub use filter::{Filter, Nulls, Passed};
 pub use function::{FUNCTIONS, Function};
 pub use leaf::Leaves;
 pub use read::{LeafBatch, Wrong};

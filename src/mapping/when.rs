@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::time::instant::is_beyond_calendar;
 use crate::time::{DAY, Parser, is_in_calendar};
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone};
+use chrono::TimeZone;
+use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono_tz::Tz;
 
 /// The unit of times that are numbers.
@@ -84,6 +85,26 @@ impl When {
         name.parse().map_err(|_| Error::usage(format!("--time-zone {name}: no such zone in the IANA database")))
     }
 
+    /// Exit 2 where the format would read a part of a text as something else, or pass it over.
+    pub fn check(&self) -> Result<()> {
+        let Some(format) = &self.format else { return Ok(()) };
+        let refused = |why: &str| Err(Error::usage(format!("--time-format {format}: {why}")));
+        let mut is_after_point = false;
+        for item in StrftimeItems::new(format) {
+            match &item {
+                Item::Numeric(Numeric::Nanosecond, _) if is_after_point => {
+                    return refused(".%f reads the digits of a fraction as nanoseconds: %.f reads a fraction");
+                }
+                Item::Fixed(Fixed::TimezoneName) if self.zone.is_none() => {
+                    return refused("the name of a zone (%Z) is passed over: --time-zone says which one it is");
+                }
+                _ => {}
+            }
+            is_after_point = matches!(&item, Item::Literal(text) if text.ends_with('.'));
+        }
+        Ok(())
+    }
+
     /// The instant (µs) a value names; none outside the calendar.
     pub(super) fn read(&self, value: Value<'_>, parser: &mut Parser) -> Option<i64> {
         let instant = match value {
@@ -111,13 +132,13 @@ impl When {
         {
             return unit.micros(text);
         }
-        let format = self.format.as_deref()?;
-        if let Ok(instant) = DateTime::parse_from_str(text, format) {
-            return Some(instant.timestamp_micros());
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text, StrftimeItems::new(self.format.as_deref()?)).ok()?;
+        complete(&mut parsed)?;
+        if parsed.offset().is_some() {
+            return Some(parsed.to_datetime().ok()?.timestamp_micros());
         }
-        let local = NaiveDateTime::parse_from_str(text, format)
-            .or_else(|_| NaiveDate::parse_from_str(text, format).map(|date| date.and_time(NaiveTime::MIN)))
-            .ok()?;
+        let local = parsed.to_naive_datetime_with_offset(0).ok()?;
         match self.zone {
             None => Some(local.and_utc().timestamp_micros()),
             Some(zone) => zone.from_local_datetime(&local).earliest().map(|instant| instant.timestamp_micros()),
@@ -154,6 +175,31 @@ impl When {
             Value::Other(number) => self.number(number).is_some(),
         }
     }
+}
+
+/// Fills in the time of day that a format leaves out: a date is its midnight, an hour its first minute. None where a part stands
+/// without a larger one, or an hour of twelve without its half of the day.
+fn complete(parsed: &mut Parsed) -> Option<()> {
+    if parsed.timestamp().is_some() {
+        return Some(());
+    }
+    let hour = match (parsed.hour_div_12(), parsed.hour_mod_12()) {
+        (None, None) => None,
+        (Some(_), Some(hour)) => Some(hour),
+        _ => return None,
+    };
+    let smaller = [parsed.minute(), parsed.second(), parsed.nanosecond()];
+    let is_gap = |pair: &[Option<u32>]| pair[0].is_none() && pair[1].is_some();
+    if hour.is_none() && smaller[0].is_some() || smaller.windows(2).any(is_gap) {
+        return None;
+    }
+    if hour.is_none() {
+        parsed.set_hour(0).ok()?;
+    }
+    if smaller[0].is_none() {
+        parsed.set_minute(0).ok()?;
+    }
+    Some(())
 }
 
 #[cfg(test)]

@@ -246,3 +246,33 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
     let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
     assert!(run.stderr().contains("text that is not RFC 3339 needs --time-format\n"), "{run}");
 }
+
+/// What is not in the text must not be read into it.
+#[test]
+fn a_time_format_without_minutes_keeps_the_hour_and_one_with_half_an_hour_of_day_is_a_fault() {
+    let dir = Dir::new("partial");
+    for (format, text, wanted) in [
+        ("%Y-%m-%d %H", "2026-01-05 22", Some("2026-01-05T22:00:00.000000Z")),
+        ("%Y%m%d%H", "2026010510", Some("2026-01-05T10:00:00.000000Z")),
+        ("%Y-%m-%d %I%p", "2026-01-05 3PM", Some("2026-01-05T15:00:00.000000Z")),
+        ("%Y-%m-%d %H %z", "2026-01-05 10 +0200", Some("2026-01-05T08:00:00.000000Z")),
+        ("%Y-%m-%d %z", "2026-01-05 +0200", Some("2026-01-04T22:00:00.000000Z")),
+        ("%Y-%m-%d", "2026-01-05", Some("2026-01-05T00:00:00.000000Z")),
+        ("%s", "1767571200", Some("2026-01-05T00:00:00.000000Z")),
+        ("%Y-%m-%d %I:%M:%S", "2026-01-05 10:30:07", None),
+        ("%Y-%m-%d %M", "2026-01-05 30", None),
+        ("%Y-%m-%d %H %S", "2026-01-05 10 30", None),
+    ] {
+        dir.write("in.csv", format!("t\n{text}\n"));
+        let run = dir.run("evt-ingest", &["in.csv", "-q", "--time", "t", "--time-format", format, "-o", "jsonl"]);
+        assert_eq!(run.status(), i32::from(wanted.is_none()), "{format}: {run}");
+        let found = run.rows().first().map(|row| row["event_time"].as_str().expect("text").to_owned());
+        assert_eq!(found.as_deref(), wanted, "{format}");
+    }
+    for (format, said) in
+        [("%Y-%m-%d %H:%M:%S.%f", "%.f reads a fraction"), ("%Y-%m-%d %H:%M:%S %Z", "--time-zone says which one it is")]
+    {
+        let run = dir.run("evt-ingest", &["in.csv", "--time", "t", "--time-format", format, "--to", "null:"]);
+        assert!(run.status() == 2 && run.stderr().contains(said), "{run}");
+    }
+}

@@ -287,3 +287,16 @@ fn no_progress_line_stands_between_rows_on_a_terminal() {
     assert!(seen.contains("ended") && seen.contains("\"event_id\""), "{seen:.400}");
     assert!(!seen.contains(" rows, "), "a progress line was drawn");
 }
+
+#[test]
+fn a_name_is_reported_as_never_set_only_where_no_row_has_it() {
+    let dir = Dir::new("never-set");
+    dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"v\":1}\n");
+    let run = dir.run("evt-view", &["in.jsonl", "--where", "properties.v = 1 and v = 1", "-o", "jsonl"]).succeeds();
+    assert!(run.rows().len() == 1 && !run.stderr().contains("NULL"), "{run}");
+    let sum = "fl=sum(v) filter (where v > 50)";
+    let run = dir.run("evt-window", &["in.jsonl", "--size", "1h", "--agg", sum, "-o", "jsonl"]).succeeds();
+    assert!(!run.stderr().contains("NULL"), "{run}");
+    let run = dir.run("evt-window", &["in.jsonl", "--size", "1h", "--agg", "sum(w)", "-o", "jsonl"]).succeeds();
+    assert!(run.stderr().contains("sum(w): w was NULL in every event"), "{run}");
+}

@@ -23,13 +23,13 @@ use self::session::Sessions;
 use self::slice::Slices;
 use self::watermark::Watermark;
 use crate::error::{Error, Result};
-use crate::expr::{Dimension, LeafBatch, Leaves};
+use crate::expr::{Dimension, LeafBatch, Leaves, Nulls};
 use crate::frame::Progress;
 use crate::kind::event::column;
 use crate::kind::metric::Row;
 use crate::op::snapshot::{Reader, Writer};
 use crate::time::{EARLIEST, LATEST};
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// What the operator is told.
@@ -87,6 +87,8 @@ pub struct Window {
     groups: Vec<Group>,
     /// Metrics by name.
     order: Vec<usize>,
+    /// Names without a value so far.
+    nulls: Nulls,
 }
 
 /// Version of the saved form.
@@ -115,7 +117,8 @@ impl Window {
         let mut order: Vec<usize> = (0..running.len()).collect();
         order.sort_by_key(|index| options.metrics[*index].name.clone());
         let watermark = Watermark::new(options.watermark);
-        Self { options, watermark, fired: None, running, groups, order }
+        let nulls = Nulls::new(&options.leaves);
+        Self { options, watermark, fired: None, running, groups, order, nulls }
     }
 
     /// The metrics.
@@ -138,19 +141,16 @@ impl Window {
         self.running.iter().map(|running| running.counts).collect()
     }
 
-    /// Names, for each metric, of dimensions and arguments that were NULL in every row so far, and of a rule that was.
+    /// Names, for each metric, that were NULL in every row so far.
     pub fn always_null(&self) -> Vec<(&str, String)> {
         let mut found = vec![];
-        for (metric, running) in self.options.metrics.iter().zip(&self.running) {
-            let counted = running.counts.counted > 0;
-            let paths = metric.by.iter().map(|by| &by.expr).chain(metric.call.args()).map(|expr| (expr, counted));
-            let rule = metric.filter.iter().map(|rule| (rule, running.counts.filtered > 0));
-            for ((expr, is_asked), null) in paths.chain(rule).zip(&running.all_null) {
-                if *null && is_asked && !expr.paths().is_empty() {
-                    found.push((metric.name.as_str(), expr.paths().join(", ")));
-                }
-            }
+        for metric in &self.options.metrics {
+            let expressions = metric.by.iter().map(|by| &by.expr).chain(metric.call.args()).chain(&metric.filter);
+            let names = expressions.flat_map(|expr| self.nulls.names(&self.options.leaves, expr));
+            found.extend(names.map(|name| (metric.name.as_str(), name)));
         }
+        found.sort_unstable();
+        found.dedup();
         found
     }
 
@@ -211,13 +211,11 @@ impl Window {
             group.keys.ids(&values, batch.num_rows(), &mut group.ids)?;
             dimensions.push(values);
         }
+        self.nulls.observe(leaves);
         let mut views = vec![];
-        for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
+        for metric in &self.options.metrics {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
-            let nulls = dimensions[running.group].iter().map(Dimension::is_null);
-            let nulls = nulls.chain(args.iter().chain(&passed).map(|array| array.null_count() == array.len()));
-            running.all_null.iter_mut().zip(nulls).for_each(|(null, here)| *null &= here);
             let passed = passed.map(|array| running::truth(array.as_boolean()));
             views.push(View {
                 event_times: instants(batch, column::EVENT_TIME),
@@ -349,7 +347,7 @@ impl Window {
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             out.text(&metric.text);
             // Counts and the notes on NULL belong to the run, pending rows are none between batches.
-            let Running { group, slots, windows, since, counts: _, pending: _, all_null: _ } = running;
+            let Running { group, slots, windows, since, counts: _, pending: _ } = running;
             let keys = &self.groups[*group].keys;
             out.optional(*since);
             let mut state = Writer::default();

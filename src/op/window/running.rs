@@ -54,8 +54,6 @@ pub(super) struct Running {
     pub(super) since: Option<i64>,
     pub(super) counts: MetricCounts,
     pub(super) pending: Pending,
-    /// Whether each dimension, then each argument, then the rule, was NULL in every row so far.
-    pub(super) all_null: Vec<bool>,
 }
 
 impl Running {
@@ -74,7 +72,6 @@ impl Running {
             since: None,
             counts: MetricCounts::default(),
             pending: Pending::default(),
-            all_null: vec![true; metric.by.len() + metric.call.args().len() + 1],
         }
     }
 }
