@@ -187,17 +187,28 @@ impl Wait {
         if self.stop.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
             return true;
         }
-        let Some(since) = self.stop.since() else { return false };
+        let is_over = self.stop_timeout().is_some_and(|left| left.is_zero());
+        if is_over {
+            self.stop.has_expired.store(true, Ordering::Relaxed);
+        }
+        is_over
+    }
+
+    /// What is left of the stop timeout, once a signal has come.
+    fn stop_timeout(&self) -> Option<Duration> {
+        let since = self.stop.since()?;
         let period = match self.stop.has_expired.load(Ordering::Relaxed) {
             true => STOP_TIMEOUT_EXPIRED,
             false if self.stop.is_behind_pipe.load(Ordering::Relaxed) => STOP_TIMEOUT_BEHIND_PIPE,
             false => STOP_TIMEOUT,
         };
-        let is_over = since.max(self.from).elapsed() >= period;
-        if is_over {
-            self.stop.has_expired.store(true, Ordering::Relaxed);
-        }
-        is_over
+        Some(period.saturating_sub(since.max(self.from).elapsed()))
+    }
+
+    /// How long a call may take that no signal ends, where it would wait for `most`: no longer than this wait.
+    pub fn call_timeout(&self, most: Duration) -> Duration {
+        let deadline = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        [self.stop_timeout(), deadline].into_iter().flatten().fold(most, Duration::min)
     }
 
     /// The limit of this wait where its own is `limit`: the deadline may come first.
@@ -318,6 +329,17 @@ mod tests {
         let wait = stop.server_wait();
         assert!(wait.is_over() && !wait.pause(Duration::ZERO));
         assert_eq!(wait.limit(None), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_call_that_no_signal_ends_takes_no_longer_than_the_wait_that_it_is_part_of() {
+        let most = Duration::from_secs(3600);
+        assert_eq!(Stop::never().server_wait().call_timeout(most), most);
+        let wait = since(&signalled(Duration::from_secs(1)), Duration::from_secs(1000));
+        let left = wait.call_timeout(most);
+        assert!(left <= STOP_TIMEOUT.saturating_sub(Duration::from_secs(1)), "{left:?}");
+        assert_eq!(since(&signalled(STOP_TIMEOUT), STOP_TIMEOUT).call_timeout(most), Duration::ZERO);
+        assert_eq!(wait.call_timeout(Duration::from_millis(1)), Duration::from_millis(1));
     }
 
     #[test]

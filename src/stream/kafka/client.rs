@@ -32,7 +32,7 @@ const STANDS: Duration = Duration::from_secs(7);
 /// How many things a client may have to say while it is asked: one at a time is heard.
 const WORDS: usize = 64;
 /// How long one question waits for its answer.
-pub const ANSWER: Duration = Duration::from_secs(5);
+pub const ANSWER: Duration = Duration::from_secs(4);
 
 /// A change of the group's members, until the run's own thread acts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -323,25 +323,30 @@ impl Asked for BaseProducer<Context> {
 
 /// Asks `question` until it has an answer: brokers that start are waited for, as long as those of a run that begins are or
 /// those of one that has begun.
-pub fn ask<T>(address: &Address, run: &Run, asked: &impl Asked, question: impl Fn() -> KafkaResult<T>) -> Result<T> {
+pub fn ask<T>(
+    address: &Address,
+    run: &Run,
+    asked: &impl Asked,
+    question: impl Fn(Duration) -> KafkaResult<T>,
+) -> Result<T> {
     let begun = asked.notes().begun.load(Ordering::Relaxed);
     ask_for(address.options.wait.limit(begun), (address, run), asked, question)
 }
 
-/// Asks `question` until it has an answer: brokers that are away are waited for, bounded, and said once. Exit 78 where they
-/// do not know us.
+/// Asks `question`, which is told how long it may wait, until it has an answer: brokers that are away are waited for, bounded,
+/// and said once. Exit 78 where they do not know us.
 pub fn ask_for<T>(
     limit: Option<Duration>,
     (address, run): (&Address, &Run),
     asked: &impl Asked,
-    question: impl Fn() -> KafkaResult<T>,
+    question: impl Fn(Duration) -> KafkaResult<T>,
 ) -> Result<T> {
     let start = Instant::now();
     let begun = asked.notes().begun.load(Ordering::Relaxed);
     let (mut said, wait) = (false, run.stop.server_wait());
     let limit = wait.limit(limit);
     loop {
-        let error = match question() {
+        let error = match question(wait.call_timeout(ANSWER)) {
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
@@ -368,8 +373,8 @@ pub fn ask_for<T>(
 }
 
 /// How many partitions a topic has; none where there is no such topic for us.
-pub fn count<C: ClientContext>(client: &Client<C>, topic: &str) -> KafkaResult<Option<i32>> {
-    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+pub fn count<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> KafkaResult<Option<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
     let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
     if let Some(code) = found.error().map(Code::from).filter(|code| is_passing(*code)) {
         return Err(KafkaError::MetadataFetch(code));

@@ -94,7 +94,7 @@ pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>>
 
 /// How many partitions a topic has; exit 2 where it is not there.
 fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i32> {
-    match client::ask(address, run, client, || client::count(client.client(), topic))? {
+    match client::ask(address, run, client, |timeout| client::count(client.client(), topic, timeout))? {
         Some(count) => Ok(count),
         None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be read"))),
     }
@@ -102,7 +102,7 @@ fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i
 
 /// What the broker has of a partition now.
 pub fn extent(client: &Client, address: &Address, run: &Run, part: &Part) -> Result<Extent> {
-    let question = || client.fetch_watermarks(&address.topics[part.topic], part.number, client::ANSWER);
+    let question = |timeout| client.fetch_watermarks(&address.topics[part.topic], part.number, timeout);
     client::ask(address, run, client, question).map(|(low, high)| Extent { low, high })
 }
 
@@ -185,7 +185,7 @@ fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (
     for part in parts {
         add(&mut list, &address.topics[part.topic], (part.number, millis.max(0)))?;
     }
-    let question = || client.offsets_for_times(list.clone(), client::ANSWER);
+    let question = |timeout| client.offsets_for_times(list.clone(), timeout);
     let answer = client::ask(address, run, client, question)?;
     Ok(by_part(address, &answer, |_, offset| offset))
 }
@@ -196,7 +196,7 @@ pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) 
     for part in parts {
         list.add_partition(&address.topics[part.topic], part.number);
     }
-    let question = || client.committed_offsets(list.clone(), client::ANSWER);
+    let question = |timeout| client.committed_offsets(list.clone(), timeout);
     let answer = client::ask(address, run, client, question)?;
     Ok(by_part(address, &answer, |metadata, offset| (offset, position::stream_time(metadata))))
 }

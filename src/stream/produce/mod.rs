@@ -511,7 +511,8 @@ fn partitions(
     (address, run): (&Address, &Rc<Run>),
     limit: Option<Duration>,
 ) -> Result<i32> {
-    match client::ask_for(limit, (address, run), producer, || client::count(producer.client(), topic))? {
+    match client::ask_for(limit, (address, run), producer, |timeout| client::count(producer.client(), topic, timeout))?
+    {
         Some(count) => Ok(count),
         None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
     }
