@@ -2,7 +2,8 @@
 
 use super::Notice;
 use crate::kind::Kind;
-use serde_json::{Number, Value};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// Columns that a repetition must not change. Those beside them are of the run that read the event, not of the event.
 pub const CONTENT: [&str; 7] =
@@ -41,31 +42,53 @@ impl Conflicts {
     }
 }
 
-/// Whether two JSON texts hold the same value, in whatever order of members and spelling of numbers.
+/// Whether two JSON texts hold the same value, in whatever order of members and spelling of texts and numbers. Numbers are compared
+/// as decimals: a double does not hold them all.
 pub fn is_same_json(left: &str, right: &str) -> bool {
-    let parse = |text| serde_json::from_str::<Value>(text).ok();
-    left == right || parse(left).zip(parse(right)).is_some_and(|(left, right)| is_same(&left, &right))
-}
-
-fn is_same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => is_same_number(left, right),
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
+    if left == right {
+        return true;
+    }
+    let (left, right) = (left.trim_ascii(), right.trim_ascii());
+    match (left.as_bytes().first(), right.as_bytes().first()) {
+        (Some(b'{'), Some(b'{')) => {
+            let members = |text| serde_json::from_str::<BTreeMap<String, &RawValue>>(text).ok();
+            members(left).zip(members(right)).is_some_and(|(left, right)| {
+                let is_there = |(name, left): (&String, &&RawValue)| {
+                    right.get(name).is_some_and(|right| is_same_json(left.get(), right.get()))
+                };
+                left.len() == right.len() && left.iter().all(is_there)
+            })
         }
-        (Value::Object(left), Value::Object(right)) => {
-            let has = |(name, left)| right.get(name).is_some_and(|right| is_same(left, right));
-            left.len() == right.len() && left.iter().all(has)
+        (Some(b'['), Some(b'[')) => {
+            let elements = |text| serde_json::from_str::<Vec<&RawValue>>(text).ok();
+            elements(left).zip(elements(right)).is_some_and(|(left, right)| {
+                let mut pairs = left.iter().zip(&right);
+                left.len() == right.len() && pairs.all(|(left, right)| is_same_json(left.get(), right.get()))
+            })
         }
-        _ => left == right,
+        (Some(b'"'), Some(b'"')) => {
+            let text = |text| serde_json::from_str::<String>(text).ok();
+            text(left).zip(text(right)).is_some_and(|(left, right)| left == right)
+        }
+        _ => decimal(left).zip(decimal(right)).is_some_and(|(left, right)| left == right),
     }
 }
 
-/// Whole numbers are compared in full: a double does not hold them all.
-fn is_same_number(left: &Number, right: &Number) -> bool {
-    match (left.as_i128(), right.as_i128()) {
-        (Some(left), Some(right)) => left == right,
-        _ => left == right || left.as_f64().zip(right.as_f64()).is_some_and(|(left, right)| left == right),
+/// A JSON number as its sign, its digits without zeros at the ends, and the power of ten of the last one.
+fn decimal(number: &str) -> Option<(bool, String, i64)> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (is_negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let last = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(fraction.len()).ok()?)?.checked_add(zeros)?;
+    match significant.trim_start_matches('0') {
+        "" => Some((false, String::new(), 0)),
+        significant => Some((is_negative, significant.to_owned(), last)),
     }
 }
 
@@ -82,6 +105,14 @@ mod tests {
             (r#"{"a":9007199254740993}"#, r#"{"a":9007199254740992}"#, false),
             (r#"{"a":[1,2]}"#, r#"{"a":[2,1]}"#, false),
             (r#"{"a":"1"}"#, r#"{"a":1}"#, false),
+            (r#"{"a":18446744073709551616}"#, r#"{"a":18446744073709551617}"#, false),
+            (r#"{"a":0.1}"#, r#"{"a":0.10000000000000000001}"#, false),
+            (r#"{"a":1e-400}"#, r#"{"a":0}"#, false),
+            (r#"{"a":1e400}"#, r#"{"a":10e399}"#, true),
+            (r#"{"a":-0.0}"#, r#"{"a":0}"#, true),
+            (r#"{"a":120}"#, r#"{"a":1.2E+2}"#, true),
+            (r#"{"a":-1}"#, r#"{"a":1}"#, false),
+            (r#"{"a":true}"#, r#"{"a":false}"#, false),
         ] {
             assert_eq!(is_same_json(left, right), same, "{left} {right}");
         }

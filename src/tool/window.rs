@@ -277,7 +277,8 @@ impl Tool for Args {
         let late = self.late.as_deref().map(|text| check_side(text, &run)?.ask(&run)).transpose()?;
         self.check_whole()?;
         self.check_end(&run)?;
-        let options = SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? };
+        // A row that a metric cannot read becomes a dead letter with its record.
+        let options = SourceOptions { role: Role::Recomputes, shows_records: true, ..self.stage.source(mapping)? };
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         stage.source.set_named(spec.leaves.columns());

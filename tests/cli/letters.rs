@@ -66,3 +66,19 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
     }
     assert_eq!(lengths(&dir, "both.csv"), [Value::Null, Value::Null]);
 }
+
+#[test]
+fn a_dead_letter_of_a_window_is_the_record_byte_for_byte() {
+    let dir = Dir::new("window-letter");
+    let record = r#"{ "server_timestamp" : "2026-01-01T00:00:00Z", "v":"x" , "n":1.50}"#;
+    dir.write("in.jsonl", format!("{record}\n"));
+    for window in [
+        "evt-window in.jsonl --size 1m --agg 'sum(v)' --dlq d.jsonl --to null: -q",
+        "evt-ingest in.jsonl --keep-raw -q | evt-window --size 1m --agg 'sum(v)' --dlq d.jsonl --to null: -q",
+    ] {
+        dir.shell(window).succeeds();
+        let run = dir.shell("evt-view -q d.jsonl -o raw").succeeds();
+        assert_eq!(run.text(), format!("{record}\n"), "{window}");
+        std::fs::remove_file(dir.path("d.jsonl")).expect("it is there");
+    }
+}
