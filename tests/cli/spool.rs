@@ -215,3 +215,30 @@ fn damage_in_a_segment_that_is_delivered_names_a_way_on() {
     door.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 61);
 }
+
+/// Clients that come while there is no room have the writer look for some; the outputs remove segments at the same time.
+#[test]
+fn a_spool_that_is_full_again_and_again_loses_nothing_and_opens_again() {
+    let dir = Dir::new("spool-full");
+    let flags = ["-q", "--spool", "spool", "--spool-max", "256KiB", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
+    let filler = "x".repeat(2_000);
+    let (next, kept, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let door = Door::open(&dir, &flags);
+    let post = || {
+        while kept.load(Ordering::Relaxed) < 500 {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let body = event(number, "s").replace("\"n\":", &format!("\"filler\":\"{filler}\",\"n\":"));
+            let answer = door.json(&body);
+            assert!([200, 503].contains(&answer.status), "{answer:?}");
+            [&refused, &kept][usize::from(answer.status == 200)].fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    std::thread::scope(|scope| (0..CLIENTS).for_each(|_| drop(scope.spawn(post))));
+    assert!(refused.into_inner() > 0, "it was never full");
+    door.stop();
+    let files = std::fs::read_dir(dir.path("spool")).expect("it is there").map(|one| one.expect("readable"));
+    let bytes: u64 = files.map(|one| one.metadata().expect("readable").len()).sum();
+    assert!(bytes <= 257 << 10, "{bytes}");
+    Door::open(&dir, &flags).stop();
+    assert_eq!(dir.rows("out.jsonl").len(), kept.into_inner());
+}

@@ -230,7 +230,8 @@ impl Shelf {
             }
             // One after the other: there is never a gap.
             sync(&self.dir)?;
-            self.state().segments.pop_front();
+            // The writer and the stage may remove the same segment at the same time.
+            self.state().segments.pop_front_if(|segment| segment.first == first);
             self.show();
         }
         Ok(())

@@ -3,7 +3,7 @@
 use super::promise::Promise;
 use super::request::{Answer, Fate, Keeper, Record, Request};
 use super::segment::{Medium, path};
-use super::shelf::{Bounds, Position};
+use super::shelf::{Bounds, Position, Segment};
 use super::*;
 use crate::clock::Clock;
 use crate::error::ErrorKind;
@@ -176,6 +176,26 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
     let rest = read(&mut reader);
     assert!(rest[0].0 <= count as i64 / 2 && rest[0].0 > 0, "{}", rest[0].0);
     assert_eq!(rest.last().unwrap().0, count as i64);
+}
+
+/// The writer looks for room while the stage says what the outputs have.
+#[test]
+fn two_threads_that_remove_segments_forget_none_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let shelf = Shelf::open(dir.path(), Bounds { bytes: 1 << 20, dedup: None }, &run().metrics).unwrap();
+    let count = 200;
+    for first in 0..count {
+        std::fs::write(path(dir.path(), first), "").unwrap();
+        shelf.begin(Segment { first, bytes: 1, newest: 0, keyed: false });
+    }
+    shelf.settled(count / 2);
+    std::thread::scope(|scope| {
+        (0..2).for_each(|_| {
+            scope.spawn(|| shelf.trim(0, true).unwrap());
+        });
+    });
+    assert_eq!(shelf.found().unwrap(), (count / 2..count).collect::<Vec<_>>());
+    assert_eq!(shelf.bytes(), (count - count / 2) as u64);
 }
 
 /// A spool of three acknowledged requests in one segment, and the bytes at which they end.
