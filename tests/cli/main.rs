@@ -41,6 +41,7 @@ mod scrape;
 mod servers;
 mod services;
 mod siege;
+mod siege_requests;
 mod signals;
 mod sizes;
 mod spool;
