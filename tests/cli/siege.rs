@@ -228,10 +228,10 @@ impl Siege<'_> {
     fn begin(&self, blows: &mut Blows, client: &mut Client) -> Outage<'_> {
         let server = self.servers[blows.outages % self.servers.len()];
         // Both ways for each of the servers.
-        let is_kill = (blows.outages / self.servers.len() + blows.outages) % 2 == 1;
+        let is_kill = (blows.outages / self.servers.len() + blows.outages % self.servers.len()) % 2 == 1;
         let (down, way_back) = if is_kill { ("kill", "start") } else { ("pause", "resume") };
         server.services(&[down, server.name]);
-        let until_full = self.spool_max.is_some() && blows.outages % 2 == 1;
+        let until_full = self.spool_max.is_some() && blows.outages % 3 != 0;
         blows.outages += 1;
         let left = if until_full { OUTAGE.1 } else { OUTAGE.0 + client.generator.below(50) };
         Outage { server, way_back, left, until_full }
