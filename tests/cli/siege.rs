@@ -225,16 +225,22 @@ impl Siege<'_> {
         eventually("the topic is open", || door.get("/metrics").body.lines().any(is_open));
     }
 
+    /// Requests from the beginning of one outage to that of the next.
+    fn gap(&self) -> usize {
+        (self.requests / (2 * self.servers.len() + self.requests / 250).max(1)).max(2)
+    }
+
+    /// Takes the next server away.
     fn begin(&self, blows: &mut Blows, client: &mut Client) -> Outage<'_> {
         let server = self.servers[blows.outages % self.servers.len()];
         // Both ways for each of the servers.
         let is_kill = (blows.outages / self.servers.len() + blows.outages % self.servers.len()) % 2 == 1;
         let (down, way_back) = if is_kill { ("kill", "start") } else { ("pause", "resume") };
         server.services(&[down, server.name]);
-        let until_full = self.spool_max.is_some() && blows.outages % 3 != 0;
+        let until_full = self.spool_max.is_some() && !blows.outages.is_multiple_of(3);
         blows.outages += 1;
         let left = if until_full { OUTAGE.1 } else { OUTAGE.0 + client.generator.below(50) };
-        Outage { server, way_back, left, until_full }
+        Outage { server, way_back, left: left.min(self.gap() - 1), until_full }
     }
 
     /// Kills the door while it has a request, or right behind its answer, and opens it again.
@@ -260,7 +266,7 @@ impl Siege<'_> {
     fn run(&self, client: &mut Client) -> (Door, Blows) {
         let (mut door, mut blows, mut outage) = (self.open(), Blows::default(), None);
         self.wait_for_topic(&door);
-        let gap = (self.requests / (2 * self.servers.len() + self.requests / 250).max(1)).max(1);
+        let gap = self.gap();
         for request in 0..self.requests {
             if outage.is_none() && !self.servers.is_empty() && request % gap == gap / 4 {
                 outage = Some(self.begin(&mut blows, client));
