@@ -317,7 +317,12 @@ impl DeadLetters {
     /// Ends the output at a proven end; says what became of it, if there is one.
     pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
-        self.output.take().map(|output| output.finish(end)).transpose()
+        let Some(output) = self.output.take() else { return Ok(None) };
+        if self.lost > 1 {
+            let (name, lost) = (output.name(), self.lost);
+            self.run.console.warn(format!("{name}: {lost} dead letters in all cannot be written and are dropped"));
+        }
+        output.finish(end).map(Some)
     }
 
     /// `FutureTimestampError 41, ParseError 2`: for the summary.

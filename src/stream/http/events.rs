@@ -278,7 +278,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
         match &answer {
             Answer::Kept(kept) => count(&meter, &Tally::of(&kept.fates)),
             Answer::Repeated(_, kept) => count(&meter, &Tally::of(&kept.fates).again()),
-            Answer::Conflict | Answer::Unavailable(_) => {}
+            Answer::Conflict | Answer::TooLarge(_) | Answer::Unavailable(_) => {}
         }
         let _ = sender.send(answer);
     };
@@ -300,6 +300,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
             let why = "the idempotency-key was used with another body";
             Err(Reply::refusal(StatusCode::UNPROCESSABLE_ENTITY, why))
         }
+        Answer::TooLarge(why) => Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)),
         Answer::Unavailable(why) => {
             front.notices.say("unavailable", || format!("requests are put off: {why}"));
             Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, SOON))

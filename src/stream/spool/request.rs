@@ -59,6 +59,8 @@ pub enum Answer {
     Repeated(Box<Request>, Kept),
     /// Its `Idempotency-Key` was used before with another body.
     Conflict,
+    /// It can never be kept: why. Nothing of it is.
+    TooLarge(String),
     /// There is no room, or no way to make it safe, now: why. Nothing of it is kept.
     Unavailable(String),
 }

@@ -68,6 +68,7 @@ enum Outcome {
     Kept(Kept),
     Repeated(Place),
     Conflict,
+    TooLarge(String),
     Refused(String),
 }
 
@@ -162,6 +163,7 @@ impl Writer {
             done.answer(match outcome {
                 Outcome::Kept(kept) => Answer::Kept(kept),
                 Outcome::Conflict => Answer::Conflict,
+                Outcome::TooLarge(why) => Answer::TooLarge(why),
                 Outcome::Refused(why) => Answer::Unavailable(why),
                 Outcome::Repeated(place) => self.repeat(place),
             });
@@ -184,6 +186,9 @@ impl Writer {
         if request.records.is_empty() {
             return Outcome::Kept(Kept { offset: self.next, fates: vec![] });
         }
+        if let Some(why) = self.too_large(size) {
+            return Outcome::TooLarge(why);
+        }
         if let Some(why) = self.no_room(request, size, group) {
             return Outcome::Refused(why);
         }
@@ -199,11 +204,15 @@ impl Writer {
         Outcome::Kept(Kept { offset: spot.offset, fates })
     }
 
+    /// Why a request can never be kept, if it cannot.
+    fn too_large(&self, size: usize) -> Option<String> {
+        let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
+        (size as u64 > max)
+            .then(|| format!("the request takes {size} bytes in the spool, which takes at most {max} (--spool-max)"))
+    }
+
     /// Why a request cannot be kept now, if it cannot.
     fn no_room(&mut self, request: &Request, size: usize, group: &mut Group) -> Option<String> {
-        if size > BODY_MAX {
-            return Some("the request is too large for the spool".into());
-        }
         let count = request.records.iter().filter(|record| record.event_id.is_some()).count();
         if let Some(ids) = &mut self.ids {
             ids.expire(request.arrived_at);
@@ -220,7 +229,7 @@ impl Writer {
         if self.shelf.bytes() + wanted <= max {
             return None;
         }
-        let kept = if self.shelf.is_settled() { ", most of it kept for --dedup" } else { "" };
+        let kept = if self.shelf.is_settled() { ", most of it kept for --dedup and Idempotency-Key" } else { "" };
         Some(format!("the spool is full (--spool-max){kept}"))
     }
 
