@@ -16,7 +16,6 @@ pub mod rows;
 use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
-use crate::frame::Progress;
 use crate::kind::Kind;
 use crate::kind::dead::Fault;
 use crate::metrics::Up;
@@ -94,9 +93,6 @@ pub trait Sink {
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
-
-    /// Hears how far the source is: which partitions it reads, with or without rows.
-    fn progress(&mut self, _progress: &Progress) {}
 
     /// Does what is due by the clock alone, though nothing is written.
     fn tick(&mut self) -> Result<()> {

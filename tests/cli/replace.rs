@@ -174,14 +174,14 @@ fn a_straggler_of_the_day_before_does_not_wipe_that_day() {
     replaced(&dir, "d1.jsonl", &hours([11, 12, 13]), "").succeeds();
     let straggler = "{\"t\":\"2026-01-01T23:59:59Z\"}\n{\"t\":\"2026-01-02T01:00:00Z\"}\n";
     let run = replaced(&dir, "d2.jsonl", straggler, "").ends_with(1);
-    let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 3 rows and would hold 1; it holds rows of \
-                d1.jsonl, which this run does not bring (shrink=ok replaces it all the same)\n";
+    let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 3 rows and would hold 1; rows of d1.jsonl: \
+                3 before, 0 after (shrink=ok replaces it all the same)\n";
     assert_eq!(run.stderr(), said);
     assert_eq!(rows_of_lake(&dir), 3, "a day of the run that loses nothing stays with the others");
     // Another file of as many rows is no better; the same file, grown, is the day anew.
     assert!(replaced(&dir, "d3.jsonl", &hours([14, 15, 16]), "").ends_with(1).stderr().contains("rows of d1.jsonl"));
     let fewer = replaced(&dir, "d1.jsonl", &hours([11, 12, 13])[..60], "").ends_with(1);
-    assert!(fewer.stderr().contains("holds 3 rows and would hold 2 (shrink=ok"), "{fewer}");
+    assert!(fewer.stderr().contains("would hold 2; rows of d1.jsonl: 3 before, 2 after (shrink=ok"), "{fewer}");
     replaced(&dir, "d1.jsonl", &(hours([11, 12, 13]) + &hours([14, 15, 16])), "").succeeds();
     assert_eq!(rows_of_lake(&dir), 6);
     let lake = "parquet:lake?mode=replace";
@@ -213,6 +213,97 @@ fn metrics_of_a_part_of_a_day_do_not_replace_the_whole_day() {
     assert_eq!(rows_of_lake(&dir), 3);
     window("part.jsonl", "&shrink=ok").succeeds();
     assert_eq!(rows_of_lake(&dir), 1);
+}
+
+#[test]
+fn windows_of_a_part_of_their_events_do_not_replace_whole_windows_of_the_same_keys() {
+    let dir = Dir::new("windows");
+    dir.write("all.jsonl", lines(180));
+    let window = |file: &str, options: &str| {
+        let lake = format!("parquet:lake?mode=replace{options}");
+        dir.run("evt-window", &["-q", file, "--time", "t", "--size", "1m", "--to", &lake, "--stats", "stats.json"])
+    };
+    let counts = || -> Vec<i64> {
+        let rows = dir.run("evt-view", &["-q", "parquet:lake", "-o", "jsonl"]).succeeds().rows();
+        rows.iter().map(|row| row["rows"].as_i64().expect("a number")).collect()
+    };
+    window("all.jsonl", "").succeeds();
+    assert_eq!(counts(), [60, 60, 60]);
+    // Every window has a row, but the second one counts fewer events.
+    let is_left = |at: &usize| !(70..90).contains(at);
+    let all = lines(180);
+    let part = all.split_inclusive('\n').enumerate().filter(|(at, _)| is_left(at)).map(|(_, line)| line);
+    dir.write("part.jsonl", part.collect::<String>());
+    let run = window("part.jsonl", "").ends_with(1);
+    let said = run.stderr();
+    assert_eq!(said.lines().count(), 1, "{run}");
+    let expected = "nothing was replaced: 2026-01-01 holds 3 rows and would hold 3; 1 keys count more events there than in \
+                    this run (a metric row is the whole of its window), first {\"metric_name\":\"count(*)\",\
+                    \"window_start\":\"2026-01-01T00:01:00.000000Z\",";
+    assert!(said.contains(expected), "{run}");
+    assert!(said.ends_with(": rows 60 before, 40 after (shrink=ok replaces it all the same)\n"), "{run}");
+    assert_eq!(dir.rows("stats.json")[0]["outputs"][0]["counts"]["stale"], 3);
+    assert_eq!(counts(), [60, 60, 60]);
+    assert_eq!(window("part.jsonl", "&shrink=ok").succeeds().stderr(), "");
+    assert_eq!(counts(), [60, 40, 60]);
+    // More events are the window anew.
+    window("all.jsonl", "").succeeds();
+    assert_eq!(counts(), [60, 60, 60]);
+}
+
+#[test]
+fn an_input_that_grows_does_not_make_up_for_another_that_shrinks() {
+    let dir = Dir::new("trade");
+    let ingest = |sizes: [usize; 2], options: &str| {
+        for (name, size) in ["a.jsonl", "b.jsonl"].into_iter().zip(sizes) {
+            dir.write(name, lines(size));
+        }
+        let lake = format!("parquet:lake?mode=replace{options}");
+        dir.run("evt-ingest", &["-q", "a.jsonl", "b.jsonl", "--time", "t", "--to", &lake])
+    };
+    ingest([20, 40], "").succeeds();
+    for (a, after) in [(10, 70), (0, 60)] {
+        let run = ingest([a, 60], "").ends_with(1);
+        let said = format!(
+            "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 60 rows and would hold {after}; rows of \
+             a.jsonl: 20 before, {a} after (shrink=ok replaces it all the same)\n"
+        );
+        assert_eq!(run.stderr(), said);
+        assert_eq!(rows_of_lake(&dir), 60);
+    }
+    ingest([20, 60], "").succeeds();
+    assert_eq!(rows_of_lake(&dir), 80);
+    ingest([10, 60], "&shrink=ok").succeeds();
+    assert_eq!(rows_of_lake(&dir), 70);
+}
+
+#[test]
+fn a_second_piece_through_standard_input_does_not_wipe_the_first() {
+    let dir = Dir::new("nameless");
+    let ingest = |count: usize, flags: &str, options: &str| {
+        dir.write("piece.jsonl", lines(count));
+        let lake = format!("parquet:lake?mode=replace{options}");
+        dir.shell(&format!("evt-ingest -q - -f jsonl --time t {flags} --to '{lake}' < piece.jsonl"))
+    };
+    ingest(20, "", "").succeeds();
+    for flags in ["", "--origin piece"] {
+        let run = ingest(40, flags, "").ends_with(1);
+        let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 20 rows and would hold 40; 20 of its rows \
+                    come from standard input, which has no name of its own, so no run can tell whether it reads the same \
+                    input: name the input with --origin NAME (shrink=ok replaces it all the same)\n";
+        assert_eq!(run.stderr(), said);
+        assert_eq!(rows_of_lake(&dir), 20);
+    }
+    ingest(30, "--origin piece", "&shrink=ok").succeeds();
+    assert_eq!(rows_of_lake(&dir), 30);
+    // With a name it is the same input, also behind another stage.
+    ingest(40, "--origin piece", "").succeeds();
+    assert_eq!(rows_of_lake(&dir), 40);
+    let behind =
+        "evt-ingest -q - -f jsonl --time t --to - < piece.jsonl | evt-sink -q --to 'parquet:behind?mode=replace'";
+    dir.shell(behind).succeeds();
+    let run = dir.shell(behind).ends_with(1);
+    assert!(run.stderr().contains("40 of its rows come from standard input"), "{run}");
 }
 
 #[test]

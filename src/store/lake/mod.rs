@@ -16,7 +16,6 @@ mod replace;
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::Progress;
 use crate::kind::Kind;
 use crate::store::lake::directory::{Lake, Part, Published};
 use crate::store::lake::file::{Roll, Stream};
@@ -226,8 +225,8 @@ impl Parquet {
         for (day, parts) in days {
             let path = self.lake.day(*day);
             if path.exists() {
-                let rows_after = parts.iter().map(|part| part.inserted).sum();
-                let loss = replace.brought.judge(kind, &Day::open(&path)?, rows_after)?;
+                let new = Day::of_parts(&self.lake, parts)?;
+                let loss = replace.brought.judge(kind, &Day::open(&path)?, &new)?;
                 if loss.is_some() {
                     return Ok(loss);
                 }
@@ -288,12 +287,6 @@ impl Sink for Parquet {
         self.counts.dead += refused.len() as u64;
         self.publish_rolled()?;
         Ok(refused)
-    }
-
-    fn progress(&mut self, progress: &Progress) {
-        if let Some(replace) = &mut self.replace {
-            progress.partitions.iter().for_each(|partition| replace.brought.take_origin(&partition.origin));
-        }
     }
 
     fn tick(&mut self) -> Result<()> {

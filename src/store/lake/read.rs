@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::Batches;
-use crate::store::lake::directory as lake;
+use crate::store::lake::directory::{self as lake, Lake, Part};
 use crate::store::lake::file::parquet_failed;
 use crate::store::lake::root;
 use crate::store::{Location, Tables, rows};
@@ -98,6 +98,14 @@ impl Day {
         }
         files.sort();
         Ok(Self { path: path.to_owned(), directory, files })
+    }
+
+    /// The new version of a day: parts that have no name yet.
+    pub fn of_parts(lake: &Lake, parts: &[Part]) -> Result<Self> {
+        let path = lake.root().join(".evt");
+        let directory = File::open(&path).map_err(|e| lake::failed(&path, "cannot list", &e))?;
+        let files = parts.iter().map(|part| part.part.clone().into()).collect();
+        Ok(Self { path, directory, files })
     }
 
     /// `2024-01-15`.

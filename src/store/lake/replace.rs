@@ -1,29 +1,33 @@
 //! `?mode=replace`: which days a run may replace.
 //!
 //! A day is replaced as a whole, so a run that read a part of its rows would lose the rest. Before anything is replaced, each
-//! day is compared with what the run brings: it may not hold fewer rows than before, nor may it have held rows of an origin
-//! that the run has not read. Kinds without an origin are judged by their keys. `shrink=ok` allows both.
+//! day is compared with its new version: no origin may have fewer rows in it than before. Rows of standard input are
+//! never replaced, because every standard input has the same origin. Kinds without an origin are compared by key: the run
+//! has to bring each key, with as many events or a greater revision. `shrink=ok` allows all of that.
 //!
-//! Of the files that are there only the columns that are compared are read, a batch at a time.
+//! Of the files only the columns that are compared are read, a batch at a time.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
 use crate::kind::Kind;
+use crate::store::guard::Version;
 use crate::store::lake::metric::KEYS;
 use crate::store::lake::read::Day;
 use crate::store::rows;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{Int32Type, Schema};
-use std::collections::HashSet;
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch, StringArray};
+use arrow::datatypes::{Int32Type, Int64Type, Schema};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a run has read, as far as days are judged by it.
+/// The origin of everything that is read from standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// The keys that a run brings, for kinds without an origin.
 #[derive(Default)]
 pub struct Brought {
-    origins: HashSet<String>,
-    /// Digests of the keys of rows, for kinds without an origin.
-    keys: HashSet<u128>,
+    /// The greatest version of each key, retractions included, by the digest of the key.
+    versions: HashMap<u128, Version>,
 }
 
 /// A day that a run may not replace.
@@ -32,8 +36,27 @@ pub struct Loss {
     day: String,
     rows_before: u64,
     rows_after: u64,
-    /// The first origin or key of the day that the run does not bring.
-    foreign: Option<String>,
+    cause: Option<Cause>,
+}
+
+/// What a day would lose.
+#[derive(Debug, PartialEq, Eq)]
+enum Cause {
+    /// So many rows come from standard input.
+    Nameless(u64),
+    /// The first origin that would have fewer rows.
+    Origin { name: String, rows: Rows },
+    /// The first row whose key the run does not bring.
+    Key(String),
+    /// Rows that count more events than the row of the run that has their key, and the first of them.
+    Events { keys: u64, first: String, before: i64, after: i64 },
+}
+
+/// The rows of one origin in a day and in its new version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rows {
+    before: u64,
+    after: u64,
 }
 
 /// The column that says where the rows of a kind come from.
@@ -48,110 +71,197 @@ fn origin_column(kind: Kind) -> Option<&'static str> {
 impl Brought {
     /// Takes note of rows of the run.
     pub fn take(&mut self, kind: Kind, batch: &RecordBatch) -> Result<()> {
-        match origin_column(kind) {
-            Some(column) => Origins::of(rows::column(batch, column)?)?.each(|origin| {
-                if !self.origins.contains(origin) {
-                    self.origins.insert(origin.to_owned());
-                }
-            }),
-            None => self.keys.extend(rows::each_key(kind, batch)?),
+        if origin_column(kind).is_some() {
+            return Ok(());
         }
-        if self.keys.len() > KEYS {
-            let message =
-                format!("parquet: more than {KEYS} keys in one run with mode=replace: it has to hold them all");
-            return Err(Error::new(ErrorKind::Io, message));
+        let versions = Versions::of(kind, batch)?;
+        for (row, key) in rows::each_key(kind, batch)?.into_iter().enumerate() {
+            let version = versions.get(row);
+            self.versions.entry(key).and_modify(|known| *known = version.max(*known)).or_insert(version);
+        }
+        if self.versions.len() > KEYS {
+            return Err(too_many("keys in one run"));
         }
         Ok(())
     }
 
-    /// Takes note of an origin that the source has read, whether or not it brings rows.
-    pub fn take_origin(&mut self, origin: &str) {
-        if !self.origins.contains(origin) {
-            self.origins.insert(origin.to_owned());
-        }
+    /// What a day would lose if `new` took its place.
+    pub fn judge(&self, kind: Kind, day: &Day, new: &Day) -> Result<Option<Loss>> {
+        let (rows_before, rows_after) = (day.rows()?, new.rows()?);
+        let cause = match origin_column(kind) {
+            Some(column) => fewer_rows(kind, column, day, new)?,
+            None => self.missing(kind, day)?,
+        };
+        let loses = rows_after < rows_before || cause.is_some();
+        Ok(loses.then(|| Loss { day: day.name().to_owned(), rows_before, rows_after, cause }))
     }
 
-    /// What a day would lose if the run replaced it by `rows_after` rows.
-    pub fn judge(&self, kind: Kind, day: &Day, rows_after: u64) -> Result<Option<Loss>> {
-        let rows_before = day.rows()?;
-        let columns = match origin_column(kind) {
-            Some(column) => vec![column],
-            None => rows::key_columns(kind).to_vec(),
-        };
-        let mut foreign = None;
+    /// A key of the day that the run does not bring, or else the keys that count more events there.
+    fn missing(&self, kind: Kind, day: &Day) -> Result<Option<Cause>> {
+        let columns = [rows::key_columns(kind), version_columns(kind)].concat();
+        let mut outnumbered = None;
         for batch in day.columns(kind, &columns)? {
-            foreign = self.foreign(kind, &batch?)?;
-            if foreign.is_some() {
-                break;
+            let batch = batch?;
+            let versions = Versions::of(kind, &batch)?;
+            for (row, key) in rows::each_key(kind, &batch)?.into_iter().enumerate() {
+                let Some(version) = self.versions.get(&key) else {
+                    return Ok(Some(Cause::Key(key_text(kind, &batch, row)?)));
+                };
+                let there = versions.get(row);
+                if there.rows <= version.rows || there.revision < version.revision {
+                    continue;
+                }
+                match &mut outnumbered {
+                    Some(Cause::Events { keys, .. }) => *keys += 1,
+                    _ => {
+                        let first = key_text(kind, &batch, row)?;
+                        outnumbered = Some(Cause::Events { keys: 1, first, before: there.rows, after: version.rows });
+                    }
+                }
             }
         }
-        let loses = rows_after < rows_before || foreign.is_some();
-        Ok(loses.then(|| Loss { day: day.name().to_owned(), rows_before, rows_after, foreign }))
+        Ok(outnumbered)
     }
+}
 
-    /// The first origin or key of a batch that the run does not bring.
-    fn foreign(&self, kind: Kind, batch: &RecordBatch) -> Result<Option<String>> {
-        if let Some(column) = origin_column(kind) {
-            let mut first = None;
-            Origins::of(rows::column(batch, column)?)?.each(|origin| {
-                if first.is_none() && !self.origins.contains(origin) {
-                    first = Some(format!("rows of {origin}"));
-                }
-            });
-            return Ok(first);
+/// An origin that would have fewer rows in the new version of a day, or whose rows have no name.
+fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<Cause>> {
+    let mut origins: BTreeMap<String, Rows> = BTreeMap::new();
+    for batch in day.columns(kind, &[column])? {
+        let batch = batch?;
+        Origins::of(rows::column(&batch, column)?)?.each(|origin, count| match origins.get_mut(origin) {
+            Some(rows) => rows.before += count,
+            None => {
+                origins.insert(origin.to_owned(), Rows { before: count, after: 0 });
+            }
+        });
+        if origins.len() > KEYS {
+            return Err(too_many("origins in one day"));
         }
-        let foreign = rows::each_key(kind, batch)?.into_iter().position(|key| !self.keys.contains(&key));
-        let Some(row) = foreign else { return Ok(None) };
-        let mut text = "the row ".to_owned();
-        // Some columns of a file are of no kind; as columns of one their JSON is no text.
-        let schema = Schema::new_with_metadata(batch.schema().fields().clone(), kind.schema().metadata().clone());
-        Objects::try_new(&batch.clone().with_schema(Arc::new(schema))?)?.write(row, &mut text);
-        Ok(Some(text))
     }
+    if let Some(rows) = origins.get(STANDARD_INPUT) {
+        return Ok(Some(Cause::Nameless(rows.before)));
+    }
+    for batch in new.columns(kind, &[column])? {
+        Origins::of(rows::column(&batch?, column)?)?.each(|origin, count| {
+            if let Some(rows) = origins.get_mut(origin) {
+                rows.after += count;
+            }
+        });
+    }
+    let fewer = origins.into_iter().find(|(_, rows)| rows.after < rows.before);
+    Ok(fewer.map(|(name, rows)| Cause::Origin { name, rows }))
+}
+
+fn too_many(what: &str) -> Error {
+    let message = format!("parquet: more than {KEYS} {what} with mode=replace: they have to fit in memory");
+    Error::new(ErrorKind::Io, message)
+}
+
+/// The key of a row as JSON.
+fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
+    let columns = rows::key_columns(kind).iter().map(|name| batch.schema_ref().index_of(name));
+    let batch = batch.project(&columns.collect::<std::result::Result<Vec<_>, _>>()?)?;
+    // Some columns of a file are of no kind; as columns of one their JSON is no text.
+    let schema = Schema::new_with_metadata(batch.schema_ref().fields().clone(), kind.schema().metadata().clone());
+    let mut text = String::new();
+    Objects::try_new(&batch.with_schema(Arc::new(schema))?)?.write(row, &mut text);
+    Ok(text)
 }
 
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { day, rows_before, rows_after, foreign } = self;
+        let Self { day, rows_before, rows_after, cause } = self;
         write!(f, "nothing was replaced: {day} holds {rows_before} rows and would hold {rows_after}")?;
-        if let Some(foreign) = foreign {
-            write!(f, "; it holds {foreign}, which this run does not bring")?;
+        if let Some(cause) = cause {
+            write!(f, "; {cause}")?;
         }
         f.write_str(" (shrink=ok replaces it all the same)")
     }
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nameless(rows) => write!(
+                f,
+                "{rows} of its rows come from standard input, which has no name of its own, so no run can tell whether it \
+                 reads the same input: name the input with --origin NAME"
+            ),
+            Self::Origin { name, rows } => write!(f, "rows of {name}: {} before, {} after", rows.before, rows.after),
+            Self::Key(key) => write!(f, "it holds the row {key}, which this run does not bring"),
+            Self::Events { keys, first, before, after } => write!(
+                f,
+                "{keys} keys count more events there than in this run (a metric row is the whole of its window), first \
+                 {first}: rows {before} before, {after} after"
+            ),
+        }
+    }
+}
+
+/// The columns with the version of a row.
+fn version_columns(kind: Kind) -> &'static [&'static str] {
+    if kind == Kind::Metric { &["revision", "rows"] } else { &[] }
+}
+
+/// The versions of the rows of a batch; those of a kind without versions are equal.
+enum Versions<'a> {
+    Equal,
+    Known { revisions: &'a [i32], events: &'a [i64] },
+}
+
+impl<'a> Versions<'a> {
+    fn of(kind: Kind, batch: &'a RecordBatch) -> Result<Self> {
+        if version_columns(kind).is_empty() {
+            return Ok(Self::Equal);
+        }
+        let revisions = rows::column(batch, "revision")?.as_primitive_opt::<Int32Type>();
+        let events = rows::column(batch, "rows")?.as_primitive_opt::<Int64Type>();
+        match (revisions, events) {
+            (Some(revisions), Some(events)) => {
+                Ok(Self::Known { revisions: revisions.values(), events: events.values() })
+            }
+            _ => Err(Error::broken("a revision or number of rows is no whole number")),
+        }
+    }
+
+    fn get(&self, row: usize) -> Version {
+        match self {
+            Self::Equal => Version { revision: 0, rows: 0 },
+            Self::Known { revisions, events } => Version { revision: revisions[row], rows: events[row] },
+        }
+    }
+}
+
 /// The origins of the rows of a batch.
 enum Origins<'a> {
-    Coded(&'a [i32], &'a ArrayRef),
-    Plain(&'a ArrayRef),
+    Coded(&'a DictionaryArray<Int32Type>, &'a StringArray),
+    Plain(&'a StringArray),
 }
 
 impl<'a> Origins<'a> {
     fn of(column: &'a ArrayRef) -> Result<Self> {
-        match column.as_dictionary_opt::<Int32Type>() {
-            Some(coded) if coded.values().as_string_opt::<i32>().is_some() => {
-                Ok(Self::Coded(coded.keys().values(), coded.values()))
-            }
-            None if column.as_string_opt::<i32>().is_some() => Ok(Self::Plain(column)),
-            _ => Err(Error::broken("a column of origins is no text")),
+        let coded = column.as_dictionary_opt::<Int32Type>();
+        match (coded.and_then(|coded| Some((coded, coded.values().as_string_opt()?))), column.as_string_opt()) {
+            (Some((coded, values)), _) => Ok(Self::Coded(coded, values)),
+            (None, Some(column)) => Ok(Self::Plain(column)),
+            (None, None) => Err(Error::broken("a column of origins is no text")),
         }
     }
 
-    /// Calls `see` for each origin, once for each value of a dictionary that a row has.
-    fn each(&self, mut see: impl FnMut(&str)) {
+    /// Calls `see` with origins and numbers of rows; an origin may come more than once.
+    fn each(&self, mut see: impl FnMut(&str, u64)) {
         match self {
-            Self::Plain(column) => column.as_string::<i32>().iter().flatten().for_each(see),
-            Self::Coded(keys, values) => {
-                let values = values.as_string::<i32>();
-                let mut is_used = vec![false; values.len()];
-                for key in *keys {
-                    // A null has a key as well, which may be any number.
-                    if let Some(used) = usize::try_from(*key).ok().and_then(|key| is_used.get_mut(key)) {
-                        *used = true;
+            Self::Plain(column) => column.iter().flatten().for_each(|origin| see(origin, 1)),
+            Self::Coded(coded, values) => {
+                let mut counts = vec![0; values.len()];
+                for value in coded.keys().iter().flatten() {
+                    if let Some(count) = usize::try_from(value).ok().and_then(|value| counts.get_mut(value)) {
+                        *count += 1;
                     }
                 }
-                (0..values.len()).filter(|value| is_used[*value]).for_each(|value| see(values.value(value)));
+                let used = counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
+                used.for_each(|(value, count)| see(values.value(value), count));
             }
         }
     }

@@ -1,6 +1,5 @@
 use super::{Lake, Roll, STORE, Stream, parse_roll};
 use crate::error::ErrorKind;
-use crate::frame::{PartitionState, Progress, State};
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
 use crate::store::lake::Part;
@@ -216,37 +215,56 @@ fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
 }
 
 #[test]
-fn a_day_is_not_replaced_where_it_holds_rows_of_an_origin_that_the_run_has_not_read() {
+fn a_day_is_not_replaced_where_an_origin_would_have_fewer_rows() {
     let bench = bench().with("mode", "replace");
     let of = |origin: &str, rows: i64| events(origin, 0, rows);
     bench.run(Kind::Event, &[of("a", 30), of("b", 10)]);
     let said = refused(&bench, Kind::Event, &of("a", 40));
-    let expected = "nothing was replaced: 2024-01-15 holds 40 rows and would hold 40; it holds rows of b, which this run \
-                    does not bring (shrink=ok replaces it all the same)";
+    let expected = "nothing was replaced: 2024-01-15 holds 40 rows and would hold 40; rows of b: 10 before, 0 after \
+                    (shrink=ok replaces it all the same)";
     assert_eq!(said, expected);
-    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would hold 39; it holds rows of a"));
-    // The run has read b, which has no rows any more.
-    let mut sink = bench.open();
-    sink.progress(&Progress {
-        partitions: vec![PartitionState {
-            input: 0,
-            origin: "b".into(),
-            partition: "0".into(),
-            stream_time: None,
-            state: State::Ended,
-        }],
-        ..Progress::default()
-    });
-    sink.write(Kind::Event, &of("a", 40)).unwrap();
-    assert_eq!(sink.finish().unwrap().counts.inserted, 40);
+    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would hold 39; rows of a: 30 before, 0 after"));
+    let bench = bench.with("shrink", "ok");
+    bench.run(Kind::Event, &[of("a", 40)]);
     assert_eq!(bench.table(Kind::Event), as_text(&[of("a", 40)]));
-    for kind in [Kind::Late, Kind::Dead, Kind::Alert] {
+    for kind in [Kind::Late, Kind::Alert] {
         let bench = self::bench().with("mode", "replace");
         bench.run(kind, &[rows(kind, 0, 10)]);
         assert!(refused(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would hold 9"), "{kind:?}");
         bench.run(kind, &[rows(kind, 0, 11)]);
         assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
     }
+}
+
+#[test]
+fn rows_of_standard_input_are_not_replaced_by_any_run() {
+    for kind in [Kind::Event, Kind::Dead] {
+        let bench = bench().with("mode", "replace");
+        bench.run(kind, &[rows(kind, 0, 10)]);
+        let said = refused(&bench, kind, &rows(kind, 0, 11));
+        assert!(said.contains("would hold 11; 10 of its rows come from standard input"), "{kind:?}: {said}");
+        let bench = bench.with("shrink", "ok");
+        bench.run(kind, &[rows(kind, 0, 11)]);
+        assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
+    }
+}
+
+#[test]
+fn a_metric_is_replaced_by_one_of_fewer_events_only_where_its_revision_is_greater() {
+    let bench = bench().with("mode", "replace");
+    bench.run(Kind::Metric, &[metrics(&[(0, 1, 5, false), (1, 1, 5, false)])]);
+    // A smaller revision, the same one, a retraction of fewer events.
+    for other in [vec![(1, 0, 4, false)], vec![(1, 1, 4, false)], vec![(1, 1, 4, true), (2, 1, 1, false)]] {
+        let batch = metrics(&[vec![(0, 1, 6, false)], other].concat());
+        let outcome = bench.run(Kind::Metric, &[batch]);
+        let said = outcome.notices.first().map(|notice| notice.text.as_str()).unwrap_or_default();
+        assert!(
+            said.contains("; 1 keys count more events there") && said.contains(": rows 5 before, 4 after"),
+            "{said}"
+        );
+    }
+    bench.run(Kind::Metric, &[metrics(&[(0, 2, 1, false), (1, 1, 5, true), (2, 1, 1, false)])]);
+    assert_eq!(bench.table(Kind::Metric), as_text(&[metrics(&[(0, 2, 1, false), (2, 1, 1, false)])]));
 }
 
 #[test]

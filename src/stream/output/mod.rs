@@ -457,12 +457,6 @@ impl Output {
                 file.write_pieces(&pieces)
             }
             Target::Kafka(topic) => topic.control(message),
-            Target::Store { sink, .. } => {
-                if let Control::Progress(progress) = message {
-                    sink.progress(progress);
-                }
-                Ok(())
-            }
             Target::Encoded { file, control: true, .. } => match message {
                 Control::Watermark(instant) => {
                     let instant = crate::time::format_instant(*instant);
