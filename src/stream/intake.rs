@@ -332,7 +332,7 @@ impl Intake {
                 Ok(())
             }
             Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
-            Outcome::NoTime => Err(no_time(text, &self.time, (spot.name, place.offset))),
+            Outcome::NoTime => Err(no_time(text, &self.time, spot.name, place.offset)),
             Outcome::Held(judged) => self.hold(text, place, (spot, judged), dead),
         }
     }

@@ -15,7 +15,7 @@ pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
 }
 
 #[cold]
-pub(super) fn no_time(text: &str, time: &str, (name, line): (&str, i64)) -> Error {
+pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {
     let found = mapping::time_fields(text);
     let way_out = match found.is_empty() {
         true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),

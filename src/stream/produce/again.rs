@@ -46,12 +46,12 @@ impl KafkaOutput {
             return Ok(());
         }
         // The limit is not what it was.
-        let learned = self.limit.learn((&self.address, &self.run), &self.topic)?;
+        let learned = self.limit.learn(&self.address, &self.run, &self.topic)?;
         if learned.is_some() && learned != self.topic_limit {
             self.topic_limit = learned;
             self.acknowledged()?;
             returned.extend(self.producer.context().take_returned());
-            self.producer = producer((&self.address, &self.run), &self.limit.settings(learned))?;
+            self.producer = producer(&self.address, &self.run, &self.limit.settings(learned))?;
         }
         while let Some(message) = returned.pop_front() {
             if size(&message) <= self.limit.get() {

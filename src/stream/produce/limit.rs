@@ -74,8 +74,8 @@ impl Limit {
     }
 
     /// Asks the brokers for the topic's limit. Where they do not say, because they are away or we may not ask, the limit stays.
-    pub fn learn(&self, (address, run): (&Address, &Run), topic: &str) -> Result<Option<usize>> {
-        let learned = ask((address, run), topic)?.map(|bytes| bytes.min(MOST));
+    pub fn learn(&self, address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
+        let learned = ask(address, run, topic)?.map(|bytes| bytes.min(MOST));
         if let Some(bytes) = learned {
             self.set(bytes);
         }
@@ -102,7 +102,7 @@ impl Limit {
 }
 
 /// The topic's `max.message.bytes`.
-fn ask((address, run): (&Address, &Run), topic: &str) -> Result<Option<usize>> {
+fn ask(address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
     let admin: AdminClient<Context> = client::create(&client::config(address, run, &[]), address)?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let topics = [ResourceSpecifier::Topic(topic)];

@@ -131,20 +131,20 @@ impl KafkaOutput {
         if address.options.form == Some(Form::Avro) {
             target(address, topic).check(&run.console)?;
         }
-        let producer = producer((address, run), &[])?;
+        let producer = producer(address, run, &[])?;
         partitions(&producer, topic, (address, run), address.options.wait.limit(false)).map(|_| ())
     }
 
     /// Opens it for rows of `schema`.
     pub fn open(address: &Address, (limit, up): (Limit, Up), schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
-        let asking = producer((address, run), &[])?;
+        let asking = producer(address, run, &[])?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
         // It has answered before, or what comes meanwhile is kept.
         let partitions = partitions(&asking, topic, (address, run), address.options.wait.limit(true))?;
         drop(asking);
-        let topic_limit = limit.learn((address, run), topic)?;
-        let producer = producer((address, run), &limit.settings(topic_limit))?;
+        let topic_limit = limit.learn(address, run, topic)?;
+        let producer = producer(address, run, &limit.settings(topic_limit))?;
         Ok(Self {
             run: run.clone(),
             topic: topic.to_owned(),
@@ -518,7 +518,7 @@ fn partitions(
     }
 }
 
-fn producer((address, run): (&Address, &Rc<Run>), sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
+fn producer(address: &Address, run: &Rc<Run>, sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
     // 0 stands for no limit.
     let timeout = address.options.wait.limit(true).map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128));
     let timeout = timeout.to_string();
