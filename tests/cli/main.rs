@@ -4,6 +4,7 @@
 mod broker;
 mod brokers;
 mod checks;
+mod code;
 mod compat;
 mod containers;
 mod crash;
