@@ -2,7 +2,7 @@
 
 use super::record::events;
 use arrow::array::RecordBatch;
-use evt::expr::{Filter, Leaves, ValueKind, Want};
+use evt::expr::{Expr, Filter, LeafBatch, Leaves, ValueKind, Want};
 use evt::kind::Kind;
 use evt::op::aggregate;
 use evt::op::window::metric::Emit;
@@ -14,10 +14,10 @@ pub fn run(input: &[u8]) {
     let (text, properties) = text.split_once('\n').unwrap_or((text, "{}\n{\"a\":1,\"b\":\"x\",\"c\":{\"d\":[1]}}"));
     let mut leaves = Leaves::new(&Kind::Event.schema());
     for want in [Want::Presence, Want::AsText, Want::Dimension, Want::Kind(ValueKind::Number)] {
-        if let Ok(expr) = leaves.parse(text, want) {
+        if let Ok(expr) = Expr::parse(text, want, &mut leaves) {
             let _ = expr.explain(&leaves);
             // The printed text means the same.
-            let again = leaves.parse(expr.text(), want).expect("what is printed is read");
+            let again = Expr::parse(expr.text(), want, &mut leaves).expect("what is printed is read");
             assert_eq!((again.text(), again.kind()), (expr.text(), expr.kind()), "{text:?}");
             assert_eq!(again.explain(&leaves), expr.explain(&leaves), "{text:?}");
         }
@@ -28,8 +28,8 @@ pub fn run(input: &[u8]) {
     }
     let batch = events(properties.lines().take(16));
     for want in [Want::AsText, Want::Kind(ValueKind::Number)] {
-        let Ok(expr) = leaves.parse(text, want) else { continue };
-        let read = leaves.read(&batch).expect("leaves");
+        let Ok(expr) = Expr::parse(text, want, &mut leaves) else { continue };
+        let read = LeafBatch::read(&leaves, &batch).expect("leaves");
         let values = expr.eval(&read).expect("values");
         assert_eq!(values.len(), batch.num_rows());
     }

@@ -3,7 +3,7 @@
 //! A value becomes the default of its flag: whatever the command line or the environment says beats it, and clap reads it
 //! as it reads any. What no tool knows is refused, with its line: a misspelt key must not be a setting that does nothing.
 
-use super::sentence;
+use super::usage::sentence;
 use crate::error::{Error, Result};
 use clap::builder::OsStr;
 use clap::error::ErrorKind as Clap;

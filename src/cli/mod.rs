@@ -10,6 +10,7 @@ pub mod progress;
 pub mod prometheus;
 pub mod stage;
 mod summary;
+mod usage;
 
 use crate::clock::Clock;
 use crate::console::{About, Colour, Console};
@@ -30,6 +31,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Mutex;
+use usage::sentence;
 
 /// A tool: its flags, and what it does.
 pub trait Tool: Parser + CommandFactory + FromArgMatches {
@@ -239,14 +241,6 @@ fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
         };
     }
     fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error), voice.tool())))
-}
-
-/// What clap says, without its advice, in one line.
-fn sentence(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let told = lines.iter().take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
-    told.map(|line| line.strip_prefix("error: ").unwrap_or(line)).collect::<Vec<_>>().join(" ")
 }
 
 /// An error before there is a run.

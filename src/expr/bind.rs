@@ -7,7 +7,7 @@ use super::function::{FUNCTIONS, Function};
 use super::leaf::{Ask, Leaves, Place};
 use super::node::{Literal, Node, Operator};
 use super::tree::Tree;
-use super::{ValueKind, Want, cast};
+use super::value::{ValueKind, Want, cast};
 use crate::json::scan::number_end;
 use crate::time::parse_instant;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray, new_null_array};

@@ -1,11 +1,10 @@
 //! Evaluation over the leaves of a batch, by arrow's kernels; constants stay single values as long as they can.
 
-use super::ValueKind;
-use super::cast;
-use super::cast::canonical;
 use super::node::Operator;
 use super::read::LeafBatch;
 use super::tree::Tree;
+use super::value::cast::{self, canonical};
+use super::value::{Value, ValueKind};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, Float64Array, UInt32Array};
 use arrow::compute::kernels::concat_elements::concat_elements_utf8;
@@ -14,48 +13,6 @@ use arrow::compute::{and_kleene, ilike, is_not_null, is_null, like, not, or_klee
 use arrow::datatypes::Float64Type;
 use arrow::error::ArrowError;
 use std::collections::HashSet;
-use std::sync::Arc;
-
-/// One value per row, or one for all.
-#[derive(Clone, Debug)]
-pub(super) struct Value {
-    array: ArrayRef,
-    scalar: bool,
-}
-
-impl Datum for Value {
-    fn get(&self) -> (&dyn Array, bool) {
-        (&self.array, self.scalar)
-    }
-}
-
-impl Value {
-    fn rows_of(array: impl Array + 'static, scalar: bool) -> Self {
-        Self { array: Arc::new(array), scalar }
-    }
-
-    /// The values; a single one for a scalar.
-    pub(super) fn array(&self) -> &ArrayRef {
-        &self.array
-    }
-
-    /// How many values it holds.
-    pub(super) fn rows(&self) -> usize {
-        self.array.len()
-    }
-
-    /// The values of `rows` rows.
-    pub(super) fn full(&self, rows: usize) -> Result<ArrayRef> {
-        if !self.scalar || rows == 1 {
-            return Ok(self.array.clone());
-        }
-        Ok(take(&self.array, &UInt32Array::from(vec![0; rows]), None)?)
-    }
-
-    fn truth(&self, rows: usize) -> Result<BooleanArray> {
-        Ok(self.full(rows)?.as_boolean().clone())
-    }
-}
 
 /// The value of `tree` for every row.
 pub(super) fn eval(tree: &Tree, batch: &LeafBatch) -> Result<ArrayRef> {

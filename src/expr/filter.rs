@@ -1,7 +1,9 @@
 //! A filter: which rows of a batch an expression is true for, and names that had no value in any row: most are misspelt.
 
+use super::expression::Expr;
+use super::leaf::Leaves;
 use super::read::LeafBatch;
-use super::{Expr, Leaves, ValueKind, Want};
+use super::value::{ValueKind, Want};
 use crate::error::Result;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -27,7 +29,7 @@ impl Filter {
     /// The filter `text` over rows of `schema`; exit 78 if it is none.
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
         let mut leaves = Leaves::new(schema);
-        let expr = leaves.parse(text, Want::Kind(ValueKind::Bool))?;
+        let expr = Expr::parse(text, Want::Kind(ValueKind::Bool), &mut leaves)?;
         let nulls = Nulls::new(&leaves);
         Ok(Self { leaves, expr, nulls })
     }
@@ -44,7 +46,7 @@ impl Filter {
 
     /// Looks at a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<Passed> {
-        let leaves = self.leaves.read(batch)?;
+        let leaves = LeafBatch::read(&self.leaves, batch)?;
         self.nulls.observe(&leaves);
         let truth = self.expr.eval(&leaves)?;
         let truth = truth.as_boolean();

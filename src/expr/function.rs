@@ -1,10 +1,9 @@
 //! The functions an expression may call: one table, from which `--help` and evt-metrics(5) list them.
 
-use super::ValueKind;
-use super::ValueKind::{Bool, Number, Text, Time};
-use super::cast::canonical;
-use super::eval::Value;
 use super::node::{Literal, Node};
+use super::value::ValueKind::{Bool, Number, Text, Time};
+use super::value::cast::canonical;
+use super::value::{Value, ValueKind};
 use crate::error::{Error, Result};
 use crate::time::calendar::{civil_from_days, days_from_civil};
 use crate::time::{DAY, HOUR, MINUTE, SECOND};

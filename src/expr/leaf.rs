@@ -3,14 +3,9 @@
 //! One walk per row over the properties serves every leaf: the wanted names form a small tree ([`Step`]), level by
 //! level as they nest.
 
-use super::bind::Binder;
-use super::dimension::Made;
-use super::node::Node;
-use super::parse::{parse, refused};
-use super::{Expr, ValueKind, Want, without_blanks};
+use super::value::{TextCache, ValueKind};
 use crate::error::Result;
 use arrow::datatypes::{DataType, SchemaRef};
-use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Columns whose JSON object holds what no column has: an event's properties, a metric's dimensions.
@@ -59,8 +54,7 @@ pub struct Leaves {
     pub(super) leaves: Vec<Arc<Leaf>>,
     pub(super) steps: Vec<Step>,
     pub(super) paths: usize,
-    /// For each leaf what it made of a dictionary's values, so that most batches find it done.
-    pub(super) made: RefCell<Vec<Option<Made>>>,
+    pub(super) made: TextCache,
 }
 
 /// The kind a column of that type has; none for lists and maps.
@@ -79,27 +73,12 @@ impl Leaves {
     /// No leaf yet; `columns` is the schema of the batches to come.
     pub fn new(columns: &SchemaRef) -> Self {
         let object = OBJECTS.iter().find_map(|name| columns.index_of(name).ok());
-        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0, made: RefCell::default() }
-    }
-
-    /// The expression `text` says, typed for the place that wants it. Exit 78, naming the text, the place and the way
-    /// out.
-    pub fn parse(&mut self, text: &str, want: Want) -> Result<Expr> {
-        let node = parse(text)?;
-        self.bind(&node, want, text)
+        Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0, made: TextCache::default() }
     }
 
     /// Whether no expression reads anything.
     pub fn is_empty(&self) -> bool {
         self.leaves.is_empty()
-    }
-
-    /// Types `node`, a part of `text`.
-    pub(crate) fn bind(&mut self, node: &Node, want: Want, text: &str) -> Result<Expr> {
-        let mut binder = Binder::new(self);
-        let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
-        let (leaves, paths, warnings) = binder.finish();
-        Ok(Expr { tree, kind, text: without_blanks(text), leaves, paths, warnings })
     }
 
     /// One line for a person: the leaf, where it stands, and what is asked of it.
@@ -115,6 +94,43 @@ impl Leaves {
             Ask::Kind { kind, lenient: true } => format!("as {}, null if it is none", kind.name()),
         };
         format!("{}: {place}, {asked}", leaf.name)
+    }
+
+    /// A bit for each of the first 32 columns that is wanted itself.
+    pub fn columns(&self) -> u32 {
+        let bit = |leaf: &Arc<Leaf>| match leaf.source {
+            Source::Column(column, _) => u32::try_from(column).ok().and_then(|column| 1u32.checked_shl(column)),
+            Source::Path(..) => None,
+        };
+        self.leaves.iter().filter_map(bit).fold(0, |bits, bit| bits | bit)
+    }
+
+    /// Names of the properties that are wanted, at the top level.
+    pub fn properties(&self) -> Vec<String> {
+        self.steps.iter().map(|step| step.key.clone()).collect()
+    }
+
+    /// The columns that are read as text, as bits, and the same of the wanted properties ([`Leaves::properties`]): where
+    /// they have few values they are best coded.
+    pub fn texts(&self) -> (u32, u32) {
+        let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
+        let is_text = |leaf: &Arc<Leaf>| !matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text);
+        let (mut columns, mut others) = (0, 0);
+        let mut properties = 0;
+        for leaf in &self.leaves {
+            match &leaf.source {
+                Source::Column(column, _) if is_text(leaf) => columns |= bit(*column),
+                Source::Column(column, _) => others |= bit(*column),
+                Source::Path(..) => {}
+            }
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            let of_step = |leaf: &&Arc<Leaf>| matches!(&leaf.source, Source::Path(path, _) if Some(*path) == step.path);
+            if step.below.is_empty() && self.leaves.iter().filter(of_step).all(is_text) {
+                properties |= bit(index);
+            }
+        }
+        (columns & !others, properties)
     }
 
     /// Index of the object column, where the stream has one.

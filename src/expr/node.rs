@@ -1,6 +1,6 @@
 //! What an expression says, before anything is known about kinds: our own few nodes, whatever parser made them.
 
-use super::ValueKind;
+use super::value::ValueKind;
 use std::fmt;
 
 /// A constant in the text.

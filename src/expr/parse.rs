@@ -4,8 +4,8 @@
 //! `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the end
 //! (`parse_expr` stops early on `labels.0 = 1`).
 
-use super::ValueKind;
 use super::node::{Literal, Node, Operator, Written};
+use super::value::ValueKind;
 use crate::error::{Error, Result};
 use crate::time::parse_instant;
 use sqlparser::ast::{
@@ -418,6 +418,32 @@ fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
         other => Err(format!("`{other}` is no argument here")),
     }
+}
+
+/// `text` without blanks, but for those inside quotes and one between two words or two minus signs (`a - -b`: two in a
+/// row begin a comment).
+pub(crate) fn without_blanks(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut quote = None;
+    let mut blank = false;
+    for c in text.trim().chars() {
+        if quote.is_none() && c.is_whitespace() {
+            blank = true;
+            continue;
+        }
+        let word = |c: char| c.is_alphanumeric() || c == '_';
+        let joins = |before: char| word(before) && word(c) || before == '-' && c == '-';
+        if std::mem::take(&mut blank) && out.chars().next_back().is_some_and(joins) {
+            out.push(' ');
+        }
+        quote = match quote {
+            None if matches!(c, '\'' | '"') => Some(c),
+            Some(open) if open == c => None,
+            open => open,
+        };
+        out.push(c);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,28 +1,22 @@
 //! Reading a batch into leaves: columns as they are or converted, properties by one walk per row.
 
-use super::ValueKind;
-use super::cast;
-use super::dimension::Coded;
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
+use super::value::{Coded, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::{guided, members, string_content};
 use crate::kind::event::watched_name;
 use crate::time;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch, StringArray,
-    StringBuilder,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, BooleanBuilder, Float64Builder, Int64Builder, RecordBatch};
 use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::Int32Type;
 use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
 /// How many bytes of a wrong value a message shows.
 const SHOWN_BYTES_MAX: usize = 40;
-/// Room made for each text, in bytes; the builder grows where it is not enough.
-const TEXT_BYTES: usize = 16;
 
 /// The values of every leaf for the rows of one batch.
 #[derive(Debug)]
@@ -76,6 +70,31 @@ fn shown(value: &str) -> String {
 }
 
 impl LeafBatch {
+    /// Reads every leaf for every row of `batch`, which has the schema that `leaves` were made for. An error is a bug
+    /// (70).
+    pub fn read(leaves: &Leaves, batch: &RecordBatch) -> Result<Self> {
+        let watched = if leaves.paths > 0 { watched_columns(leaves, batch) } else { None };
+        let is_flat = watched.is_some() && leaves.steps.iter().all(|step| step.below.is_empty());
+        let spans = if leaves.paths > 0 && !is_flat { walk(leaves, batch, watched.as_deref())? } else { vec![] };
+        let mut values = Vec::with_capacity(leaves.leaves.len());
+        let mut wrong = Vec::with_capacity(leaves.leaves.len());
+        for (index, leaf) in leaves.leaves.iter().enumerate() {
+            let (array, rows) = match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
+                (Some(coded), _) if leaf.ask == Ask::Presence => (Values::Rows(coded.presence()), vec![]),
+                // Whatever it is, it is a text.
+                (Some(coded), _) => (Values::Coded(coded, OnceCell::new()), vec![]),
+                (None, Source::Column(index, own)) => plain(from_column(batch.column(*index), *own, leaf.ask)?),
+                (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
+                    Some(column) if is_flat => plain(from_json(column.as_string::<i32>().iter(), leaf.ask)),
+                    _ => plain(from_json(spans.iter().skip(*path).step_by(leaves.paths).copied(), leaf.ask)),
+                },
+            };
+            values.push(array);
+            wrong.push(rows);
+        }
+        Ok(Self { batch: batch.clone(), object: leaves.object(), leaves: leaves.leaves.clone(), values, wrong })
+    }
+
     /// How many rows it has.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
@@ -160,89 +179,69 @@ pub(super) fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> 
     found
 }
 
-impl Leaves {
-    /// Reads every leaf for every row of `batch`, which has the schema these leaves were made for. An error is a bug
-    /// (70).
-    pub fn read(&self, batch: &RecordBatch) -> Result<LeafBatch> {
-        let watched = if self.paths > 0 { self.watched(batch) } else { None };
-        let is_flat = watched.is_some() && self.steps.iter().all(|step| step.below.is_empty());
-        let spans = if self.paths > 0 && !is_flat { self.walk(batch, watched.as_deref())? } else { vec![] };
-        let mut values = Vec::with_capacity(self.leaves.len());
-        let mut wrong = Vec::with_capacity(self.leaves.len());
-        for (index, leaf) in self.leaves.iter().enumerate() {
-            let (array, rows) = match (self.coded(index, batch, watched.as_deref())?, &leaf.source) {
-                (Some(coded), _) if leaf.ask == Ask::Presence => (Values::Rows(coded.presence()), vec![]),
-                // Whatever it is, it is a text.
-                (Some(coded), _) => (Values::Coded(coded, OnceCell::new()), vec![]),
-                (None, Source::Column(index, own)) => plain(from_column(batch.column(*index), *own, leaf.ask)?),
-                (None, Source::Path(path, _)) => match self.watched_at(*path, watched.as_deref()) {
-                    Some(column) if is_flat => plain(from_json(column.as_string::<i32>().iter(), leaf.ask)),
-                    _ => plain(from_json(spans.iter().skip(*path).step_by(self.paths).copied(), leaf.ask)),
-                },
-            };
-            values.push(array);
-            wrong.push(rows);
-        }
-        Ok(LeafBatch { batch: batch.clone(), object: self.object(), leaves: self.leaves.clone(), values, wrong })
-    }
-
-    /// The JSON text of every path of every row, row by row.
-    fn walk<'a>(&self, batch: &'a RecordBatch, watched: Option<&[&'a ArrayRef]>) -> Result<Vec<Option<&'a str>>> {
-        let objects = self.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
-        let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
-        let mut spans = vec![None; self.paths * objects.len()];
-        if let Some(watched) = watched {
-            for (step, column) in self.steps.iter().zip(watched) {
-                // Of a coded column the values are looked at, not the rows.
-                let Some(column) = column.as_string_opt::<i32>() else { continue };
-                for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
-                    if column.is_valid(row) {
-                        note(step, column.value(row), spans);
-                    }
+/// The JSON text of every path of every row, row by row.
+fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a ArrayRef]>) -> Result<Vec<Option<&'a str>>> {
+    let objects = leaves.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
+    let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
+    let mut spans = vec![None; leaves.paths * objects.len()];
+    if let Some(watched) = watched {
+        for (step, column) in leaves.steps.iter().zip(watched) {
+            // Of a coded column the values are looked at, not the rows.
+            let Some(column) = column.as_string_opt::<i32>() else { continue };
+            for (row, spans) in spans.chunks_exact_mut(leaves.paths).enumerate() {
+                if column.is_valid(row) {
+                    note(step, column.value(row), spans);
                 }
             }
-            return Ok(spans);
         }
-        let mut guide = Guide::default();
-        let meaning = |key: &str| step_of(&self.steps, key).and_then(|at| u32::try_from(at).ok()).unwrap_or(UNMARKED);
-        for (row, spans) in spans.chunks_exact_mut(self.paths).enumerate() {
-            guided(objects.value(row), &mut guide, meaning, |member| {
-                if member.mark != UNMARKED {
-                    note(&self.steps[member.mark as usize], member.value(), spans);
-                }
-                true
-            });
-        }
-        Ok(spans)
+        return Ok(spans);
     }
+    let mut guide = Guide::default();
+    let meaning = |key: &str| step_of(&leaves.steps, key).and_then(|at| u32::try_from(at).ok()).unwrap_or(UNMARKED);
+    for (row, spans) in spans.chunks_exact_mut(leaves.paths).enumerate() {
+        guided(objects.value(row), &mut guide, meaning, |member| {
+            if member.mark != UNMARKED {
+                note(&leaves.steps[member.mark as usize], member.value(), spans);
+            }
+            true
+        });
+    }
+    Ok(spans)
 }
 
-impl Leaves {
-    /// The columns that hold the wanted properties already, where the batch has one for each.
-    fn watched<'a>(&self, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
-        let column = |step: &Step| batch.column_by_name(&watched_name(&step.key));
-        self.steps.iter().map(column).collect()
-    }
+/// The columns that hold the wanted properties already, where the batch has one for each.
+fn watched_columns<'a>(leaves: &Leaves, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
+    let column = |step: &Step| batch.column_by_name(&watched_name(&step.key));
+    leaves.steps.iter().map(column).collect()
+}
 
-    /// A bit for each of the first 32 columns that is wanted itself.
-    pub fn columns(&self) -> u32 {
-        let bit = |leaf: &Arc<Leaf>| match leaf.source {
-            Source::Column(column, _) => u32::try_from(column).ok().and_then(|column| 1u32.checked_shl(column)),
-            Source::Path(..) => None,
-        };
-        self.leaves.iter().filter_map(bit).fold(0, |bits, bit| bits | bit)
-    }
+/// The column of a path of one part.
+fn watched_at<'a>(leaves: &Leaves, path: usize, watched: Option<&[&'a ArrayRef]>) -> Option<&'a ArrayRef> {
+    let step = leaves.steps.iter().position(|step| step.path == Some(path))?;
+    watched?.get(step).copied()
+}
 
-    /// The column of a path of one part.
-    pub(super) fn watched_at<'a>(&self, path: usize, watched: Option<&[&'a ArrayRef]>) -> Option<&'a ArrayRef> {
-        let step = self.steps.iter().position(|step| step.path == Some(path))?;
-        watched?.get(step).copied()
+/// A leaf of a coded column, if the batch has one for it.
+fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&ArrayRef]>) -> Result<Option<Coded>> {
+    let leaf = &leaves.leaves[index];
+    if matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text) {
+        return Ok(None);
     }
-
-    /// Names of the properties that are wanted, at the top level.
-    pub fn properties(&self) -> Vec<String> {
-        self.steps.iter().map(|step| step.key.clone()).collect()
+    let column = match &leaf.source {
+        Source::Column(column, _) => Some(batch.column(*column)),
+        Source::Path(path, _) => watched_at(leaves, *path, watched),
+    };
+    let Some(dictionary) = column.and_then(|column| column.as_dictionary_opt::<Int32Type>()) else {
+        return Ok(None);
+    };
+    if dictionary.values().as_string_opt::<i32>().is_none() {
+        return Ok(None);
     }
+    let values = match leaf.source {
+        Source::Column(..) => dictionary.values().clone(),
+        Source::Path(..) => leaves.made.texts(index, dictionary.values())?,
+    };
+    Ok(Some(Coded::new(dictionary.keys().clone(), values)))
 }
 
 /// The index of the wanted step that a name, still escaped, means.
@@ -320,21 +319,6 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
         wrong.clear();
     }
     (array, wrong)
-}
-
-pub(super) fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>, rows: usize) -> StringArray {
-    let mut builder = StringBuilder::with_capacity(rows, rows * TEXT_BYTES);
-    for text in texts {
-        match text.map(|text| string_content(text).unwrap_or(text)) {
-            None => builder.append_null(),
-            // A backslash stands in strings only, or in a container, which is kept as received.
-            Some(content) if content.as_bytes().contains(&b'\\') && text.is_some_and(|text| text.starts_with('"')) => {
-                builder.append_value(unescape(content));
-            }
-            Some(content) => builder.append_value(content),
-        }
-    }
-    builder.finish()
 }
 
 /// Reads each text and appends its value, or NULL; notes the rows where there was a text of the wrong type.

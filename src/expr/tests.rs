@@ -4,6 +4,7 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::kind::{Kind, dictionary_type, event};
 use crate::time::parse_instant;
+use arrow::array::ArrayRef;
 use arrow::array::{
     Array, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, StringDictionaryBuilder,
     TimestampMicrosecondArray, new_null_array,
@@ -42,7 +43,7 @@ pub(crate) fn events(properties: &[&str]) -> RecordBatch {
 
 fn parsed(text: &str, want: Want) -> (Leaves, Expr) {
     let mut leaves = Leaves::new(&Kind::Event.schema());
-    let expr = leaves.parse(text, want).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let expr = Expr::parse(text, want, &mut leaves).unwrap_or_else(|error| panic!("{text}: {error}"));
     (leaves, expr)
 }
 
@@ -50,7 +51,7 @@ fn parsed(text: &str, want: Want) -> (Leaves, Expr) {
 fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32, String)>) {
     let (leaves, expr) = parsed(text, want);
     let of = |batch: &RecordBatch| {
-        let batch = leaves.read(batch).unwrap();
+        let batch = LeafBatch::read(&leaves, batch).unwrap();
         let wrong: Vec<_> = expr.wrong(&batch).map(|wrong| (wrong.row(), wrong.message())).collect();
         if want == Want::Dimension {
             assert_eq!(&expr.dimension(&batch).unwrap().rows().unwrap(), &expr.eval(&batch).unwrap(), "{text}");
@@ -120,7 +121,7 @@ fn dead(text: &str, properties: &str) -> String {
 }
 
 fn refusal(text: &str, want: Want) -> String {
-    let error = Leaves::new(&Kind::Event.schema()).parse(text, want).expect_err(text);
+    let error = Expr::parse(text, want, &mut Leaves::new(&Kind::Event.schema())).expect_err(text);
     assert_eq!(error.kind(), ErrorKind::Config);
     error.to_string()
 }
@@ -383,9 +384,11 @@ fn wrongness_is_by_leaf_and_by_row_and_no_logic_saves_a_row() {
 #[test]
 fn an_expression_is_wrong_only_by_the_leaves_it_reads() {
     let mut leaves = Leaves::new(&Kind::Event.schema());
-    let filter = leaves.parse("kind = 'sale'", Want::Kind(ValueKind::Bool)).unwrap();
-    let amount = leaves.parse("amount", Want::Kind(ValueKind::Number)).unwrap();
-    let batch = leaves.read(&events(&[r#"{"kind":"view","amount":"n/a"}"#, r#"{"kind":"sale","amount":1}"#])).unwrap();
+    let filter = Expr::parse("kind = 'sale'", Want::Kind(ValueKind::Bool), &mut leaves).unwrap();
+    let amount = Expr::parse("amount", Want::Kind(ValueKind::Number), &mut leaves).unwrap();
+    let batch =
+        LeafBatch::read(&leaves, &events(&[r#"{"kind":"view","amount":"n/a"}"#, r#"{"kind":"sale","amount":1}"#]))
+            .unwrap();
     assert!(!batch.is_right());
     assert_eq!(filter.wrong(&batch).count(), 0);
     assert_eq!(amount.wrong(&batch).map(|wrong| wrong.row()).collect::<Vec<_>>(), [0]);
@@ -529,17 +532,18 @@ fn columns_of_every_type_are_read_by_their_kind() {
         let mut leaves = Leaves::new(&schema);
         let lists = ["headers", "late_for"];
         for field in schema.fields().iter().filter(|field| !lists.contains(&field.name().as_str())) {
-            leaves.parse(&format!("\"{}\"", field.name()), Want::Dimension).unwrap();
+            Expr::parse(&format!("\"{}\"", field.name()), Want::Dimension, &mut leaves).unwrap();
         }
-        let read = leaves.read(&RecordBatch::new_empty(schema)).unwrap();
+        let read = LeafBatch::read(&leaves, &RecordBatch::new_empty(schema)).unwrap();
         assert_eq!(read.num_rows(), 0);
     }
     let mut leaves = Leaves::new(&Kind::Dead.schema());
-    let error = leaves.parse("country = 'US'", Want::Kind(ValueKind::Bool)).unwrap_err();
+    let error = Expr::parse("country = 'US'", Want::Kind(ValueKind::Bool), &mut leaves).unwrap_err();
     assert!(error.to_string().contains("country is no column; there are original_payload"));
-    assert!(leaves.parse("headers = 'x'", Want::Kind(ValueKind::Bool)).is_err());
+    assert!(Expr::parse("headers = 'x'", Want::Kind(ValueKind::Bool), &mut leaves).is_err());
     assert!(
-        Leaves::new(&Kind::Metric.schema()).parse("dimensions.country = 'US'", Want::Kind(ValueKind::Bool)).is_ok()
+        Expr::parse("dimensions.country = 'US'", Want::Kind(ValueKind::Bool), &mut Leaves::new(&Kind::Metric.schema()))
+            .is_ok()
     );
 }
 

@@ -1,8 +1,8 @@
 //! A typed expression: what is left when names are leaves, kinds are known and patterns are compiled.
 
-use super::ValueKind;
 use super::function::Function;
 use super::node::Operator;
+use super::value::ValueKind;
 use arrow::array::ArrayRef;
 use regex::Regex;
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
 
 use super::container::Batches;
-use super::{Format, Input, Limits, Opened};
+use super::definition::{Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::check_batch;

@@ -6,8 +6,9 @@
 //! `\\` and `\xHH` are undone where the result is text, else the field stays as it is. `source` is left to the mapping:
 //! it is the file. A user agent may lack its closing quote where the line was cut inside it.
 
+use super::definition::{Format, Input};
 use super::jsonl::content;
-use super::{Body, Format, Input, Record, Records, Splitter};
+use super::record::{Body, Record, Records, Splitter};
 use crate::error::Result;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};

@@ -1,7 +1,8 @@
 //! What the containers that Arrow's libraries read have in common: batches become rows, panics become errors.
 
+use super::definition::{Limits, Rows};
 use super::jsonl::{is_proved, rows_to_json};
-use super::{Limits, Records, Rows};
+use super::record::Records;
 use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};

@@ -11,8 +11,9 @@
 //! too, because an empty line is no record.
 
 use super::cell::{Column, Form, key};
+use super::definition::{EncodeOptions, Encoder, Format, Input};
 use super::jsonl::{own, unique_names};
-use super::{Body, EncodeOptions, Encoder, Format, Input, Record, Records, Splitter};
+use super::record::{Body, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
 use crate::json::text::write_string;

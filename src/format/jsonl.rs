@@ -4,8 +4,9 @@
 //! where they are UTF-8 and under `NAME_base64` where not. A line that was read has neither its `\n` nor a `\r` before.
 
 use super::cell::{Column, Form, binaries, key, texts, write_uuid};
+use super::definition::{Encoder, Format, Input};
+use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
-use super::{Body, Encoder, Format, Input, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;

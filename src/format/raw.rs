@@ -1,7 +1,7 @@
 //! Records as they were received, byte for byte, one a line: what a filter or a validator let pass, not rewritten, and the
 //! payloads of dead letters.
 
-use super::{Encoder, Format, Input};
+use super::definition::{Encoder, Format, Input};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};

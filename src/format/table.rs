@@ -8,8 +8,8 @@
 //! instants lose the digits that the first rows have not, column by column.
 
 use super::cell::Form;
+use super::definition::{EncodeOptions, Encoder, Format, Input};
 use super::jsonl::{own, unique_names};
-use super::{EncodeOptions, Encoder, Format, Input};
 use crate::error::Result;
 use crate::kind::is_own;
 use arrow::array::RecordBatch;

@@ -1,6 +1,7 @@
 //! Bytes to frames: push-style, every length checked before it is used.
 
-use super::{BODY_MAX, Control, End, HEADER_MAX, MARK};
+use super::control::{Control, End};
+use super::message::{BODY_MAX, HEADER_MAX, MARK};
 use crate::error::{Error, Result};
 use crate::kind::{VERSION, VERSION_KEY};
 use crate::ratio::{RATIO_MAX, Ratio};

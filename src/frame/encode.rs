@@ -1,7 +1,7 @@
 //! Batches and control messages to bytes.
 
-use super::message::{ALIGNMENT, Metadata, framed, of_rows};
-use super::{Control, HEADER_MAX, MARK};
+use super::control::Control;
+use super::message::{ALIGNMENT, HEADER_MAX, MARK, Metadata, framed, of_rows};
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;

@@ -3,7 +3,6 @@
 //!
 //! Layout: `Message.fbs` and "Encapsulated message format" of the Arrow columnar format.
 
-use super::MARK;
 use arrow::array::{Array, ArrayData, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::DataType;
@@ -11,6 +10,20 @@ use arrow_ipc::{
     FieldNode, KeyValue, KeyValueArgs, Message, MessageBuilder, MessageHeader, MetadataVersion, RecordBatchBuilder,
 };
 use flatbuffers::FlatBufferBuilder;
+
+/// Schema metadata key: the stages a stream has passed, comma-separated; each appends itself.
+pub const STAGES_KEY: &str = "evt.stages";
+/// Schema metadata key: the name of the pipeline.
+pub const PIPELINE_KEY: &str = "evt.pipeline";
+/// Schema metadata key: `explicit` where watermarks come from control frames alone.
+pub const WATERMARK_KEY: &str = "evt.watermarks";
+
+/// The largest message header read, in bytes.
+pub(super) const HEADER_MAX: usize = 16 << 20;
+/// The largest message body read, in bytes.
+pub(super) const BODY_MAX: usize = 1 << 30;
+/// What precedes every message: a continuation mark, then the header's length.
+pub(super) const MARK: [u8; 4] = [0xff; 4];
 
 /// Where buffers begin in a body, in bytes; arrow's own choice.
 pub(super) const ALIGNMENT: usize = 64;

@@ -16,20 +16,7 @@ pub use control::{Barrier, Control, End, How, PartitionState, Progress, State};
 pub(crate) use decode::check_batch;
 pub use decode::{Decoder, Finish, Frame};
 pub use encode::Encoder;
-
-/// Schema metadata key: the stages a stream has passed, comma-separated; each appends itself.
-pub const STAGES_KEY: &str = "evt.stages";
-/// Schema metadata key: the name of the pipeline.
-pub const PIPELINE_KEY: &str = "evt.pipeline";
-/// Schema metadata key: `explicit` where watermarks come from control frames alone.
-pub const WATERMARK_KEY: &str = "evt.watermarks";
-
-/// The largest message header read, in bytes.
-const HEADER_MAX: usize = 16 << 20;
-/// The largest message body read, in bytes.
-const BODY_MAX: usize = 1 << 30;
-/// What precedes every message: a continuation mark, then the header's length.
-const MARK: [u8; 4] = [0xff; 4];
+pub use message::{PIPELINE_KEY, STAGES_KEY, WATERMARK_KEY};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Alert: a rule that fires or is resolved.
 
-use super::{instant, optional, text};
+use super::field::{instant, optional, text};
 use arrow::datatypes::{DataType, Field};
 
 /// Columns of an alert, in order; `state` is `firing` or `resolved`.

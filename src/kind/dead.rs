@@ -1,7 +1,8 @@
 //! Dead letter: a record that failed, byte for byte, with the cause and where it came from.
 
+use super::Kind;
+use super::field::{dictionary_type, instant, optional, text};
 use super::headers::{self, Headers};
-use super::{Kind, dictionary_type, instant, optional, text};
 use crate::error::Result;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int32Builder, Int64Array, Int64Builder, RecordBatch,

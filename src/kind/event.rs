@@ -1,6 +1,6 @@
 //! Event: one fact with an id and an event time.
 
-use super::{dictionary_type, id, instant, json, optional, text};
+use super::field::{dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};

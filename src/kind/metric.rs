@@ -1,6 +1,6 @@
 //! Metric: the result of one window of one named aggregate for one set of dimensions.
 
-use super::{id, instant, optional, text};
+use super::field::{id, instant, optional, text};
 use crate::error::Result;
 use arrow::array::{
     ArrayRef, BooleanBuilder, FixedSizeBinaryBuilder, Float64Builder, Int32Builder, Int64Builder, RecordBatch,

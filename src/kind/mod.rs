@@ -6,13 +6,16 @@
 pub mod alert;
 pub mod dead;
 pub mod event;
+mod field;
 pub mod headers;
 pub mod late;
 pub mod metric;
 pub mod rows;
 pub mod shadow;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+pub use field::{claims_json, dictionary_type, holds_json, instant_type, is_id, is_json, json};
+
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -107,67 +110,6 @@ impl Kind {
 /// Whether rows of a schema were made by evt: of a kind, or a selection of one.
 pub fn is_own(schema: &Schema) -> bool {
     Kind::of(schema).is_some() || schema.metadata().contains_key(SELECTION_KEY)
-}
-
-/// Whether a column of our kinds is text that holds a JSON object.
-pub fn holds_json(field: &Field) -> bool {
-    matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
-}
-
-/// Whether a column of rows of any program holds a JSON object as text, by its name, or a JSON value, by its extension.
-pub fn claims_json(field: &Field) -> bool {
-    let is_named = matches!(field.name().as_str(), "properties" | "dimensions");
-    is_named || field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
-}
-
-/// Whether a column of rows of any program is one of our ids, by its name.
-pub fn is_id(field: &Field) -> bool {
-    matches!(field.name().as_str(), "event_id" | "metric_id")
-}
-
-/// A column of JSON values as text, which Arrow's readers know as such.
-pub fn json(name: &str) -> Field {
-    let metadata = [(EXTENSION_KEY, JSON_EXTENSION), (EXTENSION_METADATA_KEY, "")];
-    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Field::new(name, DataType::Utf8, true).with_metadata(metadata.into())
-}
-
-/// Whether a column says that it holds JSON values as text.
-pub fn is_json(field: &Field) -> bool {
-    *field.data_type() == DataType::Utf8
-        && field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
-}
-
-/// The extension's own parameters: arrow.json has none and must say so.
-const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
-const EXTENSION_KEY: &str = "ARROW:extension:name";
-const JSON_EXTENSION: &str = "arrow.json";
-
-/// The type of every instant: microseconds since 1970, UTC.
-pub fn instant_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
-}
-
-/// The type of a column whose values repeat: nothing constant is sent per row.
-pub fn dictionary_type() -> DataType {
-    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-}
-
-fn text(name: &str) -> Field {
-    Field::new(name, DataType::Utf8, false)
-}
-
-fn instant(name: &str) -> Field {
-    Field::new(name, instant_type(), false)
-}
-
-fn id(name: &str) -> Field {
-    let metadata = HashMap::from([(EXTENSION_KEY.to_owned(), "arrow.uuid".to_owned())]);
-    Field::new(name, DataType::FixedSizeBinary(16), false).with_metadata(metadata)
-}
-
-fn optional(field: Field) -> Field {
-    field.with_nullable(true)
 }
 
 #[cfg(test)]

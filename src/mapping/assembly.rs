@@ -1,12 +1,13 @@
 //! One record's fields to one row.
 
-use super::TimeFrom;
 use super::build::Row;
+use super::columns::{ADDED_BITS, PROVENANCE_BITS};
 use super::envelope::{Envelope, Value, Watched, column_of, watched_name};
 use super::future::Judged;
 use super::id::{hashed_id, made_id, parse_uuid};
-use super::mapper::{Out, PROVENANCE_BITS, Place, Plan, Refusal, Wanted};
+use super::options::TimeFrom;
 use super::place::{Path, clip, shown};
+use super::plan::{Out, Place, Plan, Refusal, Stamps, Wanted};
 use super::stamp::{Stamper, UNSTAMPED};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
@@ -14,18 +15,6 @@ use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, column};
 use std::borrow::Cow;
 use std::collections::HashSet;
-
-/// What becomes a property only because evt makes it anew, as bits.
-pub(super) const ADDED_BITS: u32 = PROVENANCE_BITS | 1 << column::EVENT_TIME | 1 << column::SERVER_TIMESTAMP;
-
-/// The stamps that a record carries.
-#[derive(Clone, Copy)]
-pub(super) struct Stamps {
-    pub(super) offset: i64,
-    pub(super) stream_time: i64,
-    pub(super) ingested_at: Option<i64>,
-    pub(super) schema_id: Option<i64>,
-}
 
 /// Fields of columns whose value is another one: they become properties.
 #[derive(Clone, Copy, Default)]

@@ -1,6 +1,6 @@
 //! One pass over a record's text: where each envelope field and each other field stands.
 
-use super::assembly::ADDED_BITS;
+use super::columns::ADDED_BITS;
 use crate::json::guide::{Foot, Guide, UNMARKED};
 use crate::json::scan::{Names, at, diagnose, members_end, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};

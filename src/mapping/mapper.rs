@@ -1,36 +1,20 @@
 //! A record's text to a row of a batch.
 
-use super::assembly::{Assembly, Stamps};
+use super::assembly::Assembly;
 use super::build::{Beside, Builder};
-use super::envelope::{Envelope, Reader, Value, WATCH_MAX};
-use super::future::{Arrival, Judged, Lookahead};
+use super::columns::{PROVENANCE_BITS, STAMP_BITS};
+use super::envelope::{Envelope, Reader, WATCH_MAX};
+use super::future::{Judged, Lookahead};
+use super::options::{Options, Provenance, TimeFrom, column_index};
 use super::place::Path;
+use super::plan::{Defaults, Out, Place, Plan, Refusal, Stamps};
 use super::stamp::Stamper;
-use super::{Options, Provenance, TimeFrom, column_index};
-use crate::error::{Error, Result};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::error::Result;
+use crate::kind::dead::Fault;
 use crate::kind::event::column;
 use crate::kind::headers::Headers;
-use crate::time::Parser;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
-
-/// Where a record stands.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Its exact bytes.
-    pub raw: &'a [u8],
-    /// Its number in its partition; a file's line.
-    pub offset: i64,
-    /// The partition it is of where the record does not say: a number of the [`Stamper`].
-    pub partition: u32,
-    /// When it is read (µs).
-    pub now: i64,
-    /// Whether `--max-future` has let it pass already.
-    pub judged: bool,
-    /// When it came to where it is read from, if that place says so.
-    pub arrival: Option<Arrival>,
-}
 
 /// What became of a record.
 #[derive(Debug)]
@@ -43,15 +27,6 @@ pub enum Outcome {
     Held(Judged),
     /// It has no time, and no record before it had one: the run ends before anything is written.
     NoTime,
-}
-
-/// What the mapper said once and for all about defaults it used.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Defaults {
-    /// Some record had no `source`.
-    pub source: bool,
-    /// Some record had no `event_type`.
-    pub event_type: bool,
 }
 
 /// Says which rows of a batch stay.
@@ -67,44 +42,6 @@ pub struct Mapper {
     plan: Plan,
     out: Out,
 }
-
-/// What the flags say, resolved.
-pub(super) struct Plan {
-    copies: Vec<(usize, Path)>,
-    pub(super) sets: Vec<(usize, String)>,
-    require: Vec<(String, Path)>,
-    /// Bits of the columns among them; none where one is a property or set by a flag.
-    required: Option<u32>,
-    /// Whether records may carry stamps.
-    keeps: bool,
-    /// Bits of the columns that have the value of another field, or of a flag.
-    mapped: u32,
-    pub(super) time: Path,
-    /// All partitions that there will be, where they are mapped and somebody has named them.
-    pub(super) promised: Option<Vec<String>>,
-    pub(super) options: Options,
-}
-
-/// Where rows go, and memory that is used again for each record.
-pub(super) struct Out {
-    pub(super) builder: Builder,
-    pub(super) properties: String,
-    pub(super) id: Vec<u8>,
-    pub(super) parsers: [Parser; 3],
-    pub(super) defaults: Defaults,
-    pub(super) timed: bool,
-    /// Whether the first record had no time, so that none needs one ([`TimeFrom::Untimed`]).
-    pub(super) clocked: bool,
-    /// Records that wait for their verdict on `--max-future`.
-    pub(super) lookahead: Option<Lookahead>,
-    /// Bits of the columns whose field became a property because the column has another value.
-    pub(super) shadowed: u32,
-}
-
-/// The stamps that a record must have to carry any, as bits.
-const STAMP_BITS: u32 = 1 << column::ORIGIN | 1 << column::PARTITION | 1 << column::OFFSET | 1 << column::STREAM_TIME;
-/// The same, and those that may be absent.
-pub(super) const PROVENANCE_BITS: u32 = STAMP_BITS | 1 << column::INGESTED_AT | 1 << column::SCHEMA_ID;
 
 impl Mapper {
     /// A mapper by these options; exit 2 where they name what is not there.
@@ -284,45 +221,3 @@ impl Mapper {
         self.reader.shadowed() | self.plain.shadowed() | self.out.shadowed
     }
 }
-
-impl Plan {
-    /// The fault of a record that lacks what `--require` asks for.
-    #[inline(never)]
-    fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
-        let (name, _) = self.require.iter().find(|(_, path)| {
-            let set = path.column().is_some_and(|index| self.set(index).is_some());
-            !set && envelope.value(path) == Value::Absent
-        })?;
-        Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
-    }
-
-    pub(super) fn set(&self, index: usize) -> Option<&str> {
-        self.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
-    }
-
-    /// The field of a column, if the column has its value.
-    pub(super) fn own_field<'a>(&self, index: usize, envelope: &Envelope<'a, '_>) -> Value<'a> {
-        if self.mapped >> index & 1 == 0 { envelope.field(index) } else { Value::Absent }
-    }
-
-    pub(super) fn is_copied(&self, index: usize) -> bool {
-        self.copies.iter().any(|(copy, _)| *copy == index)
-    }
-}
-
-/// Why a record makes no row.
-pub(super) enum Refusal {
-    Fault(Fault),
-    NoTime,
-    Held(Judged),
-    Error(Error),
-}
-
-impl From<Fault> for Box<Refusal> {
-    fn from(fault: Fault) -> Self {
-        Box::new(Refusal::Fault(fault))
-    }
-}
-
-/// A value, or a refusal: boxed, because it is rare and values are small.
-pub(super) type Wanted<T> = std::result::Result<T, Box<Refusal>>;

@@ -1,7 +1,7 @@
 //! Places in a record: columns and paths into its properties, what stands there, and how a message shows it.
 
+use super::columns::PROVENANCE_BITS;
 use super::envelope::{self, Envelope, Value};
-use super::mapper::PROVENANCE_BITS;
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;

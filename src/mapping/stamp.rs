@@ -3,7 +3,7 @@
 //! The same (origin, partition) in two inputs is two partitions, each with its own stream time: which input is read first
 //! decides nothing.
 
-use super::build::BATCH_ROWS;
+use super::options::BATCH_ROWS;
 use crate::frame::{PartitionState, State};
 use crate::time::EARLIEST;
 use ahash::AHashMap;

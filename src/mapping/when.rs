@@ -1,14 +1,17 @@
 //! How times are read: RFC 3339 first, then what the flags name.
 
+mod suggest;
+
 use super::envelope::Value;
-use super::suggest;
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
 use crate::time::instant::is_beyond_calendar;
 use crate::time::{DAY, Parser, is_in_calendar};
+
 use chrono::TimeZone;
 use chrono::format::{Fixed, Item, Numeric, Parsed, StrftimeItems};
 use chrono_tz::Tz;
+pub use suggest::time_fields;
 
 /// The unit of times that are numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

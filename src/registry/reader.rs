@@ -5,7 +5,7 @@
 //! latest version is looked up when a writer's schema is first met.
 
 use super::confluent::{Confluent, Found, Key, Strategy};
-use super::wire::kind_of;
+use super::schema::kind_of;
 use super::{Lookup, Schema, Version};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::avro::value::Decoder;

@@ -6,7 +6,7 @@
 
 use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
-use super::wire::{NAMESPACE, kind_of};
+use super::schema::{NAMESPACE, kind_of};
 use super::{Registration, Registry, Schema, place};
 use crate::console::Console;
 use crate::error::{Error, Result};

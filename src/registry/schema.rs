@@ -3,6 +3,7 @@
 //! References are resolved when the text is read ([`super::parse`]), so that a recursive type is a cycle of [`NodeId`]s
 //! and nobody has to look names up again.
 
+use crate::kind::Kind;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -375,3 +376,15 @@ impl Writer<'_> {
         self.out.push_str(text);
     }
 }
+
+/// The kind whose rows records of a schema are: evt writes them as `evt.event`, `evt.metric`, …
+pub fn kind_of(text: &str) -> Option<Kind> {
+    let schema: serde_json::Value = serde_json::from_str(text).ok()?;
+    match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {
+        (NAMESPACE, name) => Kind::from_name(name),
+        _ => None,
+    }
+}
+
+/// The namespace of the schemas that evt registers.
+pub const NAMESPACE: &str = "evt";

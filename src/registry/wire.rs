@@ -12,8 +12,8 @@
 use super::Schema;
 use super::confluent::{Confluent, Found, Key};
 use super::reader::{Choice, Readers};
+use super::schema::kind_of;
 use crate::format::avro::value::{Decoder, UNPLACED};
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -127,18 +127,6 @@ fn split(bytes: &[u8]) -> Option<(Key, &[u8])> {
         _ => None,
     }
 }
-
-/// The kind whose rows records of a schema are: evt writes them as `evt.event`, `evt.metric`, …
-pub(super) fn kind_of(text: &str) -> Option<Kind> {
-    let schema: serde_json::Value = serde_json::from_str(text).ok()?;
-    match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {
-        (NAMESPACE, name) => Kind::from_name(name),
-        _ => None,
-    }
-}
-
-/// The namespace of the schemas that evt registers.
-pub const NAMESPACE: &str = "evt";
 
 fn shown(key: Key) -> String {
     match key {

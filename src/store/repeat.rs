@@ -1,6 +1,6 @@
 //! Events whose key is stored already: the same once more, or other content under the same key, which is a conflict.
 
-use super::Notice;
+use super::sink::Notice;
 use crate::kind::Kind;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! What every store asks of a batch: the kind's columns in order, its keys, its days, and whether its instants can be
 //! written.
 
-use super::Refused;
+use super::sink::Refused;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};

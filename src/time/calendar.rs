@@ -1,4 +1,25 @@
-//! The proleptic Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+//! Units of time, and the proleptic Gregorian calendar (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+
+/// Microseconds in a millisecond.
+pub const MILLISECOND: i64 = 1_000;
+/// Microseconds in a second.
+pub const SECOND: i64 = 1_000_000;
+/// Microseconds in a minute.
+pub const MINUTE: i64 = 60 * SECOND;
+/// Microseconds in an hour.
+pub const HOUR: i64 = 60 * MINUTE;
+/// Microseconds in a day.
+pub const DAY: i64 = 24 * HOUR;
+/// 0001-01-01T00:00:00Z, the earliest instant a Python or SQL reader can hold.
+pub const EARLIEST: i64 = -62_135_596_800 * SECOND;
+/// 9999-12-31T23:59:59.999999Z, the last instant RFC 3339 can write.
+pub const LATEST: i64 = 253_402_300_800 * SECOND - 1;
+
+/// Whether an instant (µs) lies within the years 1 to 9999, UTC: only these are read and written.
+#[inline]
+pub fn is_in_calendar(micros: i64) -> bool {
+    (EARLIEST..=LATEST).contains(&micros)
+}
 
 /// Days from 1970-01-01 to a date; `month` and `day` count from 1.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {

@@ -1,6 +1,6 @@
 //! Durations: `90s`, `1h30m`, `2d`, `100ms`; never bare.
 
-use super::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
+use super::calendar::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use crate::error::{Error, Result};
 
 const UNITS: [(&str, i64); 7] =

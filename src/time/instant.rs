@@ -1,7 +1,8 @@
 //! RFC 3339 in and out.
 
-use super::calendar::{civil_from_days, days_from_civil, days_in_month};
-use super::{DAY, HOUR, MINUTE, SECOND, is_in_calendar};
+use super::calendar::{DAY, HOUR, MINUTE, SECOND, civil_from_days, days_from_civil, days_in_month, is_in_calendar};
+use super::duration::parse_duration;
+use crate::error::{Error, Result};
 
 /// Reads RFC 3339 instants; remembers the last date, because a stream's dates repeat (3 % of a whole parse saved).
 #[derive(Clone, Debug, Default)]
@@ -154,6 +155,18 @@ fn digits(out: &mut String, value: i64, width: u32) {
         let digit = value / 10i64.pow(place) % 10;
         out.push(char::from(b'0' + digit as u8));
     }
+}
+
+/// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
+pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
+    let instant = match text.strip_prefix("now") {
+        Some("") => Some(now),
+        Some(rest) => Some(now.saturating_add(parse_duration(rest.strip_prefix('+').unwrap_or(rest))?)),
+        None => parse_instant(text),
+    };
+    instant
+        .filter(|instant| is_in_calendar(*instant))
+        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Instants, dates and seconds as text, fast: what changed since the last instant is written, the rest is kept.
 
-use super::calendar::civil_from_days;
-use super::{DAY, SECOND, write_instant};
+use super::calendar::{DAY, SECOND, civil_from_days};
+use super::instant::write_instant;
 use arrow::datatypes::TimeUnit;
 use std::fmt::Write;
 

@@ -19,14 +19,16 @@ const CONVENTIONAL: [&str; 12] = [
 ];
 
 // What there still is too much of.
-const FILES_IN_CYCLES: usize = 134;
+const FILES_IN_CYCLES: usize = 50;
 const MANY_ARGUMENTS: usize = 15;
 const MANY_FIELDS: usize = 19;
 const MANY_MEANINGS: usize = 24;
-const SPREAD_IMPLS: usize = 9;
+const SPREAD_IMPLS: usize = 8;
 
 /// Files in a directory, those of tests not counted.
 const FILES_MAX: usize = 12;
+/// Rooms whose files are rows of a table: they may have as many as the table.
+const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/tool"];
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
@@ -136,11 +138,14 @@ fn functions_take_few_arguments() {
 
 #[test]
 fn files_do_not_import_each_other_in_cycles() {
+    let code = Code::production();
+    let imports = code.imports();
     let mut files = vec![];
-    for cycle in Code::production().cycles() {
-        let rest = cycle[1..].iter().map(|file| format!("  {file}"));
-        files.push(format!("a cycle of {} files: {}", cycle.len(), cycle[0]));
-        files.extend(rest);
+    for cycle in code.cycles() {
+        for file in &cycle {
+            let within: Vec<&str> = imports[file].iter().filter(|to| cycle.contains(to)).map(String::as_str).collect();
+            files.push(format!("{file} (a cycle of {} files) imports {}", cycle.len(), within.join(", ")));
+        }
     }
     assert_falls("files in import cycles", &files, FILES_IN_CYCLES);
 }
@@ -190,7 +195,12 @@ fn directories_are_small_and_modules_have_names_that_say_something() {
         }
         *counts.entry(dir.to_owned()).or_default() += usize::from(!is_test(file));
     }
-    faults.extend(counts.iter().filter(|(_, n)| **n > FILES_MAX).map(|(dir, n)| format!("{dir}: {n} files")));
+    faults.extend(
+        counts
+            .iter()
+            .filter(|(dir, n)| **n > FILES_MAX && !TABLES.contains(&dir.as_str()))
+            .map(|(dir, n)| format!("{dir}: {n} files")),
+    );
     assert_none(&faults);
 }
 

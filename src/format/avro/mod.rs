@@ -15,19 +15,17 @@ mod write;
 
 pub use write::RowEncoder;
 
-use super::{Format, Input};
+use super::definition::{Format, Input};
 
 /// Avro object container files.
 pub const FORMAT: Format = Format {
     name: "avro",
     extensions: &["avro"],
-    magic: MAGIC,
+    magic: read::MAGIC,
     input: Input::Container(read::open),
     output: Some(|schema, _| Ok(Box::new(write::Writer::try_new(schema)?))),
     appendable: false,
 };
-
-const MAGIC: &[u8] = b"Obj\x01";
 
 #[cfg(test)]
 mod encode_tests;

@@ -1,6 +1,5 @@
 //! Container files in, block by block.
 
-use super::MAGIC;
 use super::value::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
@@ -8,6 +7,8 @@ use crate::kind::{KIND_KEY, Kind};
 use std::fs::File;
 use std::io::{BufReader, Read};
 
+/// What a file begins with.
+pub(super) const MAGIC: &[u8] = b"Obj\x01";
 /// A block may take this much memory once unpacked; writers use some 64 KiB.
 const BLOCK_MAX: u64 = 256 << 20;
 /// Text handed on at once.

@@ -1,6 +1,6 @@
 //! Container files out.
 
-use super::MAGIC;
+use super::read::MAGIC;
 use crate::error::{Error, Result};
 use crate::format::{Encoder, cell, jsonl};
 use crate::kind::{KIND_KEY, Kind};

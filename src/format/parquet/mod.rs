@@ -11,7 +11,7 @@ mod page;
 
 use self::page::Checked;
 use super::container::{Batches, viewed};
-use super::{Encoder, Format, Input, Limits, Opened};
+use super::definition::{Encoder, Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::kind::Kind;

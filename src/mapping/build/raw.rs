@@ -3,7 +3,7 @@
 use super::text::taken;
 use crate::error::Result;
 use crate::kind::event;
-use crate::mapping::KeepRaw;
+use crate::mapping::options::KeepRaw;
 use arrow::array::{ArrayRef, BinaryBuilder, BinaryViewBuilder};
 use arrow::buffer::Buffer;
 use arrow::datatypes::Field;

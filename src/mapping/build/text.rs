@@ -1,7 +1,7 @@
 //! Text columns under construction: plain, or coded where a column has few values.
 
-use super::BATCH_ROWS;
 use crate::error::Result;
+use crate::mapping::options::BATCH_ROWS;
 use ahash::RandomState;
 use arrow::array::{
     ArrayRef, DictionaryArray, GenericByteArray, GenericByteBuilder, Int32Array, StringArray, StringBuilder,

@@ -1,6 +1,6 @@
 //! avg: the exact sum over the count, rounded once.
 
-use super::Definition;
+use super::definition::Definition;
 use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use super::sum::{SUM, Sum};

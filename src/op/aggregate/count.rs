@@ -1,6 +1,6 @@
 //! count and rate: how many rows, or how many in which the argument is not NULL.
 
-use super::Definition;
+use super::definition::Definition;
 use super::exact;
 use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_present};

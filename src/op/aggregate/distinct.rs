@@ -9,7 +9,7 @@
 //! (arXiv 1702.01284, algorithm 6), which needs no bias tables and no switch of ranges. Standard error 1.04 / √4096 =
 //! 1.6 % (two in three estimates within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
-use super::Definition;
+use super::definition::Definition;
 use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_present};
 use crate::error::{Error, Result};

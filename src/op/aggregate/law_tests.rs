@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::expr::ValueKind;
+use crate::expr::Want;
+use arrow::array::ArrayRef;
 use arrow::array::{Array, AsArray, BooleanArray, Float64Array, StringArray};
 use arrow::datatypes::Float64Type;
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! min and max by IEEE totalOrder: −∞ < numbers < ∞ < NaN.
 
-use super::Definition;
+use super::definition::Definition;
 use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use super::sum::SUM;

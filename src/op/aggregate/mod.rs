@@ -8,59 +8,22 @@
 
 mod avg;
 mod count;
+mod definition;
 mod distinct;
 mod exact;
 mod min_max;
 mod percentile;
+mod quantile;
 mod ratio;
 mod saved;
 mod slots;
 mod stddev;
 mod sum;
 
+pub use definition::{Aggregate, Definition};
+
 use crate::error::Result;
-use crate::expr::{Expr, Leaves, Node, Want, literal_number, parse_call, refused, without_blanks};
-use arrow::array::ArrayRef;
-
-/// The states of one metric, indexed by slot.
-pub trait Aggregate {
-    /// Makes room: the slots `0..slots` exist, new ones are empty. Never takes one away.
-    fn ensure(&mut self, slots: usize);
-    /// Row `rows[i]` of the arguments goes to `slots[i]`; both are of one length, and within what there is.
-    fn add(&mut self, slots: &[u32], rows: &[u32], args: &[ArrayRef]);
-    /// Adds the state of slot `from` to that of another slot; `from` keeps its own.
-    fn merge(&mut self, into: u32, from: u32);
-    /// The value of a slot for a window of that length in µs (`rate` divides by it); none is NULL.
-    fn result(&self, slot: u32, window_micros: i64) -> Option<f64>;
-    /// Makes a slot empty again.
-    fn clear(&mut self, slot: u32);
-    /// Bytes a slot holds.
-    fn size(&self, slot: u32) -> usize;
-    /// Appends the saved form of a slot: a function of the multiset.
-    fn save(&self, slot: u32, out: &mut Vec<u8>);
-    /// Replaces the state of a slot by a saved one. Exit 65 if it is none, and the slot is as before.
-    fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()>;
-}
-
-/// One aggregate: its row in the table.
-#[derive(Debug)]
-pub struct Definition {
-    /// Its name, lower case.
-    pub name: &'static str,
-    /// How it is called.
-    pub usage: &'static str,
-    /// What it gives and how exactly, for the manual.
-    pub about: &'static str,
-    /// Whether `*` (every row) may stand for its argument.
-    star: bool,
-    /// What it asks of its arguments.
-    args: &'static [Want],
-    /// How many of them must be given; the others are `true`.
-    least: usize,
-    /// Whether a constant from 0 to 1 follows them.
-    quantile: bool,
-    create: fn(quantile: f64) -> Box<dyn Aggregate>,
-}
+use crate::expr::{Expr, Leaves, Node, literal_number, parse_call, refused, without_blanks};
 
 /// Every aggregate, in the order of the manual.
 pub const ALL: &[&Definition] = &[
@@ -136,7 +99,7 @@ pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
             Some(filter) => Node::only_where(filter.clone(), arg),
             None => arg,
         };
-        leaves.bind(&arg, *want, text)
+        Expr::of(&arg, *want, text, leaves)
     });
     Ok(Call { definition, args: args.collect::<Result<_>>()?, quantile, text: without_blanks(text) })
 }

@@ -1,8 +1,9 @@
 //! ratio: rows where a condition holds over rows where another does.
 
+use super::definition::Definition;
+use super::exact;
 use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots};
-use super::{Definition, exact};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};

@@ -1,7 +1,7 @@
 //! From one state to many: every aggregate is an [`Accumulator`], [`Slots`] holds as many of it as there are slots.
 
-use super::Aggregate;
-use super::percentile::Quantile;
+use super::definition::Aggregate;
+use super::quantile::Quantile;
 use super::saved::{Reader, VERSION};
 use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray};

@@ -1,6 +1,6 @@
 //! stddev: of the sample (n − 1), from the exact sums of the values and of their squares.
 
-use super::Definition;
+use super::definition::Definition;
 use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
 use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_number};

@@ -1,6 +1,6 @@
 //! sum: exact, rounded once.
 
-use super::Definition;
+use super::definition::Definition;
 use super::exact::{Exact, UNIT, round};
 use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_number};

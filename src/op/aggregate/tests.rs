@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::error::ErrorKind;
+use crate::expr::Want;
 use crate::kind::Kind;
+use arrow::array::ArrayRef;
 use arrow::array::{BooleanArray, Float64Array, StringArray};
 use std::sync::Arc;
 
@@ -184,7 +186,7 @@ fn a_filter_leaves_out_rows_as_in_sql() {
             r#"{"ok":false,"x":5}"#,
             r#"{"x":7}"#,
         ]);
-        let batch = leaves.read(&batch).unwrap();
+        let batch = crate::expr::LeafBatch::read(&leaves, &batch).unwrap();
         let args: Vec<ArrayRef> = call.args().iter().map(|arg| arg.eval(&batch).unwrap()).collect();
         let mut aggregate = call.create();
         aggregate.ensure(1);

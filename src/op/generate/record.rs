@@ -3,7 +3,7 @@
 //! Fields stand in a fixed order, which [`super::defect`] relies on to find them again: event_id, source, event_type,
 //! user_id, shard, properties, client_timestamp, server_timestamp.
 
-use super::Options;
+use super::options::Options;
 use super::random::{Random, Zipf};
 use crate::time::calendar::civil_from_days;
 use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};

@@ -1,9 +1,12 @@
 //! The fields of a record: found by the names of its members, and which of them have been met.
 
-use super::walk::{CheckId, is_escaped};
 use crate::json::guide::Guide;
 use crate::json::text::unescape;
 use std::cell::Cell;
+
+/// Index of a check in its [`Checks`](super::walk::Checks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckId(pub(super) usize);
 
 /// One field of a record.
 pub struct Field {
@@ -91,4 +94,10 @@ impl Met {
     pub(super) fn contains(&mut self, slot: usize) -> bool {
         self.words()[slot / 64] & (1 << (slot % 64)) != 0
     }
+}
+
+/// Whether there is a backslash; without a branch per byte, because almost always there is none.
+#[inline]
+pub(super) fn is_escaped(raw: &str) -> bool {
+    raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }

@@ -16,8 +16,9 @@ pub mod fields;
 pub mod scalar;
 pub mod walk;
 
+use self::fields::CheckId;
 use self::fields::{Field, Fields};
-use self::walk::{Check, CheckId, Checks, Explain, Quiet, Report, Step};
+use self::walk::{Check, Checks, Explain, Quiet, Report, Step};
 use self::walk::{excerpt, is_required, is_string, missing};
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};

@@ -4,7 +4,7 @@
 //! [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] goes on, counts, and words the first. A
 //! record's fields may come in any order; a name that comes twice must be right each time.
 
-use super::fields::{Field, Fields, Met};
+use super::fields::{CheckId, Field, Fields, Met, is_escaped};
 use super::scalar;
 use crate::format::avro::fit;
 use crate::json::guide::UNMARKED;
@@ -18,10 +18,6 @@ use std::collections::BTreeMap;
 const EXCERPT_CHARS_MAX: usize = 60;
 /// Most symbols of an enum named in a message.
 const SYMBOLS_MAX: usize = 8;
-
-/// Index of a check in its [`Checks`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckId(usize);
 
 /// A compiled schema.
 pub struct Checks {
@@ -429,12 +425,6 @@ fn found(text: &str) -> String {
         Some(b'-' | b'0'..=b'9') => format!("number {excerpt}"),
         _ => excerpt,
     }
-}
-
-/// Whether there is a backslash; without a branch per byte, because almost always there is none.
-#[inline]
-pub(super) fn is_escaped(raw: &str) -> bool {
-    raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))
 }
 
 /// Whether a JSON value that is not a container passes a check that is not one.

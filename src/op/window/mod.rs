@@ -7,6 +7,7 @@
 mod ends;
 pub mod key;
 pub mod metric;
+mod outcome;
 mod running;
 pub mod session;
 pub mod slice;
@@ -17,6 +18,7 @@ pub mod watermark;
 
 use self::key::Keys;
 use self::metric::{Emit, Metric};
+pub use self::outcome::{LateRow, Outcome};
 pub use self::running::MetricCounts;
 use self::running::{Bounds, Extent, Group, Running, View, Windows};
 use self::session::Sessions;
@@ -42,36 +44,6 @@ pub struct Options {
     pub watermark: watermark::Options,
     /// When rows are emitted.
     pub emit: Emit,
-}
-
-/// A row that is late for a metric, wholly or for some of its windows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LateRow {
-    /// The row in the batch.
-    pub row: u32,
-    /// The metric's index.
-    pub metric: u32,
-    /// Whether some of the metric's windows did count it.
-    pub half: bool,
-    /// The least out-of-orderness (µs) by which it would have met all its windows; none where a partition was idle or new.
-    pub needed: Option<i64>,
-}
-
-/// What became of the rows of a batch.
-#[derive(Debug, Default)]
-pub struct Outcome {
-    /// Rows whose value was of the wrong type, with the message; no metric counted them.
-    pub dead: Vec<(usize, String)>,
-    /// Late rows, by row, then metric.
-    pub late: Vec<LateRow>,
-    /// Rows in at least one window of at least one metric.
-    pub counted: u64,
-    /// Rows late for some metric and counted by none.
-    pub late_rows: u64,
-    /// Rows that are neither.
-    pub filtered: u64,
-    /// For each row, whether some metric counted it.
-    pub is_counted: Vec<bool>,
 }
 
 /// Where result rows go.
@@ -177,7 +149,7 @@ impl Window {
 
     /// Adds the rows of a batch of events that came from input number `input`.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<Outcome> {
-        let leaves = self.options.leaves.read(batch)?;
+        let leaves = LeafBatch::read(&self.options.leaves, batch)?;
         let views = self.views(batch, &leaves)?;
         let dead = self.wrong(&views, &leaves);
         let mut outcome = Outcome { is_counted: vec![false; batch.num_rows()], ..Outcome::default() };
@@ -397,23 +369,6 @@ impl Window {
         }
         saved.finish()?;
         Ok(restored)
-    }
-}
-
-impl Outcome {
-    /// One fate for each row, the first that fits: dead, counted, late, filtered.
-    fn finish(&mut self, is_dead: &[bool]) {
-        self.late.sort_unstable_by_key(|late| (late.row, late.metric));
-        let mut is_late = vec![false; is_dead.len()];
-        self.late.iter().filter(|late| !late.half).for_each(|late| is_late[late.row as usize] = true);
-        for ((dead, counted), late) in is_dead.iter().zip(&self.is_counted).zip(is_late) {
-            match (dead, counted, late) {
-                (true, ..) => {}
-                (_, true, _) => self.counted += 1,
-                (_, _, true) => self.late_rows += 1,
-                _ => self.filtered += 1,
-            }
-        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use super::key::Keys;
 use super::metric::{Emit, Metric, Shape, Span};
+use super::outcome::{LateRow, Outcome};
 use super::session::{Pending, Rule, Sessions};
 use super::slice::{Cut, Slices};
 use super::slots::Slots;
-use super::{LateRow, Outcome};
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 

@@ -2,7 +2,7 @@
 
 use super::metric::{Dimension, Metric, Shape};
 use crate::error::{Error, Result};
-use crate::expr::{Leaves, ValueKind, Want};
+use crate::expr::{Expr, Leaves, ValueKind, Want};
 use crate::kind::Kind;
 use crate::op::aggregate;
 use crate::time::{DAY, format_duration, parse_duration};
@@ -166,10 +166,10 @@ impl Spec {
         let aggregate = spec.aggregate.as_deref().unwrap_or("count(*)");
         let call = aggregate::parse(aggregate, &mut self.leaves)?;
         let filter = spec.filter.as_deref();
-        let filter = filter.map(|text| self.leaves.parse(text, Want::Kind(ValueKind::Bool))).transpose()?;
+        let filter = filter.map(|text| Expr::parse(text, Want::Kind(ValueKind::Bool), &mut self.leaves)).transpose()?;
         let mut by = vec![];
         for name in spec.by.iter().flatten() {
-            let expr = self.leaves.parse(name, Want::Dimension)?;
+            let expr = Expr::parse(name, Want::Dimension, &mut self.leaves)?;
             if by.iter().any(|other: &Dimension| other.name == *name) {
                 return Err(Error::config(format!("by: {name} stands twice")));
             }

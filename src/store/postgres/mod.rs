@@ -9,6 +9,7 @@
 //!
 //! Durability is the server's: a transaction is answered when it is on disk, unless `synchronous_commit` says otherwise.
 
+mod address;
 mod cell;
 mod link;
 mod metric;
@@ -21,7 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::store::guard::Overlap;
-use crate::store::postgres::link::{Failure, Link, Server};
+use crate::store::postgres::address::{OPTIONS, PostgresAddress};
+use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::metric::{Columns, Writer, Written};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
@@ -36,7 +38,7 @@ pub static STORE: Store = Store {
     scheme: "postgres",
     also: &["postgresql"],
     about: "postgres://HOST/DATABASE: tables, rows visible at once, guarded by their keys",
-    options: &["table", "schema", "sslmode", "sslrootcert", "connect", "timeout", "retry"],
+    options: &OPTIONS,
     kinds: &Kind::ALL,
     acknowledges: true,
     replaces: |_| false,
@@ -51,33 +53,12 @@ const ROWS_MAX: usize = 4096;
 /// How often a batch is written again because another run wrote the same keys meanwhile.
 const RACES_MAX: u32 = 10;
 
-/// A server, and how it is shown.
-struct Place {
-    server: Server,
-    shown: String,
-}
-
-impl Place {
-    fn try_new(location: &Location) -> Result<Self> {
-        location.check_options(&location.scheme, STORE.options)?;
-        Ok(Self { server: Server::try_new(location)?, shown: location.to_string() })
-    }
-
-    /// The error of one attempt.
-    fn failed(&self, trouble: Trouble) -> Error {
-        match trouble {
-            Trouble::Lasting(error) => error.at(self.shown.clone()),
-            passing @ Trouble::Passing(_) => passing.into_error(&self.shown),
-        }
-    }
-}
-
 /// Looks whether the server lets us in, and what is to be done to its tables first.
 fn check(location: &Location) -> Result<Option<String>> {
-    let place = Place::try_new(location)?;
-    let mut link = place.server.connect().map_err(|trouble| place.failed(trouble))?;
+    let address = PostgresAddress::try_new(location)?;
+    let mut link = address.server.connect().map_err(|trouble| address.failed(trouble))?;
     let pending = link.run(postgres_schema::pending);
-    let pending = pending.map_err(|failure| place.failed(failure.into_trouble()))?;
+    let pending = pending.map_err(|failure| address.failed(failure.into_trouble()))?;
     match postgres_schema::names(&pending) {
         none if none.is_empty() => Ok(None),
         steps => Ok(Some(format!("pending migrations: {steps}"))),
@@ -85,7 +66,7 @@ fn check(location: &Location) -> Result<Option<String>> {
 }
 
 struct Postgres {
-    place: Place,
+    address: PostgresAddress,
     persistence: Persistence,
     link: Option<Link>,
     options: OpenOptions,
@@ -120,11 +101,11 @@ impl Guess {
 
 impl Postgres {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let place = Place::try_new(location)?;
-        let persistence = Persistence::new(place.shown.clone(), place.server.patience, options.console.clone());
+        let address = PostgresAddress::try_new(location)?;
+        let persistence = Persistence::new(address.shown.clone(), address.server.patience, options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         let mut sink = Self {
-            place,
+            address,
             persistence,
             link: None,
             options: options.clone(),
@@ -140,13 +121,13 @@ impl Postgres {
 
     /// Does something with a connection, and again with a new one where it was lost.
     fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
-        let Self { place, persistence, link, .. } = self;
+        let Self { address, persistence, link, .. } = self;
         let done = persistence.run(|| {
             let mut open = match link.take() {
                 Some(open) => open,
                 None => {
-                    let mut open = place.server.connect()?;
-                    postgres_schema::migrate(&mut open, &place.server)?;
+                    let mut open = address.server.connect()?;
+                    postgres_schema::migrate(&mut open, &address.server)?;
                     open
                 }
             };
@@ -154,7 +135,7 @@ impl Postgres {
             *link = Some(open);
             Ok(done)
         });
-        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&place.shown) })
+        done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&address.shown) })
     }
 
     /// Writes `batch`, halving it where a row of it cannot be held; those come back with their index counted from `from`.
@@ -321,7 +302,8 @@ impl Sink for Postgres {
         match self.committed()?.filter(|done| done.run > epoch.run) {
             None => Ok(()),
             Some(newer) => {
-                let message = format!("{}: run {} has been replaced by run {}", self.place.shown, epoch.run, newer.run);
+                let message =
+                    format!("{}: run {} has been replaced by run {}", self.address.shown, epoch.run, newer.run);
                 Err(Error::new(ErrorKind::Fenced, message))
             }
         }

@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::store::postgres::address::PostgresAddress;
 use crate::store::postgres::cell::Column;
 use crate::store::postgres::link::{Failure, Link};
-use crate::store::postgres::{Place, schema};
+use crate::store::postgres::schema;
 use crate::store::{Batches, Location, Tables, rows};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -18,23 +19,23 @@ use tokio_postgres::{Row, RowStream};
 /// Rows of a batch.
 const PAGE: usize = 2048;
 
-fn open(location: &Location) -> Result<(Place, Link)> {
-    let place = Place::try_new(location)?;
-    let mut link = place.server.connect().map_err(|trouble| place.failed(trouble))?;
-    let pending = link.run(schema::pending).map_err(|failure| place.failed(failure.into_trouble()))?;
+fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
+    let address = PostgresAddress::try_new(location)?;
+    let mut link = address.server.connect().map_err(|trouble| address.failed(trouble))?;
+    let pending = link.run(schema::pending).map_err(|failure| address.failed(failure.into_trouble()))?;
     match schema::names(&pending) {
-        none if none.is_empty() => Ok((place, link)),
-        steps => Err(Error::usage(format!("{}: its tables lack {steps}: evt-sink makes them", place.shown))),
+        none if none.is_empty() => Ok((address, link)),
+        steps => Err(Error::usage(format!("{}: its tables lack {steps}: evt-sink makes them", address.shown))),
     }
 }
 
 /// Every kind's table and how many rows it holds.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (place, mut link) = open(location)?;
+    let (address, mut link) = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
         let rows = link.run(async |link| Ok(link.client.query_one(&sql, &[]).await?.get::<_, i64>(0)));
-        let rows = rows.map_err(|failure| place.failed(failure.into_trouble()))?;
+        let rows = rows.map_err(|failure| address.failed(failure.into_trouble()))?;
         Ok((kind.table().to_owned(), u64::try_from(rows).unwrap_or(0)))
     };
     Kind::ALL.into_iter().map(count).collect()
@@ -42,7 +43,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// The rows of `kind`, as they were when reading began.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
-    let (place, mut link) = open(location)?;
+    let (address, mut link) = open(location)?;
     let schema = kind.schema();
     let metric = kind == Kind::Metric;
     let names = schema.fields().iter().map(|field| field.name().as_str());
@@ -58,10 +59,10 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
         link.client.batch_execute("SET statement_timeout = 0").await?;
         Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?)
     });
-    let stream = Box::pin(begin.map_err(|failure| place.failed(failure.into_trouble()))?);
+    let stream = Box::pin(begin.map_err(|failure| address.failed(failure.into_trouble()))?);
     let columns = schema.fields().iter().filter(|field| !(metric && field.name() == "retracted"));
     let columns = columns.map(|field| Column::try_new(field)).collect::<Result<Vec<_>>>()?;
-    Ok(Box::new(Pages { place, stream, link, columns, schema, done: false }))
+    Ok(Box::new(Pages { address, stream, link, columns, schema, done: false }))
 }
 
 /// Bytes of a value, whatever its type.
@@ -78,7 +79,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
 }
 
 struct Pages {
-    place: Place,
+    address: PostgresAddress,
     stream: Pin<Box<RowStream>>,
     link: Link,
     columns: Vec<Column>,
@@ -100,7 +101,7 @@ impl Pages {
             }
             Ok(rows)
         });
-        rows.map_err(|failure: Failure| self.place.failed(failure.into_trouble()))
+        rows.map_err(|failure: Failure| self.address.failed(failure.into_trouble()))
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
@@ -114,7 +115,7 @@ impl Pages {
                 let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
                 column.push(value.map(|raw| raw.0)).ok_or_else(|| {
                     let name = row.columns().get(index).map_or("", |column| column.name());
-                    Error::corrupt(format!("{}: column '{name}' holds a value evt did not write", self.place.shown))
+                    Error::corrupt(format!("{}: column '{name}' holds a value evt did not write", self.address.shown))
                 })?;
             }
         }
@@ -126,7 +127,7 @@ impl Pages {
                 _ => stored.next().ok_or_else(|| Error::broken("a column too few"))?.finish(),
             });
         }
-        let foreign = || format!("{}: rows evt did not write", self.place.shown);
+        let foreign = || format!("{}: rows evt did not write", self.address.shown);
         let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         batch.map(Some).map_err(|error| Error::corrupt(foreign()).because(error))
     }

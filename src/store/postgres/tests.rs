@@ -8,8 +8,8 @@ use arrow::array::{ArrayRef, StringArray};
 use std::sync::Arc;
 
 fn sql(bench: &Bench, sql: &str) -> Vec<String> {
-    let place = Place::try_new(&bench.location).unwrap();
-    let mut link = place.server.connect().ok().unwrap();
+    let address = PostgresAddress::try_new(&bench.location).unwrap();
+    let mut link = address.server.connect().ok().unwrap();
     let rows = link.run(async |link| Ok(link.client.simple_query(sql).await?)).ok().unwrap();
     let first = |message: &tokio_postgres::SimpleQueryMessage| match message {
         tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),

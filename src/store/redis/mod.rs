@@ -10,6 +10,7 @@
 //!
 //! What is durable is the server's business (`appendfsync`): an epoch is recorded, not synced.
 
+mod address;
 mod key;
 mod read;
 mod wire;
@@ -19,13 +20,12 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::guard::Overlap;
-use crate::store::redis::key::Keys;
+use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
-use crate::store::redis::wire::Server;
 use crate::store::redis::write::{Columns, Session};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
-use crate::time::{HOUR, MILLISECOND, format_instant, parse_duration};
+use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
 
@@ -34,7 +34,7 @@ pub static STORE: Store = Store {
     scheme: "redis",
     also: &["rediss"],
     about: "redis://HOST/DATABASE: metrics as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
-    options: &["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"],
+    options: &OPTIONS,
     kinds: &[Kind::Metric],
     acknowledges: true,
     replaces: |_| false,
@@ -44,44 +44,16 @@ pub static STORE: Store = Store {
     read: redis_read::read,
 };
 
-/// How long a row stays, unless `?ttl=` says otherwise.
-const TTL: i64 = 48 * HOUR;
-
-/// A server, and what of it is ours.
-struct Place {
-    server: Server,
-    keys: Keys,
-    /// How long a row stays (ms).
-    ttl: i64,
-    shown: String,
-}
-
-impl Place {
-    fn try_new(location: &Location) -> Result<Self> {
-        location.check_options(&location.scheme, STORE.options)?;
-        let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;
-        if ttl <= 0 {
-            return Err(Error::usage(format!("{location}: ttl: a row stays longer than 0")));
-        }
-        let prefix = location.options.get("prefix").cloned().unwrap_or_default();
-        if prefix.contains(['{', '}']) {
-            let message = format!("{location}: prefix: braces would make it the hash tag of every key");
-            return Err(Error::usage(message));
-        }
-        Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })
-    }
-}
-
 /// Looks whether the server answers and lets us in.
 fn check(location: &Location) -> Result<Option<String>> {
-    let place = Place::try_new(location)?;
-    let alone = |trouble: Trouble| trouble.into_error(&place.shown);
-    place.server.connect().and_then(|mut wire| wire.call(&[b"PING"])).map_err(alone)?;
+    let address = RedisAddress::try_new(location)?;
+    let alone = |trouble: Trouble| trouble.into_error(&address.shown);
+    address.server.connect().and_then(|mut wire| wire.call(&[b"PING"])).map_err(alone)?;
     Ok(None)
 }
 
 struct Redis {
-    place: Place,
+    address: RedisAddress,
     persistence: Persistence,
     session: Option<Session>,
     options: OpenOptions,
@@ -93,46 +65,49 @@ struct Redis {
 
 impl Redis {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
-        let place = Place::try_new(location)?;
-        let persistence = Persistence::new(place.shown.clone(), place.server.patience(), options.console.clone());
+        let address = RedisAddress::try_new(location)?;
+        let persistence = Persistence::new(address.shown.clone(), address.server.patience(), options.console.clone());
         let persistence = persistence.saying(options.up.clone());
         let (counts, overlap) = (SinkCounts::default(), Overlap::default());
         let options = options.clone();
-        let mut sink = Self { place, persistence, session: None, options, counts, overlap, retracts: false };
+        let mut sink = Self { address, persistence, session: None, options, counts, overlap, retracts: false };
         sink.with_session(|_, _| Ok(()))?;
         Ok(sink)
     }
 
     /// Does something with a connection, and again with a new one where it was lost.
-    fn with_session<T>(&mut self, mut work: impl FnMut(&Place, &mut Session) -> Result<T, Trouble>) -> Result<T> {
-        let Self { place, persistence, session, .. } = self;
+    fn with_session<T>(
+        &mut self,
+        mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, Trouble>,
+    ) -> Result<T> {
+        let Self { address, persistence, session, .. } = self;
         persistence.run(|| {
             let mut open = match session.take() {
                 Some(open) => open,
-                None => Session::open(&place.server)?,
+                None => Session::open(&address.server)?,
             };
-            let done = work(place, &mut open)?;
+            let done = work(address, &mut open)?;
             *session = Some(open);
             Ok(done)
         })
     }
 
     fn pipeline(&self) -> String {
-        self.place.keys.pipeline(&self.options.pipeline)
+        self.address.keys.pipeline(&self.options.pipeline)
     }
 }
 
 impl Sink for Redis {
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
         if kind != Kind::Metric {
-            return Err(STORE.other_kind(kind, &self.place.shown));
+            return Err(STORE.other_kind(kind, &self.address.shown));
         }
         let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let places = rows::places_of_fit(batch.num_rows(), &refused);
         let columns = Columns::try_new(&fit, &self.options)?;
         self.retracts |= columns.has_retractions();
         let (retracts, mut fates) = (self.retracts, Vec::with_capacity(columns.len()));
-        self.with_session(|place, session| session.send(place, &columns, retracts, &mut fates))?;
+        self.with_session(|address, session| session.send(address, &columns, retracts, &mut fates))?;
         for (row, fate) in fates.into_iter().enumerate() {
             match fate {
                 Ok(write::Done { fate, rows_before }) => {
@@ -167,7 +142,7 @@ impl Sink for Redis {
         match self.with_session(|_, session| session.commit(&key, &words))? {
             Value::Int(0) => Ok(()),
             Value::Int(newer) => {
-                let message = format!("{}: run {} has been replaced by run {newer}", self.place.shown, epoch.run);
+                let message = format!("{}: run {} has been replaced by run {newer}", self.address.shown, epoch.run);
                 Err(Error::new(ErrorKind::Fenced, message))
             }
             _ => Err(Error::broken("commit.lua answers with a number")),

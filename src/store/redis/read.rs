@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::metric_id;
+use crate::store::redis::address::RedisAddress;
+use crate::store::redis::key;
 use crate::store::redis::wire::{Pipe, Refusal, Wire, refused, text};
-use crate::store::redis::{Place, STORE, key};
 use crate::store::remote::Trouble;
 use crate::store::{Batches, Location, Tables};
 use crate::time::parse_instant;
@@ -32,11 +33,8 @@ pub fn tables(location: &Location) -> Result<Tables> {
 }
 
 /// The metrics by name, dimensions and window. Rows that expire or are written meanwhile are there or not.
-pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
+pub fn read(location: &Location, _: Kind) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
-    if kind != Kind::Metric {
-        return Err(STORE.other_kind(kind, &reader.place.shown));
-    }
     let names = reader.names()?.into();
     Ok(Box::new(Pages { reader, names, series: VecDeque::new(), windows: VecDeque::new(), done: false }))
 }
@@ -50,7 +48,7 @@ struct Series {
 }
 
 struct Reader {
-    place: Place,
+    address: RedisAddress,
     wire: Wire,
     /// The server's clock when reading began (ms): what is over by then is not there.
     now: String,
@@ -58,18 +56,18 @@ struct Reader {
 
 impl Reader {
     fn open(location: &Location) -> Result<Self> {
-        let place = Place::try_new(location)?;
+        let address = RedisAddress::try_new(location)?;
         let open = || {
-            let mut wire = place.server.connect()?;
+            let mut wire = address.server.connect()?;
             let now = wire.clock()?.now().to_string();
             Ok((wire, now))
         };
-        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&place.shown))?;
-        Ok(Self { place, wire, now })
+        let (wire, now) = open().map_err(|trouble: Trouble| trouble.into_error(&address.shown))?;
+        Ok(Self { address, wire, now })
     }
 
     fn failed(&self, trouble: Trouble) -> Error {
-        trouble.into_error(&self.place.shown)
+        trouble.into_error(&self.address.shown)
     }
 
     /// Members of an index that are not over, sorted.
@@ -87,22 +85,22 @@ impl Reader {
     }
 
     fn foreign(&self, what: &str) -> Error {
-        Error::corrupt(format!("{}: {what} holds what evt did not write", self.place.shown))
+        Error::corrupt(format!("{}: {what} holds what evt did not write", self.address.shown))
     }
 
     fn names(&mut self) -> Result<Vec<String>> {
-        let key = self.place.keys.names();
+        let key = self.address.keys.names();
         self.members(&key)
     }
 
     fn series(&mut self, name: &str) -> Result<Vec<Series>> {
-        let key = self.place.keys.series(name);
+        let key = self.address.keys.series(name);
         let name: Arc<str> = name.into();
         let members = self.members(&key)?;
         let mut series = Vec::with_capacity(members.len());
         for member in members {
             let (hash, dimensions) = member.split_once(':').ok_or_else(|| self.foreign(&key))?;
-            let windows = self.place.keys.windows(&name, hash).into();
+            let windows = self.address.keys.windows(&name, hash).into();
             series.push(Series { name: name.clone(), dimensions: dimensions.into(), windows });
         }
         series.sort_unstable_by(|left, right| left.dimensions.cmp(&right.dimensions));
@@ -114,7 +112,7 @@ impl Reader {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
         let answers = self.wire.ask(&pipe).map_err(|trouble| self.failed(trouble))?;
-        let shown = &self.place.shown;
+        let shown = &self.address.shown;
         let failed = |refusal: Refusal| refused(shown, &refusal).into_error(shown);
         answers.into_iter().map(|answer| answer.map_err(failed)).collect()
     }
@@ -179,13 +177,13 @@ impl Pages {
             };
             let answers = self.reader.each(&keys, get)?;
             let mut rows = Vec::with_capacity(next.len());
-            for ((place, answer), key) in next.into_iter().zip(&answers).zip(&keys) {
+            for ((address, answer), key) in next.into_iter().zip(&answers).zip(&keys) {
                 let Value::Array(fields) = answer else { return Err(self.reader.wire.strange("HMGET")) };
                 if fields.iter().all(|field| *field == Value::Nil) {
                     // It has expired since.
                     continue;
                 }
-                rows.push((place, Fields::read(fields).ok_or_else(|| self.reader.foreign(key))?));
+                rows.push((address, Fields::read(fields).ok_or_else(|| self.reader.foreign(key))?));
             }
             if !rows.is_empty() {
                 return to_batch(&rows).map(Some);

@@ -4,11 +4,12 @@ use super::wire::Wire;
 use super::*;
 use crate::store::conformance::Bench;
 use crate::store::sample::{as_text, metrics, rows};
+use crate::time::HOUR;
 
-fn wire(bench: &Bench) -> (Place, Wire) {
-    let place = Place::try_new(&bench.location).unwrap();
-    let wire = place.server.connect().ok().unwrap();
-    (place, wire)
+fn wire(bench: &Bench) -> (RedisAddress, Wire) {
+    let address = RedisAddress::try_new(&bench.location).unwrap();
+    let wire = address.server.connect().ok().unwrap();
+    (address, wire)
 }
 
 fn ask(wire: &mut Wire, words: &[&str]) -> Value {
@@ -17,8 +18,8 @@ fn ask(wire: &mut Wire, words: &[&str]) -> Value {
 }
 
 /// Keys of the one row of `metrics(&[(0, 0, 1, false)])`: the row's and its series'.
-fn keys(place: &Place) -> (String, String) {
-    let series = place.keys.windows("per minute", &key::hash(r#"{"country":"0"}"#));
+fn keys(address: &RedisAddress) -> (String, String) {
+    let series = address.keys.windows("per minute", &key::hash(r#"{"country":"0"}"#));
     let start = crate::store::sample::START;
     (format!("{series}:{}", key::window(start, start + HOUR)), series)
 }
@@ -26,8 +27,8 @@ fn keys(place: &Place) -> (String, String) {
 #[test]
 fn a_row_whose_key_is_somebody_elses_comes_back_and_the_others_stay() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
-    let (place, mut wire) = wire(&bench);
-    ask(&mut wire, &["SET", &keys(&place).0, "theirs", "EX", "60"]);
+    let (address, mut wire) = wire(&bench);
+    ask(&mut wire, &["SET", &keys(&address).0, "theirs", "EX", "60"]);
     let mut sink = bench.open();
     let refused = sink.write(Kind::Metric, &rows(Kind::Metric, 0, 5)).unwrap();
     assert_eq!(refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), [0]);
@@ -57,8 +58,8 @@ fn a_repetition_with_a_longer_life_gives_it_to_what_it_finds() {
     assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&rows)).counts.unchanged, 1);
     let bench = bench.with("ttl", "1m");
     assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&rows)).counts.unchanged, 1);
-    let (place, mut wire) = wire(&bench);
-    let (row, windows) = keys(&place);
+    let (address, mut wire) = wire(&bench);
+    let (row, windows) = keys(&address);
     for key in [row, windows] {
         let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
         assert!(left > 7000, "{key}: {left}");
@@ -72,9 +73,9 @@ fn a_longer_life_is_not_cut_by_a_run_with_a_shorter_one() {
     bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
     let bench = bench.with("ttl", "1m");
     bench.run(Kind::Metric, &[metrics(&[(24, 0, 1, false)])]);
-    let (place, mut wire) = wire(&bench);
-    let (row, windows) = keys(&place);
-    for key in [row, windows, place.keys.series("per minute"), place.keys.names()] {
+    let (address, mut wire) = wire(&bench);
+    let (row, windows) = keys(&address);
+    for key in [row, windows, address.keys.series("per minute"), address.keys.names()] {
         let Value::Int(left) = ask(&mut wire, &["TTL", &key]) else { panic!("{key}") };
         assert!(left > 7000, "{key}: {left}");
     }
@@ -85,11 +86,11 @@ fn what_has_expired_is_in_no_index_and_not_counted() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let bench = bench.with("ttl", "1ms");
     bench.run(Kind::Metric, &[metrics(&[(0, 0, 1, false)])]);
-    let (place, mut wire) = wire(&bench);
-    while ask(&mut wire, &["EXISTS", &place.keys.names()]) != Value::Int(0) {}
+    let (address, mut wire) = wire(&bench);
+    while ask(&mut wire, &["EXISTS", &address.keys.names()]) != Value::Int(0) {}
     assert_eq!((STORE.tables)(&bench.location).unwrap(), [("aggregated_metrics".to_owned(), 0)]);
     assert!(bench.read(Kind::Metric).is_empty());
-    let (_, windows) = keys(&place);
+    let (_, windows) = keys(&address);
     while ask(&mut wire, &["EXISTS", &windows]) != Value::Int(0) {}
 }
 

@@ -3,8 +3,9 @@
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::store::guard::Fate;
+use crate::store::redis::address::RedisAddress;
+use crate::store::redis::key;
 use crate::store::redis::wire::{Answer, Pipe, Refusal, Server, ServerClock, Wire, refused, text};
-use crate::store::redis::{Place, key};
 use crate::store::remote::Trouble;
 use crate::store::{OpenOptions, rows};
 use crate::time::{format_instant, write_instant};
@@ -162,7 +163,7 @@ impl Session {
     /// where it stood.
     pub fn send(
         &mut self,
-        place: &Place,
+        address: &RedisAddress,
         columns: &Columns<'_>,
         retracts: bool,
         fates: &mut Vec<Result<Done, Fault>>,
@@ -171,19 +172,19 @@ impl Session {
         let mut under_way = VecDeque::with_capacity(UNDER_WAY);
         loop {
             while sent < columns.len() && under_way.len() < UNDER_WAY {
-                let packed = self.pack(place, columns, sent, retracts);
+                let packed = self.pack(address, columns, sent, retracts);
                 sent += packed.len();
                 self.wire.send(&self.pipe)?;
                 under_way.push_back((packed, self.pipe.len()));
             }
             let Some((packed, commands)) = under_way.pop_front() else { return Ok(()) };
             let answers = self.wire.receive(commands)?;
-            self.judge(place, &packed, &answers, fates)?;
+            self.judge(address, &packed, &answers, fates)?;
         }
     }
 
     /// Packs rows from `from` on into the pipe; for each how many commands come before its own, none where it cannot be sent.
-    fn pack(&mut self, place: &Place, columns: &Columns<'_>, from: usize, retracts: bool) -> Packed {
+    fn pack(&mut self, address: &RedisAddress, columns: &Columns<'_>, from: usize, retracts: bool) -> Packed {
         self.pipe.clear();
         let mut packed = Vec::with_capacity(DEPTH);
         let mut value = String::new();
@@ -195,10 +196,10 @@ impl Session {
                 packed.push(None);
                 continue;
             }
-            let series = self.index(place, columns, row);
+            let series = self.index(address, columns, row);
             packed.push(Some(self.pipe.len()));
             columns.write_value(row, &mut value);
-            self.row(place, columns, row, &RowWords { series: &series, value: &value, retracts });
+            self.row(address, columns, row, &RowWords { series: &series, value: &value, retracts });
         }
         packed
     }
@@ -206,7 +207,7 @@ impl Session {
     /// What became of the packed rows, by their answers.
     fn judge(
         &self,
-        place: &Place,
+        address: &RedisAddress,
         packed: &Packed,
         answers: &[Answer],
         fates: &mut Vec<Result<Done, Fault>>,
@@ -217,7 +218,7 @@ impl Session {
             if let Err(refusal) = answer
                 && !(of_row(index) && is_about_a_row(refusal))
             {
-                return Err(refused(&place.shown, refusal));
+                return Err(refused(&address.shown, refusal));
             }
         }
         for index in packed {
@@ -230,19 +231,19 @@ impl Session {
     }
 
     /// The key of the row's series, to which the indexes lead.
-    fn index(&mut self, place: &Place, columns: &Columns<'_>, row: usize) -> String {
+    fn index(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize) -> String {
         let (name, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
         let hash = key::hash(dimensions);
-        let windows = place.keys.windows(name, &hash);
-        if !self.renews(&windows, place) {
+        let windows = address.keys.windows(name, &hash);
+        if !self.renews(&windows, address) {
             return windows;
         }
         let now = self.clock.now();
         // An entry outlives every row written before it is renewed.
-        let ends = now.saturating_add(place.ttl / 4).saturating_add(place.ttl).to_string();
-        let (now, series, member) = (now.to_string(), place.keys.series(name), format!("{hash}:{dimensions}"));
-        if self.renews(&series, place) {
-            for (key, member) in [(place.keys.names(), name), (series, &member)] {
+        let ends = now.saturating_add(address.ttl / 4).saturating_add(address.ttl).to_string();
+        let (now, series, member) = (now.to_string(), address.keys.series(name), format!("{hash}:{dimensions}"));
+        if self.renews(&series, address) {
+            for (key, member) in [(address.keys.names(), name), (series, &member)] {
                 let words = ["EVALSHA", &self.scripts.index, "1", &key, member, &now, &ends];
                 self.pipe.push(&words.map(str::as_bytes));
             }
@@ -254,7 +255,7 @@ impl Session {
     }
 
     /// Whether what leads to `key` has to be renewed; it then is.
-    fn renews(&mut self, key: &str, place: &Place) -> bool {
+    fn renews(&mut self, key: &str, address: &RedisAddress) -> bool {
         let (digest, now) = (xxh3_128(key.as_bytes()), self.clock.now());
         if self.indexed.get(&digest).is_some_and(|renew| now < *renew) {
             return false;
@@ -262,17 +263,17 @@ impl Session {
         if self.indexed.len() >= SERIES_MAX {
             self.indexed.clear();
         }
-        self.indexed.insert(digest, now.saturating_add(place.ttl / 4));
+        self.indexed.insert(digest, now.saturating_add(address.ttl / 4));
         true
     }
 
     /// The command of one row.
-    fn row(&mut self, place: &Place, columns: &Columns<'_>, row: usize, words: &RowWords<'_>) {
+    fn row(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize, words: &RowWords<'_>) {
         let (start, end) = (columns.starts.value(row), columns.ends.value(row));
         let window = key::window(start, end);
         let key = format!("{}:{window}", words.series);
         let gone = format!("{key}:gone");
-        let (ttl, rows) = (place.ttl.to_string(), columns.rows.value(row).to_string());
+        let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
         let pipe = &mut self.pipe;
         let take_back = columns.retracted.value(row);
@@ -285,7 +286,7 @@ impl Session {
         }
         let mut window_end = String::new();
         write_instant(&mut window_end, end);
-        let ends = self.clock.now().saturating_add(place.ttl).to_string();
+        let ends = self.clock.now().saturating_add(address.ttl).to_string();
         pipe.word(words.value).word(if words.retracts { "1" } else { "0" }).word(&ttl).word(&ends).word(&window);
         pipe.word(columns.dimensions.value(row)).word(&window_end);
         pipe.word(columns.panes.value(row).to_string()).word(&columns.updated_at);

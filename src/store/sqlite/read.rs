@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::Batches;
-use crate::store::sqlite::Place;
 use crate::store::sqlite::cell as sqlite_cell;
+use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::{Location, Tables};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
@@ -17,21 +17,21 @@ use std::sync::Arc;
 const PAGE: usize = 2048;
 
 /// The file, and the version of its tables.
-fn open(location: &Location) -> Result<(Place, Connection, i64)> {
-    let place = Place::try_new(location)?;
-    let db = place.connect_to_read()?;
-    match sqlite_schema::version(&db, &place)? {
-        Some(version) => Ok((place, db, version)),
-        None => Err(Error::usage(format!("{place}: holds no tables of evt"))),
+fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
+    let file = SqliteFile::try_new(location)?;
+    let db = file.connect_to_read()?;
+    match sqlite_schema::version(&db, &file)? {
+        Some(version) => Ok((file, db, version)),
+        None => Err(Error::usage(format!("{file}: holds no tables of evt"))),
     }
 }
 
 /// Every kind's table and how many rows it holds.
 pub fn tables(location: &Location) -> Result<Tables> {
-    let (place, db, _) = open(location)?;
+    let (file, db, _) = open(location)?;
     let count = |kind: Kind| {
         let sql = format!("SELECT count(*) FROM {}", kind.table());
-        let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| place.failed("cannot count", &e))?;
+        let rows = db.query_row(&sql, [], |row| row.get(0)).map_err(|e| file.failed("cannot count", &e))?;
         Ok((kind.table().to_owned(), rows))
     };
     Kind::ALL.into_iter().map(count).collect()
@@ -39,14 +39,14 @@ pub fn tables(location: &Location) -> Result<Tables> {
 
 /// The rows of `kind`, as they were when the first page was read.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
-    let (place, db, version) = open(location)?;
-    db.execute_batch("BEGIN").map_err(|e| place.failed("cannot read", &e))?;
-    Ok(Box::new(Pages { place, db, version, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
+    let (file, db, version) = open(location)?;
+    db.execute_batch("BEGIN").map_err(|e| file.failed("cannot read", &e))?;
+    Ok(Box::new(Pages { file, db, version, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
 }
 
 /// Pages of one table: each goes on behind the last key of the one before.
 struct Pages {
-    place: Place,
+    file: SqliteFile,
     db: Connection,
     version: i64,
     kind: Kind,
@@ -103,7 +103,7 @@ impl Pages {
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>> {
-        let mut columns = self.page().map_err(|e| self.place.failed("cannot read", &e))?;
+        let mut columns = self.page().map_err(|e| self.file.failed("cannot read", &e))?;
         let key = columns.split_off(columns.len().saturating_sub(self.key().len()));
         let rows = columns.first().map_or(0, Vec::len);
         self.done = rows < PAGE;
@@ -117,12 +117,12 @@ impl Pages {
             arrays.push(match (self.kind, field.name().as_str()) {
                 (Kind::Metric, "retracted") => Arc::new(BooleanArray::from(vec![false; rows])),
                 _ => sqlite_cell::to_array(field, stored.next().map_or(&[], Vec::as_slice))
-                    .map_err(|e| e.at(self.place.to_string()))?,
+                    .map_err(|e| e.at(self.file.to_string()))?,
             });
         }
         Ok(Some(
             RecordBatch::try_new(self.schema.clone(), arrays)
-                .map_err(|e| Error::corrupt(format!("{}: rows evt did not write", self.place)).because(e))?,
+                .map_err(|e| Error::corrupt(format!("{}: rows evt did not write", self.file)).because(e))?,
         ))
     }
 }

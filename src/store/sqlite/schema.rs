@@ -10,7 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::sqlite::Place;
+use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 /// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.
@@ -113,14 +113,14 @@ const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Brings the file to this version, all steps in one transaction. A file of a newer evt is refused (78). The version has
 /// its own table: `user_version` belongs to whoever shares the file.
-pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
-    if check_version(db, place)? == Some(VERSION) {
+pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
+    if check_version(db, file)? == Some(VERSION) {
         return Ok(());
     }
-    let failed = |e: rusqlite::Error| place.failed("cannot create the tables", &e);
+    let failed = |e: rusqlite::Error| file.failed("cannot create the tables", &e);
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    check_tables(&tx, place)?;
-    let found = usize::try_from(check_version(&tx, place)?.unwrap_or(0)).unwrap_or(0);
+    check_tables(&tx, file)?;
+    let found = usize::try_from(check_version(&tx, file)?.unwrap_or(0)).unwrap_or(0);
     for step in MIGRATIONS.iter().skip(found) {
         tx.execute_batch(step).map_err(failed)?;
     }
@@ -131,7 +131,7 @@ pub fn migrate(db: &mut Connection, place: &Place) -> Result<()> {
 }
 
 /// Refuses a file where another program has a table with the name of one of ours (78).
-pub fn check_tables(db: &Connection, place: &Place) -> Result<()> {
+pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     let mut names: Vec<String> = Kind::ALL.iter().map(|kind| format!("'{}'", kind.table())).collect();
     names.push("'pipeline_checkpoints'".to_owned());
     let names = names.join(", ");
@@ -141,28 +141,28 @@ pub fn check_tables(db: &Connection, place: &Place) -> Result<()> {
          AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'evt_schema') ORDER BY name"
     );
     let found: Option<String> =
-        db.query_row(&query, [], |row| row.get(0)).optional().map_err(|e| place.failed("cannot read", &e))?;
+        db.query_row(&query, [], |row| row.get(0)).optional().map_err(|e| file.failed("cannot read", &e))?;
     match found {
         None => Ok(()),
         Some(name) => Err(Error::config(format!(
-            "{place}: its table {name} was made by another program: name another file, or rename the table"
+            "{file}: its table {name} was made by another program: name another file, or rename the table"
         ))),
     }
 }
 
 /// The version of the tables; exit 78 where a newer evt made them.
-pub fn check_version(db: &Connection, place: &Place) -> Result<Option<i64>> {
-    match version(db, place)? {
+pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
+    match version(db, file)? {
         Some(newer) if !(0..=VERSION).contains(&newer) => {
-            Err(Error::config(format!("{place}: made by a newer evt: its tables are version {newer}, not {VERSION}")))
+            Err(Error::config(format!("{file}: made by a newer evt: its tables are version {newer}, not {VERSION}")))
         }
         found => Ok(found),
     }
 }
 
 /// The version of the tables, or none where evt has made none.
-pub fn version(db: &Connection, place: &Place) -> Result<Option<i64>> {
-    let failed = |e: rusqlite::Error| place.failed("cannot read", &e);
+pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
+    let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     let known = db
         .query_row("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'evt_schema'", [], |_| Ok(()))
         .optional()

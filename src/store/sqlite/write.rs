@@ -8,8 +8,8 @@ use crate::store::cells::Cells;
 use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
-use crate::store::sqlite::Place;
 use crate::store::sqlite::cell::{bind, real, write_id};
+use crate::store::sqlite::file::SqliteFile;
 use crate::store::sqlite::repeat::Repeats;
 use crate::time::format_instant;
 use arrow::array::{
@@ -30,10 +30,10 @@ pub enum Failure {
 
 impl Failure {
     /// The error that ends the run.
-    pub fn into_error(self, place: &Place) -> Error {
+    pub fn into_error(self, file: &SqliteFile) -> Error {
         match self {
             Self::Ours(error) => error,
-            Self::Sqlite(error) => place.failed("cannot write", &error),
+            Self::Sqlite(error) => file.failed("cannot write", &error),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What to say about a first record without a time: which of its fields read as one, and the flag to type.
 
-use super::envelope::Value;
 use crate::json::text::unescape;
 use crate::json::walk::members;
+use crate::mapping::envelope::Value;
 use crate::time::{DAY, parse_instant};
 
 /// Fields of the record `text` (a JSON object) that read as times, each with the flags that take it.

@@ -1,6 +1,6 @@
 //! From one kind to another: how text is read as a value, and how a value is written as text.
 
-use super::ValueKind;
+use super::kind::ValueKind;
 use crate::error::{Error, Result};
 use crate::json::scan::number_end;
 use crate::time;
@@ -17,13 +17,13 @@ const SECONDS_MAX: f64 = 1e12;
 
 /// One NaN, and no −0: the only doubles an expression knows.
 #[inline]
-pub(super) fn canonical(number: f64) -> f64 {
+pub(in crate::expr) fn canonical(number: f64) -> f64 {
     if number.is_nan() { f64::NAN } else { number + 0.0 }
 }
 
 /// The nearest double to a text that is proved to be a JSON number; none beyond its range.
 #[inline]
-pub(super) fn finite(text: &str) -> Option<f64> {
+pub(in crate::expr) fn finite(text: &str) -> Option<f64> {
     short(text.as_bytes()).or_else(|| long(text))
 }
 
@@ -60,12 +60,12 @@ fn long(text: &str) -> Option<f64> {
 }
 
 /// The number a text is, if it is as a whole a JSON number.
-pub(super) fn text_number(text: &str) -> Option<f64> {
+pub(in crate::expr) fn text_number(text: &str) -> Option<f64> {
     if number_end(text.as_bytes(), 0) == Some(text.len()) { finite(text) } else { None }
 }
 
 /// The truth a text is: `true` or `false`.
-pub(super) fn text_bool(text: &str) -> Option<bool> {
+pub(in crate::expr) fn text_bool(text: &str) -> Option<bool> {
     match text {
         "true" => Some(true),
         "false" => Some(false),
@@ -81,7 +81,7 @@ fn write_number(out: &mut String, number: f64) {
 }
 
 /// A column of a stream as the array its own kind is evaluated in.
-pub(super) fn column(column: &ArrayRef, kind: ValueKind) -> Result<ArrayRef> {
+pub(in crate::expr) fn column(column: &ArrayRef, kind: ValueKind) -> Result<ArrayRef> {
     match (kind, column.data_type()) {
         (ValueKind::Text, DataType::FixedSizeBinary(16)) => {
             let ids = column.as_fixed_size_binary().iter();
@@ -107,7 +107,7 @@ pub(super) fn column(column: &ArrayRef, kind: ValueKind) -> Result<ArrayRef> {
 }
 
 /// `values` of kind `from` as kind `to`; what cannot be converted is NULL.
-pub(super) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -> Result<ArrayRef> {
+pub(in crate::expr) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -> Result<ArrayRef> {
     use ValueKind::{Bool, Number, Text, Time};
     Ok(match (from, to) {
         (Text, Number) => Arc::new(from_text::<Float64Type>(values, text_number)),
@@ -141,13 +141,13 @@ pub(super) fn cast(values: &ArrayRef, from: ValueKind, to: ValueKind) -> Result<
 }
 
 /// Whether a cast from one kind to the other exists at all.
-pub(super) fn exists(from: ValueKind, to: ValueKind) -> bool {
+pub(in crate::expr) fn exists(from: ValueKind, to: ValueKind) -> bool {
     use ValueKind::{Bool, Number, Time};
     !matches!((from, to), (Number, Bool) | (Bool, Time) | (Time, Bool))
 }
 
 /// Whether it may fail for some value; such a cast is a leaf's, or `try_cast`.
-pub(super) fn may_fail(from: ValueKind, to: ValueKind) -> bool {
+pub(in crate::expr) fn may_fail(from: ValueKind, to: ValueKind) -> bool {
     from != to && (from == ValueKind::Text || (from, to) == (ValueKind::Number, ValueKind::Time))
 }
 

@@ -3,8 +3,8 @@
 mod raw;
 mod text;
 
+use super::options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Lean};
 use super::stamp::Stamper;
-use super::{KeepRaw, Lean};
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
@@ -19,12 +19,6 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
-
-/// Rows in a batch at the most: half as many cost 5 to 10 % more of a whole run, because each batch has its own columns to
-/// allocate and its own frame.
-pub const BATCH_ROWS: usize = 2048;
-/// Bytes of text in a batch at the most, about: what a stage holds of it more than once stays small.
-pub const BATCH_BYTES: usize = 1 << 20;
 
 /// The values of one row that are known before it is stamped.
 pub(super) struct Row<'a> {

@@ -1,0 +1,89 @@
+//! A typed expression, ready to be evaluated.
+
+use super::bind::Binder;
+use super::eval;
+use super::leaf::Leaves;
+use super::node::Node;
+use super::parse::{parse, refused, without_blanks};
+use super::read::{LeafBatch, Wrong};
+use super::tree::Tree;
+use super::value::{Dimension, ValueKind, Want};
+use crate::error::Result;
+use arrow::array::ArrayRef;
+
+/// One typed expression over the leaves of the [`Leaves`] that parsed it.
+#[derive(Debug)]
+pub struct Expr {
+    tree: Tree,
+    kind: ValueKind,
+    text: String,
+    leaves: Vec<usize>,
+    paths: Vec<String>,
+    warnings: Vec<String>,
+}
+
+impl Expr {
+    /// The expression that `text` says, typed for the place that wants it; its leaves join `leaves`. Exit 78, naming the
+    /// text, the place and the way out.
+    pub fn parse(text: &str, want: Want, leaves: &mut Leaves) -> Result<Self> {
+        Self::of(&parse(text)?, want, text, leaves)
+    }
+
+    /// The same for `node`, a part of `text`.
+    pub(crate) fn of(node: &Node, want: Want, text: &str, leaves: &mut Leaves) -> Result<Self> {
+        let mut binder = Binder::new(leaves);
+        let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
+        let (leaves, paths, warnings) = binder.finish();
+        Ok(Self { tree, kind, text: without_blanks(text), leaves, paths, warnings })
+    }
+
+    /// The kind of its values.
+    pub fn kind(&self) -> ValueKind {
+        self.kind
+    }
+
+    /// Its text without blanks, but for those inside quotes and between words: the default name of a metric.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The names it reads, as written and in that order, each once.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// What it may not mean as it was meant, one line each (`amount > '10'` compares text).
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Its value for every row of `batch`; NULL where a leaf is of the wrong type. An error is a bug of ours (70).
+    pub fn eval(&self, batch: &LeafBatch) -> Result<ArrayRef> {
+        eval::eval(&self.tree, batch)
+    }
+
+    /// The same for a dimension, as it is coded where it is.
+    pub fn dimension(&self, batch: &LeafBatch) -> Result<Dimension> {
+        match self.tree {
+            Tree::Leaf(leaf) if let Some(coded) = batch.coded(leaf) => Ok(Dimension::Coded(coded.clone())),
+            _ => self.eval(batch).map(Dimension::Rows),
+        }
+    }
+
+    /// The rows in which a leaf of this expression is of the wrong type, leaf by leaf, each in order of rows.
+    pub fn wrong<'a>(&'a self, batch: &'a LeafBatch) -> impl Iterator<Item = Wrong<'a>> {
+        self.leaves.iter().flat_map(move |leaf| batch.wrong(*leaf))
+    }
+
+    /// What `--check` prints about it: its leaves with their kinds, then its warnings; one line each.
+    pub fn explain(&self, leaves: &Leaves) -> String {
+        let mut out = String::new();
+        for leaf in &self.leaves {
+            out.push_str(&format!("  {}\n", leaves.describe(*leaf)));
+        }
+        for warning in &self.warnings {
+            out.push_str(&format!("  warning: {warning}\n"));
+        }
+        out
+    }
+}

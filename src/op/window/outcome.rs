@@ -1,0 +1,48 @@
+//! What becomes of the rows of a batch.
+
+/// A row that is late for a metric, wholly or for some of its windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateRow {
+    /// The row in the batch.
+    pub row: u32,
+    /// The metric's index.
+    pub metric: u32,
+    /// Whether some of the metric's windows did count it.
+    pub half: bool,
+    /// The least out-of-orderness (µs) by which it would have met all its windows; none where a partition was idle or new.
+    pub needed: Option<i64>,
+}
+
+/// What became of the rows of a batch.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rows whose value was of the wrong type, with the message; no metric counted them.
+    pub dead: Vec<(usize, String)>,
+    /// Late rows, by row, then metric.
+    pub late: Vec<LateRow>,
+    /// Rows in at least one window of at least one metric.
+    pub counted: u64,
+    /// Rows late for some metric and counted by none.
+    pub late_rows: u64,
+    /// Rows that are neither.
+    pub filtered: u64,
+    /// For each row, whether some metric counted it.
+    pub is_counted: Vec<bool>,
+}
+
+impl Outcome {
+    /// One fate for each row, the first that fits: dead, counted, late, filtered.
+    pub(super) fn finish(&mut self, is_dead: &[bool]) {
+        self.late.sort_unstable_by_key(|late| (late.row, late.metric));
+        let mut is_late = vec![false; is_dead.len()];
+        self.late.iter().filter(|late| !late.half).for_each(|late| is_late[late.row as usize] = true);
+        for ((dead, counted), late) in is_dead.iter().zip(&self.is_counted).zip(is_late) {
+            match (dead, counted, late) {
+                (true, ..) => {}
+                (_, true, _) => self.counted += 1,
+                (_, _, true) => self.late_rows += 1,
+                _ => self.filtered += 1,
+            }
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! What a URI of a Redis store says.
+
+use crate::error::{Error, Result};
+use crate::store::location::Location;
+use crate::store::redis::key::Keys;
+use crate::store::redis::wire::Server;
+use crate::time::{HOUR, MILLISECOND, parse_duration};
+
+/// The options that its URIs take.
+pub const OPTIONS: [&str; 7] = ["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"];
+/// How long a row stays, unless `?ttl=` says otherwise.
+const TTL: i64 = 48 * HOUR;
+
+/// A server, and what of it is ours.
+pub struct RedisAddress {
+    /// The server, and how it is reached.
+    pub server: Server,
+    /// The names of our keys.
+    pub keys: Keys,
+    /// How long a row stays (ms).
+    pub ttl: i64,
+    /// The URI without secrets.
+    pub shown: String,
+}
+
+impl RedisAddress {
+    /// What a URI says.
+    pub fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(&location.scheme, &OPTIONS)?;
+        let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;
+        if ttl <= 0 {
+            return Err(Error::usage(format!("{location}: ttl: a row stays longer than 0")));
+        }
+        let prefix = location.options.get("prefix").cloned().unwrap_or_default();
+        if prefix.contains(['{', '}']) {
+            let message = format!("{location}: prefix: braces would make it the hash tag of every key");
+            return Err(Error::usage(message));
+        }
+        Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })
+    }
+}

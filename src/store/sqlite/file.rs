@@ -1,0 +1,117 @@
+//! The file of a SQLite store: how it is named, opened and locked.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::location::Location;
+use crate::store::room;
+use crate::time::{MILLISECOND, SECOND, format_duration, parse_duration};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The scheme of its URIs.
+pub const SCHEME: &str = "sqlite";
+/// The options that its URIs take.
+pub const OPTIONS: [&str; 2] = ["table", "wait"];
+
+/// How long to wait for another writer, unless `?wait=` says otherwise.
+const WAIT: i64 = 10 * SECOND;
+/// How soon to ask again where SQLite does not wait by itself.
+const ASK_AGAIN: Duration = Duration::from_millis(5);
+
+/// A SQLite file and how long to wait for it.
+#[derive(Clone)]
+pub struct SqliteFile {
+    path: String,
+    wait: i64,
+}
+
+impl SqliteFile {
+    /// Its path as it was given.
+    pub fn path(&self) -> &Path {
+        Path::new(&self.path)
+    }
+
+    /// What a URI says; exit 2 for an option that does not exist.
+    pub fn try_new(location: &Location) -> Result<Self> {
+        location.check_options(SCHEME, &OPTIONS)?;
+        if location.path.is_empty() {
+            return Err(Error::usage("sqlite: says no file: sqlite:PATH"));
+        }
+        let wait = location.options.get("wait").map_or(Ok(WAIT), |wait| parse_duration(wait))?;
+        Ok(Self { path: location.path.clone(), wait })
+    }
+
+    /// Opens the file to read it. Readers share a log and its index with writers, and whoever leaves last removes both if
+    /// it may write; where it may not, and nobody writes, there is nothing to share.
+    pub fn connect_to_read(&self) -> Result<Connection> {
+        let path = Path::new(&self.path);
+        let log = format!("{}-wal", self.path);
+        if !Path::new(&log).exists()
+            && (room::for_file(path).is_err() || room::in_directory(room::parent(path)).is_err())
+        {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let path = self.shown().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            return self.open(format!("file:{path}?immutable=1"), flags);
+        }
+        let db = self.connect(OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        db.execute_batch("PRAGMA query_only = ON").map_err(|e| self.failed("cannot open", &e))?;
+        Ok(db)
+    }
+
+    /// Opens the file with `flags`.
+    pub fn connect(&self, flags: OpenFlags) -> Result<Connection> {
+        self.open(self.shown(), flags)
+    }
+
+    /// The path in a form that SQLite takes for one, unlike `:memory:` and `file:…`.
+    fn shown(&self) -> String {
+        if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) }
+    }
+
+    fn open(&self, path: String, flags: OpenFlags) -> Result<Connection> {
+        let failed = |e: rusqlite::Error| self.failed("cannot open", &e);
+        let db = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(failed)?;
+        let wait = u64::try_from(self.wait / MILLISECOND).unwrap_or(0);
+        db.busy_timeout(Duration::from_millis(wait)).map_err(failed)?;
+        Ok(db)
+    }
+
+    /// Has the file keep a log of writes. Of two that begin one at the same time SQLite refuses one at once, however long it
+    /// shall wait for locks: that one asks again.
+    pub fn log_writes(&self, db: &Connection) -> rusqlite::Result<()> {
+        let start = Instant::now();
+        loop {
+            match db.execute_batch("PRAGMA journal_mode = WAL") {
+                Err(error) if is_busy(&error) && start.elapsed().as_micros() < self.wait.unsigned_abs().into() => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// The error that ends a run: exit 75 where another run holds the lock, 65 where the file is no database, else 74.
+    pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
+        if is_busy(error) {
+            let waited = format_duration(self.wait);
+            let message = format!("{self}: {what}: another run has held the lock for {waited} (?wait= waits longer)");
+            return Error::new(ErrorKind::Fenced, message);
+        }
+        let kind = match error.sqlite_error_code() {
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ErrorKind::Corrupt,
+            _ => ErrorKind::Io,
+        };
+        Error::new(kind, format!("{self}: {what}")).because(error)
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+impl fmt::Display for SqliteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sqlite:{}", self.path)
+    }
+}
