@@ -6,9 +6,8 @@ use crate::error::{Error, Result};
 use crate::kind::event::column;
 use crate::mapping::{self, KeepRaw, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
-use crate::registry::confluent::Confluent;
 use crate::registry::{Schemas, place};
-use crate::stream::http::edge::{EdgeOptions, OpenSchemas};
+use crate::stream::edge::{EdgeOptions, OpenSchemas};
 use crate::stream::http::{Address, Limits, Options, Patience, Tls};
 use crate::stream::run::Run;
 use crate::stream::source::door::ORIGIN;
@@ -16,7 +15,6 @@ use crate::time::MINUTE;
 use clap::Args;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How far ahead of its arrival an event may be over HTTP where nothing is said (µs).
@@ -108,7 +106,8 @@ impl HttpArgs {
         edge.keep_raw = KeepRaw::No;
         // Without schemas nobody reads more of a row than its answer tells.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
-        let registry = self.schemas.as_ref().map(|text| place::server(text, &run.console)).transpose()?.flatten();
+        let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
+        let registry = registry.transpose()?.flatten();
         edge.lean = self.schemas.is_none().then_some(Lean { columns, coded: 0 });
         Ok(Options {
             address: address.clone(),
@@ -128,7 +127,7 @@ impl HttpArgs {
                 record_max: run.record_max,
                 limits: vec![],
                 whole,
-                schemas: self.open_schemas(registry.clone()),
+                schemas: self.open_schemas(registry.is_some()),
                 registry,
             },
         })
@@ -139,7 +138,7 @@ impl HttpArgs {
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
 
-    fn open_schemas(&self, registry: Option<Arc<Confluent>>) -> Option<Box<OpenSchemas>> {
+    fn open_schemas(&self, has_registry: bool) -> Option<Box<OpenSchemas>> {
         let dir = self.schemas.clone()?;
         let subject = match self.subject.strip_prefix('=') {
             Some(text) => SubjectOf::Fixed(text.to_owned()),
@@ -148,9 +147,9 @@ impl HttpArgs {
         let mut options = validate::Options::default();
         (options.subject, options.closed) = (subject, self.closed);
         Some(Box::new(move || {
-            let schemas: Box<dyn Schemas + Send> = match &registry {
-                Some(registry) => Box::new(registry.clone()),
-                None => Box::new(place::directory(&dir)?),
+            let schemas: Option<Box<dyn Schemas + Send>> = match has_registry {
+                true => None,
+                false => Some(Box::new(place::directory(&dir)?)),
             };
             Ok((Validator::new(options.clone()), schemas))
         }))

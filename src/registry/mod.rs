@@ -39,6 +39,8 @@ pub enum Lookup {
     Found(Arc<Subject>),
     /// It has no version.
     Unknown,
+    /// It is a subject whose schemas evt cannot use, for this reason.
+    Useless(Arc<str>),
     /// The registry cannot be asked, for this reason, and the run does not wait for it.
     Away(Arc<str>),
 }
@@ -48,7 +50,7 @@ impl Lookup {
     pub fn found(self) -> Option<Arc<Subject>> {
         match self {
             Self::Found(subject) => Some(subject),
-            Self::Unknown | Self::Away(_) => None,
+            Self::Unknown | Self::Useless(_) | Self::Away(_) => None,
         }
     }
 }

@@ -56,6 +56,12 @@ pub fn server(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
     address(text)?.map(|location| Confluent::open(&location, console).map(Arc::new)).transpose()
 }
 
+/// The same for clients that come again by themselves: a question that is not answered fails at once.
+pub fn server_for_clients(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
+    let opened = address(text)?.map(|location| Confluent::open(&location, console));
+    Ok(opened.transpose()?.map(|server| Arc::new(server.without_retry())))
+}
+
 /// Opens the server that `text` names; exit 2 for a directory.
 pub fn server_only(text: &str, console: &Console) -> Result<Arc<Confluent>> {
     let no_server = || Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"));

@@ -121,6 +121,7 @@ impl Readers {
                 None => Err(absent(registry, &subject)),
             },
             Lookup::Unknown => Err(absent(registry, &subject)),
+            Lookup::Useless(why) => Err(format!("the reader's, subject '{subject}', cannot be used: {why}")),
             Lookup::Away(why) => Err(format!("the reader's, subject '{subject}', cannot be asked for: {why}")),
         })
     }
@@ -135,6 +136,9 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
     let found = match registry.exactly(subject)? {
         Lookup::Found(found) => found,
         Lookup::Unknown => return Err(Error::config(absent(registry, subject))),
+        Lookup::Useless(why) => {
+            return Err(Error::config(format!("{}: subject '{subject}'", registry.name())).because(why));
+        }
         Lookup::Away(cause) => return Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     };
     let version = match number {

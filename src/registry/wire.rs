@@ -10,6 +10,7 @@
 //! where a reader's schema is named ([`super::reader`]), the text is that of the record as the reader has it.
 
 use super::Schema;
+use super::confluent::recall::Recall;
 use super::confluent::{Confluent, Found, Key};
 use super::reader::{Choice, Readers};
 use super::schema::kind_of;
@@ -53,32 +54,54 @@ impl Wire {
             Err(fault) => return Ok(Err(fault)),
         };
         let line = self.readers.as_ref().map_or(0, |readers| readers.line(topic));
-        if !self.ready.contains_key(&(line, key))
-            && let Err(fault) = self.prepare(line, key)?
-        {
-            return Ok(Err(fault));
+        if !self.ready.contains_key(&(line, key)) {
+            let found = self.registry.schema(key)?;
+            if let Err(fault) = self.prepare((line, key), found)? {
+                return Ok(Err(fault));
+            }
         }
-        let decoder = match self.ready.get_mut(&(line, key)) {
+        Ok(self.decode((line, key), payload, body))
+    }
+
+    /// The same where the registry may not be asked; none where it has to be.
+    pub fn recalled(&mut self, payload: &[u8], recall: &mut Recall) -> crate::Result<Option<Result<&str, Fault>>> {
+        let (key, body) = match framed(payload, None) {
+            Ok(framed) => framed,
+            Err(fault) => return Ok(Some(Err(fault))),
+        };
+        if !self.ready.contains_key(&(0, key)) {
+            let Some(found) = recall.schema(key) else { return Ok(None) };
+            if let Err(fault) = self.prepare((0, key), found)? {
+                return Ok(Some(Err(fault)));
+            }
+        }
+        Ok(Some(self.decode((0, key), payload, body)))
+    }
+
+    /// The text of the record `body` of a payload, by a schema that is ready.
+    fn decode(&mut self, at: (usize, Key), payload: &[u8], body: &[u8]) -> Result<&str, Fault> {
+        let key = at.1;
+        let decoder = match self.ready.get_mut(&at) {
             Some(Ok(decoder)) => decoder,
-            Some(Err(fault)) => return Ok(Err(fault.clone())),
-            None => return Ok(Err(unknown(key, "not known"))),
+            Some(Err(fault)) => return Err(fault.clone()),
+            None => return Err(unknown(key, "not known")),
         };
         self.text.clear();
         let mut rest = body;
         let (error_type, wrong) = match decoder.decode(&mut rest, &mut self.text) {
-            Ok(()) if rest.is_empty() => return Ok(Ok(&self.text)),
+            Ok(()) if rest.is_empty() => return Ok(&self.text),
             Ok(()) => (ErrorType::ParseError, format!("{} bytes are left behind the record", rest.len())),
             Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
             Err(why) => (ErrorType::ParseError, why.to_owned()),
         };
         let message = format!("byte {}: {}: {wrong}", payload.len() - rest.len() + 1, shown(key));
-        Ok(Err(Fault::new(error_type, message)))
+        Err(Fault::new(error_type, message))
     }
 
-    /// Makes the schema of a key ready; a fault that may pass is not kept.
+    /// Makes what was found of a key ready; a fault that may pass is not kept.
     #[cold]
-    fn prepare(&mut self, line: usize, key: Key) -> crate::Result<Result<(), Fault>> {
-        let text = match self.registry.schema(key)? {
+    fn prepare(&mut self, (line, key): (usize, Key), found: Found) -> crate::Result<Result<(), Fault>> {
+        let text = match found {
             Found::Schema(text) => text,
             Found::Unknown => return Ok(Err(unknown(key, &format!("{} does not know it", self.registry.name())))),
             Found::Useless(why) => return Ok(Err(unknown(key, &why))),

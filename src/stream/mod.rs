@@ -1,6 +1,7 @@
 //! Streams: what comes in from files and pipes, and what goes out.
 
 pub mod dead;
+pub mod edge;
 pub mod fetch;
 pub mod follow;
 pub mod frames;

@@ -252,6 +252,7 @@ fn found(subject: &str, registry: &mut dyn Registry) -> Result<Option<Arc<Subjec
     match registry.subject(subject)? {
         Lookup::Found(found) => Ok(Some(found)),
         Lookup::Unknown => Ok(None),
+        Lookup::Useless(why) => Err(Error::config(format!("subject '{subject}'")).because(why)),
         Lookup::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }
 }

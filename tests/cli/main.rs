@@ -33,6 +33,7 @@ mod names;
 mod oracle;
 mod outputs;
 mod pipe;
+mod questions;
 mod records;
 mod registry;
 mod replace;

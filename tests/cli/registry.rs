@@ -9,7 +9,7 @@ use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 pub const V1: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"}]}"#;
 pub const V2: &str = r#"{"type":"record","name":"click","fields":[{"name":"event_type","type":"string"},{"name":"page","type":"string"},{"name":"n","type":"int","default":0}]}"#;
@@ -61,6 +61,9 @@ pub struct Asked {
 pub struct Small {
     pub base: String,
     asked: Arc<Mutex<Vec<Asked>>>,
+    /// Connections that wait for an answer, while it gives none.
+    held: Arc<Mutex<Option<Vec<TcpStream>>>>,
+    release: mpsc::Sender<TcpStream>,
 }
 
 impl Small {
@@ -68,18 +71,45 @@ impl Small {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let base = format!("http://{}", listener.local_addr().expect("an address"));
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let log = asked.clone();
-        // It ends with the process.
+        let held: Arc<Mutex<Option<Vec<TcpStream>>>> = Arc::default();
+        let (release, streams) = mpsc::channel();
+        let (log, held_back, accepted) = (asked.clone(), held.clone(), release.clone());
+        // They end with the process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                match held_back.lock().expect("no panic").as_mut() {
+                    Some(held) => held.push(stream),
+                    None => drop(accepted.send(stream)),
+                }
+            }
+        });
+        std::thread::spawn(move || {
+            for stream in streams {
                 // A client may go at any time.
                 let _ = serve(stream, &answer, &log);
             }
         });
-        Self { base, asked }
+        Self { base, asked, held, release }
     }
 
-    fn asked(&self, path: &str) -> usize {
+    /// From here on it accepts connections and answers nothing.
+    pub fn mute(&self) {
+        self.held.lock().expect("no panic").get_or_insert_default();
+    }
+
+    /// How many connections wait for an answer.
+    pub fn waiting(&self) -> usize {
+        self.held.lock().expect("no panic").as_ref().map_or(0, Vec::len)
+    }
+
+    /// Answers all that wait, and goes on answering.
+    pub fn unmute(&self) {
+        for stream in self.held.lock().expect("no panic").take().into_iter().flatten() {
+            self.release.send(stream).expect("it serves");
+        }
+    }
+
+    pub fn asked(&self, path: &str) -> usize {
         self.asked.lock().expect("no panic").iter().filter(|asked| asked.path == path).count()
     }
 }
@@ -108,7 +138,7 @@ fn serve(stream: TcpStream, answer: &impl Fn(&Asked) -> (u16, Value), log: &Mute
     reader.get_mut().write_all((head + &body).as_bytes())
 }
 
-fn unknown() -> (u16, Value) {
+pub fn unknown() -> (u16, Value) {
     (404, json!({"error_code": 40401, "message": "not found"}))
 }
 

@@ -91,8 +91,9 @@ struct Known {
     index: HashMap<String, usize, ahash::RandomState>,
     /// The same by the number of the name in this batch's column, as far as it was asked for.
     by_code: Vec<Option<usize>>,
-    /// Subjects asked for during this batch, with the reason where there was no answer: not again before the next.
-    asked: HashMap<String, Option<Arc<str>>, ahash::RandomState>,
+    /// Subjects asked for during this batch, with the reason where none of their schemas can be used: not again before the
+    /// next.
+    asked: HashMap<String, Option<String>, ahash::RandomState>,
     /// The number of this batch.
     batch: u64,
     closed: bool,
@@ -185,8 +186,8 @@ impl Known {
         {
             return Ok(Ok(id));
         }
-        if let Some(Some(cause)) = self.asked.get(name) {
-            return Ok(Err(unasked(name, cause)));
+        if let Some(Some(why)) = self.asked.get(name) {
+            return Ok(Err(without_schemas(name, why)));
         }
         Ok(Err(match self.index.get(name) {
             Some(at) => self.compiled[*at].fault_of(row),
@@ -205,16 +206,18 @@ impl Known {
         if self.asked.contains_key(name) {
             return Ok(false);
         }
-        let (subject, away) = match schemas.subject(name)? {
-            Lookup::Found(subject) => (Some(subject), None),
-            Lookup::Unknown => (None, None),
-            Lookup::Away(cause) => (None, Some(cause)),
+        let found = schemas.subject(name)?;
+        let why = match &found {
+            Lookup::Found(_) | Lookup::Unknown => None,
+            Lookup::Useless(why) => Some(format!("cannot be used: {why}")),
+            Lookup::Away(cause) => Some(format!("cannot be asked for: {cause}")),
         };
-        let is_away = away.is_some();
-        self.asked.insert(name.to_owned(), away);
-        let Some(subject) = subject else {
+        self.asked.insert(name.to_owned(), why);
+        let subject = match found {
+            Lookup::Found(subject) => subject,
+            Lookup::Away(_) => return Ok(false),
             // What was compiled of it stays behind: nobody finds it any more.
-            return Ok(!is_away && self.forget(name));
+            Lookup::Unknown | Lookup::Useless(_) => return Ok(self.forget(name)),
         };
         let known = self.index.get(name).map(|at| &self.compiled[*at]);
         if known.is_some_and(|compiled| Arc::ptr_eq(&compiled.subject, &subject)) {
@@ -239,11 +242,11 @@ impl Known {
     }
 }
 
-/// No version that is known takes the row, and whether there is another one cannot be asked: no verdict is guessed.
+/// No version that is known takes the row, and there may be others that cannot be asked for or used: no verdict is guessed.
 #[cold]
-fn unasked(name: &str, cause: &str) -> Fault {
+fn without_schemas(name: &str, why: &str) -> Fault {
     let name = excerpt(name);
-    Fault::new(ErrorType::UnknownSchemaError, format!("the schemas of subject '{name}' cannot be asked for: {cause}"))
+    Fault::new(ErrorType::UnknownSchemaError, format!("the schemas of subject '{name}' {why}"))
 }
 
 #[cold]

@@ -11,8 +11,26 @@ pub struct Cache<K, V> {
     max: usize,
 }
 
-/// Held while its value is fetched: whoever wants the same waits here.
-type Slot<V> = Arc<Mutex<Option<(V, Instant)>>>;
+type Slot<V> = Arc<Entry<V>>;
+
+/// The value of one key.
+struct Entry<V> {
+    value: Mutex<Option<(V, Instant)>>,
+    /// Held while the value is fetched: other threads that want it wait here, those that only look at it do not.
+    fetching: Mutex<()>,
+}
+
+impl<V> Default for Entry<V> {
+    fn default() -> Self {
+        Self { value: Mutex::new(None), fetching: Mutex::new(()) }
+    }
+}
+
+impl<V: Clone> Entry<V> {
+    fn look(&self) -> Option<(V, Instant)> {
+        held(&self.value).clone()
+    }
+}
 
 impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     /// Room for `max` values; when there are more all are forgotten.
@@ -29,14 +47,25 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         fetch: impl FnOnce(Option<&V>) -> Result<V, E>,
     ) -> Result<V, E> {
         let slot = self.slot(key);
-        let mut entry = held(&slot);
-        if let Some((value, since)) = entry.as_ref().filter(|(value, since)| since.elapsed() < good_for(value)) {
-            let _ = since;
-            return Ok(value.clone());
+        let good = || slot.look().filter(|(value, since)| since.elapsed() < good_for(value));
+        if let Some((value, _)) = good() {
+            return Ok(value);
         }
-        let value = fetch(entry.as_ref().map(|(value, _)| value))?;
-        *entry = Some((value.clone(), Instant::now()));
+        let fetching = held(&slot.fetching);
+        // Another thread may have fetched it meanwhile.
+        if let Some((value, _)) = good() {
+            return Ok(value);
+        }
+        let value = fetch(slot.look().as_ref().map(|(value, _)| value))?;
+        *held(&slot.value) = Some((value.clone(), Instant::now()));
+        drop(fetching);
         Ok(value)
+    }
+
+    /// The value of `key` that is there, however old, and its age. Never waits for a fetch.
+    pub fn look(&self, key: &K) -> Option<(V, Duration)> {
+        let slot = held(&self.slots).get(key)?.clone();
+        slot.look().map(|(value, since)| (value, since.elapsed()))
     }
 
     /// Forgets what is known of `key`.
@@ -92,6 +121,22 @@ mod tests {
         assert_eq!(cache.get(&"a", |_| EVER, |_| Err(())), Ok(1), "it is there still");
         cache.forget(&"a");
         assert_eq!(cache.get(&"a", |_| EVER, |_| Err(())), Err(()));
+    }
+
+    #[test]
+    fn a_value_can_be_looked_at_while_another_thread_fetches_it_again() {
+        let cache = Cache::<u32, u32>::new(8);
+        assert!(cache.look(&7).is_none());
+        assert_eq!(cache.get(&7, |_| EVER, |_| Ok::<_, ()>(70)), Ok(70));
+        let fetched = cache.get(
+            &7,
+            |_| Duration::ZERO,
+            |_| {
+                assert_eq!(cache.look(&7).map(|(value, _)| value), Some(70));
+                Ok::<_, ()>(71)
+            },
+        );
+        assert_eq!((fetched, cache.look(&7).map(|(value, _)| value)), (Ok(71), Some(71)));
     }
 
     #[test]

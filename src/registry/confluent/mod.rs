@@ -10,6 +10,7 @@
 
 mod cache;
 mod http;
+pub mod recall;
 
 use self::cache::{Cache, held};
 use self::http::{Answer, Http};
@@ -22,6 +23,7 @@ use crate::store::Location;
 use crate::store::remote::{Patience, Persistence, Trouble};
 use crate::time::parse_duration;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -42,7 +44,7 @@ const EVER: Duration = Duration::MAX;
 pub const OPTIONS: [&str; 9] = ["ca", "connect", "down", "refresh", "retry", "subject", "timeout", "token", "topic"];
 
 /// Where a schema is found without its subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     /// Its number.
     Id(u32),
@@ -95,6 +97,17 @@ impl Strategy {
     }
 }
 
+/// What becomes of a question that the registry does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// It is asked again for as long as `retry=` says.
+    Wait,
+    /// What needs the answer becomes a dead letter (`down=dead`).
+    Dead,
+    /// The question fails at once.
+    Fail,
+}
+
 /// An open registry.
 pub struct Confluent {
     http: Http,
@@ -102,7 +115,7 @@ pub struct Confluent {
     persistence: Persistence,
     console: Console,
     refresh: Duration,
-    waits: bool,
+    absence: Absence,
     strategy: Option<Strategy>,
     topic: Option<String>,
     /// Until when, and why, it is not asked.
@@ -118,6 +131,11 @@ fn can_be_subject(name: &str) -> bool {
     !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(breaks)
 }
 
+/// The type of a schema that was answered, where it is not Avro.
+fn other_type(body: &Value) -> Option<&str> {
+    body.get("schemaType").and_then(Value::as_str).filter(|name| *name != "AVRO")
+}
+
 /// An answer, or why nobody waits for one.
 type Asked<T> = Result<std::result::Result<T, Arc<str>>>;
 
@@ -128,9 +146,9 @@ impl Confluent {
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
         let option = |name: &str| location.options.get(name).map(String::as_str);
         let patience = Patience::try_new(location)?;
-        let waits = match option("down") {
-            None | Some("wait") => true,
-            Some("dead") => false,
+        let absence = match option("down") {
+            None | Some("wait") => Absence::Wait,
+            Some("dead") => Absence::Dead,
             Some(_) => return Err(wrong("down", "wait or dead")),
         };
         let refresh = option("refresh").map_or(Ok(crate::time::SECOND), parse_duration)?;
@@ -145,13 +163,22 @@ impl Confluent {
             shown,
             console: console.clone(),
             refresh: Duration::from_micros(refresh),
-            waits,
+            absence,
             strategy,
             topic,
             away: Mutex::default(),
             subjects: Cache::new(SUBJECTS_MAX),
             schemas: Cache::new(SCHEMAS_MAX),
         })
+    }
+
+    /// The same for a caller that tries again by itself: `retry=` does not count.
+    #[must_use]
+    pub fn without_retry(mut self) -> Self {
+        if self.absence == Absence::Wait {
+            self.absence = Absence::Fail;
+        }
+        self
     }
 
     /// Its name, for messages.
@@ -170,12 +197,19 @@ impl Confluent {
 
     /// The schema of a key.
     pub fn schema(&self, key: Key) -> Result<Found> {
-        let good_for = |found: &Found| match found {
+        self.schemas.get(&key, |found| self.schema_good_for(found), |_| self.fetch_schema(key))
+    }
+
+    fn schema_good_for(&self, found: &Found) -> Duration {
+        match found {
             Found::Schema(_) => EVER,
             Found::Unknown | Found::Useless(_) => self.refresh,
             Found::Away(_) => Duration::ZERO,
-        };
-        self.schemas.get(&key, good_for, |_| self.fetch_schema(key))
+        }
+    }
+
+    fn subject_good_for(&self, found: &Lookup) -> Duration {
+        if matches!(found, Lookup::Away(_)) { Duration::ZERO } else { self.refresh }
     }
 
     fn fetch_schema(&self, key: Key) -> Result<Found> {
@@ -201,9 +235,8 @@ impl Confluent {
         let Some(text) = body.get("schema").and_then(Value::as_str) else {
             return Err(Error::config("its answer holds no schema"));
         };
-        match body.get("schemaType").and_then(Value::as_str) {
-            None | Some("AVRO") => {}
-            Some(other) => return Err(Error::config(format!("it is of type {other}, evt reads Avro"))),
+        if let Some(other) = other_type(body) {
+            return Err(Error::config(format!("it is of type {other}, evt reads Avro")));
         }
         let mut open = Reference::all(body)?;
         if open.is_empty() {
@@ -237,7 +270,7 @@ impl Confluent {
 
     /// The subject of that very name with all its versions.
     pub fn exactly(&self, name: &str) -> Result<Lookup> {
-        let good_for = |found: &Lookup| if matches!(found, Lookup::Away(_)) { Duration::ZERO } else { self.refresh };
+        let good_for = |found: &Lookup| self.subject_good_for(found);
         self.subjects.get(&name.to_owned(), good_for, |known| self.fetch_subject(name, known))
     }
 
@@ -263,7 +296,7 @@ impl Confluent {
             match known.and_then(|known| known.version(number)) {
                 Some(version) => versions.push(version.clone()),
                 None => match self.fetch_version(name, number)? {
-                    Err(cause) => return Ok(Lookup::Away(cause)),
+                    Err(unread) => return Ok(unread),
                     // Deleted since it was listed.
                     Ok(None) => {}
                     Ok(Some(version)) => versions.push(version),
@@ -276,17 +309,22 @@ impl Confluent {
         Ok(Lookup::Found(Arc::new(Subject { name: name.to_owned(), versions })))
     }
 
-    fn fetch_version(&self, name: &str, number: u32) -> Asked<Option<Version>> {
+    /// A version of a subject, none where it is not there; or what the lookup of the subject ends with.
+    fn fetch_version(&self, name: &str, number: u32) -> Result<std::result::Result<Option<Version>, Lookup>> {
         let at = |error: Error| error.at(format!("{}: subject '{name}' version {number}", self.shown));
         let body = match self.get(&format!("/subjects/{}/versions/{number}", escaped(name)))? {
-            Err(cause) => return Ok(Err(cause)),
+            Err(cause) => return Ok(Err(Lookup::Away(cause))),
             Ok(None) => return Ok(Ok(None)),
             Ok(Some(body)) => body,
         };
+        if let Some(other) = other_type(&body) {
+            let why = format!("version {number} is of type {other}, evt reads Avro");
+            return Ok(Err(Lookup::Useless(why.into())));
+        }
         let id = body.get("id").and_then(Value::as_i64);
         let id = id.ok_or_else(|| at(Error::config("its answer holds no id")))?;
         let text = match self.text(&body).map_err(at)? {
-            Err(cause) => return Ok(Err(cause)),
+            Err(cause) => return Ok(Err(Lookup::Away(cause))),
             Ok(text) => text,
         };
         let schema = Arc::new(Schema::parse(&text).map_err(at)?);
@@ -310,8 +348,10 @@ impl Confluent {
     /// Asks until there is an answer, or once where nobody waits.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<Answer> {
         let attempt = || self.http.ask(method.clone(), path, body).map_err(|trouble| self.named(trouble));
-        if self.waits {
-            return self.persistence.run(attempt).map(Ok);
+        match self.absence {
+            Absence::Wait => return self.persistence.run(attempt).map(Ok),
+            Absence::Fail => return attempt().map(Ok).map_err(|trouble| trouble.into_error(&self.shown)),
+            Absence::Dead => {}
         }
         if let Some((_, cause)) = held(&self.away).as_ref().filter(|(until, _)| Instant::now() < *until) {
             return Ok(Err(cause.clone()));
@@ -399,16 +439,23 @@ impl Confluent {
     }
 }
 
-impl Schemas for Arc<Confluent> {
-    fn subject(&mut self, name: &str) -> Result<Lookup> {
+impl Confluent {
+    /// The subject of events with this name.
+    fn subject_of<'a>(&self, name: &'a str) -> Result<Cow<'a, str>> {
         match self.strategy {
-            None | Some(Strategy::Record) => self.exactly(name),
+            None | Some(Strategy::Record) => Ok(name.into()),
             Some(Strategy::TopicRecord) if self.topic.is_none() => {
                 Err(Error::usage(format!("{}: subject=topic-record needs topic=NAME here", self.shown)))
             }
             // Without `topic=` the name is the topic's: evt-validate --subject origin.
-            Some(strategy) => self.exactly(&strategy.subject(self.topic.as_deref().unwrap_or(name), name)),
+            Some(strategy) => Ok(strategy.subject(self.topic.as_deref().unwrap_or(name), name).into()),
         }
+    }
+}
+
+impl Schemas for Arc<Confluent> {
+    fn subject(&mut self, name: &str) -> Result<Lookup> {
+        self.exactly(&self.subject_of(name)?)
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a client hears.
 
-use super::edge::PARTITION;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::made_id;
+use crate::stream::edge::PARTITION;
 use crate::stream::spool::request::{Fate, Kept, Record};
 use hyper::StatusCode;
 use std::fmt::Write;

@@ -9,13 +9,13 @@
 //! `specversion` must be 1.0 and is not kept. Values keep their text as received. What is mapped is what is kept: a
 //! record's payload is the event made of it, or, where nothing can be made, its bytes.
 
-use super::cut::Piece;
 use crate::json::base64;
 use crate::json::scan::{diagnose, is_json};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::uuid_of;
+use crate::stream::edge::cut::Piece;
 use hyper::HeaderMap;
 use std::borrow::Cow;
 

@@ -1,13 +1,15 @@
 //! `POST /v1/events`: from a body to what is kept, and the answer.
 
 use super::answer::{Reply, Tally, Told, kept};
+use super::asking::{Questions, Unanswered};
 use super::body::{self, Packing, SOON, Share};
-use super::cut::{self, Piece, TooMany};
-use super::edge::foreign;
 use super::meter::{Meter, Outcome};
 use super::service::Trace;
 use super::token::{Denied, Token};
 use super::{Front, cloud};
+use crate::registry::confluent::recall::Recall;
+use crate::stream::edge::cut::{self, Piece, TooMany};
+use crate::stream::edge::foreign;
 use crate::stream::spool::request::{Answer, Record, Request as Kept};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
@@ -59,11 +61,8 @@ pub async fn post(
     let bytes = body::unpack(packing, bytes, limits, &mut share)?;
     let once = key.map(|key| (key, digest(&bytes, &parts.headers)));
     let carried = trace.headers().iter().map(|(name, value)| name.len() + value.len() + 10).sum();
-    let case = Case { carried, token, form, headers: parts.headers, body: bytes, arrived_at, share };
-    let (records, share) = match &front.options.edge.registry {
-        Some(_) => judged_aside(front, case).await?,
-        None => case.judged(front)?,
-    };
+    let case = Case { carried, token, form, headers: parts.headers, body: bytes, arrived_at };
+    let records = case.judged(front, &mut share, deadline).await?;
     let request = Kept { arrived_at, token: name.clone(), headers: trace.headers(), once, records };
     let reply = keep(front, request).await;
     drop(share);
@@ -79,24 +78,6 @@ struct Case {
     headers: HeaderMap,
     body: Vec<u8>,
     arrived_at: i64,
-    share: Share,
-}
-
-/// Judges where waiting for a registry keeps nobody else from being served.
-async fn judged_aside(front: &Arc<Front>, case: Case) -> Result<(Vec<Record>, Share), Reply> {
-    let away = || Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON);
-    let place = front.asking.clone().try_acquire_owned().map_err(|_| away())?;
-    let aside = front.clone();
-    let judging = tokio::task::spawn_blocking(move || {
-        let judged = case.judged(&aside);
-        drop(place);
-        judged
-    });
-    match timeout(front.options.request_time, judging).await {
-        Ok(Ok(judged)) => judged,
-        // It goes on waiting, in its place, and what it learns serves the next one.
-        _ => Err(away()),
-    }
 }
 
 /// The token a request comes with.
@@ -209,24 +190,54 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
 }
 
 impl Case {
-    /// The records with their verdicts, within the rates; and the share, which they take up until they are kept.
-    fn judged(self, front: &Front) -> Result<(Vec<Record>, Share), Reply> {
-        let Self { carried, token, form, headers, body, arrived_at, mut share } = self;
-        let pieces = form.cut(&headers, &body)?;
+    /// The records with their verdicts, within the rates. They take up a part of the share until they are kept.
+    async fn judged(&self, front: &Front, share: &mut Share, deadline: Instant) -> Result<Vec<Record>, Reply> {
+        let pieces = self.form.cut(&self.headers, &self.body)?;
         let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
         share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
-        token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
+        self.token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
         front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all (--rate)"))?;
-        let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
-        edge.set_headers(carried);
-        let judged = match form {
-            Form::Avro => edge.judge_avro(&body, arrived_at),
-            _ => edge.judge(pieces, arrived_at),
+        let mut records = match &front.questions {
+            None => self.judge(front, pieces, None)?,
+            Some(questions) => self.judge_asking(front, pieces, questions, deadline).await?,
         };
-        let mut records = judged.map_err(|error| unjudged(front, &error))?;
+        within(&self.token, &mut records)?;
+        Ok(records)
+    }
+
+    /// Judges by what is known of the registry, and again once it has answered what was not.
+    async fn judge_asking<'a>(
+        &'a self,
+        front: &Front,
+        mut pieces: Vec<Piece<'a>>,
+        questions: &Questions,
+        deadline: Instant,
+    ) -> Result<Vec<Record>, Reply> {
+        let mut recall = Recall::new(questions.registry());
+        loop {
+            let records = self.judge(front, pieces, Some(&mut recall))?;
+            let lacking = recall.lacking();
+            if lacking.is_empty() {
+                return Ok(records);
+            }
+            for question in lacking {
+                let answer = questions.ask(&question, deadline).await;
+                recall.learn(question, answer.map_err(|why| unanswered(front, &why))?);
+            }
+            pieces = self.form.cut(&self.headers, &self.body)?;
+        }
+    }
+
+    fn judge(&self, front: &Front, pieces: Vec<Piece<'_>>, recall: Option<&mut Recall>) -> Result<Vec<Record>, Reply> {
+        let mut edge = front.edge().map_err(|error| unjudged(front, &error))?;
+        edge.set_headers(self.carried);
+        let judged = match (self.form, recall) {
+            (Form::Avro, Some(recall)) => edge.judge_avro(&self.body, self.arrived_at, recall),
+            (_, recall) => edge.judge(pieces, self.arrived_at, recall),
+        };
+        let records = judged.map_err(|error| unjudged(front, &error))?;
         front.put_back(edge);
-        within(&token, &mut records)?;
-        Ok((records, share))
+        Ok(records)
     }
 }
 
@@ -259,6 +270,18 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 #[cold]
 fn unjudged(front: &Front, error: &crate::error::Error) -> Reply {
     front.notices.say("schemas", || format!("a schema cannot be had: {error}"));
+    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
+}
+
+#[cold]
+fn unanswered(front: &Front, why: &Unanswered) -> Reply {
+    match why {
+        Unanswered::Failed(error) => return unjudged(front, error),
+        Unanswered::Busy => {
+            front.notices.say("schemas", || "the schema registry leaves too many questions open".to_owned())
+        }
+        Unanswered::Late => front.notices.say("schemas", || "the schema registry does not answer in time".to_owned()),
+    }
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
 }
 

@@ -9,10 +9,9 @@
 //! ```
 
 mod answer;
+mod asking;
 mod body;
 mod cloud;
-mod cut;
-pub mod edge;
 mod events;
 mod listener;
 pub mod meter;
@@ -27,9 +26,10 @@ pub use watch::Patience;
 use crate::clock::Clock;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::stream::edge::{Edge, EdgeOptions};
 use crate::stream::run::Run;
 use crate::stream::spool::request::Keeper;
-use edge::{Edge, EdgeOptions};
+use asking::Questions;
 use listener::{Notices, acceptor};
 use meter::Meter;
 use prometheus_client::registry::Registry;
@@ -40,7 +40,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use token::{Rate, Token, Tokens};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// How the door is set up.
@@ -73,7 +72,7 @@ pub struct Options {
 
 /// How long the door is not ready after its keeper could not take a request (µs).
 const UNREADY: i64 = 5_000_000;
-/// Edges that wait for their next request at the most, and requests that wait for a registry.
+/// Edges that wait for their next request at the most.
 const EDGES_MAX: usize = 64;
 
 /// What all requests share.
@@ -90,8 +89,8 @@ pub struct Front {
     rate: Rate,
     room: body::Room,
     edges: Mutex<Vec<Edge>>,
-    /// Places for requests that may have to wait for a registry.
-    asking: Arc<Semaphore>,
+    /// Where a registry has the schemas.
+    questions: Option<Questions>,
     ids: Ids,
     clock: Clock,
     console: Console,
@@ -119,7 +118,7 @@ impl Front {
             tokens: RwLock::new(Arc::new(tokens)),
             tls: RwLock::new(tls),
             edges: Mutex::new(vec![first]),
-            asking: Arc::new(Semaphore::new(EDGES_MAX)),
+            questions: options.edge.registry.clone().map(Questions::new),
             notices: Notices::new(console.clone()),
             ids: Ids::new(),
             draining: AtomicBool::new(false),
@@ -203,6 +202,9 @@ impl Front {
     fn is_ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining");
+        }
+        if self.questions.as_ref().is_some_and(|questions| !questions.is_answered()) {
+            return Err("the schema registry does not answer");
         }
         let has_room = self.keeper().is_none_or(|keeper| keeper.has_room());
         match has_room && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {

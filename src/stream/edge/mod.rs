@@ -3,7 +3,8 @@
 //! What is accepted here is an event in the stage loop, because the same [`Mapper`] with the same options decides both
 //! times; only the id of a record that names none has to wait until its offset is known.
 
-use super::cut::Piece;
+pub mod cut;
+
 use crate::error::{Error, Result};
 use crate::format::jsonl::one_line;
 use crate::json::text::write_string;
@@ -12,21 +13,24 @@ use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
+use crate::registry::confluent::recall::Recall;
 use crate::registry::wire::Wire;
 use crate::stream::produce::limit::RowLimit;
 use crate::stream::spool::request::Record;
+use cut::Piece;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A source of schemas for one thread, made anew for each.
-pub type OpenSchemas = dyn Fn() -> Result<(Validator, Box<dyn Schemas + Send>)> + Send + Sync;
+/// A validator and the schemas of a directory, made anew for each edge; no schemas where a registry has them.
+pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> + Send + Sync;
 
 /// Judges records for one request at a time.
 pub struct Edge {
     mapper: Mapper,
     stamper: Stamper,
     partition: u32,
-    schemas: Option<(Validator, Box<dyn Schemas + Send>)>,
+    validator: Option<Validator>,
+    schemas: Option<Box<dyn Schemas + Send>>,
     wire: Option<Wire>,
     record_max: usize,
     gauge: Option<Gauge>,
@@ -48,7 +52,7 @@ pub struct EdgeOptions {
     pub whole: mapping::Options,
     /// `--schemas`.
     pub schemas: Option<Box<OpenSchemas>>,
-    /// The registry, where `--schemas` names one: it knows the schemas of Avro, and may have to be waited for.
+    /// The registry, where `--schemas` names one: it knows the schemas of Avro, and no edge ever waits for it.
     pub registry: Option<Arc<Confluent>>,
 }
 
@@ -58,13 +62,23 @@ pub const PARTITION: &str = "0";
 impl Edge {
     /// An edge that judges by these options; fails where schemas cannot be opened.
     pub fn new(options: &EdgeOptions) -> Result<Self> {
-        let schemas = options.schemas.as_ref().map(|open| open()).transpose()?;
+        let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
         let mut stamper = Stamper::default();
         let partition = stamper.partition(&options.origin, PARTITION);
         let mapper = Mapper::new(options.mapping.clone())?;
         let wire = options.registry.clone().map(Wire::new);
         let gauge = (!options.limits.is_empty()).then(|| Gauge::new(options)).transpose()?;
-        Ok(Self { mapper, stamper, partition, schemas, wire, record_max: options.record_max, gauge, rows: vec![] })
+        Ok(Self {
+            mapper,
+            stamper,
+            partition,
+            validator,
+            schemas: schemas.flatten(),
+            wire,
+            record_max: options.record_max,
+            gauge,
+            rows: vec![],
+        })
     }
 
     /// Bytes of the headers that are passed on with each record of the requests that follow.
@@ -74,14 +88,16 @@ impl Edge {
         }
     }
 
-    /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came.
-    pub fn judge_avro(&mut self, body: &[u8], now: i64) -> Result<Vec<Record>> {
-        let piece = match self.wire.as_mut().map(|wire| wire.text(body, None, 0)).transpose()? {
-            Some(Ok(text)) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
-            Some(Err(fault)) => Piece::refused(body, fault),
+    /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came. Where
+    /// `recall` lacks an answer the verdict does not count.
+    pub fn judge_avro(&mut self, body: &[u8], now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
+        let piece = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
+            Some(Some(Ok(text))) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
+            Some(Some(Err(fault))) => Piece::refused(body, fault),
+            Some(None) => return Ok(vec![]),
             None => return Err(Error::broken("Avro came in, and no registry is known")),
         };
-        let mut records = self.judge(vec![piece], now)?;
+        let mut records = self.judge(vec![piece], now, Some(recall))?;
         for record in records.iter_mut().filter(|record| record.fault.is_some()) {
             record.payload.clear();
             record.payload.extend_from_slice(body);
@@ -90,18 +106,19 @@ impl Edge {
         Ok(records)
     }
 
-    /// Judges the records of a request that arrived at `now` (µs). Fails only where a schema cannot be had.
-    pub fn judge(&mut self, pieces: Vec<Piece<'_>>, now: i64) -> Result<Vec<Record>> {
+    /// Judges the records of a request that arrived at `now` (µs), by what `recall` knows where a registry has the
+    /// schemas. Where it lacks an answer the verdict does not count. Fails only where a schema cannot be had.
+    pub fn judge(&mut self, pieces: Vec<Piece<'_>>, now: i64, mut recall: Option<&mut Recall>) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let record = self.one(piece, now, records.len())?;
             records.push(record);
             if self.mapper.is_full() {
-                self.validate(&mut records)?;
+                self.validate(&mut records, recall.as_deref_mut())?;
             }
         }
-        if self.schemas.is_some() {
-            self.validate(&mut records)?;
+        if self.validator.is_some() {
+            self.validate(&mut records, recall)?;
         }
         self.rows.clear();
         Ok(records)
@@ -162,11 +179,22 @@ impl Edge {
     }
 
     /// Takes the rows so far out of the mapper; with schemas each is judged by its own.
-    fn validate(&mut self, records: &mut [Record]) -> Result<()> {
+    fn validate(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         let Some(batch) = self.mapper.batch(&mut self.stamper, None)? else { return Ok(()) };
-        let Some((validator, schemas)) = &mut self.schemas else { return Ok(()) };
-        for (row, fault) in validator.check(&batch, schemas.as_mut())?.faults {
+        let Some(validator) = &mut self.validator else { return Ok(()) };
+        let faults = match (recall, &mut self.schemas) {
+            (Some(recall), _) => {
+                let faults = validator.check(&batch, recall)?.faults;
+                if !faults.is_empty() {
+                    recall.refused();
+                }
+                faults
+            }
+            (None, Some(schemas)) => validator.check(&batch, schemas.as_mut())?.faults,
+            (None, None) => return Ok(()),
+        };
+        for (row, fault) in faults {
             if let Some(record) = rows.get(row).and_then(|index| records.get_mut(*index)) {
                 record.fault = Some(fault);
             }

@@ -1,0 +1,140 @@
+//! The front door and the questions it has for a registry of schemas.
+
+use crate::door::{Door, Response, read, request};
+use crate::harness::{Dir, eventually};
+use crate::registry::{Small, V1, unknown};
+use serde_json::json;
+use std::io::Write;
+use std::net::TcpStream;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+/// Questions on their way at the most.
+const QUESTIONS_MAX: usize = 64;
+
+/// A registry whose every subject `click…` has the schema V1, with a subject that is no Avro.
+fn clicks() -> Small {
+    Small::new(|asked| match asked.path.strip_prefix("/subjects/").and_then(|rest| rest.split_once("/versions")) {
+        Some((subject, "")) if subject.starts_with("click") || subject == "page" => (200, json!([1])),
+        Some((subject, "/1")) if subject.starts_with("click") => (200, json!({"version": 1, "id": 1, "schema": V1})),
+        Some(("page", "/1")) => (200, json!({"version": 1, "id": 2, "schemaType": "JSON", "schema": "{}"})),
+        None if asked.path == "/subjects" => (200, json!(["click"])),
+        _ => unknown(),
+    })
+}
+
+fn open(dir: &Dir, small: &Small, options: &str) -> Door {
+    let schemas = format!("{}?{options}", small.base);
+    Door::open(dir, &["-q", "--to", "out.jsonl", "--dlq", "dead.jsonl", "--ack", "memory", "--schemas", &schemas])
+}
+
+fn event(event_type: &str, more: &str) -> String {
+    format!(r#"{{"source":"s","event_type":"{event_type}"{more}}}"#)
+}
+
+/// Sends a request whose answer is read later.
+fn send(door: &Door, event_type: &str) -> TcpStream {
+    let mut stream = door.connect();
+    let body = event(event_type, r#","page":"/""#);
+    stream.write_all(&request(&[JSON], body.as_bytes())).expect("sent");
+    stream
+}
+
+fn is_put_off(response: &Response) -> bool {
+    response.status == 503 && response.header("retry-after").is_some()
+}
+
+/// The places are those of questions: what is known needs none.
+#[test]
+fn a_silent_registry_keeps_nobody_out_whose_type_is_known_and_is_told_at_readyz() {
+    let (dir, small) = (Dir::new("questions-silent"), clicks());
+    let door = open(&dir, &small, "refresh=0s");
+    let known = event("click", r#","page":"/""#);
+    assert_eq!(door.json(&known).status, 200);
+    small.mute();
+    let mut waiting: Vec<TcpStream> = (0..QUESTIONS_MAX).map(|number| send(&door, &format!("t{number}"))).collect();
+    eventually("every question is asked", || small.waiting() == QUESTIONS_MAX);
+    for _ in 0..3 {
+        let response = door.json(&known);
+        assert_eq!(response.status, 200, "{response:?}");
+    }
+    let many = format!("{{\"events\":[{known},{known}]}}");
+    assert_eq!(door.json(&many).status, 200);
+    let response = door.json(&event("other", ""));
+    assert!(is_put_off(&response), "{response:?}");
+    assert!(is_put_off(&door.json(&event("click", ""))), "another version might take it");
+    eventually("it is not ready", || door.get("/readyz").status == 503);
+    assert_eq!(door.get("/healthz").status, 200);
+    small.unmute();
+    eventually("it is ready", || door.get("/readyz").status == 200);
+    for stream in &mut waiting {
+        let response = read(stream).expect("an answer");
+        assert_eq!(response.status, 422, "{response:?}");
+        assert_eq!(response.json()["errors"][0]["error_type"], "UnknownSchemaError");
+    }
+    assert_eq!(door.json(&event("click", "")).status, 422);
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 6);
+}
+
+#[test]
+fn requests_of_one_type_wait_for_one_answer() {
+    let (dir, small) = (Dir::new("questions-one"), clicks());
+    let door = open(&dir, &small, "refresh=1h");
+    small.mute();
+    let mut waiting: Vec<TcpStream> = (0..2 * QUESTIONS_MAX).map(|_| send(&door, "click")).collect();
+    eventually("it is asked", || small.waiting() > 0);
+    small.unmute();
+    for stream in &mut waiting {
+        assert_eq!(read(stream).map(|response| response.status), Some(200));
+    }
+    for path in ["/subjects/click/versions", "/subjects/click/versions/1"] {
+        assert_eq!(small.asked(path), 1, "{path}");
+    }
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 2 * QUESTIONS_MAX);
+}
+
+/// A place comes back when the registry is given up, not when `retry=` is over.
+#[test]
+fn a_question_that_is_not_answered_fails_after_one_attempt_and_its_place_is_free() {
+    let (dir, small) = (Dir::new("questions-late"), clicks());
+    let door = open(&dir, &small, "connect=100ms&timeout=100ms&retry=1h");
+    small.mute();
+    for round in 0..3 {
+        let types = (0..QUESTIONS_MAX).map(|number| format!("t{round}-{number}"));
+        let mut waiting: Vec<TcpStream> = types.map(|event_type| send(&door, &event_type)).collect();
+        for stream in &mut waiting {
+            assert!(is_put_off(&read(stream).expect("an answer")));
+        }
+    }
+    assert_eq!(door.get("/readyz").status, 503);
+    small.unmute();
+    eventually("it is ready", || door.get("/readyz").status == 200);
+    assert_eq!(door.json(&event("other", "")).status, 422);
+    door.stop();
+}
+
+#[test]
+fn a_subject_that_is_not_avro_refuses_its_records_and_nothing_else() {
+    let (dir, small) = (Dir::new("questions-json"), clicks());
+    let door = open(&dir, &small, "");
+    let (page, click) = (event("page", ""), event("click", r#","page":"/""#));
+    let response = door.json(&page);
+    assert_eq!(response.status, 422, "{response:?}");
+    let fault = &response.json()["errors"][0];
+    assert_eq!(fault["error_type"], "UnknownSchemaError");
+    assert!(fault["reason"].as_str().is_some_and(|why| why.contains("version 1 is of type JSON")), "{response:?}");
+    let response = door.json(&format!("{{\"events\":[{page},{click}]}}"));
+    assert_eq!((response.status, &response.json()["rejected"]), (200, &json!(1)), "{response:?}");
+    door.stop();
+    assert_eq!(dir.rows("dead.jsonl").len(), 2);
+
+    dir.write("in.jsonl", format!("{page}\n{click}\n"));
+    let args = ["in.jsonl", "--schemas", &small.base, "-o", "jsonl", "--dlq", "refused.jsonl", "--time", "arrival"];
+    let run = dir.run("evt-validate", &args).succeeds();
+    assert_eq!(run.rows().len(), 1);
+    let letters = dir.rows("refused.jsonl");
+    assert_eq!((letters.len(), &letters[0]["error_type"]), (1, &json!("UnknownSchemaError")), "{letters:?}");
+    let run = dir.run("evt-schema", &["show", "page", "--schemas", &small.base]).ends_with(78);
+    assert!(run.stderr().contains("type JSON"), "{run}");
+}
