@@ -67,6 +67,8 @@ pub struct Stage {
     notes: Vec<String>,
     details: serde_json::Map<String, serde_json::Value>,
     refused: u64,
+    /// Rows that outputs refused and whose letters could not be written, as far as no output has counted them.
+    lost_rows: u64,
     stream_time: Option<i64>,
 }
 
@@ -139,6 +141,7 @@ impl Stage {
             notes: vec![],
             details: serde_json::Map::new(),
             refused: 0,
+            lost_rows: 0,
             stream_time: None,
         })
     }
@@ -379,11 +382,11 @@ impl Stage {
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
         self.conclude().inspect_err(|_| self.source.tell_left())?;
-        let lost = self.dead.lost().min(self.counts.dead);
+        let lost = self.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= lost;
         self.counts.dropped += lost;
         if self.counts.dropped > 0
-            || self.dead.lost() > 0
+            || self.dead.lost().total() > 0
             || self.common.strict && self.counts.dead + self.refused > 0
             || self.refused > 0 && !self.dead.is_written()
         {
@@ -411,6 +414,8 @@ impl Stage {
     /// Ends the outputs, stores and dead letters first: what they refuse changes the verdict that the end of a stream
     /// carries. The reports are in the order of the command line.
     fn finish_outputs(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
+        // Which of several outputs a lost letter is of is not known: it counts with the first one that refused rows.
+        self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
         let mut reports = self.finish_each(stores, end)?;
@@ -429,9 +434,10 @@ impl Stage {
             let is_store = output.fates().is_some();
             let mut report = output.finish(end)?;
             if let Some(counts) = &mut report.counts {
-                if !self.dead.is_written() {
-                    counts.dropped += std::mem::take(&mut counts.dead);
-                }
+                let dropped = if self.dead.is_written() { counts.dead.min(self.lost_rows) } else { counts.dead };
+                self.lost_rows = self.lost_rows.saturating_sub(dropped);
+                counts.dead -= dropped;
+                counts.dropped += dropped;
                 counts.check()?;
                 if is_store {
                     self.set_fates(&report.name, counts);

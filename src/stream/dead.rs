@@ -7,7 +7,7 @@ use crate::console::Faulty;
 use crate::error::Result;
 use crate::frame::End;
 use crate::kind::Kind;
-use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+use crate::kind::dead::{Builder, ErrorType, Fault, Letter, column};
 use crate::kind::event::RAW;
 use crate::kind::headers::{self, Headers};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -34,12 +34,28 @@ pub struct DeadLetters {
     reported: u64,
     next_report: i64,
     /// Letters that no output could hold, however short.
-    lost: u64,
+    lost: Lost,
     counts: BTreeMap<ErrorType, u64>,
     /// Letters of records that the source could not make rows of.
     from_source: u64,
     rows_before: u64,
     hold: Option<Hold>,
+}
+
+/// Letters that could not be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// Of records that the stage found faulty.
+    pub of_stage: u64,
+    /// Of rows that an output refused.
+    pub of_outputs: u64,
+}
+
+impl Lost {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.of_stage + self.of_outputs
+    }
 }
 
 /// Letters that wait until it is known that the rows before them are looked at.
@@ -112,7 +128,7 @@ impl DeadLetters {
             since: None,
             reported: 0,
             next_report: i64::MIN,
-            lost: 0,
+            lost: Lost::default(),
             counts,
             from_source: 0,
             rows_before: 0,
@@ -131,7 +147,7 @@ impl DeadLetters {
     }
 
     /// Letters among them that could not be written.
-    pub fn lost(&self) -> u64 {
+    pub fn lost(&self) -> Lost {
         self.lost
     }
 
@@ -178,9 +194,14 @@ impl DeadLetters {
 
     /// Takes one letter.
     pub fn push(&mut self, letter: &Letter<'_>) -> Result<()> {
+        self.push_at(letter, true)
+    }
+
+    /// Takes one letter, of something that has a position or goes by its name alone.
+    fn push_at(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
         *self.counts.entry(letter.fault.error_type).or_default() += 1;
         if self.output.is_none() || self.run.report == Report::All {
-            self.report(letter);
+            self.report(letter, has_position);
         }
         if self.output.is_some() {
             self.builder.push(letter, self.run.clock.now())?;
@@ -194,6 +215,17 @@ impl DeadLetters {
 
     /// Takes the letter of a row: its raw record where the batch has it, else the row as JSON.
     pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
+        let around = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
+        self.push_row_with(batch, row, fault, around.as_ref().map(|around| around as &dyn Headers))
+    }
+
+    fn push_row_with(
+        &mut self,
+        batch: &RecordBatch,
+        row: usize,
+        fault: &Fault,
+        headers: Option<&dyn Headers>,
+    ) -> Result<()> {
         let written;
         let payload = match raw_of(batch, row) {
             Some(raw) => raw,
@@ -211,34 +243,35 @@ impl DeadLetters {
         let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
         let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
         let partition = text("partition").unwrap_or_else(|| "0".to_owned());
-        let offset = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
-        let offset = offset.map_or(0, |offset| offset.value(row));
+        let offsets = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
+        let offset = offsets.map_or(0, |offsets| offsets.value(row));
         let arrived = batch.column_by_name("server_timestamp");
         let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
         let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
-        let around = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
-        let headers = around.as_ref().map(|around| around as &dyn Headers);
         let (origin, partition) = (&origin, &partition);
-        self.push(&Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset })
+        let letter = Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset };
+        self.push_at(&letter, offsets.is_some())
     }
 
     /// Takes the letter of a row that an output took and refused later.
     pub fn push_bounced(&mut self, bounced: &Bounced) -> Result<()> {
-        let Bounced { row, fault, payload, key, topic } = bounced;
+        let Bounced { row, fault, payload, key, headers, topic } = bounced;
+        let headers = headers.is_some().then_some(bounced as &dyn Headers);
         if let Some(row) = row {
-            return self.push_row(row, 0, fault);
+            return self.push_row_with(row, 0, fault, headers);
         }
         let (key, origin, partition) = (key.as_deref(), topic.as_str(), "0");
-        self.push(&Letter { payload, key, headers: None, arrived_at: None, fault, origin, partition, offset: 0 })
+        let letter = Letter { payload, key, headers, arrived_at: None, fault, origin, partition, offset: 0 };
+        self.push_at(&letter, false)
     }
 
-    fn report(&mut self, letter: &Letter<'_>) {
+    fn report(&mut self, letter: &Letter<'_>, has_position: bool) {
         let console = &self.run.console;
         let line = || {
             let fault = letter.fault;
             let place = match letter.partition {
-                // A metric has no position, but its name.
-                "0" if letter.offset == 0 => letter.origin.to_owned(),
+                // A metric has its name alone.
+                _ if !has_position => letter.origin.to_owned(),
                 // A file has no partitions.
                 "0" if letter.headers.is_none() => format!("{}:{}", letter.origin, letter.offset),
                 partition => format!("{}/{partition}@{}", letter.origin, letter.offset),
@@ -283,9 +316,10 @@ impl DeadLetters {
     pub fn flush(&mut self) -> Result<()> {
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
             self.since = None;
-            let refused = output.write(&self.builder.finish()?)?;
+            let letters = self.builder.finish()?;
+            let refused = output.write(&letters)?;
             output.flush()?;
-            refused.iter().for_each(|refusal| self.lose(&refusal.fault));
+            refused.iter().for_each(|refusal| self.lose(&refusal.fault, is_of_output(&letters, refusal.row)));
             self.take_bounced();
         }
         Ok(())
@@ -294,13 +328,18 @@ impl DeadLetters {
     /// Letters that brokers could not be given, however short.
     fn take_bounced(&mut self) {
         let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
-        bounced.iter().for_each(|row| self.lose(&row.fault));
+        for lost in &bounced {
+            self.lose(&lost.fault, lost.row.as_ref().is_some_and(|letter| is_of_output(letter, 0)));
+        }
     }
 
     /// A letter for which there is no place: said once, and counted.
-    fn lose(&mut self, fault: &Fault) {
-        self.lost += 1;
-        if self.lost == 1 {
+    fn lose(&mut self, fault: &Fault, of_output: bool) {
+        match of_output {
+            true => self.lost.of_outputs += 1,
+            false => self.lost.of_stage += 1,
+        }
+        if self.lost.total() == 1 {
             let name = self.output.as_ref().map_or("", Output::name);
             self.run.console.warn(format!("{name}: a dead letter cannot be written and is dropped: {}", fault.message));
         }
@@ -318,8 +357,8 @@ impl DeadLetters {
     pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
         let Some(output) = self.output.take() else { return Ok(None) };
-        if self.lost > 1 {
-            let (name, lost) = (output.name(), self.lost);
+        if self.lost.total() > 1 {
+            let (name, lost) = (output.name(), self.lost.total());
             self.run.console.warn(format!("{name}: {lost} dead letters in all cannot be written and are dropped"));
         }
         output.finish(end).map(Some)
@@ -345,6 +384,15 @@ fn raw_of(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
     let column = batch.column_by_name(RAW).filter(|column| column.is_valid(row))?;
     let lent = || column.as_binary_view_opt().map(|lent| lent.value(row));
     column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(lent)
+}
+
+/// Whether a letter is that of a row which an output refused.
+fn is_of_output(letters: &RecordBatch, row: usize) -> bool {
+    let types = letters.column(column::ERROR_TYPE).as_any_dictionary_opt();
+    types.is_some_and(|types| {
+        let key = types.normalized_keys()[row];
+        types.values().as_string_opt::<i32>().is_some_and(|names| names.value(key) == ErrorType::SinkError.name())
+    })
 }
 
 /// The row as one line of JSON, properties byte for byte.

@@ -146,3 +146,70 @@ fn records_of_a_batch_that_brokers_find_too_large_are_judged_one_by_one() {
     let to = bench.uri(&bench.topic("nowhere", 1, &[("max.message.bytes", "20000")]), unsure);
     dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", &to]).ends_with(1);
 }
+
+/// Brokers refuse what the limit that was learned lets through: the letter is made of the message that came back.
+#[test]
+fn a_letter_of_what_brokers_refused_has_the_headers_of_its_record() {
+    let Some(bench) = Bench::new("sizes_headers") else { return };
+    let topic = bench.topic("t", 1, &[("max.message.bytes", "20000")]);
+    for (name, form) in [("json", ""), ("avro", "&format=avro")] {
+        let schemas = match (form, crate::registry::registry()) {
+            ("", _) => String::new(),
+            (_, Some(registry)) => format!("&schemas={registry}"),
+            (_, None) => continue,
+        };
+        let to = bench.uri(&topic, &format!("?rdkafka.message.max.bytes=1000000{form}{schemas}"));
+        let file = format!("{name}.jsonl");
+        let door = Door::open(&bench.dir, &["-q", "--ack", "memory", "--to", &to, "--dlq", &file]);
+        let headers = [("content-type", "application/json"), ("x-request-id", name)];
+        assert_eq!(door.post(&headers, sized(1, 40_000).as_bytes()).status, 200);
+        door.stop();
+        let letters = bench.dir.rows(&file);
+        assert_eq!((letters.len(), &letters[0]["error_type"]), (1, &json!("SinkError")), "{name}");
+        let found = &letters[0]["headers"];
+        assert_eq!(found["x-request-id"], json!(name), "{found}");
+        assert!(found["traceparent"].is_string(), "{found}");
+    }
+}
+
+#[test]
+fn rows_whose_letters_no_topic_can_hold_are_dropped_in_every_count() {
+    let Some(bench) = Bench::new("sizes_lost") else { return };
+    let dir = &bench.dir;
+    let small = bench.uri(&bench.topic("small", 1, &[("max.message.bytes", "20000")]), "");
+    let nothing = bench.uri(&bench.topic("nothing", 1, &[("max.message.bytes", "300")]), "");
+    dir.write("in.jsonl", format!("{}\n{}\nno JSON\n", sized(1, 100), sized(2, 40_000)));
+    let unsure = format!("{nothing}?rdkafka.message.max.bytes=1000000");
+    for (dlq, status, [dead, dropped]) in [("dead.jsonl", 0, [1, 0]), (&nothing, 1, [0, 1]), (&unsure, 1, [0, 1])] {
+        let args = ["in.jsonl", "--time", "arrival", "--to", &small, "--dlq", dlq, "--stats", "stats"];
+        let run = dir.run("evt-ingest", &args).ends_with(status);
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats")).expect("JSON");
+        let told = |counts: &Value| ["in", "dead", "dropped"].map(|name| counts[name].as_u64());
+        assert_eq!(told(&stats["counts"]), [Some(3), Some(dead), Some(dropped)], "{dlq}: {run}");
+        let counts = &stats["outputs"][0]["counts"];
+        assert_eq!(told(counts), [Some(2), Some(dead), Some(dropped)], "{dlq}: {run}");
+        assert_eq!(counts["inserted"], 1, "{dlq}: {run}");
+    }
+}
+
+#[test]
+fn a_topic_that_can_hold_no_frame_ends_no_run() {
+    let Some(bench) = Bench::new("sizes_frames") else { return };
+    let dir = &bench.dir;
+    dir.write("in.jsonl", (0..50).map(|n| sized(n, 100) + "\n").collect::<String>());
+    for (name, options) in [("known", ""), ("unsure", "&rdkafka.message.max.bytes=1000000")] {
+        let topic = bench.topic(name, 2, &[("max.message.bytes", "300")]);
+        let to = bench.uri(&topic, &format!("?format=frames{options}"));
+        let file = format!("{name}.jsonl");
+        let args = ["in.jsonl", "--time", "arrival", "--to", &to, "--dlq", &file, "--stats", "stats"];
+        let run = dir.run("evt-ingest", &args).succeeds();
+        assert_eq!(run.stderr().matches("a control message is left out").count(), 1, "{run}");
+        let letters = dir.rows(&file);
+        assert_eq!(letters.len(), 50, "{run}");
+        assert!(letters.iter().all(|letter| letter["error_type"] == "SinkError"), "{}", letters[0]);
+        let stats: Value = serde_json::from_slice(&dir.bytes("stats")).expect("JSON");
+        let counts = &stats["outputs"][0]["counts"];
+        assert_eq!((&counts["in"], &counts["dead"]), (&json!(50), &json!(50)), "{run}");
+        assert!(bench.records(&topic).is_empty());
+    }
+}

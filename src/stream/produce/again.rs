@@ -97,6 +97,11 @@ impl KafkaOutput {
                     None => Ok(self.give_up(Some(letter), message)),
                 }
             }
+            // Frames without rows are a control message.
+            None if matches!(self.body, Body::Frames { .. }) => {
+                self.leave_out(&self.fault_of(&message));
+                Ok(vec![])
+            }
             row => Ok(self.give_up(row, message)),
         }
     }
@@ -114,18 +119,22 @@ impl KafkaOutput {
         Ok(Returned { partition, key, value, headers: Some(letters.headers(0)) })
     }
 
-    fn give_up(&mut self, row: Option<RecordBatch>, message: Returned) -> Vec<Returned> {
+    fn fault_of(&self, message: &Returned) -> Fault {
         let (key, headers) = (message.key.as_ref().map_or(0, Vec::len), headers_size(message.headers.as_ref()));
-        let fault = self.limit.fault(message.value.len(), key, headers);
-        self.bounce(row, fault, (message.value, message.key));
+        self.limit.fault(message.value.len(), key, headers)
+    }
+
+    fn give_up(&mut self, row: Option<RecordBatch>, message: Returned) -> Vec<Returned> {
+        let fault = self.fault_of(&message);
+        self.bounce(row, fault, message);
         vec![]
     }
 
     /// A row that was taken is refused after all.
-    pub(super) fn bounce(&mut self, row: Option<RecordBatch>, fault: Fault, message: (Vec<u8>, Option<Vec<u8>>)) {
-        let (payload, key) = message;
+    pub(super) fn bounce(&mut self, row: Option<RecordBatch>, fault: Fault, message: Returned) {
+        let Returned { key, value: payload, headers, .. } = message;
         self.refused += 1;
-        self.bounced.push(Bounced { row, fault, payload, key, topic: self.topic.clone() });
+        self.bounced.push(Bounced { row, fault, payload, key, headers, topic: self.topic.clone() });
     }
 }
 

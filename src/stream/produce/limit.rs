@@ -1,6 +1,6 @@
 //! How large a record of a topic may be, judged before it is sent: the topic's `max.message.bytes`, or what the user says.
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::cell::{Column, Form as CellForm};
 use crate::format::jsonl::Objects;
 use crate::kind::dead::{ErrorType, Fault};
@@ -151,10 +151,4 @@ impl RowLimit {
         }
         Ok(size(value.len(), key.len(), headers) + OFFSET_DIGITS)
     }
-}
-
-/// A message of one frame that is too large has nowhere to go.
-#[cold]
-pub fn unsendable(topic: &str, number: i32, fault: &Fault) -> Error {
-    Error::new(ErrorKind::Io, format!("{topic}/{number}: {}", fault.message))
 }

@@ -16,21 +16,22 @@ use crate::format::jsonl::Objects;
 use crate::frame::Control;
 use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
-use crate::kind::headers::Rows;
+use crate::kind::headers::{Headers as Shown, Rows};
 use crate::metrics::Up;
 use crate::stream::kafka::address::{Address, Form};
 use crate::stream::kafka::client::{self, Context, Health};
 use crate::stream::kafka::framing;
 use crate::stream::kafka::letter::Letters;
+use crate::stream::kafka::watch::Returned;
 use crate::stream::run::Run;
 use again::CUT_HEADER;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use body::{Body, body, target, usual_key};
-use limit::{Limit, RowLimit, headers_size, unsendable};
+use limit::{Limit, RowLimit, headers_size};
 use passed::Passed;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{Headers as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct KafkaOutput {
     /// Rows taken, and those among them that can never be sent.
     taken: u64,
     refused: u64,
+    /// Whether a control message was too large for the topic.
+    leaves_out: bool,
     /// Rows of the batch that is being written that are not in the producer's queue yet.
     unsent: usize,
     value: String,
@@ -89,8 +92,16 @@ pub struct Bounced {
     pub payload: Vec<u8>,
     /// Its key.
     pub key: Option<Vec<u8>>,
+    /// Its headers, as far as they were sent.
+    pub headers: Option<OwnedHeaders>,
     /// The topic.
     pub topic: String,
+}
+
+impl Shown for Bounced {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.headers.iter().flat_map(OwnedHeaders::iter).for_each(|header| show(header.key, header.value));
+    }
 }
 
 /// Brokers that go, and what librdkafka cannot go on after.
@@ -160,6 +171,7 @@ impl KafkaOutput {
             address: address.clone(),
             taken: 0,
             refused: 0,
+            leaves_out: false,
             unsent: 0,
             value: String::new(),
         })
@@ -303,7 +315,8 @@ impl KafkaOutput {
                 match if is_letter { dead::cut(rows, excess + CUT_HEADER)? } else { None } {
                     Some(cut) => self.send_frame(number, &cut),
                     None => {
-                        self.bounce(Some(rows.clone()), fault, (vec![], None));
+                        let message = Returned { partition: number, key: None, value: vec![], headers: None };
+                        self.bounce(Some(rows.clone()), fault, message);
                         Ok(())
                     }
                 }
@@ -344,11 +357,21 @@ impl KafkaOutput {
         Ok(())
     }
 
+    /// Sends a control message. One that is too large is left out: rows are in their order without it.
     fn send_control(&mut self, number: i32, value: &[u8]) -> Result<()> {
-        let fault = self.send(Outgoing { partition: Some(number), key: None, value, headers: None })?;
-        match fault {
-            None => Ok(()),
-            Some(fault) => Err(unsendable(&self.topic, number, &fault)),
+        if let Some(fault) = self.send(Outgoing { partition: Some(number), key: None, value, headers: None })? {
+            self.leave_out(&fault);
+        }
+        Ok(())
+    }
+
+    /// A control message is too large for the topic. Said once.
+    #[cold]
+    fn leave_out(&mut self, fault: &Fault) {
+        if !std::mem::replace(&mut self.leaves_out, true) {
+            let why = &fault.message;
+            let effect = "readers are not told of times and ends that do not fit";
+            self.run.console.warn(format!("{}: a control message is left out: {why}: {effect}", self.address));
         }
     }
 
