@@ -268,6 +268,8 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     };
     assert_eq!(response.status, 503, "{response:?}");
     assert!(response.header("retry-after").is_some());
+    let why = "the spool is full (--spool-max): the outputs have not taken what is in it";
+    assert_eq!(response.json()["error"], why);
     assert_eq!(door.get("/readyz").status, 503);
     eventually("there is room again", || door.json(&event(1, "s")).status == 200);
     assert_eq!(door.get("/readyz").status, 200);

@@ -41,6 +41,9 @@ fn a_request_says_its_host_once() {
     for hosts in ["", "host: a\r\nhost: b\r\n", "host: a b\r\n", "host: a/b\r\n"] {
         assert_eq!(status("1.1", hosts), Some(400), "{hosts}");
     }
+    for host in ["h:x", "h:99999", "user@h", "a,b", "[::1", "[h]:80"] {
+        assert_eq!(status("1.1", &format!("host: {host}\r\n")), Some(400), "{host}");
+    }
     assert_eq!(status("1.0", ""), Some(200));
     assert_eq!(status("1.0", "host: a\r\nhost: b\r\n"), Some(400));
     door.stop();
@@ -68,6 +71,43 @@ fn a_body_that_is_announced_and_too_large_is_not_asked_for() {
                 content-length: 99999999\r\n\r\n";
     assert_eq!(door.raw(head.as_bytes()).map(|answer| answer.status), Some(413), "and no 100 before it");
     door.stop();
+}
+
+/// What is left of the body when the chunks are gone is still packed.
+#[test]
+fn a_coding_of_the_transfer_other_than_chunked_is_not_implemented() {
+    let dir = Dir::new("rules_transfer");
+    let door = open(&dir);
+    let body = event(1, "a");
+    let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let post = |codings: &str| {
+        let head = format!("POST /v1/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n{codings}\r\n\r\n");
+        door.raw((head + &chunks).as_bytes()).map(|answer| answer.status)
+    };
+    for codings in ["gzip, chunked", "gzip,chunked", "deflate\r\ntransfer-encoding: chunked"] {
+        assert_eq!(post(&format!("transfer-encoding: {codings}")), Some(501), "{codings}");
+    }
+    for codings in ["transfer-encoding: chunked", "Transfer-Encoding: Chunked "] {
+        assert_eq!(post(codings), Some(200), "{codings}");
+    }
+    door.stop();
+    assert_eq!(dir.rows("out.jsonl").len(), 2);
+}
+
+#[test]
+fn the_first_record_over_http_is_named_by_its_position_like_any_other() {
+    let dir = Dir::new("rules_position");
+    // A new spool begins with offset 0.
+    let door = Door::open(&dir, &["-q", "--to", "out.jsonl", "--spool", "spool"]);
+    for _ in 0..2 {
+        assert_eq!(door.json("no JSON").status, 400);
+    }
+    door.signal(Signal::TERM);
+    let (status, said) = door.wait();
+    assert_eq!(status, 128 + 15, "{said}");
+    for place in ["http/0@0: ParseError: ", "http/0@1: ParseError: "] {
+        assert_eq!(said.matches(place).count(), 1, "{place}: {said}");
+    }
 }
 
 #[test]

@@ -8,11 +8,13 @@ use super::watch::Phase;
 use crate::metrics;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use hyper::http::uri::Authority;
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use std::convert::Infallible;
 use std::hash::BuildHasher;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -151,7 +153,8 @@ pub async fn serve(
     Ok(response(reply, &trace))
 }
 
-/// Refuses a head that is too large, and one whose Host is missing, invalid or said twice (RFC 9112, 3.2).
+/// Refuses a head that is too large, one whose Host is missing, invalid or said twice (RFC 9112, 3.2), and codings of
+/// the body that are not known here.
 fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     let line = request.method().as_str().len() + request.uri().to_string().len();
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -160,12 +163,54 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
         return Err(Reply::refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why).closing());
     }
     let mut hosts = request.headers().get_all(HOST).iter();
-    let is_valid = |host: &HeaderValue| host.is_empty() || Authority::try_from(host.as_bytes()).is_ok();
     match (hosts.next(), hosts.next()) {
-        (None, _) if request.version() < Version::HTTP_11 => Ok(()),
-        (Some(host), None) if is_valid(host) => Ok(()),
-        _ => Err(Reply::refusal(StatusCode::BAD_REQUEST, "host: one is asked for, and it is HOST[:PORT]").closing()),
+        (None, _) if request.version() < Version::HTTP_11 => {}
+        (Some(host), None) if is_host(host.as_bytes()) => {}
+        _ => {
+            let why = "host: one is asked for, and it is HOST[:PORT]";
+            return Err(Reply::refusal(StatusCode::BAD_REQUEST, why).closing());
+        }
     }
+    // Hyper takes a list that ends with chunked, and removes nothing but the chunks (RFC 9112, 6.1).
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        let why = "transfer-encoding: chunked is the only one that is taken";
+        return Err(Reply::refusal(StatusCode::NOT_IMPLEMENTED, why).closing());
+    }
+    Ok(())
+}
+
+/// Whether a value of Host is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which a name may have there, is
+/// refused: it is how intermediaries join two values.
+fn is_host(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("", port),
+            _ => return false,
+        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => {
+            digits.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    is_port && is_name(host)
+}
+
+/// Whether these are unreserved characters, delimiters other than the comma, and escapes.
+fn is_name(mut host: &str) -> bool {
+    while let Some(byte) = host.bytes().next() {
+        let length = match byte {
+            b'%' if host.get(1..3).is_some_and(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit())) => 3,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte) => 1,
+            _ => return false,
+        };
+        host = &host[length..];
+    }
+    true
 }
 
 async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
@@ -229,6 +274,17 @@ mod tests {
         }
         let passed = Trace::of(&headers, &Ids::new()).headers();
         passed.into_iter().find(|(name, _)| name == "tracestate").map(|(_, value)| value)
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_a_port() {
+        for host in ["", "h", "h:", "h:0", "h:65535", "[::1]", "[::1]:80", "127.0.0.1:8080", "a_b.c-d", "%41b", ":80"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        let wrong = ["h:x", "h:65536", "h:99999", "h:+1", "h:1:2", "user@h", "a,b", "a b", "a/b", "%4", "%4g", "ä"];
+        for host in wrong.into_iter().chain(["::1", "[::1", "[h]", "[::1]x", "[::1]:x", "h]", "a?b", "a#b", "\"h\""]) {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
     }
 
     #[test]

@@ -229,8 +229,13 @@ impl Writer {
         if self.shelf.bytes() + wanted <= max {
             return None;
         }
-        let kept = if self.shelf.is_settled() { ", most of it kept for --dedup and Idempotency-Key" } else { "" };
-        Some(format!("the spool is full (--spool-max){kept}"))
+        // Without --dedup whatever the outputs have is removed where room is wanted.
+        let why = match (self.shelf.is_settled(), &self.ids) {
+            (false, _) => ": the outputs have not taken what is in it",
+            (true, Some(_)) => ", most of it kept for --dedup",
+            (true, None) => "",
+        };
+        Some(format!("the spool is full (--spool-max){why}"))
     }
 
     fn judge(&mut self, request: &Request) -> Vec<Fate> {
