@@ -36,8 +36,8 @@ const WORST_FIRST: [ErrorKind; 7] = [
     ErrorKind::Unavailable,
 ];
 
-/// What opening something would do first, if anything; or why it cannot be opened.
-type Answer = Result<Option<String>>;
+/// What opening something would do first, if anything; or why it cannot be opened: an address may name several topics.
+type Answer = std::result::Result<Option<String>, Faults>;
 
 /// One line of a check.
 enum Finding {
@@ -73,8 +73,8 @@ impl Findings {
     }
 
     /// Something was looked at.
-    fn know(&mut self, name: impl std::fmt::Display, answer: Answer) {
-        self.found.push((name.to_string(), Finding::Known(answer)));
+    fn know(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
+        self.found.push((name.to_string(), Finding::Known(answer.map_err(Faults::from))));
     }
 
     /// Asks a server, in a thread that is left behind where it does not answer.
@@ -87,7 +87,7 @@ impl Findings {
         };
         let finding = match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
             Ok(_) => Finding::Asked(answer),
-            Err(error) => Finding::Known(Err(Error::io("a thread", &error))),
+            Err(error) => Finding::Known(Err(Error::io("a thread", &error).into())),
         };
         self.found.push((name.to_string(), finding));
     }
@@ -96,7 +96,10 @@ impl Findings {
     pub fn schemas(&mut self, text: &str) {
         let Some(name) = self.take(place::name(text)) else { return };
         let text = text.to_owned();
-        self.ask(name, move |run| place::check(&text, &run.console).map(|_| None));
+        self.ask(name, move |run| {
+            place::check(&text, &run.console)?;
+            Ok(None)
+        });
     }
 
     /// An input can be read: a file is there, a store lets us in, topics have partitions. Exit 2, 69, 74 or 78 where not.
@@ -107,11 +110,14 @@ impl Findings {
             Uri::Null => self.know(name, Err(Error::usage("null: is no input"))),
             Uri::File(_) => self.ready(name),
             Uri::Http(address) => self.know(name, address.check().map(|()| None)),
-            Uri::Kafka(address) => self.ask(name, move |run| KafkaInput::check(&address, run).map(|()| None)),
+            Uri::Kafka(address) => self.ask(name, move |run| match KafkaInput::check(&address, run)? {
+                faults if faults.is_empty() => Ok(None),
+                faults => Err(Faults(faults)),
+            }),
             Uri::Store(store, location) => {
                 let look = move || (store.tables)(&location).map(|_| None);
                 // What a file of this machine takes is no outage.
-                if store.is_remote() { self.ask(name, move |_| look()) } else { self.know(name, look()) }
+                if store.is_remote() { self.ask(name, move |_| Ok(look()?)) } else { self.know(name, look()) }
             }
         }
     }
@@ -167,15 +173,14 @@ impl Findings {
                 Finding::Known(answer) => answer,
                 Finding::Asked(receiver) => {
                     let left = last.saturating_duration_since(Instant::now());
-                    let silent =
-                        |_| Err(Error::new(ErrorKind::Unavailable, format!("no answer for {}", rounded(LIMIT))));
-                    receiver.recv_timeout(left).unwrap_or_else(silent)
+                    let silent = || Error::new(ErrorKind::Unavailable, format!("no answer for {}", rounded(LIMIT)));
+                    receiver.recv_timeout(left).unwrap_or_else(|_| Err(silent().into()))
                 }
             };
-            match self.take(answer.map_err(|error| error.at(&name))) {
-                Some(Some(first)) => ready += &format!("{name}: ready, {first}\n"),
-                Some(None) => ready += &format!("{name}: ready\n"),
-                None => {}
+            match answer {
+                Ok(Some(first)) => ready += &format!("{name}: ready, {first}\n"),
+                Ok(None) => ready += &format!("{name}: ready\n"),
+                Err(faults) => self.faults.0.extend(faults.0.into_iter().map(|error| error.at(&name))),
             }
         }
         print(&ready)?;

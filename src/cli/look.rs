@@ -155,6 +155,12 @@ impl Faults {
     }
 }
 
+impl From<Error> for Faults {
+    fn from(error: Error) -> Self {
+        Self(vec![error])
+    }
+}
+
 /// What a stage would open.
 pub struct Looked {
     /// Inputs, in the order of the command line.

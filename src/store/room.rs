@@ -1,5 +1,5 @@
-//! Whether a file or a directory could be written, asked without writing: an output that will fail shall fail before
-//! the input is read, and one that is not needed after all shall leave nothing behind.
+//! Whether a file or a directory could be written, asked so that nothing is left behind: an output that will fail shall
+//! fail before the input is read, and one may not be needed after all.
 
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
@@ -28,6 +28,24 @@ pub fn for_directory(path: &Path) -> Result<()> {
     match in_directory(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => for_directory(parent(path)),
         other => other,
+    }
+}
+
+/// Makes a file in the directory `path`, or below it the first directory that is missing, and removes it again: a file
+/// system may refuse what the permissions of a directory allow.
+pub fn try_directory(path: &Path) -> Result<()> {
+    let name = format!(".evt-check-{}", std::process::id());
+    if path.is_dir() {
+        let file = path.join(name);
+        std::fs::File::create_new(&file)?;
+        return std::fs::remove_file(&file);
+    }
+    match parent(path) {
+        above if above == path || above.is_dir() => {
+            std::fs::create_dir(path)?;
+            std::fs::remove_dir(path)
+        }
+        above => try_directory(above),
     }
 }
 

@@ -95,3 +95,36 @@ fn every_topic_that_is_missing_is_named() {
     }
     assert_eq!((said.lines().count(), run.text()), (3, format!("{kept}: ready\n")), "{run}");
 }
+
+#[test]
+fn each_missing_topic_of_one_address_is_named() {
+    let Some(bench) = Bench::new("check_several") else { return };
+    let there = bench.topic("there", 1, &[]);
+    let [first, last] = ["first", "last"].map(|name| format!("{}-{name}", bench.prefix));
+    let uri = bench.uri(&format!("{first},{there},{last}"), "");
+    let run = bench.dir.run("evt-ingest", &[uri.as_str(), "--to", "null:", "--check"]).ends_with(2);
+    let said = run.stderr();
+    for topic in [&first, &last] {
+        let wanted = format!("evt-ingest: {uri}: there is no topic {topic} that may be read");
+        assert_eq!(said.lines().filter(|line| **line == wanted).count(), 1, "{topic}: {run}");
+    }
+    assert_eq!(said.lines().count(), 2, "{run}");
+    let several = bench.uri(&format!("{there},{}", bench.topic("too", 1, &[])), "");
+    let run = bench.dir.run("evt-ingest", &[several.as_str(), "--to", "null:", "--check"]).succeeds();
+    assert!(run.text().starts_with(&format!("{several}: ready\n")), "{run}");
+}
+
+/// Root may write to every directory, and this file system still makes no files.
+#[test]
+fn a_spool_that_cannot_be_made_is_not_ready() {
+    let dir = Dir::new("check-spool");
+    let door =
+        |spool: &str| dir.run("evt-ingest", &["http://127.0.0.1:0", "--spool", spool, "--to", "o.jsonl", "--check"]);
+    let run = door("/proc/evt-spool").ends_with(74);
+    assert!(!run.text().contains("spool") && run.stderr().contains("/proc/evt-spool: "), "{run}");
+    std::fs::create_dir_all(dir.path("there")).expect("writable");
+    for spool in ["there", "there/a/spool"] {
+        assert!(door(spool).succeeds().text().starts_with(&format!("{spool}: ready\n")));
+    }
+    assert_eq!(std::fs::read_dir(dir.path("there")).expect("it is there").count(), 0, "nothing is left behind");
+}

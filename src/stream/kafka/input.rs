@@ -73,12 +73,21 @@ pub struct KafkaInput {
 
 impl KafkaInput {
     /// Looks whether the topics can be read, and their schemas be had; nothing is joined, read or committed.
-    pub fn check(address: &Address, run: &Rc<Run>) -> Result<()> {
+    pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.console)?;
             records::wire(address, run)?;
         }
-        range::parts(&client(address, run)?, address, run).map(|_| ())
+        let (client, mut faults) = (client(address, run)?, vec![]);
+        for at in 0..address.topics.len() {
+            match range::parts_of(&client, address, run, at) {
+                Ok(_) => {}
+                // Brokers that are away are away for the other topics too.
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(error) => faults.push(error),
+            }
+        }
+        Ok(faults)
     }
 
     /// Asks the brokers what there is and fixes the range; every partition is announced.

@@ -78,18 +78,24 @@ impl Part {
 /// The partitions of the topics, or those that `partitions=` names; exit 2 where one is not there.
 pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>> {
     let mut parts = vec![];
-    for (at, topic) in address.topics.iter().enumerate() {
-        let count = count(client, address, run, topic)?;
-        let numbers = match &address.options.partitions {
-            Some(numbers) => numbers.clone(),
-            None => (0..count).collect(),
-        };
-        if let Some(number) = numbers.iter().find(|number| **number >= count) {
-            return Err(Error::usage(format!("{address}: {topic} has no partition {number}, only {count}")));
-        }
-        parts.extend(numbers.into_iter().map(|number| Part::new(at, number)));
+    for at in 0..address.topics.len() {
+        parts.extend(parts_of(client, address, run, at)?);
     }
     Ok(parts)
+}
+
+/// The same for one topic, by its index in the address.
+pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Result<Vec<Part>> {
+    let topic = &address.topics[at];
+    let count = count(client, address, run, topic)?;
+    let numbers = match &address.options.partitions {
+        Some(numbers) => numbers.clone(),
+        None => (0..count).collect(),
+    };
+    if let Some(number) = numbers.iter().find(|number| **number >= count) {
+        return Err(Error::usage(format!("{address}: {topic} has no partition {number}, only {count}")));
+    }
+    Ok(numbers.into_iter().map(|number| Part::new(at, number)).collect())
 }
 
 /// How many partitions a topic has; exit 2 where it is not there.

@@ -108,10 +108,10 @@ struct State {
 }
 
 impl Shelf {
-    /// Looks whether it could be had; makes nothing. Exit 75 where another run has it.
+    /// Looks whether it could be had; leaves nothing behind. Exit 75 where another run has it.
     pub fn check(dir: &Path) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
-        room::for_directory(dir).map_err(failed)?;
+        room::for_directory(dir).and_then(|()| room::try_directory(dir)).map_err(failed)?;
         match File::options().write(true).open(dir.join("lock")) {
             Ok(lock) => claim(&lock, dir),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
