@@ -1,11 +1,10 @@
 //! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
 
-use super::container::Batches;
+use super::container::{Batches, own_schema};
 use super::definition::{Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
 use crate::frame::check_batch;
-use crate::kind::Kind;
 use crate::ratio::Ratio;
 use arrow::array::RecordBatch;
 use arrow::buffer::{Buffer, MutableBuffer};
@@ -36,8 +35,8 @@ fn corrupt(error: impl std::fmt::Display) -> Error {
 fn open(file: File, limits: Limits) -> Result<Opened> {
     let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
-    let kind = Kind::of(&blocks.schema);
-    Ok(Opened { kind, rows: Box::new(Batches::new(blocks, kind, limits)) })
+    let schema = own_schema(&blocks.schema);
+    Ok(Opened { schema: schema.clone(), rows: Box::new(Batches::new(blocks, schema, limits)) })
 }
 
 /// The batches of a file, block by block. The library's own reader reserves the memory a block claims before anyone
@@ -132,6 +131,7 @@ mod tests {
     use super::*;
     use crate::format::Rows;
     use crate::format::test_data::{build, open as open_bytes, rows, texts};
+    use crate::kind::Kind;
     use arrow::array::RecordBatch;
     use arrow_ipc::CompressionType;
     use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
@@ -155,7 +155,7 @@ mod tests {
         let batch = events();
         for compression in [None, Some(CompressionType::LZ4_FRAME), Some(CompressionType::ZSTD)] {
             let opened = open_bytes(&FORMAT, &file(&batch, compression)).unwrap();
-            assert_eq!(opened.kind, Some(Kind::Event));
+            assert_eq!(opened.schema, Some(Kind::Event.schema()));
             let read: Vec<_> = opened.rows.map(|rows| rows.unwrap()).collect();
             assert!(matches!(&read[..], [Rows::Batch(read)] if *read == batch));
         }

@@ -5,9 +5,10 @@ use super::jsonl::{is_proved, rows_to_json};
 use super::record::Records;
 use crate::error::{Error, Result, guarded};
 use crate::kind::Kind;
+use crate::kind::event::RAW;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -54,16 +55,17 @@ impl Pieces {
 pub(super) struct Batches<I> {
     /// None after the end or an error.
     inner: Option<I>,
-    kind: Option<Kind>,
-    /// What is left of the last batch of `kind`.
+    /// The schema of rows of ours ([`own_schema`]).
+    schema: Option<SchemaRef>,
+    /// What is left of the last batch of that schema.
     own: Option<RecordBatch>,
     pieces: Pieces,
 }
 
 impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
-    /// Rows that the file says are of `kind`.
-    pub(super) fn new(inner: I, kind: Option<Kind>, limits: Limits) -> Self {
-        Self { inner: Some(inner), kind, own: None, pieces: Pieces::new(limits.text) }
+    /// Rows that the file says are of `schema`, one of ours.
+    pub(super) fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
+        Self { inner: Some(inner), schema, own: None, pieces: Pieces::new(limits.text) }
     }
 
     fn step(&mut self) -> Result<Option<Rows>> {
@@ -77,20 +79,18 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
             let Some(inner) = &mut self.inner else { return Ok(None) };
             let Some(batch) = guarded(|| inner.next())? else { return Ok(None) };
             let batch = batch.map_err(|error| Error::corrupt("rows cannot be read").because_library(error))?;
-            match self.kind.is_some_and(|kind| is_of(kind, &batch)) {
+            match self.schema.as_ref().is_some_and(|schema| is_of(schema, &batch)) {
                 true => self.own = Some(batch),
                 false => self.pieces.push(batch),
             }
         }
     }
 
-    /// The next rows of the batch of our kind, exactly its schema.
+    /// The next rows of the batch of our schema, exactly it.
     fn own_rows(&mut self) -> Result<Option<RecordBatch>> {
-        let (Some(kind), Some(batch)) = (self.kind, self.own.take().filter(|batch| batch.num_rows() > 0)) else {
-            return Ok(None);
-        };
+        let batch = self.own.take().filter(|batch| batch.num_rows() > 0);
+        let (Some(schema), Some(batch)) = (self.schema.clone(), batch) else { return Ok(None) };
         let count = rows_within(&batch, BYTES);
-        let schema = kind.schema();
         let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| {
             let rows = column.slice(0, count);
             if rows.data_type() == field.data_type() { Ok(rows) } else { cast(&rows, field.data_type()) }
@@ -98,7 +98,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
         let columns = guarded(|| columns.collect::<Result<Vec<ArrayRef>, _>>())??;
         let rows = RecordBatch::try_new(schema, columns)?;
         if !is_proved(&rows) {
-            let claim = kind.name();
+            let claim = Kind::of(rows.schema_ref()).map_or("", Kind::name);
             return Err(Error::corrupt(format!("the file claims rows of kind {claim}, but a JSON column holds none")));
         }
         self.pieces.rows += count as u64;
@@ -119,15 +119,21 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batche
     }
 }
 
-/// Whether a batch has exactly the columns of a kind, be it with views of texts and bytes instead of copies.
-fn is_of(kind: Kind, batch: &RecordBatch) -> bool {
-    let wanted = kind.schema();
+/// The schema of the rows of a file of ours, whose columns are `columns`: events may bring their raw records. None for the
+/// file of another program.
+pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
+    let is_raw = |field: &Field| copied(&viewed(field.data_type())) == DataType::Binary;
+    Some(Kind::of(columns)?.schema_with(columns.field_with_name(RAW).is_ok_and(is_raw)))
+}
+
+/// Whether a batch has exactly the columns of a schema, be it with views of texts and bytes instead of copies.
+fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
         let copied = copied(column.data_type());
         copied.equals_datatype(field.data_type()) && (field.is_nullable() || column.logical_null_count() == 0)
     };
     let names = |schema: &Schema| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    names(&wanted) == names(batch.schema_ref()) && wanted.fields().iter().zip(batch.columns()).all(is_alike)
+    names(wanted) == names(batch.schema_ref()) && wanted.fields().iter().zip(batch.columns()).all(is_alike)
 }
 
 /// How many rows at the start of a batch have no more bytes of text and binary, one at least.

@@ -2,7 +2,6 @@
 
 use super::record::{Records, Splitter};
 use crate::error::Result;
-use crate::kind::Kind;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
@@ -54,8 +53,8 @@ pub enum Rows {
 
 /// A container that has been opened.
 pub struct Opened {
-    /// The kind the file says its rows are of: written by evt.
-    pub kind: Option<Kind>,
+    /// The schema of its rows where the file says that they are of one of our kinds: written by evt.
+    pub schema: Option<SchemaRef>,
     /// Its rows. An error is the end: what came before it stands.
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }

@@ -12,6 +12,7 @@ use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
 use crate::json::{base64, scan};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::{RAW, STAMPS};
 use crate::kind::{Kind, claims_json, holds_json, is_id, is_json, is_own};
 use arrow::array::{Array, AsArray, MapArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -126,8 +127,13 @@ impl<'a> Objects<'a> {
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         // Rows of the kinds that have bytes and headers have them in our forms.
         let ours = Kind::of(schema).is_some() || kind_of(&names) != Kind::Event;
+        // So has the raw record of an event that carries stamps.
+        let is_stamped = STAMPS.iter().all(|stamp| names.contains(stamp));
+        let is_raw = |field: &Field| is_stamped && field.name() == RAW;
         let columns = schema.fields().iter().zip(batch.columns());
-        let members = columns.map(|(field, array)| claimed(field, array.as_ref(), ours, Form::Cut(max))).collect();
+        let members =
+            columns.map(|(field, array)| claimed(field, array.as_ref(), ours || is_raw(field), Form::Cut(max)));
+        let members = members.collect();
         Ok(Self { members, max })
     }
 

@@ -3,7 +3,7 @@
 use super::field::{dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
 /// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other
 /// field is a property.
@@ -45,6 +45,11 @@ pub mod column {
 
 /// Name of the optional fifteenth column: the raw record, where ingest was told `--keep-raw`.
 pub const RAW: &str = "raw";
+/// The member of JSON text that holds its bytes where they are not UTF-8.
+pub const RAW_BASE64: &str = "raw_base64";
+
+/// The names of the stamps that a record must have to carry any.
+pub const STAMPS: [&str; 4] = ["origin", "partition", "offset", "stream_time"];
 
 pub(super) fn fields() -> Vec<Field> {
     vec![
@@ -84,6 +89,11 @@ pub fn raw_field() -> Field {
 /// The same where it never leaves the stage: records stand in what was read.
 pub fn lent_raw_field() -> Field {
     Field::new(RAW, DataType::BinaryView, true)
+}
+
+/// Whether rows of a schema bring their raw records.
+pub fn has_raw(schema: &Schema) -> bool {
+    schema.field_with_name(RAW).is_ok_and(|field| *field.data_type() == DataType::Binary)
 }
 
 /// A column beside the event's own that holds the JSON text of one property, read on the way where a stage that reads

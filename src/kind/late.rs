@@ -37,7 +37,8 @@ pub struct Row {
     pub partial: bool,
 }
 
-/// The batch of late rows: events `rows` of `events`, with what they are late for.
+/// The batch of late rows: events `rows` of `events`, with what they are late for, and their raw records where they bring
+/// them.
 pub fn batch(events: &RecordBatch, rows: &[Row], names: &[&str]) -> Result<RecordBatch> {
     let indexes: UInt64Array = rows.iter().map(|row| row.row as u64).collect();
     let mut columns = vec![];
@@ -57,5 +58,9 @@ pub fn batch(events: &RecordBatch, rows: &[Row], names: &[&str]) -> Result<Recor
     columns.push(Arc::new(late_for.finish()));
     columns.push(Arc::new(lateness));
     columns.push(Arc::new(partial));
-    Ok(RecordBatch::try_new(super::Kind::Late.schema(), columns)?)
+    let raw = events.column_by_name(event::RAW).filter(|_| event::has_raw(events.schema_ref()));
+    if let Some(raw) = raw {
+        columns.push(take(raw, &indexes, None)?);
+    }
+    Ok(RecordBatch::try_new(super::Kind::Late.schema_with(raw.is_some()), columns)?)
 }

@@ -91,6 +91,16 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
+    /// The same with the column of raw records behind its own, where `has_raw` says so: only events, late ones too, have one.
+    pub fn schema_with(self, has_raw: bool) -> SchemaRef {
+        let schema = self.schema();
+        if !has_raw || !matches!(self, Kind::Event | Kind::Late) {
+            return schema;
+        }
+        let fields = schema.fields().iter().cloned().chain([Arc::new(event::raw_field())]);
+        Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+    }
+
     /// Whether rows of a schema begin with this kind's columns, whatever else their fields say of themselves.
     pub fn leads(self, schema: &Schema) -> bool {
         self.schema().fields().iter().enumerate().all(|(at, field)| {

@@ -54,6 +54,8 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) stamper: &'s mut Stamper,
     /// The stamps that the record carries; a record without them is stamped.
     pub(super) stamps: Option<Stamps>,
+    /// Its raw record, if it has one.
+    pub(super) raw: Option<&'s [u8]>,
 }
 
 impl<'a> Assembly<'a, '_, '_> {
@@ -113,7 +115,7 @@ impl<'a> Assembly<'a, '_, '_> {
             offset,
             stream_time: self.stamps.map_or(UNSTAMPED, |stamps| stamps.stream_time),
             schema_id,
-            raw: self.place.raw,
+            raw: self.raw,
             watched: (self.envelope.text, found.as_ref().unwrap_or(&self.envelope.marks.watched)),
             distinct: self.envelope.marks.distinct,
         };

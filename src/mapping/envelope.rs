@@ -1,11 +1,12 @@
 //! One pass over a record's text: where each envelope field and each other field stands.
 
 use super::columns::ADDED_BITS;
+use crate::json::base64;
 use crate::json::guide::{Foot, Guide, UNMARKED};
 use crate::json::scan::{Names, at, diagnose, members_end, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::event::{COLUMNS, column};
+use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use std::borrow::Cow;
 use std::cell::Cell;
 
@@ -192,11 +193,33 @@ impl Marks {
         self.put(column, Mark { start: start as u32, end: (start + part.len()) as u32, shape });
     }
 
+    /// Takes the member that holds the raw record from those of the record `text` and puts its bytes in `out`; false where
+    /// there is none.
+    pub(super) fn take_raw(&mut self, text: &str, out: &mut Vec<u8>) -> bool {
+        let found = self.members.iter().position(|member| read_raw(member.key(text), member.value(text), out));
+        found.map(|at| self.members.remove(at)).is_some()
+    }
+
     fn put(&mut self, column: usize, mark: Mark) {
         self.seen |= 1 << column;
         self.present = self.present & !(1 << column) | u32::from(!matches!(mark.shape, Shape::Absent)) << column;
         self.fields[column] = mark;
     }
+}
+
+/// Puts the raw record in `out` that a member holds; false where it holds none.
+fn read_raw(key: &str, value: &str, out: &mut Vec<u8>) -> bool {
+    if !matches!(key, RAW | RAW_BASE64) {
+        return false;
+    }
+    let content = Value::of(value).string();
+    let bytes = match key {
+        RAW => content.map(|text| text.into_owned().into_bytes()),
+        _ => content.and_then(|text| base64::decode(&text)),
+    };
+    let is_read = bytes.is_some();
+    *out = bytes.unwrap_or_default();
+    is_read
 }
 
 /// What a reader of records knows beforehand.

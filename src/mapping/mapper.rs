@@ -5,7 +5,7 @@ use super::build::{Beside, Builder};
 use super::columns::{PROVENANCE_BITS, STAMP_BITS};
 use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{Judged, Lookahead};
-use super::options::{Options, Provenance, TimeFrom, column_index};
+use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::place::Path;
 use super::plan::{Defaults, Out, Place, Plan, Refusal, Stamps};
 use super::stamp::Stamper;
@@ -41,6 +41,8 @@ pub struct Mapper {
     is_plain: bool,
     plan: Plan,
     out: Out,
+    /// The raw record that the record read last brings.
+    raw: Vec<u8>,
 }
 
 impl Mapper {
@@ -79,11 +81,8 @@ impl Mapper {
         };
         let required = require.iter().try_fold(0, |bits, one| Some(bits | bit(one)?));
         let watch: Vec<String> = if options.watch.len() <= WATCH_MAX { options.watch.clone() } else { vec![] };
-        let lean = options.lean.filter(|_| watch.len() == options.watch.len());
-        let (raw, distinct, headers) = (options.keep_raw, options.distinct, options.headers);
-        let beside = Beside { raw, watch: &watch, distinct, headers };
         let out = Out {
-            builder: Builder::new(beside, options.coded, lean),
+            builder: builder(&options, &watch),
             properties: String::new(),
             id: vec![],
             parsers: Default::default(),
@@ -96,7 +95,18 @@ impl Mapper {
         let promised = options.partitions.clone().filter(|_| (mapped | copied) >> column::PARTITION & 1 == 1);
         let plan = Plan { copies, sets, require, required, keeps, mapped, time, promised, options };
         let reader = Reader::new(if keeps { own } else { plain }, watch.clone());
-        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out })
+        Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![] })
+    }
+
+    /// Whether stamps that a record carries are kept.
+    pub fn keeps_stamps(&self) -> bool {
+        self.plan.keeps
+    }
+
+    /// From here on, before the first row, records that carry stamps bring their raw records.
+    pub fn bring_raw(&mut self) {
+        self.plan.options.keep_raw = KeepRaw::Brought;
+        self.out.builder = builder(&self.plan.options, &self.reader.watch);
     }
 
     /// The schema of the batches.
@@ -171,6 +181,10 @@ impl Mapper {
         }
         let (plan, out) = (&self.plan, &mut self.out);
         let reader = if self.is_plain { &mut self.plain } else { &mut self.reader };
+        let mut raw = Some(place.raw);
+        if plan.options.keep_raw == KeepRaw::Brought && stamps.is_some() {
+            raw = reader.marks.take_raw(text, &mut self.raw).then_some(&self.raw);
+        }
         if !reader.watch.is_empty() && !reader.marks.members.is_empty() {
             reader.watch_members(text);
         }
@@ -185,7 +199,7 @@ impl Mapper {
         {
             return Ok(Outcome::Dead(fault));
         }
-        match (Assembly { plan, out, envelope: &envelope, place, stamper, stamps }).run() {
+        match (Assembly { plan, out, envelope: &envelope, place, stamper, stamps, raw }).run() {
             Ok(()) => Ok(Outcome::Row),
             Err(refusal) => match *refusal {
                 Refusal::Fault(fault) => Ok(Outcome::Dead(fault)),
@@ -220,4 +234,11 @@ impl Mapper {
     pub fn shadowed(&self) -> u32 {
         self.reader.shadowed() | self.plain.shadowed() | self.out.shadowed
     }
+}
+
+/// Builds batches by these options, with a column for each watched name.
+fn builder(options: &Options, watch: &[String]) -> Builder {
+    let lean = options.lean.filter(|_| watch.len() == options.watch.len());
+    let Options { keep_raw: raw, distinct, headers, coded, .. } = *options;
+    Builder::new(Beside { raw, watch, distinct, headers }, coded, lean)
 }

@@ -49,6 +49,8 @@ pub enum KeepRaw {
     Within,
     /// It is a column that goes with the row.
     Column,
+    /// The same where records that carry stamps bring it as a field: `raw`, or `raw_base64` where it is no text.
+    Brought,
 }
 
 /// Everything the mapping flags say.

@@ -14,7 +14,7 @@ use crate::frame::{Control, Progress};
 use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, column};
+use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column};
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
 use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -75,6 +75,8 @@ pub struct Intake {
     pub stamper: Stamper,
     filter: Option<Filter>,
     keep_raw: KeepRaw,
+    /// Whether rows bring their raw records; none until the first input tells.
+    brings_raw: Option<bool>,
     control: bool,
     splitter: fn() -> Box<dyn Splitter>,
     queue: VecDeque<Sent>,
@@ -124,6 +126,7 @@ impl Intake {
             stamper,
             filter,
             keep_raw,
+            brings_raw: None,
             control,
             splitter,
             queue: VecDeque::new(),
@@ -142,8 +145,20 @@ impl Intake {
     pub fn schema(&self) -> SchemaRef {
         match self.kind {
             None | Some(Kind::Event) => crate::mapping::schema(self.keep_raw),
-            Some(kind) => kind.schema(),
+            Some(kind) => kind.schema_with(self.brings_raw == Some(true)),
         }
+    }
+
+    /// Whether rows bring their raw records: the first call decides for all inputs of the run, because they have one schema.
+    pub fn decide_raw(&mut self, brings: bool) -> bool {
+        if let Some(decided) = self.brings_raw {
+            return decided;
+        }
+        if brings {
+            self.keep_raw = KeepRaw::Brought;
+            self.mapper.bring_raw();
+        }
+        *self.brings_raw.insert(brings)
     }
 
     /// Records so far, with the fates they met here.
@@ -260,7 +275,7 @@ impl Intake {
         self.counts.taken += 1;
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper, dead),
-            Ok(text) if raw.len() > self.run.record_max && !self.is_row(text) => {
+            Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text) => {
                 let fault = self.too_large(&raw.len().to_string()).of_cut(raw.len() as u64);
                 return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper, dead);
             }
@@ -278,13 +293,13 @@ impl Intake {
         Fault::new(ErrorType::TooLargeError, message)
     }
 
-    /// Whether the records are rows of ours, of another kind than event.
+    /// Whether the records are rows of ours that hold a record beside their columns.
     #[cold]
-    fn is_row(&mut self, text: &str) -> bool {
+    fn may_be_longer(&mut self, text: &str) -> bool {
         if self.kind.is_none() {
             self.learn(text);
         }
-        self.rows.is_some()
+        self.rows.is_some() || self.brings_raw == Some(true)
     }
 
     /// A record of another kind than event.
@@ -306,8 +321,10 @@ impl Intake {
         let names: Vec<&str> = names.iter().map(|name| name.as_ref()).collect();
         let kind = row::kind_of(&names);
         self.kind = Some(kind);
+        let carries = kind == Kind::Late || self.mapper.keeps_stamps() && STAMPS.iter().all(|one| names.contains(one));
+        let has_raw = self.decide_raw(carries && [RAW, RAW_BASE64].iter().any(|one| names.contains(one)));
         if kind != Kind::Event {
-            self.rows = Some(row::Builder::new(kind));
+            self.rows = Some(row::Builder::with_schema(kind.schema_with(has_raw)));
         }
     }
 
@@ -513,6 +530,7 @@ impl Intake {
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
         let batch = self.mapper.batch(&mut self.stamper, rule)?;
         if let Some(mut batch) = batch {
+            self.brings_raw.get_or_insert(false);
             if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
                 let kept = (0..batch.num_columns()).filter(|column| *column != COLUMNS.len());
                 batch = batch.project(&kept.collect::<Vec<_>>())?;

@@ -94,6 +94,8 @@ pub struct Source {
     /// The schema that frames or a container brought; else it is the intake's.
     schema: Option<SchemaRef>,
     framed: Counts,
+    /// Whether a line has said that raw records are left out.
+    left_raw: bool,
     verdict: u8,
     how: How,
     proven: bool,
@@ -136,6 +138,7 @@ impl Source {
             queue: VecDeque::new(),
             failure: None,
             framed: Counts::default(),
+            left_raw: false,
             verdict: 0,
             how: How::Exhausted,
             proven: true,
@@ -506,7 +509,7 @@ impl Source {
             Input::Frames => self.open_frames(bytes, &origin),
             Input::Container(open) => {
                 let opened = open(bytes.whole_file()?, self.limits()).map_err(|error| error.at(bytes.name()))?;
-                self.become_kind(opened.kind)?;
+                self.become_rows(opened.schema)?;
                 let partition = self.partition(&origin);
                 self.current = Some(Current::Rows { rows: opened.rows, name: bytes.name().to_owned(), partition });
                 Ok(())
@@ -546,7 +549,7 @@ impl Source {
         uri: &Uri,
     ) -> Result<()> {
         let (kind, rows) = store.rows(location)?;
-        self.become_kind(Some(kind))?;
+        self.become_rows(Some(kind.schema()))?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = self.partition(&uri.origin());
         self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });

@@ -9,6 +9,7 @@ use crate::cli::stage::{FRAMES, Stage, check_side, stamped};
 use crate::error::{Error, Result};
 use crate::frame::{Control, End, How, State};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::event::has_raw;
 use crate::kind::{Kind, metric};
 use crate::mapping::{Lean, Provenance};
 use crate::metrics;
@@ -282,7 +283,8 @@ impl Tool for Args {
         let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
         stage.expect(Kind::Event, "windows are made of events")?;
         stage.source.set_named(spec.leaves.columns());
-        let late = late.map(|late| late.open(&stamped(&Kind::Late.schema(), &run), &run)).transpose()?;
+        let rows = stamped(&Kind::Late.schema_with(has_raw(&stage.source.schema())), &run);
+        let late = late.map(|late| late.open(&rows, &run)).transpose()?;
         if stage.source.is_explicit() && self.watermark.out_of_orderness == Disorder::All {
             return Err(Error::usage(
                 "--out-of-orderness all: the watermarks that the input brings would not be heeded",

@@ -165,12 +165,15 @@ fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
     let (section, _) = section.split_once(".SH ").expect("another one");
     let lines = section.split(".nf\n").skip(1).map(|block| block.split("\n.fi").next().expect("an end"));
     let lines: Vec<String> = lines.map(|line| line.replace('\\', "")).collect();
-    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     let dir = stage(false);
     lines.iter().for_each(|line| drop(dir.shell(line).succeeds()));
     let count = |name: &str| String::from_utf8_lossy(&dir.bytes(name)).lines().count();
     let failed = count("failed.txt");
     assert!(count("repaired.jsonl") > 0 && failed == count("repaired.jsonl") + count("again.jsonl"), "{failed}");
+    let (late, events) = (dir.bytes("late.txt"), dir.bytes("events.jsonl"));
+    let late: Vec<&[u8]> = late.split_inclusive(|byte| *byte == b'\n').collect();
+    assert!(!late.is_empty() && late.iter().all(|line| memchr::memmem::find(&events, line).is_some()));
 }
 
 #[test]

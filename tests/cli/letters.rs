@@ -75,6 +75,7 @@ fn a_dead_letter_of_a_window_is_the_record_byte_for_byte() {
     for window in [
         "evt-window in.jsonl --size 1m --agg 'sum(v)' --dlq d.jsonl --to null: -q",
         "evt-ingest in.jsonl --keep-raw -q | evt-window --size 1m --agg 'sum(v)' --dlq d.jsonl --to null: -q",
+        "evt-ingest in.jsonl --keep-raw -q -o csv | evt-window -f csv --size 1m --agg 'sum(v)' --dlq d.jsonl --to null: -q",
     ] {
         dir.shell(window).succeeds();
         let run = dir.shell("evt-view -q d.jsonl -o raw").succeeds();

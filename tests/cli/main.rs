@@ -34,6 +34,7 @@ mod oracle;
 mod outputs;
 mod pipe;
 mod questions;
+mod raw;
 mod records;
 mod registry;
 mod replace;

@@ -3,6 +3,7 @@
 use super::value::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
+use crate::kind::event::RAW;
 use crate::kind::{KIND_KEY, Kind};
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -23,6 +24,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let header = Header::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let decoder = Decoder::try_new(&header.schema, header.kind)?;
+    let schema = header.kind.map(|kind| kind.schema_with(decoder.has_payload(RAW)));
     let reader = Reader {
         source,
         codec,
@@ -35,7 +37,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
         records: 0,
         ended: false,
     };
-    Ok(Opened { kind: header.kind, rows: Box::new(reader) })
+    Ok(Opened { schema, rows: Box::new(reader) })
 }
 
 /// The file, and how far it has been read: no length in it is believed that goes beyond its end.

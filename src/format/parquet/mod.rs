@@ -10,7 +10,7 @@ mod footer;
 mod page;
 
 use self::page::Checked;
-use super::container::{Batches, viewed};
+use super::container::{Batches, own_schema, viewed};
 use super::definition::{Encoder, Format, Input, Limits, Opened};
 use crate::error::guarded;
 use crate::error::{Error, Result};
@@ -56,7 +56,7 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
     let known = guarded(|| ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new()))?;
     let schema = known.map_err(corrupt)?.schema().clone();
     super::jsonl::unique_names(&schema)?;
-    let kind = Kind::of(&schema);
+    let own = own_schema(&schema);
     let rows = guarded(|| {
         let columns = metadata.file_metadata().schema_descr();
         let fields = schema.fields().iter().map(|field| Field::clone(field).with_data_type(viewed(field.data_type())));
@@ -65,7 +65,7 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
         let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
-    Ok(Opened { kind, rows: Box::new(Batches::new(rows?.map_err(corrupt)?, kind, limits)) })
+    Ok(Opened { schema: own.clone(), rows: Box::new(Batches::new(rows?.map_err(corrupt)?, own, limits)) })
 }
 
 /// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it. And the file

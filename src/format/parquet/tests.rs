@@ -39,7 +39,7 @@ fn events() -> RecordBatch {
 fn a_file_of_ours_gives_batches_of_its_kind() {
     let batch = events();
     let opened = open_bytes(&FORMAT, &encode(&FORMAT, std::slice::from_ref(&batch))).unwrap();
-    assert_eq!(opened.kind, Some(Kind::Event));
+    assert_eq!(opened.schema, Some(Kind::Event.schema()));
     for rows in opened.rows {
         let crate::format::Rows::Batch(read) = rows.unwrap() else { panic!("text") };
         assert_eq!(read, batch);

@@ -35,7 +35,8 @@ pub(super) struct Row<'a> {
     pub(super) offset: i64,
     pub(super) stream_time: i64,
     pub(super) schema_id: Option<i64>,
-    pub(super) raw: &'a [u8],
+    /// Its raw record, if it has one.
+    pub(super) raw: Option<&'a [u8]>,
     /// The record's text, and where its watched properties stand in it.
     pub(super) watched: (&'a str, &'a [Option<(u32, u32)>]),
     /// Whether its properties surely name nothing twice.

@@ -32,7 +32,7 @@ impl Raw {
         match keep {
             KeepRaw::No => None,
             KeepRaw::Within => Some(Raw::Lent(Lent::default())),
-            KeepRaw::Column => Some(Raw::Copied(BinaryBuilder::new())),
+            KeepRaw::Column | KeepRaw::Brought => Some(Raw::Copied(BinaryBuilder::new())),
         }
     }
 
@@ -41,19 +41,23 @@ impl Raw {
         match keep {
             KeepRaw::No => None,
             KeepRaw::Within => Some(event::lent_raw_field()),
-            KeepRaw::Column => Some(event::raw_field()),
+            KeepRaw::Column | KeepRaw::Brought => Some(event::raw_field()),
         }
     }
 
-    /// Adds a record; how many more bytes the batch holds.
+    /// Adds a record, or the lack of one; how many more bytes the batch holds.
     #[inline]
-    pub(super) fn push(&mut self, raw: &[u8]) -> Result<usize> {
-        match self {
-            Raw::Copied(column) => {
-                column.append_value(raw);
-                Ok(raw.len())
+    pub(super) fn push(&mut self, raw: Option<&[u8]>) -> Result<usize> {
+        match (self, raw) {
+            (Raw::Copied(column), _) => {
+                column.append_option(raw);
+                Ok(raw.map_or(0, <[u8]>::len))
             }
-            Raw::Lent(lent) => lent.push(raw),
+            (Raw::Lent(lent), Some(raw)) => lent.push(raw),
+            (Raw::Lent(lent), None) => {
+                lent.views.append_null();
+                Ok(0)
+            }
         }
     }
 
@@ -110,11 +114,11 @@ mod tests {
     fn a_record_is_a_range_of_what_is_lent_and_a_copy_of_anything_else() {
         let block = Buffer::from_vec(b"the first record\nthe second record\n".to_vec());
         let mut raw = Raw::new(KeepRaw::Within).unwrap();
-        assert_eq!(raw.push(&block[..16]).unwrap(), 16);
+        assert_eq!(raw.push(Some(&block[..16])).unwrap(), 16);
         raw.lend(Some(block.clone()));
-        assert_eq!(raw.push(&block[..16]).unwrap(), block.len());
-        assert_eq!(raw.push(b"from somewhere else").unwrap(), 19);
-        assert_eq!(raw.push(&block[17..34]).unwrap(), 0);
+        assert_eq!(raw.push(Some(&block[..16])).unwrap(), block.len());
+        assert_eq!(raw.push(Some(b"from somewhere else")).unwrap(), 19);
+        assert_eq!(raw.push(Some(&block[17..34])).unwrap(), 0);
         let array = raw.finish();
         let values: Vec<_> = array.as_binary_view().iter().flatten().collect();
         let wanted: [&[u8]; 4] =
@@ -122,9 +126,9 @@ mod tests {
         assert_eq!(values, wanted);
         assert_eq!(values[3].as_ptr(), block[17..].as_ptr());
         // The next batch holds the block anew, and none that was taken back.
-        assert_eq!(raw.push(&block[17..34]).unwrap(), block.len());
+        assert_eq!(raw.push(Some(&block[17..34])).unwrap(), block.len());
         raw.lend(None);
-        assert_eq!(raw.push(&block[17..34]).unwrap(), 17);
+        assert_eq!(raw.push(Some(&block[17..34])).unwrap(), 17);
         assert_eq!(raw.finish().as_binary_view().data_buffers().len(), 2);
     }
 }

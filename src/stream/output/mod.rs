@@ -23,6 +23,7 @@ use crate::format::{self, EncodeOptions, Format};
 use crate::frame::{Control, Encoder as FrameEncoder, End, How};
 use crate::kind::Kind;
 use crate::kind::dead::{self, Fault};
+use crate::kind::event::has_raw;
 use crate::kind::headers;
 use crate::metrics::{self, Metrics, Up};
 use crate::store::remote::FOREVER;
@@ -226,6 +227,9 @@ impl Checked {
                 let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
                 if !store.kinds.contains(&kind) {
                     return Err(store.other_kind(kind, &name));
+                }
+                if has_raw(schema) {
+                    run.console.warn(format!("{name}: it has no column raw: the raw records are not stored"));
                 }
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run, up.clone()))? }
             }

@@ -6,15 +6,15 @@ use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
 use crate::frame::{Control, Finish, Frame, How};
-use crate::kind::event::RAW;
+use crate::kind::event::{RAW, has_raw};
 use crate::kind::{Kind, dead as letters, event};
 use crate::stream::dead::DeadLetters;
 use crate::stream::frames::{FrameInput, Framed};
 use crate::stream::input::Bytes;
 use crate::stream::intake::Item;
 use crate::stream::run::Run;
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, Schema};
 
 /// A stream being read.
 pub(super) struct FramedInput {
@@ -46,6 +46,7 @@ impl Source {
             Some(kind) => {
                 self.check_columns(&schema, input.bytes().name())?;
                 self.same_kind(kind)?;
+                self.intake.decide_raw(has_raw(&schema));
                 self.schema = Some(schema);
                 None
             }
@@ -109,10 +110,26 @@ impl Source {
         }
         let is_letters = Kind::of(batch.schema_ref()) == Some(Kind::Dead);
         let batch = if is_letters { letters::widened(batch)? } else { batch };
+        let batch = if of_event { self.conform(batch, name)? } else { batch };
         self.framed.taken += batch.num_rows() as u64;
         self.framed.out += batch.num_rows() as u64;
         self.send(Item::Batch(batch));
         Ok(())
+    }
+
+    /// Rows with or without their raw records, as those of the first input are.
+    fn conform(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
+        let at = batch.schema_ref().index_of(RAW).ok();
+        let has_raw = self.intake.decide_raw(at.is_some());
+        let Some(kind) = Kind::of(batch.schema_ref()).filter(|_| has_raw != at.is_some()) else { return Ok(batch) };
+        if !has_raw && !std::mem::replace(&mut self.left_raw, true) {
+            self.run.console.warn(format!("{name}: its raw records are left out: the first input has none"));
+        }
+        let mut columns = batch.columns()[..kind.schema().fields().len()].to_vec();
+        if has_raw {
+            columns.push(new_null_array(&DataType::Binary, batch.num_rows()));
+        }
+        Ok(RecordBatch::try_new(kind.schema_with(has_raw), columns)?)
     }
 
     /// What a framed input says, as this source says it: only the last input completes the partitions.
@@ -150,7 +167,8 @@ impl Source {
 fn own_kind(schema: &Schema) -> Option<Kind> {
     let kind = Kind::of(schema)?;
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-    let added = names.get(kind.schema().fields().len()..).unwrap_or_default();
-    let has_its_columns = kind.leads(schema) && added.iter().all(|name| *name == RAW);
+    let added = &schema.fields()[schema.fields().len().min(kind.schema().fields().len())..];
+    let has_its_columns =
+        kind.leads(schema) && added.iter().all(|field| field.name() == RAW && *field.data_type() == DataType::Binary);
     (has_its_columns || row::kind_of(&names) != kind).then_some(kind)
 }

@@ -7,6 +7,7 @@ use crate::format::{Body, Input, Records, Splitter, row};
 use crate::frame::Frame;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
+use crate::kind::event::STAMPS;
 use crate::stream::frames::{FrameInput, Framed};
 use crate::stream::input::{Bytes, Chunk};
 use crate::stream::uri::Uri;
@@ -54,8 +55,6 @@ fn escape(part: &[u8], out: &mut String) {
 
 /// Bytes of an input in which its first record is looked for.
 const FIRST_BYTES: usize = 64 << 10;
-/// The names of the stamps that a record must have to carry any.
-const STAMPS: [&str; 4] = ["origin", "partition", "offset", "stream_time"];
 
 impl Source {
     /// Exit 2 where two raw inputs have one origin: their events would stand at the same positions, and could get the same ids.
@@ -92,7 +91,7 @@ impl Source {
             },
             Input::Container(open) => {
                 let opened = open(bytes.whole_file()?, self.limits());
-                Ok(opened.map_err(|error| error.at(bytes.name()))?.kind.is_none())
+                Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
             }
             Input::Text(splitter) => self.is_raw_text(&mut bytes, splitter()),
         }

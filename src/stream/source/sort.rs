@@ -3,14 +3,16 @@
 use super::Source;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
+use crate::kind::event::has_raw;
 use arrow::datatypes::SchemaRef;
 
 impl Source {
-    pub(super) fn become_kind(&mut self, kind: Option<Kind>) -> Result<()> {
-        if let Some(kind) = kind {
-            self.same_kind(kind)?;
-            self.schema = Some(kind.schema());
-        }
+    /// Takes the schema of the rows of a container or a store, if it is one of ours.
+    pub(super) fn become_rows(&mut self, schema: Option<SchemaRef>) -> Result<()> {
+        let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
+        self.same_kind(kind)?;
+        let has_raw = self.intake.decide_raw(has_raw(&schema));
+        self.schema = Some(kind.schema_with(has_raw));
         Ok(())
     }
 
