@@ -112,6 +112,12 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
         ("constant.parquet", 0, "in 2000000 out 2000000"),
         ("packed.arrows", 65, "a batch unpacks to 32101 times its size, like a decompression bomb: --max-ratio"),
         ("packed.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("list.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("nested.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("struct.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("map.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("wide.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("lists.parquet", 0, "in 20000 out 20000"),
         (
             "row.arrows",
             1,

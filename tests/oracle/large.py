@@ -23,6 +23,11 @@ def repeated(value, rows):
     return pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([value]))
 
 
+def listed(values):
+    """One list of all values."""
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], pa.int32()), values)
+
+
 def stream(name, rows, compression="zstd"):
     with ipc.new_stream(name, rows.schema, options=ipc.IpcWriteOptions(compression=compression)) as writer:
         writer.write_table(rows)
@@ -40,11 +45,27 @@ def write():
     stream("packed.arrows", table(1, **{f"b{n}": column for n, column in enumerate(zeros)}))
     huge = pa.array(["a" * 500_000_000])
     pq.write_table(table(1, x=huge), "packed.parquet", compression="zstd", use_dictionary=False)
+    # Lists of very many values that take no bytes.
+    many = pa.nulls(20_000_000, pa.int8())
+    empty = pa.ListArray.from_arrays(pa.array([0] * 10_000_001, pa.int32()), many[:0])
+    keys = pa.Array.from_buffers(pa.int8(), 10_000_000, [None, pa.py_buffer(bytes(10_000_000))])
+    ends = pa.array([0, 10_000_000], pa.int32())
+    for name, values in [
+        ("list", listed(many)),
+        ("nested", listed(empty)),
+        ("struct", pa.StructArray.from_arrays([listed(many)], ["x"])),
+        ("map", pa.MapArray.from_arrays(ends, keys, many[:10_000_000])),
+        ("wide", listed(pa.nulls(2_000_000, pa.binary(1_000)))),
+    ]:
+        pq.write_table(table(1, x=values), f"{name}.parquet", compression="zstd")
     # One row longer than any record may be.
     stream("row.arrows", table(1, x=pa.array([[7] * 20_000_000], pa.list_(pa.int8()))), None)
     # Few bytes, many rows, all of them small.
     constant = table(2_000_000, x=pa.array([1] * 2_000_000, pa.int64()), y=repeated("a", 2_000_000))
     pq.write_table(constant, "constant.parquet", compression="zstd", row_group_size=2_000_000)
+    ends = pa.array(range(20_001), pa.int32())
+    lists = pa.ListArray.from_arrays(ends, pa.array([1] * 20_000, pa.int64()))
+    pq.write_table(table(20_000, x=lists), "lists.parquet", compression="zstd")
 
 
 def run(command):

@@ -36,28 +36,61 @@ pub(super) struct PageHeader {
     pub(super) packed: u64,
     /// Bytes of the page unpacked.
     pub(super) unpacked: u64,
+    /// Values in the page, nulls and empty lists among them.
+    pub(super) values: u64,
+    /// Whether they are those of a dictionary.
+    pub(super) is_dictionary: bool,
 }
 
 /// The header of the page at the start of `bytes`; none where they do not hold all of it.
 pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
     let (mut rest, mut field) = (bytes, 0i64);
-    let mut sizes = [0; 2];
-    loop {
-        let head = byte(&mut rest)?;
-        if head == 0 {
-            break;
-        }
-        let step = i64::from(head >> 4);
-        field = if step == 0 { signed(number(&mut rest)?) } else { field + step };
-        match (field, head & 0xf) {
-            (2, 5) => sizes[0] = u64::try_from(signed(number(&mut rest)?)).ok()?,
-            (3, 5) => sizes[1] = u64::try_from(signed(number(&mut rest)?)).ok()?,
+    let [mut unpacked, mut packed, mut values] = [0; 3];
+    let mut is_dictionary = false;
+    while let Some(kind) = next_field(&mut rest, &mut field)? {
+        match (field, kind) {
+            (2, 5) => unpacked = count(&mut rest)?,
+            (3, 5) => packed = count(&mut rest)?,
+            // The headers of a data page, of a dictionary, and of a data page of version 2.
+            (5 | 7 | 8, 12) => {
+                values = value_count(&mut rest)?;
+                is_dictionary = field == 7;
+            }
             (_, 1 | 2) => {}
             (_, kind) => value(&mut rest, kind, 0)?,
         }
     }
-    let [unpacked, packed] = sizes;
-    Some(PageHeader { length: (bytes.len() - rest.len()) as u64, packed, unpacked })
+    let length = (bytes.len() - rest.len()) as u64;
+    Some(PageHeader { length, packed, unpacked, values, is_dictionary })
+}
+
+/// The number of values that the header of one sort of page states first.
+fn value_count(bytes: &mut &[u8]) -> Option<u64> {
+    let (mut field, mut values) = (0, 0);
+    while let Some(kind) = next_field(bytes, &mut field)? {
+        match (field, kind) {
+            (1, 5) => values = count(bytes)?,
+            (_, 1 | 2) => {}
+            (_, kind) => value(bytes, kind, 1)?,
+        }
+    }
+    Some(values)
+}
+
+/// The type of the next field of a struct, whose number replaces that of the field before; none at the end of the struct.
+fn next_field(bytes: &mut &[u8], field: &mut i64) -> Option<Option<u8>> {
+    let head = byte(bytes)?;
+    if head == 0 {
+        return Some(None);
+    }
+    let step = i64::from(head >> 4);
+    *field = if step == 0 { signed(number(bytes)?) } else { field.checked_add(step)? };
+    Some(Some(head & 0xf))
+}
+
+/// A signed number that is not negative.
+fn count(bytes: &mut &[u8]) -> Option<u64> {
+    u64::try_from(signed(number(bytes)?)).ok()
 }
 
 /// A number whose lowest bit is its sign.

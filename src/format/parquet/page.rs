@@ -1,7 +1,8 @@
 //! Pages of Parquet files, looked at before the library believes them.
 //!
 //! The header of a page states how many bytes it unpacks to, and the library reserves memory for as many: they are
-//! compared with what the page takes in the file.
+//! compared with what the page takes in the file. A list may hold any number of values that take no bytes at all, and a
+//! row with its lists is decoded whole: what their levels and values will take in memory is compared as well.
 //!
 //! A page of delta-encoded byte arrays states how many lengths it holds, and the library reserves memory for as many
 //! before it reads one. A corrupt count is then no error but the end of the process. No page holds more lengths than
@@ -10,11 +11,12 @@
 use super::footer::{PageHeader, number, page_header};
 use crate::ratio::Ratio;
 use parquet::arrow::arrow_reader::RowGroups;
-use parquet::basic::Encoding;
+use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageIterator, PageMetadata, PageReader};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::serialized_reader::SerializedPageReader;
+use parquet::schema::types::ColumnDescriptor;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
@@ -29,6 +31,23 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn new(file: File, metadata: Arc<ParquetMetaData>, ratio: Ratio) -> Self {
         Self { file: Arc::new(file), metadata, ratio: Arc::new(Mutex::new(ratio)) }
+    }
+}
+
+/// Bytes of the repetition and the definition level of a value.
+const LEVEL_BYTES: u64 = 4;
+/// Bytes of where a list ends.
+const OFFSET_BYTES: u64 = 4;
+
+/// Bytes of a decoded value of a column; a text is a view, the bytes it shows are those of the page.
+fn width(column: &ColumnDescriptor) -> u64 {
+    match column.physical_type() {
+        Type::BOOLEAN => 1,
+        Type::INT32 | Type::FLOAT => 4,
+        Type::INT64 | Type::DOUBLE => 8,
+        Type::INT96 => 12,
+        Type::BYTE_ARRAY => 16,
+        Type::FIXED_LEN_BYTE_ARRAY => u64::try_from(column.type_length()).unwrap_or(0),
     }
 }
 
@@ -71,8 +90,8 @@ impl Pages {
         let (at, length) = chunk.byte_range();
         let rows = usize::try_from(group.num_rows())?;
         let inner = SerializedPageReader::new(self.file.clone(), chunk, rows, None)?;
-        let (file, ratio) = (self.file.clone(), self.ratio.clone());
-        Ok(Reader { inner, levels, file, ratio, at, end: at.saturating_add(length) })
+        let (file, ratio, width) = (self.file.clone(), self.ratio.clone(), width(descriptor));
+        Ok(Reader { inner, levels, width, file, ratio, at, end: at.saturating_add(length) })
     }
 }
 
@@ -92,6 +111,8 @@ struct Reader {
     inner: SerializedPageReader<File>,
     /// The largest repetition and definition level.
     levels: [i16; 2],
+    /// Bytes of a decoded value.
+    width: u64,
     file: Arc<File>,
     ratio: Arc<Mutex<Ratio>>,
     /// Where the next page starts, and the last one ends.
@@ -120,11 +141,23 @@ impl Reader {
         }
     }
 
+    /// Bytes of memory that the values of a page take at once. Values of a column without lists are decoded for a few
+    /// thousand rows at a time.
+    fn decoded(&self, header: &PageHeader) -> u64 {
+        let [rep_max, _] = self.levels;
+        let bytes = match (header.is_dictionary, u64::try_from(rep_max).unwrap_or(0)) {
+            (true, _) => self.width,
+            (false, 0) => 0,
+            (false, lists) => LEVEL_BYTES + OFFSET_BYTES * lists + self.width,
+        };
+        header.values.saturating_mul(bytes)
+    }
+
     /// Refuses a page that is a bomb, before memory is taken for it.
     fn check(&mut self) -> Result<()> {
         let Some(header) = self.pass()? else { return Ok(()) };
         let mut ratio = self.ratio.lock().map_err(|error| ParquetError::General(error.to_string()))?;
-        let taken = ratio.take("a page", header.packed, header.unpacked);
+        let taken = ratio.take("a page", header.packed, header.unpacked.max(self.decoded(&header)));
         taken.map_err(|error| ParquetError::General(error.to_string()))
     }
 }
