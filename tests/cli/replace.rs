@@ -168,6 +168,19 @@ fn rows_of_lake(dir: &Dir) -> usize {
 }
 
 #[test]
+fn the_next_run_removes_what_a_killed_trial_of_an_exchange_left_in_the_lake() {
+    let dir = Dir::new("trial");
+    for options in ["", "?mode=replace"] {
+        std::fs::create_dir_all(dir.path("lake/.evt/.exchange-dead/left")).expect("writable");
+        dir.write("in.jsonl", "{\"t\":\"2026-01-01T00:00:00Z\"}\n");
+        let run = dir.run("evt-ingest", &["-q", "in.jsonl", "--time", "t", "--to", &format!("parquet:lake{options}")]);
+        assert_eq!(run.succeeds().stderr(), "");
+        let hidden = std::fs::read_dir(dir.path("lake/.evt")).expect("it is there").flatten();
+        assert_eq!(hidden.map(|entry| entry.file_name()).collect::<Vec<_>>(), ["lock"], "{options}");
+    }
+}
+
+#[test]
 fn a_straggler_of_the_day_before_does_not_wipe_that_day() {
     let dir = Dir::new("straggler");
     let hours = |hours: [u8; 3]| hours.map(|hour| format!("{{\"t\":\"2026-01-01T{hour}:00:00Z\"}}\n")).concat();

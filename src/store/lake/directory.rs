@@ -14,7 +14,7 @@
 //! the next.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::lake::exchange::{Exchange, Staged};
+use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
 use crate::store::{Epoch, durable, room};
 use crate::time::calendar::civil_from_days;
 use rustix::fs::{FlockOperation, flock, syncfs};
@@ -88,6 +88,7 @@ impl Lake {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
         let lock = lock.map_err(|e| failed(&path, "cannot open", &e))?;
         take_lock(&lock, root)?;
+        remove_trials(&hidden);
         let left = Exchange::left(root)?;
         let finished = left.as_ref().map_or(0, Exchange::days);
         left.map_or(Ok(()), Exchange::finish)?;

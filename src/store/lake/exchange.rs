@@ -22,14 +22,18 @@ use crate::store::lake::directory::{
     day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
 };
 use crate::store::room;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// The mark of a new version.
 const MARK: &str = ".new";
+/// What the name of a directory begins with in which an exchange is tried out.
+const TRIAL: &str = ".exchange-";
 
 /// What is written before anything is exchanged.
 #[derive(Debug, Serialize, Deserialize)]
@@ -187,9 +191,10 @@ pub fn check(root: &Path) -> Result<()> {
     while !place.exists() && place != room::parent(&place) {
         place = room::parent(&place).to_owned();
     }
+    remove_trials(&place);
     let tried = || {
-        let directory = tempfile::Builder::new().prefix(".exchange-").tempdir_in(&place)?;
-        let [left, right] = ["left", "right"].map(|name| directory.path().join(name));
+        let trial = Trial::new(&place)?;
+        let [left, right] = ["left", "right"].map(|name| trial.directory.path().join(name));
         fs::create_dir(&left)?;
         fs::create_dir(&right)?;
         exchange(&left, &right)
@@ -201,6 +206,43 @@ pub fn check(root: &Path) -> Result<()> {
         }
         _ => failed(root, "cannot exchange two directories", &error),
     })
+}
+
+/// A directory in which an exchange is tried out. It is locked, so that other runs leave it alone, and removed at the end.
+struct Trial {
+    directory: TempDir,
+    /// Held, never read.
+    _lock: File,
+}
+
+impl Trial {
+    fn new(place: &Path) -> std::io::Result<Self> {
+        loop {
+            let directory = tempfile::Builder::new().prefix(TRIAL).tempdir_in(place)?;
+            let lock = match File::open(directory.path()) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                lock => lock?,
+            };
+            // Where directories cannot be locked, nobody removes any.
+            let is_taken = flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
+            // Before it was locked it looked like one that a killed run has left.
+            if !is_taken && directory.path().exists() {
+                return Ok(Self { directory, _lock: lock });
+            }
+        }
+    }
+}
+
+/// Removes the trials that killed runs have left in a directory: those that nobody has locked. One that cannot be removed
+/// does no harm.
+pub fn remove_trials(place: &Path) {
+    let is_trial = |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(TRIAL.as_bytes()));
+    for trial in entries(place).unwrap_or_default().iter().filter(is_trial) {
+        let Ok(lock) = File::open(trial) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = fs::remove_dir_all(trial);
+        }
+    }
 }
 
 fn exchange(left: &Path, right: &Path) -> std::io::Result<()> {
@@ -331,6 +373,18 @@ mod tests {
         before.retain(|name, _| !name.starts_with(".evt/"));
         drop(Lake::open(directory.path(), "p").unwrap());
         assert_eq!(tree(directory.path()), before);
+    }
+
+    #[test]
+    fn what_a_killed_trial_left_is_removed_and_a_trial_of_another_run_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let live = Trial::new(directory.path()).unwrap();
+        let names = [".exchange-dead/left", ".exchange-dead/right", ".exchange", "exchange-other"];
+        names.iter().for_each(|name| fs::create_dir_all(directory.path().join(name)).unwrap());
+        remove_trials(directory.path());
+        let left: Vec<String> = tree(directory.path()).into_keys().collect();
+        let live = live.directory.path().file_name().unwrap().to_str().unwrap();
+        assert_eq!(left, [".exchange", live, "exchange-other"]);
     }
 
     #[test]
