@@ -5,7 +5,7 @@ mod suggest;
 use super::envelope::Value;
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
-use crate::time::instant::is_beyond_calendar;
+use crate::time::instant::{is_beyond_calendar, missing_part};
 use crate::time::{DAY, Parser, is_in_calendar};
 
 use chrono::TimeZone;
@@ -152,6 +152,11 @@ impl When {
     pub(super) fn advice(&self, value: Value<'_>) -> String {
         if self.is_beyond(value) {
             return "it lies outside the years 1 to 9999, UTC".to_owned();
+        }
+        if let Value::Plain(text) | Value::Escaped(text) = value
+            && let Some(part) = missing_part(text)
+        {
+            return format!("there is no such {part}");
         }
         let is_number = match value {
             Value::Other(text) => self.unit.is_none() && !text.starts_with(['{', '[', 't', 'f']),

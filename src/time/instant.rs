@@ -76,6 +76,35 @@ pub fn is_beyond_calendar(text: &str) -> bool {
     year >= 4 && Parser::default().read(&format!("2000{}", &unsigned[year..])).is_some()
 }
 
+/// The part that does not exist of an instant whose text has the form of RFC 3339: what a message about a refused text
+/// says. None where the text has another form or names an instant.
+pub fn missing_part(text: &str) -> Option<&'static str> {
+    let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
+    let time = rest.first_chunk::<9>()?;
+    let is_form = |bytes: &[u8], form: &[u8]| {
+        bytes.iter().zip(form).all(|(byte, form)| if *form == b'0' { byte.is_ascii_digit() } else { byte == form })
+    };
+    let has_form = is_form(date, b"0000-00-00") && time[0] | 0x20 == b't' && is_form(&time[1..], b"00:00:00");
+    let (_, offset) = fraction_of(rest.get(9..)?).filter(|_| has_form)?;
+    let is_offset = match offset {
+        [b'Z' | b'z'] => true,
+        [b'+' | b'-', hours @ ..] => hours.len() == 5 && is_form(hours, b"00:00"),
+        _ => false,
+    };
+    let reads = |text: &str| Parser::default().read(text).is_some();
+    if !is_offset || reads(text) {
+        return None;
+    }
+    let (is_day, is_time) = (days_of(date).is_some(), reads(&format!("{}Z", &text[..19])));
+    Some(if !is_day {
+        "day"
+    } else if !is_time {
+        "time of day"
+    } else {
+        "offset"
+    })
+}
+
 fn two(tens: u8, ones: u8) -> Option<i64> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
     (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
@@ -193,6 +222,25 @@ mod tests {
         assert_eq!(parse_instant("9999-12-31T23:59:60Z"), Some(super::super::LATEST));
         for text in ["2024-01-15T10:00:00Z", "-5", "+", "9999-02-29T00:00:00Z", "-0001", ""] {
             assert!(!is_beyond_calendar(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_the_form_tells_what_of_it_does_not_exist() {
+        for text in ["2026-02-29T00:00:00Z", "2026-13-01t00:00:00.5z", "2026-00-01T25:00:00+01:00"] {
+            assert_eq!((missing_part(text), parse_instant(text)), (Some("day"), None), "{text}");
+        }
+        for text in ["2026-01-01T24:00:00Z", "2026-01-01T00:60:00Z", "2026-01-01T00:00:61Z"] {
+            assert_eq!((missing_part(text), parse_instant(text)), (Some("time of day"), None), "{text}");
+        }
+        assert_eq!(missing_part("2026-01-01T00:00:00+24:00"), Some("offset"));
+        for text in ["", "2026-02-29", "2026-02-29 00:00:00Z", "2026-02-29T00:00:00", "2026-02-28T00:00:00Z", "x"] {
+            assert_eq!(missing_part(text), None, "{text}");
+        }
+        for text in
+            ["2026-02-2xT00:00:00Z", "2026-02-29T00:00:00.Z", "2026-02-29T00:00:00+0100", "é026-02-29T00:00:00Z"]
+        {
+            assert_eq!(missing_part(text), None, "{text}");
         }
     }
 

@@ -276,3 +276,20 @@ fn a_time_format_without_minutes_keeps_the_hour_and_one_with_half_an_hour_of_day
         assert!(run.status() == 2 && run.stderr().contains(said), "{run}");
     }
 }
+
+#[test]
+fn a_day_or_a_time_of_day_that_does_not_exist_is_told_as_that() {
+    let dir = Dir::new("no_such_day");
+    for (text, part) in [
+        ("2026-02-29T00:00:00Z", "day"),
+        ("2026-13-01T00:00:00+02:00", "day"),
+        ("2026-01-01T24:00:00Z", "time of day"),
+        ("2026-01-01T00:60:00.5Z", "time of day"),
+        ("2026-01-01T00:00:00+24:00", "offset"),
+    ] {
+        dir.write("in.jsonl", format!("{{\"t\":\"{text}\"}}\n"));
+        let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
+        let said = format!("TimestampError: t: \"{text}\" is no instant: there is no such {part}\n");
+        assert!(run.stderr().contains(&said), "{run}");
+    }
+}
