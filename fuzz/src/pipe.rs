@@ -49,7 +49,8 @@ pub fn run(input: &[u8]) {
     };
     let output = Checked::try_new("null:", &spec, &run).and_then(|checked| checked.open(&Kind::Dead.schema(), &run));
     let output = output.expect("nothing is opened");
-    let mut dead = DeadLetters::new(run.clone(), Some(output));
+    let mut dead = DeadLetters::new(run.clone(), Some(Box::new(|| Ok(output))));
+    dead.open().expect("nothing is opened");
     let Ok(source) = Source::open(&[uri], options(flags), run) else { return };
     drain(source, &mut dead);
 }

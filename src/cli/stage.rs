@@ -10,13 +10,13 @@ use super::progress::ProgressLine;
 use super::summary::Summary;
 use crate::clock::Clock;
 use crate::counts::{Counts, SinkCounts};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format;
 use crate::frame::{Control, End, PIPELINE_KEY, Progress, STAGES_KEY};
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
-use crate::stream::dead::DeadLetters;
+use crate::stream::dead::{DeadLetters, Opening};
 use crate::stream::intake::Item;
 use crate::stream::output::{Checked, Output, OutputReport, Refusal, given_up};
 use crate::stream::produce::Bounced;
@@ -110,20 +110,24 @@ impl Stage {
             let limits: Option<Vec<_>> = checked.iter().map(Checked::row_limit).collect();
             door.edge.limits = limits.unwrap_or_default();
         }
-        let open = || dlq.map(|dlq| dlq.open(&stamped(&Kind::Dead.schema(), run), run)).transpose().map_err(alone);
-        let (mut source, dlq) = if is_kept {
-            let mut source = Source::open(&inputs, options, run.clone())?;
-            let dlq = open().inspect_err(|_| source.tell_left())?;
-            (source, dlq)
-        } else {
-            let dlq = open()?;
-            (Source::open(&inputs, options, run.clone())?, dlq)
-        };
-        let mut dead = DeadLetters::new(run.clone(), dlq);
+        let opening = dlq.map(|dlq| -> Opening {
+            let run = run.clone();
+            Box::new(move || dlq.open(&stamped(&Kind::Dead.schema(), &run), &run).map_err(alone))
+        });
+        let mut dead = DeadLetters::new(run.clone(), opening);
+        let mut source = Source::open(&inputs, options, run.clone())?;
+        if is_kept {
+            dead.open().inspect_err(|_| source.tell_left())?;
+        }
         if holds_letters {
             dead.hold();
         }
-        source.learn(&mut dead)?;
+        let learned = source.learn(&mut dead);
+        if learned.as_ref().is_err_and(|error| error.kind() == ErrorKind::Usage) {
+            dead.discard();
+        }
+        learned?;
+        dead.open()?;
         // A progress line between rows on the same terminal would tear both.
         let shows_rows = checked.iter().any(Checked::is_terminal);
         Ok(Self {

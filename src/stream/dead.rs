@@ -23,9 +23,14 @@ const HELD_ROWS: usize = 1024;
 /// Without `--dlq`, one line this often after the first ones (µs).
 const REPORT_EVERY: i64 = 60_000_000;
 
+/// Opens the output of dead letters.
+pub type Opening = Box<dyn FnOnce() -> Result<Output>>;
+
 /// Where a stage's faulty records go.
 pub struct DeadLetters {
     run: Rc<Run>,
+    /// The output as long as it is not open: until the first row, or more letters than are held, have come.
+    opening: Option<Opening>,
     output: Option<Output>,
     is_written: bool,
     builder: Builder,
@@ -116,14 +121,15 @@ impl OwnedLetter {
 }
 
 impl DeadLetters {
-    /// Letters of this run, written to `output` if there is one.
-    pub fn new(run: Rc<Run>, output: Option<Output>) -> Self {
+    /// Letters of this run, written to what `opening` opens if there is such a thing.
+    pub fn new(run: Rc<Run>, opening: Option<Opening>) -> Self {
         let builder = Builder::new(run.console.tool(), &Run::host());
         let counts = BTreeMap::new();
         Self {
             run,
-            is_written: output.is_some(),
-            output,
+            is_written: opening.is_some(),
+            opening,
+            output: None,
             builder,
             since: None,
             reported: 0,
@@ -133,6 +139,21 @@ impl DeadLetters {
             from_source: 0,
             rows_before: 0,
             hold: None,
+        }
+    }
+
+    /// Opens the output, if that has not been done.
+    pub fn open(&mut self) -> Result<()> {
+        if let Some(open) = self.opening.take() {
+            self.output = Some(open()?);
+        }
+        Ok(())
+    }
+
+    /// Forgets the letters that are held where the output has not been opened: the run ends before anything is written.
+    pub fn discard(&mut self) {
+        if self.opening.take().is_some() {
+            self.is_written = false;
         }
     }
 
@@ -200,10 +221,10 @@ impl DeadLetters {
     /// Takes one letter, of something that has a position or goes by its name alone.
     fn push_at(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
         *self.counts.entry(letter.fault.error_type).or_default() += 1;
-        if self.output.is_none() || self.run.report == Report::All {
+        if !self.is_written || self.run.report == Report::All {
             self.report(letter, has_position);
         }
-        if self.output.is_some() {
+        if self.is_written {
             self.builder.push(letter, self.run.clock.now())?;
             self.since.get_or_insert_with(Instant::now);
             if self.builder.len() >= HELD_ROWS || self.builder.bytes() >= HELD_BYTES {
@@ -309,11 +330,18 @@ impl DeadLetters {
 
     /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
     pub fn flush_due(&mut self) -> Result<()> {
-        if self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) { self.flush() } else { Ok(()) }
+        if self.opening.is_none() && self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
+        if !self.builder.is_empty() && self.is_written {
+            self.open()?;
+        }
         if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
             self.since = None;
             let letters = self.builder.finish()?;
@@ -356,6 +384,7 @@ impl DeadLetters {
     /// Ends the output at a proven end; says what became of it, if there is one.
     pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
+        self.open()?;
         let Some(output) = self.output.take() else { return Ok(None) };
         if self.lost.total() > 1 {
             let (name, lost) = (output.name(), self.lost.total());

@@ -106,6 +106,24 @@ fn a_partition_that_nobody_named_is_a_dead_letter_whenever_it_comes() {
 }
 
 #[test]
+fn a_run_that_finds_no_event_time_writes_no_dead_letter() {
+    let dir = Dir::new("no-time-no-letter");
+    dir.write("in.jsonl", "broken\n{\"t\":1}\n");
+    dir.write("old.jsonl", "");
+    for dlq in ["dead.jsonl", "dead.parquet", "sqlite:dead.db", "parquet:dead"] {
+        dir.run("evt-ingest", &["in.jsonl", "-q", "--to", "out.jsonl", "--dlq", dlq]).ends_with(2);
+    }
+    dir.run("evt-ingest", &["in.jsonl", "-q", "--to", "out.jsonl", "--dlq", "old.jsonl"]).ends_with(2);
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path("")).expect("it is there").flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["in.jsonl", "old.jsonl"]);
+    assert!(dir.bytes("old.jsonl").is_empty());
+    dir.run("evt-ingest", &["in.jsonl", "-q", "--time", "arrival", "--to", "null:", "--dlq", "dead.jsonl"]).succeeds();
+    assert_eq!(dir.rows("dead.jsonl").len(), 1);
+}
+
+#[test]
 fn a_name_in_a_rule_that_no_row_has_is_told() {
     let dir = Dir::new("unknown-name");
     dir.write("in.jsonl", "{\"server_timestamp\":\"2026-01-01T00:00:00Z\",\"status\":500}\n");

@@ -45,7 +45,10 @@ impl Bench {
             encode: EncodeOptions::default(),
         };
         let output = Checked::try_new(letters.as_os_str(), &spec, run).unwrap();
-        let dead = DeadLetters::new(run.clone(), Some(output.open(&Kind::Dead.schema(), run).unwrap()));
+        let of_run = run.clone();
+        let opening = Box::new(move || output.open(&Kind::Dead.schema(), &of_run));
+        let mut dead = DeadLetters::new(run.clone(), Some(opening));
+        dead.open().unwrap();
         let mapping = mapping::Options {
             provenance: Provenance::Overwrite,
             stamped_at_arrival: true,
