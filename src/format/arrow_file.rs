@@ -36,7 +36,8 @@ fn open(file: File, limits: Limits) -> Result<Opened> {
     let blocks = guarded(|| Blocks::open(file, limits))??;
     super::jsonl::unique_names(&blocks.schema)?;
     let schema = own_schema(&blocks.schema);
-    Ok(Opened { schema: schema.clone(), rows: Box::new(Batches::new(blocks, schema, limits)) })
+    let rows = Box::new(Batches::new(blocks, schema.clone(), limits));
+    Ok(Opened { schema, is_text: false, rows })
 }
 
 /// The batches of a file, block by block. The library's own reader reserves the memory a block claims before anyone

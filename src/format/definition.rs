@@ -55,6 +55,8 @@ pub enum Rows {
 pub struct Opened {
     /// The schema of its rows where the file says that they are of one of our kinds: written by evt.
     pub schema: Option<SchemaRef>,
+    /// Whether all rows are text, so that they are mapped.
+    pub is_text: bool,
     /// Its rows. An error is the end: what came before it stands.
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }

@@ -26,13 +26,22 @@ const REPORT_EVERY: i64 = 60_000_000;
 /// Opens the output of dead letters.
 pub type Opening = Box<dyn FnOnce() -> Result<Output>>;
 
+/// Where letters are written.
+enum Outlet {
+    /// Nowhere: they are dropped.
+    Nowhere,
+    /// An output that is not open until the first row, or more letters than are held, have come.
+    Unopened(Opening),
+    /// An open output.
+    Open(Box<Output>),
+    /// An output that has ended.
+    Ended,
+}
+
 /// Where a stage's faulty records go.
 pub struct DeadLetters {
     run: Rc<Run>,
-    /// The output as long as it is not open: until the first row, or more letters than are held, have come.
-    opening: Option<Opening>,
-    output: Option<Output>,
-    is_written: bool,
+    outlet: Outlet,
     builder: Builder,
     /// When the first of the letters that are held came.
     since: Option<Instant>,
@@ -127,9 +136,7 @@ impl DeadLetters {
         let counts = BTreeMap::new();
         Self {
             run,
-            is_written: opening.is_some(),
-            opening,
-            output: None,
+            outlet: opening.map_or(Outlet::Nowhere, Outlet::Unopened),
             builder,
             since: None,
             reported: 0,
@@ -144,22 +151,27 @@ impl DeadLetters {
 
     /// Opens the output, if that has not been done.
     pub fn open(&mut self) -> Result<()> {
-        if let Some(open) = self.opening.take() {
-            self.output = Some(open()?);
-        }
+        self.outlet = match std::mem::replace(&mut self.outlet, Outlet::Nowhere) {
+            Outlet::Unopened(open) => Outlet::Open(Box::new(open()?)),
+            other => other,
+        };
         Ok(())
+    }
+
+    fn output(&mut self) -> Option<&mut Output> {
+        if let Outlet::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
     /// Forgets the letters that are held where the output has not been opened: the run ends before anything is written.
     pub fn discard(&mut self) {
-        if self.opening.take().is_some() {
-            self.is_written = false;
+        if let Outlet::Unopened(_) = self.outlet {
+            self.outlet = Outlet::Nowhere;
         }
     }
 
     /// Whether they are written; if not, they are `dropped`.
     pub fn is_written(&self) -> bool {
-        self.is_written
+        !matches!(self.outlet, Outlet::Nowhere)
     }
 
     /// Letters so far.
@@ -221,10 +233,10 @@ impl DeadLetters {
     /// Takes one letter, of something that has a position or goes by its name alone.
     fn push_at(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
         *self.counts.entry(letter.fault.error_type).or_default() += 1;
-        if !self.is_written || self.run.report == Report::All {
+        if !self.is_written() || self.run.report == Report::All {
             self.report(letter, has_position);
         }
-        if self.is_written {
+        if self.is_written() {
             self.builder.push(letter, self.run.clock.now())?;
             self.since.get_or_insert_with(Instant::now);
             if self.builder.len() >= HELD_ROWS || self.builder.bytes() >= HELD_BYTES {
@@ -323,26 +335,23 @@ impl DeadLetters {
     /// Does what is due by the clock.
     pub fn tick(&mut self) -> Result<()> {
         self.flush_due()?;
-        self.output.as_mut().map_or(Ok(()), Output::tick)?;
+        self.output().map_or(Ok(()), Output::tick)?;
         self.take_bounced();
         Ok(())
     }
 
     /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
     pub fn flush_due(&mut self) -> Result<()> {
-        if self.opening.is_none() && self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) {
-            self.flush()
-        } else {
-            Ok(())
-        }
+        let is_held = matches!(self.outlet, Outlet::Unopened(_));
+        if !is_held && self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) { self.flush() } else { Ok(()) }
     }
 
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
-        if !self.builder.is_empty() && self.is_written {
+        if !self.builder.is_empty() {
             self.open()?;
         }
-        if let (Some(output), false) = (&mut self.output, self.builder.is_empty()) {
+        if let (Outlet::Open(output), false) = (&mut self.outlet, self.builder.is_empty()) {
             self.since = None;
             let letters = self.builder.finish()?;
             let refused = output.write(&letters)?;
@@ -355,7 +364,7 @@ impl DeadLetters {
 
     /// Letters that brokers could not be given, however short.
     fn take_bounced(&mut self) {
-        let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
+        let bounced = self.output().map_or(vec![], Output::bounced);
         for lost in &bounced {
             self.lose(&lost.fault, lost.row.as_ref().is_some_and(|letter| is_of_output(letter, 0)));
         }
@@ -368,7 +377,7 @@ impl DeadLetters {
             false => self.lost.of_stage += 1,
         }
         if self.lost.total() == 1 {
-            let name = self.output.as_ref().map_or("", Output::name);
+            let name = self.output().map_or("", |output| output.name()).to_owned();
             self.run.console.warn(format!("{name}: a dead letter cannot be written and is dropped: {}", fault.message));
         }
     }
@@ -376,7 +385,7 @@ impl DeadLetters {
     /// Writes what is held, and makes all letters so far safe.
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
-        self.output.as_mut().map_or(Ok(()), Output::settle)?;
+        self.output().map_or(Ok(()), Output::settle)?;
         self.take_bounced();
         Ok(())
     }
@@ -385,7 +394,10 @@ impl DeadLetters {
     pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
         self.open()?;
-        let Some(output) = self.output.take() else { return Ok(None) };
+        if !self.is_written() {
+            return Ok(None);
+        }
+        let Outlet::Open(output) = std::mem::replace(&mut self.outlet, Outlet::Ended) else { return Ok(None) };
         if self.lost.total() > 1 {
             let (name, lost) = (output.name(), self.lost.total());
             self.run.console.warn(format!("{name}: {lost} dead letters in all cannot be written and are dropped"));

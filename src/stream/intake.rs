@@ -134,7 +134,7 @@ impl Intake {
             counts: Counts::default(),
             now,
             kind,
-            rows: kind.filter(|kind| *kind != Kind::Event).map(row::Builder::new),
+            rows: None,
             time,
             told_held: false,
             since: None,
@@ -181,10 +181,10 @@ impl Intake {
         self.run.record_max
     }
 
-    /// How long a line may be. One of ours, a dead letter above all, holds a record with its quotes escaped and its columns
-    /// beside it: what is written of the longest one must be read again.
+    /// How long a line may be. One of ours may hold a record with its quotes escaped (a dead letter, an event with its raw
+    /// record), and its columns, properties among them: what is written of the longest one must be read again.
     pub fn line_max(&self) -> usize {
-        self.run.record_max.saturating_mul(2).saturating_add(COLUMNS_BYTES)
+        self.run.record_max.saturating_mul(3).saturating_add(COLUMNS_BYTES)
     }
 
     /// Which defaults have been used so far.
@@ -296,7 +296,7 @@ impl Intake {
     /// Whether the records are rows of ours that hold a record beside their columns.
     #[cold]
     fn may_be_longer(&mut self, text: &str) -> bool {
-        if self.kind.is_none() {
+        if self.is_unknown() {
             self.learn(text);
         }
         self.rows.is_some() || self.brings_raw == Some(true)
@@ -312,14 +312,19 @@ impl Intake {
         }
     }
 
-    /// Learns from the first record that is one what the records are.
+    /// Whether no record has told yet what columns there are; those of events are known.
+    fn is_unknown(&self) -> bool {
+        self.kind.is_none_or(|kind| kind != Kind::Event && self.rows.is_none())
+    }
+
+    /// Learns from the first record that is one what the records are, unless their kind was given.
     fn learn(&mut self, text: &str) {
         if !text.trim_start().starts_with('{') || !is_json(text) {
             return;
         }
         let names = row::names_of(text);
         let names: Vec<&str> = names.iter().map(|name| name.as_ref()).collect();
-        let kind = row::kind_of(&names);
+        let kind = self.kind.unwrap_or_else(|| row::kind_of(&names));
         self.kind = Some(kind);
         let carries = kind == Kind::Late || self.mapper.keeps_stamps() && STAMPS.iter().all(|one| names.contains(one));
         let has_raw = self.decide_raw(carries && [RAW, RAW_BASE64].iter().any(|one| names.contains(one)));
@@ -329,7 +334,7 @@ impl Intake {
     }
 
     fn map(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
-        if self.kind.is_none() {
+        if self.is_unknown() {
             self.learn(text);
         }
         if self.rows.is_some() {

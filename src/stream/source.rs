@@ -509,7 +509,7 @@ impl Source {
             Input::Frames => self.open_frames(bytes, &origin),
             Input::Container(open) => {
                 let opened = open(bytes.whole_file()?, self.limits()).map_err(|error| error.at(bytes.name()))?;
-                self.become_rows(opened.schema)?;
+                self.become_rows(opened.schema, opened.is_text)?;
                 let partition = self.partition(&origin);
                 self.current = Some(Current::Rows { rows: opened.rows, name: bytes.name().to_owned(), partition });
                 Ok(())
@@ -549,7 +549,7 @@ impl Source {
         uri: &Uri,
     ) -> Result<()> {
         let (kind, rows) = store.rows(location)?;
-        self.become_rows(Some(kind.schema()))?;
+        self.become_rows(Some(kind.schema()), false)?;
         let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
         let partition = self.partition(&uri.origin());
         self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });

@@ -121,7 +121,7 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
         (
             "row.arrows",
             1,
-            "row.arrows:1: TooLargeError: the record has more than 2105344 bytes, --max-record is 1048576",
+            "row.arrows:1: TooLargeError: the record has more than 3153920 bytes, --max-record is 1048576",
         ),
     ] {
         let (cost, said) = cost(&dir, &python, &["--time", "t", "--to", "null:", file]);

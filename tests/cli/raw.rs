@@ -106,6 +106,29 @@ fn inputs_with_and_without_raw_records_are_rows_of_one_schema() {
     assert_eq!(run.stderr(), "evt-sink: in.frames: its raw records are left out: the first input has none\n");
 }
 
+#[test]
+fn an_event_as_long_as_a_record_may_be_comes_back_with_its_record() {
+    let dir = Dir::new("raw_long");
+    let record = format!("{{\"server_timestamp\":\"2024-01-01T00:00:00Z\",\"x\":\"{}\"}}\n", "\\\"".repeat(500_000));
+    dir.write("in.jsonl", &record);
+    for format in FORMATS {
+        let file = format!("out.{format}");
+        dir.run("evt-ingest", &["in.jsonl", "--keep-raw", "-q", "--to", &file]).succeeds();
+        assert!(dir.run("evt-view", &[&file, "-q", "-o", "raw"]).succeeds().stdout() == record.as_bytes(), "{format}");
+    }
+}
+
+#[test]
+fn evt_ingest_keeps_the_record_that_it_reads_and_only_where_it_is_told_to() {
+    let (dir, _) = sample("raw_again");
+    for format in ["jsonl", "csv", "avro"] {
+        let line = format!("evt-sink in.frames -q --to copy.{format} && evt-ingest copy.{format} -q -o jsonl");
+        let rows = dir.shell(&line).succeeds().rows();
+        assert!(rows.len() == 300 && rows.iter().all(|row| row["raw"].is_null()), "{format}");
+        assert!(rows[0]["properties"]["raw"].is_string(), "{format}: {}", rows[0]);
+    }
+}
+
 /// The commands of evt(7), "Repair and replay".
 #[test]
 fn late_rows_bring_their_records_and_are_replayed() {
@@ -120,6 +143,8 @@ fn late_rows_bring_their_records_and_are_replayed() {
         let file = format!("late.{format}");
         assert_eq!(dir.run("evt-view", &[&file, "-q", "-o", "raw"]).succeeds().text(), wanted, "{format}");
     }
+    let told = dir.run("evt-view", &["late.jsonl", "--kind", "late", "-q", "-o", "raw"]).succeeds();
+    assert_eq!(told.text(), wanted, "of a kind that is given");
     let replay = "evt-view late.parquet -q -o raw | evt-ingest -f jsonl --origin repaired -q -o jsonl";
     let replayed = dir.shell(replay).succeeds().rows();
     assert_eq!(replayed.len(), 60);

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
 use crate::kind::event::RAW;
 use crate::kind::{KIND_KEY, Kind};
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufReader, Read};
 
@@ -24,7 +25,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let header = Header::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
     let decoder = Decoder::try_new(&header.schema, header.kind)?;
-    let schema = header.kind.map(|kind| kind.schema_with(decoder.has_payload(RAW)));
+    let schema = header.kind.map(|kind| kind.schema_with(has_raw(&header.schema)));
     let reader = Reader {
         source,
         codec,
@@ -37,7 +38,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
         records: 0,
         ended: false,
     };
-    Ok(Opened { schema, rows: Box::new(reader) })
+    Ok(Opened { schema, is_text: true, rows: Box::new(reader) })
 }
 
 /// The file, and how far it has been read: no length in it is believed that goes beyond its end.
@@ -115,6 +116,13 @@ impl Header {
         let schema = schema.ok_or_else(|| Error::corrupt("the Avro header has no schema in UTF-8"))?;
         Ok(Self { schema, codec, kind, sync: source.bytes(16)? })
     }
+}
+
+/// Whether a schema that we wrote has the column of raw records.
+fn has_raw(schema: &str) -> bool {
+    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
+    let mut fields = schema["fields"].as_array().into_iter().flatten();
+    fields.any(|field| field["name"] == RAW && field["type"] == json!(["null", "bytes"]))
 }
 
 #[derive(Clone, Copy)]

@@ -136,15 +136,6 @@ impl Decoder {
         Ok(Self::of(compiler.nodes, root, kind))
     }
 
-    /// Whether the outermost record, one of ours, has a field of this name that holds bytes.
-    pub(super) fn has_payload(&self, name: &str) -> bool {
-        let Node::Record(members) = &self.nodes[self.root] else { return false };
-        members.iter().filter(|member| member.is_named([name, name])).any(|member| match &self.nodes[member.node] {
-            Node::Union(branches) => branches.iter().any(|branch| matches!(self.nodes[*branch], Node::Payload)),
-            node => matches!(node, Node::Payload),
-        })
-    }
-
     /// Appends one value as a JSON object: a record as it is, anything else as `{"value": …}`. Takes its bytes off
     /// `input`.
     pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Result<(), Fault> {

@@ -65,7 +65,8 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
         let groups = Checked::new(file, metadata.clone(), Ratio::new(limits.ratio));
         ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, READ_ROWS, None)
     });
-    Ok(Opened { schema: own.clone(), rows: Box::new(Batches::new(rows?.map_err(corrupt)?, own, limits)) })
+    let rows = Box::new(Batches::new(rows?.map_err(corrupt)?, own.clone(), limits));
+    Ok(Opened { schema: own, is_text: false, rows })
 }
 
 /// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it. And the file

@@ -8,10 +8,12 @@ use arrow::datatypes::SchemaRef;
 
 impl Source {
     /// Takes the schema of the rows of a container or a store, if it is one of ours.
-    pub(super) fn become_rows(&mut self, schema: Option<SchemaRef>) -> Result<()> {
+    pub(super) fn become_rows(&mut self, schema: Option<SchemaRef>, is_text: bool) -> Result<()> {
         let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
         self.same_kind(kind)?;
-        let has_raw = self.intake.decide_raw(has_raw(&schema));
+        // Events that are mapped anew get records anew.
+        let brings_raw = has_raw(&schema) && !(is_text && self.options.raw_only);
+        let has_raw = self.intake.decide_raw(brings_raw);
         self.schema = Some(kind.schema_with(has_raw));
         Ok(())
     }
