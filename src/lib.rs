@@ -8,8 +8,9 @@
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`store`], [`registry`] (which do I/O) → [`op`], [`mapping`],
-//! [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which know none, and no clock).
+//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`http`], [`kafka`], [`spool`] → [`uri`] → [`run`] → [`store`], [`registry`]
+//! (all of these do I/O) → [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which know none,
+//! and no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -21,19 +22,24 @@ pub mod error;
 pub mod expr;
 pub mod format;
 pub mod frame;
+pub mod http;
 pub mod json;
+pub mod kafka;
 pub mod kind;
 pub mod mapping;
 pub mod metrics;
 pub mod op;
 pub mod ratio;
 pub mod registry;
+pub mod run;
 pub mod secret;
 pub mod service;
+pub mod spool;
 pub mod stop;
 pub mod store;
 pub mod stream;
 pub mod time;
 pub mod tool;
+pub mod uri;
 
 pub use error::{Error, ErrorKind, Result};

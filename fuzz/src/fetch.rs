@@ -1,8 +1,8 @@
 //! What a broker answers: what it understands, records of partitions, and the batches that they are in.
 
+use evt::kafka::fetch::batch::{Aborted, Batch, Found, next_offset};
+use evt::kafka::fetch::{unpack, wire};
 use evt::kind::headers::Headers as _;
-use evt::stream::fetch::batch::{Aborted, Batch, Found, next_offset};
-use evt::stream::fetch::{unpack, wire};
 
 /// Any bytes are an answer, and any bytes are the records of a partition.
 pub fn run(input: &[u8]) {

@@ -3,9 +3,9 @@
 use chrono::{DateTime, Datelike, NaiveDate};
 use evt::cli::args;
 use evt::op::selection::parse_names;
-use evt::stream::uri::Uri;
 use evt::time::calendar::{civil_from_days, days_from_civil};
 use evt::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
+use evt::uri::Uri;
 
 /// One text, read as everything a flag may hold.
 pub fn run(input: &[u8]) {

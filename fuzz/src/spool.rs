@@ -1,6 +1,6 @@
 //! Entries of the spool: any bytes under a right checksum are a request or none, and a request is written as it was.
 
-use evt::stream::spool::entry::{HEAD, Spot, encode, read, seal};
+use evt::spool::entry::{HEAD, Spot, encode, read, seal};
 
 /// The seed of all segments of this target.
 const SEED: u64 = 7;

@@ -4,17 +4,18 @@
 use super::args::StageArgs;
 use super::look::{Faults, Looked, Usual, check_ends, check_side, look, promise};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::check_address;
+use crate::http::{Options, Server};
+use crate::kafka::input::KafkaInput;
 use crate::registry::place;
+use crate::run::Run;
+use crate::run::standard::print;
+use crate::spool::promise::Promise;
+use crate::spool::shelf::Shelf;
 use crate::store::remote::rounded;
-use crate::stream::http::{Options, Server};
-use crate::stream::kafka::input::KafkaInput;
 use crate::stream::output::Checked;
-use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
-use crate::stream::spool::promise::Promise;
-use crate::stream::spool::shelf::Shelf;
-use crate::stream::standard::print;
-use crate::stream::uri::Uri;
+use crate::uri::Uri;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::rc::Rc;
@@ -109,7 +110,7 @@ impl Findings {
             Uri::Standard => {}
             Uri::Null => self.know(name, Err(Error::usage("null: is no input"))),
             Uri::File(_) => self.ready(name),
-            Uri::Http(address) => self.know(name, address.check().map(|()| None)),
+            Uri::Http(address) => self.know(name, check_address(&address).map(|()| None)),
             Uri::Kafka(address) => self.ask(name, move |run| match KafkaInput::check(&address, run)? {
                 faults if faults.is_empty() => Ok(None),
                 faults => Err(Faults(faults)),

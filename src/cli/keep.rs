@@ -1,7 +1,7 @@
 //! The flags that say who has a request when it is acknowledged.
 
 use super::args::{duration, parse_room};
-use crate::stream::spool::promise::{Ack, Keeping};
+use crate::spool::promise::{Ack, Keeping};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 

@@ -3,7 +3,7 @@
 //! The stage whose standard output is no pipe draws it, with what the source's progress frames bring.
 
 use crate::frame::Progress;
-use crate::stream::run::Run;
+use crate::run::Run;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

@@ -4,9 +4,9 @@ use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::frame::{End, How};
 use crate::metrics;
+use crate::run::Run;
 use crate::stream::dead::DeadLetters;
 use crate::stream::output::OutputReport;
-use crate::stream::run::Run;
 use crate::stream::source::Source;
 
 /// A stage at its end.

@@ -1,15 +1,15 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 
 use super::output::{Output, OutputReport};
-use super::produce::Bounced;
-use super::run::{Report, Run};
 use crate::console::Faulty;
 use crate::error::Result;
 use crate::frame::End;
+use crate::kafka::produce::Bounced;
 use crate::kind::Kind;
 use crate::kind::dead::{Builder, ErrorType, Fault, Letter, column};
 use crate::kind::event::RAW;
 use crate::kind::headers::{self, Headers};
+use crate::run::{Report, Run};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use std::collections::{BTreeMap, VecDeque};

@@ -14,18 +14,15 @@ use super::dead::DeadLetters;
 use super::input::{Bytes, Chunk};
 use super::intake::Intake;
 use super::raw::{Step, TextInput};
-use super::run::Run;
 use crate::error::Result;
 use crate::format::Splitter;
+use crate::run::Run;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use turns::Turns;
 use watch::Watch;
 
 pub use name::FileId;
-
-/// How often a file at its end is looked at again.
-pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How long no file must have the name before it is said: a rotation takes it away for a moment.
 const GONE: Duration = Duration::from_secs(1);

@@ -1,11 +1,11 @@
 //! Inputs: bytes of a file or of standard input, packed or not, that can be waited for.
 
-use super::run::Run;
-use super::standard;
-use super::uri::Uri;
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
+use crate::run::Run;
+use crate::run::standard;
 use crate::stop::Woken;
+use crate::uri::Uri;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};

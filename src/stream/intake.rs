@@ -4,7 +4,6 @@ mod fault;
 mod wrapper;
 
 use super::dead::DeadLetters;
-use super::run::Run;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
@@ -16,6 +15,7 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column};
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
+use crate::run::Run;
 use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;

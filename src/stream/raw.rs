@@ -5,10 +5,10 @@ mod lending;
 use super::dead::DeadLetters;
 use super::input::{Bytes, Chunk};
 use super::intake::{Intake, Spot};
-use super::run::Run;
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::run::Run;
 use lending::Lending;
 
 /// Bytes read at once: a buffer of this size stays in the cache.

@@ -10,10 +10,10 @@ use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
-use crate::stream::http::Address;
-use crate::stream::run::Run;
+use crate::run::Run;
 use crate::stream::source::SourceOptions;
-use crate::stream::uri::Uri;
+use crate::uri::Uri;
+use crate::uri::http::Address;
 use clap::Parser;
 use std::rc::Rc;
 

@@ -2,10 +2,10 @@
 
 use crate::console::Console;
 use crate::error::Result;
+use crate::kafka::produce::Bounced;
 use crate::kind::late;
 use crate::op::window::{LateRow, Outcome};
 use crate::stream::output::{Output, Refusal};
-use crate::stream::produce::Bounced;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
 

@@ -6,12 +6,12 @@ use crate::cli::check::Findings;
 use crate::cli::stage::{FRAMES, Stage};
 use crate::error::{Error, Result};
 use crate::mapping::Provenance;
+use crate::run::Run;
+use crate::run::standard::print;
 use crate::store;
-use crate::stream::run::Run;
 use crate::stream::source::SourceOptions;
-use crate::stream::standard::print;
-use crate::stream::uri::Uri;
 use crate::time::parse_duration;
+use crate::uri::Uri;
 use clap::Parser;
 use std::rc::Rc;
 

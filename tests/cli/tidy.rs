@@ -19,7 +19,7 @@ const CONVENTIONAL: [&str; 12] = [
 ];
 
 // What there still is too much of.
-const FILES_IN_CYCLES: usize = 50;
+const FILES_IN_CYCLES: usize = 20;
 const MANY_ARGUMENTS: usize = 15;
 const MANY_FIELDS: usize = 19;
 const MANY_MEANINGS: usize = 24;
@@ -32,10 +32,12 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 7] = [
     &["error", "counts", "ratio", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
-    &["stream"],
+    &["run"],
+    &["uri"],
+    &["http", "kafka", "spool", "stream"],
     &["cli"],
     &["tool"],
 ];
@@ -45,14 +47,14 @@ const PURE: [&str; 9] = ["counts", "ratio", "time", "json", "kind", "frame", "ex
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 13] = [
     ("rusqlite::", "src/store/sqlite"),
-    ("rdkafka::", "src/stream/kafka/|src/stream/fetch/|src/stream/produce/"),
+    ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
     ("tokio_postgres::", "src/store/postgres/"),
-    ("tokio::", "src/store/postgres/|src/cli/prometheus.rs|src/stream/http/"),
-    ("prometheus_client::", "src/metrics.rs|src/stream/http/"),
+    ("tokio::", "src/store/postgres/|src/cli/prometheus.rs|src/http/"),
+    ("prometheus_client::", "src/metrics.rs|src/http/"),
     ("sd_notify::", "src/service.rs"),
     ("ureq::", "src/registry/confluent/"),
-    ("hyper::", "src/stream/http/|src/cli/prometheus.rs"),
+    ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/op/generate/"),
     ("indicatif::", "src/cli/|src/console.rs"),

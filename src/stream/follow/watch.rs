@@ -3,7 +3,6 @@
 //! Linux tells of changes in a directory (inotify); each name is looked at every 100 ms as well, since a link may lead into
 //! another directory, and a directory may not be there yet.
 
-use super::LOOK_EVERY;
 use super::name::{Change, Directory, FileId, Name, Opened};
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,7 +16,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use std::time::Instant;
+
+/// How often a file at its end is looked at again.
+pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A name that is followed, shared with the thread that watches it.
 #[derive(Clone)]

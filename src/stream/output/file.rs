@@ -4,10 +4,9 @@ use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::frame::How;
+use crate::run::Run;
 use crate::stop::Woken;
 use crate::store::{Notice, durable, room};
-use crate::stream::follow::LOOK_EVERY;
-use crate::stream::run::Run;
 use arrow::buffer::Buffer;
 use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_setfl, flock};
 use rustix::io::Errno;
@@ -15,7 +14,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{IoSlice, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+/// How often it is tried again whether a pipe takes more.
+const TRY_EVERY: Duration = Duration::from_millis(100);
 /// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
 pub enum Plain {
     /// Standard output.
@@ -279,7 +281,7 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
         let flags = OFlags::NONBLOCK.bits().cast_signed();
         match OpenOptions::new().write(true).custom_flags(if is_fifo { flags } else { 0 }).open(path) {
             Err(error) if is_fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
-                if run.stop.sleep(LOOK_EVERY)? == Woken::Stopped {
+                if run.stop.sleep(TRY_EVERY)? == Woken::Stopped {
                     let message = format!("{}: stopped before anyone read it", path.display());
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }

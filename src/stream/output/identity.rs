@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::room;
-use crate::stream::uri::Uri;
+use crate::uri::Uri;
 use std::fs::{File, Metadata};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};

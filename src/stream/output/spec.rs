@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
-use crate::stream::standard;
+use crate::run::standard;
 use std::io::IsTerminal;
 use std::path::Path;
 

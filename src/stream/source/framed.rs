@@ -8,11 +8,11 @@ use crate::format::{jsonl, row};
 use crate::frame::{Control, Finish, Frame, How};
 use crate::kind::event::{RAW, has_raw};
 use crate::kind::{Kind, dead as letters, event};
+use crate::run::Run;
 use crate::stream::dead::DeadLetters;
 use crate::stream::frames::{FrameInput, Framed};
 use crate::stream::input::Bytes;
 use crate::stream::intake::Item;
-use crate::stream::run::Run;
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Schema};
 

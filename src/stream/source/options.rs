@@ -2,12 +2,12 @@
 
 use crate::expr::Filter;
 use crate::format::Format;
+use crate::http;
+use crate::kafka::group::Offsets;
+use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::mapping::{self, Lean};
-use crate::stream::http;
-use crate::stream::kafka::group::Offsets;
-use crate::stream::kafka::input::Role;
-use crate::stream::spool::promise::{Keeping, Promise};
+use crate::spool::promise::{Keeping, Promise};
 
 /// What a source is told.
 #[derive(Default)]

@@ -3,14 +3,15 @@
 use super::{Current, Source};
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress};
+use crate::kafka::input::{KafkaInput, endless};
+use crate::kafka::range::Role;
+use crate::kafka::records::Framed;
+use crate::kafka::watch::Lag;
 use crate::kind::{Kind, dead as letters};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
-use crate::stream::kafka::address::Address;
-use crate::stream::kafka::input::{KafkaInput, Role, endless};
-use crate::stream::kafka::records::Framed;
-use crate::stream::kafka::watch::Lag;
 use crate::stream::raw::Step;
+use crate::uri::kafka::Address;
 use std::collections::VecDeque;
 
 /// Topics that have their turn later, and those that had it.

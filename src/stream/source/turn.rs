@@ -4,11 +4,12 @@ use super::{Current, Source, Watch};
 use crate::error::{Error, Result};
 use crate::stop::Woken;
 use crate::stream::dead::DeadLetters;
-use crate::stream::follow::{FileId, Follow, LOOK_EVERY, Reading};
+use crate::stream::follow::watch::LOOK_EVERY;
+use crate::stream::follow::{FileId, Follow, Reading};
 use crate::stream::input::Bytes;
 use crate::stream::intake::Item;
 use crate::stream::raw::{Step, TextInput};
-use crate::stream::uri::Uri;
+use crate::uri::Uri;
 use std::path::PathBuf;
 
 /// A name that is followed and the first file that had it.

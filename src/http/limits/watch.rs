@@ -1,0 +1,151 @@
+//! Time limits of one connection: how long it may be silent, take for a head, or leave an answer unread.
+//!
+//! Hyper has one limit for the first two; a keep-alive connection may well be silent for a minute, a head that takes
+//! ten seconds is an attack.
+
+use super::meter::Meter;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// The largest head, and what is read at once.
+pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Between two requests.
+    pub idle: Duration,
+    /// From a head's first byte to its last, and for each part of an answer to be taken.
+    pub head: Duration,
+}
+
+const IDLE: u8 = 0;
+const HEAD: u8 = 1;
+const BUSY: u8 = 2;
+
+/// What a connection is doing; its service and its bytes share it.
+#[derive(Clone, Default)]
+pub struct Phase(Arc<AtomicU8>);
+
+impl Phase {
+    /// A head is complete.
+    pub fn begin(&self) {
+        self.0.store(BUSY, Ordering::Relaxed);
+    }
+
+    /// The request is answered.
+    pub fn end(&self) {
+        self.0.store(IDLE, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The bytes of a connection, with an eye on the clock.
+pub struct Watched<S> {
+    stream: S,
+    phase: Phase,
+    patience: Patience,
+    meter: Meter,
+    /// What the timer of reading waits for; it is set anew when that changes.
+    timed: Option<u8>,
+    reading: Pin<Box<Sleep>>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Watched<S> {
+    /// Watches a stream.
+    pub fn new(stream: S, phase: Phase, patience: Patience, meter: Meter) -> Self {
+        let reading = Box::pin(sleep_until(Instant::now() + patience.idle));
+        Self { stream, phase, patience, meter, timed: None, reading, writing: None }
+    }
+
+    fn late(&self, reason: &str) -> io::Error {
+        self.meter.refused_connection(reason);
+        io::ErrorKind::TimedOut.into()
+    }
+
+    /// Nothing has come: is it still early enough?
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let phase = self.phase.get();
+        let (wait, reason) = match phase {
+            // The request's own deadline holds.
+            BUSY => {
+                self.timed = None;
+                return Poll::Pending;
+            }
+            HEAD => (self.patience.head, "slow_head"),
+            _ => (self.patience.idle, "idle"),
+        };
+        if self.timed != Some(phase) {
+            self.timed = Some(phase);
+            self.reading.as_mut().reset(Instant::now() + wait);
+        }
+        self.reading.as_mut().poll(cx).map(|()| self.late(reason))
+    }
+
+    fn poll_written<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if done.is_ready() {
+            self.writing = None;
+            return done;
+        }
+        let wait = self.patience.head;
+        let timer = self.writing.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + wait)));
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Err(self.late("slow_reader"))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_pending() {
+            return self.poll_patience(cx).map(Err);
+        }
+        if buffer.filled().len() > before {
+            // The first bytes of a head; of a body where a request is under way.
+            let _ = self.phase.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.poll_written(cx, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.poll_written(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.poll_written(cx, shut)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.poll_written(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,166 @@
+//! One request: its path, its names in logs, its answer.
+
+use super::answer::Reply;
+use super::events;
+use super::limits::watch::{HEAD_BYTES_MAX, Phase};
+use super::state::Front;
+use super::trace::{REQUEST_ID, TRACEPARENT, Trace};
+use crate::metrics;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{
+    ALLOW, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
+use hyper::{Method, Request, Response, StatusCode, Version};
+use std::convert::Infallible;
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The path that takes events.
+pub const EVENTS: &str = "/v1/events";
+/// Answers one request.
+pub async fn serve(
+    front: &Arc<Front>,
+    phase: Phase,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    phase.begin();
+    let start = Instant::now();
+    let trace = Trace::of(request.headers(), &front.ids);
+    let line = front.options.log.then(|| format!("{} {}", request.method(), request.uri().path()));
+    let mut token = String::new();
+    let reply = route(front, &trace, request, &mut token).await;
+    let seconds = start.elapsed().as_secs_f64();
+    front.meter.request(reply.status.as_u16());
+    front.meter.seconds.observe(seconds);
+    if let Some(line) = line {
+        let (status, id, parent) = (reply.status.as_u16(), &trace.request_id, &trace.parent);
+        let token = if token.is_empty() { "-" } else { &token };
+        front.console.say(format!("{line} {status} {seconds:.6}s token={token} request={id} trace={parent}"));
+    }
+    phase.end();
+    Ok(response(reply, &trace))
+}
+
+/// Refuses a head that is too large, one whose Host is missing, invalid or said twice (RFC 9112, 3.2), and codings of
+/// the body that are not known here.
+fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
+    let line = request.method().as_str().len() + request.uri().to_string().len();
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if line + headers.sum::<usize>() > HEAD_BYTES_MAX {
+        let why = "the head of the request has more than 64 KiB";
+        return Err(Reply::refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why).closing());
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() < Version::HTTP_11 => {}
+        (Some(host), None) if is_host(host.as_bytes()) => {}
+        _ => {
+            let why = "host: one is asked for, and it is HOST[:PORT]";
+            return Err(Reply::refusal(StatusCode::BAD_REQUEST, why).closing());
+        }
+    }
+    // Hyper takes a list that ends with chunked, and removes nothing but the chunks (RFC 9112, 6.1).
+    let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
+    if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+        let why = "transfer-encoding: chunked is the only one that is taken";
+        return Err(Reply::refusal(StatusCode::NOT_IMPLEMENTED, why).closing());
+    }
+    Ok(())
+}
+
+/// Whether a value of Host is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which a name may have there, is
+/// refused: it is how intermediaries join two values.
+fn is_host(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.parse::<Ipv6Addr>().is_ok() => ("", port),
+            _ => return false,
+        },
+        None => text.split_at(text.find(':').unwrap_or(text.len())),
+    };
+    let is_port = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some(digits) => {
+            digits.is_empty() || digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    is_port && is_name(host)
+}
+
+/// Whether these are unreserved characters, delimiters other than the comma, and escapes.
+fn is_name(mut host: &str) -> bool {
+    while let Some(byte) = host.bytes().next() {
+        let length = match byte {
+            b'%' if host.get(1..3).is_some_and(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit())) => 3,
+            _ if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(&byte) => 1,
+            _ => return false,
+        };
+        host = &host[length..];
+    }
+    true
+}
+
+async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
+    if let Err(reply) = check_head(&request) {
+        return reply;
+    }
+    let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let text = |text: String| Reply { kind: "text/plain; charset=utf-8", ..Reply::new(StatusCode::OK, text) };
+    match request.uri().path() {
+        EVENTS if *request.method() == Method::POST => match events::post(front, trace, request, token).await {
+            Ok(reply) | Err(reply) => reply,
+        },
+        "/healthz" if get => text("ok\n".to_owned()),
+        "/readyz" if get => match front.is_ready() {
+            Ok(()) => text("ready\n".to_owned()),
+            Err(why) => Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, why),
+        },
+        "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&front.registry)) },
+        EVENTS => Reply::another_method("POST"),
+        "/healthz" | "/readyz" | "/metrics" => Reply::another_method("GET, HEAD"),
+        _ => Reply::refusal(StatusCode::NOT_FOUND, "there are /v1/events /healthz /readyz /metrics"),
+    }
+}
+
+fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
+    let Reply { status, body, kind, retry_after, allow, close } = reply;
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let given = [(TRACEPARENT, trace.parent.as_str()), (REQUEST_ID, trace.request_id.as_str())];
+    headers.extend(given.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))));
+    if let Some(wait) = retry_after {
+        // Whole seconds, upwards: coming a little later is no harm.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
+    if close {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if status == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(methods) = allow {
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_a_port() {
+        for host in ["", "h", "h:", "h:0", "h:65535", "[::1]", "[::1]:80", "127.0.0.1:8080", "a_b.c-d", "%41b", ":80"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        let wrong = ["h:x", "h:65536", "h:99999", "h:+1", "h:1:2", "user@h", "a,b", "a b", "a/b", "%4", "%4g", "ä"];
+        for host in wrong.into_iter().chain(["::1", "[::1", "[h]", "[::1]x", "[::1]:x", "h]", "a?b", "a#b", "\"h\""]) {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! TLS of the front door: its certificate and key.
+
+use crate::error::{Error, Result};
+use crate::uri::http::Address;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+
+/// Certificate and key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// `--tls-cert`: the chain, its own first.
+    pub certificate: PathBuf,
+    /// `--tls-key`.
+    pub key: PathBuf,
+}
+
+/// What speaks TLS with the certificate of the options, where they name one.
+pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAcceptor>> {
+    let tls = match (tls, address.tls) {
+        (Some(tls), true) => tls,
+        (None, false) => return Ok(None),
+        (Some(_), false) => {
+            let host = &address.host;
+            return Err(Error::usage(format!("{}: with --tls-cert it is https://{host}", address)));
+        }
+        (None, true) => {
+            return Err(Error::usage(format!("{}: TLS needs --tls-cert and --tls-key", address)));
+        }
+    };
+    let unread = |path: &PathBuf| Error::config(format!("{}: no PEM of the kind asked for", path.display()));
+    let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect)
+        .map_err(|error| unread(&tls.certificate).because(error))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| unread(&tls.key).because(error))?;
+    let wrong = |error: rustls::Error| {
+        Error::config(format!("{}: it does not serve", tls.certificate.display())).because(error)
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let mut config = builder.map_err(wrong)?.with_no_client_auth().with_single_cert(chain, key).map_err(wrong)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}

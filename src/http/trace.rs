@@ -1,0 +1,154 @@
+//! What a request is called.
+
+use hyper::HeaderMap;
+use hyper::header::HeaderName;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// W3C Trace Context.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// What a client calls its request.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The longest request id that is taken from a client.
+const REQUEST_ID_MAX: usize = 128;
+/// The longest `tracestate` that is taken, in bytes: what W3C Trace Context has everybody pass on.
+const TRACESTATE_MAX: usize = 512;
+
+/// Makes names that no other process makes, by chance.
+pub struct Ids {
+    seed: u64,
+    salt: u64,
+    next: AtomicU64,
+}
+
+impl Ids {
+    /// Names of this process.
+    pub fn new() -> Self {
+        // The one source of randomness the standard library has.
+        let random = std::hash::RandomState::new();
+        Self { seed: random.hash_one(0), salt: random.hash_one(1), next: AtomicU64::new(1) }
+    }
+
+    fn next(&self) -> u128 {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.salt.to_le_bytes());
+        xxh3_128_with_seed(&bytes, self.seed).max(1)
+    }
+}
+
+impl Default for Ids {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a request is called in logs, in headers of Kafka and in dead letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// W3C Trace Context: the client's where it is valid.
+    pub parent: String,
+    /// What tracing systems keep beside it: the client's where both are valid.
+    state: Option<String>,
+    /// `X-Request-Id`: the client's where it is printable ASCII of at most 128 bytes.
+    pub request_id: String,
+}
+
+impl Trace {
+    /// What `headers` say; what they do not say is made of `ids`.
+    pub fn of(headers: &HeaderMap, ids: &Ids) -> Self {
+        let only = |name: &HeaderName| {
+            let mut all = headers.get_all(name).iter();
+            all.next().filter(|_| all.next().is_none()).and_then(|value| value.to_str().ok())
+        };
+        let parent = only(&TRACEPARENT).filter(|text| is_traceparent(text)).map(str::to_owned);
+        let printable = |text: &&str| {
+            (1..=REQUEST_ID_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
+        let request_id = only(&REQUEST_ID).filter(printable).map(str::to_owned);
+        Self {
+            state: parent.as_ref().and_then(|_| tracestate(headers)),
+            parent: parent.unwrap_or_else(|| {
+                let span = u64::try_from(ids.next() & u128::from(u64::MAX)).unwrap_or(1).max(1);
+                format!("00-{:032x}-{span:016x}-01", ids.next())
+            }),
+            request_id: request_id.unwrap_or_else(|| format!("{:032x}", ids.next())),
+        }
+    }
+
+    /// As headers that are passed on.
+    pub fn headers(&self) -> Vec<(String, String)> {
+        let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());
+        let mut headers = vec![pair(&TRACEPARENT, &self.parent)];
+        headers.extend(self.state.as_ref().map(|state| pair(&TRACESTATE, state)));
+        headers.push(pair(&REQUEST_ID, &self.request_id));
+        headers
+    }
+}
+
+/// The `tracestate` of a request, which may stand in several headers; none where it is too long or not printable ASCII.
+fn tracestate(headers: &HeaderMap) -> Option<String> {
+    let mut state = String::new();
+    for value in headers.get_all(TRACESTATE) {
+        let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| matches!(byte, b' '..=b'~')))?;
+        let comma = if state.is_empty() || text.is_empty() { "" } else { "," };
+        if state.len() + comma.len() + text.len() > TRACESTATE_MAX {
+            return None;
+        }
+        state.push_str(comma);
+        state.push_str(text);
+    }
+    Some(state).filter(|state| !state.is_empty())
+}
+
+/// Whether a text is a `traceparent` by W3C Trace Context, of this version or a later one.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let some = |part: &str, length: usize| hex(part, length) && part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = text.split('-').collect();
+    let [version, trace, parent, flags, rest @ ..] = &parts[..] else { return false };
+    let known = *version != "00" || rest.is_empty();
+    hex(version, 2) && *version != "ff" && known && some(trace, 32) && some(parent, 16) && hex(flags, 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    /// The `tracestate` that is passed on of a request with these.
+    fn passed(parent: &str, states: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, HeaderValue::from_str(parent).unwrap());
+        for state in states {
+            headers.append(TRACESTATE, HeaderValue::from_str(state).unwrap());
+        }
+        let passed = Trace::of(&headers, &Ids::new()).headers();
+        passed.into_iter().find(|(name, _)| name == "tracestate").map(|(_, value)| value)
+    }
+
+    #[test]
+    fn a_tracestate_is_passed_on_beside_a_valid_traceparent_only() {
+        assert_eq!(passed(PARENT, &["a=1, b=2"]).as_deref(), Some("a=1, b=2"));
+        assert_eq!(passed("00-ab", &["a=1"]), None);
+        assert_eq!(passed(PARENT, &[]), None);
+        assert_eq!(passed(PARENT, &[""]), None);
+    }
+
+    #[test]
+    fn several_are_one_and_what_is_too_long_or_no_text_is_none() {
+        assert_eq!(passed(PARENT, &["a=1", "", "b=2,c=3"]).as_deref(), Some("a=1,b=2,c=3"));
+        let (longest, half) = (format!("a={}", "x".repeat(510)), format!("a={}", "x".repeat(254)));
+        assert_eq!(passed(PARENT, &[&longest]).as_deref(), Some(longest.as_str()));
+        assert_eq!(passed(PARENT, &[&(longest + "x")]), None);
+        assert_eq!(passed(PARENT, &[&half, &half]), None, "one byte too long with its comma");
+        assert_eq!(passed(PARENT, &["a=1\tb"]), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether the brokers of a client answer, and since when not.
+
+use super::client::{Context, describe};
+use crate::error::{Error, ErrorKind, Result};
+use crate::run::Run;
+use crate::run::outages::Outages;
+use crate::secret;
+use crate::store::remote::{Away, rounded, trying_again};
+use crate::uri::kafka::Address;
+use rdkafka::error::RDKafkaErrorCode as Code;
+use std::time::{Duration, Instant};
+
+/// How long what had come before its brokers went may still be handed out.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+/// Whether brokers are there, and since when not: said when they go and when they are back.
+pub struct Health {
+    wait: Away,
+    down_since: Option<Instant>,
+    /// The last outage that this client has spoken of.
+    outage: Option<u64>,
+}
+
+impl Health {
+    /// Brokers may be away for so long.
+    pub fn new(wait: Away) -> Self {
+        Self { wait, down_since: None, outage: None }
+    }
+
+    /// Something that passes went wrong.
+    pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
+        // Only this one says that nobody is there at all; it may come again with every attempt.
+        if code == Code::AllBrokersDown {
+            self.down_since.get_or_insert_with(Instant::now);
+            self.stand(address, run);
+        }
+    }
+
+    /// What has been heard stands as long as nothing good comes: says so once that is sure.
+    pub fn stand(&mut self, address: &Address, run: &Run) {
+        if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
+            let (brokers, cause) = (secret::shown(&address.brokers), describe(Code::AllBrokersDown));
+            run.console.say(format!("kafka://{brokers}: {cause}: {}", trying_again(self.wait.limit(true), "wait")));
+        }
+    }
+
+    /// Something has come or gone through: not what lay here already when the brokers went.
+    pub fn good(&mut self, address: &Address, run: &Run) {
+        // Asked for every record.
+        if self.down_since.is_none() {
+            return;
+        }
+        if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
+            let brokers = secret::shown(&address.brokers);
+            run.console.say(format!("kafka://{brokers}: brokers are back after {}", whole_seconds(away)));
+        }
+    }
+
+    /// Whether it is to be said now that no broker is there.
+    fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
+        let Some(since) = self.down_since else { return false };
+        let (number, is_news) = outages.begin(brokers, (since, now));
+        self.outage = Some(number);
+        is_news
+    }
+
+    /// Some broker is there; for how long none was, where that is to be said.
+    fn come_back(&mut self, outages: &Outages, brokers: &str, now: Instant) -> Option<Duration> {
+        self.down_since.take_if(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
+        outages.end(brokers, self.outage?, now)
+    }
+
+    /// Whether no trouble is known.
+    pub fn is_good(&self) -> bool {
+        self.down_since.is_none()
+    }
+
+    /// Exit 69 once they have been away for too long.
+    pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
+        match self.down_since.zip(self.wait.limit(true)) {
+            Some((since, limit)) if since.elapsed() >= limit => {
+                let message = format!("{address}: no broker for {}", whole_seconds(since.elapsed()));
+                let cause = context.cause().unwrap_or_else(|| describe(Code::AllBrokersDown));
+                Err(Error::new(ErrorKind::Unavailable, message).because(cause))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A time as lines about outages show it.
+pub fn whole_seconds(time: Duration) -> String {
+    rounded(Duration::from_secs(time.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clients of the same brokers in one run, and a clock that stands at milliseconds after its start.
+    struct Clients {
+        outages: Outages,
+        start: Instant,
+        healths: [Health; 2],
+    }
+
+    impl Clients {
+        fn new() -> Self {
+            let (outages, start) = (Outages::default(), Instant::now());
+            Self { outages, start, healths: [Health::new(Away::Usual), Health::new(Away::Usual)] }
+        }
+
+        /// A client says that there is no broker, or stands by it.
+        fn go(&mut self, client: usize, millis: u64) -> bool {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].down_since.get_or_insert(now);
+            self.healths[client].is_news(&self.outages, "a", now)
+        }
+
+        fn come_back(&mut self, client: usize, millis: u64) -> Option<u128> {
+            let now = self.start + Duration::from_millis(millis);
+            self.healths[client].come_back(&self.outages, "a", now).map(|away| away.as_millis())
+        }
+    }
+
+    #[test]
+    fn one_outage_of_some_brokers_is_news_once_and_is_over_once() {
+        let mut clients = Clients::new();
+        assert_eq!(clients.come_back(0, 0), None);
+        assert!(clients.go(0, 0));
+        assert!(!clients.go(1, 10), "another client of the same brokers");
+        assert!(!clients.go(0, 20), "the next attempt");
+        assert!(clients.outages.begin("b", (clients.start, clients.start)).1, "other brokers");
+        assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
+    }
+
+    #[test]
+    fn an_outage_soon_after_another_is_news_once_it_stands_and_a_late_word_on_the_first_is_none() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 3000), Some(3000));
+        assert!(!clients.go(1, 3500), "a client that was asked late");
+        assert_eq!(clients.come_back(1, 8000), None, "the first one ended long ago");
+        assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late word");
+        assert!(clients.go(0, 16_000), "it stands");
+        assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is said once");
+        assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began when it was heard");
+        assert_eq!(clients.come_back(0, 40_100), None);
+    }
+
+    #[test]
+    fn an_outage_long_after_another_is_news_at_once() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0));
+        assert_eq!(clients.come_back(0, 2000), Some(2000));
+        assert!(clients.go(1, 17_001));
+    }
+
+    #[test]
+    fn who_has_had_no_answer_since_an_outage_that_is_over_begins_no_other() {
+        let mut clients = Clients::new();
+        assert!(clients.go(0, 0) && !clients.go(1, 100));
+        assert_eq!(clients.come_back(0, 60_000), Some(60_000));
+        assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to hear that they are back");
+        assert_eq!(clients.come_back(1, 66_950), None);
+    }
+}

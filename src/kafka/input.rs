@@ -1,0 +1,424 @@
+//! Topics as input: one partition of the pipeline for each of the topic, offsets Kafka's.
+//!
+//! Who looks reads a range that was fixed when the run began, joins no group and commits nothing. Who works goes on, or
+//! stops where `end=` says. Nothing is reset in silence: offsets lost to retention end the run, or are named.
+
+use super::client::{self, Client};
+use super::group::{self, Membership, Offsets, claim, commit_interval};
+use super::health::Health;
+use super::position;
+use super::range::{self, Part, Role};
+use super::records::{self, Borrowed, Framed, Reading, Records};
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::Progress;
+use crate::kafka::fetch::Fetcher;
+use crate::registry::place;
+use crate::run::Run;
+use crate::stream::dead::DeadLetters;
+use crate::stream::input;
+use crate::stream::intake::Intake;
+use crate::stream::raw::Step;
+use crate::uri::kafka::{Address, Form};
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Messages taken before rows are looked after.
+const MESSAGES: usize = 1024;
+/// Messages that have been read are let go together, at the latest when they have this many bytes: their memory is of
+/// librdkafka's thread, and letting go one by one has both wait for each other's lock. A seventh of all CPU time.
+const HELD_BYTES: usize = 1 << 20;
+
+/// Topics being read.
+pub struct KafkaInput {
+    pub(crate) run: Rc<Run>,
+    pub(crate) address: Address,
+    pub(crate) client: Arc<Client>,
+    pub(super) role: Role,
+    origin: Option<String>,
+    pub(crate) reading: Reading,
+    /// How many partitions each topic had when the run began.
+    pub(super) counts: Vec<usize>,
+    /// Topics that have their turn later. Where a range ends one topic is read at a time: the sign that a partition is at
+    /// its end does not say of which topic it is.
+    pub(crate) waiting: Vec<usize>,
+    /// Fetches records; none where librdkafka does so itself.
+    pub(crate) fetcher: Option<Fetcher>,
+    pub(super) group: Option<Membership>,
+    pub(crate) health: Health,
+    /// Whether librdkafka has reported that all brokers are down and no fetched record has come since. It reports an
+    /// outage once: a member of a group whose partitions are revoked meanwhile has no other sign of it.
+    pub(crate) reported_down: bool,
+}
+
+impl KafkaInput {
+    /// Looks whether the topics can be read, and their schemas be had; nothing is joined, read or committed.
+    pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
+        if let Some(schemas) = &address.options.schemas {
+            place::check(schemas, &run.console)?;
+            records::wire(address, run)?;
+        }
+        let (client, mut faults) = (client(address, run)?, vec![]);
+        for at in 0..address.topics.len() {
+            match range::parts_of(&client, address, run, at) {
+                Ok(_) => {}
+                // Brokers that are away are away for the other topics too.
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                Err(error) => faults.push(error),
+            }
+        }
+        Ok(faults)
+    }
+
+    /// Asks the brokers what there is and fixes the range; every partition is announced.
+    pub fn open(
+        address: &Address,
+        (role, offsets): (Role, Offsets),
+        origin: Option<&str>,
+        run: &Rc<Run>,
+        intake: &mut Intake,
+    ) -> Result<Self> {
+        if origin.is_some() && address.topics.len() > 1 {
+            return Err(Error::usage(format!(
+                "{address}: --origin would make one partition of those of several topics"
+            )));
+        }
+        let client = Arc::new(client(address, run)?);
+        let options = &address.options;
+        let wire = records::wire(address, run)?;
+        let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
+        let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
+        let subscribes = commits && offsets == Offsets::Shared && whole;
+        let mut parts = range::parts(&client, address, run)?;
+        let count = |topic| parts.iter().filter(|part| part.topic == topic).count();
+        let counts = (0..address.topics.len()).map(count).collect();
+        let mut group = commits.then(|| Membership::new(subscribes, commit_interval(address, run)));
+        match &mut group {
+            Some(group) if !subscribes => claim(&client, address, run, (group, &mut parts))?,
+            Some(_) => {}
+            None => range::resolve(&client, address, run, (role, &mut parts))?,
+        }
+        let mut input = Self {
+            run: run.clone(),
+            health: Health::new(address.options.wait),
+            reported_down: false,
+            address: address.clone(),
+            fetcher: Fetcher::of(&client, address, run),
+            client,
+            role,
+            origin: origin.map(str::to_owned),
+            reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
+            counts,
+            waiting: vec![],
+            group,
+        };
+        if subscribes {
+            input.reading.parts.clear();
+            group::subscribe(&input.client, address)?;
+        } else {
+            input.announce(intake);
+            input.tell_of_empty();
+            input.begin(intake)?;
+        }
+        input.tell_of_commits();
+        input.client.context().begin();
+        Ok(input)
+    }
+
+    /// Every partition is known from the start; what a restart resumes has its stream time.
+    fn announce(&mut self, intake: &mut Intake) {
+        for at in 0..self.reading.parts.len() {
+            self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], intake);
+        }
+    }
+
+    /// The number of a partition in the run's stamper.
+    pub(super) fn announce_one(&self, part: &Part, intake: &mut Intake) -> u32 {
+        let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
+        let stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
+        intake.stamper.resume(stamp, part.stream_time);
+        stamp
+    }
+
+    /// Who works shall know what a restart does.
+    fn tell_of_commits(&self) {
+        let Self { address, run, .. } = self;
+        match (&address.options.group, self.role) {
+            (_, Role::Looks | Role::Follows) | (None, _) => {}
+            (Some(_), _) if self.group.is_some() => {}
+            (Some(group), _) => run.console.say(format!(
+                "{address}: group {group} commits nothing: the rows go into a pipe or into state; a restart reads them again"
+            )),
+        }
+    }
+
+    /// Begins to read: all at once, or topic by topic where there is an end.
+    fn begin(&mut self, intake: &mut Intake) -> Result<()> {
+        let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
+        self.waiting = if bounded { (1..self.address.topics.len()).rev().collect() } else { vec![] };
+        for at in 0..self.reading.parts.len() {
+            if self.reading.parts[at].is_done() {
+                self.reading.parts[at].ended = true;
+                intake.stamper.end_one(self.reading.parts[at].stamp);
+            }
+        }
+        self.assign(if bounded { Some(0) } else { None })
+    }
+
+    /// Has the parts of a topic, or all, read from where they stand.
+    fn assign(&mut self, topic: Option<usize>) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for part in
+            self.reading.parts.iter().filter(|part| !part.ended && topic.is_none_or(|topic| part.topic == topic))
+        {
+            range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
+        }
+        let assigned = self.client.assign(&list);
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read", &error))?;
+        self.fetch_from(&list)
+    }
+
+    /// Bytes of payload so far.
+    pub fn extent(&self) -> input::Extent {
+        input::Extent { done: self.reading.bytes, total: None }
+    }
+
+    /// Its name, for messages.
+    pub fn name(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Whether it never ends by itself.
+    pub fn is_endless(&self) -> bool {
+        self.is_subscribed() || self.reading.parts.iter().any(|part| part.end.is_none())
+    }
+
+    /// Whether the group hands out the partitions.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.group.as_ref().is_some_and(Membership::is_subscribed)
+    }
+
+    /// Whether its records are rows with their stamps.
+    pub fn is_framed(&self) -> bool {
+        self.address.options.form == Some(Form::Frames)
+    }
+
+    /// What came in frames, and whether all partitions are known by now.
+    pub fn framed(&mut self) -> Option<(Framed, bool)> {
+        let framed = self.reading.records.pop()?;
+        Some((framed, self.reading.records.is_complete(&self.reading.parts)))
+    }
+
+    /// The partitions that frames told of, at their end, and the worst verdict of the writers.
+    pub fn framed_end(&self) -> (Progress, u8) {
+        (self.reading.records.ended(), self.reading.records.verdict())
+    }
+
+    /// Reads for a while.
+    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+        if self.run.stop.signal().is_some() {
+            return Ok(Step::Stopped);
+        }
+        self.watch(intake)?;
+        if self.follow_group(intake)? {
+            return Ok(Step::More);
+        }
+        if let Some(step) = self.next_topic()? {
+            return Ok(step);
+        }
+        intake.look_at_clock();
+        if self.fetcher.is_some() { self.fetch(intake, dead) } else { self.poll(intake, dead) }
+    }
+
+    /// Takes what librdkafka has fetched.
+    fn poll(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+        let start = Instant::now();
+        let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        let client = self.client.clone();
+        let (mut held, mut held_bytes) = (Vec::with_capacity(MESSAGES), 0);
+        for taken in 0..MESSAGES {
+            let polled = client.poll(timeout);
+            if taken == 0 {
+                self.run.metrics.blocked("input", start.elapsed());
+            }
+            match polled {
+                Some(Ok(message)) => {
+                    self.health.good(&self.address, &self.run);
+                    if let Some(at) = self.part_of(&message)
+                        && self.reading.take(at, &Borrowed(&message).message(), (&self.address.topics, intake, dead))?
+                    {
+                        self.end(at, intake, dead)?;
+                    }
+                    held_bytes += message.payload_len();
+                    held.push(message);
+                    if held_bytes >= HELD_BYTES {
+                        held.clear();
+                        held_bytes = 0;
+                    }
+                }
+                Some(Err(error)) => self.trouble(&error, intake, dead)?,
+                None if taken == 0 => {
+                    self.health.check(&self.address, self.client.context())?;
+                    return Ok(Step::Idle);
+                }
+                None => break,
+            }
+            if taken % 64 == 0 && start.elapsed() >= Run::LINGER {
+                break;
+            }
+            timeout = Duration::ZERO;
+        }
+        Ok(Step::More)
+    }
+
+    /// The part that a message is of.
+    fn part_of(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
+        let topic = match self.address.topics.as_slice() {
+            [_] => 0,
+            topics => topics.iter().position(|topic| topic == message.topic())?,
+        };
+        self.reading.find((topic, message.partition()))
+    }
+
+    /// The end, or the next topic, once all parts that are read have ended.
+    fn next_topic(&mut self) -> Result<Option<Step>> {
+        if self.is_subscribed() {
+            return Ok(None);
+        }
+        loop {
+            let reading = |topic: &usize| !self.waiting.contains(topic);
+            if self.reading.parts.iter().any(|part| !part.ended && reading(&part.topic)) {
+                return Ok(None);
+            }
+            match self.waiting.pop() {
+                None => return Ok(Some(Step::End)),
+                Some(topic) => self.assign(Some(topic))?,
+            }
+        }
+    }
+
+    /// A partition is at its end: it leaves the minimum that makes the watermark.
+    pub(crate) fn end(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let part = &mut self.reading.parts[at];
+        if std::mem::replace(&mut part.ended, true) {
+            return Ok(());
+        }
+        let (stamp, number, topic) = (part.stamp, part.number, part.topic);
+        intake.drain_one(stamp, dead)?;
+        intake.flush(dead)?;
+        intake.stamper.end_one(stamp);
+        if let Some(fetcher) = &mut self.fetcher {
+            fetcher.leave((topic, number));
+            return Ok(());
+        }
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.address.topics[topic], number);
+        self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
+    }
+
+    pub(crate) fn trouble(&mut self, error: &KafkaError, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let code = match error {
+            KafkaError::PartitionEOF(number) => return self.at_end(*number, intake, dead),
+            error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
+        };
+        match code {
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake, dead),
+            // Nothing is asked of the group.
+            Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
+            Code::PollExceeded => {
+                self.run.console.say(format!(
+                    "{}: the outputs took too long: the group has let us go, joining again",
+                    self.address
+                ));
+                Ok(())
+            }
+            code if client::is_passing(code) => {
+                self.client.context().distrust();
+                self.health.trouble(&self.address, &self.run, code);
+                self.health.check(&self.address, self.client.context())
+            }
+            _ => Err(client::failed(&self.address, "reading failed", error)),
+        }
+    }
+
+    /// Partition `number` of the topic that is being read has come to the end it has now.
+    fn at_end(&mut self, number: i32, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
+        match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
+            Some(at) => self.end(at, intake, dead),
+            None => Ok(()),
+        }
+    }
+
+    /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
+    pub(crate) fn look_for_gaps(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for at in 0..self.reading.parts.len() {
+            let part = &self.reading.parts[at];
+            if part.ended || self.waiting.contains(&part.topic) {
+                continue;
+            }
+            let (name, number, stamp) = (&self.address.topics[part.topic], part.number, part.stamp);
+            let extent = range::extent(&self.client, &self.address, &self.run, part)?;
+            if let Some(gap) = position::gap(part.next, extent) {
+                range::settle_gap((&self.address, &self.run), (name, number), gap)?;
+                (self.reading.parts[at].next, self.reading.parts[at].extent) = (gap.found, extent);
+                if gap.begins_anew() {
+                    intake.drain_one(stamp, dead)?;
+                    intake.flush(dead)?;
+                    intake.stamper.resume(stamp, None);
+                }
+            }
+            range::add(&mut list, name, (number, self.reading.parts[at].next))?;
+        }
+        self.begin_again(&list)
+    }
+
+    /// Has partitions read from new offsets: one that librdkafka has stopped reading takes no seek.
+    pub(crate) fn begin_again(&mut self, list: &TopicPartitionList) -> Result<()> {
+        if self.fetcher.is_some() {
+            return self.fetch_from(list);
+        }
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.client.incremental_unassign(list).and_then(|()| self.client.incremental_assign(list))
+            }
+            _ => self.client.assign(list),
+        };
+        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read on", &error))
+    }
+}
+
+fn client(address: &Address, run: &Run) -> Result<Client> {
+    // A consumer must name a group, even where it never joins one.
+    let group = address.options.group.as_deref().unwrap_or("evt");
+    let settings = [
+        ("group.id", group),
+        ("enable.auto.commit", "false"),
+        ("enable.auto.offset.store", "false"),
+        ("auto.offset.reset", "error"),
+        ("enable.partition.eof", "true"),
+        // What a broker has of an aborted transaction is nobody's to read.
+        ("isolation.level", "read_committed"),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        // Bounds what a slow reader makes librdkafka hold.
+        ("queued.min.messages", "20000"),
+        ("queued.max.messages.kbytes", "16384"),
+        // A full queue is empty again in milliseconds: librdkafka would look after a second.
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    client::create(&client::config(address, run, &settings), address)
+}
+
+/// Exit 65 of an input that ends before others.
+#[cold]
+pub fn endless(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!("{name}: it never ends, what follows it would wait for ever: end=latest, or all topics in one URI"),
+    )
+}

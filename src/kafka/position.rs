@@ -1,0 +1,120 @@
+//! Positions in a partition: where reading begins and ends, what retention took, and how a committed position is kept.
+//!
+//! A position is (offset, stream time): whoever resumes a partition resumes its stream time too, so that the same
+//! events are late. The stream time stands in the metadata that Kafka keeps beside a committed offset.
+
+use crate::time::{format_instant, parse_instant};
+use crate::uri::kafka::Bound;
+
+/// What stands before the stream time in the metadata of a committed offset.
+const MARK: &str = "evt stream_time=";
+
+/// The metadata of a committed offset; none of a partition that has no stream time yet.
+pub fn metadata(stream_time: Option<i64>) -> String {
+    stream_time.map_or(String::new(), |instant| format!("{MARK}{}", format_instant(instant)))
+}
+
+/// The stream time (µs) that [`metadata`] kept; none where another program committed.
+pub fn stream_time(metadata: &str) -> Option<i64> {
+    parse_instant(metadata.strip_prefix(MARK)?)
+}
+
+/// What a broker says of one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The first offset that is there.
+    pub low: i64,
+    /// One behind the last offset.
+    pub high: i64,
+}
+
+/// Records that were asked for and are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The offset that was asked for.
+    pub wanted: i64,
+    /// The first one that is there: what retention has left, or all of a partition that is shorter than it was.
+    pub found: i64,
+    /// Where the partition ends.
+    pub end: i64,
+}
+
+impl Gap {
+    /// Whether the partition ends before what was asked for: what lies in it now is not what was read of it once, so that it
+    /// is read from its start, and has no stream time.
+    pub fn begins_anew(&self) -> bool {
+        self.wanted > self.end
+    }
+
+    /// What was lost, for a person.
+    pub fn describe(&self) -> String {
+        let Self { wanted, found, end } = self;
+        match self.begins_anew() {
+            false => format!("{} offsets are lost to retention: {wanted} to {}", found - wanted, found - 1),
+            true => format!("it ends at offset {end}, before {wanted}: it lost records, or was made anew"),
+        }
+    }
+}
+
+/// Whether an offset that reading has come to is still there.
+pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
+    let Extent { low, high } = extent;
+    (wanted < low || wanted > high).then_some(Gap { wanted, found: low, end: high })
+}
+
+/// The offset a bound means in partition `number`; `at_instant` is the first offset of the bound's instant.
+pub fn offset_of(bound: &Bound, number: i32, extent: Extent, at_instant: Option<i64>) -> Option<i64> {
+    match bound {
+        Bound::Earliest => Some(extent.low),
+        Bound::Latest => Some(extent.high),
+        Bound::Instant(_) => Some(at_instant.unwrap_or(extent.high)),
+        Bound::Offsets(offsets) => offsets.iter().find(|(partition, _)| *partition == number).map(|(_, at)| *at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SOME: Extent = Extent { low: 10, high: 20 };
+
+    #[test]
+    fn what_another_program_committed_has_no_stream_time() {
+        for text in ["", "consumer-1", "evt", "evt stream_time=", "evt stream_time=soon"] {
+            assert_eq!(stream_time(text), None, "{text}");
+        }
+        assert_eq!(metadata(None), "");
+    }
+
+    #[test]
+    fn an_offset_outside_of_its_partition_is_a_gap() {
+        assert_eq!(gap(9, SOME), Some(Gap { wanted: 9, found: 10, end: 20 }));
+        assert_eq!(gap(10, SOME), None);
+        assert_eq!(gap(20, SOME), None);
+        let beyond = gap(21, SOME).unwrap();
+        assert!(beyond.begins_anew() && beyond.found == 10);
+        assert!(!gap(9, SOME).unwrap().begins_anew());
+        assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
+        assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets are lost to retention: 7 to 9");
+    }
+
+    #[test]
+    fn a_bound_names_an_offset_in_each_partition() {
+        assert_eq!(offset_of(&Bound::Earliest, 0, SOME, None), Some(10));
+        assert_eq!(offset_of(&Bound::Latest, 0, SOME, None), Some(20));
+        assert_eq!(offset_of(&Bound::Instant("now".into()), 0, SOME, Some(12)), Some(12));
+        assert_eq!(offset_of(&Bound::Instant("now".into()), 0, SOME, None), Some(20));
+        let offsets = Bound::Offsets(vec![(1, 15)]);
+        assert_eq!(offset_of(&offsets, 1, SOME, None), Some(15));
+        assert_eq!(offset_of(&offsets, 0, SOME, None), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn a_committed_stream_time_comes_back_to_the_microsecond(instant in -62_135_596_800_000_000i64..253_402_300_800_000_000) {
+            prop_assert_eq!(stream_time(&metadata(Some(instant))), Some(instant));
+        }
+    }
+}

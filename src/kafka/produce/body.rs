@@ -1,0 +1,93 @@
+//! What the messages of a topic hold: rows as JSON, in Avro or in frames, or dead letters.
+
+use crate::error::{Error, Result};
+use crate::kafka::framing::Table;
+use crate::kind::Kind;
+use crate::registry::rows::{AvroRows, Target as Schemas};
+use crate::run::Run;
+use crate::uri::kafka::{Address, Form};
+use arrow::datatypes::SchemaRef;
+use std::time::Instant;
+
+/// What makes a record's key where nothing is said: what stays together then stays in order.
+pub(super) fn usual_key(kind: Option<Kind>) -> &'static str {
+    match kind {
+        Some(Kind::Metric) => "metric_id",
+        Some(Kind::Alert) => "rule",
+        _ => "source",
+    }
+}
+
+/// What messages hold.
+pub(super) enum Body {
+    /// A row as JSON; the column that makes the key.
+    Objects { key: Option<usize> },
+    /// A row in Avro; the column that makes the key.
+    Avro { key: Option<usize>, rows: Box<AvroRows> },
+    /// A dead letter: its payload, and headers.
+    Letters,
+    /// Rows with their stamps; what the source has said of its partitions, and when that was repeated.
+    Frames { table: Table, told: Instant },
+}
+
+/// Where the rows of a topic in Avro have their schema.
+pub(super) fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
+    let schemas = address.options.schemas.as_deref().unwrap_or_default();
+    Schemas { schemas, topic, schema_id: address.options.schema_id.as_ref() }
+}
+
+/// What rows of `schema` are as messages; exit 2 where the options do not fit them.
+pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
+    let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
+    if address.options.form == Some(Form::Frames) {
+        return match key {
+            None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
+            Some(_) => Err(Error::usage(format!("{address}: key=: frames lie where the partition of their rows does"))),
+        };
+    }
+    if kind == Some(Kind::Dead) {
+        return match key {
+            _ if address.options.form == Some(Form::Avro) => {
+                Err(Error::usage(format!("{address}: format=avro: the value of a dead letter is its record's payload")))
+            }
+            None | Some("original_key") => Ok(Body::Letters),
+            Some(_) => Err(Error::usage(format!("{address}: key=: a dead letter keeps the key of its record"))),
+        };
+    }
+    let key = match key.unwrap_or_else(|| usual_key(kind)) {
+        "none" => None,
+        name => match schema.index_of(name) {
+            Ok(at) => Some(at),
+            Err(_) => {
+                let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+                let names = names.join(" ");
+                let why = format!("{address}: key={name}: these rows have no such column: none {names}");
+                return Err(Error::usage(why));
+            }
+        },
+    };
+    match address.options.form {
+        Some(Form::Avro) => {
+            let rows = AvroRows::open(target(address, address.topic()?), schema, &run.console)?;
+            Ok(Body::Avro { key, rows: Box::new(rows) })
+        }
+        _ => Ok(Body::Objects { key }),
+    }
+}
+
+/// What `-o` and `format=` say together.
+pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
+    let by_flag = match named {
+        None => None,
+        Some("jsonl") => Some(Form::Json),
+        Some("frames") => Some(Form::Frames),
+        Some(other) => {
+            let forms = "a topic gets format=json, format=avro or format=frames";
+            return Err(Error::usage(format!("{address}: -o {other}: {forms}")));
+        }
+    };
+    match (address.options.form, by_flag) {
+        (Some(said), _) => Ok(said),
+        (None, by_flag) => Ok(by_flag.unwrap_or_default()),
+    }
+}

@@ -1,0 +1,65 @@
+//! `http://HOST:PORT`: where events are listened for.
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::net::SocketAddr;
+
+/// A place to listen at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// `HOST:PORT`.
+    pub host: String,
+}
+
+impl Address {
+    /// Reads what follows `http:` or `https:`; exit 2 where it names no host and port, or a path.
+    pub fn parse(scheme: &str, rest: &str) -> Result<Self> {
+        let tls = scheme == "https";
+        let host = rest.strip_prefix("//").map(|host| host.strip_suffix('/').unwrap_or(host));
+        let wanted = || Error::usage(format!("{scheme}:{rest}: a listener is {scheme}://HOST:PORT"));
+        let host = host.filter(|host| !host.contains(['/', '?', '#', '@'])).ok_or_else(wanted)?;
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => {
+                Ok(Self { tls, host: host.to_owned() })
+            }
+            _ => Err(wanted()),
+        }
+    }
+
+    /// What it is called once its port is known.
+    pub fn at(&self, bound: SocketAddr) -> String {
+        format!("{}://{bound}", self.scheme())
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme(), self.host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_has_a_host_and_a_port_and_no_path() {
+        let told = |text: &str| {
+            let (scheme, rest) = text.split_once(':').unwrap();
+            Address::parse(scheme, rest).map(|address| address.to_string())
+        };
+        assert_eq!(told("http://127.0.0.1:8080/").unwrap(), "http://127.0.0.1:8080");
+        assert_eq!(told("https://[::1]:0").unwrap(), "https://[::1]:0");
+        for text in
+            ["http:", "http://", "http://host", "http://:80", "http://h:x", "http://h:1/v1", "http://u@h:1", "http:h:1"]
+        {
+            assert!(told(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! URIs: what every input and output is named by.
+
+pub mod http;
+pub mod kafka;
+mod origin;
+
+use crate::error::{Error, Result};
+use crate::secret;
+use crate::store::{self, Location, Store};
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Where bytes or rows come from or go to.
+#[derive(Clone)]
+pub enum Uri {
+    /// `-`: standard input or output.
+    Standard,
+    /// `null:`: nothing is written.
+    Null,
+    /// A path, or `file:PATH`.
+    File(PathBuf),
+    /// A listener for events: an input of evt-ingest.
+    Http(http::Address),
+    /// Topics of Kafka.
+    Kafka(Box<kafka::Address>),
+    /// A store, and where it is.
+    Store(&'static Store, Location),
+}
+
+/// Schemes that are no store's.
+const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
+/// Schemes that later tools bring; named so that the message can say so.
+const LATER: [&str; 3] = ["iceberg", "delta", "s3"];
+
+impl Uri {
+    /// Reads a URI; exit 2 for an unknown scheme or option. The name of a file may hold any bytes.
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
+        match text.as_ref().to_str() {
+            Some(text) => Self::parse_text(text),
+            None => Self::parse_bytes(text.as_ref()),
+        }
+    }
+
+    /// The same of bytes that are not UTF-8: only a file has such a name.
+    fn parse_bytes(name: &OsStr) -> Result<Self> {
+        let bytes = name.as_bytes();
+        if let Some(path) = bytes.strip_prefix(b"file:") {
+            let path = path.strip_prefix(b"//").unwrap_or(path);
+            return Ok(Uri::File(OsStr::from_bytes(path).into()));
+        }
+        let scheme =
+            bytes.iter().position(|byte| *byte == b':').and_then(|end| std::str::from_utf8(&bytes[..end]).ok());
+        match scheme
+            .filter(|scheme| is_scheme(scheme) && (SCHEMES.contains(scheme) || store::by_scheme(scheme).is_some()))
+        {
+            Some(scheme) => {
+                let shown = name.to_string_lossy();
+                Err(Error::usage(format!(
+                    "{shown}: it is not UTF-8: only the name of a file may be other bytes, not {scheme}:"
+                )))
+            }
+            None => Ok(Uri::File(name.into())),
+        }
+    }
+
+    fn parse_text(text: &str) -> Result<Self> {
+        if text == "-" {
+            return Ok(Uri::Standard);
+        }
+        if text.is_empty() {
+            return Err(Error::usage("an empty name is no input or output"));
+        }
+        // Nothing that a placeholder stands for is syntax.
+        let text = secret::conceal(text)?;
+        let text = text.as_str();
+        let path = |path: &str| Uri::File(secret::reveal(path).into());
+        let Some((scheme, rest)) = text.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+            return Ok(path(text));
+        };
+        match scheme {
+            "null" if rest.is_empty() => Ok(Uri::Null),
+            "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
+            "kafka" => Ok(Uri::Kafka(Box::new(kafka::Address::parse(rest)?))),
+            "http" | "https" => Ok(Uri::Http(http::Address::parse(scheme, rest)?)),
+            "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
+            _ => match store::by_scheme(scheme) {
+                Some(store) => Ok(Uri::Store(store, location(store, scheme, rest)?)),
+                None if Path::new(&secret::reveal(text)).exists() => Ok(path(text)),
+                None => Err(unknown(text, scheme)),
+            },
+        }
+    }
+
+    /// The name of an event's origin, where this is the input: that of a file does not hang on how its path is written.
+    pub fn origin(&self) -> String {
+        match self {
+            Uri::File(path) => match path.to_str() {
+                Some(text) => origin::of_path(secret::shown(text).as_bytes()),
+                None => origin::of_path(path.as_os_str().as_bytes()),
+            },
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Uri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Uri::Standard => f.write_str("-"),
+            Uri::Null => f.write_str("null:"),
+            Uri::File(path) => f.write_str(&secret::shown(&path.to_string_lossy())),
+            Uri::Http(address) => write!(f, "{address}"),
+            Uri::Kafka(address) => write!(f, "{address}"),
+            Uri::Store(_, location) => location.fmt(f),
+        }
+    }
+}
+
+/// Letters, digits, `+`, `-`, `.`, at least two of them: `C:x` and `10:30.log` stay paths.
+fn is_scheme(text: &str) -> bool {
+    text.len() >= 2
+        && text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '+' | '-' | '.'))
+        && !text.contains('.')
+}
+
+fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let bare = path.strip_prefix("//").filter(|path| !path.is_empty());
+    let slashes = bare.is_some();
+    let path = bare.unwrap_or(path);
+    if path.is_empty() {
+        return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
+    }
+    // Behind slashes stands a part of a URL, which its client decodes.
+    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
+    let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
+    let mut last = None;
+    for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
+        match (option.split_once('='), &mut last) {
+            // Without a name it belongs to the value before: `roll=128MiB,10m`.
+            (None, Some((_, value))) => *value = format!("{value},{option}"),
+            (pair, last) => {
+                let (name, value) = pair.unwrap_or((option, ""));
+                location.options.extend(last.replace((name.to_owned(), value.to_owned())));
+            }
+        }
+    }
+    location.options.extend(last);
+    location.options.values_mut().for_each(|value| *value = secret::reveal(value));
+    location.check_options(store.scheme, store.options)?;
+    Ok(location)
+}
+
+fn unknown(text: &str, scheme: &str) -> Error {
+    let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
+    let why = if LATER.contains(&scheme) { "is not there yet" } else { "is no scheme evt knows" };
+    Error::usage(format!(
+        "{text}: {scheme}: {why}: - PATH file: null: kafka: {}: (./{text} is a path)",
+        known.join(": ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_dash_and_null_are_told_apart() {
+        assert!(matches!(Uri::parse("-").unwrap(), Uri::Standard));
+        assert!(matches!(Uri::parse("null:").unwrap(), Uri::Null));
+        for path in ["a.jsonl", "dir/b:c", "C:x", "10:30.log", "file:a.jsonl", "a.b:c"] {
+            assert!(matches!(Uri::parse(path).unwrap(), Uri::File(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_comma_splits_options_and_the_values_of_one() {
+        let options = |text: &str| -> Vec<String> {
+            match Uri::parse(text) {
+                Ok(Uri::Store(_, location)) => {
+                    location.options.into_iter().map(|(name, value)| name + "=" + &value).collect()
+                }
+                _ => vec![],
+            }
+        };
+        assert_eq!(options("parquet:lake?roll=128MiB,10m,mode=append"), ["mode=append", "roll=128MiB,10m"]);
+        assert_eq!(options("parquet:lake?mode=append&roll=10m"), ["mode=append", "roll=10m"]);
+        assert!(Uri::parse("parquet:lake?bogus").is_err());
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_a_usage_error_that_names_what_exists() {
+        for text in ["mysql:x", "iceberg:b"] {
+            let error = Uri::parse(text).err().unwrap();
+            assert_eq!(error.kind(), crate::ErrorKind::Usage);
+            assert!(error.to_string().contains("null:"), "{error}");
+        }
+    }
+}
