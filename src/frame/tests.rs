@@ -1,7 +1,8 @@
 use super::*;
 use crate::error::{ErrorKind, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::letters::Builder;
 use arrow::array::RecordBatch;
 
 fn letters(rows: i64) -> RecordBatch {

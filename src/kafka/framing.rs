@@ -191,7 +191,8 @@ pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
 mod tests {
     use super::*;
     use crate::kind::Kind;
-    use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+    use crate::kind::dead::{ErrorType, Fault, Letter};
+    use crate::kind::letters::Builder;
 
     fn told(name: &str, stream_time: Option<i64>, state: State) -> PartitionState {
         PartitionState { input: 0, origin: "t".into(), partition: name.into(), stream_time, state }

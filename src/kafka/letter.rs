@@ -182,7 +182,8 @@ mod tests {
     use super::*;
     use crate::format::row;
     use crate::kind::Kind;
-    use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+    use crate::kind::dead::{ErrorType, Fault, Letter};
+    use crate::kind::letters::Builder;
     use rdkafka::message::Headers as _;
 
     type Pairs = Vec<(String, Option<Vec<u8>>)>;

@@ -9,6 +9,7 @@ pub mod event;
 mod field;
 pub mod headers;
 pub mod late;
+pub mod letters;
 pub mod metric;
 pub mod rows;
 pub mod shadow;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::kind::dead::{Builder, ErrorType, Fault, Letter};
+use crate::kind::dead::{ErrorType, Fault, Letter};
+use crate::kind::letters::Builder;
 
 fn letters(of: &[(ErrorType, &str, &[u8], i64)]) -> RecordBatch {
     let mut builder = Builder::new("evt-ingest", "host");

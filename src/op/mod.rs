@@ -9,6 +9,7 @@ pub mod describe_text;
 pub mod disorder;
 pub mod excerpt;
 pub mod generate;
+pub mod late_rows;
 pub mod record;
 pub mod selection;
 pub mod snapshot;

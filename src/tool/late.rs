@@ -3,7 +3,7 @@
 use crate::console::Console;
 use crate::error::Result;
 use crate::kafka::produce::Bounced;
-use crate::kind::late;
+use crate::op::late_rows;
 use crate::op::window::{LateRow, Outcome};
 use crate::stream::output::{Output, Refusal};
 use crate::time::{MINUTE, format_duration};
@@ -54,11 +54,11 @@ impl Late {
             let metrics = late.iter().filter(|late| self.partial || !late.half).map(|late| late.metric as usize);
             let metrics: Vec<usize> = metrics.collect();
             if !metrics.is_empty() {
-                rows.push(late::Row { row, metrics, partial: outcome.is_counted[row] });
+                rows.push(late_rows::Row { row, metrics, partial: outcome.is_counted[row] });
             }
         }
         let Some(output) = self.output.as_mut().filter(|_| !rows.is_empty()) else { return Ok(vec![]) };
-        let refused = output.write(&late::batch(batch, &rows, names)?)?;
+        let refused = output.write(&late_rows::batch(batch, &rows, names)?)?;
         self.written += (rows.len() - refused.len()) as u64;
         Ok(refused.into_iter().map(|refusal| Refusal { row: rows[refusal.row].row, ..refusal }).collect())
     }

@@ -1,6 +1,6 @@
 //! Records of batches that brokers found too large: each is sent again by itself, and judged by itself.
 
-use super::limit::{self, headers_size};
+use super::limit::{self, CUT_HEADER, headers_size};
 use super::{Body, Bounced, KafkaOutput, Outgoing, producer};
 use crate::error::Result;
 use crate::format::row;
@@ -9,14 +9,12 @@ use crate::kafka::client::Returned;
 use crate::kafka::framing;
 use crate::kafka::letter::{self, Letters};
 use crate::kind::Kind;
-use crate::kind::dead::{self, Fault};
+use crate::kind::dead::Fault;
 use crate::kind::headers::Headers as Shown;
+use crate::kind::letters;
 use arrow::array::RecordBatch;
 use rdkafka::message::{Headers as _, OwnedHeaders};
 use rdkafka::producer::Producer as _;
-
-/// Bytes that a letter gets when it is cut: the header that says so.
-pub const CUT_HEADER: usize = 64;
 
 /// A message that came back, to be sent.
 fn outgoing(message: &Returned) -> Outgoing<'_> {
@@ -92,7 +90,7 @@ impl KafkaOutput {
             Some(letter) if is_dead => {
                 let size = size(&message);
                 let most = self.topic_limit.filter(|most| *most < size).unwrap_or(size / 2);
-                match dead::cut(&letter, size - most + CUT_HEADER)? {
+                match letters::cut(&letter, size - most + CUT_HEADER)? {
                     Some(cut) => Ok(vec![self.letter(message.partition, &cut)?]),
                     None => Ok(self.give_up(Some(letter), message)),
                 }

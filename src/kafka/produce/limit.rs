@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+/// Bytes that a letter gets when it is cut: the header that says so.
+pub const CUT_HEADER: usize = 64;
+
 /// The brokers' default, which holds until the topic's is known.
 const DEFAULT: usize = 1_048_588;
 /// The setting of a topic, and ours.

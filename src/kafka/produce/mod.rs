@@ -20,16 +20,16 @@ use crate::kafka::framing;
 use crate::kafka::health::Health;
 use crate::kafka::letter::Letters;
 use crate::kind::Kind;
-use crate::kind::dead::{self, Fault};
+use crate::kind::dead::Fault;
 use crate::kind::headers::{Headers as Shown, Rows};
+use crate::kind::letters;
 use crate::metrics::Up;
 use crate::run::Run;
 use crate::uri::kafka::{Address, Form};
-use again::CUT_HEADER;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use body::{Body, body, target, usual_key};
-use limit::{Limit, RowLimit, headers_size};
+use limit::{CUT_HEADER, Limit, RowLimit, headers_size};
 use passed::Passed;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Headers as _, OwnedHeaders};
@@ -285,7 +285,7 @@ impl KafkaOutput {
             let (key, value, headers) = (letters.key(0), letters.payload(0), Some(letters.headers(0)));
             let outgoing = Outgoing { partition: None, key, value, headers };
             let excess = outgoing.size().saturating_sub(self.limit.get());
-            let shorter = if excess > 0 { dead::cut(&row, excess + CUT_HEADER)? } else { None };
+            let shorter = if excess > 0 { letters::cut(&row, excess + CUT_HEADER)? } else { None };
             match shorter {
                 Some(cut) => letter = cut,
                 // It fits, or never will.
@@ -313,7 +313,7 @@ impl KafkaOutput {
             Some(fault) if count < 2 => {
                 let excess = limit::size(value.len(), 0, 0).saturating_sub(self.limit.get());
                 let is_letter = Kind::of(&self.schema) == Some(Kind::Dead);
-                match if is_letter { dead::cut(rows, excess + CUT_HEADER)? } else { None } {
+                match if is_letter { letters::cut(rows, excess + CUT_HEADER)? } else { None } {
                     Some(cut) => self.send_frame(number, &cut),
                     None => {
                         let message = Returned { partition: number, key: None, value: vec![], headers: None };

@@ -14,21 +14,31 @@
 //! the next.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::lake::disk::{
+    EXTENSION, day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
+};
 use crate::store::lake::exchange::{Exchange, Staged, remove_trials};
-use crate::store::{Epoch, durable, room};
-use crate::time::calendar::civil_from_days;
-use rustix::fs::{FlockOperation, flock, syncfs};
+use crate::store::{Epoch, Location, durable, room};
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Files that are synced one by one; more are synced together.
-const SYNC_SINGLY: usize = 8;
-/// Extension of whole files.
-const EXTENSION: &str = "parquet";
+/// The scheme of its URIs.
+pub const SCHEME: &str = "parquet";
+/// The options that its URIs take.
+pub const OPTIONS: [&str; 4] = ["mode", "roll", "shrink", "table"];
+
+/// The directory a URI names; exit 2 for an option that does not exist.
+pub fn root(location: &Location) -> Result<PathBuf> {
+    location.check_options(SCHEME, &OPTIONS)?;
+    if location.path.is_empty() {
+        return Err(Error::usage("parquet: says no directory: parquet:DIR"));
+    }
+    Ok(PathBuf::from(&location.path))
+}
 
 /// A file that waits for its name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -253,19 +263,6 @@ impl Lake {
     }
 }
 
-/// Written beside, synced, renamed: the old text or the new one, never half.
-pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let beside = path.with_added_extension("new");
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(&serde_json::to_vec(value)?)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        durable::sync_name(path)
-    };
-    write().map_err(|e| failed(path, "cannot write", &e))
-}
-
 /// Locks a lake until `lock` is closed; exit 75 where another run has it.
 fn take_lock(lock: &File, root: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
@@ -275,74 +272,4 @@ fn take_lock(lock: &File, root: &Path) -> Result<()> {
         }
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }
-}
-
-/// The directories of a lake's days, in order; none where there is no such lake.
-pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
-    let mut days = entries(root)?;
-    let is_day = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"date="));
-    days.retain(|path| is_day(path) && path.is_dir());
-    Ok(days)
-}
-
-/// `date=YYYY-MM-DD`.
-pub fn day_name(day: i64) -> String {
-    let (year, month, day) = civil_from_days(day);
-    format!("date={year:04}-{month:02}-{day:02}")
-}
-
-/// Whether a name in the directory of a day is that of a file of the lake.
-pub fn is_whole(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == EXTENSION)
-}
-
-/// The entries of a directory, sorted; none where it does not exist.
-pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let listing = match fs::read_dir(directory) {
-        Ok(listing) => listing,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(failed(directory, "cannot list", &error)),
-    };
-    let paths: std::io::Result<Vec<PathBuf>> = listing.map(|entry| Ok(entry?.path())).collect();
-    let mut paths = paths.map_err(|e| failed(directory, "cannot list", &e))?;
-    paths.sort();
-    Ok(paths)
-}
-
-/// What [`write_json`] wrote, if it is there.
-pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(path, "cannot read", &error)),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
-}
-
-/// Removes a file that may be gone.
-pub fn remove_if_there(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
-        _ => Ok(()),
-    }
-}
-
-/// Syncs files or directories of the lake: one by one, or, where they are many, with the whole file system at once. Ten
-/// years of days are thousands of files, and a sync each would take minutes.
-pub fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
-    if paths.len() <= SYNC_SINGLY {
-        return paths.iter().try_for_each(|path| sync(path));
-    }
-    let failed = |e: std::io::Error| failed(root, "cannot sync", &e);
-    let root = File::open(root).map_err(failed)?;
-    syncfs(&root).map_err(|e| failed(e.into()))
-}
-
-fn sync(path: &Path) -> Result<()> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed(path, "cannot sync", &e))
-}
-
-/// An I/O error of the lake.
-pub fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
-    Error::io(format!("parquet:{}: {what}", path.display()), error)
 }

@@ -18,7 +18,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::durable;
-use crate::store::lake::directory::{
+use crate::store::lake::disk::{
     day_name, entries, failed, is_whole, read_json, remove_if_there, sync_each, write_json,
 };
 use crate::store::room;

@@ -10,7 +10,8 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::lake::directory::{Lake, Part, failed};
+use crate::store::lake::directory::{Lake, Part};
+use crate::store::lake::disk::failed;
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, take_record_batch};

@@ -8,6 +8,7 @@
 //! (module `exchange`).
 
 mod directory;
+mod disk;
 mod exchange;
 mod file;
 mod metric;
@@ -17,7 +18,7 @@ mod replace;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::store::lake::directory::{Lake, Part, Published};
+use crate::store::lake::directory::{Lake, OPTIONS, Part, Published, SCHEME, root};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
@@ -30,27 +31,18 @@ use std::path::PathBuf;
 
 /// The row of [`super::ALL`].
 pub static STORE: Store = Store {
-    scheme: "parquet",
+    scheme: SCHEME,
     also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
-    options: &["mode", "roll", "shrink", "table"],
+    options: &OPTIONS,
     kinds: &Kind::ALL,
     check: |location| Plan::try_new(location)?.check().map(|()| None),
     open: |location, options| Ok(Box::new(Parquet::open(location, options)?)),
     tables: lake_read::tables,
     read: lake_read::read,
 };
-
-/// The directory a URI names; exit 2 for an option that does not exist.
-pub fn root(location: &Location) -> Result<PathBuf> {
-    location.check_options(STORE.scheme, STORE.options)?;
-    if location.path.is_empty() {
-        return Err(Error::usage("parquet: says no directory: parquet:DIR"));
-    }
-    Ok(PathBuf::from(&location.path))
-}
 
 /// What became of the files.
 #[derive(Clone, Copy, Debug, Default)]

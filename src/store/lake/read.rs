@@ -6,9 +6,9 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::Batches;
-use crate::store::lake::directory::{self as lake, Lake, Part};
+use crate::store::lake::directory::{Lake, Part, root};
+use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
-use crate::store::lake::root;
 use crate::store::{Location, Tables, rows};
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -29,7 +29,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
     let root = root(location)?;
     let Some(kind) = kind_of(&root)? else { return Err(empty(&root)) };
     let mut count = 0;
-    for day in lake::days(&root)? {
+    for day in disk::days(&root)? {
         count += Day::open(&day)?.rows()?;
     }
     Ok(vec![(kind.table().to_owned(), count)])
@@ -42,7 +42,7 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
         Some(found) => check_kind(&root, found, kind)?,
         None => return Err(empty(&root)),
     }
-    let days = lake::days(&root)?.into_iter();
+    let days = disk::days(&root)?.into_iter();
     Ok(Box::new(days.flat_map(move |path| match Day::open(&path).and_then(|day| day.batches(kind)) {
         Ok(batches) => batches,
         Err(error) => Box::new(std::iter::once(Err(error))),
@@ -64,7 +64,7 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
 
 /// The kind of the files in a lake, if there are any.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
-    for path in lake::days(root)? {
+    for path in disk::days(root)? {
         let day = Day::open(&path)?;
         if let Some(name) = day.files.first() {
             return Ok(Some(day.file(name)?.0));
@@ -86,13 +86,13 @@ pub struct Day {
 impl Day {
     /// Lists the directory of a day.
     pub fn open(path: &Path) -> Result<Self> {
-        let cannot = |error: std::io::Error| lake::failed(path, "cannot list", &error);
+        let cannot = |error: std::io::Error| disk::failed(path, "cannot list", &error);
         let directory = File::open(path).map_err(cannot)?;
         let mut files = vec![];
         for entry in Dir::read_from(&directory).map_err(|errno| cannot(errno.into()))? {
             let entry = entry.map_err(|errno| cannot(errno.into()))?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if lake::is_whole(Path::new(name)) {
+            if disk::is_whole(Path::new(name)) {
                 files.push(name.to_owned());
             }
         }
@@ -103,7 +103,7 @@ impl Day {
     /// The new version of a day: parts that have no name yet.
     pub fn of_parts(lake: &Lake, parts: &[Part]) -> Result<Self> {
         let path = lake.root().join(".evt");
-        let directory = File::open(&path).map_err(|e| lake::failed(&path, "cannot list", &e))?;
+        let directory = File::open(&path).map_err(|e| disk::failed(&path, "cannot list", &e))?;
         let files = parts.iter().map(|part| part.part.clone().into()).collect();
         Ok(Self { path, directory, files })
     }
@@ -162,7 +162,7 @@ impl Day {
                 let message = format!("parquet:{}: the day was replaced while it was read: run again", path.display());
                 Err(Error::new(ErrorKind::Fenced, message))
             }
-            Err(errno) => Err(lake::failed(&path, "cannot open", &errno.into())),
+            Err(errno) => Err(disk::failed(&path, "cannot open", &errno.into())),
         }
     }
 }
@@ -178,7 +178,7 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
 
 /// The rows of one file.
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
-    let file = File::open(path).map_err(|e| lake::failed(path, "cannot open", &e))?;
+    let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
     let (found, builder) = kind_in(path, file)?;
     whole_rows(path, (found, kind), builder)
 }

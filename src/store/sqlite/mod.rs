@@ -10,6 +10,7 @@
 //! is written with `synchronous=FULL`: its sync makes every transaction before it durable too.
 
 mod cell;
+mod failure;
 mod file;
 mod read;
 mod repeat;

@@ -1,7 +1,7 @@
 //! Rows of events that are stored already, compared with what is stored.
 
 use super::cell::bind;
-use super::write::Failure;
+use super::failure::Failure;
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
 use crate::kind::Kind;

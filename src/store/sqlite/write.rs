@@ -9,7 +9,7 @@ use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judg
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
-use crate::store::sqlite::file::SqliteFile;
+use crate::store::sqlite::failure::Failure;
 use crate::store::sqlite::repeat::Repeats;
 use crate::time::format_instant;
 use arrow::array::{
@@ -19,36 +19,6 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondTy
 use rusqlite::{CachedStatement, OptionalExtension, Transaction};
 use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// What can go wrong while a row is written: ours, or SQLite's.
-pub enum Failure {
-    /// Of evt.
-    Ours(Error),
-    /// Of the file.
-    Sqlite(rusqlite::Error),
-}
-
-impl Failure {
-    /// The error that ends the run.
-    pub fn into_error(self, file: &SqliteFile) -> Error {
-        match self {
-            Self::Ours(error) => error,
-            Self::Sqlite(error) => file.failed("cannot write", &error),
-        }
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Ours(error)
-    }
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
 
 /// `INSERT INTO table (columns) VALUES (?1, …)` that leaves rows alone whose key is there.
 fn insert_sql(kind: Kind, names: &[&str]) -> String {

@@ -7,7 +7,7 @@ use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
 use crate::frame::{Control, Finish, Frame, How};
 use crate::kind::event::{RAW, has_raw};
-use crate::kind::{Kind, dead as letters, event};
+use crate::kind::{Kind, event, letters};
 use crate::run::Run;
 use crate::stream::dead::DeadLetters;
 use crate::stream::frames::{FrameInput, Framed};

@@ -7,7 +7,7 @@ use crate::kafka::input::{KafkaInput, endless};
 use crate::kafka::range::Role;
 use crate::kafka::records::Framed;
 use crate::kafka::watch::Lag;
-use crate::kind::{Kind, dead as letters};
+use crate::kind::{Kind, letters};
 use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
 use crate::stream::raw::Step;
