@@ -23,6 +23,8 @@ pub mod expr;
 pub mod format;
 pub mod frame;
 pub mod http;
+#[cfg(test)]
+mod in_ci;
 pub mod json;
 pub mod kafka;
 pub mod kind;

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub fn data(path: &str) -> Option<PathBuf> {
     match std::env::var_os("EVT_DATA") {
         Some(root) => Some(PathBuf::from(root).join(path)),
-        None if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("EVT_DATA is not set: {path} is needed"),
+        None if crate::in_ci::in_ci() => panic!("EVT_DATA is not set: {path} is needed"),
         None => {
             eprintln!("skipped: EVT_DATA is not set, {path} is not read");
             None

@@ -195,8 +195,15 @@ mod tests {
     #[test]
     fn text_cut_short_ends_the_walk() {
         let object = r#"{"a":{"b":[1,"c"]},"d":"e"}"#;
+        let whole = pairs(object);
         for end in 0..object.len() {
-            pairs(&object[..end]);
+            let seen = pairs(&object[..end]);
+            // The last member is what there is of it.
+            if let Some(((key, value), before)) = seen.split_last() {
+                let (whole_key, whole_value) = whole[before.len()];
+                assert!(whole.starts_with(before) && *key == whole_key, "{end}: {seen:?}");
+                assert!(whole_value.starts_with(value), "{end}: {seen:?}");
+            }
             let mut guide = Guide::default();
             for text in [object, &object[..end]] {
                 guided(text, &mut guide, |_| 0, |_| true);

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 fn facts(name: &str) -> Option<PathBuf> {
     match std::env::var_os("EVT_DATA") {
         Some(dir) => Some(PathBuf::from(dir).join(name)),
-        None if std::env::var_os("CI").is_some() => panic!("EVT_DATA is not set"),
+        None if crate::in_ci::in_ci() => panic!("EVT_DATA is not set"),
         None => {
             eprintln!("skipped: EVT_DATA is not set");
             None

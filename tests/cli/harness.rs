@@ -1,5 +1,9 @@
 //! A directory of its own for each test, commands that tell everything when they fail, and the data tests may need.
 
+#[path = "../../src/in_ci.rs"]
+mod in_ci;
+
+pub use in_ci::in_ci;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -204,11 +208,6 @@ pub fn data(name: &str) -> Option<PathBuf> {
 /// The Python that has pyarrow, duckdb, polars and fastavro (scripts/python prints it).
 pub fn python() -> Option<String> {
     needed("EVT_PYTHON", "a Python with pyarrow, duckdb, polars and fastavro (scripts/python)")
-}
-
-/// Whether nothing may be skipped.
-pub fn in_ci() -> bool {
-    std::env::var("CI").is_ok_and(|value| value != "false" && !value.is_empty())
 }
 
 fn needed(variable: &str, what: &str) -> Option<String> {
