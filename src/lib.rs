@@ -22,6 +22,7 @@ pub mod error;
 pub mod expr;
 pub mod format;
 pub mod frame;
+pub mod generate;
 pub mod http;
 #[cfg(test)]
 mod in_ci;
@@ -43,5 +44,6 @@ pub mod stream;
 pub mod time;
 pub mod tool;
 pub mod uri;
+pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

@@ -2,10 +2,10 @@
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use evt::cli::args;
-use evt::op::selection::parse_names;
 use evt::time::calendar::{civil_from_days, days_from_civil};
 use evt::time::{Parser, format_duration, format_instant, parse_duration, parse_instant};
 use evt::uri::Uri;
+use evt::view::selection::parse_names;
 
 /// One text, read as everything a flag may hold.
 pub fn run(input: &[u8]) {

@@ -75,7 +75,7 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
     let mut dedup = Dedup::new(snapshot::span());
     let mut rows = 0;
     for _ in 0..256 {
-        let Ok(item) = source.next(dead) else { return };
+        let Ok(item) = source.next_item() else { return };
         match item {
             Item::Batch(batch) => {
                 rows += batch.num_rows() as u64;
@@ -97,6 +97,7 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
                 }
             }
             Item::Control(Control::Watermark(instant)) => window.on_promise(instant),
+            Item::Dead(letters) => dead.take(&letters).expect("letters"),
             Item::Control(_) | Item::Idle => {}
             Item::End(_) => {
                 window.on_exhausted(&mut |_| Ok(())).expect("results");

@@ -19,14 +19,14 @@ use crate::mapping::KeepRaw;
 use crate::metrics;
 use crate::run::Run;
 use crate::stream::dead::{DeadLetters, Opening};
-use crate::stream::intake::Item;
+use crate::stream::intake::{Item, Sent};
 use crate::stream::output::{Checked, Output, OutputReport, Refusal, given_up};
 use crate::stream::source::{Source, SourceOptions};
 use crate::time::SECOND;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::datatypes::{Schema, SchemaRef};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl Stage {
         if holds_letters {
             dead.hold();
         }
-        let learned = source.learn(&mut dead);
+        let learned = if source.has_schema() { Ok(None) } else { look_ahead(&mut source, &mut dead) };
         if learned.as_ref().is_err_and(|error| error.kind() == ErrorKind::Usage) {
             dead.discard();
         }
@@ -187,7 +187,7 @@ impl Stage {
             match self.read()? {
                 Item::Batch(batch) => self.write(&batch)?,
                 Item::Control(control) => self.control(&control)?,
-                Item::Idle => {}
+                Item::Dead(_) | Item::Idle => {}
                 Item::End(end) => return Ok(end),
             }
         }
@@ -205,11 +205,21 @@ impl Stage {
             self.dead.settle()?;
             self.source.commit()?;
         }
-        let item = self.source.next(&mut self.dead)?;
-        if let Item::Batch(batch) = &item {
-            self.see_time(batch);
+        loop {
+            match self.source.next_item()? {
+                Item::Dead(letters) => self.dead.take(&letters)?,
+                Item::Idle => {
+                    self.dead.flush()?;
+                    return Ok(Item::Idle);
+                }
+                item => {
+                    if let Item::Batch(batch) = &item {
+                        self.see_time(batch);
+                    }
+                    return Ok(item);
+                }
+            }
         }
-        Ok(item)
     }
 
     /// Makes dead letters of rows that outputs took and their brokers refused later.
@@ -267,11 +277,18 @@ impl Stage {
     /// The fates so far: until the end, what was lost on the way into batches is counted apart.
     fn live_counts(&self) -> Counts {
         let of_source = self.source.counts();
-        if self.passes {
-            return of_source;
+        let mut counts = if self.passes { of_source } else { self.counts };
+        if !self.passes {
+            counts.add_lost(&of_source);
         }
-        let mut counts = self.counts;
-        counts.add_lost(&of_source);
+        self.fates(counts)
+    }
+
+    /// The same where letters that are not written are dropped.
+    fn fates(&self, mut counts: Counts) -> Counts {
+        if !self.dead.is_written() {
+            counts.dropped += std::mem::take(&mut counts.dead);
+        }
         counts
     }
 
@@ -385,6 +402,7 @@ impl Stage {
     /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
+        self.counts = self.fates(self.counts);
         self.conclude().inspect_err(|_| self.source.tell_left())?;
         let lost = self.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= lost;
@@ -481,6 +499,40 @@ impl Stage {
         let stats = summary.stats();
         std::fs::write(path, format!("{stats}\n")).map_err(|error| Error::io(path.clone(), &error))
     }
+}
+
+/// Control messages that wait for the first rows, which tell what text is.
+const AHEAD_MAX: usize = 64;
+
+/// Reads ahead to the first rows: none where the end, or too much else, comes before them. Letters go where they belong at once.
+pub fn look_ahead(source: &mut Source, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
+    let mut ahead = VecDeque::new();
+    let first = loop {
+        if source.can_commit() {
+            // Letters and records that hold nothing are all there was: no output has seen anything.
+            dead.settle()?;
+            source.commit()?;
+        }
+        let item = match source.next_item()? {
+            Item::Dead(letters) => {
+                dead.take(&letters)?;
+                continue;
+            }
+            Item::Idle => {
+                dead.flush()?;
+                continue;
+            }
+            item => item,
+        };
+        let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
+        let ended = matches!(item, Item::End(_));
+        ahead.push_back(Sent { input: source.given(), item });
+        if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
+            break first;
+        }
+    };
+    source.put_back(ahead);
+    Ok(first)
 }
 
 /// Shows the metrics of a stage before it waits for any server: nothing is counted yet.

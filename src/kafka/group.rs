@@ -10,7 +10,6 @@ use super::range::{self, Part, Role};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::stop::{LOOK, Stop};
-use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Intake;
 use crate::uri::kafka::Address;
 use rdkafka::Offset;
@@ -217,11 +216,11 @@ pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)
 
 impl KafkaInput {
     /// Notes positions where a commit is due: every row before them has been handed out once the queue is empty.
-    pub fn note(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
+    pub fn note(&mut self, intake: &mut Intake) -> Result<bool> {
         if !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
-        intake.flush(dead)?;
+        intake.flush()?;
         let cut = self.cut(intake);
         if let Some(group) = &mut self.group {
             group.note(cut);

@@ -14,7 +14,6 @@ use crate::frame::Progress;
 use crate::kafka::fetch::Fetcher;
 use crate::registry::place;
 use crate::run::Run;
-use crate::stream::dead::DeadLetters;
 use crate::stream::input;
 use crate::stream::intake::Intake;
 use crate::stream::raw::Step;
@@ -219,7 +218,7 @@ impl KafkaInput {
     }
 
     /// Reads for a while.
-    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+    pub fn step(&mut self, intake: &mut Intake) -> Result<Step> {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
@@ -231,11 +230,11 @@ impl KafkaInput {
             return Ok(step);
         }
         intake.look_at_clock();
-        if self.fetcher.is_some() { self.fetch(intake, dead) } else { self.poll(intake, dead) }
+        if self.fetcher.is_some() { self.fetch(intake) } else { self.poll(intake) }
     }
 
     /// Takes what librdkafka has fetched.
-    fn poll(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
+    fn poll(&mut self, intake: &mut Intake) -> Result<Step> {
         let start = Instant::now();
         let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
         let client = self.client.clone();
@@ -249,9 +248,9 @@ impl KafkaInput {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
                     if let Some(at) = self.part_of(&message)
-                        && self.reading.take(at, &Borrowed(&message).message(), (&self.address.topics, intake, dead))?
+                        && self.reading.take(at, &Borrowed(&message).message(), (&self.address.topics, intake))?
                     {
-                        self.end(at, intake, dead)?;
+                        self.end(at, intake)?;
                     }
                     held_bytes += message.payload_len();
                     held.push(message);
@@ -260,7 +259,7 @@ impl KafkaInput {
                         held_bytes = 0;
                     }
                 }
-                Some(Err(error)) => self.trouble(&error, intake, dead)?,
+                Some(Err(error)) => self.trouble(&error, intake)?,
                 None if taken == 0 => {
                     self.health.check(&self.address, self.client.context())?;
                     return Ok(Step::Idle);
@@ -302,14 +301,14 @@ impl KafkaInput {
     }
 
     /// A partition is at its end: it leaves the minimum that makes the watermark.
-    pub(crate) fn end(&mut self, at: usize, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(crate) fn end(&mut self, at: usize, intake: &mut Intake) -> Result<()> {
         let part = &mut self.reading.parts[at];
         if std::mem::replace(&mut part.ended, true) {
             return Ok(());
         }
         let (stamp, number, topic) = (part.stamp, part.number, part.topic);
-        intake.drain_one(stamp, dead)?;
-        intake.flush(dead)?;
+        intake.drain_one(stamp)?;
+        intake.flush()?;
         intake.stamper.end_one(stamp);
         if let Some(fetcher) = &mut self.fetcher {
             fetcher.leave((topic, number));
@@ -320,13 +319,13 @@ impl KafkaInput {
         self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
     }
 
-    pub(crate) fn trouble(&mut self, error: &KafkaError, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(crate) fn trouble(&mut self, error: &KafkaError, intake: &mut Intake) -> Result<()> {
         let code = match error {
-            KafkaError::PartitionEOF(number) => return self.at_end(*number, intake, dead),
+            KafkaError::PartitionEOF(number) => return self.at_end(*number, intake),
             error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
         };
         match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake, dead),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake),
             // Nothing is asked of the group.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
@@ -346,16 +345,16 @@ impl KafkaInput {
     }
 
     /// Partition `number` of the topic that is being read has come to the end it has now.
-    fn at_end(&mut self, number: i32, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    fn at_end(&mut self, number: i32, intake: &mut Intake) -> Result<()> {
         let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
         match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
-            Some(at) => self.end(at, intake, dead),
+            Some(at) => self.end(at, intake),
             None => Ok(()),
         }
     }
 
     /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
-    pub(crate) fn look_for_gaps(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    pub(crate) fn look_for_gaps(&mut self, intake: &mut Intake) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for at in 0..self.reading.parts.len() {
             let part = &self.reading.parts[at];
@@ -368,8 +367,8 @@ impl KafkaInput {
                 range::settle_gap((&self.address, &self.run), (name, number), gap)?;
                 (self.reading.parts[at].next, self.reading.parts[at].extent) = (gap.found, extent);
                 if gap.begins_anew() {
-                    intake.drain_one(stamp, dead)?;
-                    intake.flush(dead)?;
+                    intake.drain_one(stamp)?;
+                    intake.flush()?;
                     intake.stamper.resume(stamp, None);
                 }
             }

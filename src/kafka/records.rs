@@ -12,7 +12,6 @@ use crate::mapping::{Arrival, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
-use crate::stream::dead::DeadLetters;
 use crate::stream::intake::{Intake, Spot, Wrapper};
 use crate::uri::kafka::{Address, Form};
 use arrow::array::RecordBatch;
@@ -62,7 +61,7 @@ impl Reading {
         &mut self,
         at: usize,
         message: &Message<'_>,
-        (topics, intake, dead): (&[String], &mut Intake, &mut DeadLetters),
+        (topics, intake): (&[String], &mut Intake),
     ) -> Result<bool> {
         let part = &mut self.parts[at];
         let (of, offset, arrival) = ((part.topic, part.number), message.offset, message.arrival);
@@ -81,7 +80,7 @@ impl Reading {
                 self.bytes += payload.len() as u64;
                 let wrapper = Wrapper { key: message.key, headers: message.headers, arrival };
                 let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
-                self.records.take((payload, offset), of, spot, (intake, dead))?;
+                self.records.take((payload, offset), of, spot, intake)?;
             }
         }
         Ok(done)
@@ -200,11 +199,11 @@ impl Records {
         (payload, offset): (&[u8], i64),
         of: (usize, i32),
         spot: Spot<'_>,
-        (intake, dead): (&mut Intake, &mut DeadLetters),
+        intake: &mut Intake,
     ) -> Result<()> {
         match self.form {
-            Form::Json => self.record((payload, offset), spot, (intake, dead)),
-            Form::Avro => self.avro((payload, offset), (of.0, spot), (intake, dead)),
+            Form::Json => self.record((payload, offset), spot, intake),
+            Form::Avro => self.avro((payload, offset), (of.0, spot), intake),
             Form::Frames => match framing::frames(payload) {
                 Ok(frames) => {
                     frames.into_iter().for_each(|frame| self.frame(frame, of));
@@ -212,41 +211,36 @@ impl Records {
                 }
                 Err(error) => {
                     let fault = Fault::new(ErrorType::ParseError, format!("no frames: {error}"));
-                    intake.refuse((payload, offset), &fault, spot, dead)
+                    intake.refuse((payload, offset), &fault, spot)
                 }
             },
         }
     }
 
-    fn record(
-        &mut self,
-        (payload, offset): (&[u8], i64),
-        spot: Spot<'_>,
-        (intake, dead): (&mut Intake, &mut DeadLetters),
-    ) -> Result<()> {
-        let Some(wrapper) = spot.wrapper else { return intake.message(payload, offset, spot, dead) };
+    fn record(&mut self, (payload, offset): (&[u8], i64), spot: Spot<'_>, intake: &mut Intake) -> Result<()> {
+        let Some(wrapper) = spot.wrapper else { return intake.message(payload, offset, spot) };
         let letters =
             *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && intake.becomes(Kind::Dead));
         if !letters {
             // A letter that is read as the record it was must be whole.
             return match letter::whole_length(wrapper.headers) {
-                None => intake.message(payload, offset, spot, dead),
-                Some(length) => intake.refuse((payload, offset), &cut_short(payload.len(), length), spot, dead),
+                None => intake.message(payload, offset, spot),
+                Some(length) => intake.refuse((payload, offset), &cut_short(payload.len(), length), spot),
             };
         }
         if !letter::is_letter(wrapper.headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "no dead letter: its headers say nothing of a failure");
-            return intake.refuse((payload, offset), &fault, spot, dead);
+            return intake.refuse((payload, offset), &fault, spot);
         }
         let json = letter::to_json(payload, wrapper.key, wrapper.headers);
-        intake.text((payload, &json), offset, spot, dead)
+        intake.text((payload, &json), offset, spot)
     }
 
     fn avro(
         &mut self,
         (payload, offset): (&[u8], i64),
         (topic, spot): (usize, Spot<'_>),
-        (intake, dead): (&mut Intake, &mut DeadLetters),
+        intake: &mut Intake,
     ) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
         let mut header = None;
@@ -258,8 +252,8 @@ impl Records {
             });
         }
         match wire.text(payload, header.as_deref(), topic)? {
-            Ok(text) => intake.text((payload, text), offset, spot, dead),
-            Err(fault) => intake.refuse((payload, offset), &fault, spot, dead),
+            Ok(text) => intake.text((payload, text), offset, spot),
+            Err(fault) => intake.refuse((payload, offset), &fault, spot),
         }
     }
 

@@ -65,6 +65,24 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
+    /// Every type, in the order of the manual.
+    pub const ALL: [Self; 9] = [
+        Self::ParseError,
+        Self::EnvelopeError,
+        Self::TimestampError,
+        Self::FutureTimestampError,
+        Self::UnknownSchemaError,
+        Self::SchemaValidationError,
+        Self::TooLargeError,
+        Self::AggregationError,
+        Self::SinkError,
+    ];
+
+    /// The type that a word names.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|error_type| error_type.name() == name)
+    }
+
     /// The word in the column `error_type`.
     pub fn name(self) -> &'static str {
         match self {

@@ -1,18 +1,21 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 
+use super::intake::Dead;
 use super::output::{Output, OutputReport};
 use crate::console::Faulty;
+use crate::counts::Counts;
 use crate::error::Result;
 use crate::frame::End;
 use crate::kafka::produce::Bounced;
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
-use crate::kind::event::RAW;
-use crate::kind::headers::{self, Headers};
+use crate::kind::headers::Headers;
 use crate::kind::letters::Builder;
+use crate::op::row_letter::with_letter;
 use crate::run::{Report, Run};
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayAccessor, ArrayRef, AsArray, RecordBatch, StringArray, TypedDictionaryArray};
+use arrow::compute::concat_batches;
+use arrow::datatypes::Int32Type;
+use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Instant;
@@ -43,9 +46,9 @@ enum Outlet {
 pub struct DeadLetters {
     run: Rc<Run>,
     outlet: Outlet,
+    held: Held,
+    /// Letters of the stage, which come behind those that are held.
     builder: Builder,
-    /// When the first of the letters that are held came.
-    since: Option<Instant>,
     reported: u64,
     next_report: i64,
     /// Letters that no output could hold, however short.
@@ -53,8 +56,18 @@ pub struct DeadLetters {
     counts: BTreeMap<ErrorType, u64>,
     /// Letters of records that the source could not make rows of.
     from_source: u64,
-    rows_before: u64,
     hold: Option<Hold>,
+}
+
+/// Letters that wait to be written together.
+#[derive(Default)]
+struct Held {
+    batches: Vec<RecordBatch>,
+    /// Letters among them and in the builder, and their bytes.
+    rows: usize,
+    bytes: usize,
+    /// When the first of them came.
+    since: Option<Instant>,
 }
 
 /// Letters that could not be written.
@@ -77,55 +90,56 @@ impl Lost {
 struct Hold {
     /// Letters that come before row number `end` are not held.
     end: u64,
-    waiting: VecDeque<(u64, OwnedLetter)>,
+    waiting: VecDeque<(u64, RecordBatch)>,
 }
 
-struct OwnedLetter {
-    payload: Vec<u8>,
-    key: Option<Vec<u8>>,
-    headers: Option<Vec<(String, Option<Vec<u8>>)>>,
-    arrived_at: Option<i64>,
-    fault: Fault,
-    origin: String,
-    partition: String,
-    offset: i64,
+/// What a line says of a letter.
+struct Reported<'a> {
+    error_type: ErrorType,
+    message: &'a str,
+    origin: &'a str,
+    partition: &'a str,
+    /// None where it goes by its name alone.
+    offset: Option<i64>,
+    has_headers: bool,
 }
 
-impl Headers for Vec<(String, Option<Vec<u8>>)> {
-    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        self.iter().for_each(|(name, value)| show(name, value.as_deref()));
-    }
+/// The same for each letter of a batch.
+struct Reports<'a> {
+    error_types: Texts<'a>,
+    messages: &'a StringArray,
+    origins: Texts<'a>,
+    partitions: Texts<'a>,
+    offsets: &'a [i64],
+    headers: &'a ArrayRef,
 }
 
-impl OwnedLetter {
-    fn of(letter: &Letter<'_>) -> Self {
-        let headers = letter.headers.map(|headers| {
-            let mut kept = vec![];
-            headers.each(&mut |name, value| kept.push((name.to_owned(), value.map(<[u8]>::to_vec))));
-            kept
-        });
+type Texts<'a> = TypedDictionaryArray<'a, Int32Type, StringArray>;
+
+impl<'a> Reports<'a> {
+    fn of(letters: &'a RecordBatch) -> Self {
+        let texts = |index: usize| {
+            let dictionary = letters.column(index).as_dictionary::<Int32Type>();
+            dictionary.downcast_dict::<StringArray>().expect("a letter's column of texts")
+        };
         Self {
-            payload: letter.payload.to_vec(),
-            key: letter.key.map(<[u8]>::to_vec),
-            headers,
-            arrived_at: letter.arrived_at,
-            fault: letter.fault.clone(),
-            origin: letter.origin.to_owned(),
-            partition: letter.partition.to_owned(),
-            offset: letter.offset,
+            error_types: texts(column::ERROR_TYPE),
+            messages: letters.column(column::ERROR_MESSAGE).as_string(),
+            origins: texts(column::SOURCE_TOPIC),
+            partitions: texts(column::PARTITION),
+            offsets: letters.column(column::OFFSET).as_primitive::<Int64Type>().values(),
+            headers: letters.column(column::HEADERS),
         }
     }
 
-    fn lend(&self) -> Letter<'_> {
-        Letter {
-            payload: &self.payload,
-            key: self.key.as_deref(),
-            headers: self.headers.as_ref().map(|headers| headers as &dyn Headers),
-            arrived_at: self.arrived_at,
-            fault: &self.fault,
-            origin: &self.origin,
-            partition: &self.partition,
-            offset: self.offset,
+    fn row(&self, row: usize) -> Reported<'a> {
+        Reported {
+            error_type: ErrorType::from_name(self.error_types.value(row)).unwrap_or(ErrorType::ParseError),
+            message: self.messages.value(row),
+            origin: self.origins.value(row),
+            partition: self.partitions.value(row),
+            offset: Some(self.offsets[row]),
+            has_headers: self.headers.is_valid(row),
         }
     }
 }
@@ -138,14 +152,13 @@ impl DeadLetters {
         Self {
             run,
             outlet: opening.map_or(Outlet::Nowhere, Outlet::Unopened),
+            held: Held::default(),
             builder,
-            since: None,
             reported: 0,
             next_report: i64::MIN,
             lost: Lost::default(),
             counts,
             from_source: 0,
-            rows_before: 0,
             hold: None,
         }
     }
@@ -200,91 +213,99 @@ impl DeadLetters {
         self.from_source
     }
 
-    /// Rows of the source that were no raw records, from here on.
-    pub fn set_rows_before(&mut self, rows: u64) {
-        self.rows_before = rows;
-    }
-
-    /// Takes one letter of the source, which comes after `rows` rows of raw records.
-    pub fn push_after(&mut self, rows: u64, letter: &Letter<'_>) -> Result<()> {
-        let rows = rows + self.rows_before;
-        if let Some(hold) = self.hold.as_mut().filter(|hold| rows >= hold.end) {
-            hold.waiting.push_back((rows, OwnedLetter::of(letter)));
-            return Ok(());
-        }
-        self.from_source += 1;
-        self.push(letter)
+    /// Takes letters of the source.
+    pub fn take(&mut self, dead: &Dead) -> Result<()> {
+        let Some(hold) = &mut self.hold else {
+            self.from_source += dead.letters.num_rows() as u64;
+            return self.push_batch(&dead.letters);
+        };
+        let end = hold.end;
+        let released = dead.after.partition_point(|rows| *rows < end);
+        hold.waiting.extend((released..dead.after.len()).map(|row| (dead.after[row], dead.letters.slice(row, 1))));
+        self.from_source += released as u64;
+        self.push_batch(&dead.letters.slice(0, released))
     }
 
     /// Takes the letters that waited and come before row number `end`, counted from 0.
     pub fn release_before(&mut self, end: u64) -> Result<()> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         hold.end = hold.end.max(end);
-        let count = hold.waiting.iter().take_while(|(rows, _)| *rows < end).count();
+        let count = hold.waiting.partition_point(|(rows, _)| *rows < end);
         let released: Vec<_> = hold.waiting.drain(..count).collect();
-        self.from_source += released.len() as u64;
-        released.iter().try_for_each(|(_, letter)| self.push(&letter.lend()))
+        self.from_source += count as u64;
+        released.iter().try_for_each(|(_, letter)| self.push_batch(letter))
     }
 
-    /// Takes one letter.
-    pub fn push(&mut self, letter: &Letter<'_>) -> Result<()> {
-        self.push_at(letter, true)
-    }
-
-    /// Takes one letter, of something that has a position or goes by its name alone.
-    fn push_at(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
-        *self.counts.entry(letter.fault.error_type).or_default() += 1;
-        if !self.is_written() || self.run.report == Report::All {
-            self.report(letter, has_position);
+    fn push_batch(&mut self, letters: &RecordBatch) -> Result<()> {
+        if letters.num_rows() == 0 {
+            return Ok(());
+        }
+        let faults = Reports::of(letters);
+        for row in 0..letters.num_rows() {
+            let report = faults.row(row);
+            *self.counts.entry(report.error_type).or_default() += 1;
+            if !self.is_written() || self.run.report == Report::All {
+                self.report(&report);
+            }
         }
         if self.is_written() {
-            self.builder.push(letter, self.run.clock.now())?;
-            self.since.get_or_insert_with(Instant::now);
-            if self.builder.len() >= HELD_ROWS || self.builder.bytes() >= HELD_BYTES {
-                self.flush()?;
-            }
+            self.end_batch()?;
+            self.held.batches.push(letters.clone());
+            self.hold_on(letters.num_rows(), letters.get_array_memory_size())?;
         }
         Ok(())
     }
 
-    /// Takes the letter of a row: its raw record where the batch has it, else the row as JSON.
-    pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
-        let around = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
-        self.push_row_with(batch, row, fault, around.as_ref().map(|around| around as &dyn Headers))
+    /// Takes one letter, of something that has a position or goes by its name alone.
+    fn push(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
+        *self.counts.entry(letter.fault.error_type).or_default() += 1;
+        if !self.is_written() || self.run.report == Report::All {
+            self.report(&Reported {
+                error_type: letter.fault.error_type,
+                message: &letter.fault.message,
+                origin: letter.origin,
+                partition: letter.partition,
+                offset: has_position.then_some(letter.offset),
+                has_headers: letter.headers.is_some(),
+            });
+        }
+        if self.is_written() {
+            let before = self.builder.bytes();
+            self.builder.push(letter, self.run.clock.now())?;
+            self.hold_on(1, self.builder.bytes() - before)?;
+        }
+        Ok(())
     }
 
-    fn push_row_with(
-        &mut self,
-        batch: &RecordBatch,
-        row: usize,
-        fault: &Fault,
-        headers: Option<&dyn Headers>,
-    ) -> Result<()> {
-        let written;
-        let payload = match raw_of(batch, row) {
-            Some(raw) => raw,
-            None => {
-                written = row_text(batch, row)?;
-                written.as_bytes()
-            }
-        };
-        let text = |name: &str| {
-            let values = batch.column_by_name(name)?.as_any_dictionary_opt()?;
-            let key = values.normalized_keys()[row];
-            Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
-        };
-        // A dead letter's origin is called source_topic; a metric has none and goes by its own name.
-        let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
-        let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
-        let partition = text("partition").unwrap_or_else(|| "0".to_owned());
-        let offsets = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
-        let offset = offsets.map_or(0, |offsets| offsets.value(row));
-        let arrived = batch.column_by_name("server_timestamp");
-        let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
-        let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
-        let (origin, partition) = (&origin, &partition);
-        let letter = Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset };
-        self.push_at(&letter, offsets.is_some())
+    /// Letters of the stage come behind those of the source that are held.
+    fn end_batch(&mut self) -> Result<()> {
+        if !self.builder.is_empty() {
+            self.held.batches.push(self.builder.finish()?);
+        }
+        Ok(())
+    }
+
+    /// Holds so many letters more, unless they are too many.
+    fn hold_on(&mut self, rows: usize, bytes: usize) -> Result<()> {
+        let held = &mut self.held;
+        held.rows += rows;
+        held.bytes += bytes;
+        held.since.get_or_insert_with(Instant::now);
+        if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    /// Takes the letter of a row of the stage.
+    pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
+        with_letter(batch, row, fault, None, |letter, has_position| self.push(letter, has_position))
+    }
+
+    /// Counts one more faulty record: dead where letters are written, else dropped.
+    pub fn count(&self, counts: &mut Counts) {
+        if self.is_written() {
+            counts.dead += 1;
+        } else {
+            counts.dropped += 1;
+        }
     }
 
     /// Takes the letter of a row that an output took and refused later.
@@ -292,27 +313,26 @@ impl DeadLetters {
         let Bounced { row, fault, payload, key, headers, topic } = bounced;
         let headers = headers.is_some().then_some(bounced as &dyn Headers);
         if let Some(row) = row {
-            return self.push_row_with(row, 0, fault, headers);
+            return with_letter(row, 0, fault, headers, |letter, has_position| self.push(letter, has_position));
         }
         let (key, origin, partition) = (key.as_deref(), topic.as_str(), "0");
         let letter = Letter { payload, key, headers, arrived_at: None, fault, origin, partition, offset: 0 };
-        self.push_at(&letter, false)
+        self.push(&letter, false)
     }
 
-    fn report(&mut self, letter: &Letter<'_>, has_position: bool) {
+    fn report(&mut self, reported: &Reported<'_>) {
         let console = &self.run.console;
         let line = || {
-            let fault = letter.fault;
-            let place = match letter.partition {
+            let Reported { error_type, message, origin, partition, offset, has_headers } = *reported;
+            let position = match (partition, offset) {
                 // A metric has its name alone.
-                _ if !has_position => letter.origin.to_owned(),
+                (_, None) => origin.to_owned(),
                 // A file has no partitions.
-                "0" if letter.headers.is_none() => format!("{}:{}", letter.origin, letter.offset),
-                partition => format!("{}/{partition}@{}", letter.origin, letter.offset),
+                ("0", Some(offset)) if !has_headers => format!("{origin}:{offset}"),
+                (partition, Some(offset)) => format!("{origin}/{partition}@{offset}"),
             };
-            let (origin, partition, offset) = (letter.origin, letter.partition, letter.offset);
-            let error_type = fault.error_type.name();
-            console.report(&Faulty { position: place, origin, partition, offset, error_type }, &fault.message);
+            let (offset, error_type) = (offset.unwrap_or(0), error_type.name());
+            console.report(&Faulty { position, origin, partition, offset, error_type }, message);
         };
         self.reported += 1;
         match self.run.report {
@@ -344,22 +364,30 @@ impl DeadLetters {
     /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
     pub fn flush_due(&mut self) -> Result<()> {
         let is_held = matches!(self.outlet, Outlet::Unopened(_));
-        if !is_held && self.since.is_some_and(|since| since.elapsed() >= Run::LINGER) { self.flush() } else { Ok(()) }
+        if !is_held && self.held.since.is_some_and(|since| since.elapsed() >= Run::LINGER) {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes what is held.
     pub fn flush(&mut self) -> Result<()> {
-        if !self.builder.is_empty() {
-            self.open()?;
+        self.end_batch()?;
+        if self.held.batches.is_empty() {
+            return Ok(());
         }
-        if let (Outlet::Open(output), false) = (&mut self.outlet, self.builder.is_empty()) {
-            self.since = None;
-            let letters = self.builder.finish()?;
-            let refused = output.write(&letters)?;
-            output.flush()?;
-            refused.iter().for_each(|refusal| self.lose(&refusal.fault, is_of_output(&letters, refusal.row)));
-            self.take_bounced();
-        }
+        self.open()?;
+        let held = std::mem::take(&mut self.held).batches;
+        let Outlet::Open(output) = &mut self.outlet else { return Ok(()) };
+        let letters = match held.as_slice() {
+            [letters] => letters.clone(),
+            several => concat_batches(&several[0].schema(), several)?,
+        };
+        let refused = output.write(&letters)?;
+        output.flush()?;
+        refused.iter().for_each(|refusal| self.lose(&refusal.fault, is_of_output(&letters, refusal.row)));
+        self.take_bounced();
         Ok(())
     }
 
@@ -421,13 +449,6 @@ impl Drop for DeadLetters {
     }
 }
 
-/// The raw record of a row, where the batch has it.
-fn raw_of(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
-    let column = batch.column_by_name(RAW).filter(|column| column.is_valid(row))?;
-    let lent = || column.as_binary_view_opt().map(|lent| lent.value(row));
-    column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(lent)
-}
-
 /// Whether a letter is that of a row which an output refused.
 fn is_of_output(letters: &RecordBatch, row: usize) -> bool {
     let types = letters.column(column::ERROR_TYPE).as_any_dictionary_opt();
@@ -435,14 +456,4 @@ fn is_of_output(letters: &RecordBatch, row: usize) -> bool {
         let key = types.normalized_keys()[row];
         types.values().as_string_opt::<i32>().is_some_and(|names| names.value(key) == ErrorType::SinkError.name())
     })
-}
-
-/// The row as one line of JSON, properties byte for byte.
-fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
-    let mut text = String::new();
-    // Without the columns that a stage added for itself.
-    let columns = Kind::of(batch.schema_ref()).map_or(batch.num_columns(), |kind| kind.schema().fields().len());
-    let batch = batch.project(&(0..columns.min(batch.num_columns())).collect::<Vec<_>>())?;
-    crate::format::jsonl::Objects::try_new(&batch)?.write(row, &mut text);
-    Ok(text)
 }

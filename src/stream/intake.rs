@@ -1,9 +1,9 @@
 //! The intake: what all raw inputs of a run share. Records in, batches and dead letters out.
 
 mod fault;
+mod letters;
 mod wrapper;
 
-use super::dead::DeadLetters;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
@@ -15,17 +15,19 @@ use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column};
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
+use crate::op::row_letter::with_letter;
 use crate::run::Run;
 use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use fault::no_time;
+use letters::Letters;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
-pub use fault::count_dead;
+pub use letters::Dead;
 pub use wrapper::Wrapper;
 
 /// Bytes of the columns beside the longest one of a row, about.
@@ -39,6 +41,8 @@ const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
 pub enum Item {
     /// Rows of the source's kind.
     Batch(RecordBatch),
+    /// Records that could not become rows.
+    Dead(Dead),
     /// A control message, never an end.
     Control(Control),
     /// Nothing has come for a while.
@@ -83,6 +87,7 @@ pub struct Intake {
     /// The input of the rows that wait in a batch: a batch is of one input.
     input: u32,
     counts: Counts,
+    letters: Letters,
     now: i64,
     /// What the records are; none until the first one tells.
     kind: Option<Kind>,
@@ -120,6 +125,7 @@ impl Intake {
             _ => COLUMNS[column::SERVER_TIMESTAMP].to_owned(),
         };
         let mapper = Mapper::new(options)?;
+        let letters = Letters::new(run.console.tool());
         Ok(Self {
             run,
             mapper,
@@ -132,6 +138,7 @@ impl Intake {
             queue: VecDeque::new(),
             input: 0,
             counts: Counts::default(),
+            letters,
             now,
             kind,
             rows: None,
@@ -197,15 +204,15 @@ impl Intake {
         self.mapper.shadowed()
     }
 
-    /// Whether rows wait in a batch that is not full.
+    /// Whether rows or letters wait in a batch that is not full.
     pub fn has_rows(&self) -> bool {
-        self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
+        !self.letters.is_empty() || self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
     }
 
     /// Hands out rows that have waited for long enough, however steadily others come.
-    pub fn flush_due(&mut self, dead: &mut DeadLetters) -> Result<()> {
+    pub fn flush_due(&mut self) -> Result<()> {
         let waits = self.has_rows() && self.since.get_or_insert_with(Instant::now).elapsed() >= Run::LINGER;
-        if waits { self.flush(dead) } else { Ok(()) }
+        if waits { self.flush() } else { Ok(()) }
     }
 
     /// Names in the rule that had no value in any row.
@@ -216,6 +223,11 @@ impl Intake {
     /// Whether something is ready.
     pub fn is_ready(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// Whether letters wait to be handed out.
+    pub fn has_letters(&self) -> bool {
+        !self.letters.is_empty()
     }
 
     /// The next thing that is ready.
@@ -229,13 +241,7 @@ impl Intake {
     }
 
     /// Maps `records`, found in `input`; `whole` is the same as text if all of it is UTF-8.
-    pub fn records(
-        &mut self,
-        records: &Records,
-        (input, whole): (&[u8], Option<&str>),
-        spot: Spot<'_>,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
+    pub fn records(&mut self, records: &Records, (input, whole): (&[u8], Option<&str>), spot: Spot<'_>) -> Result<()> {
         self.now = self.run.clock.now();
         for record in &records.rows {
             let raw = &input[record.raw.clone()];
@@ -248,42 +254,36 @@ impl Intake {
                 Body::Cut(range) => {
                     let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
                     let fault = self.too_large(&format!("more than {}", self.line_max())).of_cut(range.len() as u64);
-                    self.dead(start, &fault, (spot.partition, record.line as i64), dead)?;
+                    self.dead(start, &fault, (spot.partition, record.line as i64))?;
                     continue;
                 }
                 Body::Fault(fault) => Err(fault.clone()),
             };
             // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
-            self.record(record.line as i64, (raw, text), spot, dead)?;
+            self.record(record.line as i64, (raw, text), spot)?;
         }
         Ok(())
     }
 
     /// One record: its bytes, and its JSON text or why there is none.
     #[inline]
-    fn record(
-        &mut self,
-        offset: i64,
-        (raw, text): (&[u8], Result<&str, Fault>),
-        spot: Spot<'_>,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
-        if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset, dead)? {
+    fn record(&mut self, offset: i64, (raw, text): (&[u8], Result<&str, Fault>), spot: Spot<'_>) -> Result<()> {
+        if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset)? {
             return Ok(());
         }
         self.counts.taken += 1;
         let text = match text {
-            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper, dead),
+            Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper),
             Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text) => {
                 let fault = self.too_large(&raw.len().to_string()).of_cut(raw.len() as u64);
-                return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper, dead);
+                return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper);
             }
             Ok(text) => text,
         };
         let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
         let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
-        self.map(text, place, spot, dead)
+        self.map(text, place, spot)
     }
 
     #[cold]
@@ -303,11 +303,11 @@ impl Intake {
     }
 
     /// A record of another kind than event.
-    fn row(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
+    fn row(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
         match rows.push(text) {
-            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
-            Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(dead),
+            Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
+            Ok(()) if rows.len() >= BATCH_ROWS || rows.bytes() >= BATCH_BYTES => self.flush(),
             Ok(()) => Ok(()),
         }
     }
@@ -333,82 +333,75 @@ impl Intake {
         }
     }
 
-    fn map(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
+    fn map(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>) -> Result<()> {
         if self.is_unknown() {
             self.learn(text);
         }
         if self.rows.is_some() {
-            return self.row(text, place, spot, dead);
+            return self.row(text, place, spot);
         }
         let input = self.stamper.input_of(place.partition);
         if input != self.input {
-            self.flush(dead)?;
+            self.flush()?;
             self.input = input;
         }
         match self.mapper.record(text, place, &mut self.stamper)? {
             Outcome::Row => {
                 self.mapper.wrap(spot.wrapper.map(|wrapper| wrapper.headers))?;
                 if self.mapper.is_full() {
-                    self.flush(dead)?;
+                    self.flush()?;
                 }
                 Ok(())
             }
-            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper, dead),
+            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
             Outcome::NoTime => Err(no_time(text, &self.time, spot.name, place.offset)),
-            Outcome::Held(judged) => self.hold(text, place, (spot, judged), dead),
+            Outcome::Held(judged) => self.hold(text, place, (spot, judged)),
         }
     }
 
-    fn hold(
-        &mut self,
-        text: &str,
-        place: Place<'_>,
-        (spot, judged): (Spot<'_>, Judged),
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
+    fn hold(&mut self, text: &str, place: Place<'_>, (spot, judged): (Spot<'_>, Judged)) -> Result<()> {
         let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
         let (offset, input, now) = (place.offset, place.partition, place.now);
         let wrapping = spot.wrapper.map(|wrapper| wrapper.keep());
         let held = Held { text: text.to_owned(), raw, offset, input, now, judged, wrapping };
         match self.mapper.lookahead().and_then(|lookahead| lookahead.push(held)) {
-            Some(released) => self.release(released, dead),
+            Some(released) => self.release(released),
             None => Ok(()),
         }
     }
 
-    fn release(&mut self, (held, verdict): (Held, Result<(), Fault>), dead: &mut DeadLetters) -> Result<()> {
+    fn release(&mut self, (held, verdict): (Held, Result<(), Fault>)) -> Result<()> {
         let kept = held.wrapping.as_deref();
         let wrapper = kept.map(|kept| Wrapper { key: kept.key.as_deref(), headers: kept, arrival: kept.arrival });
         if let Err(fault) = verdict {
-            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), wrapper, dead);
+            return self.letter(held.raw(), &fault, (held.judged.partition, held.offset), wrapper);
         }
         let (offset, partition, now) = (held.offset, held.input, held.now);
         let arrival = kept.and_then(|kept| kept.arrival);
         let place = Place { raw: held.raw(), offset, partition, now, judged: true, arrival };
-        self.map(&held.text, place, Spot { name: "", partition, wrapper }, dead)
+        self.map(&held.text, place, Spot { name: "", partition, wrapper })
     }
 
     /// Gives the records that wait for more rows of their partition their verdict: none will come.
-    pub fn drain(&mut self, dead: &mut DeadLetters) -> Result<()> {
+    pub fn drain(&mut self) -> Result<()> {
         for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
-            self.drain_one(partition, dead)?;
+            self.drain_one(partition)?;
         }
         Ok(())
     }
 
     /// The same for the records of one partition.
-    pub fn drain_one(&mut self, partition: u32, dead: &mut DeadLetters) -> Result<()> {
+    pub fn drain_one(&mut self, partition: u32) -> Result<()> {
         while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
-            self.release(released, dead)?;
+            self.release(released)?;
         }
         Ok(())
     }
 
     /// Nothing comes for now: hands out the rows there are, and says once that others wait for a verdict, because they
     /// may wait for long.
-    pub fn rest(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        self.flush(dead)?;
-        dead.flush()?;
+    pub fn rest(&mut self) -> Result<()> {
+        self.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
         if held > 0 && !std::mem::replace(&mut self.told_held, true) {
             self.run.console.say(format!(
@@ -432,33 +425,21 @@ impl Intake {
     }
 
     /// Maps one record of a topic: `payload` is one JSON object, `offset` its number in its partition.
-    pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>, dead: &mut DeadLetters) -> Result<()> {
+    pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>) -> Result<()> {
         let text = one_line(payload);
         let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
-        self.record(offset, (payload, text), spot, dead)
+        self.record(offset, (payload, text), spot)
     }
 
     /// Maps one record of a topic whose JSON text is `text`, made of its payload and what stands around it.
-    pub fn text(
-        &mut self,
-        (payload, text): (&[u8], &str),
-        offset: i64,
-        spot: Spot<'_>,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
-        self.record(offset, (payload, Ok(text)), spot, dead)
+    pub fn text(&mut self, (payload, text): (&[u8], &str), offset: i64, spot: Spot<'_>) -> Result<()> {
+        self.record(offset, (payload, Ok(text)), spot)
     }
 
     /// A record of a topic that never reached the mapper.
-    pub fn refuse(
-        &mut self,
-        (payload, offset): (&[u8], i64),
-        fault: &Fault,
-        spot: Spot<'_>,
-        dead: &mut DeadLetters,
-    ) -> Result<()> {
+    pub fn refuse(&mut self, (payload, offset): (&[u8], i64), fault: &Fault, spot: Spot<'_>) -> Result<()> {
         self.counts.taken += 1;
-        self.letter(payload, fault, (spot.partition, offset), spot.wrapper, dead)
+        self.letter(payload, fault, (spot.partition, offset), spot.wrapper)
     }
 
     /// Whether the records are, or from here on will be, of `kind`: they cannot be once something else was said or seen.
@@ -487,9 +468,9 @@ impl Intake {
     }
 
     /// A record that never reached the mapper.
-    pub fn dead(&mut self, raw: &[u8], fault: &Fault, at: (u32, i64), dead: &mut DeadLetters) -> Result<()> {
+    pub fn dead(&mut self, raw: &[u8], fault: &Fault, at: (u32, i64)) -> Result<()> {
         self.counts.taken += 1;
-        self.letter(raw, fault, at, None, dead)
+        self.letter(raw, fault, at, None)
     }
 
     fn letter(
@@ -498,34 +479,37 @@ impl Intake {
         fault: &Fault,
         (partition, offset): (u32, i64),
         wrapper: Option<Wrapper<'_>>,
-        dead: &mut DeadLetters,
     ) -> Result<()> {
-        count_dead(&mut self.counts, dead);
+        self.counts.dead += 1;
         let (origin, partition) = self.stamper.name(partition);
         let (key, headers) = (wrapper.and_then(|wrapper| wrapper.key), wrapper.map(|wrapper| wrapper.headers));
         let arrived_at = wrapper.and_then(|wrapper| wrapper.arrival).map(|arrival| arrival.at);
         let rows = self.counts.out + self.mapper.rows() as u64;
         let rows = rows + self.rows.as_ref().map_or(0, |rows| rows.len() as u64);
-        dead.push_after(rows, &Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset })
+        let letter = Letter { payload: raw, key, headers, arrived_at, fault, origin, partition, offset };
+        self.letters.push(rows, &letter, self.run.clock.now())?;
+        if self.letters.is_full() { self.send_letters() } else { Ok(()) }
     }
 
-    /// Makes a batch of the rows so far; letters do not wait for it.
-    pub fn flush(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        dead.flush_due()?;
+    /// Hands out the letters and the rows so far, the letters first.
+    pub fn flush(&mut self) -> Result<()> {
         self.since = None;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
             let batch = rows.finish()?;
+            self.send_letters()?;
             self.counts.out += batch.num_rows() as u64;
             self.send(Item::Batch(batch));
         }
-        let counts = &mut self.counts;
+        // A row that the rule refuses comes behind the letters of its batch.
+        let rows_before = self.counts.out + self.mapper.rows() as u64;
+        let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
         let mut rule = self.filter.as_mut().map(|filter| {
             move |batch: &RecordBatch| -> Result<BooleanArray> {
                 let passed = filter.apply(batch)?;
                 for (row, message) in &passed.wrong {
-                    count_dead(counts, dead);
+                    counts.dead += 1;
                     let fault = Fault::new(ErrorType::EnvelopeError, message);
-                    dead.push_row(batch, *row, &fault)?;
+                    with_letter(batch, *row, &fault, None, |letter, _| letters.push(rows_before, letter, now))?;
                 }
                 let kept = passed.keep.true_count();
                 counts.filtered += (batch.num_rows() - kept - passed.wrong.len()) as u64;
@@ -534,6 +518,7 @@ impl Intake {
         });
         let rule = rule.as_mut().map(|rule| rule as &mut mapping::Rule<'_>);
         let batch = self.mapper.batch(&mut self.stamper, rule)?;
+        self.send_letters()?;
         if let Some(mut batch) = batch {
             self.brings_raw.get_or_insert(false);
             if self.keep_raw == KeepRaw::No && batch.schema_ref().column_with_name(RAW).is_some() {
@@ -544,6 +529,24 @@ impl Intake {
             self.send(Item::Batch(batch));
         }
         Ok(())
+    }
+
+    /// Reading has failed: hands out the letters so far, and the rows where they are wanted.
+    pub fn end(&mut self, with_rows: bool) -> Result<()> {
+        if with_rows { self.flush() } else { self.send_letters() }
+    }
+
+    /// Hands out the letters so far.
+    fn send_letters(&mut self) -> Result<()> {
+        if let Some(dead) = self.letters.take()? {
+            self.send(Item::Dead(dead));
+        }
+        Ok(())
+    }
+
+    /// Rows of the source that are no records of its own, so far: letters are counted behind them.
+    pub fn set_rows_before(&mut self, rows: u64) {
+        self.letters.set_rows_before(rows);
     }
 
     /// Whether a partition is new or has ended since the last progress message.
@@ -563,7 +566,7 @@ impl Intake {
     }
 
     /// Whether `text` is a control line (`--control`); if so, it has been acted on.
-    fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64, dead: &mut DeadLetters) -> Result<bool> {
+    fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64) -> Result<bool> {
         let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(false) };
         let shown = || rest.chars().take(60).collect::<String>();
         let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, shown()));
@@ -572,7 +575,7 @@ impl Intake {
             return Ok(true);
         }
         let watermark = value["$evt"]["watermark"].as_str().and_then(parse_instant).ok_or_else(wrong)?;
-        self.flush(dead)?;
+        self.flush()?;
         self.stamper.promise(spot.partition, watermark);
         self.send(Item::Control(Control::Watermark(watermark)));
         Ok(true)

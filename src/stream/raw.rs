@@ -2,7 +2,6 @@
 
 mod lending;
 
-use super::dead::DeadLetters;
 use super::input::{Bytes, Chunk};
 use super::intake::{Intake, Spot};
 use crate::error::{Error, Result};
@@ -91,34 +90,34 @@ impl TextInput {
     }
 
     /// Reads once and maps what came.
-    pub fn step(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
-        match self.read(intake, dead)? {
+    pub fn step(&mut self, intake: &mut Intake) -> Result<Step> {
+        match self.read(intake)? {
             Chunk::Bytes(_) => Ok(Step::More),
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::End => {
-                self.close(intake, dead)?;
+                self.close(intake)?;
                 Ok(Step::End)
             }
         }
     }
 
     /// The same for a file whose end may not be the last one: an unfinished line waits for its rest.
-    pub fn read(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Chunk> {
+    pub fn read(&mut self, intake: &mut Intake) -> Result<Chunk> {
         self.make_room(intake.line_max());
         let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
             self.check_start()?;
-            self.take(false, intake, dead)?;
+            self.take(false, intake)?;
         }
         Ok(chunk)
     }
 
     /// Nothing more comes: an unfinished last line is a record.
-    pub fn close(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
-        self.take(true, intake, dead)
+    pub fn close(&mut self, intake: &mut Intake) -> Result<()> {
+        self.take(true, intake)
     }
 
     /// Begins the file again.
@@ -161,20 +160,20 @@ impl TextInput {
     }
 
     /// Maps the whole records in the buffer.
-    fn take(&mut self, last: bool, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    fn take(&mut self, last: bool, intake: &mut Intake) -> Result<()> {
         let chunk = self.chunk.lend();
         // A row that keeps a little of it keeps all of it.
         intake.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
-        let taken = self.take_from(&chunk, last, (intake, dead));
+        let taken = self.take_from(&chunk, last, intake);
         intake.lend(None);
         let start = self.chunk.take_back(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }
 
-    fn take_from(&mut self, chunk: &[u8], last: bool, (intake, dead): (&mut Intake, &mut DeadLetters)) -> Result<()> {
+    fn take_from(&mut self, chunk: &[u8], last: bool, intake: &mut Intake) -> Result<()> {
         loop {
-            if self.oversized.is_some() && !self.skip(chunk, last, (intake, dead))? {
+            if self.oversized.is_some() && !self.skip(chunk, last, intake)? {
                 return Ok(());
             }
             let input = &chunk[self.start..self.end];
@@ -190,7 +189,7 @@ impl TextInput {
                 let before = self.lines_before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
-            intake.records(&self.records, (input, whole), spot, dead)?;
+            intake.records(&self.records, (input, whole), spot)?;
             self.line = last_line.unwrap_or(self.line);
             self.start += done;
             let rest = self.end - self.start;
@@ -206,7 +205,7 @@ impl TextInput {
     }
 
     /// Passes over the rest of a record that is too long; true once its end is found.
-    fn skip(&mut self, chunk: &[u8], last: bool, (intake, dead): (&mut Intake, &mut DeadLetters)) -> Result<bool> {
+    fn skip(&mut self, chunk: &[u8], last: bool, intake: &mut Intake) -> Result<bool> {
         let (count, found) = self.splitter.skip(&chunk[self.start..self.end]);
         self.start += count;
         let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
@@ -220,7 +219,7 @@ impl TextInput {
             format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
-        intake.dead(&oversized.payload, &fault, (self.partition, self.lines()), dead)?;
+        intake.dead(&oversized.payload, &fault, (self.partition, self.lines()))?;
         Ok(true)
     }
 }

@@ -1,6 +1,5 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
-use super::dead::DeadLetters;
 use super::follow::watch::Watch;
 use super::follow::{Follow, Reading};
 use super::input::{Bytes, Extent};
@@ -19,7 +18,6 @@ use crate::mapping;
 use crate::run::Run;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
-use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use door::Door;
 use framed::FramedInput;
@@ -45,9 +43,6 @@ mod turn;
 const PROGRESS_BYTES: u64 = 16 << 20;
 /// How many progress messages an input of known size gets at least.
 const PROGRESS_STEPS: u64 = 64;
-/// Control messages that wait for the first rows, which tell what text is.
-const AHEAD_MAX: usize = 64;
-
 enum Current {
     Text(Box<TextInput>),
     Followed(Box<Follow>),
@@ -253,40 +248,19 @@ impl Source {
         }
     }
 
-    /// Reads ahead until the schema is right: frames and containers say it, else the first rows do.
-    pub fn learn(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        if self.schema.is_none() {
-            self.first(dead)?;
-        }
-        Ok(())
+    /// Whether the schema is right: frames and containers say it, else the first rows do.
+    pub fn has_schema(&self) -> bool {
+        self.schema.is_some()
     }
 
-    /// Reads ahead to the first rows: none where the end, or too much else, comes before them.
-    pub fn first(&mut self, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
-        let mut ahead = VecDeque::new();
-        let first = loop {
-            if self.can_commit() {
-                // Letters and records that hold nothing are all there was: no output has seen anything.
-                dead.settle()?;
-                self.commit()?;
-            }
-            let item = self.next(dead)?;
-            let first = if let Item::Batch(batch) = &item { Some(batch.clone()) } else { None };
-            let ended = matches!(item, Item::End(_));
-            if !matches!(item, Item::Idle) {
-                ahead.push_back(Sent { input: self.given, item });
-            }
-            if first.is_some() || ended || ahead.len() >= AHEAD_MAX {
-                break first;
-            }
-        };
-        ahead.append(&mut self.ahead);
-        self.ahead = ahead;
-        Ok(first)
+    /// Takes back items that were read ahead, each with the number of its input.
+    pub fn put_back(&mut self, mut items: VecDeque<Sent>) {
+        items.append(&mut self.ahead);
+        self.ahead = items;
     }
 
     /// The next batch or control message, or a sign of life where nothing comes; the end comes last.
-    pub fn next(&mut self, dead: &mut DeadLetters) -> Result<Item> {
+    pub fn next_item(&mut self) -> Result<Item> {
         loop {
             let ready = self.ahead.pop_front().or_else(|| self.queue.pop_front());
             let met = match &ready {
@@ -312,14 +286,14 @@ impl Source {
             if self.done && self.current.is_none() {
                 return Ok(Item::End(self.end()));
             }
-            dead.set_rows_before(self.framed.out);
-            match self.step(dead) {
-                Err(error) if self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io) => {
-                    self.intake.drain(dead)?;
-                    self.intake.flush(dead)?;
-                    self.failure = Some(error);
+            self.intake.set_rows_before(self.framed.out);
+            if let Err(error) = self.step() {
+                let salvages = self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
+                if salvages {
+                    self.intake.drain()?;
                 }
-                stepped => stepped?,
+                self.intake.end(salvages)?;
+                self.failure = Some(error);
             }
         }
     }
@@ -333,17 +307,17 @@ impl Source {
         self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
     }
 
-    fn step(&mut self, dead: &mut DeadLetters) -> Result<()> {
+    fn step(&mut self) -> Result<()> {
         match self.current.take() {
-            Some(Current::Text(text)) => self.step_text(text, dead)?,
-            Some(Current::Followed(follow)) => self.step_followed(follow, dead)?,
-            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition, dead)?,
-            Some(Current::Frames(framed)) => self.step_frames(framed, dead)?,
-            Some(Current::Topics(input)) => self.step_topics(input, dead)?,
-            Some(Current::Door(door)) => self.step_door(door, dead)?,
+            Some(Current::Text(text)) => self.step_text(text)?,
+            Some(Current::Followed(follow)) => self.step_followed(follow)?,
+            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition)?,
+            Some(Current::Frames(framed)) => self.step_frames(framed)?,
+            Some(Current::Topics(input)) => self.step_topics(input)?,
+            Some(Current::Door(door)) => self.step_door(door)?,
             None => self.advance()?,
         }
-        if self.is_live() { self.intake.flush_due(dead) } else { Ok(()) }
+        if self.is_live() { self.intake.flush_due() } else { Ok(()) }
     }
 
     /// Whether the next rows of the input may be a while in coming. A file that is read to its end has them all: its batches,
@@ -360,22 +334,22 @@ impl Source {
         End { how: self.how, rows: 0, verdict: self.verdict }
     }
 
-    fn step_text(&mut self, mut text: Box<TextInput>, dead: &mut DeadLetters) -> Result<()> {
-        match text.step(&mut self.intake, dead)? {
+    fn step_text(&mut self, mut text: Box<TextInput>) -> Result<()> {
+        match text.step(&mut self.intake)? {
             Step::More => {
                 self.tell(text.bytes().extent());
                 self.current = Some(Current::Text(text));
             }
             Step::Idle => {
-                self.intake.rest(dead)?;
+                self.intake.rest()?;
                 self.send(Item::Idle);
-                self.take_turns(Current::Text(text), dead)?;
+                self.take_turns(Current::Text(text))?;
             }
             Step::End => {
                 self.read = text.bytes().extent();
-                self.finish_raw(false, dead)?;
+                self.finish_raw(false)?;
             }
-            Step::Stopped => self.stop(dead)?,
+            Step::Stopped => self.stop()?,
         }
         Ok(())
     }
@@ -399,15 +373,14 @@ impl Source {
         mut rows: Box<dyn Iterator<Item = Result<Rows>>>,
         name: String,
         partition: u32,
-        dead: &mut DeadLetters,
     ) -> Result<()> {
         if self.run.stop.signal().is_some() {
-            return self.stop(dead);
+            return self.stop();
         }
         match rows.next() {
-            None => return self.finish_raw(true, dead),
+            None => return self.finish_raw(true),
             Some(next) => match next.map_err(|error| error.at(name.clone()))? {
-                Rows::Text(records) => self.take_text(&records, &name, partition, dead)?,
+                Rows::Text(records) => self.take_text(&records, &name, partition)?,
                 Rows::Batch(batch) => {
                     self.carried.learn(&batch);
                     self.push_batch(batch, &name)?;
@@ -418,8 +391,8 @@ impl Source {
         Ok(())
     }
 
-    fn take_text(&mut self, records: &Records, name: &str, partition: u32, dead: &mut DeadLetters) -> Result<()> {
-        self.intake.records(records, (&[], Some("")), Spot { name, partition, wrapper: None }, dead)
+    fn take_text(&mut self, records: &Records, name: &str, partition: u32) -> Result<()> {
+        self.intake.records(records, (&[], Some("")), Spot { name, partition, wrapper: None })
     }
 
     fn send(&mut self, item: Item) {
@@ -442,10 +415,10 @@ impl Source {
     }
 
     /// A raw input is at its end: its partitions have ended. Only a container proves that it is whole.
-    fn finish_raw(&mut self, proven: bool, dead: &mut DeadLetters) -> Result<()> {
+    fn finish_raw(&mut self, proven: bool) -> Result<()> {
         self.proven &= proven;
-        self.intake.drain(dead)?;
-        self.intake.flush(dead)?;
+        self.intake.drain()?;
+        self.intake.flush()?;
         self.intake.stamper.end(self.input);
         let partitions = self.carried.ended(self.input);
         if !partitions.is_empty() {
@@ -456,9 +429,9 @@ impl Source {
         Ok(())
     }
 
-    fn stop(&mut self, dead: &mut DeadLetters) -> Result<()> {
-        self.intake.drain(dead)?;
-        self.intake.flush(dead)?;
+    fn stop(&mut self) -> Result<()> {
+        self.intake.drain()?;
+        self.intake.flush()?;
         self.end_stopped();
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::op::dedup::{self, Dedup};
 use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::{Registry, place};
 use crate::run::Run;
-use crate::stream::intake::{Item, count_dead};
+use crate::stream::intake::Item;
 use crate::stream::source::SourceOptions;
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -143,7 +143,7 @@ impl Job {
             match self.stage.read()? {
                 Item::Batch(batch) => self.batch(batch)?,
                 Item::Control(control) => self.stage.control(&control)?,
-                Item::Idle => {}
+                Item::Dead(_) | Item::Idle => {}
                 Item::End(end) => {
                     self.stage.counts.add_lost(&self.stage.source.counts());
                     if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
@@ -176,7 +176,7 @@ impl Job {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
         for (row, fault) in &verdicts.faults {
-            count_dead(&mut self.stage.counts, &self.stage.dead);
+            self.stage.dead.count(&mut self.stage.counts);
             self.stage.dead.push_row(&batch, *row, fault)?;
         }
         let rows = batch.num_rows();

@@ -5,7 +5,7 @@ use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
 use crate::cli::check::Findings;
 use crate::cli::progress::ProgressLine;
 use crate::cli::progress::terminal_width;
-use crate::cli::stage::{Stage, Usual, check_outputs};
+use crate::cli::stage::{Stage, Usual, check_outputs, look_ahead};
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
@@ -15,17 +15,17 @@ use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{Provenance, TimeFrom};
-use crate::op::dead_summary::DeadSummary;
-use crate::op::describe::Describe;
-use crate::op::excerpt::{Excerpt, Span};
-use crate::op::selection::{self, Selection, Unsaid};
-use crate::op::{control_text, describe_text};
 use crate::run::Run;
 use crate::store::Tables;
 use crate::stream::dead::DeadLetters;
-use crate::stream::intake::{Item, count_dead};
+use crate::stream::intake::Item;
 use crate::stream::source::{Source, SourceOptions};
 use crate::uri::Uri;
+use crate::view::dead_summary::DeadSummary;
+use crate::view::describe::Describe;
+use crate::view::excerpt::{Excerpt, Span};
+use crate::view::selection::{self, Selection, Unsaid};
+use crate::view::{control_text, describe_text};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::compute::and;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -142,7 +142,7 @@ impl Tool for Args {
         }
         let span = self.span(run.clock.now())?;
         let mut stage = Stage::open(&self.stage, self.source_options()?, LOOK, &run)?;
-        let first = stage.source.first(&mut stage.dead)?;
+        let first = look_ahead(&mut stage.source, &mut stage.dead)?;
         let (schema, kind) = (stage.source.schema(), stage.source.kind());
         let untimed = kind == Kind::Event && first.as_ref().is_some_and(|first| !selection::has_time(first));
         let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
@@ -314,7 +314,7 @@ impl Chosen {
         // What lies behind the last row shown is not judged.
         dead.release_before(self.looked_at + needed as u64)?;
         for (row, fault) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
-            count_dead(&mut self.faulty, dead);
+            dead.count(&mut self.faulty);
             dead.push_row(batch, *row, fault)?;
         }
         self.looked_at += needed as u64;
@@ -326,8 +326,7 @@ impl Chosen {
     fn counts(&self, source: Counts, out: u64, early: Option<&DeadLetters>) -> Counts {
         let before = early.map_or(source, |dead| {
             let letters = dead.from_source();
-            let (written, dropped) = if dead.is_written() { (letters, 0) } else { (0, letters) };
-            Counts { taken: self.looked_at + letters, dead: written, dropped, ..Counts::default() }
+            Counts { taken: self.looked_at + letters, dead: letters, ..Counts::default() }
         });
         let faulty = self.faulty;
         Counts {
@@ -366,7 +365,7 @@ impl Job {
             self.stage.dead.release_before(self.chosen.looked_at + 1)?;
             match self.stage.read() {
                 Ok(Item::Batch(batch)) => self.batch(&batch)?,
-                Ok(Item::Idle) => {}
+                Ok(Item::Dead(_) | Item::Idle) => {}
                 Ok(Item::Control(control)) => self.pass(&control)?,
                 Ok(Item::End(end)) => return self.finish(Some(end)),
                 Err(error) => {

@@ -20,7 +20,7 @@ use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
 use crate::run::Run;
 use crate::run::standard::print;
-use crate::stream::intake::{Item, count_dead};
+use crate::stream::intake::Item;
 use crate::stream::source::SourceOptions;
 use crate::time::SECOND;
 use crate::uri::Uri;
@@ -326,6 +326,7 @@ impl Job<'_> {
                     self.settle(&batch, &outcome)?;
                     self.look()?;
                 }
+                Item::Dead(_) => {}
                 Item::Idle => self.look()?,
                 Item::Control(Control::Progress(progress)) => {
                     self.window.on_progress(&progress)?;
@@ -386,7 +387,7 @@ impl Job<'_> {
         counts.late += outcome.late_rows;
         counts.filtered += outcome.filtered;
         for (row, message) in &outcome.dead {
-            count_dead(&mut self.stage.counts, &self.stage.dead);
+            self.stage.dead.count(&mut self.stage.counts);
             self.stage.dead.push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
         }
         if outcome.late.is_empty() {

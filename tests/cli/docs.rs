@@ -190,7 +190,7 @@ fn every_file_that_a_document_links_to_is_there() {
 
 #[test]
 fn the_demo_s_schemas_are_those_the_generator_follows() {
-    use evt::op::generate::schema::{VERSION_MAX, schema_text};
+    use evt::generate::schema::{VERSION_MAX, schema_text};
     for entry in std::fs::read_dir(Path::new(ROOT).join("examples/schemas")).expect("it is committed") {
         let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
         for version in (1..=VERSION_MAX).filter(|_| name != "levels.toml") {

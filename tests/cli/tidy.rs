@@ -20,7 +20,7 @@ const CONVENTIONAL: [&str; 12] = [
 
 // What there still is too much of.
 const FILES_IN_CYCLES: usize = 7;
-const MANY_ARGUMENTS: usize = 15;
+const MANY_ARGUMENTS: usize = 11;
 const MANY_FIELDS: usize = 19;
 const MANY_MEANINGS: usize = 24;
 const SPREAD_IMPLS: usize = 8;
@@ -33,7 +33,10 @@ const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
 const LAYERS: [&[&str]; 7] = [
-    &["error", "counts", "ratio", "time", "json", "kind", "format", "frame", "expr", "mapping", "op"],
+    &[
+        "error", "counts", "ratio", "time", "json", "kind", "format", "frame", "expr", "mapping", "op", "view",
+        "generate",
+    ],
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["run"],
     &["uri"],
@@ -42,7 +45,8 @@ const LAYERS: [&[&str]; 7] = [
     &["tool"],
 ];
 /// Modules that know no I/O and no clock. (A format decodes a file that its caller opened.)
-const PURE: [&str; 9] = ["counts", "ratio", "time", "json", "kind", "frame", "expr", "mapping", "op"];
+const PURE: [&str; 11] =
+    ["counts", "ratio", "time", "json", "kind", "frame", "expr", "mapping", "op", "view", "generate"];
 
 /// Crates that only these files name.
 const CLIENTS: [(&str, &str); 13] = [
@@ -56,7 +60,7 @@ const CLIENTS: [(&str, &str); 13] = [
     ("ureq::", "src/registry/confluent/"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
-    ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/op/generate/"),
+    ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/generate/"),
     ("indicatif::", "src/cli/|src/console.rs"),
     ("clap::", "src/cli/|src/tool/"),
 ];

@@ -9,7 +9,6 @@ use crate::kafka::input::KafkaInput;
 use crate::kafka::range;
 use crate::kafka::records::{Message, Reading};
 use crate::run::Run;
-use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Intake;
 use crate::stream::raw::Step;
 use crate::uri::kafka::Address;
@@ -51,8 +50,8 @@ impl KafkaInput {
     }
 
     /// Takes what has been fetched.
-    pub(crate) fn fetch(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<Step> {
-        self.hear(intake, dead)?;
+    pub(crate) fn fetch(&mut self, intake: &mut Intake) -> Result<Step> {
+        self.hear(intake)?;
         if self.reported_down && !self.is_fetching() {
             self.reported_down = false;
             self.health.trouble(&self.address, &self.run, Code::AllBrokersDown);
@@ -65,9 +64,9 @@ impl KafkaInput {
             News::Answer => {
                 self.reported_down = false;
                 self.health.good(&self.address, &self.run);
-                self.take_pieces(intake, dead)?;
+                self.take_pieces(intake)?;
             }
-            News::Gap => self.look_for_gaps(intake, dead)?,
+            News::Gap => self.look_for_gaps(intake)?,
             News::Unfit(why) => self.leave_to_library(&why)?,
             News::Quiet => {
                 self.check_health()?;
@@ -83,7 +82,7 @@ impl KafkaInput {
     }
 
     /// librdkafka keeps the group: what it has to say is heard, and what it says of brokers we know better once we read.
-    fn hear(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    fn hear(&mut self, intake: &mut Intake) -> Result<()> {
         let reads = self.is_fetching();
         for _ in 0..WORDS {
             // A message is of the moment before it was paused.
@@ -92,7 +91,7 @@ impl KafkaInput {
             self.reported_down |= reads && code == Some(Code::AllBrokersDown);
             let is_ours = |code: Code| reads && client::is_passing(code) || code == Code::AutoOffsetReset;
             if !matches!(error, KafkaError::PartitionEOF(_)) && !code.is_some_and(is_ours) {
-                self.trouble(&error, intake, dead)?;
+                self.trouble(&error, intake)?;
             }
         }
         Ok(())
@@ -118,7 +117,7 @@ impl KafkaInput {
         }
     }
 
-    fn take_pieces(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<()> {
+    fn take_pieces(&mut self, intake: &mut Intake) -> Result<()> {
         let mut taken = 0;
         while taken < RECORDS {
             let Some(fetcher) = &mut self.fetcher else { break };
@@ -132,11 +131,11 @@ impl KafkaInput {
                     taken += records.left();
                     let Some(at) = self.reading.find(of) else { continue };
                     let topics = self.address.topics.as_slice();
-                    take_records(&mut self.reading, at, records, (topics, intake, dead))?.then_some(at)
+                    take_records(&mut self.reading, at, records, (topics, intake))?.then_some(at)
                 }
             };
             if let Some(at) = done {
-                self.end(at, intake, dead)?;
+                self.end(at, intake)?;
             }
         }
         Ok(())
@@ -161,7 +160,7 @@ fn take_records(
     reading: &mut Reading,
     at: usize,
     records: Records<'_>,
-    (topics, intake, dead): (&[String], &mut Intake, &mut DeadLetters),
+    (topics, intake): (&[String], &mut Intake),
 ) -> Result<bool> {
     for record in records {
         let record = record.map_err(|error| {
@@ -171,7 +170,7 @@ fn take_records(
         let Record { offset, key, value, headers, .. } = &record;
         let arrival = Message::arrival((record.time, record.is_fact));
         let message = Message { offset: *offset, key: *key, value: *value, headers, arrival };
-        if reading.take(at, &message, (topics, intake, dead))? {
+        if reading.take(at, &message, (topics, intake))? {
             return Ok(true);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::name::{Change, Directory, FileId, HELD_MAX, Name, Opened};
 use super::turns::{QUIET, Turns};
-use crate::op::generate::random::Random;
+use crate::generate::random::Random;
 use std::time::Duration;
 
 /// Milliseconds of a step of the simulation.

@@ -1,18 +1,7 @@
 //! Faults of records, as they are counted and told.
 
-use crate::counts::Counts;
 use crate::error::Error;
 use crate::mapping;
-use crate::stream::dead::DeadLetters;
-
-/// One more faulty record: dead where letters are written, else dropped.
-pub fn count_dead(counts: &mut Counts, dead: &DeadLetters) {
-    if dead.is_written() {
-        counts.dead += 1;
-    } else {
-        counts.dropped += 1;
-    }
-}
 
 #[cold]
 pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {

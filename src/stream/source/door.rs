@@ -13,7 +13,6 @@ use crate::spool::request::Fate;
 use crate::spool::shelf::Position;
 use crate::spool::{self, SpoolReader};
 use crate::stop::Woken;
-use crate::stream::dead::DeadLetters;
 use crate::stream::input::Extent;
 use crate::stream::intake::{Intake, Item, Spot, Wrapper};
 use crate::stream::raw::Step;
@@ -89,7 +88,7 @@ impl Door {
     }
 
     /// Reads for a while.
-    fn step(&mut self, (intake, dead): (&mut Intake, &mut DeadLetters), run: &Run) -> Result<Step> {
+    fn step(&mut self, intake: &mut Intake, run: &Run) -> Result<Step> {
         if run.stop.signal().is_some()
             && let Some(drain) = self.drain.take()
         {
@@ -110,7 +109,7 @@ impl Door {
         intake.look_at_clock();
         let start = Instant::now();
         for taken in 0..ENTRIES {
-            self.idle = !self.take((intake, dead))?;
+            self.idle = !self.take(intake)?;
             if self.idle {
                 return match (taken, end) {
                     (0, Some(_)) => Ok(Step::End),
@@ -131,7 +130,7 @@ impl Door {
     }
 
     /// Takes the next entry, if there is one.
-    fn take(&mut self, to: (&mut Intake, &mut DeadLetters)) -> Result<bool> {
+    fn take(&mut self, to: &mut Intake) -> Result<bool> {
         let Some(entry) = self.inlet.next()? else { return Ok(false) };
         if entry.end() > self.next {
             self.bytes += feed(&entry, (&self.name, self.stamp), self.next, to)?;
@@ -161,11 +160,11 @@ impl Door {
     }
 
     /// Notes where reading is, if that is due: every row before has been handed out once the queue is empty.
-    fn note(&mut self, intake: &mut Intake, dead: &mut DeadLetters) -> Result<bool> {
+    fn note(&mut self, intake: &mut Intake) -> Result<bool> {
         if !self.is_due() {
             return Ok(false);
         }
-        intake.flush(dead)?;
+        intake.flush()?;
         self.since = None;
         self.noted = Some(self.position(intake));
         Ok(true)
@@ -246,12 +245,7 @@ impl Headers for Around<'_> {
 }
 
 /// Gives the records of an entry that stand at offset `from` or behind to the intake; bytes of payload.
-fn feed(
-    entry: &Entry<'_>,
-    (name, partition): (&str, u32),
-    from: i64,
-    (intake, dead): (&mut Intake, &mut DeadLetters),
-) -> Result<u64> {
+fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, intake: &mut Intake) -> Result<u64> {
     let around = Around(entry);
     let arrival = Some(Arrival { at: entry.arrived_at, is_fact: true });
     let spot = Spot { name, partition, wrapper: Some(Wrapper { key: None, headers: &around, arrival }) };
@@ -259,9 +253,9 @@ fn feed(
     for (seen, offset) in entry.records().zip(entry.offset..).filter(|(_, offset)| *offset >= from) {
         bytes += seen.payload.len() as u64;
         match &seen.fate {
-            Fate::New => intake.message(seen.payload, offset, spot, dead)?,
+            Fate::New => intake.message(seen.payload, offset, spot)?,
             Fate::Duplicate => intake.duplicate(),
-            Fate::Rejected(fault) => intake.refuse((seen.payload, offset), fault, spot, dead)?,
+            Fate::Rejected(fault) => intake.refuse((seen.payload, offset), fault, spot)?,
         }
     }
     Ok(bytes)
@@ -308,14 +302,14 @@ impl Source {
         }
     }
 
-    pub(super) fn step_door(&mut self, mut door: Box<Door>, dead: &mut DeadLetters) -> Result<()> {
-        let step = door.step((&mut self.intake, dead), &self.run)?;
-        let noted = door.note(&mut self.intake, dead)?;
+    pub(super) fn step_door(&mut self, mut door: Box<Door>) -> Result<()> {
+        let step = door.step(&mut self.intake, &self.run)?;
+        let noted = door.note(&mut self.intake)?;
         let stopped = self.run.stop.signal().is_some() || step == Step::Stopped;
         match step {
             Step::More | Step::Idle => {
                 if step == Step::Idle {
-                    self.intake.flush(dead)?;
+                    self.intake.flush()?;
                 }
                 self.tell(door.extent());
                 if step == Step::Idle || noted {
@@ -327,8 +321,8 @@ impl Source {
             Step::End | Step::Stopped => {
                 self.read = door.extent();
                 match stopped {
-                    true => self.stop(dead)?,
-                    false => self.finish_raw(true, dead)?,
+                    true => self.stop()?,
+                    false => self.finish_raw(true)?,
                 }
                 self.how = if stopped { How::Stopped } else { self.how };
                 self.door = Some(door);

@@ -13,6 +13,7 @@ use crate::spool::open;
 use crate::spool::promise::Promise;
 use crate::spool::request::{Answer, Keeper, Record, Request};
 use crate::spool::shelf::Bounds;
+use crate::stream::dead::DeadLetters;
 use crate::stream::output::{Checked, OutputSpec};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
@@ -66,7 +67,8 @@ impl Bench {
             self.settled = self.batches.len();
             self.source.commit().unwrap();
         }
-        match self.source.next(&mut self.dead).unwrap() {
+        match self.source.next_item().unwrap() {
+            Item::Dead(letters) => self.dead.take(&letters).unwrap(),
             Item::Batch(batch) => self.batches.push(batch),
             Item::Control(_) | Item::Idle => {}
             Item::End(end) => return Some(end),

@@ -9,7 +9,6 @@ use crate::frame::{Control, Finish, Frame, How};
 use crate::kind::event::{RAW, has_raw};
 use crate::kind::{Kind, event, letters};
 use crate::run::Run;
-use crate::stream::dead::DeadLetters;
 use crate::stream::frames::{FrameInput, Framed};
 use crate::stream::input::Bytes;
 use crate::stream::intake::Item;
@@ -56,10 +55,10 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn step_frames(&mut self, mut framed: Box<FramedInput>, dead: &mut DeadLetters) -> Result<()> {
+    pub(super) fn step_frames(&mut self, mut framed: Box<FramedInput>) -> Result<()> {
         if let Some(records) = framed.pieces.as_mut().map(Pieces::next_rows).transpose()?.flatten() {
             let bytes = framed.input.bytes();
-            self.take_text(&records, bytes.name(), framed.partition, dead)?;
+            self.take_text(&records, bytes.name(), framed.partition)?;
             self.tell(bytes.extent());
             self.current = Some(Current::Frames(framed));
             return Ok(());
@@ -72,8 +71,8 @@ impl Source {
             },
             Framed::Frame(Frame::Control(control)) => self.take_control(control),
             Framed::Frame(Frame::Schema(_) | Frame::Eos) => {}
-            Framed::End(finish) => return self.finish_framed(&framed, finish, dead),
-            Framed::Stopped => return self.stop(dead),
+            Framed::End(finish) => return self.finish_framed(&framed, finish),
+            Framed::Stopped => return self.stop(),
         }
         self.current = Some(Current::Frames(framed));
         Ok(())
@@ -90,7 +89,7 @@ impl Source {
         self.push_batch(batch, name)
     }
 
-    fn finish_framed(&mut self, framed: &FramedInput, finish: Finish, dead: &mut DeadLetters) -> Result<()> {
+    fn finish_framed(&mut self, framed: &FramedInput, finish: Finish) -> Result<()> {
         if let Finish::Ended(end) = finish {
             self.verdict = self.verdict.max(end.verdict);
             self.how = if end.how == How::Stopped { How::Stopped } else { self.how };
@@ -100,7 +99,7 @@ impl Source {
             }
         }
         // Rows of no kind may be from a stage of ours all the same: mapped, and proven.
-        self.finish_raw(finish != Finish::Foreign, dead)
+        self.finish_raw(finish != Finish::Foreign)
     }
 
     pub(super) fn push_batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {

@@ -8,7 +8,6 @@ use crate::kafka::range::Role;
 use crate::kafka::records::Framed;
 use crate::kafka::watch::Lag;
 use crate::kind::{Kind, letters};
-use crate::stream::dead::DeadLetters;
 use crate::stream::intake::Item;
 use crate::stream::raw::Step;
 use crate::uri::kafka::Address;
@@ -61,7 +60,7 @@ impl Source {
             Some(Current::Door(door)) => door.has_noted(),
             _ => false,
         };
-        noted && self.ahead.is_empty() && self.queue.is_empty() && !self.intake.is_ready()
+        noted && self.ahead.is_empty() && self.queue.is_empty() && !self.intake.is_ready() && !self.intake.has_letters()
     }
 
     /// The outputs are safe up to the positions that were noted.
@@ -117,9 +116,9 @@ impl Source {
         }
     }
 
-    pub(super) fn step_topics(&mut self, mut input: Box<KafkaInput>, dead: &mut DeadLetters) -> Result<()> {
-        let step = input.step(&mut self.intake, dead)?;
-        let noted = input.note(&mut self.intake, dead)?;
+    pub(super) fn step_topics(&mut self, mut input: Box<KafkaInput>) -> Result<()> {
+        let step = input.step(&mut self.intake)?;
+        let noted = input.note(&mut self.intake)?;
         while let Some((framed, complete)) = input.framed() {
             self.take_framed(framed, complete, &input.name())?;
         }
@@ -133,13 +132,13 @@ impl Source {
                 self.current = Some(Current::Topics(input));
             }
             Step::Idle => {
-                self.intake.rest(dead)?;
+                self.intake.rest()?;
                 self.tell_of(&input);
                 self.send(Item::Idle);
                 self.current = Some(Current::Topics(input));
             }
             Step::End => {
-                self.intake.flush(dead)?;
+                self.intake.flush()?;
                 self.read = input.extent();
                 if input.is_framed() {
                     let (progress, verdict) = input.framed_end();
@@ -152,7 +151,7 @@ impl Source {
             }
             Step::Stopped => {
                 input.stop(&mut self.intake);
-                self.stop(dead)?;
+                self.stop()?;
                 self.how = How::Stopped;
                 self.topics.read.push_back(input);
             }

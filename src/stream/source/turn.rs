@@ -3,7 +3,6 @@
 use super::{Current, Source, Watch};
 use crate::error::{Error, Result};
 use crate::stop::Woken;
-use crate::stream::dead::DeadLetters;
 use crate::stream::follow::watch::LOOK_EVERY;
 use crate::stream::follow::{FileId, Follow, Reading};
 use crate::stream::input::Bytes;
@@ -60,8 +59,8 @@ impl Source {
     }
 
     /// Reads from the files of a name once. Names take turns, so that a busy one does not hold the others up.
-    pub(super) fn step_followed(&mut self, mut follow: Box<Follow>, dead: &mut DeadLetters) -> Result<()> {
-        let step = follow.step(&mut self.intake, dead, &self.run)?;
+    pub(super) fn step_followed(&mut self, mut follow: Box<Follow>) -> Result<()> {
+        let step = follow.step(&mut self.intake, &self.run)?;
         if follow.has_missed() {
             self.verdict = self.verdict.max(1);
         }
@@ -69,27 +68,27 @@ impl Source {
             Step::More => {
                 self.idle = 0;
                 self.tell(follow.bytes().extent());
-                self.take_turns(Current::Followed(follow), dead)
+                self.take_turns(Current::Followed(follow))
             }
-            Step::Stopped => self.stop(dead),
+            Step::Stopped => self.stop(),
             Step::Idle | Step::End => {
                 self.idle += 1;
-                if self.rest_when_all_did(dead)? {
-                    return self.stop(dead);
+                if self.rest_when_all_did()? {
+                    return self.stop();
                 }
-                self.take_turns(Current::Followed(follow), dead)
+                self.take_turns(Current::Followed(follow))
             }
         }
     }
 
     /// Puts an input behind those that wait, and goes on with the next one.
-    pub(super) fn take_turns(&mut self, input: Current, dead: &mut DeadLetters) -> Result<()> {
+    pub(super) fn take_turns(&mut self, input: Current) -> Result<()> {
         if !self.options.follow || self.is_last() {
             self.current = Some(input);
             return Ok(());
         }
         // The rows of a batch are of one input.
-        self.intake.flush(dead)?;
+        self.intake.flush()?;
         self.turns.push_back((self.input, input));
         if !self.pending.is_empty() {
             return self.advance();
@@ -122,11 +121,11 @@ impl Source {
     }
 
     /// Waits a moment when no input in turn had anything.
-    fn rest_when_all_did(&mut self, dead: &mut DeadLetters) -> Result<bool> {
+    fn rest_when_all_did(&mut self) -> Result<bool> {
         if self.idle <= self.turns.len() + self.pending.len() {
             return Ok(false);
         }
-        self.intake.rest(dead)?;
+        self.intake.rest()?;
         self.rest()
     }
 

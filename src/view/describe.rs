@@ -1,6 +1,5 @@
 //! What a stream holds: counts, rates, time range, disorder, shares of nulls, frequent values. Bounded, whatever comes.
 
-use super::aggregate::{self, Aggregate};
 use super::disorder::{self, Disorder, share};
 use super::excerpt::time_column;
 use crate::error::Result;
@@ -8,6 +7,7 @@ use crate::expr::Leaves;
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::{Kind, holds_json};
+use crate::op::aggregate::{self, Aggregate};
 use ahash::AHashMap;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{max, min};

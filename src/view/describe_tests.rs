@@ -1,6 +1,6 @@
 use super::*;
 use crate::format::row;
-use crate::op::describe_text::report;
+use crate::view::describe_text::report;
 use proptest::prelude::*;
 
 /// Events given by partition, event time (s), stream time (s) and properties.

@@ -36,7 +36,7 @@ pub fn schema_text(event_type: &str, version: u32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::op::generate::record::EVENT_TYPES;
+    use crate::generate::record::EVENT_TYPES;
     use apache_avro::Schema;
     use apache_avro::schema_compatibility::SchemaCompatibility;
 

@@ -4,9 +4,9 @@
 //! itself has none. Percentiles are over all rows, within 1 %. Each of the first [`PARTITIONS_MAX`] partitions is known
 //! by its name, the others count in the total only.
 
-use super::aggregate::{self, Aggregate};
 use crate::error::{Error, Result};
 use crate::expr::Leaves;
+use crate::op::aggregate::{self, Aggregate};
 use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};

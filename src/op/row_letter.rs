@@ -1,0 +1,65 @@
+//! The dead letter of a row.
+
+use crate::error::Result;
+use crate::kind::Kind;
+use crate::kind::dead::{Fault, Letter};
+use crate::kind::event::RAW;
+use crate::kind::headers::{self, Headers};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+
+/// Shows `take` the letter of a row of `batch`: its raw record where the batch has it, else the row as JSON. `headers` are those of
+/// the record; none where the row itself has them. The second argument of `take` says whether the row has a position; a metric goes
+/// by its name.
+pub fn with_letter<T>(
+    batch: &RecordBatch,
+    row: usize,
+    fault: &Fault,
+    headers: Option<&dyn Headers>,
+    take: impl FnOnce(&Letter<'_>, bool) -> Result<T>,
+) -> Result<T> {
+    let own = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
+    let headers = headers.or(own.as_ref().map(|own| own as &dyn Headers));
+    let written;
+    let payload = match raw_of(batch, row) {
+        Some(raw) => raw,
+        None => {
+            written = row_text(batch, row)?;
+            written.as_bytes()
+        }
+    };
+    let text = |name: &str| {
+        let values = batch.column_by_name(name)?.as_any_dictionary_opt()?;
+        let key = values.normalized_keys()[row];
+        Some(values.values().as_string_opt::<i32>()?.value(key).to_owned())
+    };
+    // A dead letter's origin is called source_topic; a metric has none and goes by its own name.
+    let name = || Some(batch.column_by_name("metric_name")?.as_string_opt::<i32>()?.value(row).to_owned());
+    let origin = text("origin").or_else(|| text("source_topic")).or_else(name).unwrap_or_default();
+    let partition = text("partition").unwrap_or_else(|| "0".to_owned());
+    let offsets = batch.column_by_name("offset").and_then(|offset| offset.as_primitive_opt::<Int64Type>());
+    let offset = offsets.map_or(0, |offsets| offsets.value(row));
+    let arrived = batch.column_by_name("server_timestamp");
+    let arrived = arrived.and_then(|arrived| arrived.as_primitive_opt::<TimestampMicrosecondType>());
+    let arrived_at = arrived.filter(|arrived| arrived.is_valid(row)).map(|arrived| arrived.value(row));
+    let (origin, partition) = (&origin, &partition);
+    let letter = Letter { payload, key: None, headers, arrived_at, fault, origin, partition, offset };
+    take(&letter, offsets.is_some())
+}
+
+/// The raw record of a row, where the batch has it.
+fn raw_of(batch: &RecordBatch, row: usize) -> Option<&[u8]> {
+    let column = batch.column_by_name(RAW).filter(|column| column.is_valid(row))?;
+    let lent = || column.as_binary_view_opt().map(|lent| lent.value(row));
+    column.as_binary_opt::<i32>().map(|copied| copied.value(row)).or_else(lent)
+}
+
+/// The row as one line of JSON, properties byte for byte.
+fn row_text(batch: &RecordBatch, row: usize) -> Result<String> {
+    let mut text = String::new();
+    // Without the columns that a stage added for itself.
+    let columns = Kind::of(batch.schema_ref()).map_or(batch.num_columns(), |kind| kind.schema().fields().len());
+    let batch = batch.project(&(0..columns.min(batch.num_columns())).collect::<Vec<_>>())?;
+    crate::format::jsonl::Objects::try_new(&batch)?.write(row, &mut text);
+    Ok(text)
+}
