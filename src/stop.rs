@@ -1,8 +1,8 @@
 //! Signals: SIGINT and SIGTERM reach every stage of a pipe at once.
 //!
-//! The first is noted and wakes whoever waits for input; a stage that reads raw input then stops reading, one whose
-//! frames come through a pipe reads on to the end that its source sends. A second one ends the process at once, unless it comes
-//! with the first.
+//! The first signal is stored and wakes a wait for input. A stage that reads raw input then stops reading; a stage that reads
+//! frames from a pipe reads on until its source sends the end. A second signal ends the process at once, unless it arrives
+//! together with the first.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,21 +14,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long a wait for a server goes on after the first signal: a stage that reads its source itself ends within 5 s of it.
+/// Stop timeout: how long a wait for a server goes on after the first signal. A stage that reads its source itself thus ends
+/// within 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
-/// The same for a stage behind a pipe, which has to read on to the end that its source sends: within 30 s.
+/// The same for a stage behind a pipe, which must read to the end that its source sends: it ends within 30 s.
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
-/// How long further waits go on once the stop timeout has expired: enough for a server that answers.
+/// How long each further wait goes on once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
-/// A signal that comes this soon after the first is the same request: timeout(1) sends one to the process and one to its group.
+/// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process group.
 const REPEATED: Duration = Duration::from_millis(200);
-/// How often a wait looks whether a signal has come, where nothing wakes it.
+/// Poll interval of waits that a signal does not wake.
 pub const LOOK: Duration = Duration::from_millis(100);
 
-/// The handle of the signals of this process, once it listens for them.
+/// The stop signal of this process, once handlers are installed.
 static PROCESS: OnceLock<Stop> = OnceLock::new();
 
-/// Whether, and by which signal, the run is asked to stop. Clones are of the same run.
+/// The stop signal of a run. Clones share their state.
 #[derive(Clone)]
 pub struct Stop {
     signal: Arc<AtomicUsize>,
@@ -37,23 +38,23 @@ pub struct Stop {
     since: Arc<OnceLock<Instant>>,
     is_behind_pipe: Arc<AtomicBool>,
     has_expired: Arc<AtomicBool>,
-    /// When waits for servers end, signal or not.
+    /// The time at which waits for servers end, with or without a signal.
     deadline: Arc<OnceLock<Instant>>,
 }
 
-/// What a wait for input ended with.
+/// How a wait for input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// There is something to read, or the end.
+    /// Input can be read, or is at its end.
     Ready,
-    /// The time is over.
+    /// The timeout has passed.
     Timeout,
-    /// A signal asks to stop.
+    /// A signal has arrived.
     Stopped,
 }
 
 impl Stop {
-    /// Never asked to stop: for tests and for library callers.
+    /// A stop signal that never arrives: for tests and library callers.
     pub fn never() -> Self {
         Self {
             signal: Arc::default(),
@@ -65,20 +66,20 @@ impl Stop {
         }
     }
 
-    /// Listens for SIGINT and SIGTERM from here on.
+    /// Installs handlers of SIGINT and SIGTERM.
     pub fn on_signals() -> Result<Self> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);
         let (read, write) = UnixStream::pair().map_err(failed)?;
         let stop = Self { wake: Some(Arc::new(read)), ..Self::never() };
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // The first step comes first: from then on no signal is lost.
+            // Storing the number must be registered first, so that no signal is lost.
             signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
             signal_hook::flag::register_conditional_default(number, armed.clone()).map_err(failed)?;
             let write = write.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(number, write).map_err(failed)?;
         }
-        // Whoever waits in a call that no signal ends learns afterwards how long ago it came.
+        // This thread notes the time of the signal for code that is in a call that no signal interrupts.
         let seen = stop.clone();
         let watch = move || {
             if seen.wait_for_signal() {
@@ -91,32 +92,33 @@ impl Stop {
         Ok(PROCESS.get_or_init(|| stop).clone())
     }
 
-    /// The signals of this process: for clients of servers, which outlive no run. Never asked to stop where it does not listen.
+    /// Returns the stop signal of this process, for clients of servers; one that never arrives if no handlers are installed.
     pub fn of_process() -> Self {
         PROCESS.get().cloned().unwrap_or_else(Self::never)
     }
 
-    /// Whether the run reads what other stages send: it then waits longer for servers, so that their end is not lost.
+    /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is not
+    /// lost.
     pub fn set_behind_pipe(&self, is_behind_pipe: bool) {
         self.is_behind_pipe.store(is_behind_pipe, Ordering::Relaxed);
     }
 
-    /// Ends all waits for servers at `deadline`, whatever their own limits are. The first call counts.
+    /// Ends all waits for servers at `deadline`, whatever their own limits are. Only the first call has an effect.
     pub fn set_deadline(&self, deadline: Instant) {
         _ = self.deadline.set(deadline);
     }
 
-    /// A wait for a server, which the first signal bounds.
+    /// Begins a wait for a server, which the first signal bounds.
     pub fn server_wait(&self) -> Wait {
         Wait { stop: self.clone(), from: Instant::now(), least: i32::MAX }
     }
 
-    /// When a signal asked to stop, if one did.
+    /// Returns when the first signal was noted.
     fn since(&self) -> Option<Instant> {
         self.signal().map(|_| *self.since.get_or_init(Instant::now))
     }
 
-    /// Waits for the first signal; false at once where none is listened for.
+    /// Waits for the first signal; returns false at once if no handlers are installed.
     pub fn wait_for_signal(&self) -> bool {
         let Some(wake) = self.wake.as_deref() else { return false };
         while self.signal().is_none() {
@@ -127,7 +129,7 @@ impl Stop {
         true
     }
 
-    /// The signal that asked to stop, if one did.
+    /// Returns the number of the first signal, if there was one.
     pub fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
@@ -135,7 +137,7 @@ impl Stop {
         }
     }
 
-    /// Waits until `input` can be read, a signal comes (if `heed`), or `timeout` is over.
+    /// Waits until `input` can be read, a signal arrives (if `heed`), or `timeout` has passed.
     pub fn wait(&self, input: &impl AsFd, heed: bool, timeout: Option<Duration>) -> Result<Woken> {
         if heed && self.signal().is_some() {
             return Ok(Woken::Stopped);
@@ -149,15 +151,15 @@ impl Stop {
             Ok(0) => Ok(Woken::Timeout),
             Ok(_) if fds.get(1).is_some_and(|wake| !wake.revents().is_empty()) => Ok(Woken::Stopped),
             Ok(_) => Ok(Woken::Ready),
-            // A signal that is not heeded must not look like the end of a wait that has none.
+            // An ignored signal must not look like the end of a wait without a timeout.
             Err(rustix::io::Errno::INTR) => self.wait(input, heed, timeout.map(|_| Duration::ZERO)),
             Err(errno) => Err(Error::io("waiting for input", &errno.into())),
         }
     }
 
-    /// Sleeps for `time`, or until a signal comes.
+    /// Sleeps for `time`, or until a signal arrives.
     pub fn sleep(&self, time: Duration) -> Result<Woken> {
-        // One that came before its wake-up was registered has left nothing to wake by.
+        // A signal that arrived before the wake-up was registered does not wake the sleep.
         if self.signal().is_some() {
             return Ok(Woken::Stopped);
         }
@@ -172,17 +174,17 @@ impl Stop {
     }
 }
 
-/// A wait for a server. Before a signal it has no end of its own; the first signal leaves it the stop timeout.
+/// A wait for a server. Without a signal it has no end of its own; the first signal limits it to the stop timeout.
 pub struct Wait {
     stop: Stop,
-    /// When the wait began, or the server made progress last.
+    /// When the wait began, or the server last made progress.
     from: Instant,
-    /// The least that there was left to wait for.
+    /// The smallest amount of work left so far.
     least: i32,
 }
 
 impl Wait {
-    /// Whether the stop timeout has expired.
+    /// Whether the stop timeout or the deadline has passed.
     pub fn is_over(&self) -> bool {
         if self.stop.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
             return true;
@@ -194,7 +196,7 @@ impl Wait {
         is_over
     }
 
-    /// What is left of the stop timeout, once a signal has come.
+    /// Returns what is left of the stop timeout, after a signal.
     fn stop_timeout(&self) -> Option<Duration> {
         let since = self.stop.since()?;
         let period = match self.stop.has_expired.load(Ordering::Relaxed) {
@@ -205,38 +207,38 @@ impl Wait {
         Some(period.saturating_sub(since.max(self.from).elapsed()))
     }
 
-    /// How long a call may take that no signal ends, where it would wait for `most`: no longer than this wait.
+    /// Returns the timeout of a call that no signal interrupts: `most`, or what is left of this wait.
     pub fn call_timeout(&self, most: Duration) -> Duration {
         let deadline = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         [self.stop_timeout(), deadline].into_iter().flatten().fold(most, Duration::min)
     }
 
-    /// The limit of this wait where its own is `limit`: the deadline may come first.
+    /// Returns the smaller of `limit` and the time to the deadline.
     pub fn limit(&self, limit: Option<Duration>) -> Option<Duration> {
         let left = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(self.from));
-        // To whole seconds, as a person reads it: [`Wait::is_over`] heeds the rest.
+        // Round up to whole seconds for messages; [`Wait::is_over`] compares exactly.
         let left = left.map(|left| Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
         limit.into_iter().chain(left).min()
     }
 
-    /// Notes how much is left to wait for: less than ever before is progress, and the stop timeout begins anew.
+    /// Notes how much work is left: less than ever before is progress, which restarts the stop timeout.
     pub fn left(&mut self, count: i32) {
         if count < self.least {
             (self.least, self.from) = (count, Instant::now());
         }
     }
 
-    /// How long there has been no progress.
+    /// Returns the time since the last progress.
     pub fn idle(&self) -> Duration {
         self.from.elapsed()
     }
 
-    /// Sleeps for `time` before the next attempt, or until a signal comes. False where there is no next attempt.
+    /// Sleeps for `time`, or until a signal arrives; returns whether there is another attempt.
     pub fn pause(&self, time: Duration) -> bool {
         let goes_on = |wait: &Self| !wait.is_over() && !wait.stop.has_expired.load(Ordering::Relaxed);
         if goes_on(self) {
             match self.stop.signal() {
-                // Without a clock to poll by, a later look is all that is lost.
+                // If the sleep fails, the next attempt only comes early.
                 None => _ = self.stop.sleep(time),
                 Some(_) => std::thread::sleep(time.min(LOOK)),
             }
@@ -244,7 +246,7 @@ impl Wait {
         goes_on(self)
     }
 
-    /// What another thread sends within `limit`; a time-out too once the stop timeout has expired.
+    /// Receives what another thread sends within `limit`; times out early if the stop timeout expires.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
         let start = Instant::now();
         loop {
@@ -261,7 +263,7 @@ impl Wait {
 mod tests {
     use super::*;
 
-    /// Asked to stop, `ago` before now.
+    /// A stop signal that arrived `ago` before now.
     fn signalled(ago: Duration) -> Stop {
         let stop = Stop::never();
         stop.signal.store(15, Ordering::Relaxed);

@@ -1,4 +1,5 @@
-//! What consumers and producers share: their settings, what librdkafka has to say, and how long brokers may be away.
+//! Clients of librdkafka, for consumers and producers: settings, callbacks, error texts, and requests that are repeated until
+//! brokers answer.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
@@ -18,30 +19,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many things a client may have to say while it is asked: one at a time is heard.
+/// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
 const WORDS: usize = 64;
-/// How long one question waits for its answer.
+/// Timeout of one attempt of a request.
 pub const ANSWER: Duration = Duration::from_secs(4);
 
-/// A consumer that calls back to what we note.
+/// A consumer whose callbacks write to a [`Context`].
 pub type Client = BaseConsumer<Context>;
 
-/// A change of the group's members, until the run's own thread acts on it.
+/// A rebalance of the group, queued until the thread of the run acts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// These partitions are ours from now on.
+    /// These partitions were assigned to this member.
     Assigned(Vec<(String, i32)>),
-    /// These partitions are ours until we let them go.
+    /// These partitions were revoked. They stay with this member until it releases them.
     Revoked(Vec<(String, i32)>),
 }
 
-/// What librdkafka calls back with: noted here, acted on by the thread of the run.
+/// The callback context of a client: callbacks note events here, and the thread of the run acts on them.
 #[derive(Default)]
 pub struct Context {
     news: Mutex<News>,
     /// Whether the client is being closed.
     closing: AtomicBool,
-    /// Whether the run has begun: from then on its brokers may be away for `wait=`.
+    /// Whether the run has begun. From then on the brokers may be unreachable for `wait=`.
     begun: AtomicBool,
 }
 
@@ -62,64 +63,64 @@ impl Context {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Messages that were given up.
+    /// The number of messages whose delivery failed for good.
     pub fn failed(&self) -> u64 {
         self.news().failed
     }
 
-    /// Messages since the last call whose batch the brokers found too large.
+    /// Takes the messages that brokers refused as too large since the last call.
     pub fn take_returned(&self) -> VecDeque<Returned> {
         std::mem::take(&mut self.news().returned)
     }
 
-    /// Whether there are such messages.
+    /// Whether brokers refused messages as too large since the last [`Context::take_returned`].
     pub fn has_returned(&self) -> bool {
         !self.news().returned.is_empty()
     }
 
-    /// Trouble since the last call.
+    /// Takes the error reported since the last call: one that is not transient takes precedence.
     pub fn take_trouble(&self) -> Option<Code> {
         self.news().trouble.take()
     }
 
-    /// The first delivery that failed for good, and its partition.
+    /// Returns the first delivery that failed for good: its error and its partition.
     pub fn failure(&self) -> Option<(Code, i32)> {
         self.news().failure
     }
 
-    /// A commit that failed since the last call.
+    /// Takes the error of a commit that failed since the last call.
     pub fn take_commit_failure(&self) -> Option<KafkaError> {
         self.news().commit_failure.take()
     }
 
-    /// The next change of the group's members.
+    /// Takes the next rebalance.
     pub fn take_change(&self) -> Option<Change> {
         self.news().changes.pop_front()
     }
 
-    /// What librdkafka has told of itself since the last call.
+    /// Takes the latest statistics since the last call.
     pub fn take_told(&self) -> Option<Told> {
         self.news().told.take()
     }
 
-    /// Something has gone wrong since: that a broker was connected before is no sign that one is.
+    /// Marks the noted statistics as outdated: a broker that was connected before this error need not be connected now.
     pub fn distrust(&self) {
         if let Some(told) = &mut self.news().told {
             told.is_up = false;
         }
     }
 
-    /// Every question has been answered once: the run begins.
+    /// Marks the run as begun: every request of its opening has been answered once.
     pub fn begin(&self) {
         self.begun.store(true, Ordering::Relaxed);
     }
 
-    /// From here on a revoked partition is let go at once.
+    /// Marks the client as closing: from now on revoked partitions are released at once.
     pub fn close(&self) {
         self.closing.store(true, Ordering::Relaxed);
     }
 
-    /// librdkafka's own words on the last thing that went wrong.
+    /// Returns librdkafka's message about the last error.
     pub fn cause(&self) -> Option<String> {
         self.news().cause.clone()
     }
@@ -127,7 +128,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        // A file of settings serves consumers and producers: that each ignores some is no news.
+        // One file of settings serves consumers and producers; a warning about a setting that only the other uses is noise.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
             self.news().cause = Some(shorter(message).to_owned());
         }
@@ -136,7 +137,7 @@ impl ClientContext for Context {
     fn error(&self, error: KafkaError, _: &str) {
         self.distrust();
         let mut news = self.news();
-        // What does not pass is not forgotten over what does.
+        // A transient error must not overwrite a permanent one.
         if news.trouble.is_none_or(is_passing) {
             news.trouble = error.rdkafka_error_code();
         }
@@ -147,17 +148,17 @@ impl ClientContext for Context {
     }
 }
 
-/// `[thrd:…]: 127.0.0.1:9/bootstrap: Connect to …` without the thread.
+/// Removes the thread from a message of librdkafka: `[thrd:…]: 127.0.0.1:9/bootstrap: Connect to …`.
 fn shorter(message: &str) -> &str {
     message.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(message, |(_, rest)| rest)
 }
 
 impl ConsumerContext for Context {
-    /// Nothing is assigned or let go here: what was read of a revoked partition has to be safe first.
+    /// Only queues the change: rows that were read from a revoked partition must be in the outputs before it is released.
     fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<_> = list.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
         if self.closing.load(Ordering::Relaxed) {
-            // The client is on its way out: nobody can be told.
+            // The client is being closed; there is nobody to report an error to.
             let _ = release(client, &partitions);
             return;
         }
@@ -191,12 +192,12 @@ impl ProducerContext for Context {
     }
 }
 
-/// The settings of a client of `address`: ours, then the user's.
+/// The settings of a client of `address`: defaults, then `ours`, then those of the user, each overriding the ones before.
 pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Error);
     config.set("bootstrap.servers", &address.brokers).set("client.id", run.console.tool());
-    // Brokers that are back shall be found soon, and so shall new partitions.
+    // Reconnect soon after an outage, and notice new partitions within a minute.
     config.set("reconnect.backoff.max.ms", "2000");
     config.set("topic.metadata.refresh.interval.ms", "60000");
     config.set("statistics.interval.ms", "5000");
@@ -209,7 +210,7 @@ pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConf
     config
 }
 
-/// A client of these settings; exit 2 where one of them is none of librdkafka's.
+/// Creates a client of these settings. Errors: exit status 2 if librdkafka does not accept a setting.
 pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, address: &Address) -> Result<T> {
     config.create_with_context(Context::default()).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, name, _) => Error::usage(format!("{address}: setting {name}")).because(why),
@@ -217,7 +218,7 @@ pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, add
     })
 }
 
-/// An error of librdkafka that ends the run.
+/// Makes an error that ends the run of an error of librdkafka.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {
@@ -230,12 +231,12 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     Error::new(kind, format!("{address}: {what}")).because(words(error))
 }
 
-/// What an error says, without the names that librdkafka and its binding put around it.
+/// The text of an error, without the names of its code that librdkafka and its binding add.
 pub fn words(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), describe)
 }
 
-/// Lets revoked partitions go, as the group's protocol wants it.
+/// Releases revoked partitions: all of them under the eager protocol, only `partitions` under the cooperative one.
 pub fn release(client: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> KafkaResult<()> {
     if !matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative) {
         return client.unassign();
@@ -247,14 +248,14 @@ pub fn release(client: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> 
     client.incremental_unassign(&list)
 }
 
-/// A code in words: `BrokerTransportFailure (Local: Broker transport failure)` is said once.
+/// The text of an error code: `BrokerTransportFailure (Local: Broker transport failure)` becomes `broker transport failure`.
 pub fn describe(code: Code) -> String {
     let text = code.to_string();
     let inner = text.split_once(" (").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(&text);
     inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_lowercase()
 }
 
-/// Whether an error passes by itself once brokers are back.
+/// Whether an error is transient, so that it ends by itself once brokers are reachable.
 pub fn is_passing(code: Code) -> bool {
     matches!(
         code,
@@ -282,12 +283,12 @@ pub fn is_passing(code: Code) -> bool {
     )
 }
 
-/// Who is asked.
+/// A client that [`ask`] can send requests with.
 pub trait Asked {
-    /// What it calls back to.
+    /// Its callback context.
     fn notes(&self) -> &Context;
 
-    /// Hears what it has to say where nothing else is expected of it; what has gone wrong.
+    /// Drains its event queue; returns a permanent error, if there was one. For use only while nothing else polls the client.
     fn listen(&self) -> Option<Code>;
 }
 
@@ -313,8 +314,8 @@ impl Asked for BaseProducer<Context> {
     }
 }
 
-/// Asks `question` until it has an answer: brokers that start are waited for, as long as those of a run that begins are or
-/// those of one that has begun.
+/// Repeats `question` until brokers answer, for as long as [`Away`](crate::store::remote::Away) (`wait=`) allows before or
+/// after the beginning of the run.
 pub fn ask<T>(
     address: &Address,
     run: &Run,
@@ -325,8 +326,9 @@ pub fn ask<T>(
     ask_for(address.options.wait.limit(begun), (address, run), asked, question)
 }
 
-/// Asks `question`, which is told how long it may wait, until it has an answer: brokers that are away are waited for, bounded,
-/// and said once. Exit 78 where they do not know us.
+/// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
+/// expires. The first transient failure is reported. Errors: exit status 69 if there is no answer in time, 78 if authentication
+/// or TLS fails.
 pub fn ask_for<T>(
     limit: Option<Duration>,
     (address, run): (&Address, &Run),
@@ -342,7 +344,7 @@ pub fn ask_for<T>(
             Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        // A run that has begun listens where it reads.
+        // Once the run has begun its reader polls the client, and must not miss an event.
         let heard = if begun { None } else { asked.listen() };
         let because = |error: Error| match asked.notes().cause() {
             Some(cause) => error.because(cause),
@@ -351,7 +353,7 @@ pub fn ask_for<T>(
         if let Some(code @ (Code::Authentication | Code::SSL)) = heard {
             return Err(because(Error::config(format!("{address}: {}", describe(code)))));
         }
-        // A partition that was counted a moment ago is known to each broker and client in its own time.
+        // A new partition is in one broker's metadata before the others and the client know it.
         let passing = error.rdkafka_error_code().is_some_and(|code| is_passing(code) || code == Code::UnknownPartition);
         if !passing || limit.is_some_and(|limit| start.elapsed() > limit) || wait.is_over() {
             let failed = failed(address, "no answer", &error);
@@ -364,7 +366,7 @@ pub fn ask_for<T>(
     }
 }
 
-/// How many partitions a topic has; none where there is no such topic for us.
+/// Returns the number of partitions of a topic; `None` if it does not exist or must not be accessed.
 pub fn count<C: ClientContext>(
     client: &rdkafka::client::Client<C>,
     topic: &str,
@@ -379,7 +381,7 @@ pub fn count<C: ClientContext>(
     Ok((found.error().is_none() && count > 0).then_some(count))
 }
 
-/// A message whose batch brokers found too large: librdkafka gives it back.
+/// A message that librdkafka returned because brokers refused its batch as too large.
 pub struct Returned {
     /// Where it was sent.
     pub partition: i32,
@@ -392,7 +394,7 @@ pub struct Returned {
 }
 
 impl Returned {
-    /// A copy of what librdkafka gives back.
+    /// Copies a message that librdkafka returned.
     pub fn of(message: &BorrowedMessage<'_>) -> Self {
         Self {
             partition: message.partition(),
@@ -403,20 +405,20 @@ impl Returned {
     }
 }
 
-/// The last word of librdkafka on its brokers and partitions.
+/// What librdkafka's statistics say about brokers and partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// Whether any broker is connected.
     pub is_up: bool,
-    /// One behind the last offset that may be read, by topic and partition; none where nothing has been fetched yet.
+    /// The offset after the last one that may be read, by topic and partition; `None` before the first fetch of a partition.
     pub ends: BTreeMap<String, BTreeMap<i32, Option<i64>>>,
 }
 
 impl Told {
-    /// What `statistics` say.
+    /// Extracts these facts from `statistics`.
     pub fn of(statistics: &Statistics) -> Self {
         let ends = statistics.topics.iter().map(|(topic, told)| {
-            // Negative numbers are queues of librdkafka's own.
+            // Negative partition numbers are internal queues of librdkafka.
             let real = told.partitions.iter().filter(|(number, told)| **number >= 0 && !told.unknown);
             (topic.clone(), real.map(|(number, told)| (*number, end(told))).collect())
         });
@@ -424,7 +426,7 @@ impl Told {
     }
 }
 
-/// Records behind the last stable offset are of transactions that are open: they are not there yet.
+/// The last stable offset, or the high watermark if there is none: records after the former belong to open transactions.
 fn end(told: &Partition) -> Option<i64> {
     [told.ls_offset, told.hi_offset].into_iter().find(|offset| *offset >= 0)
 }

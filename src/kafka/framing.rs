@@ -1,8 +1,8 @@
-//! Frames on a topic: a message is a small stream of its own, so that a reader may begin at any of them.
+//! Frames as Kafka messages: the value of each message is a small stream of its own, so that a reader may begin at any message.
 //!
-//! All rows of one partition of the pipeline go to one partition of the topic, in order: its stream time there is right
-//! however a reader turns from one to the next. What the source knows of its partitions is repeated in every partition of
-//! the topic, stream time and state only where the rows are: elsewhere it is only an announcement.
+//! All rows of one partition of the pipeline are in one partition of the topic, in order. So their stream time is right in
+//! whatever order a reader reads the topic's partitions. The progress of the source's partitions is repeated in every partition
+//! of the topic; stream time and state are included only where the rows are, and elsewhere it is only an announcement.
 
 use crate::error::Result;
 use crate::frame::{Control, Decoder, Encoder, Frame, PartitionState, Progress, State};
@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The partition of a topic with `count` of them where the rows of a partition of the pipeline lie.
+/// Returns the partition, of `count` in the topic, that holds the rows of a partition of the pipeline.
 pub fn home(origin: &str, partition: &str, count: i32) -> i32 {
     slot(format!("{origin}\0{partition}").as_bytes(), count)
 }
@@ -22,7 +22,7 @@ fn slot(key: &[u8], count: i32) -> i32 {
     i32::try_from(xxh3_64(key) % count).unwrap_or(0)
 }
 
-/// The rows of a batch, by the partition of the topic that they go to.
+/// Splits a batch by the topic partition of its rows.
 pub fn split(batch: &RecordBatch, count: i32) -> Result<Vec<(i32, RecordBatch)>> {
     let homes = homes(batch, count);
     let mut numbers = homes.clone();
@@ -38,7 +38,7 @@ pub fn split(batch: &RecordBatch, count: i32) -> Result<Vec<(i32, RecordBatch)>>
     numbers.into_iter().map(rows).collect()
 }
 
-/// Where each row goes: by its partition, or by its key where rows have none.
+/// Returns the topic partition of each row: by its pipeline partition, or by its key if it has none.
 fn homes(batch: &RecordBatch, count: i32) -> Vec<i32> {
     let column = |names: [&str; 2]| names.iter().find_map(|name| batch.column_by_name(name));
     if let (Some(origins), Some(partitions)) = (column(["origin", "source_topic"]), column(["partition", "partition"]))
@@ -57,7 +57,7 @@ fn homes(batch: &RecordBatch, count: i32) -> Vec<i32> {
     }
 }
 
-/// A dictionary column.
+/// A string column, dictionary-encoded or not.
 struct Words<'a> {
     codes: Vec<usize>,
     values: &'a ArrayRef,
@@ -76,21 +76,21 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Rows as the value of a message.
+/// Encodes rows as the value of a message.
 pub fn rows(schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<u8>> {
     let (mut encoder, mut value) = Encoder::new(schema.clone());
     encoder.batch(batch)?.iter().for_each(|piece| value.extend_from_slice(piece));
     Ok(value)
 }
 
-/// A control message as the value of a message.
+/// Encodes a control frame as the value of a message.
 pub fn control(schema: &SchemaRef, control: &Control) -> Result<Vec<u8>> {
     let (mut encoder, mut value) = Encoder::new(schema.clone());
     encoder.control(control)?.iter().for_each(|piece| value.extend_from_slice(piece));
     Ok(value)
 }
 
-/// All that a writer's source has said of its partitions.
+/// The partitions of a writer's source, as its progress messages list them.
 #[derive(Default)]
 pub struct Table {
     partitions: BTreeMap<(String, String), PartitionState>,
@@ -98,7 +98,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Learns what a progress message says.
+    /// Applies a progress message.
     pub fn learn(&mut self, progress: &Progress) {
         self.complete = progress.complete;
         for told in &progress.partitions {
@@ -106,12 +106,12 @@ impl Table {
         }
     }
 
-    /// Whether nothing has been said yet.
+    /// Whether there has been no progress message yet.
     pub fn is_empty(&self) -> bool {
         self.partitions.is_empty() && !self.complete
     }
 
-    /// The same as partition `number` of a topic of `count` shall say it.
+    /// Returns the progress message for partition `number` of a topic of `count`.
     pub fn told_in(&self, number: i32, count: i32) -> Progress {
         let told = |state: &PartitionState| match home(&state.origin, &state.partition, count) == number {
             true => state.clone(),
@@ -122,7 +122,7 @@ impl Table {
     }
 }
 
-/// What a reader has been told, over all partitions of the topic.
+/// The progress that a reader has received, over all partitions of the topic.
 #[derive(Default)]
 pub struct Heard {
     known: BTreeMap<(String, String), PartitionState>,
@@ -131,7 +131,8 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// What of a progress message is news: an announcement says nothing of a partition that is known.
+    /// Applies a progress message; returns the partitions whose state changed. An announcement does not change a known
+    /// partition.
     pub fn news(&mut self, progress: Progress) -> Vec<PartitionState> {
         let mut news = vec![];
         for told in progress.partitions {
@@ -146,32 +147,33 @@ impl Heard {
         news
     }
 
-    /// The least of what the partitions promised last, once all that have said anything have promised as much.
+    /// Applies a watermark of topic partition `of`. Returns the least of the partitions' last watermarks once every partition
+    /// that lists its writer's partitions completely has sent one.
     pub fn promise(&mut self, of: (usize, i32), instant: i64) -> Option<i64> {
         self.promised.insert(of, instant);
         let all = self.complete.iter().all(|part| self.promised.contains_key(part));
         self.promised.values().min().copied().filter(|_| all)
     }
 
-    /// Partition `of` of the input says that it knows all partitions.
+    /// Notes that topic partition `of` lists all partitions of its writer.
     pub fn complete(&mut self, of: (usize, i32)) {
         if !self.complete.contains(&of) {
             self.complete.push(of);
         }
     }
 
-    /// Whether all partitions of the input have said so, or are at their end.
+    /// Whether every given partition is complete or ended.
     pub fn is_complete(&self, mut parts: impl Iterator<Item = ((usize, i32), bool)>) -> bool {
         parts.all(|(part, ended)| ended || self.complete.contains(&part))
     }
 
-    /// Everything known, ended: the range that is read is at its end.
+    /// Returns all known partitions as ended, for the end of the range.
     pub fn ended(&self) -> Vec<PartitionState> {
         self.known.values().map(|known| PartitionState { state: State::Ended, ..known.clone() }).collect()
     }
 }
 
-/// The frames of a message.
+/// Decodes the frames of a message. Errors: exit status 65 if it is not a sequence of whole frames.
 pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
     let (mut decoder, mut frames, mut rest) = (Decoder::default(), vec![], value);
     while !rest.is_empty() {

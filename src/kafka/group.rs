@@ -1,7 +1,12 @@
-//! Membership in a consumer group: what is committed, and when a revoked partition is let go.
+//! Membership in a consumer group: what is committed, and when revoked partitions are released.
 //!
-//! A commit says that everything before an offset is safe in the outputs. So it is made of positions that were noted
-//! when every row before them had been handed out ([`Cut`]), and only after the outputs have said that they are safe.
+//! A committed offset states that the outputs hold all rows before it. So positions ([`Cut`]) are noted when every row before
+//! them has been passed on, and committed only after the outputs have confirmed these rows.
+//!
+//! ```text
+//! rows passed on ─► note ─► outputs flushed ─► commit_noted ─► group
+//! revoked: stop reading ─► note ─► outputs flushed ─► commit_noted ─► release
+//! ```
 
 use super::client::{self, Change, Client, release};
 use super::input::KafkaInput;
@@ -20,116 +25,116 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How long revoked partitions wait for the outputs: less than a member may be silent (max.poll.interval.ms).
+/// Maximum time from a revocation to the release without a commit: less than `max.poll.interval.ms`.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long members that were killed may still count as members: more than their session (45 s by default).
+/// How long to wait for the sessions of killed members to expire (45 s by default) before the group counts as in use.
 const MEMBERS_GONE: Duration = Duration::from_secs(60);
-/// How long the answer to a commit, or to leaving, is waited for before the run goes on without it.
+/// Timeout of a commit, and of leaving the group.
 const ANSWERED: Duration = Duration::from_secs(10);
-/// How long the last commit of a run is tried.
+/// How long the last commit of a run is retried.
 const AT_END: Duration = Duration::from_secs(5);
 
-/// The offset read next in a partition, and its stream time there.
+/// The next offset of a partition, and the stream time there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Position {
-    /// The topic, among those of the address.
+    /// The index of the topic in the address.
     pub topic: usize,
     /// The partition's number.
     pub number: i32,
     /// The offset.
     pub offset: i64,
-    /// The stream time (µs); none before the first row.
+    /// The stream time (µs); `None` before the first row.
     pub stream_time: Option<i64>,
 }
 
-/// Positions up to which all rows have been handed out.
+/// Positions before which all rows have been passed on.
 pub type Cut = Vec<Position>;
 
-/// What becomes of a group's offsets.
+/// Whether and how a run commits offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Offsets {
-    /// They stay as they are: some output cannot say that rows are safe.
+    /// It commits nothing: some output cannot confirm its rows.
     #[default]
     Kept,
-    /// They are committed once rows are safe; this run reads all partitions.
+    /// It commits offsets once rows are safe in the outputs, and reads all partitions itself.
     Committed,
-    /// The same, and the group hands out the partitions to its members.
+    /// The same, and the group assigns partitions to its members.
     Shared,
 }
 
-/// Membership of one run.
+/// The membership of one run.
 pub struct Membership {
     subscribed: bool,
-    /// How often positions are committed.
+    /// The interval between commits.
     every: Duration,
     due: Instant,
     committed: Cut,
-    /// Sent to the group, and not answered yet.
+    /// A commit that the group has not answered yet.
     sent: Option<(Receiver<KafkaResult<()>>, Cut)>,
-    /// Noted, and not committed yet.
+    /// Positions noted and not committed yet.
     noted: Option<Cut>,
-    /// Partitions that were revoked: let go once what was read of them is safe.
+    /// Revoked partitions and when they were revoked; they are released once the rows read from them are safe.
     leaving: Option<(Vec<(String, i32)>, Instant)>,
     /// Whether the last commit failed.
     failing: bool,
 }
 
 impl Membership {
-    /// Offsets are committed to the group `every` so often; `subscribed` says whether it also hands out the partitions.
+    /// A membership that commits `every` so often; `subscribed` says whether the group assigns the partitions.
     pub fn new(subscribed: bool, every: Duration) -> Self {
         let due = Instant::now() + every;
         Self { subscribed, every, due, committed: vec![], sent: None, noted: None, leaving: None, failing: false }
     }
 
-    /// Whether the group hands out the partitions.
+    /// Whether the group assigns the partitions.
     pub fn is_subscribed(&self) -> bool {
         self.subscribed
     }
 
-    /// Whether positions should be noted now.
+    /// Whether positions must be noted now: a commit is due, or partitions are revoked.
     pub fn is_due(&self) -> bool {
         self.noted.is_none() && (self.leaving.is_some() || Instant::now() >= self.due)
     }
 
-    /// Notes positions before which every row has been handed out.
+    /// Notes positions before which every row has been passed on.
     pub fn note(&mut self, cut: Cut) {
         self.noted = Some(cut);
     }
 
-    /// Whether positions wait for the outputs.
+    /// Whether noted positions wait for the outputs to confirm their rows.
     pub fn has_noted(&self) -> bool {
         self.noted.is_some()
     }
 
-    /// These partitions will go to another member.
+    /// Marks partitions as revoked; they will be assigned to another member.
     pub fn leave(&mut self, partitions: Vec<(String, i32)>) {
         self.noted = None;
         self.leaving = Some((partitions, Instant::now()));
     }
 
-    /// Whether partitions wait to be let go, so that nothing more is read.
+    /// Whether revoked partitions wait for their release. Nothing is read meanwhile.
     pub fn is_leaving(&self) -> bool {
         self.leaving.is_some()
     }
 
-    /// Whether the outputs take too long for the other members: the partitions go without a commit.
+    /// Whether revoked partitions have waited so long for the outputs that they must be released without a commit.
     pub fn is_overdue(&self) -> bool {
         self.leaving.as_ref().is_some_and(|(_, since)| since.elapsed() > PATIENCE)
     }
 
-    /// The partitions to be let go.
+    /// Takes the revoked partitions, and drops the noted positions.
     pub fn take_leaving(&mut self) -> Vec<(String, i32)> {
         self.noted = None;
         self.leaving.take().map(|(partitions, _)| partitions).unwrap_or_default()
     }
 
-    /// Whether commits have begun to fail: true once, until one succeeds.
+    /// Notes a failed commit; true for the first one since a commit succeeded.
     pub fn begins_to_fail(&mut self) -> bool {
         !std::mem::replace(&mut self.failing, true)
     }
 
-    /// Commits what was noted.
+    /// Commits the noted positions.
     pub fn commit_noted(&mut self, client: &Arc<Client>, address: &Address) -> Result<()> {
         match self.noted.take() {
             Some(cut) => self.commit(client, address, &cut),
@@ -137,12 +142,12 @@ impl Membership {
         }
     }
 
-    /// Commits what is new in `cut`; returns when the group has it. Exit 69 where it does not answer: librdkafka would wait
-    /// for it without end.
+    /// Commits the positions in `cut` that changed, and waits for the answer of the group. Errors: exit status 69 if there is
+    /// no answer in time. The commit runs on a thread of its own because librdkafka's call has no timeout.
     pub fn commit(&mut self, client: &Arc<Client>, address: &Address, cut: &Cut) -> Result<()> {
         self.due = Instant::now() + self.every;
         if self.sent.is_some() {
-            // Whether it failed does not matter: this one says the same and more.
+            // Its result does not matter: this commit contains those positions and later ones.
             let _ = self.answered(address)?;
         }
         let mut list = TopicPartitionList::new();
@@ -161,7 +166,7 @@ impl Membership {
         let client = client.clone();
         let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
             let done = client.commit(&list, CommitMode::Sync);
-            // The run's own thread shall be the last that has it: that one leaves the group.
+            // The last reference must be dropped on the run's thread, because the drop leaves the group.
             drop(client);
             let _ = sender.send(done);
         });
@@ -173,12 +178,12 @@ impl Membership {
         Ok(())
     }
 
-    /// Whether the group has not answered the last commit.
+    /// Whether the last commit has no answer yet.
     fn is_unanswered(&self) -> bool {
         self.sent.is_some()
     }
 
-    /// Waits for the answer to what was sent last.
+    /// Waits for the answer to the last commit.
     fn answered(&mut self, address: &Address) -> Result<KafkaResult<()>> {
         let Some((answer, cut)) = self.sent.take() else { return Ok(Ok(())) };
         match Stop::of_process().server_wait().receive(&answer, ANSWERED) {
@@ -197,13 +202,13 @@ impl Membership {
     }
 }
 
-/// Joins the group.
+/// Subscribes to the topics, which joins the group.
 pub fn subscribe(client: &Client, address: &Address) -> Result<()> {
     let topics: Vec<&str> = address.topics.iter().map(String::as_str).collect();
     client.subscribe(&topics).map_err(|error| client::failed(address, "the group cannot be joined", &error))
 }
 
-/// Positions of the parts, as they stand.
+/// Makes a cut from the position of each part.
 pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)) -> Cut {
     parts
         .iter()
@@ -215,7 +220,8 @@ pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)
 }
 
 impl KafkaInput {
-    /// Notes positions where a commit is due: every row before them has been handed out once the queue is empty.
+    /// Notes positions if a commit is due; returns whether it did. Every row before them has been passed on once the intake's
+    /// queue is empty.
     pub fn note(&mut self, intake: &mut Intake) -> Result<bool> {
         if !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
@@ -228,7 +234,7 @@ impl KafkaInput {
         Ok(true)
     }
 
-    /// Where each partition stands: at the first record that still waits for its verdict, else behind the last one read.
+    /// Returns the position of each partition: its first record that still waits for a verdict, else its next offset.
     fn cut(&self, intake: &mut Intake) -> Cut {
         cut(&self.reading.parts, |part| {
             let offset = intake.first_held(part.stamp).unwrap_or(part.next);
@@ -236,23 +242,23 @@ impl KafkaInput {
         })
     }
 
-    /// Whether positions wait for the outputs.
+    /// Whether noted positions wait for the outputs to confirm their rows.
     pub fn has_noted(&self) -> bool {
         self.group.as_ref().is_some_and(Membership::has_noted)
     }
 
-    /// The outputs are safe: commits what was noted, and lets go what was revoked.
+    /// Commits the noted positions, whose rows the outputs have confirmed, and releases revoked partitions.
     pub fn commit(&mut self, intake: &mut Intake) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&self.client, &self.address) {
             Ok(()) => self.let_go(intake),
-            // The group has gone on without this member: what it read since is another's to read again.
+            // The group has removed this member: another member reads again what was not committed.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.run.console.say(error);
                 self.let_go(intake)
             }
-            // The next commit says the same and more, and what is to be let go waits for it; the last one of a run must
-            // succeed. That brokers are away has been said.
+            // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the last commit
+            // of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.begins_to_fail() && self.health.is_good() {
                     self.run.console.say(format!("{error}: trying again"));
@@ -262,7 +268,7 @@ impl KafkaInput {
         }
     }
 
-    /// The run is at its end and the outputs are safe.
+    /// Commits the end of the run, once the outputs have confirmed all rows.
     pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
         let cut = self.cut(intake);
         let Some(group) = &mut self.group else { return Ok(()) };
@@ -270,14 +276,14 @@ impl KafkaInput {
         loop {
             let committed = group.commit(&self.client, &self.address, &cut);
             let passes = matches!(&committed, Err(error) if error.kind() == ErrorKind::Unavailable);
-            // While others join or leave, the group takes no commits for a moment.
+            // During a rebalance the group rejects commits for a moment.
             if !passes || start.elapsed() >= AT_END || !wait.pause(Duration::from_millis(100)) {
                 return committed;
             }
         }
     }
 
-    /// The run stops: records that wait for those after them are left to the run that goes on from the last commit.
+    /// Drops the records that still wait for later ones: the next run reads them again from the last commit.
     pub fn stop(&mut self, intake: &mut Intake) {
         if self.group.is_some() {
             self.reading.parts.iter_mut().for_each(|part| {
@@ -287,7 +293,7 @@ impl KafkaInput {
         }
     }
 
-    /// Acts on a change of the group's members; true while nothing may be read.
+    /// Acts on a rebalance; returns true while nothing may be read.
     pub(super) fn follow_group(&mut self, intake: &mut Intake) -> Result<bool> {
         let Some(group) = &mut self.group else { return Ok(false) };
         if group.is_overdue() {
@@ -299,7 +305,7 @@ impl KafkaInput {
             return Ok(true);
         }
         if group.is_leaving() {
-            // Whoever asks again has not brought the rows into the outputs yet.
+            // The caller has not yet written all rows to the outputs.
             self.run.stop.sleep(Duration::from_millis(10))?;
             return Ok(true);
         }
@@ -318,7 +324,7 @@ impl KafkaInput {
         Ok(true)
     }
 
-    /// Partitions that are ours from now on, from where the group left them.
+    /// Begins to read assigned partitions, from the committed offsets.
     fn take_over(&mut self, partitions: &[(String, i32)], intake: &mut Intake) -> Result<()> {
         self.tell_of_change("takes", partitions);
         let mut parts = vec![];
@@ -347,7 +353,7 @@ impl KafkaInput {
         self.fetch_from(&list)
     }
 
-    /// Lets go what was revoked.
+    /// Releases revoked partitions.
     fn let_go(&mut self, intake: &mut Intake) -> Result<()> {
         let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) else { return Ok(()) };
         let leaving = group.take_leaving();
@@ -367,7 +373,7 @@ impl KafkaInput {
             .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
     }
 
-    /// Tells the group that this member leaves. Where nobody hears it in time, the client stays until the process has gone.
+    /// Leaves the group. If the group does not answer in time the client stays alive until the process ends.
     fn leave_group(&self) {
         let (start, wait) = (Instant::now(), self.run.stop.server_wait());
         if self.client.close_queue().is_err() {
@@ -381,6 +387,7 @@ impl KafkaInput {
         }
     }
 
+    /// Reports a rebalance.
     fn tell_of_change(&self, what: &str, partitions: &[(String, i32)]) {
         if !partitions.is_empty() {
             let group = self.address.options.group.as_deref().unwrap_or_default();
@@ -390,18 +397,18 @@ impl KafkaInput {
     }
 }
 
-/// Leaving the group asks once more what to do with the partitions: nobody but the callback is there to answer.
+/// Leaves the group. librdkafka then revokes the partitions once more; the callback releases them itself.
 impl Drop for KafkaInput {
     fn drop(&mut self) {
         self.client.context().close();
         if !self.health.is_good() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
-            // Nobody is there who could be told that this member leaves, and librdkafka would wait for that without end: the
-            // client stays until the process has gone.
+            // The group cannot be reached, and librdkafka would wait for it without a timeout: the client stays alive until the
+            // process ends.
             std::mem::forget(self.client.clone());
             return;
         }
         if let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) {
-            // The group learns by itself that this member is gone.
+            // An error does not matter: the group removes a member that is gone.
             let _ = release(&self.client, &group.take_leaving());
         }
         while let Some(change) = self.client.context().take_change() {
@@ -415,8 +422,9 @@ impl Drop for KafkaInput {
     }
 }
 
-/// Resolves the range of a run that reads all partitions of a group by itself, and commits where it begins: while members are
-/// at work, or were killed a moment ago, the group takes no commit of others. Exit 75 where it never does.
+/// Resolves the range of a run that reads all partitions itself, and commits its beginning. The group rejects that commit while
+/// it has members, or members that were killed less than a session timeout ago. Errors: exit status 75 if it still does after
+/// [`MEMBERS_GONE`].
 pub(super) fn claim(
     client: &Arc<Client>,
     address: &Address,
@@ -448,7 +456,8 @@ pub(super) fn claim(
     }
 }
 
-/// How often offsets are committed: librdkafka's setting says it, though librdkafka never commits by itself here.
+/// Returns the commit interval: librdkafka's `auto.commit.interval.ms`, although librdkafka never commits by itself here; 5 s
+/// by default.
 pub(super) fn commit_interval(address: &Address, run: &Run) -> Duration {
     let settings = run.kafka.iter().chain(&address.options.settings);
     let said = settings.rev().find(|(name, _)| name == "auto.commit.interval.ms");

@@ -1,4 +1,4 @@
-//! Whether the brokers of a client answer, and since when not.
+//! Whether the brokers of one client are reachable, and since when they are not.
 
 use super::client::{Context, describe};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,33 +10,33 @@ use crate::uri::kafka::Address;
 use rdkafka::error::RDKafkaErrorCode as Code;
 use std::time::{Duration, Instant};
 
-/// How long what had come before its brokers went may still be handed out.
+/// A record that arrives within this time after the outage began may have been buffered before it, and does not end the outage.
 const LEFTOVERS: Duration = Duration::from_secs(1);
 
-/// Whether brokers are there, and since when not: said when they go and when they are back.
+/// The reachability of the brokers of one client; reports the beginning and the end of an outage.
 pub struct Health {
     wait: Away,
     down_since: Option<Instant>,
-    /// The last outage that this client has spoken of.
+    /// The number of the last outage that this client took part in.
     outage: Option<u64>,
 }
 
 impl Health {
-    /// Brokers may be away for so long.
+    /// Begins reachable; `wait` limits how long an outage may last.
     pub fn new(wait: Away) -> Self {
         Self { wait, down_since: None, outage: None }
     }
 
-    /// Something that passes went wrong.
+    /// Notes a transient error. Only `AllBrokersDown` begins an outage.
     pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
-        // Only this one says that nobody is there at all; it may come again with every attempt.
+        // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
         if code == Code::AllBrokersDown {
             self.down_since.get_or_insert_with(Instant::now);
             self.stand(address, run);
         }
     }
 
-    /// What has been heard stands as long as nothing good comes: says so once that is sure.
+    /// Reports the outage of this client, if there is one, once [`Outages`] confirms it as new.
     pub fn stand(&mut self, address: &Address, run: &Run) {
         if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
             let (brokers, cause) = (secret::shown(&address.brokers), describe(Code::AllBrokersDown));
@@ -44,9 +44,9 @@ impl Health {
         }
     }
 
-    /// Something has come or gone through: not what lay here already when the brokers went.
+    /// Notes a success, which ends an outage. What was buffered before the outage does not count.
     pub fn good(&mut self, address: &Address, run: &Run) {
-        // Asked for every record.
+        // This runs for every record.
         if self.down_since.is_none() {
             return;
         }
@@ -56,7 +56,7 @@ impl Health {
         }
     }
 
-    /// Whether it is to be said now that no broker is there.
+    /// Whether the outage of this client must be reported now.
     fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
         let Some(since) = self.down_since else { return false };
         let (number, is_news) = outages.begin(brokers, (since, now));
@@ -64,18 +64,18 @@ impl Health {
         is_news
     }
 
-    /// Some broker is there; for how long none was, where that is to be said.
+    /// Ends the outage of this client; returns its duration if this client has to report the end.
     fn come_back(&mut self, outages: &Outages, brokers: &str, now: Instant) -> Option<Duration> {
         self.down_since.take_if(|since| now.saturating_duration_since(*since) > LEFTOVERS)?;
         outages.end(brokers, self.outage?, now)
     }
 
-    /// Whether no trouble is known.
+    /// Whether there is no outage.
     pub fn is_good(&self) -> bool {
         self.down_since.is_none()
     }
 
-    /// Exit 69 once they have been away for too long.
+    /// Errors: exit status 69 if the outage has lasted for `wait=`.
     pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
         match self.down_since.zip(self.wait.limit(true)) {
             Some((since, limit)) if since.elapsed() >= limit => {
@@ -88,7 +88,7 @@ impl Health {
     }
 }
 
-/// A time as lines about outages show it.
+/// Formats the duration of an outage, in whole seconds.
 pub fn whole_seconds(time: Duration) -> String {
     rounded(Duration::from_secs(time.as_secs()))
 }
@@ -97,7 +97,7 @@ pub fn whole_seconds(time: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// Clients of the same brokers in one run, and a clock that stands at milliseconds after its start.
+    /// Two clients of the same brokers in one run, with a clock in milliseconds since its start.
     struct Clients {
         outages: Outages,
         start: Instant,
@@ -110,7 +110,7 @@ mod tests {
             Self { outages, start, healths: [Health::new(Away::Usual), Health::new(Away::Usual)] }
         }
 
-        /// A client says that there is no broker, or stands by it.
+        /// The client reports or confirms that no broker is reachable.
         fn go(&mut self, client: usize, millis: u64) -> bool {
             let now = self.start + Duration::from_millis(millis);
             self.healths[client].down_since.get_or_insert(now);

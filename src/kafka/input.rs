@@ -1,7 +1,7 @@
-//! Topics as input: one partition of the pipeline for each of the topic, offsets Kafka's.
+//! Topics as input: each topic partition is one partition of the pipeline, with Kafka's offsets.
 //!
-//! Who looks reads a range that was fixed when the run began, joins no group and commits nothing. Who works goes on, or
-//! stops where `end=` says. Nothing is reset in silence: offsets lost to retention end the run, or are named.
+//! A bounded read (evt-view) takes a range that is fixed when the run begins; it joins no group and commits nothing. Other
+//! tools read on, or up to `end=`. An offset that no longer exists is never skipped silently: it ends the run, or is reported.
 
 use super::client::{self, Client};
 use super::group::{self, Membership, Offsets, claim, commit_interval};
@@ -26,13 +26,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Messages taken before rows are looked after.
+/// Maximum number of messages per step.
 const MESSAGES: usize = 1024;
-/// Messages that have been read are let go together, at the latest when they have this many bytes: their memory is of
-/// librdkafka's thread, and letting go one by one has both wait for each other's lock. A seventh of all CPU time.
+/// Messages are dropped in groups of at most this many payload bytes. librdkafka's thread allocated their memory: dropping them
+/// one by one makes both threads contend for one lock, which costs a seventh of all CPU time.
 const HELD_BYTES: usize = 1 << 20;
 
-/// Topics being read.
+/// An open input.
 pub struct KafkaInput {
     pub(crate) run: Rc<Run>,
     pub(crate) address: Address,
@@ -40,22 +40,23 @@ pub struct KafkaInput {
     pub(super) role: Role,
     origin: Option<String>,
     pub(crate) reading: Reading,
-    /// How many partitions each topic had when the run began.
+    /// The number of partitions of each topic when the run began.
     pub(super) counts: Vec<usize>,
-    /// Topics that have their turn later. Where a range ends one topic is read at a time: the sign that a partition is at
-    /// its end does not say of which topic it is.
+    /// Topics to be read later. A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not
+    /// name the topic.
     pub(crate) waiting: Vec<usize>,
-    /// Fetches records; none where librdkafka does so itself.
+    /// Fetches records; `None` if librdkafka fetches them.
     pub(crate) fetcher: Option<Fetcher>,
     pub(super) group: Option<Membership>,
     pub(crate) health: Health,
-    /// Whether librdkafka has reported that all brokers are down and no fetched record has come since. It reports an
-    /// outage once: a member of a group whose partitions are revoked meanwhile has no other sign of it.
+    /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an outage
+    /// once; for a group member whose partitions are revoked during the outage this is the only sign of it.
     pub(crate) reported_down: bool,
 }
 
 impl KafkaInput {
-    /// Looks whether the topics can be read, and their schemas be had; nothing is joined, read or committed.
+    /// Checks that the topics can be read and their schemas be loaded, and returns the faults; joins, reads and commits
+    /// nothing.
     pub fn check(address: &Address, run: &Rc<Run>) -> Result<Vec<Error>> {
         if let Some(schemas) = &address.options.schemas {
             place::check(schemas, &run.console)?;
@@ -65,7 +66,7 @@ impl KafkaInput {
         for at in 0..address.topics.len() {
             match range::parts_of(&client, address, run, at) {
                 Ok(_) => {}
-                // Brokers that are away are away for the other topics too.
+                // Unreachable brokers would fail every other topic too.
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 Err(error) => faults.push(error),
             }
@@ -73,7 +74,7 @@ impl KafkaInput {
         Ok(faults)
     }
 
-    /// Asks the brokers what there is and fixes the range; every partition is announced.
+    /// Opens the topics: resolves the range of every partition and announces the partitions to the stamper.
     pub fn open(
         address: &Address,
         (role, offsets): (Role, Offsets),
@@ -128,14 +129,14 @@ impl KafkaInput {
         Ok(input)
     }
 
-    /// Every partition is known from the start; what a restart resumes has its stream time.
+    /// Announces every partition, with its committed stream time.
     fn announce(&mut self, intake: &mut Intake) {
         for at in 0..self.reading.parts.len() {
             self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], intake);
         }
     }
 
-    /// The number of a partition in the run's stamper.
+    /// Announces a partition with its committed stream time; returns its index in the run's stamper.
     pub(super) fn announce_one(&self, part: &Part, intake: &mut Intake) -> u32 {
         let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
         let stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
@@ -143,7 +144,7 @@ impl KafkaInput {
         stamp
     }
 
-    /// Who works shall know what a restart does.
+    /// Reports that nothing is committed, if the user named a group.
     fn tell_of_commits(&self) {
         let Self { address, run, .. } = self;
         match (&address.options.group, self.role) {
@@ -155,7 +156,7 @@ impl KafkaInput {
         }
     }
 
-    /// Begins to read: all at once, or topic by topic where there is an end.
+    /// Begins to read: all topics at once, or the first one if there is an end.
     fn begin(&mut self, intake: &mut Intake) -> Result<()> {
         let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
         self.waiting = if bounded { (1..self.address.topics.len()).rev().collect() } else { vec![] };
@@ -168,7 +169,7 @@ impl KafkaInput {
         self.assign(if bounded { Some(0) } else { None })
     }
 
-    /// Has the parts of a topic, or all, read from where they stand.
+    /// Assigns the parts of a topic, or of all, from their next offset on.
     fn assign(&mut self, topic: Option<usize>) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for part in
@@ -181,43 +182,43 @@ impl KafkaInput {
         self.fetch_from(&list)
     }
 
-    /// Bytes of payload so far.
+    /// Returns the number of payload bytes read so far.
     pub fn extent(&self) -> input::Extent {
         input::Extent { done: self.reading.bytes, total: None }
     }
 
-    /// Its name, for messages.
+    /// Its address, for messages.
     pub fn name(&self) -> String {
         self.address.to_string()
     }
 
-    /// Whether it never ends by itself.
+    /// Whether it has no end.
     pub fn is_endless(&self) -> bool {
         self.is_subscribed() || self.reading.parts.iter().any(|part| part.end.is_none())
     }
 
-    /// Whether the group hands out the partitions.
+    /// Whether the group assigns the partitions.
     pub(super) fn is_subscribed(&self) -> bool {
         self.group.as_ref().is_some_and(Membership::is_subscribed)
     }
 
-    /// Whether its records are rows with their stamps.
+    /// Whether the messages are frames, whose rows already have stamps.
     pub fn is_framed(&self) -> bool {
         self.address.options.form == Some(Form::Frames)
     }
 
-    /// What came in frames, and whether all partitions are known by now.
+    /// Takes the next item of the frames read, and whether all partitions of their writers are known.
     pub fn framed(&mut self) -> Option<(Framed, bool)> {
         let framed = self.reading.records.pop()?;
         Some((framed, self.reading.records.is_complete(&self.reading.parts)))
     }
 
-    /// The partitions that frames told of, at their end, and the worst verdict of the writers.
+    /// Returns all partitions that frames announced, as ended, and the worst exit verdict of their writers.
     pub fn framed_end(&self) -> (Progress, u8) {
         (self.reading.records.ended(), self.reading.records.verdict())
     }
 
-    /// Reads for a while.
+    /// Reads one step: at most about `MESSAGES` records or [`Run::TICK`] of waiting.
     pub fn step(&mut self, intake: &mut Intake) -> Result<Step> {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
@@ -233,7 +234,7 @@ impl KafkaInput {
         if self.fetcher.is_some() { self.fetch(intake) } else { self.poll(intake) }
     }
 
-    /// Takes what librdkafka has fetched.
+    /// Takes messages from librdkafka's queue.
     fn poll(&mut self, intake: &mut Intake) -> Result<Step> {
         let start = Instant::now();
         let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
@@ -274,7 +275,7 @@ impl KafkaInput {
         Ok(Step::More)
     }
 
-    /// The part that a message is of.
+    /// Returns the index of the part that a message belongs to, if it is being read.
     fn part_of(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
         let topic = match self.address.topics.as_slice() {
             [_] => 0,
@@ -283,7 +284,7 @@ impl KafkaInput {
         self.reading.find((topic, message.partition()))
     }
 
-    /// The end, or the next topic, once all parts that are read have ended.
+    /// Once all parts being read have ended: begins the next topic, or returns the end.
     fn next_topic(&mut self) -> Result<Option<Step>> {
         if self.is_subscribed() {
             return Ok(None);
@@ -300,7 +301,7 @@ impl KafkaInput {
         }
     }
 
-    /// A partition is at its end: it leaves the minimum that makes the watermark.
+    /// Ends a part: it no longer takes part in the minimum that makes the watermark.
     pub(crate) fn end(&mut self, at: usize, intake: &mut Intake) -> Result<()> {
         let part = &mut self.reading.parts[at];
         if std::mem::replace(&mut part.ended, true) {
@@ -319,6 +320,7 @@ impl KafkaInput {
         self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
     }
 
+    /// Handles an error that polling returned; an end of partition is one of them.
     pub(crate) fn trouble(&mut self, error: &KafkaError, intake: &mut Intake) -> Result<()> {
         let code = match error {
             KafkaError::PartitionEOF(number) => return self.at_end(*number, intake),
@@ -326,7 +328,7 @@ impl KafkaInput {
         };
         match code {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake),
-            // Nothing is asked of the group.
+            // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
                 self.run.console.say(format!(
@@ -344,7 +346,7 @@ impl KafkaInput {
         }
     }
 
-    /// Partition `number` of the topic that is being read has come to the end it has now.
+    /// Ends the part with this number of the topic being read: it has reached its present end.
     fn at_end(&mut self, number: i32, intake: &mut Intake) -> Result<()> {
         let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
         match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
@@ -353,7 +355,8 @@ impl KafkaInput {
         }
     }
 
-    /// An offset is no more: which, and what it cost. librdkafka has stopped reading there and does not say where.
+    /// Handles an offset that no longer exists: librdkafka has stopped reading there and does not say in which partition, so
+    /// that all parts are checked.
     pub(crate) fn look_for_gaps(&mut self, intake: &mut Intake) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for at in 0..self.reading.parts.len() {
@@ -377,7 +380,8 @@ impl KafkaInput {
         self.begin_again(&list)
     }
 
-    /// Has partitions read from new offsets: one that librdkafka has stopped reading takes no seek.
+    /// Reads partitions from new offsets. librdkafka rejects a seek on a partition that it has stopped reading, so they are
+    /// assigned again.
     pub(crate) fn begin_again(&mut self, list: &TopicPartitionList) -> Result<()> {
         if self.fetcher.is_some() {
             return self.fetch_from(list);
@@ -393,7 +397,7 @@ impl KafkaInput {
 }
 
 fn client(address: &Address, run: &Run) -> Result<Client> {
-    // A consumer must name a group, even where it never joins one.
+    // librdkafka needs a group id even if the consumer never joins the group.
     let group = address.options.group.as_deref().unwrap_or("evt");
     let settings = [
         ("group.id", group),
@@ -401,19 +405,19 @@ fn client(address: &Address, run: &Run) -> Result<Client> {
         ("enable.auto.offset.store", "false"),
         ("auto.offset.reset", "error"),
         ("enable.partition.eof", "true"),
-        // What a broker has of an aborted transaction is nobody's to read.
+        // Records of aborted transactions must not be read.
         ("isolation.level", "read_committed"),
         ("partition.assignment.strategy", "cooperative-sticky"),
-        // Bounds what a slow reader makes librdkafka hold.
+        // Bounds the memory of librdkafka's queue behind a slow reader.
         ("queued.min.messages", "20000"),
         ("queued.max.messages.kbytes", "16384"),
-        // A full queue is empty again in milliseconds: librdkafka would look after a second.
+        // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
         ("fetch.queue.backoff.ms", "5"),
     ];
     client::create(&client::config(address, run, &settings), address)
 }
 
-/// Exit 65 of an input that ends before others.
+/// The error of an endless input before another one. Exit status 2.
 #[cold]
 pub fn endless(name: &str) -> Error {
     Error::new(

@@ -1,5 +1,6 @@
-//! Dead letters on a topic: payload and key as they were, the record's own headers, and beside them what is known of the
-//! failure, under our names and under those of Kafka Connect. Read back, a letter is what it was.
+//! Dead letters as messages: payload, key and headers of the record as they were, and further headers that describe the
+//! failure, named by evt (`evt.…`) and by Kafka Connect (`__connect.errors.…`). A letter that is read back equals the one
+//! written.
 
 use crate::format::cell::{Column, Form};
 use crate::json::base64;
@@ -9,12 +10,12 @@ use crate::kind::headers::{Headers, Stored};
 use arrow::array::{Array, AsArray, RecordBatch};
 use rdkafka::message::{Header, OwnedHeaders};
 
-/// What stands before the name of a column in the name of its header.
+/// Prefix of a column's name in the name of its header.
 const OURS: &str = "evt.";
-/// What stands before the names that Kafka Connect gives its own.
+/// Prefix of Kafka Connect's names.
 const CONNECT: &str = "__connect.errors.";
 
-/// Columns that are headers of ours, and what Kafka Connect calls them.
+/// The columns that become headers, with their names in Kafka Connect.
 const TOLD: [(usize, Option<&str>); 11] = [
     (column::ERROR_TYPE, Some("exception.class.name")),
     (column::ERROR_MESSAGE, Some("exception.message")),
@@ -29,14 +30,14 @@ const TOLD: [(usize, Option<&str>); 11] = [
     (column::ORIGINAL_LENGTH, None),
 ];
 
-/// The letters of a batch as messages.
+/// Turns the letters of a batch into messages.
 pub struct Letters<'a> {
     batch: &'a RecordBatch,
     told: Vec<(String, Option<String>, Column<'a>)>,
 }
 
 impl<'a> Letters<'a> {
-    /// Letters of a batch of kind dead.
+    /// Takes a batch of kind dead.
     pub fn new(batch: &'a RecordBatch) -> Self {
         let schema = batch.schema_ref();
         let told = TOLD.iter().map(|(at, connect)| {
@@ -47,21 +48,21 @@ impl<'a> Letters<'a> {
         Self { batch, told: told.collect() }
     }
 
-    /// The payload.
+    /// Returns the payload of the record.
     pub fn payload(&self, row: usize) -> &'a [u8] {
         self.batch.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(row)
     }
 
-    /// The key, where the record had one.
+    /// Returns the key of the record, if it had one.
     pub fn key(&self, row: usize) -> Option<&'a [u8]> {
         let keys = self.batch.column(column::ORIGINAL_KEY).as_binary::<i32>();
         keys.is_valid(row).then(|| keys.value(row))
     }
 
-    /// The record's own headers, then those that tell of the failure.
+    /// Returns the headers of the record, then those that describe the failure.
     pub fn headers(&mut self, row: usize) -> OwnedHeaders {
         let mut headers = OwnedHeaders::new_with_capacity(2 * TOLD.len());
-        // One that tells of an earlier failure would be taken for ours.
+        // A header of an earlier failure would be read as one of this failure.
         let own = Stored::new(self.batch.column(column::HEADERS).as_map(), row);
         headers = insert(headers, &own, |name| !is_told(name));
         let mut text = String::new();
@@ -77,9 +78,9 @@ impl<'a> Letters<'a> {
     }
 }
 
-/// Adds those of a record whose names may stay.
+/// Adds the headers of `own` whose names satisfy `stays`.
 pub fn insert(headers: OwnedHeaders, own: &dyn Headers, stays: impl Fn(&str) -> bool) -> OwnedHeaders {
-    // An insertion takes the headers and gives them back.
+    // `OwnedHeaders::insert` consumes the headers and returns them.
     let mut headers = Some(headers);
     own.each(&mut |key, value| {
         if stays(key) {
@@ -89,24 +90,25 @@ pub fn insert(headers: OwnedHeaders, own: &dyn Headers, stays: impl Fn(&str) -> 
     headers.unwrap_or_default()
 }
 
+/// Whether a header describes a failure.
 fn is_told(name: &str) -> bool {
     name.starts_with(CONNECT) || column_of(name).is_some()
 }
 
-/// The column that a header of ours holds.
+/// Returns the column that an `evt.` header holds.
 fn column_of(name: &str) -> Option<usize> {
     let name = name.strip_prefix(OURS)?;
     TOLD.iter().map(|(at, _)| *at).find(|at| COLUMNS[*at] == name)
 }
 
-/// Whether a record with these headers is a dead letter of ours.
+/// Whether these are the headers of a dead letter.
 pub fn is_letter(headers: &dyn Headers) -> bool {
     let mut found = false;
     headers.each(&mut |name, _| found |= column_of(name) == Some(column::ERROR_TYPE));
     found
 }
 
-/// The length of the record, where these are the headers of a dead letter of ours that holds only the beginning of it.
+/// Returns the length of the original record if these are the headers of a dead letter that keeps only its beginning.
 pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
     let (mut found, mut length) = (false, None);
     headers.each(&mut |name, value| match column_of(name) {
@@ -117,7 +119,7 @@ pub fn whole_length(headers: &dyn Headers) -> Option<u64> {
     length.filter(|_| found)?.ok()
 }
 
-/// A letter as the JSON object that `-o jsonl` writes of it.
+/// Writes a letter as the JSON object that `-o jsonl` writes for it.
 pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> String {
     let mut json = String::from("{");
     bytes(&mut json, COLUMNS[column::ORIGINAL_PAYLOAD], payload);
@@ -145,7 +147,7 @@ pub fn to_json(payload: &[u8], key: Option<&[u8]>, headers: &dyn Headers) -> Str
     json
 }
 
-/// A member with bytes: text where they are text.
+/// Writes a member with bytes: as a string if they are UTF-8, else in base64 under `NAME_base64`.
 fn bytes(json: &mut String, name: &str, value: &[u8]) {
     match std::str::from_utf8(value) {
         Ok(text) => {
@@ -162,6 +164,7 @@ fn bytes(json: &mut String, name: &str, value: &[u8]) {
     }
 }
 
+/// Writes a header as a member, its value like that of `-o jsonl`.
 fn header(json: &mut String, name: &str, value: Option<&[u8]>) {
     json.push(',');
     write_string(json, name);

@@ -1,8 +1,23 @@
-//! Kafka as input, and what [`produce`] shares with it: topics, partitions, offsets, groups.
+//! Kafka: topics as input and as output.
 //!
-//! What can be decided without a broker stands apart: [`uri::kafka`](crate::uri::kafka) reads URIs, [`position`] knows offsets, gaps and the
-//! metadata of a commit. The others talk to brokers, by [`fetch`]
-//! or through librdkafka, whose callbacks note what happened ([`client`]) for the run's own thread to act on.
+//! ```text
+//! brokers ─► fetch, or librdkafka's own fetching ─► records ─► stream::intake ─► rows
+//! rows ─► produce ─► librdkafka's queue ─► brokers
+//! ```
+//!
+//! Both directions share these files:
+//! - [`client`] makes clients of librdkafka, stores what their callbacks report, and repeats requests until brokers answer.
+//! - [`health`] tracks whether the brokers of one client are reachable.
+//! - [`letter`] and [`framing`] map dead letters and frames to messages and back.
+//!
+//! Input:
+//! - [`input`] is the input itself: it opens topics and reads them step by step.
+//! - [`range`] decides where each partition begins and ends; [`position`] is the part of that which needs no broker.
+//! - [`group`] commits offsets and follows rebalances; [`watch`] acts on librdkafka's statistics (new partitions, lag).
+//! - [`fetch`] fetches from brokers without librdkafka; [`records`] passes each payload on by its format.
+//!
+//! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks run on its threads: they
+//! only note what happened ([`client::Context`]), and the thread of the run acts on it.
 
 pub mod client;
 pub mod fetch;

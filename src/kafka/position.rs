@@ -1,52 +1,52 @@
-//! Positions in a partition: where reading begins and ends, what retention took, and how a committed position is kept.
+//! Positions in a partition: start and end, gaps that retention left, and the metadata of a committed offset.
 //!
-//! A position is (offset, stream time): whoever resumes a partition resumes its stream time too, so that the same
-//! events are late. The stream time stands in the metadata that Kafka keeps beside a committed offset.
+//! A position is the pair (offset, stream time). A run that resumes a partition resumes its stream time too, so that the same
+//! events are late. The stream time is kept in the metadata of the committed offset.
 
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::Bound;
 
-/// What stands before the stream time in the metadata of a committed offset.
+/// Prefix of the stream time in the metadata of a committed offset.
 const MARK: &str = "evt stream_time=";
 
-/// The metadata of a committed offset; none of a partition that has no stream time yet.
+/// Returns the metadata of a committed offset; empty for a partition that has no stream time yet.
 pub fn metadata(stream_time: Option<i64>) -> String {
     stream_time.map_or(String::new(), |instant| format!("{MARK}{}", format_instant(instant)))
 }
 
-/// The stream time (µs) that [`metadata`] kept; none where another program committed.
+/// Returns the stream time (µs) in `metadata`; `None` if another program committed the offset.
 pub fn stream_time(metadata: &str) -> Option<i64> {
     parse_instant(metadata.strip_prefix(MARK)?)
 }
 
-/// What a broker says of one partition.
+/// The offsets that a broker has of one partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
-    /// The first offset that is there.
+    /// The first offset.
     pub low: i64,
-    /// One behind the last offset.
+    /// The offset after the last one.
     pub high: i64,
 }
 
-/// Records that were asked for and are not there.
+/// A requested offset that the partition does not contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The offset that was asked for.
+    /// The requested offset.
     pub wanted: i64,
-    /// The first one that is there: what retention has left, or all of a partition that is shorter than it was.
+    /// The first offset of the partition: after retention, or of a partition that is now shorter.
     pub found: i64,
-    /// Where the partition ends.
+    /// The offset after the last one of the partition.
     pub end: i64,
 }
 
 impl Gap {
-    /// Whether the partition ends before what was asked for: what lies in it now is not what was read of it once, so that it
-    /// is read from its start, and has no stream time.
+    /// Whether the partition ends before the requested offset. Its records are then not those that were read before: reading
+    /// begins at its start, without a stream time.
     pub fn begins_anew(&self) -> bool {
         self.wanted > self.end
     }
 
-    /// What was lost, for a person.
+    /// Describes the loss for a message.
     pub fn describe(&self) -> String {
         let Self { wanted, found, end } = self;
         match self.begins_anew() {
@@ -56,13 +56,14 @@ impl Gap {
     }
 }
 
-/// Whether an offset that reading has come to is still there.
+/// Returns the gap if the next offset to be read is outside of the partition.
 pub fn gap(wanted: i64, extent: Extent) -> Option<Gap> {
     let Extent { low, high } = extent;
     (wanted < low || wanted > high).then_some(Gap { wanted, found: low, end: high })
 }
 
-/// The offset a bound means in partition `number`; `at_instant` is the first offset of the bound's instant.
+/// Returns the offset that `bound` denotes in partition `number`. `at_instant` is the first offset at the bound's instant, if
+/// the bound is an instant and there is such a record.
 pub fn offset_of(bound: &Bound, number: i32, extent: Extent, at_instant: Option<i64>) -> Option<i64> {
     match bound {
         Bound::Earliest => Some(extent.low),

@@ -1,4 +1,4 @@
-//! The range that is read of each partition: asked of the brokers once, when the run begins.
+//! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
 use super::client::{self, Client};
 use super::position::{self, Extent, Gap};
@@ -12,50 +12,50 @@ use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::HashMap;
 
-/// What the tool does with what it reads.
+/// How a tool reads topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Role {
-    /// It looks: a range with an end, no group, no commits.
+    /// A bounded read (evt-view): up to the present end, without a group, without commits.
     Looks,
-    /// It looks, and goes on as records come.
+    /// The same without an end (evt-view --follow).
     Follows,
-    /// It works and keeps nothing from one row to the next: offsets are committed when the outputs are safe.
+    /// A tool without state between rows: offsets are committed once the outputs are safe.
     #[default]
     Works,
-    /// It works and holds state that a restart loses: nothing is committed, a restart recomputes.
+    /// A tool whose state a restart loses: it commits nothing, and a restart reads the rows again.
     Recomputes,
 }
 
-/// What is known of partitions, by topic and number.
+/// Values by topic (index in the address) and partition number.
 pub type ByPart<T> = HashMap<(usize, i32), T>;
 
-/// One partition of a topic that is read.
+/// The read state of one partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
-    /// Its topic, among those of the address.
+    /// The index of its topic in the address.
     pub topic: usize,
     /// Its number.
     pub number: i32,
-    /// Its number in the run's stamper.
+    /// Its index in the run's stamper.
     pub stamp: u32,
-    /// What was there when the run began.
+    /// Its offsets when the run began; `high` is updated later.
     pub extent: Extent,
-    /// The offset read next.
+    /// The next offset to read.
     pub next: i64,
-    /// The first offset that is not read any more; none where there is no end.
+    /// The first offset that is not read any more; `None` without an end.
     pub end: Option<i64>,
-    /// The stream time that was committed with the offset.
+    /// The stream time (µs) that was committed with the offset.
     pub stream_time: Option<i64>,
     /// Whether all of it has been read.
     pub ended: bool,
-    /// The time that Kafka keeps for the record read last (µs).
+    /// The Kafka timestamp of the last record read (µs).
     pub last: Option<i64>,
-    /// Whether the topic got it while the run was on: all of it is to be read.
+    /// Whether the partition was added during the run, so that it is read from its start.
     pub is_new: bool,
 }
 
 impl Part {
-    /// Partition `number` of topic `topic`, of which nothing is known yet.
+    /// Partition `number` of topic `topic`, not resolved yet.
     pub fn new(topic: usize, number: i32) -> Self {
         let extent = Extent::default();
         Self {
@@ -72,23 +72,24 @@ impl Part {
         }
     }
 
-    /// Whether a record at `offset` lies behind the end: the last offsets before it may be none of records.
+    /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets before the
+    /// end.
     pub fn is_behind(&self, offset: i64) -> bool {
         self.end.is_some_and(|end| offset >= end)
     }
 
-    /// Whether the next offset lies behind the end.
+    /// Whether the next offset is at or after the end.
     pub fn is_done(&self) -> bool {
         self.is_behind(self.next)
     }
 
-    /// Whether nothing of it has a place in stream time yet: it has no rows, and is read from its end.
+    /// Whether the partition has no stream time yet: none was committed, and there is no record to read now.
     pub fn has_not_begun(&self) -> bool {
         self.stream_time.is_none() && self.next >= self.extent.high
     }
 }
 
-/// The partitions of the topics, or those that `partitions=` names; exit 2 where one is not there.
+/// Returns the partitions of the topics, or those that `partitions=` names. Errors: exit status 2 if one does not exist.
 pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>> {
     let mut parts = vec![];
     for at in 0..address.topics.len() {
@@ -111,7 +112,7 @@ pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Res
     Ok(numbers.into_iter().map(|number| Part::new(at, number)).collect())
 }
 
-/// How many partitions a topic has; exit 2 where it is not there.
+/// Returns the number of partitions of a topic. Errors: exit status 2 if the topic does not exist.
 fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i32> {
     match client::ask(address, run, client, |timeout| client::count(client.client(), topic, timeout))? {
         Some(count) => Ok(count),
@@ -119,13 +120,13 @@ fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i
     }
 }
 
-/// What the broker has of a partition now.
+/// Asks the broker for the first and the end offset of a partition.
 pub fn extent(client: &Client, address: &Address, run: &Run, part: &Part) -> Result<Extent> {
     let question = |timeout| client.fetch_watermarks(&address.topics[part.topic], part.number, timeout);
     client::ask(address, run, client, question).map(|(low, high)| Extent { low, high })
 }
 
-/// Where each part begins and ends, by the options and by what the group has committed.
+/// Resolves the first and the end offset of each part from the options and the offsets that the group committed.
 pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Role, &mut [Part])) -> Result<()> {
     let options = &address.options;
     for part in parts.iter_mut() {
@@ -164,7 +165,7 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
     Ok(())
 }
 
-/// Exit 65 with the gap, unless `on_gap=continue`: then it is said.
+/// Handles a gap. Errors: exit status 65, unless `on_gap=continue`, which only reports it.
 pub fn settle_gap((address, run): (&Address, &Run), (topic, number): (&str, i32), gap: Gap) -> Result<()> {
     let message = format!("{topic}/{number}@{}: {}", gap.wanted, gap.describe());
     if !address.options.skips_gaps {
@@ -174,7 +175,7 @@ pub fn settle_gap((address, run): (&Address, &Run), (topic, number): (&str, i32)
     Ok(())
 }
 
-/// What a bound means in each part.
+/// Resolves a bound in each part.
 fn offsets(
     client: &Client,
     address: &Address,
@@ -183,7 +184,7 @@ fn offsets(
 ) -> Result<Vec<Option<i64>>> {
     let instants = match bound {
         Bound::Instant(text) => {
-            // The range is a matter of the real clock, whatever --now says: what it names lies on a broker.
+            // `start=now` is compared with the brokers' timestamps, so it needs the system clock, not `--now`.
             let instant = parse_instant_or_now(text, Clock::System.now())?;
             at_instant(client, address, run, (instant, parts))?
         }
@@ -196,9 +197,10 @@ fn offsets(
     Ok(parts.iter().map(offset).collect())
 }
 
-/// The first offset in each part whose record is of `instant` or later; none where there is no such record.
+/// Asks for the first offset in each part whose record has a timestamp of `instant` (µs) or later; parts without such a record
+/// are left out.
 fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (i64, &[Part])) -> Result<ByPart<i64>> {
-    // Kafka counts milliseconds; an instant between two is the later one.
+    // Kafka has millisecond timestamps: round up.
     let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
     let mut list = TopicPartitionList::new();
     for part in parts {
@@ -209,7 +211,7 @@ fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (
     Ok(by_part(address, &answer, |_, offset| offset))
 }
 
-/// What the group has committed: offset and stream time.
+/// Asks for the offset and stream time that the group committed in each part.
 pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) -> Result<ByPart<(i64, Option<i64>)>> {
     let mut list = TopicPartitionList::new();
     for part in parts {
@@ -220,7 +222,7 @@ pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) 
     Ok(by_part(address, &answer, |metadata, offset| (offset, position::stream_time(metadata))))
 }
 
-/// The real offsets of a list.
+/// Collects the elements of a list that have a real offset.
 fn by_part<T>(address: &Address, list: &TopicPartitionList, value: impl Fn(&str, i64) -> T) -> ByPart<T> {
     let mut values = HashMap::new();
     for element in list.elements() {
@@ -233,7 +235,7 @@ fn by_part<T>(address: &Address, list: &TopicPartitionList, value: impl Fn(&str,
     values
 }
 
-/// Adds a partition with an offset.
+/// Adds a partition with its offset to a list.
 pub fn add(list: &mut TopicPartitionList, topic: &str, (number, offset): (i32, i64)) -> Result<()> {
     list.add_partition_offset(topic, number, Offset::Offset(offset))
         .map_err(|error| Error::broken(format!("{topic}/{number}: offset {offset}")).because(error))

@@ -1,4 +1,4 @@
-//! Payloads of a topic, by what the topic holds: JSON, Avro, dead letters, or frames.
+//! Passes the payloads of a topic to the intake, by the topic's format: JSON, Avro, dead letters or frames.
 
 use super::framing::{self, Heard};
 use super::letter;
@@ -20,42 +20,42 @@ use rdkafka::message::{BorrowedMessage, Headers as _};
 use rdkafka::{Message as _, Timestamp};
 use std::collections::VecDeque;
 
-/// What a message of frames held.
+/// An item of a message of frames.
 pub enum Framed {
-    /// What the rows are.
+    /// The schema of the rows that follow.
     Schema(SchemaRef),
     /// Rows.
     Batch(RecordBatch),
-    /// Partitions of which there is news.
+    /// Partitions whose state changed.
     News(Vec<PartitionState>),
-    /// A promise that holds in all partitions of the topic.
+    /// A watermark that holds in all partitions of the topic.
     Watermark(i64),
 }
 
-/// The partitions that are read, and what comes of them.
+/// The partitions being read, and the decoder of their payloads.
 pub struct Reading {
     /// The partitions.
     pub parts: Vec<Part>,
-    /// Their payloads.
+    /// Decodes their payloads.
     pub records: Records,
-    /// Bytes of payload so far.
+    /// Payload bytes read so far.
     pub bytes: u64,
-    /// The part of the last message: the next one is mostly of the same.
+    /// The part of the last message: most messages belong to the same part as the one before.
     last: usize,
 }
 
 impl Reading {
-    /// Nothing read yet.
+    /// Begins with nothing read.
     pub fn new(parts: Vec<Part>, records: Records) -> Self {
         Self { parts, records, bytes: 0, last: 0 }
     }
 
-    /// Some parts have gone.
+    /// Must be called after parts were removed.
     pub fn rewind(&mut self) {
         self.last = 0;
     }
 
-    /// Takes a message of part `at`; whether it brings the part to its end.
+    /// Takes a message of part `at`; returns whether the part is at its end.
     #[inline]
     pub fn take(
         &mut self,
@@ -74,7 +74,7 @@ impl Reading {
         (part.next, part.last) = (offset + 1, arrival.map(|arrival| arrival.at));
         let done = part.is_done();
         match message.value {
-            // A key is no more: no event, and no error.
+            // A tombstone is neither an event nor a fault.
             None => intake.tombstone(),
             Some(payload) => {
                 self.bytes += payload.len() as u64;
@@ -86,8 +86,8 @@ impl Reading {
         Ok(done)
     }
 
-    /// All that came of part `at` has been read, up to `next`; `high` is one behind its last offset by now. Whether it is at its
-    /// end.
+    /// Notes that the fetched records of part `at` have been read, up to `next`; `high` is its present end offset. Returns
+    /// whether the part is at its end.
     pub fn read_to(&mut self, at: usize, (next, high): (Option<i64>, i64)) -> bool {
         let part = &mut self.parts[at];
         part.next = next.unwrap_or(part.next).max(part.next);
@@ -95,7 +95,7 @@ impl Reading {
         part.is_done() || part.end.is_some() && part.next >= high
     }
 
-    /// The part of a topic's partition, if it is read.
+    /// Returns the index of a partition's part, if it is being read.
     pub fn find(&mut self, (topic, number): (usize, i32)) -> Option<usize> {
         let is_it = |part: &Part| part.number == number && part.topic == topic && !part.ended;
         match self.parts.get(self.last).filter(|part| is_it(part)) {
@@ -108,31 +108,31 @@ impl Reading {
     }
 }
 
-/// A message of a topic, whoever has fetched it.
+/// A message, fetched by [`fetch`](super::fetch) or by librdkafka.
 pub struct Message<'a> {
     /// Its offset.
     pub offset: i64,
     /// Its key.
     pub key: Option<&'a [u8]>,
-    /// Its payload; none says that the key is no more.
+    /// Its payload; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
     /// Its headers.
     pub headers: &'a dyn Headers,
-    /// When it arrived.
+    /// When it arrived in Kafka.
     pub arrival: Option<Arrival>,
 }
 
 impl Message<'_> {
-    /// When it arrived, by the milliseconds that Kafka keeps: a fact where the broker says so, else what the producer's clock
-    /// said.
+    /// Makes the arrival from a Kafka timestamp (ms). It is a fact if the broker set it, else a claim of the producer's clock.
+    /// `None` if it is negative or outside of the calendar.
     pub fn arrival((millis, is_fact): (i64, bool)) -> Option<Arrival> {
         let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;
         (millis >= 0).then_some(Arrival { at, is_fact })
     }
 }
 
-/// What reads the records of topics in Avro; none where they are not. 78 where a schema that is asked for is not there, 2
-/// where one is named to write by.
+/// Opens the decoder of topics in Avro; `None` for other topics. Errors: exit status 78 if a schema that is named does not
+/// exist, 2 if `schema_id=` is set, which is for writing.
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {
@@ -145,26 +145,27 @@ pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     }))
 }
 
-/// Takes the payloads of one input.
+/// Decodes the payloads of one input.
 pub struct Records {
     form: Form,
-    /// Reads Avro.
+    /// Decodes Avro.
     wire: Option<Wire>,
-    /// Whether the records are dead letters: the first one tells.
+    /// Whether the records are dead letters, decided by the first one.
     letters: Option<bool>,
     heard: Heard,
     framed: VecDeque<Framed>,
-    /// The worst verdict of the writers that ended.
+    /// The worst exit verdict of the writers whose streams ended.
     verdict: u8,
 }
 
 impl Records {
-    /// Payloads of this form; `wire` reads those in Avro.
+    /// Decodes payloads of this form; `wire` decodes Avro.
     pub fn new(form: Form, wire: Option<Wire>) -> Self {
         Self { form, wire, letters: None, heard: Heard::default(), framed: VecDeque::new(), verdict: 0 }
     }
 
-    /// The number of a partition, known from now on. Frames bring partitions of their own.
+    /// Announces a partition to the stamper; returns its index there. A topic of frames is silent: its frames announce their
+    /// own partitions.
     pub fn announce(&self, stamper: &mut Stamper, origin: &str, number: i32) -> u32 {
         let name = number.to_string();
         match self.form {
@@ -173,27 +174,27 @@ impl Records {
         }
     }
 
-    /// What came in frames.
+    /// Takes the next item of the frames read.
     pub fn pop(&mut self) -> Option<Framed> {
         self.framed.pop_front()
     }
 
-    /// The worst verdict of the writers that ended.
+    /// Returns the worst exit verdict of the writers whose streams ended.
     pub fn verdict(&self) -> u8 {
         self.verdict
     }
 
-    /// Whether each of `parts` has said that it knows all partitions, or has ended.
+    /// Whether each part that has not ended has received a progress message that lists all partitions of its writer.
     pub fn is_complete(&self, parts: &[Part]) -> bool {
         self.heard.is_complete(parts.iter().map(|part| ((part.topic, part.number), part.ended)))
     }
 
-    /// All partitions that were heard of, at their end.
+    /// Returns all partitions that frames announced, as ended.
     pub fn ended(&self) -> Progress {
         Progress { partitions: self.heard.ended(), complete: true, ..Progress::default() }
     }
 
-    /// Takes one payload of partition `of`.
+    /// Decodes one payload of partition `of` (topic, number).
     pub fn take(
         &mut self,
         (payload, offset): (&[u8], i64),
@@ -217,12 +218,13 @@ impl Records {
         }
     }
 
+    /// Takes a record: a dead letter, or the value of an event.
     fn record(&mut self, (payload, offset): (&[u8], i64), spot: Spot<'_>, intake: &mut Intake) -> Result<()> {
         let Some(wrapper) = spot.wrapper else { return intake.message(payload, offset, spot) };
         let letters =
             *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && intake.becomes(Kind::Dead));
         if !letters {
-            // A letter that is read as the record it was must be whole.
+            // A dead letter read as its original record must hold all of that record.
             return match letter::whole_length(wrapper.headers) {
                 None => intake.message(payload, offset, spot),
                 Some(length) => intake.refuse((payload, offset), &cut_short(payload.len(), length), spot),
@@ -277,18 +279,18 @@ impl Records {
     }
 }
 
-/// Why the payload of a letter is not the record that it was.
+/// The fault of a dead letter that holds only the beginning of its record.
 #[cold]
 fn cut_short(kept: usize, length: u64) -> Fault {
     let message = format!("{kept} of the record's {length} bytes were kept when it became a dead letter");
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }
 
-/// A message that librdkafka has fetched.
+/// A message that librdkafka fetched.
 pub struct Borrowed<'a, 'b>(pub &'a BorrowedMessage<'b>);
 
 impl Borrowed<'_, '_> {
-    /// What it holds.
+    /// Its contents.
     pub fn message(&self) -> Message<'_> {
         let time = match self.0.timestamp() {
             Timestamp::NotAvailable => (-1, false),
@@ -304,7 +306,7 @@ impl Headers for Borrowed<'_, '_> {
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
         let Some(headers) = self.0.headers() else { return };
         for at in 0..headers.count() {
-            // Brokers take any bytes for a name; the binding panics on one that is no text, and that one is passed over.
+            // Brokers accept header names that are not UTF-8, and the binding panics on them: such a header is skipped.
             if let Ok(Some(header)) = guarded(|| headers.try_get(at)) {
                 show(header.key, header.value);
             }

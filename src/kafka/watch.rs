@@ -1,6 +1,6 @@
-//! What a running input watches besides its records: brokers that are back, partitions that are new, how far it is behind.
+//! What a running input takes from librdkafka's statistics: brokers that are reachable again, new partitions, and lag.
 //!
-//! librdkafka tells of itself every few seconds. Only what is of use is kept of it.
+//! librdkafka emits statistics every few seconds (`statistics.interval.ms`).
 
 use super::client::{self, Told};
 use super::input::KafkaInput;
@@ -10,23 +10,23 @@ use crate::stream::intake::Intake;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-/// How far reading is behind in one partition.
+/// The lag of one partition.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Lag {
     /// The topic.
     pub topic: String,
     /// The partition's number.
     pub partition: i32,
-    /// Offsets not read yet: an upper bound of the records where compaction or transactions left gaps.
+    /// Offsets not read yet. Compaction and transactions leave gaps, so this is an upper bound of the number of records.
     pub records: u64,
-    /// Seconds between now and the time that Kafka keeps for the record read last: zero where all are read, none before the
-    /// first record of this run.
+    /// Seconds between now and the Kafka timestamp of the last record read; 0 if all records are read, `None` before the first
+    /// record.
     pub seconds: Option<f64>,
 }
 
 impl Lag {
-    /// Of a partition that is read up to `next` and ends at `end`; `last` is the time of the record read last, `now` the
-    /// time (µs both).
+    /// The lag of a partition whose next offset is `next` and whose end is `end`. `last` is the time of the last record read,
+    /// `now` the current time (both µs).
     pub fn new((topic, partition): (&str, i32), (next, end): (i64, i64), (last, now): (Option<i64>, i64)) -> Self {
         let records = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
         let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;
@@ -36,7 +36,7 @@ impl Lag {
 }
 
 impl KafkaInput {
-    /// Acts on what librdkafka has told of itself since the last call.
+    /// Acts on the statistics since the last call.
     pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
         let told = self.client.context().take_told();
         if told.as_ref().is_some_and(|told| told.is_up) {
@@ -57,13 +57,14 @@ impl KafkaInput {
         if self.grows() { self.take_new(&told, intake) } else { Ok(()) }
     }
 
-    /// Whether partitions that topics get are read too. Where a group hands them out it does so by itself.
+    /// Whether the input reads partitions that are added to its topics. With a subscription the group assigns them.
     fn grows(&self) -> bool {
         let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
         !bounded && !self.is_subscribed() && self.address.options.partitions.is_none()
     }
 
-    /// Partitions that a topic has got: read from their start, whatever `start=` says, for all in them came while we ran.
+    /// Begins to read partitions that were added to a topic: from their start, whatever `start=` is, since all their records
+    /// are newer than the run.
     fn take_new(&mut self, told: &Told, intake: &mut Intake) -> Result<()> {
         let mut new = vec![];
         for (at, name) in self.address.topics.iter().enumerate() {
@@ -90,20 +91,20 @@ impl KafkaInput {
         self.fetch_from(&list)
     }
 
-    /// A partition that the topic has got.
+    /// Reports a new partition.
     pub(super) fn tell_of_new(&self, part: &Part) {
         let name = &self.address.topics[part.topic];
         self.run.console.say(format!("{name}/{}: a new partition: read from its start", part.number));
     }
 
-    /// In a run without an end an empty partition holds the watermark until its first record.
+    /// Warns of empty partitions in a run without an end: each holds the watermark back until its first record.
     pub(super) fn tell_of_empty(&self) {
         let empty: Vec<String> = self
             .reading
             .parts
             .iter()
             .filter(|part| part.end.is_none() && part.has_not_begun())
-            // Frames bring partitions of their own, which began where their rows did.
+            // Frames carry partitions of their own, whose stream time does not depend on where the topic is read from.
             .filter(|part| !self.is_framed() || part.extent.high <= part.extent.low)
             .map(|part| format!("{}/{}", self.address.topics[part.topic], part.number))
             .collect();
@@ -115,7 +116,7 @@ impl KafkaInput {
         }
     }
 
-    /// How far reading is behind, by partition; `now` is the time (µs). Ends are as old as librdkafka's last word on them.
+    /// Returns the lag of each partition; `now` is the current time (µs). End offsets are as old as the last statistics.
     pub fn lag(&self, now: i64) -> Vec<Lag> {
         let lag = |part: &Part| {
             let place = (self.address.topics[part.topic].as_str(), part.number);

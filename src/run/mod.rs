@@ -1,4 +1,7 @@
-//! What every part of one run shares: its clock, its voice, its stop signal.
+//! The context that all parts of one run share: console, clock, stop signal, limits, metrics.
+//!
+//! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`]. [`outages`]
+//! decides which Kafka client reports an outage; [`standard`] opens standard input and output.
 
 pub mod outages;
 pub mod standard;
@@ -11,7 +14,7 @@ use crate::service::Service;
 use crate::stop::Stop;
 use std::time::Duration;
 
-/// How many faulty records are reported one by one.
+/// How many faulty records are reported individually.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// This many, then one line a minute.
@@ -20,43 +23,43 @@ pub enum Report {
     All,
 }
 
-/// One run of one tool.
+/// The context of one run of one tool.
 pub struct Run {
-    /// The tool's voice on stderr.
+    /// Writes messages to stderr.
     pub console: Console,
     /// The clock.
     pub clock: Clock,
-    /// Whether a signal asked to stop.
+    /// The stop signal.
     pub stop: Stop,
     /// `--report`.
     pub report: Report,
-    /// `--pipeline`: the name under which the stages of one pipe find each other.
+    /// `--pipeline`: the name that the stages of one pipeline share.
     pub pipeline: String,
-    /// The name of this run: tells its rows in a store from those of other runs.
+    /// The id of this run: distinguishes its rows in a store from those of other runs.
     pub id: String,
-    /// `--max-record`: bytes of the longest record that is read.
+    /// `--max-record`: maximum size of an input record, in bytes.
     pub record_max: usize,
     /// Settings of librdkafka for every topic (`--kafka-config`).
     pub kafka: Vec<(String, String)>,
-    /// Which brokers were away.
+    /// Outages of Kafka brokers.
     pub outages: Outages,
-    /// What `--prometheus` shows; switched off without it.
+    /// The metrics that `--prometheus` exposes; disabled without it.
     pub metrics: Metrics,
-    /// The service manager, where one started this process.
+    /// The service manager, if it started this process.
     pub service: Service,
-    /// Where the environment or a configuration says that the dead letters of all stages go.
+    /// The destination of dead letters that the environment or a configuration sets for all stages.
     pub letters: Option<std::ffi::OsString>,
-    /// Bytes that packed input may grow to, as a multiple of its packed size.
+    /// Maximum ratio of decompressed to compressed input.
     pub ratio_max: u64,
 }
 
 impl Run {
-    /// How long rows may wait in a batch that is not full.
+    /// How long rows may wait in an incomplete batch.
     pub const LINGER: Duration = Duration::from_millis(100);
-    /// How long a stage waits for input before it looks at what depends on the clock alone.
+    /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
 
-    /// A run by default settings that no signal stops and that nobody watches: what a test or a fuzz target begins with.
+    /// A run with default settings, without signals and metrics: for tests and fuzz targets.
     pub fn unwatched(tool: &'static str, clock: Clock) -> Self {
         Self {
             console: Console::new(tool, Colour::Off),
@@ -75,7 +78,7 @@ impl Run {
         }
     }
 
-    /// The same run for another thread, with outages of its own.
+    /// Copies the run for another thread; outages are tracked separately there.
     pub fn for_thread(&self) -> Self {
         Self {
             console: self.console.clone(),
@@ -94,7 +97,7 @@ impl Run {
         }
     }
 
-    /// The name of this host, as dead letters carry it.
+    /// Returns the host name, as dead letters contain it.
     pub fn host() -> String {
         rustix::system::uname().nodename().to_string_lossy().into_owned()
     }

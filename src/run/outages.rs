@@ -1,20 +1,21 @@
-//! Outages of brokers: which of a run's clients says that one begins, and which that it is over.
+//! Outages of brokers: decides which of a run's clients reports the beginning of an outage and which its end.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long after brokers were back a client may still speak of the time before: its words lie in its queue until it is heard,
-/// and brokers that start may fall once more.
+/// librdkafka may still deliver errors queued during an outage, and brokers that start may fail again. Errors that arrive
+/// within this time after its end do not begin a new outage at once.
 const ECHO: Duration = Duration::from_secs(15);
-/// How long it must have stood by what it says then to be believed: longer than a client that is idle takes to tell of itself.
+/// They begin one after they have persisted this long: longer than an idle client needs to get its next statistics.
 const STANDS: Duration = Duration::from_secs(7);
 
-/// Brokers that were away in this run: whoever of its clients notices it first says so, and whoever has an answer first.
+/// The outages of a run, by broker list. The first client that notices one reports it, and the first that gets an answer
+/// reports its end.
 #[derive(Default)]
 pub struct Outages(RefCell<BTreeMap<String, Outage>>);
 
-/// The last one of some brokers.
+/// The last outage of a broker list.
 #[derive(Clone, Copy)]
 struct Outage {
     number: u64,
@@ -28,8 +29,8 @@ enum State {
 }
 
 impl Outages {
-    /// A client has found these brokers away since then, and has had no answer since. The number of the outage that it speaks
-    /// of, and whether it is news: soon after the end of one it is believed once it has stood for a while.
+    /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and whether
+    /// the client must report it as new. Within `ECHO` of the end of the last outage it is new only after `STANDS`.
     pub fn begin(&self, brokers: &str, (since, now): (Instant, Instant)) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
         let (number, since) = match known.get(brokers) {
@@ -48,8 +49,8 @@ impl Outages {
         (number, true)
     }
 
-    /// A client that found these brokers away in outage `number` has an answer; for how long they were, where nobody has said
-    /// so.
+    /// Notes that a client in outage `number` has an answer. Returns the length of the outage if the client must report its
+    /// end.
     pub fn end(&self, brokers: &str, number: u64, now: Instant) -> Option<Duration> {
         let mut known = self.0.borrow_mut();
         let outage = known.get_mut(brokers).filter(|outage| outage.number == number)?;

@@ -1,51 +1,51 @@
-//! Records as a broker keeps them: batches of format 2, each with a checksum, perhaps packed.
+//! Record batches of format 2, as brokers store them: each with a checksum, perhaps compressed.
 //!
-//! Source: the message format of Apache Kafka (kafka.apache.org/documentation/#messageformat). Nothing is read twice and
-//! nothing is copied: a record is a view of the bytes that came, or of the batch that was unpacked.
+//! Source: the message format of Apache Kafka (kafka.apache.org/documentation/#messageformat). Records are views of the
+//! received or the decompressed bytes: nothing is copied.
 
 use super::wire::Cursor;
 use crate::error::{Error, Result};
 use crate::kind::headers::Headers;
 use std::collections::HashSet;
 
-/// Bytes before the records of a batch.
+/// Bytes of the header of a batch.
 const HEAD: usize = 61;
-/// Bytes before what the length of a batch counts.
+/// Bytes that the length field does not count.
 const BEFORE_LENGTH: usize = 12;
-/// Bytes before what the checksum of a batch is of.
+/// Bytes that the checksum does not cover.
 const BEFORE_CHECKED: usize = 21;
-/// The format that is read here; older ones are of brokers before 0.11.
+/// The supported format; older ones come from brokers before 0.11.
 const FORMAT: i8 = 2;
 
-/// A batch whose records have not been looked at yet.
+/// The header of a batch, and its unparsed records.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// The offset that those of its records count from.
+    /// The base offset: record offsets are relative to it.
     pub base: i64,
-    /// Its last offset, whether or not there is still a record.
+    /// Its last offset; compaction may have removed that record.
     pub last: i64,
     attributes: i16,
-    /// The times of its records count from here (ms).
+    /// The base timestamp (ms): record timestamps are relative to it.
     base_time: i64,
     max_time: i64,
     producer: i64,
     count: i32,
-    /// Its records, packed or not.
+    /// Its records, compressed or not.
     pub body: &'a [u8],
 }
 
-/// What stands at the start of some records.
+/// What a range of bytes begins with.
 pub enum Found<'a> {
-    /// A batch, and the bytes that it takes.
+    /// A batch, and its size in bytes.
     Batch(Batch<'a>, usize),
-    /// Less than a batch: the answer was full.
+    /// A batch that is cut off: the answer was full.
     Cut,
     /// A batch of an older format.
     Old,
 }
 
 impl<'a> Batch<'a> {
-    /// The first batch of some records; `checks` says whether its checksum shall be looked at. Exit 65 where it is broken.
+    /// Reads the batch that `records` begin with; `checks` enables the checksum. Errors: exit status 65 if it is corrupt.
     pub fn first(records: &'a [u8], checks: bool) -> Result<Found<'a>> {
         let Some(&head) = records.first_chunk::<HEAD>() else { return Ok(Found::Cut) };
         let mut cursor = Cursor(&head);
@@ -73,7 +73,7 @@ impl<'a> Batch<'a> {
         Ok(Found::Batch(Self { body: &bytes[HEAD..], ..batch }, whole))
     }
 
-    /// How it is packed: 0 not at all, else a number of [`super::unpack`].
+    /// Returns its compression: 0 for none, else a number that [`super::unpack`] knows.
     pub fn packing(&self) -> i16 {
         self.attributes & 0x07
     }
@@ -86,7 +86,7 @@ impl<'a> Batch<'a> {
         self.attributes & 0x20 != 0
     }
 
-    /// Its records, in `body`: its own, unpacked if it was packed.
+    /// Returns its records, which are in `body`: its own bytes, or what they decompressed to.
     pub fn records<'b>(&self, body: &'b [u8]) -> Records<'b> {
         let is_fact = self.attributes & 0x08 != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
@@ -94,7 +94,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// One behind the last offset of the whole batches in some records; none where there is no whole batch.
+/// Returns the offset after the whole batches in `records`; `None` if there is no whole batch.
 pub fn next_offset(mut records: &[u8]) -> Result<Option<i64>> {
     let mut next = None;
     while let Found::Batch(batch, length) = Batch::first(records, false)? {
@@ -114,19 +114,19 @@ fn broken(base: i64, why: &str) -> Error {
 pub struct Record<'a> {
     /// Its offset.
     pub offset: i64,
-    /// Its time (ms since 1970); negative where there is none.
+    /// Its timestamp (ms since 1970); negative if there is none.
     pub time: i64,
-    /// Whether the broker said the time.
+    /// Whether the broker set the timestamp.
     pub is_fact: bool,
     /// Its key.
     pub key: Option<&'a [u8]>,
-    /// Its payload; none says that the key is no more.
+    /// Its payload; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
-    /// What else it carries.
+    /// Its headers.
     pub headers: RecordHeaders<'a>,
 }
 
-/// The headers of a record: known to be well formed.
+/// The headers of a record, already validated.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordHeaders<'a> {
     count: i64,
@@ -149,7 +149,7 @@ impl Headers for RecordHeaders<'_> {
         let mut cursor = Cursor(self.bytes);
         for _ in 0..self.count {
             let (Some(Some(name)), Some(value)) = (cursor.bytes(), cursor.bytes()) else { return };
-            // Brokers take any bytes for a name: one that is no text is passed over.
+            // Brokers accept header names that are not UTF-8: such a header is skipped.
             if let Ok(name) = str::from_utf8(name) {
                 show(name, value);
             }
@@ -168,12 +168,12 @@ pub struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// How many there are, by what the batch says.
+    /// Returns the number of records left, by the count in the header.
     pub fn left(&self) -> usize {
         usize::try_from(self.left).unwrap_or(0)
     }
 
-    /// The same in another place.
+    /// Returns the same records at another place in memory.
     pub fn of(self, body: &[u8]) -> Records<'_> {
         let Self { left, base, base_time, is_fact, .. } = self;
         Records { rest: Cursor(body), left, base, base_time, is_fact }
@@ -210,24 +210,25 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Transactions that were aborted, as an answer lists them: their records are nobody's to read.
+/// The aborted transactions that an answer lists: their records must not be read.
 #[derive(Clone, Debug, Default)]
 pub struct Aborted {
-    /// First offset and producer, the first one last.
+    /// First offset and producer of transactions not reached yet, in descending order.
     coming: Vec<(i64, i64)>,
+    /// Producers whose present transaction was aborted.
     open: HashSet<i64>,
 }
 
 impl Aborted {
-    /// Of a list of producers and first offsets.
+    /// Makes it of a list of (producer, first offset).
     pub fn new(list: &[(i64, i64)]) -> Self {
         let mut coming: Vec<(i64, i64)> = list.iter().map(|(producer, first)| (*first, *producer)).collect();
         coming.sort_unstable_by(|a, b| b.cmp(a));
         Self { coming, open: HashSet::new() }
     }
 
-    /// Whether the records of the next batch are not to be read: they were taken back, or are marks of transactions.
-    /// `body` is the batch's, unpacked.
+    /// Whether the records of the next batch must be skipped: they were aborted, or are markers of transactions. `body` is the
+    /// decompressed body of the batch. Batches must be passed in order.
     pub fn hides(&mut self, batch: &Batch<'_>, body: &[u8]) -> bool {
         while let Some((_, producer)) = self.coming.pop_if(|(first, _)| *first <= batch.last) {
             self.open.insert(producer);
@@ -242,7 +243,7 @@ impl Aborted {
     }
 }
 
-/// Whether a mark says that a transaction was aborted: its key has a version and a type, 0 for an abort.
+/// Whether a marker aborts a transaction: its key holds a version and a type, and type 0 is an abort.
 fn is_abort(mut marks: Records<'_>) -> bool {
     matches!(marks.next(), Some(Ok(Record { key: Some([_, _, 0, 0, ..]), .. })))
 }
@@ -265,7 +266,7 @@ mod tests {
         bytes.extend(value.unwrap_or_default());
     }
 
-    /// Records (offset from the base, time from the base, value), each with a key and a header.
+    /// Encodes records (offset from the base, time from the base, value), each with a key and two headers.
     fn body(records: &[(i64, i64, Option<&str>)]) -> Vec<u8> {
         let mut bytes = vec![];
         for (offset, time, value) in records {
@@ -284,7 +285,7 @@ mod tests {
         bytes
     }
 
-    /// A batch whose last offset is `last` behind its base.
+    /// Encodes a batch whose last offset is `base + last`.
     fn batch((base, last): (i64, i32), (attributes, producer): (i16, i64), count: i32, body: &[u8]) -> Vec<u8> {
         let mut checked = attributes.to_be_bytes().to_vec();
         checked.extend(last.to_be_bytes());
@@ -338,7 +339,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(matches!(Batch::first(&bytes[..length], true).unwrap(), Found::Cut), "{length}");
         }
-        // Offset, length, epoch and format are not what the checksum is of.
+        // The checksum does not cover offset, length, epoch and format.
         for at in BEFORE_CHECKED - 4..bytes.len() {
             let mut wrong = bytes.clone();
             wrong[at] ^= 0x10;
@@ -377,17 +378,17 @@ mod tests {
         let values = body(&[(0, 0, Some("a"))]);
         let mark = |kind: u8| {
             let mut mark = body(&[(0, 0, None)]);
-            // Length, attributes, time, offset, length of the key; then version and type.
+            // The first 8 bytes are length, attributes, time, offset, length of the key and version; the type follows.
             mark[8] = kind;
             mark
         };
         let log = [
             (batch((0, 0), (0x10, 5), 1, &values), false),  // committed later
             (batch((1, 0), (0x10, 7), 1, &values), true),   // aborted
-            (batch((2, 0), (0x00, -1), 1, &values), false), // of no transaction
-            (batch((3, 0), (0x30, 5), 1, &mark(1)), true),  // commits 5
-            (batch((4, 0), (0x10, 7), 1, &values), true),   // aborted still
-            (batch((5, 0), (0x30, 7), 1, &mark(0)), true),  // aborts 7
+            (batch((2, 0), (0x00, -1), 1, &values), false), // not transactional
+            (batch((3, 0), (0x30, 5), 1, &mark(1)), true),  // commit marker of 5
+            (batch((4, 0), (0x10, 7), 1, &values), true),   // still aborted
+            (batch((5, 0), (0x30, 7), 1, &mark(0)), true),  // abort marker of 7
             (batch((6, 0), (0x10, 7), 1, &values), false),  // its next transaction
             (batch((7, 0), (0x10, 5), 1, &values), true),   // 5 is aborted now
         ];

@@ -1,4 +1,4 @@
-//! The connection to one broker: made, written and read without waiting. One request is on its way at a time.
+//! The non-blocking connection to one broker. At most one request is unanswered at a time.
 
 use super::wire::{self, LENGTH};
 use rustix::event::{PollFd, PollFlags};
@@ -7,48 +7,50 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How long one address may take to answer a call.
+/// Timeout of connecting to one address.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer may make us wait beyond what it was told to, while we listen.
+/// How long a connection may be silent after a request before it counts as lost.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long after a call that failed the next one waits, at first and at most.
+/// Shortest and longest pause between attempts to connect.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// Bytes of the longest answer that is taken: as many as librdkafka takes.
+/// Maximum size of an answer in bytes: the same as librdkafka's.
 const ANSWER_MAX: usize = 100_000_000;
-/// A buffer that one long answer has made longer than this is let go.
+/// A buffer that a long answer made longer than this is freed.
 const KEPT_MAX: usize = 16 << 20;
 
-/// Bytes before what an answer says: its length and the number of the question.
+/// Bytes before the body of an answer: its length and its correlation id.
 const HEAD: usize = LENGTH + 4;
 
-/// An answer that has come whole. Its buffer may be longer: so it is read into again.
+/// A whole answer: its buffer and its size. The buffer may be longer, so that it can be reused.
 pub struct Answer(Vec<u8>, usize);
 
 impl Answer {
-    /// What it says.
+    /// Its body.
     pub fn body(&self) -> &[u8] {
         &self.0[HEAD..self.1]
     }
 }
 
-/// What has become of a connection.
+/// A change of a connection.
 pub enum Event {
-    /// It is ready to be asked.
+    /// The connection is ready for requests.
     Ready,
-    /// A request has its answer.
+    /// An answer has arrived.
     Answer(Answer),
-    /// It is lost, or cannot be made.
+    /// The connection is lost or cannot be made, for this reason.
     Lost(String),
-    /// The broker does not understand what we ask.
+    /// The broker does not support the requests sent here.
     Unfit,
 }
 
+/// The state of the TCP connection.
 enum Link {
     Down,
     Connecting(Receiver<io::Result<TcpStream>>),
     Up(TcpStream),
 }
 
+/// The request that has no answer yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Nothing,
@@ -56,23 +58,25 @@ enum Asked {
     Records,
 }
 
-/// One broker.
+/// The connection to one broker.
 pub struct Broker {
     address: (String, u16),
     link: Link,
     asked: Asked,
-    /// The request, and how much of it is sent.
+    /// The request, and how many of its bytes have been sent.
     request: (Vec<u8>, usize),
-    /// The answer with its length before it, and how much of it has come.
+    /// The answer including its length field, and how many of its bytes have been received.
     incoming: (Vec<u8>, usize),
     correlation: i32,
+    /// When the last byte was received, or the request was sent.
     quiet_since: Instant,
+    /// The time of the next attempt to connect.
     call_at: Instant,
     pause: Duration,
 }
 
 impl Broker {
-    /// A broker that nobody has called yet.
+    /// Begins without a connection.
     pub fn new(address: (String, u16)) -> Self {
         let now = Instant::now();
         Self {
@@ -88,7 +92,7 @@ impl Broker {
         }
     }
 
-    /// Where it listens.
+    /// Its host and port.
     pub fn address(&self) -> &(String, u16) {
         &self.address
     }
@@ -98,24 +102,24 @@ impl Broker {
         matches!(self.link, Link::Up(_)) && self.asked == Asked::Nothing
     }
 
-    /// Whether there is a connection.
+    /// Whether it is connected.
     pub fn is_up(&self) -> bool {
         matches!(self.link, Link::Up(_))
     }
 
-    /// Whether it is being called, which no poll tells the end of.
+    /// Whether it is connecting; [`Broker::interest`] has nothing to poll for that.
     pub fn is_called(&self) -> bool {
         matches!(self.link, Link::Connecting(_))
     }
 
-    /// Calls it where that is due.
+    /// Begins to connect, if it is disconnected and an attempt is due.
     pub fn call(&mut self, now: Instant) {
         if !matches!(self.link, Link::Down) || now < self.call_at {
             return;
         }
         let (sender, receiver) = sync_channel(1);
         let address = self.address.clone();
-        // Names and far hosts may take their time: the run goes on meanwhile.
+        // Name resolution and distant hosts take time: connect on a thread of its own.
         let spawned = std::thread::Builder::new().name("connect".into()).spawn(move || {
             let _ = sender.send(connect(&address));
         });
@@ -124,7 +128,7 @@ impl Broker {
         }
     }
 
-    /// Sends a request for records: `make` gets its number.
+    /// Sends a fetch request; `make` gets its correlation id.
     pub fn ask(&mut self, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<Event> {
         self.send(Asked::Records, now, make)
     }
@@ -136,19 +140,19 @@ impl Broker {
         self.write()
     }
 
-    /// What to wait for on its connection.
+    /// Returns what to poll its connection for.
     pub fn interest(&self) -> Option<PollFd<'_>> {
         let Link::Up(stream) = &self.link else { return None };
         let unsent = self.request.1 < self.request.0.len();
         Some(PollFd::new(stream, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
     }
 
-    /// Nobody has listened for a while: that nothing has come says nothing of the broker.
+    /// Restarts the silence timeout, after a time in which the connection was not read.
     pub fn listen_again(&mut self, now: Instant) {
         self.quiet_since = now;
     }
 
-    /// Goes on as far as it can without waiting; `client` is the name that it is told.
+    /// Advances as far as possible without waiting; `client` is the client id sent to the broker.
     pub fn serve(&mut self, now: Instant, client: &str) -> Option<Event> {
         match &self.link {
             Link::Down => None,
@@ -205,7 +209,7 @@ impl Broker {
         waits.then(|| self.lose("it does not answer"))
     }
 
-    /// Bytes of the answer with its length, as far as that is known.
+    /// Returns the size of the answer including its length field, or of that field while it is incomplete.
     fn needed(&self) -> Result<usize, String> {
         let (bytes, filled) = &self.incoming;
         match bytes.first_chunk::<LENGTH>().filter(|_| *filled >= LENGTH) {
@@ -217,6 +221,7 @@ impl Broker {
         }
     }
 
+    /// Handles a whole answer.
     fn answered(&mut self) -> Event {
         let (bytes, filled) = std::mem::take(&mut self.incoming);
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
@@ -238,13 +243,14 @@ impl Broker {
         }
     }
 
-    /// Takes back the buffer of an answer.
+    /// Takes back the buffer of an answer, for the next one.
     pub fn recycle(&mut self, answer: Answer) {
         if self.incoming.0.is_empty() && answer.0.len() <= KEPT_MAX {
             self.incoming.0 = answer.0;
         }
     }
 
+    /// Drops the connection and schedules the next attempt.
     fn lose(&mut self, why: &str) -> Event {
         (self.link, self.asked, self.request, self.incoming.1) = (Link::Down, Asked::Nothing, (vec![], 0), 0);
         self.call_at = Instant::now() + self.pause;
@@ -253,7 +259,7 @@ impl Broker {
     }
 }
 
-/// Tries all addresses of a host.
+/// Tries to connect to all addresses of a host.
 fn connect((host, port): &(String, u16)) -> io::Result<TcpStream> {
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
     for address in (host.as_str(), *port).to_socket_addrs()? {

@@ -1,8 +1,16 @@
-//! Fetching records from the leaders of partitions: less than half the work of one record after the other through librdkafka.
+//! Fetches records from the leaders of partitions, at less than half the CPU time of reading record by record through
+//! librdkafka.
 //!
-//! An answer of a broker is read as it lies in memory, and the next one is on its way meanwhile. librdkafka says who leads,
-//! keeps the group and commits; its own fetching is paused. It fetches itself where a setting says how that shall be done,
-//! or where we do not understand what comes.
+//! ```text
+//! Fetcher::wait ─► broker (connection) ─► wire (Fetch answer) ─► Fetcher::piece ─► batch, unpack ─► step ─► records
+//! ```
+//!
+//! An answer is read in place while the next one is on its way. librdkafka still finds the leaders, keeps the group and
+//! commits; its own fetching is paused. librdkafka fetches instead if a setting concerns fetching or the connection, or if
+//! brokers answer in a way that is not supported here.
+//!
+//! [`step`] feeds the run from the fetcher, [`broker`] is the connection to one broker, [`wire`] the requests and answers as
+//! bytes, [`batch`] the record batches in an answer, and [`unpack`] their decompression.
 
 pub mod batch;
 pub mod broker;
@@ -26,21 +34,21 @@ use std::time::{Duration, Instant};
 use unpack::unpack;
 use wire::{Fetched, Limits};
 
-/// What is asked for at a time. A batch that is cut off at the end comes once more: the more at a time, the less of that.
+/// Limits of one request. A batch cut off at the end of an answer is fetched again, so large answers waste less.
 const LIMITS: Limits = Limits { wait: 500, bytes: 4 << 20, partition_bytes: 2 << 20 };
-/// How often it is looked who leads, where that is not known, and how long that may take.
+/// Interval and timeout of leader look-ups.
 const LOOKS: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
-/// How long a topic may be unknown before it is not there: each broker learns of it in its own time.
+/// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
 const UNKNOWN: Duration = Duration::from_secs(30);
-/// How often it is looked whether a broker that is called has answered.
+/// Poll interval while a TCP connect is in progress.
 const CALLED: Duration = Duration::from_millis(2);
 
-/// An offset that is not there, as brokers number errors.
+/// Error code of an offset that does not exist.
 const OUT_OF_RANGE: i16 = 1;
-/// What passes by itself: another broker leads, or this one is not ready yet.
+/// Transient error codes: another broker leads, or this one is not ready yet.
 const PASSING: [i16; 12] = [-1, 3, 5, 6, 7, 9, 13, 56, 74, 75, 78, 100];
 
-/// Settings by which librdkafka fetches: it does so itself where one of them is said.
+/// Prefixes of settings that concern fetching or the connection: librdkafka fetches if the user sets one of them.
 const OF_LIBRARY: [&str; 20] = [
     "api.version.",
     "broker.",
@@ -64,7 +72,7 @@ const OF_LIBRARY: [&str; 20] = [
     "ssl.",
 ];
 
-/// Whether records are fetched here, by the settings that were said.
+/// Whether records are fetched here, given the user's settings.
 pub fn is_ours<'a>(mut settings: impl Iterator<Item = &'a (String, String)>) -> bool {
     settings.all(|(name, value)| match name.as_str() {
         "security.protocol" => value.eq_ignore_ascii_case("plaintext"),
@@ -72,24 +80,24 @@ pub fn is_ours<'a>(mut settings: impl Iterator<Item = &'a (String, String)>) -> 
     })
 }
 
-/// One partition that is read.
+/// One partition being read.
 struct Part {
-    /// Tells it from the same partition read from elsewhere: answers to what was asked before are of no use.
+    /// Changes with every [`Fetcher::read`], so that answers to requests before it are recognised and ignored.
     id: u64,
     topic: usize,
     number: i32,
-    /// What is asked for next.
+    /// The offset of the next request.
     offset: i64,
     leader: Option<i32>,
-    /// Whether its offset is not there: the caller has to say what now.
+    /// Whether the offset does not exist; the caller must handle the gap.
     is_lost: bool,
 }
 
-/// What an answer has for one partition.
+/// The records of one partition in an answer.
 struct Set {
     part: u64,
     range: Range<usize>,
-    /// The offset behind it; none where it holds no whole batch.
+    /// The offset after it; `None` if it holds no whole batch.
     next: Option<i64>,
     high: i64,
     aborted: Aborted,
@@ -102,61 +110,61 @@ struct Reading {
     sets: VecDeque<Set>,
 }
 
-/// What waiting has brought.
+/// What [`Fetcher::wait`] ended with.
 pub enum News {
-    /// Some broker has answered: there may be pieces.
+    /// A broker has answered: there may be pieces.
     Answer,
     /// Nothing yet.
     Quiet,
     /// No broker can be reached.
     Away,
-    /// Some offset is not there.
+    /// The offset of some partition does not exist.
     Gap,
-    /// librdkafka shall do it, because of this.
+    /// librdkafka must fetch, for this reason.
     Unfit(String),
 }
 
 /// A piece of an answer.
 pub enum Piece<'a> {
-    /// Records of a partition (topic and number), which may begin before what was asked for.
+    /// Records of a partition (topic and number). They may begin before the requested offset, since batches come whole.
     Records((usize, i32), Records<'a>),
-    /// All that came of a partition has been read.
+    /// All records of one partition in an answer have been read.
     Read {
         /// Topic and number.
         of: (usize, i32),
-        /// The offset read next, where it is another than before.
+        /// The next offset, if it changed.
         next: Option<i64>,
-        /// One behind the last offset that may be read.
+        /// The offset after the last one that may be read.
         high: i64,
     },
-    /// librdkafka shall do it, because of this.
+    /// librdkafka must fetch, for this reason.
     Unfit(String),
 }
 
 /// Fetches the records of some partitions.
 pub struct Fetcher {
     client: Arc<Client>,
-    /// The name that brokers are told.
+    /// The client id sent to brokers.
     name: String,
     topics: Vec<String>,
     parts: Vec<Part>,
     ids: u64,
     brokers: BTreeMap<i32, Broker>,
-    /// The parts that each broker has been asked for last.
+    /// The ids of the parts in each broker's last request.
     asked: BTreeMap<i32, Vec<u64>>,
     readings: VecDeque<Reading>,
     unpacked: Vec<u8>,
-    /// Where the next request begins among the parts: none shall always be the last.
+    /// Index of the part that the next request begins with: it advances, so that no part is always the last.
     turn: usize,
     look_at: Instant,
     unknown_since: Option<Instant>,
     waited_until: Instant,
-    /// Since when something is wrong without any answer, and what.
+    /// Since when there has been an error and no answer, and the error.
     trouble: Option<(Instant, String)>,
 }
 
 impl Fetcher {
-    /// Fetches nothing yet.
+    /// Begins without partitions.
     pub fn new(client: Arc<Client>, name: &str, topics: &[String]) -> Self {
         let now = Instant::now();
         Self {
@@ -177,30 +185,30 @@ impl Fetcher {
         }
     }
 
-    /// Reads a partition from `offset` on, wherever it was read before.
+    /// Reads a partition from `offset` on, instead of where it was read before.
     pub fn read(&mut self, (topic, number): (usize, i32), offset: i64) {
         let leader = self.leave((topic, number));
         self.ids += 1;
         self.parts.push(Part { id: self.ids, topic, number, offset, leader, is_lost: false });
     }
 
-    /// Reads a partition no more; its leader, where that is known.
+    /// Stops reading a partition; returns its leader, if known.
     pub fn leave(&mut self, of: (usize, i32)) -> Option<i32> {
         let at = self.parts.iter().position(|part| (part.topic, part.number) == of)?;
         self.parts.remove(at).leader
     }
 
-    /// Whether it has anything to read.
+    /// Whether it reads any partition.
     pub fn reads(&self) -> bool {
         !self.parts.is_empty()
     }
 
-    /// Since when something is wrong without any answer, and what.
+    /// Returns since when there has been an error and no answer, and the error.
     pub fn trouble(&self) -> Option<&(Instant, String)> {
         self.trouble.as_ref()
     }
 
-    /// Waits for an answer, at most `timeout`; not at all while there are pieces.
+    /// Waits for an answer for at most `timeout`; returns at once while there are pieces to read.
     pub fn wait(&mut self, timeout: Duration) -> Result<News, KafkaError> {
         if !self.readings.is_empty() {
             return Ok(News::Answer);
@@ -227,7 +235,7 @@ impl Fetcher {
                 }
             }
             self.waited_until = now;
-            // Who leads is looked for by the next call, where that is due.
+            // The next call looks up leaders, if that is due.
             let is_led = self.parts.iter().all(|part| part.leader.is_some());
             let until = if is_led { deadline } else { deadline.min(self.look_at) };
             if !quiet || now >= until {
@@ -238,17 +246,17 @@ impl Fetcher {
         }
     }
 
-    /// Waits until a broker has something to say, or can be told something.
+    /// Waits until a connection can be read or written.
     fn poll(&self, timeout: Duration) {
         let called = self.brokers.values().any(Broker::is_called);
         let timeout = if called { timeout.min(CALLED) } else { timeout };
         let mut interests: Vec<PollFd<'_>> = self.brokers.values().filter_map(Broker::interest).collect();
         let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
-        // A signal ends it early, and that is as well.
+        // A signal may end it early, which is harmless.
         let _ = rustix::event::poll(&mut interests, Some(&timeout));
     }
 
-    /// Goes on with one broker as far as it can.
+    /// Advances the connection to one broker as far as possible without waiting.
     fn serve(&mut self, id: i32, now: Instant) -> News {
         let leads = self.parts.iter().any(|part| part.leader == Some(id));
         let Some(broker) = self.brokers.get_mut(&id) else { return News::Quiet };
@@ -265,7 +273,7 @@ impl Fetcher {
         }
     }
 
-    /// A connection is lost: somebody else may lead by now.
+    /// Handles a lost connection: another broker may lead its partitions now.
     fn lost(&mut self, id: i32, event: Event) -> News {
         if let Event::Lost(why) = event
             && self.forget_leader(id)
@@ -275,13 +283,13 @@ impl Fetcher {
         News::Quiet
     }
 
-    /// Whether it led anything.
+    /// Forgets the leader `id`; returns whether it led any partition.
     fn forget_leader(&mut self, id: i32) -> bool {
         let led = self.parts.iter_mut().filter(|part| part.leader == Some(id));
         led.map(|part| part.leader = None).count() > 0
     }
 
-    /// Asks a broker for what it leads, unless it has not answered yet.
+    /// Sends a request for the partitions that a broker leads, unless one is unanswered.
     fn ask(&mut self, id: i32, now: Instant) -> Option<Event> {
         let broker = self.brokers.get_mut(&id).filter(|broker| broker.is_free())?;
         let count = self.parts.len().max(1);
@@ -304,7 +312,7 @@ impl Fetcher {
         broker.ask(now, |number| wire::ask_records((number, &self.name), LIMITS, &wanted))
     }
 
-    /// Takes in an answer, and asks for what follows it.
+    /// Stores an answer, and sends the next request.
     fn take(&mut self, id: i32, answer: Answer, now: Instant) -> News {
         self.trouble = None;
         let sets = match wire::fetched(answer.body()) {
@@ -322,7 +330,7 @@ impl Fetcher {
         }
     }
 
-    /// What an answer has for the parts that it was asked for and that are still read from there.
+    /// Collects the sets of the parts that were requested and have not been reset or removed since.
     fn sets(&mut self, id: i32, answer: &[u8], fetched: &[Fetched<'_>]) -> Result<VecDeque<Set>, String> {
         let asked = self.asked.remove(&id).unwrap_or_default();
         let mut sets = VecDeque::with_capacity(fetched.len());
@@ -351,7 +359,7 @@ impl Fetcher {
         Ok(sets)
     }
 
-    /// Asks librdkafka who leads the parts of which that is not known; false where no broker can be asked.
+    /// Looks up unknown leaders through librdkafka; returns false if no broker can be reached.
     fn look_for_leaders(&mut self, now: Instant) -> Result<bool, KafkaError> {
         if now < self.look_at || self.parts.iter().all(|part| part.leader.is_some()) {
             return Ok(true);
@@ -380,7 +388,7 @@ impl Fetcher {
         }
     }
 
-    /// Learns who leads the partitions of a topic; whether it knows the topic.
+    /// Applies the leaders in a topic's metadata; returns whether the topic is known.
     fn learn(&mut self, topic: usize, metadata: &Metadata) -> Result<bool, KafkaError> {
         let Some(found) = metadata.topics().iter().find(|found| found.name() == self.topics[topic]) else {
             return Ok(false);
@@ -405,7 +413,7 @@ impl Fetcher {
         Ok(true)
     }
 
-    /// The next piece of what has come; none where more has to be waited for.
+    /// Returns the next piece of the answers; `None` if more must be waited for. Errors: exit status 65 if a batch is corrupt.
     pub fn piece(&mut self) -> Result<Option<Piece<'_>>> {
         let (of, batch) = loop {
             let Some(reading) = self.readings.front_mut() else { return Ok(None) };

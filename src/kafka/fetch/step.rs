@@ -1,4 +1,4 @@
-//! Reading what has been fetched, into the run.
+//! Feeds the run with the records of the fetcher.
 
 use super::batch::{Record, Records};
 use super::{Fetcher, News, Piece, is_ours};
@@ -19,14 +19,14 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Records taken before rows are looked after; what was begun is taken as a whole.
+/// Number of records after which a step ends; a batch that was begun is read to its end.
 const RECORDS: usize = 1024;
 
-/// How many things librdkafka is heard out on at a time: one that is not for us looks as if there were none.
+/// Number of polls of librdkafka's queue per step. A poll may return nothing although further events wait.
 const WORDS: usize = 8;
 
 impl Fetcher {
-    /// What fetches for a client; none where librdkafka shall do it by what the settings say.
+    /// Makes the fetcher of a client; `None` if its settings leave fetching to librdkafka.
     pub fn of(client: &Arc<Client>, address: &Address, run: &Run) -> Option<Self> {
         let settings = || run.kafka.iter().chain(&address.options.settings);
         let name = settings().rev().find(|(name, _)| name == "client.id").map(|(_, value)| value.as_str());
@@ -35,7 +35,7 @@ impl Fetcher {
 }
 
 impl KafkaInput {
-    /// Has partitions that librdkafka knows of fetched from these offsets on.
+    /// Fetches these partitions, which are assigned in librdkafka, from these offsets on.
     pub(crate) fn fetch_from(&mut self, list: &TopicPartitionList) -> Result<()> {
         let Some(fetcher) = &mut self.fetcher else { return Ok(()) };
         let paused = self.client.pause(list);
@@ -49,7 +49,7 @@ impl KafkaInput {
         Ok(())
     }
 
-    /// Takes what has been fetched.
+    /// Reads one step of what has been fetched.
     pub(crate) fn fetch(&mut self, intake: &mut Intake) -> Result<Step> {
         self.hear(intake)?;
         if self.reported_down && !self.is_fetching() {
@@ -81,11 +81,12 @@ impl KafkaInput {
         Ok(Step::More)
     }
 
-    /// librdkafka keeps the group: what it has to say is heard, and what it says of brokers we know better once we read.
+    /// Handles librdkafka's events: it keeps the group. Its transient errors are ignored while the fetcher reads, because the
+    /// fetcher's own connections tell more.
     fn hear(&mut self, intake: &mut Intake) -> Result<()> {
         let reads = self.is_fetching();
         for _ in 0..WORDS {
-            // A message is of the moment before it was paused.
+            // A message was fetched before the partition was paused.
             let Some(Err(error)) = self.client.clone().poll(Duration::ZERO) else { continue };
             let code = error.rdkafka_error_code();
             self.reported_down |= reads && code == Some(Code::AllBrokersDown);
@@ -97,15 +98,15 @@ impl KafkaInput {
         Ok(())
     }
 
-    /// Whether anything is fetched here: then nobody knows better whether brokers are there.
+    /// Whether the fetcher reads any partition. Then its connections decide whether brokers are reachable.
     pub(crate) fn is_fetching(&self) -> bool {
         self.fetcher.as_ref().is_some_and(Fetcher::reads)
     }
 
-    /// Exit 69 once brokers have been away, or do not answer, for too long.
+    /// Errors: exit status 69 if brokers have been unreachable, or have not answered, for `wait=`.
     fn check_health(&self) -> Result<()> {
         self.health.check(&self.address, self.client.context())?;
-        // Where no broker is there at all, that is the trouble.
+        // An outage has its own message.
         let trouble = self.fetcher.as_ref().and_then(Fetcher::trouble).filter(|_| self.health.is_good());
         let limit = self.address.options.wait.limit(true);
         match trouble.filter(|(since, _)| limit.is_some_and(|limit| since.elapsed() >= limit)) {
@@ -117,6 +118,7 @@ impl KafkaInput {
         }
     }
 
+    /// Reads pieces of answers, up to about [`RECORDS`] records.
     fn take_pieces(&mut self, intake: &mut Intake) -> Result<()> {
         let mut taken = 0;
         while taken < RECORDS {
@@ -141,7 +143,7 @@ impl KafkaInput {
         Ok(())
     }
 
-    /// librdkafka goes on where we cannot.
+    /// Drops the fetcher: librdkafka fetches from here on.
     fn leave_to_library(&mut self, why: &str) -> Result<()> {
         self.run.console.say(format!("{}: {why}: librdkafka fetches from here on", self.address));
         self.fetcher = None;
@@ -155,7 +157,7 @@ impl KafkaInput {
     }
 }
 
-/// Takes the records of a batch into part `at`; whether they bring it to its end.
+/// Takes the records of a batch into part `at`; returns whether the part is at its end.
 fn take_records(
     reading: &mut Reading,
     at: usize,

@@ -1,17 +1,17 @@
-//! Packed batches: gzip, snappy, lz4 and zstd, as producers of Kafka write them. Bounded, whatever the bytes say.
+//! Decompression of batches: gzip, snappy, lz4 and zstd as Kafka's producers write them, up to [`MAX`] bytes.
 
 use crate::error::{Error, Result};
 use std::io::{self, Read};
 
-/// Bytes that a batch may grow to: as many as librdkafka takes in one answer.
+/// Maximum size of a decompressed batch in bytes: as long as librdkafka's longest answer.
 pub const MAX: usize = 100_000_000;
 
-/// What stands before the blocks that Java's library makes of snappy: a mark and two versions.
+/// The header that Java's snappy library writes before its blocks: a magic and two versions.
 const SNAPPY_MARK: &[u8] = b"\x82SNAPPY\0";
 const SNAPPY_HEAD: usize = SNAPPY_MARK.len() + 8;
 
-/// Unpacks a batch into `unpacked`, which is emptied first. Exit 65 where it is broken or grows beyond [`MAX`] bytes; `Ok(false)`
-/// where this is no packing we know.
+/// Decompresses a batch into `unpacked`, which is emptied first. Returns `Ok(false)` if the compression is unknown. Errors:
+/// exit status 65 if the batch is corrupt or longer than [`MAX`] bytes.
 pub fn unpack(packing: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<bool> {
     unpacked.clear();
     let done = match packing {
@@ -34,7 +34,7 @@ fn too_long() -> io::Error {
     io::Error::other(format!("it has more than {MAX} bytes"))
 }
 
-/// One block, or what Java's library makes of many: each behind its length.
+/// Decompresses one block, or a sequence of blocks of Java's library, each with its length before it.
 fn snappy(packed: &[u8], unpacked: &mut Vec<u8>) -> io::Result<()> {
     if !packed.starts_with(SNAPPY_MARK) {
         return block(packed, unpacked);

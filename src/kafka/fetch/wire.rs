@@ -1,26 +1,26 @@
-//! What is asked of a broker and what it answers: ApiVersions 0 and Fetch 11 as bytes.
+//! Requests to brokers and their answers as bytes: ApiVersions 0 and Fetch 11.
 //!
-//! Source: the protocol guide of Apache Kafka (kafka.apache.org/protocol). Fetch 11 is understood by every broker from 2.3 on.
+//! Source: the protocol guide of Apache Kafka (kafka.apache.org/protocol). Brokers from 2.3 on support Fetch 11.
 
 use crate::error::{Error, Result};
 use std::ops::Range;
 
-/// Bytes of the length that stands before every request and answer.
+/// Bytes of the length field before every request and answer.
 pub const LENGTH: usize = 4;
 
-/// Versions and fetches as the protocol numbers them.
+/// Key and version of the requests.
 const API_VERSIONS: (i16, i16) = (18, 0);
 const FETCH: (i16, i16) = (1, 11);
-/// Records of transactions that are open or aborted are nobody's to read.
+/// Isolation level: records of open and aborted transactions must not be read.
 const READ_COMMITTED: u8 = 1;
 
-/// Where the bytes of a request end early, or say what none may say.
+/// The error of an answer that is too short or holds invalid values.
 #[cold]
 fn malformed() -> Error {
     Error::corrupt("a broker's answer does not follow the protocol")
 }
 
-/// Bytes that are read from their start on. `None` where they are at their end.
+/// A reader of bytes; its methods return `None` if too few bytes are left.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'a>(pub &'a [u8]);
 
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
         self.array().map(i8::from_be_bytes)
     }
 
-    /// Two bytes, the higher one first, like all numbers here.
+    /// Two bytes, big-endian like all numbers here.
     pub fn i16(&mut self) -> Option<i16> {
         self.array().map(i16::from_be_bytes)
     }
@@ -64,7 +64,7 @@ impl<'a> Cursor<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// A number of variable length, zigzag.
+    /// A zigzag number of variable length.
     #[inline]
     pub fn varint(&mut self) -> Option<i64> {
         let mut value = 0_u64;
@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// Bytes behind their length of variable length; the inner `None` where the length is negative.
+    /// Bytes after their length of variable length; the inner `None` stands for a negative length, which is null.
     #[inline]
     pub fn bytes(&mut self) -> Option<Option<&'a [u8]>> {
         match self.varint()? {
@@ -87,35 +87,35 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Text behind its length of two bytes.
+    /// A string after its length of two bytes.
     fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.i16()?;
         self.take(usize::try_from(length).ok()?)
     }
 
-    /// How many elements follow; a list that is none has none.
+    /// The length of an array; 0 if the array is null.
     fn count(&mut self) -> Option<usize> {
         Some(usize::try_from(self.i32()?).unwrap_or(0))
     }
 }
 
-/// Asks which requests a broker understands.
+/// Encodes the request for the supported versions.
 pub fn ask_versions(correlation: i32, client: &str) -> Vec<u8> {
     closed(opened(API_VERSIONS, correlation, client))
 }
 
-/// How much an answer may hold, and how long a broker may wait until there is anything.
+/// The limits of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Milliseconds until an answer without records.
+    /// Maximum milliseconds until an answer, if there are no records.
     pub wait: i32,
-    /// Bytes of records of all partitions; one batch that is longer comes whole.
+    /// Maximum bytes of records of all partitions; a first batch that is longer comes whole.
     pub bytes: i32,
-    /// The same of one partition.
+    /// The same for one partition.
     pub partition_bytes: i32,
 }
 
-/// Asks for records: of each topic some partitions, each from an offset on.
+/// Encodes a fetch: per topic some partitions, each with its offset.
 pub fn ask_records((correlation, client): (i32, &str), limits: Limits, wanted: &[(&str, Vec<(i32, i64)>)]) -> Vec<u8> {
     let mut request = opened(FETCH, correlation, client);
     let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX).to_be_bytes();
@@ -160,14 +160,14 @@ fn closed(mut request: Vec<u8>) -> Vec<u8> {
     request
 }
 
-/// Names of topics are short, and of clients too: what is longer is cut.
+/// Appends a string. Topic names and client ids are short; a longer one is truncated.
 fn put_text(request: &mut Vec<u8>, text: &str) {
     let length = i16::try_from(text.len()).unwrap_or(i16::MAX);
     request.extend(length.to_be_bytes());
     request.extend(&text.as_bytes()[..length.unsigned_abs().into()]);
 }
 
-/// Whether a broker that answers so understands what we ask.
+/// Whether a broker with this answer supports the fetch request.
 pub fn understands(answer: &[u8]) -> Result<bool> {
     let mut cursor = Cursor(answer);
     let mut understands = || {
@@ -182,24 +182,25 @@ pub fn understands(answer: &[u8]) -> Result<bool> {
     understands().ok_or_else(malformed)
 }
 
-/// What an answer says of one partition.
+/// One partition in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched<'a> {
     /// The topic.
     pub topic: &'a [u8],
     /// The partition's number.
     pub number: i32,
-    /// What went wrong; zero where nothing did.
+    /// The error code; 0 is none.
     pub code: i16,
-    /// One behind the last offset that may be read.
+    /// The offset after the last one that may be read.
     pub high: i64,
     /// Producers whose transactions were aborted, and the first offset of each such transaction.
     pub aborted: Vec<(i64, i64)>,
-    /// Where in the answer its records are.
+    /// The range of its records in the answer.
     pub records: Range<usize>,
 }
 
-/// What an answer says of each partition that was asked for; its error where all of it is one.
+/// Parses a fetch answer into its partitions; the inner error is the error code of the whole answer. Errors: exit status 65 if
+/// it is malformed.
 pub fn fetched(answer: &[u8]) -> Result<Result<Vec<Fetched<'_>>, i16>> {
     let mut cursor = Cursor(answer);
     let mut head = || {
@@ -230,7 +231,7 @@ fn partition<'a>(cursor: &mut Cursor<'a>, (answer, topic): (&[u8], &'a [u8])) ->
     let (_replica, length) = (cursor.i32()?, cursor.count()?);
     let start = answer.len() - cursor.0.len();
     cursor.take(length)?;
-    // Records behind the last stable offset are of transactions that are open: they are not there yet.
+    // Records after the last stable offset belong to open transactions.
     let high = if stable < 0 { high } else { stable };
     Some(Fetched { topic, number, code, high, aborted, records: start..start + length })
 }

@@ -1,4 +1,5 @@
-//! Records of batches that brokers found too large: each is sent again by itself, and judged by itself.
+//! Sends messages again whose batch was too large for the brokers: each one alone, so that only those that are too large by
+//! themselves are refused.
 
 use super::limit::{self, CUT_HEADER, headers_size};
 use super::{Body, Bounced, KafkaOutput, Outgoing, producer};
@@ -16,18 +17,19 @@ use arrow::array::RecordBatch;
 use rdkafka::message::{Headers as _, OwnedHeaders};
 use rdkafka::producer::Producer as _;
 
-/// A message that came back, to be sent.
+/// Prepares a returned message for sending.
 fn outgoing(message: &Returned) -> Outgoing<'_> {
     let (key, headers) = (message.key.as_deref(), message.headers.clone());
     Outgoing { partition: Some(message.partition), key, value: &message.value, headers }
 }
 
+/// Returns the size of a batch that holds only this message.
 fn size(message: &Returned) -> usize {
     let key = message.key.as_ref().map_or(0, Vec::len);
     limit::size(message.value.len(), key, headers_size(message.headers.as_ref()))
 }
 
-/// Headers of a message.
+/// Adapts the headers of a message.
 struct Around<'a>(Option<&'a OwnedHeaders>);
 
 impl Shown for Around<'_> {
@@ -37,13 +39,13 @@ impl Shown for Around<'_> {
 }
 
 impl KafkaOutput {
-    /// Sends again what came back, until all of it is acknowledged or refused by itself.
+    /// Sends returned messages again, until each one is acknowledged or refused.
     pub(super) fn send_again(&mut self) -> Result<()> {
         let mut returned = self.producer.context().take_returned();
         if returned.is_empty() {
             return Ok(());
         }
-        // The limit is not what it was.
+        // The topic's limit may have changed.
         let learned = self.limit.learn(&self.address, &self.run, &self.topic)?;
         if learned.is_some() && learned != self.topic_limit {
             self.topic_limit = learned;
@@ -66,7 +68,8 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// What a message that is too large by itself is sent as; nothing where its row is refused.
+    /// Splits or cuts a message that is too large by itself. Returns the messages to send in its place; none if its row is
+    /// refused.
     fn smaller(&mut self, message: Returned) -> Result<Vec<Returned>> {
         let is_dead = Kind::of(&self.schema) == Some(Kind::Dead);
         let row = match &self.body {
@@ -95,7 +98,7 @@ impl KafkaOutput {
                     None => Ok(self.give_up(Some(letter), message)),
                 }
             }
-            // Frames without rows are a control message.
+            // A message of frames without rows is a control message.
             None if matches!(self.body, Body::Frames { .. }) => {
                 self.leave_out(&self.fault_of(&message));
                 Ok(vec![])
@@ -122,13 +125,14 @@ impl KafkaOutput {
         self.limit.fault(message.value.len(), key, headers)
     }
 
+    /// Refuses the row of a message.
     fn give_up(&mut self, row: Option<RecordBatch>, message: Returned) -> Vec<Returned> {
         let fault = self.fault_of(&message);
         self.bounce(row, fault, message);
         vec![]
     }
 
-    /// A row that was taken is refused after all.
+    /// Records a row that was taken and is now refused.
     pub(super) fn bounce(&mut self, row: Option<RecordBatch>, fault: Fault, message: Returned) {
         let Returned { key, value: payload, headers, .. } = message;
         self.refused += 1;
@@ -136,13 +140,13 @@ impl KafkaOutput {
     }
 }
 
-/// The rows of a message of frames.
+/// Returns the rows of a message of frames; `None` of a control message.
 fn rows_of(value: &[u8]) -> Result<Option<RecordBatch>> {
     let rows = |frame| if let Frame::Batch(rows) = frame { Some(rows) } else { None };
     Ok(framing::frames(value)?.into_iter().find_map(rows))
 }
 
-/// The row that a JSON object is; none where it is none of ours.
+/// Parses a JSON object as a row; `None` if it is not a row of this kind.
 fn read(kind: Kind, object: &str) -> Result<Option<RecordBatch>> {
     let mut rows = row::Builder::new(kind);
     match rows.push(object) {

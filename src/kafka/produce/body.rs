@@ -1,4 +1,4 @@
-//! What the messages of a topic hold: rows as JSON, in Avro or in frames, or dead letters.
+//! The formats of messages: rows as JSON, in Avro or in frames, or dead letters.
 
 use crate::error::{Error, Result};
 use crate::kafka::framing::Table;
@@ -9,7 +9,7 @@ use crate::uri::kafka::{Address, Form};
 use arrow::datatypes::SchemaRef;
 use std::time::Instant;
 
-/// What makes a record's key where nothing is said: what stays together then stays in order.
+/// The column of the default key: rows that belong together stay in order.
 pub(super) fn usual_key(kind: Option<Kind>) -> &'static str {
     match kind {
         Some(Kind::Metric) => "metric_id",
@@ -18,25 +18,25 @@ pub(super) fn usual_key(kind: Option<Kind>) -> &'static str {
     }
 }
 
-/// What messages hold.
+/// The format of the messages, and the state that it needs.
 pub(super) enum Body {
-    /// A row as JSON; the column that makes the key.
+    /// One row as JSON; `key` is the column of the key.
     Objects { key: Option<usize> },
-    /// A row in Avro; the column that makes the key.
+    /// One row in Avro; `key` is the column of the key.
     Avro { key: Option<usize>, rows: Box<AvroRows> },
-    /// A dead letter: its payload, and headers.
+    /// A dead letter: the payload of its record, and headers.
     Letters,
-    /// Rows with their stamps; what the source has said of its partitions, and when that was repeated.
+    /// Rows with their stamps; `table` is the progress of the source, and `told` is when it was last sent.
     Frames { table: Table, told: Instant },
 }
 
-/// Where the rows of a topic in Avro have their schema.
+/// The schema location of a topic in Avro.
 pub(super) fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
     let schemas = address.options.schemas.as_deref().unwrap_or_default();
     Schemas { schemas, topic, schema_id: address.options.schema_id.as_ref() }
 }
 
-/// What rows of `schema` are as messages; exit 2 where the options do not fit them.
+/// Chooses the format for rows of `schema`. Errors: exit status 2 if the options do not fit it.
 pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<Body> {
     let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
     if address.options.form == Some(Form::Frames) {
@@ -75,7 +75,7 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
     }
 }
 
-/// What `-o` and `format=` say together.
+/// Combines `-o` and `format=`, which takes precedence.
 pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
     let by_flag = match named {
         None => None,

@@ -1,4 +1,5 @@
-//! How large a record of a topic may be, judged before it is sent: the topic's `max.message.bytes`, or what the user says.
+//! The size limit of a topic's records, checked before they are sent: `max.message.bytes` of the topic, or the user's
+//! `message.max.bytes`.
 
 use crate::error::Result;
 use crate::format::cell::{Column, Form as CellForm};
@@ -17,66 +18,68 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Bytes that a letter gets when it is cut: the header that says so.
+/// Bytes that cutting adds to a dead letter: the header with the original length.
 pub const CUT_HEADER: usize = 64;
 
-/// The brokers' default, which holds until the topic's is known.
+/// The brokers' default, used until the topic's limit is known.
 const DEFAULT: usize = 1_048_588;
-/// The setting of a topic, and ours.
+/// The setting of a topic, and the one of librdkafka.
 const TOPIC_SETTING: &str = "max.message.bytes";
 const SETTING: &str = "message.max.bytes";
-/// What librdkafka's queue has room for.
+/// The largest limit, in bytes: less than librdkafka's queue holds.
 const MOST: usize = 60 << 20;
-/// How long the brokers' answer is waited for.
+/// Timeout of the request for the topic's limit.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked for.
+/// Poll interval of its answer.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// A batch of one record: the head of the batch, and lengths, attributes, timestamp and offset of the record at their longest.
+/// Overhead of a batch of one record: the header of the batch, and length, attributes, timestamp and offset of the record at
+/// their longest.
 const AROUND_RECORD: usize = 61 + 36;
-/// The lengths of a header's name and value at their longest.
+/// Lengths of a header's name and value at their longest.
 const AROUND_HEADER: usize = 10;
-/// What an offset that is known later may add to a row.
+/// Bytes that an offset, which is assigned later, may add to a row.
 const OFFSET_DIGITS: usize = 20;
 
-/// Bytes that a batch of one record takes at most.
+/// Returns the maximum size of a batch of one record, in bytes.
 pub fn size(value: usize, key: usize, headers: usize) -> usize {
     AROUND_RECORD + value + key + headers
 }
 
-/// Bytes of headers in a record.
+/// Returns the maximum size of headers in a record, in bytes.
 pub fn headers_size(headers: Option<&OwnedHeaders>) -> usize {
     let one = |name: &str, value: Option<&[u8]>| AROUND_HEADER + name.len() + value.map_or(0, <[u8]>::len);
     headers.into_iter().flat_map(Headers::iter).map(|header| one(header.key, header.value)).sum()
 }
 
-/// The limit of one output, shared with those who judge records before they are rows.
+/// The size limit of one output, shared with the code that checks records before they become rows.
 #[derive(Clone, Debug)]
 pub struct Limit {
     bytes: Arc<AtomicUsize>,
-    /// What the user says, whatever the topic's is: brokers then judge for themselves.
+    /// The user's limit, which overrides the topic's; the brokers may then refuse records.
     said: Option<usize>,
 }
 
 impl Limit {
-    /// The limit of `address` before any broker was asked.
+    /// Begins with the user's limit, or the brokers' default.
     pub fn new(address: &Address, run: &Run) -> Self {
         let settings = run.kafka.iter().chain(&address.options.settings);
         let said = settings.rev().find(|(name, _)| name == SETTING).and_then(|(_, value)| value.parse().ok());
         Self { bytes: Arc::new(AtomicUsize::new(said.unwrap_or(DEFAULT))), said }
     }
 
-    /// Bytes of a batch of one record that are not too many.
+    /// Returns the largest size of a batch of one record, in bytes.
     pub fn get(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes what the topic's limit is.
+    /// Sets the topic's limit.
     fn set(&self, topic: usize) {
         self.bytes.store(self.said.unwrap_or(topic), Ordering::Relaxed);
     }
 
-    /// Asks the brokers for the topic's limit. Where they do not say, because they are away or we may not ask, the limit stays.
+    /// Asks the brokers for the topic's limit and applies it. Without an answer, or without permission to ask, the limit stays
+    /// as it is.
     pub fn learn(&self, address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
         let learned = ask(address, run, topic)?.map(|bytes| bytes.min(MOST));
         if let Some(bytes) = learned {
@@ -85,13 +88,13 @@ impl Limit {
         Ok(learned)
     }
 
-    /// Settings of a producer that sends whatever this limit lets through, in batches that the topic takes.
+    /// Returns producer settings that accept every record within this limit, in batches that the topic accepts.
     pub fn settings(&self, topic: Option<usize>) -> [(&'static str, String); 2] {
         let most = self.get().max(topic.unwrap_or(DEFAULT)).saturating_add(4096).clamp(1_000_000, MOST + 4096);
         [(SETTING, most.to_string()), ("batch.size", topic.unwrap_or(DEFAULT).clamp(1, 1_000_000).to_string())]
     }
 
-    /// Why a record that is too large is.
+    /// The fault of a record that is too large.
     #[cold]
     pub fn fault(&self, value: usize, key: usize, headers: usize) -> Fault {
         let message = format!(
@@ -104,7 +107,7 @@ impl Limit {
     }
 }
 
-/// The topic's `max.message.bytes`.
+/// Asks for the topic's `max.message.bytes`.
 fn ask(address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
     let admin: AdminClient<Context> = client::create(&client::config(address, run, &[]), address)?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
@@ -121,7 +124,7 @@ fn ask(address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
     Ok(None)
 }
 
-/// What a row comes to as a record of a topic.
+/// Computes the size of a row as a record of a topic.
 #[derive(Clone, Debug)]
 pub struct RowLimit {
     limit: Limit,
@@ -130,17 +133,18 @@ pub struct RowLimit {
 }
 
 impl RowLimit {
-    /// Rows under `limit`, alone in a frame or as JSON; the column that makes the key.
+    /// Rows as JSON, or alone in a frame if `is_framed`; `key` is the column of the key.
     pub fn new(limit: Limit, is_framed: bool, key: Option<String>) -> Self {
         Self { limit, is_framed, key }
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes.
     pub fn bytes(&self) -> usize {
         self.limit.get()
     }
 
-    /// Bytes that the one row of a batch takes with so many bytes of headers. A row in Avro takes less than in JSON.
+    /// Returns the size in bytes of a batch's only row, with `headers` bytes of headers. In Avro a row is smaller than the JSON
+    /// assumed here.
     pub fn size(&self, row: &RecordBatch, headers: usize) -> Result<usize> {
         if self.is_framed {
             return Ok(size(framing::rows(&row.schema(), row)?.len(), 0, 0) + OFFSET_DIGITS);

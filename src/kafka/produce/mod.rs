@@ -1,8 +1,17 @@
-//! A topic as output: each row a record, acknowledged by all replicas before it counts.
+//! A topic as output: each row is a record, and counts once all in-sync replicas have acknowledged it.
 //!
-//! The producer is idempotent and numbers its messages, so that librdkafka's retries neither lose, repeat nor reorder any.
-//! Its queue is bounded: where brokers are slow, writing waits. A message that is not acknowledged within `wait=` ends
-//! the run: nothing is dropped, and nothing that was not acknowledged is counted out.
+//! ```text
+//! rows ─► write (body: the format; limit: the size) ─► librdkafka's queue ─► brokers
+//!                                                                              │
+//! again: smaller messages or refused rows ◄── batch too large ◄────────────────┘
+//! ```
+//!
+//! The producer is idempotent: librdkafka's retries neither lose, repeat nor reorder messages. Its queue is bounded: slow
+//! brokers cause backpressure. A message that is not acknowledged within `wait=` ends the run: nothing is dropped, and only
+//! acknowledged rows count as written.
+//!
+//! [`body`] chooses the format of messages, [`limit`] the largest record, `passed` the headers that are passed on; [`again`]
+//! resends messages whose batch was too large.
 
 pub mod again;
 pub mod body;
@@ -37,12 +46,12 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a full queue is waited for before brokers are looked after again.
+/// How long to poll a full queue, or for acknowledgements, before the brokers' health is checked again.
 const LULL: Duration = Duration::from_millis(50);
-/// How often what is known of partitions is said again, for readers that begin in the middle.
+/// Interval at which the progress of the source's partitions is sent again, for readers that begin in the middle.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// A producer for one topic.
+/// An open output: the producer of one topic.
 pub struct KafkaOutput {
     run: Rc<Run>,
     address: Address,
@@ -50,26 +59,26 @@ pub struct KafkaOutput {
     producer: BaseProducer<Context>,
     schema: SchemaRef,
     body: Body,
-    /// Partitions of the topic.
+    /// The number of partitions of the topic.
     partitions: i32,
     health: Health,
-    /// The largest record that is sent, and what the topic says of it.
+    /// The largest record that is sent, and (`topic_limit`) the topic's own limit.
     limit: Limit,
     up: Up,
     topic_limit: Option<usize>,
-    /// Rows that were taken and refused later.
+    /// Rows that were taken and refused later by the brokers.
     bounced: Vec<Bounced>,
-    /// Rows taken, and those among them that can never be sent.
+    /// Rows taken, and (`refused`) those that could not be sent.
     taken: u64,
     refused: u64,
-    /// Whether a control message was too large for the topic.
+    /// Whether a control message was left out because it is too large for the topic.
     leaves_out: bool,
-    /// Rows of the batch that is being written that are not in the producer's queue yet.
+    /// Rows of the present batch that are not in the producer's queue yet.
     unsent: usize,
     value: String,
 }
 
-/// A message to be sent.
+/// A message to be queued.
 struct Outgoing<'a> {
     partition: Option<i32>,
     key: Option<&'a [u8]>,
@@ -83,13 +92,13 @@ impl Outgoing<'_> {
     }
 }
 
-/// A row that an output took and refuses after all: brokers said so.
+/// A row that the output took and that the brokers refused later.
 pub struct Bounced {
-    /// The row by itself; none where the message does not tell.
+    /// The row; `None` if it cannot be rebuilt from the message.
     pub row: Option<RecordBatch>,
     /// Why.
     pub fault: Fault,
-    /// What was sent of it.
+    /// The payload of its message.
     pub payload: Vec<u8>,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -105,7 +114,7 @@ impl Shown for Bounced {
     }
 }
 
-/// Brokers that go, and what librdkafka cannot go on after.
+/// Acts on errors and statistics that librdkafka has reported. Errors: a permanent error ends the run.
 fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
     match producer.context().take_trouble() {
         Some(code) if client::is_passing(code) => health.trouble(address, run, code),
@@ -120,7 +129,7 @@ fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (
 }
 
 impl KafkaOutput {
-    /// Looks at what the address says, by itself.
+    /// Checks the options of the address, without a broker. Errors: exit status 2 for an option of inputs.
     pub fn check(address: &Address) -> Result<()> {
         address.topic()?;
         let options = &address.options;
@@ -137,7 +146,7 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// Asks whether the topic is there; makes nothing.
+    /// Checks that the topic exists; creates nothing.
     pub fn ask(address: &Address, run: &Rc<Run>) -> Result<()> {
         let topic = address.topic()?;
         if address.options.form == Some(Form::Avro) {
@@ -147,12 +156,12 @@ impl KafkaOutput {
         partitions(&producer, topic, (address, run), address.options.wait.limit(false)).map(|_| ())
     }
 
-    /// Opens it for rows of `schema`.
+    /// Opens the topic for rows of `schema`.
     pub fn open(address: &Address, (limit, up): (Limit, Up), schema: &SchemaRef, run: &Rc<Run>) -> Result<Self> {
         let asking = producer(address, run, &[])?;
         let topic = address.topic()?;
         let body = body(address, schema, run)?;
-        // It has answered before, or what comes meanwhile is kept.
+        // The run has begun: the brokers were reachable before, or the rows that arrive meanwhile are spooled.
         let partitions = partitions(&asking, topic, (address, run), address.options.wait.limit(true))?;
         drop(asking);
         let topic_limit = limit.learn(address, run, topic)?;
@@ -178,8 +187,8 @@ impl KafkaOutput {
         })
     }
 
-    /// Sends each row with the headers it has, where a record of the topic is a row; those that are too large for any
-    /// broker come back.
+    /// Queues each row, with its headers if a message is one row. Returns the rows that are too large for any broker or do not
+    /// fit the schema.
     pub fn write(&mut self, batch: &RecordBatch, headers: Option<Rows<'_>>) -> Result<Vec<(usize, Fault)>> {
         self.taken += batch.num_rows() as u64;
         let refused = match self.body {
@@ -277,7 +286,7 @@ impl KafkaOutput {
         Ok(refused)
     }
 
-    /// Sends as much of a letter as there is room for.
+    /// Sends as much of a dead letter as the limit allows.
     fn send_cut(&mut self, mut letter: RecordBatch) -> Result<Option<Fault>> {
         loop {
             let row = letter.clone();
@@ -288,7 +297,7 @@ impl KafkaOutput {
             let shorter = if excess > 0 { letters::cut(&row, excess + CUT_HEADER)? } else { None };
             match shorter {
                 Some(cut) => letter = cut,
-                // It fits, or never will.
+                // It fits, or cannot be cut further.
                 None => return self.send(outgoing),
             }
         }
@@ -303,7 +312,7 @@ impl KafkaOutput {
         Ok(vec![])
     }
 
-    /// One message of rows, or two of half as many where they are too much for one.
+    /// Sends rows as one message, or in two halves if they are too large.
     fn send_frame(&mut self, number: i32, rows: &RecordBatch) -> Result<()> {
         let value = framing::rows(&self.schema, rows)?;
         let count = rows.num_rows();
@@ -329,7 +338,7 @@ impl KafkaOutput {
         }
     }
 
-    /// Passes a control message on, where the form can carry it: in every partition of the topic.
+    /// Sends a control frame to every partition of the topic, if the format has control frames.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         let Body::Frames { table, told } = &mut self.body else { return Ok(()) };
         match message {
@@ -346,7 +355,7 @@ impl KafkaOutput {
         }
     }
 
-    /// Says in every partition what is known of the source's.
+    /// Sends the progress of the source's partitions to every partition of the topic.
     fn repeat(&mut self) -> Result<()> {
         for number in 0..self.partitions {
             let Body::Frames { table, .. } = &self.body else { return Ok(()) };
@@ -358,7 +367,7 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// Sends a control message. One that is too large is left out: rows are in their order without it.
+    /// Sends a control message. One that is too large is left out: rows do not depend on it for their order.
     fn send_control(&mut self, number: i32, value: &[u8]) -> Result<()> {
         if let Some(fault) = self.send(Outgoing { partition: Some(number), key: None, value, headers: None })? {
             self.leave_out(&fault);
@@ -366,7 +375,7 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// A control message is too large for the topic. Said once.
+    /// Warns, once, that a control message is left out.
     #[cold]
     fn leave_out(&mut self, fault: &Fault) {
         if !std::mem::replace(&mut self.leaves_out, true) {
@@ -376,7 +385,7 @@ impl KafkaOutput {
         }
     }
 
-    /// Queues a message, unless it is too large.
+    /// Queues a message; returns the fault if it is too large.
     fn send(&mut self, outgoing: Outgoing<'_>) -> Result<Option<Fault>> {
         if outgoing.size() <= self.limit.get() {
             return self.queue(outgoing).map(|()| None);
@@ -385,7 +394,7 @@ impl KafkaOutput {
         Ok(Some(self.limit.fault(value.len(), key.map_or(0, <[u8]>::len), headers_size(headers.as_ref()))))
     }
 
-    /// Queues a message; waits where the queue is full.
+    /// Queues a message; waits while the queue is full.
     fn queue(&mut self, outgoing: Outgoing<'_>) -> Result<()> {
         let Outgoing { partition, key, value, headers } = outgoing;
         let mut record = BaseRecord::to(&self.topic).payload(value);
@@ -413,6 +422,7 @@ impl KafkaOutput {
         }
     }
 
+    /// Checks the producer. Errors: exit status 69 if a message was not delivered.
     fn look(&mut self) -> Result<()> {
         look(&self.producer, &mut self.health, (&self.address, &self.run))?;
         self.up.set(self.health.is_good());
@@ -427,7 +437,7 @@ impl KafkaOutput {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// What is due by the clock alone.
+    /// Does what is due by time: polls the producer, repeats the progress, resends returned messages.
     pub fn tick(&mut self) -> Result<()> {
         self.producer.poll(Duration::ZERO);
         if let Body::Frames { table, told } = &mut self.body
@@ -441,7 +451,7 @@ impl KafkaOutput {
         self.heed_returned()
     }
 
-    /// Rows since the last call that were taken and are refused after all.
+    /// Takes the rows that were taken and refused later, since the last call.
     pub fn bounced(&mut self) -> Vec<Bounced> {
         std::mem::take(&mut self.bounced)
     }
@@ -450,22 +460,22 @@ impl KafkaOutput {
         if self.producer.context().has_returned() { self.settle() } else { Ok(()) }
     }
 
-    /// Waits until every message is acknowledged, or refused by itself.
+    /// Waits until every message is acknowledged or its row is refused.
     pub fn settle(&mut self) -> Result<()> {
         self.acknowledged()?;
         self.send_again()
     }
 
-    /// Waits until every message is acknowledged or has come back.
+    /// Waits until every message is acknowledged or returned.
     fn acknowledged(&mut self) -> Result<()> {
         let waiting = self.producer.in_flight_count();
         let mut wait = self.run.stop.server_wait();
-        // librdkafka gives a message up by itself after `wait=`; this bound is for what it forgets.
+        // librdkafka fails a message after `wait=`; this limit covers messages that it would never report.
         let limit = self.address.options.wait.limit(true).map(|limit| limit * 2);
         while self.producer.in_flight_count() > 0 {
-            // Without lingering for more.
+            // The flush sends now instead of waiting for further messages.
             let _ = self.producer.flush(LULL);
-            // Errors and statistics count as in flight too; a flush without messages leaves them where they are.
+            // Pending errors and statistics count as in flight, and a flush without messages does not process them: poll.
             self.producer.poll(Duration::ZERO);
             self.look()?;
             let now = self.producer.in_flight_count();
@@ -480,13 +490,14 @@ impl KafkaOutput {
         }
         self.look()?;
         if waiting > 0 {
-            // Fewer messages in flight are no sign of a broker: errors and statistics count among them.
+            // A falling number in flight is not a sign of a reachable broker while waiting, because errors and statistics count
+            // too.
             self.health.good(&self.address, &self.run);
         }
         Ok(())
     }
 
-    /// A signal has ended the wait for acknowledgements.
+    /// The error of a wait for acknowledgements that a signal ended.
     #[cold]
     fn stopped(&self) -> Error {
         let unsent = match self.unsent {
@@ -502,7 +513,7 @@ impl KafkaOutput {
         Error::new(ErrorKind::Unavailable, message).because(cause)
     }
 
-    /// The proven end: everything is acknowledged.
+    /// Ends the output once everything is acknowledged; returns the counts.
     pub fn finish(mut self) -> Result<SinkCounts> {
         self.settle()?;
         if let Body::Avro { rows, .. } = &self.body
@@ -519,7 +530,7 @@ impl KafkaOutput {
     }
 }
 
-/// How large an event may be in a topic.
+/// Returns the size limit of events for a topic.
 pub fn row_limit(address: &Address, limit: &Limit) -> RowLimit {
     let key = match address.options.key.as_deref() {
         Some("none") => None,
@@ -528,7 +539,7 @@ pub fn row_limit(address: &Address, limit: &Limit) -> RowLimit {
     RowLimit::new(limit.clone(), address.options.form == Some(Form::Frames), key)
 }
 
-/// How many partitions the topic has; exit 2 where it is not there.
+/// Returns the number of partitions of the topic. Errors: exit status 2 if it does not exist.
 fn partitions(
     producer: &BaseProducer<Context>,
     topic: &str,
@@ -543,19 +554,20 @@ fn partitions(
 }
 
 fn producer(address: &Address, run: &Rc<Run>, sizes: &[(&str, String)]) -> Result<BaseProducer<Context>> {
-    // 0 stands for no limit.
+    // 0 means no limit.
     let timeout = address.options.wait.limit(true).map_or(0, |limit| limit.as_millis().clamp(1000, i32::MAX as u128));
     let timeout = timeout.to_string();
     let settings = [
         ("enable.idempotence", "true"),
         ("acks", "all"),
-        // That a message is no longer in flight says as much: a third of the work.
+        // A message that is no longer in flight is acknowledged, so that reports of successes add nothing. They cost a third of
+        // the work.
         ("delivery.report.only.error", "true"),
         ("message.timeout.ms", timeout.as_str()),
-        // The queue bounds what slow brokers make us hold.
+        // Bounds the memory of the queue behind slow brokers.
         ("queue.buffering.max.kbytes", "65536"),
         ("queue.buffering.max.messages", "200000"),
-        // Java's: a key lies where a Java producer puts it.
+        // Java's partitioner: a key goes to the same partition as from a Java producer.
         ("partitioner", "murmur2_random"),
     ];
     let sizes = sizes.iter().map(|(name, value)| (*name, value.as_str()));

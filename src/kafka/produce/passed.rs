@@ -1,11 +1,10 @@
-//! Headers that pass from a record to the message of its row.
+//! Headers that are passed on from an input record to the message of its row.
 
 use crate::kafka::letter;
 use crate::kind::headers::Rows;
 use rdkafka::message::{Headers, OwnedHeaders};
 
-/// What the names of headers begin with that say how the value of their record is to be read, or what had become of it:
-/// our value is another one.
+/// Prefixes of headers that describe the encoding or the failure of the input record's value; they are wrong for the new value.
 const OF_VALUE: [&str; 4] = ["__", "evt.", "ce_", "content-"];
 
 fn is_of_value(name: &str) -> bool {
@@ -13,19 +12,19 @@ fn is_of_value(name: &str) -> bool {
     OF_VALUE.iter().any(begins)
 }
 
-/// Headers of the records that rows were made of, as librdkafka takes them: made anew only where they change.
+/// Converts the headers of rows' records for librdkafka; consecutive rows with the same headers share one conversion.
 pub struct Passed<'a> {
     rows: Option<Rows<'a>>,
     last: Option<(usize, Option<OwnedHeaders>)>,
 }
 
 impl<'a> Passed<'a> {
-    /// Headers of these rows, if they have any.
+    /// The headers of these rows, if they have any.
     pub fn new(rows: Option<Rows<'a>>) -> Self {
         Self { rows, last: None }
     }
 
-    /// Those of a row; none where there are none to pass on.
+    /// Returns the headers of a row; `None` if there are none to pass on.
     pub fn of(&mut self, row: usize) -> Option<OwnedHeaders> {
         let rows = self.rows?;
         let code = rows.code(row)?;
