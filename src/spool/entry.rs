@@ -1,27 +1,27 @@
-//! One entry of the spool: a request with the fates of its records, as bytes.
+//! One entry of the spool as bytes: a request and the fates of its records.
 //!
 //! ```text
 //! mark "evt" 01 | check u64 | length u32 | body
 //! body: safe u64 | offset i64 | arrived_at i64 | token | once? | headers | records
 //! ```
 //!
-//! Numbers are little-endian, texts and payloads have a `u32` of bytes before them. `check` is the XXH3 of length and
-//! body under the seed of the segment: bytes that a client sent, or that an older file left on the disk, never pass for
-//! an entry. `safe` is the byte of the segment up to which all was durable when the entry was written: damage before it
-//! is damage, damage behind it is a write that nobody was told of.
+//! Numbers are little-endian; texts and payloads are preceded by their length in bytes (`u32`). `check` is the XXH3 of length
+//! and body with the seed of the segment, so that neither bytes sent by a client nor those of an older file on the disk pass
+//! for an entry. `safe` is the byte of the segment up to which everything was durable when the entry was written: damage before
+//! it is a loss, damage after it is a write that was never acknowledged.
 
 use super::request::{Fate, Kept, Record, Request};
 use crate::kind::dead::{ErrorType, Fault};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-/// What an entry begins with; the last byte is the version of the format.
+/// The first bytes of an entry; the last one is the version of the format.
 pub const MARK: [u8; 4] = *b"evt\x01";
 /// Bytes before the body.
 pub const HEAD: usize = 16;
-/// The longest body.
+/// Maximum size of a body in bytes.
 pub const BODY_MAX: usize = 256 << 20;
 
-/// Codes of what was wrong with a record: an index here.
+/// Error types; their index is their code in an entry. Append only.
 const TYPES: [ErrorType; 9] = [
     ErrorType::ParseError,
     ErrorType::EnvelopeError,
@@ -34,31 +34,31 @@ const TYPES: [ErrorType; 9] = [
     ErrorType::SinkError,
 ];
 
-/// Bits of a record's flags: its fate, and what it has.
+/// Bits of a record's flags: the fate, and which fields follow.
 const FATE: u8 = 0b11;
 const HAS_ID: u8 = 1 << 2;
 const HAS_FAULT: u8 = 1 << 3;
-/// Its rejection is not the fault that it came with.
+/// The record was rejected with another fault than the one it came with.
 const OWN_FAULT: u8 = 1 << 4;
 
-/// Bit of a code: the payload is the beginning of a record, whose length follows.
+/// Bit of an error code: the payload is only the beginning of a record, and the record's length follows.
 const IS_CUT: u8 = 1 << 7;
 
-/// Where an entry is written.
+/// What an entry depends on besides its request.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot {
     /// The seed of the segment.
     pub seed: u64,
-    /// The byte of the segment up to which all is durable.
+    /// The byte of the segment up to which everything is durable.
     pub safe: u64,
     /// The offset of its first record.
     pub offset: i64,
 }
 
-/// A whole entry, read in place.
+/// A whole entry, parsed in place.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
-    /// The byte of the segment up to which all was durable when it was written.
+    /// The byte of the segment up to which everything was durable when it was written.
     pub safe: u64,
     /// The offset of its first record.
     pub offset: i64,
@@ -74,33 +74,33 @@ pub struct Entry<'a> {
     record_count: u32,
 }
 
-/// A record of an entry, read in place.
+/// A record of an entry, parsed in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen<'a> {
     /// Its bytes.
     pub payload: &'a [u8],
     /// Its source.
     pub source: &'a str,
-    /// Its id, where it named one.
+    /// Its `event_id`, if it has one.
     pub event_id: Option<[u8; 16]>,
-    /// The fault it came with.
+    /// The fault that the HTTP server found.
     pub fault: Option<Fault>,
-    /// What became of it.
+    /// Its fate.
     pub fate: Fate,
 }
 
-/// Bytes that one entry takes at most.
+/// Returns an upper bound of the size of a request's entry in bytes.
 pub fn size_max(request: &Request) -> usize {
     let text = |text: &str| text.len() + 4;
     let headers: usize = request.headers.iter().map(|(name, value)| text(name) + text(value)).sum();
     let fault = |record: &Record| record.fault.as_ref().map_or(0, |fault| 2 * (fault.message.len() + size_of::<u64>()));
-    // A reused id is named in a message of ours.
+    // 160 bytes cover the fixed fields and the fault of a reused id.
     let record = |record: &Record| record.payload.len() + record.source.len() + fault(record) + 160;
     let records: usize = request.records.iter().map(record).sum();
     HEAD + 64 + text(&request.token) + request.once.as_ref().map_or(0, |(key, _)| text(key) + 16) + headers + records
 }
 
-/// Appends an entry to `out`; its length.
+/// Appends an entry to `out`; returns its length.
 pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
@@ -127,7 +127,7 @@ pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) 
     out.len() - start
 }
 
-/// Makes an entry of a body that has room for a head before it.
+/// Fills in the first [`HEAD`] bytes of an entry.
 pub fn seal(entry: &mut [u8], seed: u64) {
     let Some(body) = entry.len().checked_sub(HEAD) else { return };
     entry[..4].copy_from_slice(&MARK);
@@ -173,23 +173,23 @@ fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// A length; one that does not fit makes an entry of more than [`BODY_MAX`], which is never written.
+/// Encodes a length. One that does not fit belongs to an entry longer than [`BODY_MAX`], which is never written.
 fn count(count: usize) -> [u8; 4] {
     u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// What stands at the beginning of some bytes.
+/// What a range of bytes begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Span {
-    /// An entry of this many bytes, if all of them are there and right.
+    /// An entry of this many bytes, provided that all of them are present and valid.
     Entry(usize),
-    /// Perhaps an entry: more bytes are needed to tell.
+    /// Too few bytes to tell.
     Short,
-    /// No entry.
+    /// Not an entry.
     Damaged,
 }
 
-/// How long the entry is that `bytes` begin with.
+/// Returns the length of the entry that `bytes` begin with.
 pub fn span(bytes: &[u8]) -> Span {
     let known = bytes.len().min(MARK.len());
     if bytes[..known] != MARK[..known] {
@@ -202,7 +202,7 @@ pub fn span(bytes: &[u8]) -> Span {
     }
 }
 
-/// The entry that `bytes` are; none where they are damaged or not all of it.
+/// Parses the entry at the start of `bytes`; `None` if it is damaged or incomplete.
 pub fn read(bytes: &[u8], seed: u64) -> Option<Entry<'_>> {
     let Span::Entry(length) = span(bytes) else { return None };
     let bytes = bytes.get(..length)?;
@@ -211,7 +211,7 @@ pub fn read(bytes: &[u8], seed: u64) -> Option<Entry<'_>> {
     if xxh3_64_with_seed(checked, seed) != check { None } else { body(bytes.get(HEAD..)?) }
 }
 
-/// Reads a body; every part of it is looked at once, so that [`Entry`] can show them without a fault.
+/// Parses a body. It validates every part, so that the iterators of [`Entry`] cannot fail.
 fn body(bytes: &[u8]) -> Option<Entry<'_>> {
     let mut rest = Cursor(bytes);
     let (safe, offset, arrived_at) = (rest.u64()?, rest.i64()?, rest.i64()?);
@@ -237,24 +237,24 @@ fn body(bytes: &[u8]) -> Option<Entry<'_>> {
 }
 
 impl<'a> Entry<'a> {
-    /// One behind the offset of its last record.
+    /// Returns the offset after its last record.
     pub fn end(&self) -> i64 {
         self.offset + i64::from(self.record_count)
     }
 
-    /// Its headers.
+    /// Returns its headers.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut rest = self.headers;
         (0..self.header_count).map_while(move |_| rest.header())
     }
 
-    /// Its records.
+    /// Returns its records.
     pub fn records(&self) -> impl Iterator<Item = Seen<'a>> + use<'a> {
         let mut rest = self.records;
         (0..self.record_count).map_while(move |_| rest.record())
     }
 
-    /// The request as it was handed over.
+    /// Rebuilds the request.
     pub fn request(&self) -> Request {
         let record = |seen: Seen<'_>| Record {
             payload: seen.payload.to_vec(),
@@ -271,13 +271,13 @@ impl<'a> Entry<'a> {
         }
     }
 
-    /// What became of it.
+    /// Returns the offset and the fates of its records.
     pub fn kept(&self) -> Kept {
         Kept { offset: self.offset, fates: self.records().map(|seen| seen.fate).collect() }
     }
 }
 
-/// Bytes that are read from the front.
+/// A reader of bytes; its methods return `None` if the bytes end early or are invalid.
 #[derive(Clone, Copy, Debug)]
 struct Cursor<'a>(&'a [u8]);
 

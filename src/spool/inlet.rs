@@ -1,4 +1,5 @@
-//! The reading end: entries in their order, also those just written, and the word that the outputs have them.
+//! The reading end of a spool: returns entries in order, including those just written, and takes the position up to which the
+//! outputs are safe.
 
 use super::entry::Entry;
 use super::segment::{self, Entries, HEADER, Next};
@@ -9,42 +10,42 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// When the outputs are asked to make safe what was read.
+/// When the stage must flush its outputs and report their position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// Never: nobody waits for it.
+    /// Never: nothing depends on it.
     Never,
-    /// Now and then: it is on disk.
+    /// From time to time: the records are on disk.
     Relaxed,
-    /// At once: clients wait for it.
+    /// At once: clients wait for their answers.
     Eager,
 }
 
-/// What a door reads from.
+/// The reading end of a spool.
 pub trait Inlet {
-    /// The next entry; none where there is none now.
+    /// Returns the next entry; `None` if there is none at present.
     fn next(&mut self) -> Result<Option<Entry<'_>>>;
-    /// The offset behind the last record, once nothing will come any more but what is there.
+    /// Returns the offset after the last record, once no more records can be added.
     fn end(&self) -> Option<i64>;
-    /// The offset behind the last record that is kept.
+    /// Returns the offset after the last record that is kept.
     fn kept(&self) -> i64;
-    /// What can be read from as soon as there may be more. It is heard here, before [`Inlet::next`] is asked.
+    /// Returns the socket that becomes readable when there may be new entries. Read it with [`hear`] before [`Inlet::next`].
     fn bell(&self) -> &UnixStream;
-    /// Where the outputs are: entries from before that offset may come again.
+    /// Returns the position of the outputs when the run began. Entries before that offset may be returned again.
     fn start(&self) -> Position;
-    /// When the outputs are asked to make safe what was read.
+    /// Returns when the stage must flush its outputs.
     fn pace(&self) -> Pace;
-    /// The outputs have everything before `position`.
+    /// Notes that the outputs have everything before `position`.
     fn settle(&mut self, position: Position) -> Result<()>;
 }
 
-/// Hears the bell: what rang so far is answered by looking.
+/// Empties the bell's socket. The caller then looks for entries.
 pub fn hear(mut bell: &UnixStream) {
     let mut rung = [0; 64];
     while bell.read(&mut rung).is_ok_and(|count| count == rung.len()) {}
 }
 
-/// Reads a spool.
+/// The reading end of a spool on disk.
 pub struct Log {
     shelf: Arc<Shelf>,
     bell: UnixStream,
@@ -56,20 +57,20 @@ pub struct Log {
 }
 
 impl Log {
-    /// Reads on from `start`.
+    /// Reads from `start` on.
     pub fn new(shelf: Arc<Shelf>, bell: UnixStream, clock: Clock, start: Position) -> Self {
         let first = shelf.holding(start.offset).unwrap_or(start.offset);
         Self { shelf, bell, clock, start, first, entries: None }
     }
 
-    /// The length of the next entry, if one is there; its segment is then open.
+    /// Returns the length of the next entry, if there is one; its segment is then open.
     fn look(&mut self) -> Result<Option<usize>> {
         loop {
             let (Some(segment), following) = self.shelf.segment(self.first) else { return Ok(None) };
             if segment.first != self.first {
                 (self.first, self.entries) = (segment.first, None);
             }
-            // A segment without an entry may still be begun anew.
+            // An empty segment may still be replaced by one with another seed.
             if self.entries.is_none() && segment.bytes > HEADER {
                 let path = segment::path(self.shelf.dir(), segment.first);
                 self.entries = Some(Entries::open(&path)?.ok_or_else(|| self.damage(0))?);

@@ -1,4 +1,4 @@
-//! What was kept before: events by their id, requests by their `Idempotency-Key`; both for as long as a window reaches.
+//! Detects repeated events by their id, and repeated requests by their `Idempotency-Key`, within a time window.
 
 use super::entry::Entry;
 use super::request::{Fate, Record, Request};
@@ -8,30 +8,30 @@ use ahash::AHashMap;
 use std::collections::VecDeque;
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128_with_seed};
 
-/// Events that are remembered at most; who would be one more is refused until the window has moved on.
+/// Maximum number of remembered events. Further events are refused until the window moves on.
 pub const IDS_MAX: usize = 8 << 20;
-/// Requests that are remembered by their key; the oldest is forgotten for one more.
+/// Maximum number of remembered keys; the oldest is dropped for a new one.
 pub const KEYS_MAX: usize = 1 << 20;
 
-/// Events of a window by (token, source, event_id), with a hash of their payload.
+/// The events of a window by (token, source, event_id), with a hash of their payload.
 pub struct Ids {
     window: i64,
-    /// A client that knows no seed cannot make two ids look alike.
+    /// Random, so that clients cannot construct ids that collide.
     seed: u64,
     known: AHashMap<u128, u64>,
     order: VecDeque<(i64, u128)>,
-    /// How many of `order` are durable; those behind are of the group that is being written.
+    /// The number of durable elements of `order`; the others belong to the group that is being written.
     durable: usize,
     scratch: Vec<u8>,
 }
 
 impl Ids {
-    /// The ids of a window of this many µs.
+    /// Remembers ids for a window of this many µs.
     pub fn new(window: i64, seed: u64) -> Self {
         Self { window, seed, known: AHashMap::new(), order: VecDeque::new(), durable: 0, scratch: vec![] }
     }
 
-    /// Forgets what is older than the window.
+    /// Drops ids older than the window.
     pub fn expire(&mut self, now: i64) {
         while self.durable > 0 && self.order.front().is_some_and(|(at, _)| at.saturating_add(self.window) <= now) {
             if let Some((_, key)) = self.order.pop_front() {
@@ -41,12 +41,12 @@ impl Ids {
         }
     }
 
-    /// Whether this many more have a place.
+    /// Whether this many more ids fit.
     pub fn has_room(&self, count: usize) -> bool {
         self.known.len() + count <= IDS_MAX
     }
 
-    /// What becomes of a record that arrived at `now`.
+    /// Judges a record that arrived at `now`, and remembers its id.
     pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> Fate {
         let Some(id) = record.event_id else { return Fate::New };
         let payload = xxh3_64_with_seed(&record.payload, self.seed);
@@ -61,7 +61,7 @@ impl Ids {
         }
     }
 
-    /// The hash of the payload that the key stands for already; else it stands for this one from now on.
+    /// Returns the payload hash of a known id; remembers an unknown one.
     fn enter(&mut self, token: &str, (source, id): (&str, [u8; 16]), payload: u64, now: i64) -> Option<u64> {
         self.scratch.clear();
         self.scratch.extend_from_slice(&id);
@@ -77,19 +77,19 @@ impl Ids {
         None
     }
 
-    /// All so far are durable.
+    /// Marks all ids as durable.
     pub fn settle(&mut self) {
         self.durable = self.order.len();
     }
 
-    /// Forgets those that are not durable: they could not be written.
+    /// Drops the ids that are not durable, because their write failed.
     pub fn forget(&mut self) {
         for (_, key) in self.order.drain(self.durable..) {
             self.known.remove(&key);
         }
     }
 
-    /// Learns an entry that was read back.
+    /// Remembers the ids of an entry that was read back.
     pub fn learn(&mut self, entry: &Entry<'_>) {
         for seen in entry.records().filter(|seen| seen.fate == Fate::New) {
             if let Some(id) = seen.event_id {
@@ -102,16 +102,16 @@ impl Ids {
     }
 }
 
-/// What a key stands for.
+/// The request that a key was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
     /// The hash of the body it came with.
     pub body: u128,
-    /// Where the request stands.
+    /// The position of the request's entry.
     pub place: Place,
 }
 
-/// Requests of a window by (token, `Idempotency-Key`).
+/// The requests of a window by (token, `Idempotency-Key`).
 pub struct Keys {
     window: i64,
     seed: u64,
@@ -120,7 +120,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// The keys of a window of this many µs.
+    /// Remembers keys for a window of this many µs.
     pub fn new(window: i64, seed: u64) -> Self {
         Self { window, seed, known: AHashMap::new(), order: VecDeque::new() }
     }
@@ -130,7 +130,7 @@ impl Keys {
         xxh3_128_with_seed(key.as_bytes(), token)
     }
 
-    /// What the key of a request stands for already.
+    /// Returns the earlier request with the key of this request.
     pub fn find(&mut self, request: &Request) -> Option<Used> {
         let (key, _) = request.once.as_ref()?;
         let now = request.arrived_at;
@@ -146,7 +146,7 @@ impl Keys {
         }
     }
 
-    /// The key of this request stands for it from now on.
+    /// Remembers the key of a request.
     pub fn enter(&mut self, token: &str, once: (&str, u128), now: i64, place: Place) {
         let key = self.key(token, once.0);
         if self.order.len() >= KEYS_MAX {
@@ -157,9 +157,9 @@ impl Keys {
         }
     }
 
-    /// The key of this request stands for nothing: it could not be written, or is no more.
+    /// Drops a key whose request could not be written or has been removed.
     pub fn forget(&mut self, token: &str, key: &str) {
-        // Its turn in the order stays: there it may be forgotten a little too early, if it is used again.
+        // Its old element in `order` stays: a key that is used again may expire early by that.
         self.known.remove(&self.key(token, key));
     }
 }

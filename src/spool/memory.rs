@@ -1,4 +1,4 @@
-//! Keeping without a disk: a bounded queue of entries, acknowledged at once or when the outputs have them.
+//! Keeps requests in memory: a bounded queue of entries, acknowledged at once or when the outputs have them.
 
 use super::entry::{self, BODY_MAX, Entry, Spot, size_max};
 use super::inlet::{Inlet, Pace};
@@ -11,21 +11,21 @@ use std::collections::VecDeque;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Bytes that wait for the outputs at most.
+/// Maximum bytes of entries that wait for the outputs.
 const QUEUE_BYTES: usize = 64 << 20;
-/// Bytes of requests with an `Idempotency-Key` that are remembered at most: the oldest is forgotten for one more.
+/// Maximum bytes of requests remembered by `Idempotency-Key`; the oldest is dropped for a new one.
 const KEYS_BYTES: usize = 16 << 20;
-/// The seed of all entries: none comes from anywhere else.
+/// The seed of all entries. It need not be random: the entries never leave the process.
 const SEED: u64 = 0;
 
-/// A request that was taken.
+/// A request that is kept.
 struct Held {
-    /// One behind the offset of its last record.
+    /// The offset after its last record.
     end: i64,
     bytes: Arc<Vec<u8>>,
 }
 
-/// Someone who waits for the outputs.
+/// A client whose answer waits for the outputs.
 struct Waiting {
     end: i64,
     size: usize,
@@ -33,7 +33,7 @@ struct Waiting {
     answer: Answer,
 }
 
-/// A key and the request it stands for.
+/// A key and the size of its request.
 struct Used {
     at: i64,
     key: (String, String),
@@ -43,12 +43,12 @@ struct Used {
 #[derive(Default)]
 struct State {
     next: i64,
-    /// Not read yet.
+    /// Requests not read yet.
     held: VecDeque<Held>,
     waiting: Vec<Waiting>,
     /// Everything before this offset is safe in the outputs.
     settled: i64,
-    /// Bytes that are not read yet, or whose client waits.
+    /// Bytes of requests that are not read yet, or whose client waits.
     bytes: usize,
     keys: AHashMap<(String, String), Arc<Vec<u8>>>,
     order: VecDeque<Used>,
@@ -56,11 +56,11 @@ struct State {
     closed: bool,
 }
 
-/// What both ends share.
+/// The state that both ends share.
 struct Store {
     state: Mutex<State>,
     bell: Bell,
-    /// Whether a client waits for the outputs.
+    /// Whether answers wait for the outputs.
     waits: bool,
 }
 
@@ -70,7 +70,7 @@ impl Store {
     }
 }
 
-/// The door's end.
+/// The HTTP server's end.
 pub struct Memory(Arc<Store>);
 
 /// The reading end.
@@ -81,8 +81,8 @@ pub struct MemoryInlet {
     current: Arc<Vec<u8>>,
 }
 
-/// Both ends of a queue whose first record has offset `start`: where no disk remembers, no offset may come twice.
-/// `waits` says whether requests are acknowledged by the outputs, or as soon as they are here.
+/// Makes both ends of a queue. The first record has offset `start`, which must differ in every run (it is the clock), because
+/// ids are derived from offsets. `waits` says whether requests are acknowledged once the outputs have them, or at once.
 pub fn open(start: i64, waits: bool) -> Result<(Memory, MemoryInlet)> {
     let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
     let state = State { next: start, settled: start, ..State::default() };
@@ -130,7 +130,7 @@ impl Drop for Memory {
 }
 
 impl State {
-    /// The answer to a request whose key was used before, and where that request ends.
+    /// Returns the answer to a request whose key was used before, and the end offset of the earlier request.
     fn repeated(&mut self, request: &Request) -> Option<(Answer, i64)> {
         let (key, body) = request.once.as_ref()?;
         while self.order.front().is_some_and(|used| used.at.saturating_add(KEYS_WINDOW) <= request.arrived_at) {
@@ -152,7 +152,7 @@ impl State {
         }
     }
 
-    /// Takes a request: its answer, where it ends, and what it takes.
+    /// Keeps a request; returns its answer, its end offset and its size.
     fn hold(&mut self, request: &Request) -> (Answer, i64, usize) {
         let fate = |record: &super::request::Record| record.fault.clone().map_or(Fate::New, Fate::Rejected);
         let fates: Vec<Fate> = request.records.iter().map(fate).collect();
@@ -223,7 +223,7 @@ impl Inlet for MemoryInlet {
     }
 }
 
-/// Nobody reads any more: who waits is told, and whoever comes is refused.
+/// The stage has ended: waiting clients are answered so, and further requests are refused.
 impl Drop for MemoryInlet {
     fn drop(&mut self) {
         let mut state = self.store.state();

@@ -1,9 +1,19 @@
-//! The spool: requests that were acknowledged, kept on disk until the outputs have their records; and what stands in
-//! for it where no disk is asked for.
+//! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory, if no disk is asked for.
 //!
-//! The front door hands each request to a [`request::Keeper`], on any thread; the stage reads them in their order from
-//! an [`inlet::Inlet`] and says how far its outputs are. [`open`] makes both ends. What a spool holds on disk is
-//! said in docs/decisions/040.
+//! ```text
+//! HTTP server ─► Keeper::keep ─► queue ─► writer ─► segments (DIR/*.log) ─► Inlet::next ─► stage ─► outputs
+//!                answer ◄──────────────── after fdatasync                       │
+//!                position, removal of segments ◄── Inlet::settle ◄──────────────┘
+//! ```
+//!
+//! The HTTP server passes each request to a [`request::Keeper`], on any thread; the stage reads them in order from an
+//! [`inlet::Inlet`] and reports the position up to which its outputs are safe. [`open`] makes both ends. docs/decisions/040
+//! describes the files.
+//!
+//! [`request`] holds the types of both ends, [`promise`] what an acknowledgement promises. On disk: `queue` is the bounded
+//! queue to the `writer`, which judges duplicates by `known`; [`entry`] and `segment` are the formats of entries and files,
+//! [`shelf`] is the directory, `recover` reads it at the start, and [`inlet`] is the reading end. `memory` replaces all of
+//! these without a disk.
 
 pub mod entry;
 pub mod inlet;
@@ -29,18 +39,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use writer::{Create, Voice, Writer};
 
-/// How long another run is waited for that has the spool: the system takes its time with the lock of one that was killed.
+/// How long to wait for another run's lock: the system may release the lock of a killed process late.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-/// How long that is nothing to speak of.
+/// How long to wait before reporting it.
 const LOCK_SILENCE: Duration = Duration::from_secs(1);
-/// How often the lock is tried.
+/// Interval between attempts to lock.
 const LOCK_TRIED: Duration = Duration::from_millis(50);
 
-/// What a stage reads of the requests that were kept.
+/// The reading end of a spool.
 pub type SpoolReader = Box<dyn Inlet>;
 
-/// Both ends of what keeps requests as promised. The reading end is at its end once the keeper has been dropped by all
-/// who hold it and everything it kept has been read.
+/// Opens both ends of the spool that `promise` needs. The reading end ends once every reference to the keeper is dropped and
+/// everything it kept has been read. Errors: exit status 75 if another run has the spool, 65 if the spool is damaged.
 pub fn open(promise: &Promise, run: &Run) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
     match promise {
         Promise::Spool { dir, bounds } => on_disk(dir, *bounds, run, writer::create),
@@ -65,7 +75,7 @@ fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc
     Ok((Arc::new(entrance), Box::new(Log::new(shelf, listen, clock, start))))
 }
 
-/// The directory, once no other run has it; exit 75 where one goes on having it.
+/// Locks the directory. Errors: exit status 75 if another run keeps the lock.
 fn claim(dir: &Path, bounds: Bounds, run: &Run) -> Result<Shelf> {
     let (start, mut said) = (Instant::now(), false);
     loop {

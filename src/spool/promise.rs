@@ -1,19 +1,19 @@
-//! What is promised by an acknowledgement, and what that asks of the outputs.
+//! What an acknowledgement promises, and what it requires of the outputs.
 
 use super::shelf::Bounds;
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
-/// Who has a request when it is acknowledged.
+/// What must have a request before it is acknowledged (`--ack`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// The outputs.
     Output,
-    /// Our memory: what a crash loses is lost.
+    /// The memory of this process: a crash loses it.
     Memory,
 }
 
-/// What the flags say.
+/// The flags that choose a promise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keeping {
     /// `--spool`.
@@ -26,23 +26,23 @@ pub struct Keeping {
     pub ack: Option<Ack>,
 }
 
-/// What an acknowledgement promises.
+/// What has a request when it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// It is in the spool, on disk.
+    /// The spool, on disk.
     Spool {
         /// The directory.
         dir: PathBuf,
-        /// What bounds it.
+        /// Its limits.
         bounds: Bounds,
     },
-    /// The outputs have it.
+    /// The outputs.
     Output,
-    /// It is in memory.
+    /// The memory of this process.
     Memory,
 }
 
-/// Bytes of a spool where `--spool-max` says nothing.
+/// Maximum size of a spool without `--spool-max`.
 pub const SPOOL_MAX: u64 = 4 << 30;
 
 impl Keeping {
@@ -51,8 +51,8 @@ impl Keeping {
         *self != Self::default()
     }
 
-    /// What is promised where rows and letters go to outputs of which `pipe` is one that cannot say that they are safe;
-    /// exit 2 where that cannot be.
+    /// Returns the promise that the flags make. `pipe` names an output, if there is one, that cannot confirm its rows. Errors:
+    /// exit status 2 if flags and outputs contradict each other.
     pub fn promise(&self, pipe: Option<&str>) -> Result<Promise> {
         let Self { spool, spool_max, dedup, ack } = self;
         let Some(dir) = spool else {

@@ -1,4 +1,4 @@
-//! Requests that wait to be made safe: a bounded queue between the front door and the one who writes.
+//! The bounded queue of requests between the HTTP server and the writer of the spool.
 
 use super::entry::size_max;
 use super::request::{Answer, Keeper, Request};
@@ -9,16 +9,16 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// Bytes of requests that wait at most.
+/// Maximum bytes of queued requests.
 const QUEUE_BYTES: usize = 64 << 20;
-/// Bytes of requests that are made safe together.
+/// Maximum bytes of requests that are written and synced together.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// Whoever waits for an answer; one that is dropped has been told that there is none.
+/// The callback of a request. If it is dropped without an answer it reports that the run is ending.
 pub struct Done(Option<Box<dyn FnOnce(Answer) + Send>>);
 
 impl Done {
-    /// Whoever `done` answers.
+    /// Wraps a callback.
     pub fn new(done: Box<dyn FnOnce(Answer) + Send>) -> Self {
         Self(Some(done))
     }
@@ -30,7 +30,7 @@ impl Done {
         }
     }
 
-    /// Answers that there is no way to make it safe.
+    /// Answers that the request cannot be made durable now.
     pub fn refuse(self, why: impl Into<String>) {
         self.answer(Answer::Unavailable(why.into()));
     }
@@ -44,13 +44,13 @@ impl Drop for Done {
     }
 }
 
-/// A request that asks to be kept.
+/// A queued request.
 pub struct Asked {
     /// The request.
     pub request: Request,
-    /// Bytes it takes at most.
+    /// An upper bound of its size in bytes.
     pub size: usize,
-    /// Who waits for the answer.
+    /// Receives the answer.
     pub done: Done,
 }
 
@@ -61,7 +61,7 @@ struct State {
     closed: bool,
 }
 
-/// The queue.
+/// The queue of requests. It has no thread; a condition variable wakes the writer.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
@@ -73,7 +73,8 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The next requests, at most [`GROUP_BYTES`] of them; waits for the first. None once the queue is closed and empty.
+    /// Moves the next requests into `group`, at most [`GROUP_BYTES`] of them, and waits for the first. Returns false once the
+    /// queue is closed and empty.
     pub fn take(&self, group: &mut Vec<Asked>) -> bool {
         let mut state = self.state();
         while state.asked.is_empty() {
@@ -90,19 +91,19 @@ impl Queue {
         true
     }
 
-    /// Requests of this many bytes have been answered.
+    /// Notes that requests of this many bytes have been answered.
     pub fn answered(&self, bytes: usize) {
         let mut state = self.state();
         state.bytes = state.bytes.saturating_sub(bytes);
     }
 
-    /// Nothing more is taken.
+    /// Closes the queue: it accepts no more requests.
     pub fn close(&self) {
         self.state().closed = true;
         self.filled.notify_all();
     }
 
-    /// Nobody takes any more: who waits is told.
+    /// Closes the queue and answers the waiting requests that the run is ending.
     pub fn abandon(&self) {
         self.close();
         let waiting = std::mem::take(&mut self.state().asked);
@@ -124,11 +125,11 @@ impl Queue {
     }
 }
 
-/// The door's end of the queue: the queue is closed when the last one who holds it lets go.
+/// The HTTP server's end of the queue, which is closed when this is dropped.
 pub struct Entrance {
     /// The queue.
     pub queue: Arc<Queue>,
-    /// The directory that the requests are written to.
+    /// The directory of the spool.
     pub dir: PathBuf,
 }
 
@@ -148,7 +149,7 @@ impl Drop for Entrance {
     }
 }
 
-/// The writer's end: whatever ends the writer, nobody waits for it any more.
+/// The writer's end of the queue. If the writer ends for any reason, waiting requests are answered.
 pub struct Exit(pub Arc<Queue>);
 
 impl Drop for Exit {
@@ -157,11 +158,11 @@ impl Drop for Exit {
     }
 }
 
-/// Wakes who reads: a byte in a pipe, so that a wait for it can be a wait for signals too.
+/// Wakes the reading end through a socket, so that one `poll` can wait for it and for signals.
 pub struct Bell(UnixStream);
 
 impl Bell {
-    /// A bell, and the end to listen at.
+    /// Makes a bell and the socket that it wakes.
     pub fn new() -> std::io::Result<(Self, UnixStream)> {
         let (write, read) = UnixStream::pair()?;
         write.set_nonblocking(true)?;
@@ -169,7 +170,7 @@ impl Bell {
         Ok((Self(write), read))
     }
 
-    /// Rings: a bell that was not heard yet need not ring again.
+    /// Makes the socket readable. If its buffer is full it is readable already.
     pub fn ring(&self) {
         let _ = (&self.0).write(&[1]);
     }

@@ -1,4 +1,4 @@
-//! What a spool holds when it is opened: each entry is looked at once, and a torn last write is cut.
+//! Opens the segments of an existing spool: verifies every entry once, and truncates a torn last write.
 
 use super::segment::{self, Entries, HEADER, Next, Place};
 use super::shelf::{Position, Segment, Shelf};
@@ -9,8 +9,8 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
-/// Reads all segments: the writer learns them, the shelf lists them. Where the outputs were; exit 65 where something
-/// that was acknowledged is missing or damaged.
+/// Reads all segments: the writer learns their entries, the shelf their extents. Returns the position of the outputs. Errors:
+/// exit status 65 if acknowledged records are missing or damaged.
 pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<Position> {
     let firsts = shelf.found()?;
     let saved = shelf.position()?;
@@ -36,7 +36,7 @@ pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<
     Ok(position)
 }
 
-/// A look at one segment.
+/// The recovery of one segment.
 struct Look<'a> {
     shelf: &'a Shelf,
     console: &'a Console,
@@ -46,7 +46,7 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Has the writer learn the segment, which begins with offset `next`; the offset it ends with.
+    /// Passes the entries of the segment, which must begin with offset `next`, to the writer; returns the offset after them.
     fn learn(&self, writer: &mut Writer, mut next: i64) -> Result<i64> {
         let path = segment::path(self.shelf.dir(), self.first);
         let Some(mut entries) = Entries::open(&path)? else { return self.without_header(&path, next) };
@@ -55,7 +55,7 @@ impl Look<'_> {
         }
         let length = fs::metadata(&path).map_err(|error| failed(&path, &error))?.len();
         let mut found = Segment { first: self.first, bytes: HEADER, newest: i64::MIN, keyed: false };
-        // What stands behind the beginning of the next segment is left of a write that failed.
+        // Bytes after the first offset of the next segment are left of a failed write.
         while self.following != Some(next) {
             let byte = entries.byte();
             let looked = entries.next(length)?;
@@ -92,17 +92,17 @@ impl Look<'_> {
         Ok(next)
     }
 
-    /// A segment without a whole header: begun when the run was killed, or damaged.
+    /// Handles a segment without a whole header: the run was killed when it began it, or it is damaged.
     fn without_header(&self, path: &Path, next: i64) -> Result<i64> {
         let length = fs::metadata(path).map_err(|error| failed(path, &error))?.len();
         if length > HEADER || self.following.is_some() {
             return Err(damage(path, 0, "the header of the segment is damaged"));
         }
-        // It is begun anew under the same name.
+        // The writer creates it again under the same name.
         Ok(next)
     }
 
-    /// Cuts a write that was torn; exit 65 where it is none.
+    /// Truncates a torn write. Errors: exit status 65 if it is not one.
     fn cut(&self, entries: &mut Entries, (path, length): (&Path, u64)) -> Result<()> {
         let byte = entries.byte();
         if self.following.is_some() || entries.is_damage(byte)? {
@@ -119,7 +119,7 @@ impl Look<'_> {
     }
 }
 
-/// What can be done about damage in a segment whose records the outputs have.
+/// Adds what the user can do about damage in a segment whose records the outputs have.
 #[cold]
 fn unneeded(error: Error) -> Error {
     match error.kind() {

@@ -1,77 +1,77 @@
-//! A request as the front door hands it over, and what it hears back before it answers.
+//! The interface between the HTTP server and the spool: requests, and the answers to them.
 
 use crate::kind::dead::Fault;
 
-/// What came in one HTTP request, record by record, with the verdicts of the front door.
+/// One HTTP request: its records, with the verdicts of the HTTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// When it arrived (µs, UTC): the `server_timestamp` of its records.
     pub arrived_at: i64,
-    /// The name of the token it was let in with; empty for whoever is anonymous.
+    /// The name of its token; empty if it is anonymous.
     pub token: String,
     /// Headers that are passed on with every record (`traceparent`, `tracestate`, `x-request-id`), in lower case.
     pub headers: Vec<(String, String)>,
     /// The client's `Idempotency-Key` and a hash of the whole body.
     pub once: Option<(String, u128)>,
-    /// Its records in their order.
+    /// Its records, in order.
     pub records: Vec<Record>,
 }
 
 /// One record of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its bytes as they were received: JSON text of one event, or whatever could not be read as one.
+    /// Its bytes as received: JSON text of one event, or bytes that could not be parsed.
     pub payload: Vec<u8>,
-    /// Its `source`, where it has one.
+    /// Its `source`; empty if it has none.
     pub source: String,
-    /// Its `event_id`, where it names one (of no name, it gets one of its place).
+    /// Its `event_id`; if absent, one is derived from the record's offset.
     pub event_id: Option<[u8; 16]>,
-    /// Why the front door refuses it: it becomes a dead letter, not an event.
+    /// Why it is refused, if so: it becomes a dead letter instead of an event.
     pub fault: Option<Fault>,
 }
 
-/// What became of a record.
+/// The fate of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is kept, and will be an event.
+    /// It is kept and becomes an event.
     New,
-    /// The same event was kept before: counted, not passed on.
+    /// The same event was kept before: it is counted, and not passed on.
     Duplicate,
-    /// It will be a dead letter: it was refused, or its `event_id` stands for another payload already.
+    /// It becomes a dead letter: it was refused, or its `event_id` was used before for another payload.
     Rejected(Fault),
 }
 
-/// A request that is safe.
+/// A request that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// The offset of its first record; those that follow count on.
+    /// The offset of its first record; the others follow consecutively.
     pub offset: i64,
-    /// What became of each record.
+    /// The fate of each record.
     pub fates: Vec<Fate>,
 }
 
-/// What is answered to a request.
+/// The answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It is safe as far as the keeper promises.
+    /// It is kept as safely as the promise says.
     Kept(Kept),
-    /// Its `Idempotency-Key` was used before with the same body: the request of then and what became of it.
+    /// Its `Idempotency-Key` was used before with the same body: the earlier request and its outcome.
     Repeated(Box<Request>, Kept),
     /// Its `Idempotency-Key` was used before with another body.
     Conflict,
-    /// It can never be kept: why. Nothing of it is.
+    /// It can never be kept, for this reason. No part of it is kept.
     TooLarge(String),
-    /// There is no room, or no way to make it safe, now: why. Nothing of it is kept.
+    /// It cannot be kept at present, for this reason. No part of it is kept.
     Unavailable(String),
 }
 
-/// Who makes requests safe before they are acknowledged: the spool, or memory where that is enough.
+/// Keeps requests before they are acknowledged: in the spool, or in memory if that suffices.
 pub trait Keeper: Send + Sync + 'static {
-    /// Takes a request and calls `done`, on any thread, once it is as safe as promised. All of it is kept or nothing.
-    /// Does not wait: where too many requests are under way it answers [`Answer::Unavailable`].
+    /// Takes a request and calls `done`, on any thread, once it is as safe as promised. Either all of it is kept or nothing. It
+    /// does not block: if too many requests are in progress it answers [`Answer::Unavailable`].
     fn keep(&self, request: Request, done: Box<dyn FnOnce(Answer) + Send>);
 
-    /// Whether there is a place for another request.
+    /// Whether there is space for another request.
     fn has_room(&self) -> bool {
         true
     }

@@ -1,11 +1,11 @@
-//! One file of the spool: a header, then entries.
+//! A segment: one file of the spool, a header and entries.
 //!
 //! ```text
 //! NNNNNNNNNNNNNNNNNNNN.log:  "evtspool" | seed u64 | first i64 | check u64 | entry…
 //! ```
 //!
-//! It is named by the offset of its first record, and ends where the next one begins: what stands behind that belongs
-//! to a write that failed.
+//! Its name is the offset of its first record. It ends at the offset in the next segment's name; bytes after that entry are
+//! left of a failed write.
 
 use super::entry::{self, Entry, Span};
 use crate::error::{Error, Result};
@@ -21,33 +21,33 @@ const MAGIC: [u8; 8] = *b"evtspool";
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 
-/// Where an entry stands.
+/// The position of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The first offset of its segment.
     pub segment: i64,
-    /// The byte there.
+    /// The byte in it at which the entry begins.
     pub byte: u64,
 }
 
-/// The path of the segment whose first record has this offset.
+/// Returns the path of the segment whose first record has this offset.
 pub fn path(dir: &Path, first: i64) -> PathBuf {
     dir.join(format!("{first:020}.log"))
 }
 
-/// The first offset of a segment, from its file's name.
+/// Returns the first offset of a segment from its file name; `None` of another file.
 pub fn first_of(path: &Path) -> Option<i64> {
     let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
     (name.len() == 20).then(|| name.parse().ok()).flatten()
 }
 
-/// What the appender needs of a file.
+/// An append-only file; tests replace it by faulty ones.
 pub trait Medium: Send {
-    /// Writes all of `bytes` at the end.
+    /// Appends all of `bytes`.
     fn append(&mut self, bytes: &[u8]) -> std::io::Result<()>;
-    /// Returns once all that was written will outlive a loss of power.
+    /// Makes all written bytes durable.
     fn sync(&mut self) -> std::io::Result<()>;
-    /// Cuts the file to this many bytes.
+    /// Truncates the file to this many bytes.
     fn cut(&mut self, length: u64) -> std::io::Result<()>;
 }
 
@@ -66,7 +66,7 @@ impl Medium for File {
     }
 }
 
-/// The header of a new segment, with a seed that nobody can foresee.
+/// Makes the header of a new segment, with a random seed that clients cannot predict.
 pub fn header(first: i64) -> ([u8; HEADER as usize], u64) {
     let seed = RandomState::new().build_hasher().finish();
     let mut header = [0; HEADER as usize];
@@ -78,7 +78,7 @@ pub fn header(first: i64) -> ([u8; HEADER as usize], u64) {
     (header, seed)
 }
 
-/// The seed and the first offset that a header says; none where it is damaged.
+/// Returns the seed and the first offset in a header; `None` if it is damaged.
 fn read_header(header: &[u8; HEADER as usize]) -> Option<(u64, i64)> {
     let number = |at: usize| header.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes);
     let is_whole = header.starts_with(&MAGIC) && number(24)? == xxh3_64(&header[..24]);
@@ -96,23 +96,23 @@ pub struct Entries {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The byte of the file that `start` is.
+    /// The byte in the file that `start` corresponds to.
     at: u64,
 }
 
-/// What stands next in a segment.
+/// What follows in a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// As it seems an entry of this many bytes: see [`Entries::take`].
+    /// What appears to be an entry of this many bytes; [`Entries::take`] verifies it.
     Entry(usize),
-    /// Nothing more, up to where was asked.
+    /// Nothing up to the limit.
     Nothing,
-    /// Something that is no entry.
+    /// Bytes that are not an entry.
     Damaged,
 }
 
 impl Entries {
-    /// Opens a segment; none where its header is damaged.
+    /// Opens a segment; `None` if its header is damaged.
     pub fn open(path: &Path) -> Result<Option<Self>> {
         let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
         let mut file = File::open(path).map_err(failed)?;
@@ -127,7 +127,7 @@ impl Entries {
         Ok(Some(Self { file, path, seed, first, buffer, start: 0, end: 0, at: HEADER }))
     }
 
-    /// Goes to a byte.
+    /// Continues at a byte.
     pub fn seek(&mut self, byte: u64) -> Result<()> {
         (self.start, self.end, self.at) = (0, 0, byte);
         self.file.seek(SeekFrom::Start(byte)).map_err(|error| self.failed(&error)).map(|_| ())
@@ -137,12 +137,12 @@ impl Entries {
         Error::io(self.path.display().to_string(), error)
     }
 
-    /// The byte that is read next.
+    /// Returns the byte that is read next.
     pub fn byte(&self) -> u64 {
         self.at
     }
 
-    /// What stands next, up to byte `limit`.
+    /// Determines what follows, up to byte `limit`.
     pub fn next(&mut self, limit: u64) -> Result<Next> {
         loop {
             let have = self.end - self.start;
@@ -157,13 +157,13 @@ impl Entries {
                 Span::Short => self.fill(READ_BYTES.min(left), left)?,
             }
             if self.end - self.start == have {
-                // The file is shorter than it was said to be.
+                // The file is shorter than `limit`.
                 return Ok(Next::Damaged);
             }
         }
     }
 
-    /// The entry of this many bytes that stands next; none where it is damaged.
+    /// Reads the next entry, of this many bytes; `None` if it is damaged.
     pub fn take(&mut self, length: usize) -> Option<Entry<'_>> {
         let bytes = self.buffer.get(self.start..self.start + length)?;
         let entry = entry::read(bytes, self.seed)?;
@@ -172,8 +172,8 @@ impl Entries {
         Some(entry)
     }
 
-    /// Reads on until `wanted` bytes are there, or the file ends; never more than `most`: what stands behind may be cut and
-    /// written again.
+    /// Reads until `wanted` bytes are in the buffer, or the file ends; never more than `most`, because bytes after the limit
+    /// may be truncated and written again.
     fn fill(&mut self, wanted: usize, most: usize) -> Result<()> {
         self.buffer.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
@@ -195,8 +195,8 @@ impl Entries {
         Ok(())
     }
 
-    /// Whether a whole entry, written when everything up to `damaged` was durable already, stands behind that byte: then
-    /// what stands there is no write that was torn.
+    /// Whether damage at byte `damaged` is more than a torn write: a whole entry follows which was written when the bytes up to
+    /// `damaged` were already durable.
     pub fn is_damage(&mut self, damaged: u64) -> Result<bool> {
         self.seek(damaged)?;
         let mut rest = vec![];

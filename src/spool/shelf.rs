@@ -1,11 +1,11 @@
-//! The directory of a spool: which segments there are, up to where each is durable, and what the outputs have.
+//! The directory of a spool: its segments, up to where each is durable, and the position of the outputs.
 //!
 //! ```text
-//! DIR/lock                       held (flock) by the run that has the spool; another one is exit 75
+//! DIR/lock                       locked (flock) by the run that has the spool; another run exits with status 75
 //! DIR/NNNNNNNNNNNNNNNNNNNN.log   segments
 //! DIR/position                   the offset up to which the outputs have everything, and the stream time there
-//! DIR/position.new               room for the next one, taken while there is some: a spool that has filled its disk can
-//!                                still be emptied
+//! DIR/position.new               disk space for the next position, allocated in advance: a spool that has filled its disk
+//!                                can still be emptied
 //! ```
 
 use super::segment;
@@ -21,7 +21,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How long an `Idempotency-Key` is remembered where `--dedup` says nothing (µs).
+/// How long an `Idempotency-Key` is remembered without `--dedup` (µs).
 pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
 
 /// One segment.
@@ -29,7 +29,7 @@ pub const KEYS_WINDOW: i64 = 24 * 3600 * 1_000_000;
 pub struct Segment {
     /// The offset of its first record.
     pub first: i64,
-    /// Bytes that are durable.
+    /// The number of its durable bytes.
     pub bytes: u64,
     /// The latest arrival in it (µs).
     pub newest: i64,
@@ -37,16 +37,16 @@ pub struct Segment {
     pub keyed: bool,
 }
 
-/// How far the outputs are.
+/// The position of the outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// Everything before this offset is safe in them.
+    /// Everything before this offset is safe in the outputs.
     pub offset: i64,
-    /// The stream time there (µs); none before the first event.
+    /// The stream time there (µs); `None` before the first event.
     pub stream_time: Option<i64>,
 }
 
-/// Bytes of a position: each takes the room of the one before the last.
+/// Size of every position in bytes, so that each one can overwrite an older one in place.
 const POSITION_BYTES: usize = 128;
 
 #[derive(Serialize, Deserialize)]
@@ -55,7 +55,7 @@ struct Saved {
     stream_time: Option<String>,
 }
 
-/// What bounds a spool.
+/// The limits of a spool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     /// Bytes of all segments (`--spool-max`).
@@ -64,7 +64,8 @@ pub struct Bounds {
     pub dedup: Option<i64>,
 }
 
-/// Makes a directory with those above it that are missing. The name of each is durable, also where an earlier run made it and died.
+/// Creates a directory and its missing parents. It syncs the name of each, also of one that an earlier run created before it
+/// died.
 fn create_synced(dir: &Path) -> std::io::Result<()> {
     let parent = match dir.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
@@ -82,7 +83,7 @@ fn create_synced(dir: &Path) -> std::io::Result<()> {
         Err(error) => return Err(error),
     };
     match File::open(parent).and_then(|parent| parent.sync_all()) {
-        // Where it may not be opened, whoever made the directory has seen to it.
+        // If the parent cannot be opened, the creator of the existing directory has synced it.
         Err(_) if !is_new => Ok(()),
         synced => synced,
     }
@@ -101,14 +102,14 @@ pub struct Shelf {
 struct State {
     segments: VecDeque<Segment>,
     settled: i64,
-    /// The offset behind the last record that is durable.
+    /// The offset after the last durable record.
     kept: i64,
-    /// The offset behind the last record, once nothing more will be written.
+    /// The offset after the last record, once no more will be written.
     end: Option<i64>,
 }
 
 impl Shelf {
-    /// Looks whether it could be had; leaves nothing behind. Exit 75 where another run has it.
+    /// Checks that a spool could be opened; leaves nothing behind. Errors: exit status 75 if another run has it.
     pub fn check(dir: &Path) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
         room::for_directory(dir).and_then(|()| room::try_directory(dir)).map_err(failed)?;
@@ -119,7 +120,8 @@ impl Shelf {
         }
     }
 
-    /// Makes the directory where there is none, and locks it; exit 75 where another run has it. Its size is shown in `metrics`.
+    /// Creates the directory if it does not exist, and locks it; its size is shown in `metrics`. Errors: exit status 75 if
+    /// another run has it.
     pub fn open(dir: &Path, bounds: Bounds, metrics: &Metrics) -> Result<Self> {
         let failed = |error: std::io::Error| Error::io(dir.display().to_string(), &error);
         create_synced(dir).map_err(failed)?;
@@ -132,22 +134,22 @@ impl Shelf {
         Ok(shelf)
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// What bounds it.
+    /// Returns its limits.
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked with it left numbers that were right one by one.
+        // Each field is valid by itself at any time, so a panic under the lock leaves the state usable.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first offsets of the segments on disk, in order.
+    /// Returns the first offsets of the segments on disk, in order.
     pub fn found(&self) -> Result<Vec<i64>> {
         let failed = |error: std::io::Error| Error::io(self.dir.display().to_string(), &error);
         let mut found = vec![];
@@ -158,7 +160,8 @@ impl Shelf {
         Ok(found)
     }
 
-    /// How far the outputs were when the last run ended; none in a new spool.
+    /// Returns the position of the outputs when the last run ended; `None` in a new spool. Errors: exit status 65 if the file
+    /// is damaged.
     pub fn position(&self) -> Result<Option<Position>> {
         let path = self.dir.join("position");
         let text = match fs::read_to_string(&path) {
@@ -180,14 +183,14 @@ impl Shelf {
         position.map(Some).ok_or_else(damaged)
     }
 
-    /// Notes that everything before `position` is safe in the outputs, and removes what nobody needs any more.
+    /// Saves the position up to which the outputs are safe, and removes the segments that are no longer needed.
     pub fn settle(&self, position: Position, now: i64) -> Result<()> {
         let saved = Saved { offset: position.offset, stream_time: position.stream_time.map(format_instant) };
         let (path, beside) = (self.dir.join("position"), self.dir.join("position.new"));
         let text = format!("{:POSITION_BYTES$}", serde_json::json!(saved).to_string());
         let replace = || match renameat_with(CWD, &beside, CWD, &path, RenameFlags::EXCHANGE) {
             Ok(()) => Ok(()),
-            // There was none yet, or the file system cannot do it: the room is taken anew.
+            // There is no position yet, or the file system cannot exchange files: allocate the next one again.
             Err(_) => fs::rename(&beside, &path).map(|()| self.reserve()),
         };
         let written = overwrite(&beside, &text).and_then(|()| replace());
@@ -197,28 +200,28 @@ impl Shelf {
         self.trim(now, false)
     }
 
-    /// Takes the room for a position. Without it one is still written where the disk has some.
+    /// Allocates the space of the next position. If this fails, a position is still written when there is space.
     fn reserve(&self) {
         let _ = overwrite(&self.dir.join("position.new"), &" ".repeat(POSITION_BYTES));
     }
 
-    /// Everything before this offset is safe in the outputs.
+    /// Sets the offset before which the outputs are safe, without saving it.
     pub fn settled(&self, offset: i64) {
         self.state().settled = offset;
     }
 
-    /// Everything before this offset is durable.
+    /// Sets the offset before which records are durable.
     pub fn set_kept(&self, offset: i64) {
         self.state().kept = offset;
     }
 
-    /// The offset behind the last record that is durable.
+    /// Returns the offset after the last durable record.
     pub fn kept(&self) -> i64 {
         self.state().kept
     }
 
-    /// Removes segments from the front that nobody needs any more; those that hold nothing but keys of `Idempotency-Key`
-    /// too where room is `wanted`.
+    /// Removes segments from the front that are no longer needed. If space is `wanted`, this includes those needed only for
+    /// `Idempotency-Key`.
     pub fn trim(&self, now: i64, wanted: bool) -> Result<()> {
         while let Some(first) = self.removable(now, wanted) {
             let path = segment::path(&self.dir, first);
@@ -228,16 +231,16 @@ impl Shelf {
                 }
                 _ => {}
             }
-            // One after the other: there is never a gap.
+            // Sync after each one: the remaining segments never have a gap.
             sync(&self.dir)?;
-            // The writer and the stage may remove the same segment at the same time.
+            // The writer and the stage may remove the same segment concurrently.
             self.state().segments.pop_front_if(|segment| segment.first == first);
             self.show();
         }
         Ok(())
     }
 
-    /// The first segment, if the outputs have all of it and no window reaches back to it.
+    /// Returns the first segment if the outputs have all of it and no window reaches back to it.
     fn removable(&self, now: i64, wanted: bool) -> Option<i64> {
         let state = self.state();
         let (segment, next) = (state.segments.front()?, state.segments.get(1)?);
@@ -249,7 +252,7 @@ impl Shelf {
         (next.first <= state.settled && is_past).then_some(segment.first)
     }
 
-    /// Bytes of all segments.
+    /// Returns the durable bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.state().segments.iter().map(|segment| segment.bytes).sum()
     }
@@ -260,13 +263,13 @@ impl Shelf {
         }
     }
 
-    /// Whether the outputs have all but the last segment: what is left is kept for `--dedup`.
+    /// Whether the outputs have all but the last segment; older segments are then kept only for `--dedup`.
     pub fn is_settled(&self) -> bool {
         let state = self.state();
         state.segments.back().is_none_or(|last| last.first <= state.settled)
     }
 
-    /// A segment follows, or takes the place of one that holds nothing.
+    /// Appends a segment; it replaces an empty last segment of the same name.
     pub fn begin(&self, segment: Segment) {
         let mut state = self.state();
         state.segments.pop_back_if(|last| last.first == segment.first);
@@ -275,7 +278,7 @@ impl Shelf {
         self.show();
     }
 
-    /// The last segment has grown.
+    /// Notes that the last segment has grown to `bytes`.
     pub fn grow(&self, bytes: u64, newest: i64, keyed: bool) {
         if let Some(last) = self.state().segments.back_mut() {
             last.bytes = bytes;
@@ -285,32 +288,32 @@ impl Shelf {
         self.show();
     }
 
-    /// The segment with this first offset, or the one after where it is gone; and the one that follows it.
+    /// Returns the segment with this first offset, or the next one if it has been removed; and the segment after it.
     pub fn segment(&self, first: i64) -> (Option<Segment>, Option<Segment>) {
         let state = self.state();
         let at = state.segments.partition_point(|segment| segment.first < first);
         (state.segments.get(at).copied(), state.segments.get(at + 1).copied())
     }
 
-    /// The first offset of the segment that holds this offset, or will.
+    /// Returns the first offset of the segment that contains this offset, or will.
     pub fn holding(&self, offset: i64) -> Option<i64> {
         let state = self.state();
         let after = state.segments.partition_point(|segment| segment.first <= offset);
         state.segments.get(after.saturating_sub(1)).map(|segment| segment.first)
     }
 
-    /// Nothing more will be written, and `end` is the offset behind the last record.
+    /// Notes that no more will be written; `end` is the offset after the last record.
     pub fn close(&self, end: i64) {
         self.state().end = Some(end);
     }
 
-    /// The offset behind the last record, once nothing more will be written.
+    /// Returns the offset after the last record, once no more will be written.
     pub fn end(&self) -> Option<i64> {
         self.state().end
     }
 }
 
-/// Locks a spool for as long as `lock` is open.
+/// Locks a spool until `lock` is closed.
 fn claim(lock: &File, dir: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
@@ -321,14 +324,14 @@ fn claim(lock: &File, dir: &Path) -> Result<()> {
     }
 }
 
-/// Writes `text`, as long as all are, where the file stands on the disk already.
+/// Overwrites a file in place with `text`, which always has the same length, and syncs it.
 fn overwrite(path: &Path, text: &str) -> std::io::Result<()> {
     let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
-/// Makes the names in a directory durable.
+/// Makes the entries of a directory durable.
 pub fn sync(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.map_err(|error| Error::io(dir.display().to_string(), &error))

@@ -1,4 +1,4 @@
-//! The two ends together, without a server: clients on threads, the reading end in the test.
+//! Both ends of the spool without a server: clients on threads, the reading end in the test.
 
 use super::promise::Promise;
 use super::request::{Answer, Fate, Keeper, Record, Request};
@@ -14,7 +14,7 @@ fn run() -> Run {
     Run::unwatched("evt-ingest", Clock::Fixed(0))
 }
 
-/// A record with this number for an id; the number zero has none.
+/// A record with this number as its id; number 0 has no id.
 fn record(id: u8, payload: &str) -> Record {
     let event_id = (id > 0).then_some([id; 16]);
     Record { payload: payload.into(), source: "web".into(), event_id, fault: None }
@@ -44,7 +44,7 @@ fn answer(keeper: &Arc<dyn Keeper>, request: Request) -> Answer {
     ask(keeper, request).recv().expect("an answer")
 }
 
-/// Where a request was kept, and the fates of its records.
+/// Returns the offset of a kept request and the fates of its records.
 fn kept(answer: Answer) -> (i64, Vec<Fate>) {
     match answer {
         Answer::Kept(kept) => (kept.offset, kept.fates),
@@ -60,7 +60,7 @@ fn with_dedup(dir: &Path, window: i64) -> Promise {
     Promise::Spool { dir: dir.to_owned(), bounds: Bounds { bytes: 1 << 20, dedup: Some(window) } }
 }
 
-/// The payloads and offsets of all there is now.
+/// Returns the payloads and offsets of all entries at present.
 fn read(reader: &mut SpoolReader) -> Vec<(i64, String)> {
     let mut all = vec![];
     while let Some(entry) = reader.next().expect("it is whole") {
@@ -70,7 +70,7 @@ fn read(reader: &mut SpoolReader) -> Vec<(i64, String)> {
     all
 }
 
-/// Waits until the writer has written all.
+/// Waits until the writer has written everything.
 fn drained(keeper: Arc<dyn Keeper>, reader: &SpoolReader) {
     drop(keeper);
     while reader.end().is_none() {
@@ -178,7 +178,7 @@ fn segments_go_when_the_outputs_have_them_and_not_before() {
     assert_eq!(rest.last().unwrap().0, count as i64);
 }
 
-/// The writer looks for room while the stage says what the outputs have.
+/// The writer removes segments while the stage reports the outputs' position.
 #[test]
 fn two_threads_that_remove_segments_forget_none_that_is_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -198,7 +198,7 @@ fn two_threads_that_remove_segments_forget_none_that_is_there() {
     assert_eq!(shelf.bytes(), (count - count / 2) as u64);
 }
 
-/// A spool of three acknowledged requests in one segment, and the bytes at which they end.
+/// Makes a spool of three acknowledged requests in one segment; returns it and the bytes at which they end.
 fn three(dir: &Path) -> Vec<u64> {
     let (keeper, reader) = open(&spool(dir), &run()).unwrap();
     let mut ends = vec![];
@@ -391,7 +391,7 @@ fn requests_that_wait_together_share_one_sync() {
 
 static SYNCS: AtomicU32 = AtomicU32::new(0);
 
-/// A file of which every third sync fails and every fifth write ends in the middle.
+/// A file that fails every third sync and cuts every fifth write short.
 struct Failing(Box<dyn Medium>);
 
 impl Medium for Failing {
@@ -411,7 +411,7 @@ impl Medium for Failing {
     }
 
     fn cut(&mut self, length: u64) -> std::io::Result<()> {
-        // What could not be written can often not be cut either.
+        // A file that cannot be written often cannot be truncated either.
         if SYNCS.load(Ordering::Relaxed).is_multiple_of(2) {
             self.0.cut(length)
         } else {
@@ -424,7 +424,7 @@ impl Medium for Failing {
 fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let failing: Create = |path| Ok(Box::new(Failing(writer::create(path)?)));
-    // As many ids are forgotten at any time as come.
+    // At any time as many ids expire as are added.
     let bounds = Bounds { bytes: 1 << 20, dedup: Some(3) };
     let (keeper, mut reader) = on_disk(dir.path(), bounds, &run(), failing).unwrap();
     let mut acknowledged = vec![];

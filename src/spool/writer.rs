@@ -1,8 +1,9 @@
-//! The one who writes the spool: takes the requests that wait, writes them all, makes them durable at once, answers all.
+//! The writer of the spool, on its own thread: it takes the queued requests as a group, writes them, syncs once and answers all
+//! of them.
 //!
-//! Nothing is answered before `fdatasync` has succeeded. Where a write fails it is cut off again and all of its group is
-//! refused; where `fdatasync` fails nobody knows what the disk holds: the segment ends where it was durable before, and
-//! the next request begins another one.
+//! Nothing is acknowledged before `fdatasync` has succeeded. If a write fails, the writer truncates it and refuses the whole
+//! group. If `fdatasync` fails, the contents of the disk are unknown: the segment ends where it was last durable, and the next
+//! request begins another one.
 
 use super::entry::{self, BODY_MAX, Entry, Spot};
 use super::known::{Ids, Keys};
@@ -17,19 +18,19 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Bounds of one segment.
+/// Minimum and maximum size of a full segment in bytes.
 const SEGMENT_BYTES: (u64, u64) = (4 << 10, 64 << 20);
 
-/// Makes a new file to append to.
+/// Creates a file to append to.
 pub type Create = fn(&Path) -> std::io::Result<Box<dyn Medium>>;
 
-/// Makes a file on disk.
+/// Creates a file on disk.
 pub fn create(path: &Path) -> std::io::Result<Box<dyn Medium>> {
-    // A run that failed here may have left one that nobody was told of.
+    // An earlier run that failed here may have left a file with nothing acknowledged in it.
     Ok(Box::new(File::options().write(true).create(true).truncate(true).open(path)?))
 }
 
-/// The segment that is written to.
+/// The segment being written.
 struct Tail {
     medium: Box<dyn Medium>,
     first: i64,
@@ -37,33 +38,33 @@ struct Tail {
     bytes: u64,
 }
 
-/// What the run gives to the writer.
+/// What the writer needs of the run.
 pub struct Voice {
-    /// Says what happened.
+    /// Writes messages.
     pub console: Console,
     /// The run's clock.
     pub clock: Clock,
-    /// Wakes who reads.
+    /// Wakes the reading end.
     pub bell: Bell,
 }
 
-/// Writes a spool.
+/// The writer of a spool.
 pub struct Writer {
     shelf: Arc<Shelf>,
     voice: Voice,
     create: Create,
-    /// None before the first write, and after one that failed.
+    /// `None` before the first write, and after one that failed.
     tail: Option<Tail>,
     /// The offset of the next record.
     next: i64,
     ids: Option<Ids>,
     keys: Keys,
     buffer: Vec<u8>,
-    /// Whether the last write failed, so that it was said already.
+    /// Whether the last write failed, which has been reported.
     troubled: bool,
 }
 
-/// What a request of a group hears once the group is durable.
+/// The answer to a request, once its group is durable.
 enum Outcome {
     Kept(Kept),
     Repeated(Place),
@@ -72,18 +73,18 @@ enum Outcome {
     Refused(String),
 }
 
-/// What a group adds to the last segment.
+/// A group of requests being written.
 #[derive(Default)]
 struct Group {
     outcomes: Vec<(Outcome, Done)>,
-    /// Keys of requests, to be forgotten if they cannot be written.
+    /// Keys of its requests, which are dropped if the write fails.
     keyed: Vec<(String, String)>,
     newest: i64,
     tried_to_trim: bool,
 }
 
 impl Writer {
-    /// Goes on behind what is on the shelf, with the record that has this offset.
+    /// Begins with offset `next`, after the segments on the shelf.
     pub fn new(shelf: Arc<Shelf>, (next, voice, create): (i64, Voice, Create)) -> Self {
         let (_, seed) = segment::header(next);
         let dedup = shelf.bounds().dedup;
@@ -100,7 +101,7 @@ impl Writer {
         }
     }
 
-    /// Learns what was kept before.
+    /// Remembers an entry that was read back.
     pub fn learn(&mut self, entry: &Entry<'_>, place: Place) {
         if let Some(ids) = &mut self.ids {
             ids.learn(entry);
@@ -111,17 +112,17 @@ impl Writer {
         self.next = entry.end();
     }
 
-    /// The offset of the next record.
+    /// Sets the offset of the next record.
     pub fn set_next(&mut self, next: i64) {
         self.next = next;
     }
 
-    /// Appends to a segment that was found whole up to `bytes`.
+    /// Continues a segment that is valid up to `bytes`.
     pub fn resume(&mut self, medium: Box<dyn Medium>, (first, seed, bytes): (i64, u64, u64)) {
         self.tail = Some(Tail { medium, first, seed, bytes });
     }
 
-    /// Writes what comes until the queue is closed.
+    /// Writes requests until the queue is closed.
     pub fn run(mut self, queue: &Queue) {
         let mut asked = vec![];
         while queue.take(&mut asked) {
@@ -132,7 +133,7 @@ impl Writer {
         }
     }
 
-    /// Makes a group durable and answers all of it.
+    /// Makes a group durable and answers its requests.
     fn group(&mut self, asked: impl Iterator<Item = Asked>) {
         self.buffer.clear();
         let before = self.next;
@@ -170,7 +171,7 @@ impl Writer {
         }
     }
 
-    /// Finds a place for a request in the buffer.
+    /// Judges a request and encodes its entry into the buffer.
     fn place(&mut self, request: &Request, size: usize, group: &mut Group) -> Outcome {
         let Some(tail) = &self.tail else { return Outcome::Refused("no segment is open".into()) };
         let place = Place { segment: tail.first, byte: tail.bytes + self.buffer.len() as u64 };
@@ -199,19 +200,19 @@ impl Writer {
             group.keyed.push((request.token.clone(), key.clone()));
         }
         group.newest = group.newest.max(request.arrived_at);
-        // There are less of them than the entry has bytes.
+        // The cast is exact: an entry has more bytes than records.
         self.next += fates.len() as i64;
         Outcome::Kept(Kept { offset: spot.offset, fates })
     }
 
-    /// Why a request can never be kept, if it cannot.
+    /// Returns why a request can never be kept, if so.
     fn too_large(&self, size: usize) -> Option<String> {
         let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
         (size as u64 > max)
             .then(|| format!("the request takes {size} bytes in the spool, which takes at most {max} (--spool-max)"))
     }
 
-    /// Why a request cannot be kept now, if it cannot.
+    /// Returns why a request cannot be kept at present, if so.
     fn no_room(&mut self, request: &Request, size: usize, group: &mut Group) -> Option<String> {
         let count = request.records.iter().filter(|record| record.event_id.is_some()).count();
         if let Some(ids) = &mut self.ids {
@@ -223,13 +224,13 @@ impl Writer {
         let max = self.shelf.bounds().bytes;
         let wanted = (self.buffer.len() + size) as u64;
         if self.shelf.bytes() + wanted > max && !std::mem::replace(&mut group.tried_to_trim, true) {
-            // What cannot be removed shows in the bytes.
+            // An error does not matter: the size is compared again below.
             let _ = self.shelf.trim(self.voice.clock.now().max(request.arrived_at), true);
         }
         if self.shelf.bytes() + wanted <= max {
             return None;
         }
-        // Without --dedup whatever the outputs have is removed where room is wanted.
+        // Without --dedup everything that the outputs have was removed.
         let why = match (self.shelf.is_settled(), &self.ids) {
             (false, _) => ": the outputs have not taken what is in it",
             (true, Some(_)) => ", most of it kept for --dedup",
@@ -249,7 +250,7 @@ impl Writer {
         request.records.iter().map(fate).collect()
     }
 
-    /// Begins the next segment where the last one is full, or was given up.
+    /// Begins another segment if the last one is full or was abandoned.
     fn roll(&mut self) -> Result<()> {
         let (least, most) = SEGMENT_BYTES;
         let full = (self.shelf.bounds().bytes / 16).clamp(least, most);
@@ -267,7 +268,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the buffer and makes it durable; what fails is cut off again.
+    /// Writes the buffer and syncs it; truncates a write that failed.
     fn write(&mut self, group: &Group) -> Result<()> {
         let Some(tail) = self.tail.as_mut().filter(|_| !self.buffer.is_empty()) else { return Ok(()) };
         let path = segment::path(self.shelf.dir(), tail.first);
@@ -279,8 +280,8 @@ impl Writer {
             return Err(failed(error));
         }
         if let Err(error) = tail.medium.sync() {
-            // The system may take the lost bytes for written from now on: this file is not written to again. What is
-            // left of them when it cannot be cut stands behind the beginning of the next segment.
+            // The kernel may treat the lost pages as written from now on, so this file is not written to again. If it cannot be
+            // truncated, the remains lie after the first offset of the next segment and are ignored.
             let _ = tail.medium.cut(tail.bytes);
             self.tail = None;
             return Err(failed(error));
@@ -291,7 +292,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Says once that writing fails, and that it goes on.
+    /// Reports the first failure, and the first success after it.
     fn tell(&mut self, written: &Result<()>) {
         match written {
             Err(error) if !self.troubled => {
@@ -305,7 +306,7 @@ impl Writer {
         self.troubled = written.is_err();
     }
 
-    /// The request that stands at a place, and what became of it.
+    /// Reads the request at a place, for the answer to a repeated request.
     fn repeat(&self, place: Place) -> Answer {
         let read = || -> Result<Option<Answer>> {
             let path = segment::path(self.shelf.dir(), place.segment);
