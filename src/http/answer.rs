@@ -1,4 +1,4 @@
-//! What a client hears.
+//! The responses to clients.
 
 use crate::http::edge::PARTITION;
 use crate::json::text::write_string;
@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use std::fmt::Write;
 use std::time::Duration;
 
-/// An answer: a status, a JSON document, and when to come again.
+/// A response: a status, a JSON document, and when to retry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// The status.
@@ -26,16 +26,16 @@ pub struct Reply {
     pub close: bool,
 }
 
-/// The media type of answers.
+/// The media type of responses.
 pub const JSON: &str = "application/json";
 
 impl Reply {
-    /// An answer with a document.
+    /// A response with a document.
     pub fn new(status: StatusCode, body: String) -> Self {
         Self { status, body, kind: JSON, retry_after: None, allow: None, close: false }
     }
 
-    /// A request that is refused as a whole: why.
+    /// The refusal of a whole request, with the reason.
     #[cold]
     pub fn refusal(status: StatusCode, why: &str) -> Self {
         let mut body = "{\"error\":".to_owned();
@@ -44,26 +44,26 @@ impl Reply {
         Self::new(status, body)
     }
 
-    /// The same, with the time after which another attempt may succeed.
+    /// The same, with the time after which a retry may succeed.
     #[cold]
     pub fn later(status: StatusCode, why: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::refusal(status, why) }
     }
 
-    /// A path that is spoken to by other methods.
+    /// The refusal of a method; `methods` are those that the path supports.
     #[cold]
     pub fn another_method(methods: &'static str) -> Self {
         let why = format!("this path takes {methods}");
         Self { allow: Some(methods), ..Self::refusal(StatusCode::METHOD_NOT_ALLOWED, &why) }
     }
 
-    /// The same answer, and no more on this connection.
+    /// The same response, which closes the connection.
     pub fn closing(self) -> Self {
         Self { close: true, ..self }
     }
 }
 
-/// How many events a request had, by what became of them.
+/// The number of events of a request, by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Kept, and new.
@@ -88,35 +88,35 @@ impl Tally {
         tally
     }
 
-    /// The same for a request whose stored answer is given again.
+    /// The counts for a repeated request, whose stored answer is returned.
     pub fn again(self) -> Self {
         Self { accepted: 0, duplicate: self.accepted + self.duplicate, ..self }
     }
 }
 
-/// What an answer has to know of a record.
+/// What the response needs to know of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     event_id: Option<[u8; 16]>,
-    /// Its bytes, where its id will be made of them.
+    /// Its bytes, if its id is derived from them.
     payload: Vec<u8>,
 }
 
 impl Told {
-    /// What is told of this record.
+    /// Extracts it from a record.
     pub fn of(record: &Record) -> Self {
         let made = record.event_id.is_none() && record.fault.is_none();
         Self { event_id: record.event_id, payload: if made { record.payload.clone() } else { vec![] } }
     }
 }
 
-/// The answer to a request that is kept: what became of each record, and the ids, by position.
+/// Builds the response to a kept request: the fault of each refused record, and the ids by index.
 ///
-/// Partial success is success. Where every record was refused the status is 400 if none could be read, else 422.
+/// A partial success has status 200. If all records were refused the status is 400 if none could be parsed, else 422.
 pub fn kept(records: &[Told], kept: &Kept, origin: &str) -> Reply {
     let Tally { accepted, duplicate, rejected } = Tally::of(&kept.fates);
     let mut body = String::with_capacity(96 + 40 * records.len());
-    // A string takes whatever is written.
+    // Writing to a string cannot fail.
     let _ = write!(body, "{{\"accepted\":{},\"rejected\":{rejected},\"errors\":[", accepted + duplicate);
     let (mut first, mut unread) = (true, true);
     for (index, fault) in kept.fates.iter().enumerate().filter_map(|(index, fate)| Some((index, fault_of(fate)?))) {

@@ -1,7 +1,7 @@
-//! Questions to a registry: each is asked once however many requests wait for its answer, and few at a time.
+//! Queries a schema registry: requests with the same query share it, and the number of concurrent queries is bounded.
 //!
-//! A request waits without a thread. A question has one, for one attempt: the registry's timeouts bound it. Requests
-//! that find no place for their question are answered at once.
+//! A request waits without a thread. A query has a thread for one attempt, bounded by the registry's timeouts. A request whose
+//! query exceeds the limit fails at once.
 
 use crate::error::{Error, ErrorKind};
 use crate::registry::confluent::Confluent;
@@ -13,25 +13,25 @@ use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
-/// Questions that are asked at the same time at the most.
+/// Maximum number of concurrent queries.
 const QUESTIONS_MAX: usize = 64;
-/// A registry that has left a question open for so long, and has answered none since, does not answer.
+/// The registry counts as unreachable if a query has been open this long and none has been answered since it began.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
 
-/// Why a question has no answer.
+/// Why a query has no answer.
 #[derive(Clone, Debug)]
 pub enum Unanswered {
-    /// There are too many questions already.
+    /// There are too many concurrent queries.
     Busy,
-    /// The registry does not answer, or not with what was asked for.
+    /// The registry is unreachable, or its answer is invalid.
     Failed(Arc<Error>),
-    /// The time is over.
+    /// The deadline has passed.
     Late,
 }
 
 type Outcome = Result<Answer, Unanswered>;
 
-/// Questions of a front door to its registry.
+/// The queries of a server to its registry.
 #[derive(Clone)]
 pub struct Questions {
     registry: Arc<Confluent>,
@@ -43,28 +43,28 @@ struct State {
     open: HashMap<Question, Open>,
     /// When the registry last answered.
     answered: Option<Instant>,
-    /// Whether the last question to end has got no answer.
+    /// Whether the last query to end failed because the registry was unreachable.
     failed: bool,
 }
 
-/// A question on its way.
+/// A query in progress.
 struct Open {
     since: Instant,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
 impl Questions {
-    /// Questions to this registry; none is asked yet.
+    /// Begins without queries.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, state: Arc::default() }
     }
 
-    /// The registry.
+    /// Returns the registry.
     pub fn registry(&self) -> Arc<Confluent> {
         self.registry.clone()
     }
 
-    /// Asks a question, or waits with others for its answer, until `deadline`.
+    /// Sends a query, or waits for the answer of the same query of another request, until `deadline`.
     pub async fn ask(&self, question: &Question, deadline: Instant) -> Outcome {
         let mut outcome = self.join(question).ok_or(Unanswered::Busy)?;
         let answered = outcome.wait_for(Option::is_some);
@@ -74,7 +74,7 @@ impl Questions {
         }
     }
 
-    /// Whether the registry answers. Where it does not it is asked whether it is back.
+    /// Whether the registry answers. If not, sends a query that finds out when it does.
     pub fn is_answered(&self) -> bool {
         let is_silent = {
             let state = self.state();
@@ -93,13 +93,13 @@ impl Questions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The outcome of a question to come; none where there is no place for it.
+    /// Returns the future outcome of a query; `None` if there are too many.
     fn join(&self, question: &Question) -> Option<watch::Receiver<Option<Outcome>>> {
         let mut state = self.state();
         if let Some(open) = state.open.get(question) {
             return Some(open.outcome.clone());
         }
-        // There is always a place for one that finds out whether the others will be answered.
+        // The check of the registry is exempt from the limit.
         if state.open.len() >= QUESTIONS_MAX && *question != Question::Check {
             return None;
         }
@@ -116,11 +116,11 @@ impl Questions {
         Some(outcome)
     }
 
-    /// A question has ended.
+    /// Notes the end of a query.
     fn note(&self, question: &Question, answer: &crate::error::Result<Answer>) {
         let mut state = self.state();
         state.open.remove(question);
-        // An answer that makes no sense is one.
+        // An invalid answer shows a reachable registry too.
         state.failed = answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
         if !state.failed {
             state.answered = Some(Instant::now());

@@ -1,4 +1,4 @@
-//! Bodies: read, unpacked, and bounded each and all together.
+//! Reads and decompresses bodies, with limits for each and for all together.
 
 use super::answer::Reply;
 use super::limits::meter::Meter;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 use tokio::time::{Instant, timeout_at};
 
-/// What one permit of a room stands for.
+/// Bytes per permit of a room.
 const UNIT: usize = 1 << 10;
-/// How much is unpacked between two looks at the bounds.
+/// Bytes decompressed between two checks of the limits.
 const STEP: usize = 64 << 10;
-/// The largest window of zstd that is unpacked (2^23 is 8 MiB, what `zstd --ultra` stays below).
+/// Largest window of zstd that is accepted (2^23 is 8 MiB; `zstd --ultra` needs more).
 const WINDOW_LOG_MAX: u32 = 23;
-/// How much a small packed body may grow to, whatever the ratio.
+/// A body may decompress to this many bytes whatever the ratio.
 const HARMLESS: usize = 1 << 20;
-/// When whoever found no room, or no keeper, may come again.
+/// `Retry-After` of a request that was refused for lack of memory or by the keeper.
 pub const SOON: Duration = Duration::from_secs(1);
 
-/// Room for the bodies under way of all connections.
+/// The memory of all bodies in progress.
 #[derive(Clone)]
 pub struct Room(Arc<Semaphore>);
 
-/// A body's part of the room; given back when dropped.
+/// The memory of one body; released when dropped.
 pub struct Share {
     room: Room,
     held: Option<OwnedSemaphorePermit>,
@@ -36,19 +36,20 @@ pub struct Share {
 }
 
 impl Room {
-    /// Room for this many bytes.
+    /// A room of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new((bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS))))
     }
 
-    /// A part of it that is empty yet.
+    /// Returns an empty share.
     pub fn share(&self) -> Share {
         Share { room: self.clone(), held: None, bytes: 0 }
     }
 }
 
 impl Share {
-    /// Makes it larger by `bytes`; does not wait: two that wait for each other would wait for ever.
+    /// Reserves `bytes` more. It does not wait, because two requests that wait for each other would never end; 503 if there is
+    /// no more memory.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Reply> {
         let before = self.bytes.div_ceil(UNIT);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -72,19 +73,19 @@ impl Share {
     }
 }
 
-/// How bodies are bounded.
+/// The limits of a body.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes of one, packed or unpacked.
+    /// Maximum bytes of one body, compressed or not.
     pub bytes: usize,
-    /// How many times its packed size one may unpack to.
+    /// Maximum ratio of its decompressed to its compressed size.
     pub ratio: u64,
 }
 
-/// How a body is packed.
+/// The compression of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// None.
     None,
     /// `gzip`.
     Gzip,
@@ -93,7 +94,7 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// The packing that headers tell; 415 for one that is not undone here.
+    /// Determines the compression from the headers; 415 if it is not supported.
     pub fn of(headers: &HeaderMap) -> Result<Self, Reply> {
         let mut all = headers.get_all(CONTENT_ENCODING).iter();
         let (Some(value), None) = (all.next(), all.next()) else {
@@ -118,7 +119,7 @@ fn too_large(limit: usize) -> Reply {
     Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {limit} bytes (--max-body)"))
 }
 
-/// Reads a body as it comes, until `deadline`.
+/// Reads a body as received, until `deadline`.
 pub async fn read(
     (headers, mut body): (&HeaderMap, Incoming),
     limits: Limits,
@@ -128,7 +129,7 @@ pub async fn read(
 ) -> Result<Vec<u8>, Reply> {
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|told| told > limits.bytes) {
-        // Whoever asks first has not sent it yet; reading would tell them to go on.
+        // A client that expects 100 Continue has not sent the body; reading would make it send.
         if !headers.contains_key(EXPECT) {
             drain(body, limits.bytes).await;
         }
@@ -155,7 +156,7 @@ pub async fn read(
     }
 }
 
-/// Reads on for a moment: a client that still writes would not see the answer if the connection just ended.
+/// Reads the rest for a moment: a client that is still writing would not read the answer if the connection were closed.
 async fn drain(mut body: Incoming, most: usize) {
     let deadline = Instant::now() + SOON;
     let mut left = most;
@@ -170,7 +171,7 @@ async fn drain(mut body: Incoming, most: usize) {
     }
 }
 
-/// Undoes the packing of a body.
+/// Decompresses a body.
 pub fn unpack(packing: Packing, body: Vec<u8>, limits: Limits, share: &mut Share) -> Result<Vec<u8>, Reply> {
     let packed = body.len();
     let mut reader: Box<dyn Read + '_> = match packing {
@@ -186,7 +187,7 @@ pub fn unpack(packing: Packing, body: Vec<u8>, limits: Limits, share: &mut Share
     let most = limits.bytes.min(grown.max(HARMLESS));
     let (mut bytes, mut end) = (vec![], 0);
     loop {
-        // A member of a few bytes is a read of its own: what it leaves of the room is the next one's.
+        // A small gzip member is a read of its own: use the rest of the buffer before reserving more.
         if end == bytes.len() {
             let step = STEP.min(most - end + 1);
             share.grow(step)?;

@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 as events: the HTTP binding in its binary, structured and batched modes.
+//! Converts CloudEvents 1.0 to events: the HTTP binding in its binary, structured and batched modes.
 //!
 //! ```text
 //! id → event_id (no UUID: UUIDv5 of source and id)   source → source      type → event_type
@@ -6,8 +6,8 @@
 //! data_base64 → the property data_base64             every other attribute → a property of its name
 //! ```
 //!
-//! `specversion` must be 1.0 and is not kept. Values keep their text as received. What is mapped is what is kept: a
-//! record's payload is the event made of it, or, where nothing can be made, its bytes.
+//! `specversion` must be 1.0 and is not kept. Values keep their text as received. The payload of a record is the event made of
+//! it, or its original bytes if it is invalid.
 
 use crate::http::edge::cut::Piece;
 use crate::json::base64;
@@ -19,12 +19,12 @@ use crate::mapping::uuid_of;
 use hyper::HeaderMap;
 use std::borrow::Cow;
 
-/// The prefix of attributes among headers.
+/// Prefix of attributes in headers.
 pub const PREFIX: &str = "ce-";
-/// Attributes an event has anyway.
+/// Required attributes, which are converted.
 const REQUIRED: [&str; 3] = ["id", "source", "type"];
 
-/// A CloudEvent in the making: attributes as JSON text, and what its data are.
+/// A CloudEvent being converted: attributes and data as JSON text.
 #[derive(Default)]
 struct Event<'a> {
     id: Option<Cow<'a, str>>,
@@ -34,13 +34,13 @@ struct Event<'a> {
     time: Option<Cow<'a, str>>,
     /// JSON text of the data.
     data: Option<Cow<'a, str>>,
-    /// JSON text of data that are bytes.
+    /// JSON text of binary data.
     base64: Option<Cow<'a, str>>,
-    /// Everything else: the name still escaped, the value as JSON text.
+    /// All other attributes: the name still escaped, the value as JSON text.
     others: Vec<(Cow<'a, str>, Cow<'a, str>)>,
 }
 
-/// The event of a record in the JSON format.
+/// Converts an event in the JSON format.
 pub fn structured(piece: Piece<'_>) -> Piece<'_> {
     if piece.fault.is_some() {
         return piece;
@@ -91,7 +91,7 @@ fn of_json(text: &str) -> Result<String, Fault> {
     }
 }
 
-/// The event that headers and a body are.
+/// Converts an event in binary mode.
 pub fn binary<'a>(headers: &HeaderMap, body: &'a [u8]) -> Piece<'a> {
     match of_headers(headers, body) {
         Ok(made) => Piece { payload: Cow::Owned(made.into_bytes()), fault: None },
@@ -132,7 +132,7 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     event.write()
 }
 
-/// The data of a body: JSON by its media type, else text, else bytes.
+/// Sets the data from a body: JSON if its media type says so, else a string if it is UTF-8, else base64.
 fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), Fault> {
     let media = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     let json = media.is_empty() || media == "application/json" || media.ends_with("+json");
@@ -154,7 +154,7 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
 }
 
 impl Event<'_> {
-    /// The text of the event it is.
+    /// Writes the converted event.
     fn write(self) -> Result<String, Fault> {
         let content = |value: &Option<Cow<'_, str>>, name: &str| -> Result<String, Fault> {
             let text = value.as_deref().and_then(string_content).map(unescape);
@@ -207,7 +207,7 @@ impl Event<'_> {
 }
 
 impl Event<'_> {
-    /// The text of data that are bytes, if it is one and nothing else is there (JSON format 3.1).
+    /// Returns the text of binary data if it is valid base64 and there is no other data (JSON format 3.1).
     fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
         let wrong = |why: &str| Err(Fault::new(ErrorType::EnvelopeError, format!("data_base64: {why}")));
         if self.data.is_some() {
@@ -220,7 +220,7 @@ impl Event<'_> {
     }
 }
 
-/// Whether a name means something in an event. (Attributes are letters and digits; provenance stays a property.)
+/// Whether a name has a meaning in events. (Attributes are letters and digits, so names of provenance columns cannot occur.)
 fn taken(name: &str) -> bool {
     let name = unescape(name);
     REQUIRED.contains(&&*name)
@@ -230,7 +230,7 @@ fn taken(name: &str) -> bool {
         )
 }
 
-/// A header's text: quoted or not, percent-encoded UTF-8 (HTTP binding 3.1.3.2); none where it is no UTF-8.
+/// Decodes a header value: quoted or not, percent-encoded UTF-8 (HTTP binding 3.1.3.2); `None` if it is not UTF-8.
 fn header_text(value: &[u8]) -> Option<String> {
     let value = unquoted(value);
     let mut out = Vec::with_capacity(value.len());
@@ -251,7 +251,7 @@ fn header_text(value: &[u8]) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// What a quoted string holds (RFC 7230, 3.2.6); anything else as it is.
+/// Returns the content of a quoted string (RFC 7230, 3.2.6), or any other value as it is.
 fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
     let Some(inner) = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else {
         return Cow::Borrowed(value);

@@ -1,4 +1,4 @@
-//! `POST /v1/events`: from a body to what is kept, and the answer.
+//! `POST /v1/events`: from a body to kept records, and the answer.
 
 use super::answer::{Reply, Tally, Told, kept};
 use super::asking::{Questions, Unanswered};
@@ -20,29 +20,29 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The longest `Idempotency-Key`.
+/// Maximum length of an `Idempotency-Key`.
 const KEY_BYTES_MAX: usize = 255;
-/// What a record costs beside its bytes while it is under way, about.
+/// Approximate memory of a record in progress, besides its bytes.
 const RECORD_BYTES: usize = 256;
 
-/// How a body holds its records.
+/// The format of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// `{"events":[…]}`, or one event.
     Json,
     /// One event a line.
     Lines,
-    /// CloudEvents: attributes in headers, data in the body.
+    /// CloudEvents, binary mode: attributes in headers, data in the body.
     CloudBinary,
-    /// CloudEvents: one in the JSON format.
+    /// CloudEvents, structured mode: one event as JSON.
     CloudOne,
-    /// CloudEvents: an array of them.
+    /// CloudEvents, batched mode: an array of events.
     CloudMany,
-    /// One record in Avro behind the id of its schema.
+    /// One record in Avro after the id of its schema.
     Avro,
 }
 
-/// Takes events in; the name of the token goes to `name` as soon as it is known.
+/// Serves a request with events; stores the token's name in `name` as soon as it is known.
 pub async fn post(
     front: &Arc<Front>,
     trace: &Trace,
@@ -70,7 +70,7 @@ pub async fn post(
     reply
 }
 
-/// What is to be judged.
+/// A request whose records are to be validated.
 struct Case {
     /// Bytes of the headers that are passed on.
     carried: usize,
@@ -81,7 +81,7 @@ struct Case {
     arrived_at: i64,
 }
 
-/// The token a request comes with.
+/// Finds the token of a request; 401 if there must be one and it is missing or unknown.
 fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let refused = |why| Err(Reply::refusal(StatusCode::UNAUTHORIZED, why).closing());
@@ -94,7 +94,7 @@ fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
     };
     let tokens = front.tokens();
     if tokens.is_empty() {
-        // Nobody is asked for one.
+        // No tokens are configured: the header is ignored.
         return front.anonymous.clone().ok_or(()).or_else(|()| refused("no token is known"));
     }
     let secret = match value.as_bytes().split_at_checked(7) {
@@ -105,7 +105,7 @@ fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
 }
 
 impl Form {
-    /// The form that headers tell; 415 for one that is not taken.
+    /// Determines the format from the headers; 415 if it is not supported.
     fn of(headers: &HeaderMap, has_registry: bool) -> Result<Self, Reply> {
         let unsupported = |why| Err(Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
         let has_attributes = headers.contains_key("ce-specversion");
@@ -118,7 +118,7 @@ impl Form {
         };
         let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next().unwrap_or_default();
-        // The attributes of an event that is all in the body may stand in headers as well (HTTP binding 3.2.3).
+        // A structured event may repeat its attributes in headers (HTTP binding 3.2.3).
         if has_attributes && !media.starts_with("application/cloudevents") {
             return Ok(Form::CloudBinary);
         }
@@ -143,9 +143,9 @@ impl Form {
         }
     }
 
-    /// The records of a body.
+    /// Splits a body into its records.
     fn cut<'a>(self, headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Piece<'a>>, Reply> {
-        // A CloudEvent may well have no data.
+        // A CloudEvent may have no data.
         if self != Form::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
             return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty: there is nothing to read"));
         }
@@ -177,7 +177,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Reply> {
     }
 }
 
-/// A hash of all that a request says: its body, and the attributes of a CloudEvent among its headers.
+/// Hashes the content of a request: its body, and CloudEvents attributes among its headers.
 fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
     let mut hash = Xxh3::new();
     hash.update(body);
@@ -191,7 +191,7 @@ fn digest(body: &[u8], headers: &HeaderMap) -> u128 {
 }
 
 impl Case {
-    /// The records with their verdicts, within the rates. They take up a part of the share until they are kept.
+    /// Validates the records, within the rate limits. The share reserves their memory until they are kept.
     async fn judged(&self, front: &Front, share: &mut Share, deadline: Instant) -> Result<Vec<Record>, Reply> {
         let pieces = self.form.cut(&self.headers, &self.body)?;
         let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
@@ -206,7 +206,7 @@ impl Case {
         Ok(records)
     }
 
-    /// Judges by what is known of the registry, and again once it has answered what was not.
+    /// Validates with the registry's known answers, and again after it has given the missing ones.
     async fn judge_asking<'a>(
         &'a self,
         front: &Front,
@@ -242,7 +242,7 @@ impl Case {
     }
 }
 
-/// Refuses records of sources that the token is not for; the whole request where that is all of them.
+/// Refuses records of sources that the token is not for; 403 for the whole request if all records are.
 fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
     let mut foreigners = 0;
     for record in records.iter_mut().filter(|record| record.fault.is_none()) {
@@ -286,7 +286,7 @@ fn unanswered(front: &Front, why: &Unanswered) -> Reply {
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
 }
 
-/// Has a request kept and answers it.
+/// Has a request kept, and builds its answer.
 async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     if request.records.is_empty() {
         return Ok(kept(&[], &crate::spool::request::Kept { offset: 0, fates: vec![] }, ""));
@@ -298,7 +298,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     let (sender, receiver) = oneshot::channel();
     let meter = front.meter.clone();
     let done = move |answer: Answer| {
-        // Counted here: the client may be gone.
+        // Count here, because the client may have disconnected.
         match &answer {
             Answer::Kept(kept) => count(&meter, &Tally::of(&kept.fates)),
             Answer::Repeated(_, kept) => count(&meter, &Tally::of(&kept.fates).again()),

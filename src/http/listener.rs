@@ -1,4 +1,4 @@
-//! Connections: accepted at `http://HOST:PORT` or `https://HOST:PORT`, counted, served, and let go.
+//! Accepts connections at `http://HOST:PORT` or `https://HOST:PORT`, serves and closes them.
 
 use super::body::SOON;
 use super::limits::watch::{HEAD_BYTES_MAX, Phase, Watched};
@@ -28,25 +28,25 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Threads at the most: the stage loop and the spool want some, too.
+/// Maximum number of threads: the stage loop and the spool need CPUs too.
 const THREADS_MAX: usize = 8;
-/// Headers of a request at the most.
+/// Maximum number of headers in a request.
 const HEADERS_MAX: usize = 100;
-/// Descriptors beside those of connections: files, the spool, the other side of pipes.
+/// File descriptors that are needed besides connections: files, the spool, pipes.
 const DESCRIPTORS: u64 = 256;
 
-/// The socket address to bind.
+/// Resolves the socket address to bind.
 pub fn resolve(address: &Address) -> Result<SocketAddr> {
     let found = address.host.to_socket_addrs().map_err(|error| Error::io(address.to_string(), &error))?.next();
     found.ok_or_else(|| Error::usage(format!("{address}: the name has no address")))
 }
 
-/// Whether it could be listened at now.
+/// Checks that the address can be bound now.
 pub fn check_address(address: &Address) -> Result<()> {
     std::net::TcpListener::bind(resolve(address)?).map(drop).map_err(|error| Error::io(address.to_string(), &error))
 }
 
-/// The open door. It closes at once when dropped.
+/// A running server. Dropping it closes it at once.
 pub struct Server {
     front: Arc<Front>,
     address: SocketAddr,
@@ -56,7 +56,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Looks whether it could listen: who may reach it, its tokens, its certificate. The files that each would read.
+    /// Checks that the server could start: who could reach it, its tokens, its certificate. Returns the files that each needs.
     pub fn check(options: &Options) -> [Result<Vec<&Path>>; 3] {
         let tokens = options.tokens.as_deref();
         let pem = options.tls.iter().flat_map(|tls| [&*tls.certificate, &*tls.key]).collect();
@@ -67,7 +67,8 @@ impl Server {
         ]
     }
 
-    /// Listens from here on and says where. Fails where it may not, or cannot.
+    /// Starts the server and reports its address. Errors: exit status 2 if it would be open to everybody without `--anonymous`,
+    /// 74 if it cannot bind the address.
     pub fn open(options: Options, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
         let console = &run.console;
         let reach = resolve(&options.address)?;
@@ -101,18 +102,18 @@ impl Server {
         Ok(Self { front, address, closing, connections, runtime: Some(runtime) })
     }
 
-    /// Where it listens.
+    /// Returns the bound address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Lets nobody in any more; returns at once. Requests under way are finished, as long as one may take; then the
-    /// keeper is let go of.
+    /// Stops accepting connections; returns at once. A thread lets requests in progress finish, for as long as one may take,
+    /// and then drops the keeper.
     pub fn drain(mut self) {
         close(&self.front, &self.closing);
         let Some(runtime) = self.runtime.take() else { return };
         let finish = move || {
-            // A body and its keeping have their time each, one after the other.
+            // The body and its keeping have this time each, one after the other.
             let wait = 2 * self.front.options.request_time;
             let all = u32::try_from(self.front.options.connections).unwrap_or(u32::MAX);
             let gone = async { tokio::time::timeout(wait, self.connections.acquire_many(all)).await.is_ok() };
@@ -122,21 +123,21 @@ impl Server {
             self.front.let_go();
             runtime.shutdown_background();
         };
-        // Where no thread can be had the connections are ended at once.
+        // If no thread can be started, connections are closed at once.
         let _ = std::thread::Builder::new().name("drain".to_owned()).spawn(finish);
     }
 }
 
-/// Closes the listener and idle connections, and is no longer ready.
+/// Closes the listener and idle connections; the server is no longer ready.
 fn close(front: &Front, closing: &watch::Sender<bool>) {
     front.draining.store(true, Ordering::Relaxed);
     closing.send_replace(true);
 }
 
-/// Closes at the first signal, whatever the stage loop is waiting for then.
+/// Closes the server at the first signal, whatever the stage loop is waiting for.
 fn close_on_signal(front: Arc<Front>, closing: Arc<watch::Sender<bool>>, stop: Stop) -> Result<()> {
     let wait = move || {
-        // It ends with the process.
+        // This thread ends with the process.
         if stop.wait_for_signal() {
             close(&front, &closing);
         }
@@ -154,25 +155,25 @@ impl Drop for Server {
     }
 }
 
-/// As many descriptors as connections need, as far as that is allowed.
+/// Raises the limit of file descriptors to what the connections need, as far as permitted.
 fn raise_descriptors(connections: usize) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let wanted = DESCRIPTORS.saturating_add(connections as u64);
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < wanted) {
         let current = Some(maximum.map_or(wanted, |maximum| maximum.min(wanted)));
-        // With fewer, accepting fails and says so.
+        // With fewer descriptors accepting fails, which is reported.
         let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
     }
 }
 
-/// Reads tokens and certificate again whenever SIGHUP comes; where there are none, it is ignored.
+/// Reads tokens and certificate again at every SIGHUP; without them the signal is ignored.
 fn reload_on_hangup(front: Arc<Front>) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("signal handlers", &error);
     let (mut read, write) = UnixStream::pair().map_err(failed)?;
     signal_hook::low_level::pipe::register(SIGHUP, write).map_err(failed)?;
     let wait = move || {
-        // It ends with the process.
+        // This thread ends with the process.
         while read.read(&mut [0; 16]).is_ok_and(|count| count > 0) {
             front.reload();
         }
@@ -181,7 +182,7 @@ fn reload_on_hangup(front: Arc<Front>) -> Result<()> {
     Ok(())
 }
 
-/// Lets connections in until it is told to stop.
+/// Accepts connections until it is told to stop.
 async fn accept(
     front: Arc<Front>,
     listener: TcpListener,
@@ -199,7 +200,7 @@ async fn accept(
             Err(error) => {
                 front.meter.refused_connection("accept");
                 front.notices.say("accept", || format!("a connection cannot be accepted: {error}"));
-                // Mostly descriptors: some come back.
+                // Usually descriptors have run out: wait for some to be closed.
                 tokio::time::sleep(SOON / 20).await;
                 continue;
             }
@@ -214,13 +215,13 @@ async fn accept(
     }
 }
 
-/// Sends a connection away that is one too many.
+/// Refuses a connection beyond `--max-connections`.
 fn refuse(front: &Front, stream: TcpStream) {
     let most = front.options.connections;
     front.meter.refused_connection("too_many");
     front.notices.say("too_many", || format!("connections are refused: {most} are open (--max-connections)"));
     if !front.options.address.tls {
-        // Whether it fits or not, nobody waits for it.
+        // The answer is best effort: the server does not wait for the client.
         let _ = stream.try_write(
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
         );
@@ -229,7 +230,7 @@ fn refuse(front: &Front, stream: TcpStream) {
 
 async fn connection(front: &Arc<Front>, stream: TcpStream, permit: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
     let open = front.meter.open();
-    // Answers are small and written at once.
+    // Answers are small and written at once, so Nagle's algorithm would only delay them.
     let _ = stream.set_nodelay(true);
     match front.acceptor() {
         None => converse(front, stream, stop).await,
@@ -244,7 +245,7 @@ async fn connection(front: &Arc<Front>, stream: TcpStream, permit: OwnedSemaphor
     drop((open, permit));
 }
 
-/// Serves one request after another.
+/// Serves the requests of a connection.
 async fn converse(
     front: &Arc<Front>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send,

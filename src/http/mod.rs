@@ -1,12 +1,19 @@
-//! The front door: events over HTTP/1.1, judged, kept, and only then acknowledged.
+//! The HTTP server ("front door" in the manuals): takes events over HTTP/1.1, validates and keeps them, and only then
+//! acknowledges them.
 //!
-//! It lives in threads of its own and knows two neighbours: a [`Keeper`](crate::spool::request::Keeper) that makes requests safe, and the stage loop,
-//! which reads what was kept and asks it to [`Server::drain`] when a signal has come. Everything is bounded:
-//! connections, bytes of bodies under way over all of them, records of a request, heads, and the time for each.
+//! It runs on threads of its own and talks to two neighbours: a [`Keeper`](crate::spool::request::Keeper) that keeps requests,
+//! and the stage loop, which reads what was kept and calls [`Server::drain`] after a signal. Everything is bounded:
+//! connections, the bytes of all bodies in progress, the records of a request, heads, and the time of each.
 //!
 //! ```text
-//! connection → watch (time) → service (path, names) → events: token → body → cut → rate → edge → keeper → answer
+//! connection → watch (time limits) → service (path, trace ids) → events: token → body → cut → rate → edge → keeper → answer
 //! ```
+//!
+//! - `listener` accepts connections; `tls` is its certificate; `limits` holds time limits, metrics and repeated notices.
+//! - `service` routes one request; `trace` holds its ids; `state` is what all requests share.
+//! - `events` is `POST /v1/events`: `token` authorizes, `body` reads and decompresses, `cloud` converts CloudEvents.
+//! - [`edge`] splits the body and validates its records; `asking` queries a schema registry for it.
+//! - `answer` builds the response.
 
 mod answer;
 mod asking;

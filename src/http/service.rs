@@ -1,4 +1,4 @@
-//! One request: its path, its names in logs, its answer.
+//! Serves one request: checks its head, routes it, logs it, and builds the response.
 
 use super::answer::Reply;
 use super::events;
@@ -17,9 +17,9 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The path that takes events.
+/// The path of events.
 pub const EVENTS: &str = "/v1/events";
-/// Answers one request.
+/// Serves one request.
 pub async fn serve(
     front: &Arc<Front>,
     phase: Phase,
@@ -43,8 +43,8 @@ pub async fn serve(
     Ok(response(reply, &trace))
 }
 
-/// Refuses a head that is too large, one whose Host is missing, invalid or said twice (RFC 9112, 3.2), and codings of
-/// the body that are not known here.
+/// Refuses a head that is too large, whose Host is missing, invalid or repeated (RFC 9112, 3.2), or whose transfer codings are
+/// not supported.
 fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     let line = request.method().as_str().len() + request.uri().to_string().len();
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -61,7 +61,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
             return Err(Reply::refusal(StatusCode::BAD_REQUEST, why).closing());
         }
     }
-    // Hyper takes a list that ends with chunked, and removes nothing but the chunks (RFC 9112, 6.1).
+    // Hyper accepts a list that ends with chunked, and decodes only the chunks (RFC 9112, 6.1).
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
         let why = "transfer-encoding: chunked is the only one that is taken";
@@ -70,8 +70,8 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Whether a value of Host is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which a name may have there, is
-/// refused: it is how intermediaries join two values.
+/// Whether a Host value is empty or `uri-host [":" port]` (RFC 3986, 3.2.2). A comma, which is valid in a name, is refused:
+/// intermediaries join two values with it.
 fn is_host(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let (host, port) = match text.strip_prefix('[') {
@@ -90,7 +90,7 @@ fn is_host(value: &[u8]) -> bool {
     is_port && is_name(host)
 }
 
-/// Whether these are unreserved characters, delimiters other than the comma, and escapes.
+/// Whether a name consists of unreserved characters, delimiters other than the comma, and percent-escapes.
 fn is_name(mut host: &str) -> bool {
     while let Some(byte) = host.bytes().next() {
         let length = match byte {
@@ -134,7 +134,7 @@ fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
     let given = [(TRACEPARENT, trace.parent.as_str()), (REQUEST_ID, trace.request_id.as_str())];
     headers.extend(given.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::from_str(value).ok()?))));
     if let Some(wait) = retry_after {
-        // Whole seconds, upwards: coming a little later is no harm.
+        // Round up to whole seconds: a later retry is harmless.
         headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
     }
     if close {

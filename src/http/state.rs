@@ -1,4 +1,4 @@
-//! What all requests of the front door share.
+//! The state that all requests share.
 
 use super::asking::Questions;
 use super::body::{Limits, Room};
@@ -23,61 +23,61 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
 
-/// How the door is set up.
+/// The configuration of the server.
 pub struct Options {
     /// Where it listens.
     pub address: Address,
-    /// Certificate and key, where it speaks TLS.
+    /// Certificate and key, if it serves TLS.
     pub tls: Option<Tls>,
     /// `--tokens`.
     pub tokens: Option<PathBuf>,
-    /// Whether requests without a token are let in.
+    /// Whether requests without a token are accepted.
     pub anonymous: bool,
     /// Events a second over all tokens.
     pub rate: Option<NonZeroU32>,
-    /// Bounds of each body.
+    /// Limits of each body.
     pub limits: Limits,
-    /// Bytes of all bodies under way.
+    /// Maximum bytes of all bodies in progress.
     pub room: usize,
-    /// Connections at the same time.
+    /// Maximum number of connections.
     pub connections: usize,
     /// Time limits of a connection.
     pub patience: Patience,
-    /// How long a body may take to come, and after that its keeping.
+    /// How long a body may take to arrive, and then to be kept.
     pub request_time: Duration,
     /// Whether each request is logged.
     pub log: bool,
-    /// How records are judged.
+    /// What records are validated by.
     pub edge: EdgeOptions,
 }
 
-/// How long the door is not ready after its keeper could not take a request (µs).
+/// How long the server is not ready after its keeper refused a request as unavailable (µs).
 const UNREADY: i64 = 5_000_000;
-/// Edges that wait for their next request at the most.
+/// Maximum number of idle edges.
 const EDGES_MAX: usize = 64;
 
-/// What all requests share.
+/// The state that all requests share.
 pub struct Front {
     pub options: Options,
-    /// None once the door is closed: whoever else waits for its end must not wait for us.
+    /// `None` once the server is closed: the spool ends when the last reference is dropped.
     pub keeper: RwLock<Option<Arc<dyn Keeper>>>,
     pub meter: Meter,
     pub registry: Registry,
     pub tokens: RwLock<Arc<Tokens>>,
-    /// The certificate, where it speaks TLS.
+    /// The certificate, if it serves TLS.
     pub tls: RwLock<Option<TlsAcceptor>>,
     pub anonymous: Option<Arc<Token>>,
     pub rate: Rate,
     pub room: Room,
     pub edges: Mutex<Vec<Edge>>,
-    /// Where a registry has the schemas.
+    /// The registry's queries, if it has the schemas.
     pub questions: Option<Questions>,
     pub ids: Ids,
     pub clock: Clock,
     pub console: Console,
     pub notices: Notices,
     pub draining: AtomicBool,
-    /// Until when the keeper is taken for unavailable (µs).
+    /// Until when the keeper counts as unavailable (µs).
     pub unready_until: AtomicI64,
 }
 
@@ -88,9 +88,9 @@ impl Front {
         let meter = Meter::default();
         let mut registry = Registry::default();
         meter.register(&mut registry);
-        // The stages behind the door are seen through it, too.
+        // The metrics of the stages are exposed here too.
         registry.register_collector(Box::new(run.metrics.clone()));
-        // What is wrong with schemas or flags is known before the first request.
+        // This reports faulty schemas or flags before the first request.
         let first = Edge::new(&options.edge)?;
         Ok(Self {
             rate: Rate::new(options.rate),
@@ -117,7 +117,7 @@ impl Front {
         self.keeper.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Lets go of the keeper: nothing more will be kept.
+    /// Drops the keeper: nothing more will be kept.
     pub fn let_go(&self) {
         self.keeper.write().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -130,7 +130,7 @@ impl Front {
         self.tls.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads tokens and certificate again; those of before stay where a file is wrong.
+    /// Reads tokens and certificate again; if a file is invalid the old ones stay.
     pub fn reload(&self) {
         self.reload_certificate();
         self.reload_tokens();
@@ -159,13 +159,13 @@ impl Front {
         }
     }
 
-    /// An edge for one request.
+    /// Takes an idle edge for one request, or makes one.
     pub fn edge(&self) -> Result<Edge> {
         let waiting = self.edges.lock().unwrap_or_else(PoisonError::into_inner).pop();
         waiting.map_or_else(|| Edge::new(&self.options.edge), Ok)
     }
 
-    /// Takes back an edge that did its work.
+    /// Returns an edge that finished its request.
     pub fn put_back(&self, edge: Edge) {
         let mut edges = self.edges.lock().unwrap_or_else(PoisonError::into_inner);
         if edges.len() < EDGES_MAX {
@@ -173,13 +173,13 @@ impl Front {
         }
     }
 
-    /// Notes whether the keeper took the last request.
+    /// Notes whether the keeper accepted the last request.
     pub fn note_keeper(&self, took: bool) {
         let until = if took { i64::MIN } else { self.clock.now().saturating_add(UNREADY) };
         self.unready_until.store(until, Ordering::Relaxed);
     }
 
-    /// Whether requests are welcome, or why not.
+    /// Whether the server is ready, or why not.
     pub fn is_ready(&self) -> Result<(), &'static str> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("draining");
@@ -195,7 +195,7 @@ impl Front {
     }
 }
 
-/// Refuses to listen for everybody without being told so.
+/// Refuses an address that others can reach, without `--tokens` or `--anonymous`. Errors: exit status 2.
 pub fn check_reach(options: &Options, reach: std::net::SocketAddr) -> Result<()> {
     if reach.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
         return Ok(());

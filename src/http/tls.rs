@@ -1,4 +1,4 @@
-//! TLS of the front door: its certificate and key.
+//! TLS of the HTTP server: its certificate and key.
 
 use crate::error::{Error, Result};
 use crate::uri::http::Address;
@@ -11,13 +11,14 @@ use tokio_rustls::TlsAcceptor;
 /// Certificate and key, in PEM.
 #[derive(Clone, Debug)]
 pub struct Tls {
-    /// `--tls-cert`: the chain, its own first.
+    /// `--tls-cert`: the certificate chain, the server's own certificate first.
     pub certificate: PathBuf,
     /// `--tls-key`.
     pub key: PathBuf,
 }
 
-/// What speaks TLS with the certificate of the options, where they name one.
+/// Makes the TLS acceptor; `None` for http://. Errors: exit status 2 if flags and scheme contradict each other, 78 if the files
+/// are invalid.
 pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAcceptor>> {
     let tls = match (tls, address.tls) {
         (Some(tls), true) => tls,

@@ -1,14 +1,15 @@
-//! Bearer tokens: who may send, for which sources, and how fast.
+//! Bearer tokens: who may send, for which sources, and at what rate.
 //!
 //! ```toml
 //! [[token]]
-//! name = "ios-app"              # what logs and metrics call it
+//! name = "ios-app"              # used in logs and metrics
 //! sha256 = "9f86d0…"            # of the secret, in hex; or secret = "…"
 //! sources = ["ios"]             # without it: every source
-//! rate = 5000                   # events a second, also the largest batch; without it: any
+//! rate = 5000                   # events a second, also the most in one request; without it: any
 //! ```
 //!
-//! Only digests are kept, and all of them are compared, each in constant time. No secret reaches any output.
+//! Only digests are kept in memory. A secret is compared with all of them, each in constant time. No secret is ever written to
+//! an output.
 
 use crate::error::{Error, Result};
 use governor::clock::{Clock, DefaultClock};
@@ -21,12 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use subtle::ConstantTimeEq;
 
-/// Tokens of one file at the most: every request is compared with each.
+/// Maximum number of tokens: every request is compared with each.
 const TOKENS_MAX: usize = 10_000;
 
-/// Who a request comes from.
+/// The identity of a client.
 pub struct Token {
-    /// Its name; empty for whoever is anonymous.
+    /// Its name; empty for anonymous requests.
     pub name: String,
     digest: [u8; 32],
     sources: Option<Vec<String>>,
@@ -55,7 +56,7 @@ struct TokenEntry {
 }
 
 impl Tokens {
-    /// Reads a file of tokens; exit 78 for one that says something else.
+    /// Reads a file of tokens. Errors: exit status 78 if it is invalid.
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| Error::io(&shown, &error))?;
@@ -63,7 +64,7 @@ impl Tokens {
     }
 
     fn parse(text: &str) -> Result<Self> {
-        // What the parser says quotes the line it stands in, and that may hold a secret: only the place is told.
+        // The parser's message quotes a line that may hold a secret: report only the position.
         let file: TokensFile = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
@@ -85,7 +86,7 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// The token whose secret this is.
+    /// Finds the token with this secret.
     pub fn find(&self, secret: &[u8]) -> Option<&Arc<Token>> {
         let digest: [u8; 32] = Sha256::digest(secret).into();
         let mut found = None;
@@ -97,7 +98,7 @@ impl Tokens {
         found
     }
 
-    /// How many there are.
+    /// Returns their number.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -109,7 +110,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// Whoever brings none: every source, no rate of its own.
+    /// The identity of requests without a token: every source, no rate of its own.
     pub fn anonymous() -> Self {
         Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::none() }
     }
@@ -136,7 +137,7 @@ impl Token {
         self.sources.as_ref().is_none_or(|sources| sources.iter().any(|one| one == source))
     }
 
-    /// Takes room for this many events.
+    /// Consumes this many events of its rate.
     pub fn take(&self, events: usize) -> Result<(), Denied> {
         self.rate.take(events)
     }
@@ -152,20 +153,20 @@ fn parse_digest(hex: &str) -> Option<[u8; 32]> {
     Some(digest)
 }
 
-/// Why events have to wait.
+/// Why events exceed a rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// This long.
+    /// They are within the rate after this time.
     For(Duration),
-    /// For ever: so many at once are more than a second allows, this number.
+    /// They never are: a request may have at most this many.
     Always(u32),
 }
 
-/// A rate in events a second; a second's worth may come at once.
+/// A rate in events a second; the burst is one second's worth.
 pub struct Rate(Option<(DefaultDirectRateLimiter, u32)>);
 
 impl Rate {
-    /// No bound.
+    /// No limit.
     pub fn none() -> Self {
         Self(None)
     }
@@ -175,7 +176,7 @@ impl Rate {
         Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
     }
 
-    /// Takes room for this many events, or none of it.
+    /// Consumes this many events, all or none.
     pub fn take(&self, events: usize) -> Result<(), Denied> {
         let Some((limiter, most)) = &self.0 else { return Ok(()) };
         let Some(events) = NonZeroU32::new(u32::try_from(events).unwrap_or(u32::MAX)) else { return Ok(()) };

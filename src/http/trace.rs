@@ -1,4 +1,4 @@
-//! What a request is called.
+//! The ids of a request: W3C Trace Context and `X-Request-Id`.
 
 use hyper::HeaderMap;
 use hyper::header::HeaderName;
@@ -9,14 +9,14 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// W3C Trace Context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-/// What a client calls its request.
+/// The client's id of its request.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest request id that is taken from a client.
+/// Maximum length of a client's request id.
 const REQUEST_ID_MAX: usize = 128;
-/// The longest `tracestate` that is taken, in bytes: what W3C Trace Context has everybody pass on.
+/// Maximum length of a `tracestate` in bytes: what W3C Trace Context requires everyone to pass on.
 const TRACESTATE_MAX: usize = 512;
 
-/// Makes names that no other process makes, by chance.
+/// Generates trace and request ids that are unique across processes with high probability.
 pub struct Ids {
     seed: u64,
     salt: u64,
@@ -24,9 +24,9 @@ pub struct Ids {
 }
 
 impl Ids {
-    /// Names of this process.
+    /// Seeds the generator.
     pub fn new() -> Self {
-        // The one source of randomness the standard library has.
+        // The standard library's only source of randomness.
         let random = std::hash::RandomState::new();
         Self { seed: random.hash_one(0), salt: random.hash_one(1), next: AtomicU64::new(1) }
     }
@@ -46,19 +46,19 @@ impl Default for Ids {
     }
 }
 
-/// What a request is called in logs, in headers of Kafka and in dead letters.
+/// The ids of a request in logs, Kafka headers and dead letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
-    /// W3C Trace Context: the client's where it is valid.
+    /// `traceparent`: the client's, if it is valid.
     pub parent: String,
-    /// What tracing systems keep beside it: the client's where both are valid.
+    /// `tracestate`: the client's, if both are valid.
     state: Option<String>,
-    /// `X-Request-Id`: the client's where it is printable ASCII of at most 128 bytes.
+    /// `X-Request-Id`: the client's, if it is printable ASCII of at most 128 bytes.
     pub request_id: String,
 }
 
 impl Trace {
-    /// What `headers` say; what they do not say is made of `ids`.
+    /// Takes the ids from `headers`, and generates the missing ones from `ids`.
     pub fn of(headers: &HeaderMap, ids: &Ids) -> Self {
         let only = |name: &HeaderName| {
             let mut all = headers.get_all(name).iter();
@@ -79,7 +79,7 @@ impl Trace {
         }
     }
 
-    /// As headers that are passed on.
+    /// Returns them as headers that are passed on.
     pub fn headers(&self) -> Vec<(String, String)> {
         let pair = |name: &HeaderName, value: &str| (name.as_str().to_owned(), value.to_owned());
         let mut headers = vec![pair(&TRACEPARENT, &self.parent)];
@@ -89,7 +89,7 @@ impl Trace {
     }
 }
 
-/// The `tracestate` of a request, which may stand in several headers; none where it is too long or not printable ASCII.
+/// Joins the `tracestate` headers of a request; `None` if they are too long or not printable ASCII.
 fn tracestate(headers: &HeaderMap) -> Option<String> {
     let mut state = String::new();
     for value in headers.get_all(TRACESTATE) {
@@ -104,7 +104,7 @@ fn tracestate(headers: &HeaderMap) -> Option<String> {
     Some(state).filter(|state| !state.is_empty())
 }
 
-/// Whether a text is a `traceparent` by W3C Trace Context, of this version or a later one.
+/// Whether a text is a `traceparent` of W3C Trace Context, of this version or a later one.
 fn is_traceparent(text: &str) -> bool {
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
@@ -123,7 +123,7 @@ mod tests {
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-    /// The `tracestate` that is passed on of a request with these.
+    /// Returns the `tracestate` that is passed on for a request with these headers.
     fn passed(parent: &str, states: &[&str]) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(TRACEPARENT, HeaderValue::from_str(parent).unwrap());

@@ -1,20 +1,20 @@
-//! `http://HOST:PORT`: where events are listened for.
+//! `http://HOST:PORT`: the address of a listener for events.
 
 use crate::error::{Error, Result};
 use std::fmt;
 use std::net::SocketAddr;
 
-/// A place to listen at.
+/// The address of a listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// Whether it speaks TLS.
+    /// Whether it serves TLS.
     pub tls: bool,
     /// `HOST:PORT`.
     pub host: String,
 }
 
 impl Address {
-    /// Reads what follows `http:` or `https:`; exit 2 where it names no host and port, or a path.
+    /// Parses what follows `http:` or `https:`. Errors: exit status 2 without host and port, or with a path.
     pub fn parse(scheme: &str, rest: &str) -> Result<Self> {
         let tls = scheme == "https";
         let host = rest.strip_prefix("//").map(|host| host.strip_suffix('/').unwrap_or(host));
@@ -28,7 +28,7 @@ impl Address {
         }
     }
 
-    /// What it is called once its port is known.
+    /// Returns its URI with the bound address.
     pub fn at(&self, bound: SocketAddr) -> String {
         format!("{}://{bound}", self.scheme())
     }

@@ -1,4 +1,4 @@
-//! Kafka URIs: `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, read without asking a broker.
+//! Kafka URIs, `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, parsed without a broker.
 
 use crate::error::{Error, Result};
 use crate::registry::percent::unescaped;
@@ -8,57 +8,57 @@ use crate::store::remote::{Away, FOREVER};
 use crate::time::parse_instant_or_now;
 use std::fmt;
 
-/// What a topic holds.
+/// The format of a topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// A record is one JSON object: raw input, stamped anew.
+    /// A record is one JSON object: raw input, which gets new stamps.
     #[default]
     Json,
-    /// A record is Avro behind the id of its schema: raw input too.
+    /// A record is Avro after the id of its schema: raw input too.
     Avro,
-    /// A record is a batch of rows with their stamps, or what the source knows of its partitions.
+    /// A record is a frame: rows with their stamps, or a control frame.
     Frames,
 }
 
-/// Where a range begins or ends.
+/// The beginning or the end of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// The first record that is there.
+    /// The first record.
     Earliest,
-    /// Behind the last record as it was when the run began.
+    /// After the last record at the beginning of the run.
     Latest,
-    /// The first record whose time is this or later; the text of an instant, or `now-2h`.
+    /// The first record with this timestamp or a later one; the text of an instant, or `now-2h`.
     Instant(String),
     /// These offsets, by partition.
     Offsets(Vec<(i32, i64)>),
 }
 
-/// Everything that the options say.
+/// The parsed options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The consumer group that keeps offsets.
+    /// The consumer group that stores offsets.
     pub group: Option<String>,
-    /// What the topic holds; none where nothing is said.
+    /// The format of the topic, if set.
     pub form: Option<Form>,
     /// The registry of the schemas of a topic in Avro.
     pub schemas: Option<String>,
-    /// The schema that rows are written with, where none shall be registered.
+    /// The schema that rows are written with, instead of one that is registered.
     pub schema_id: Option<Choice>,
-    /// The schema that records are read as, where it is not their writer's.
+    /// The schema that records are read as, instead of their writer's.
     pub reader: Option<Choice>,
-    /// The column that makes a record's key; `none` for no key.
+    /// The column of a record's key; `none` for no key.
     pub key: Option<String>,
-    /// Where reading begins in a partition for which the group has no offset.
+    /// Where reading begins in a partition without a committed offset.
     pub start: Option<Bound>,
-    /// Where reading ends; never where nothing is said and the tool works.
+    /// Where reading ends. Without it only a bounded read ends.
     pub end: Option<Bound>,
-    /// The partitions read, where not all are.
+    /// The partitions to read, if not all.
     pub partitions: Option<Vec<i32>>,
-    /// Whether records lost to retention are passed over.
+    /// Whether records lost to retention are skipped.
     pub skips_gaps: bool,
-    /// How long brokers may be away.
+    /// How long brokers may be unreachable.
     pub wait: Away,
-    /// librdkafka's own settings.
+    /// Settings of librdkafka.
     pub settings: Vec<(String, String)>,
 }
 
@@ -83,7 +83,8 @@ impl Default for Options {
 
 const NAMES: &str = "group format schemas schema_id reader key start end partitions on_gap wait rdkafka.NAME";
 
-/// Settings that evt's promises rest on: an offset is committed when its data is safe, and nothing is sent twice.
+/// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is
+/// sent twice.
 const OURS: [&str; 12] = [
     "acks",
     "auto.offset.reset",
@@ -99,19 +100,19 @@ const OURS: [&str; 12] = [
     "transactional.id",
 ];
 
-/// Topics on some brokers, and how to go about them.
+/// Brokers, topics and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// `HOST:PORT`, comma-separated.
     pub brokers: String,
     /// At least one.
     pub topics: Vec<String>,
-    /// What the options say.
+    /// The options.
     pub options: Options,
 }
 
 impl Address {
-    /// Reads what stands behind `kafka:`; exit 2 for an unknown option or a value that is none.
+    /// Parses what follows `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
     pub fn parse(rest: &str) -> Result<Self> {
         let wrong = |why: &str| Error::usage(format!("kafka:{rest}: {why}: kafka://HOST:PORT/TOPIC?OPTION=VALUE"));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -131,7 +132,7 @@ impl Address {
         }
         let mut options = Options::default();
         for (name, value) in pairs(query) {
-            // A registry's address is taken apart before what it conceals is revealed.
+            // The registry's URI is parsed before its placeholders are replaced.
             let value = if name == "schemas" { value } else { secret::reveal(&value) };
             options.set(&name, &value)?;
         }
@@ -139,7 +140,7 @@ impl Address {
         Ok(Self { brokers: secret::reveal(brokers), topics, options })
     }
 
-    /// The one topic that is written; exit 2 where there are several.
+    /// Returns the topic of an output. Errors: exit status 2 if there are several.
     pub fn topic(&self) -> Result<&str> {
         match self.topics.as_slice() {
             [topic] => Ok(topic),
@@ -148,7 +149,7 @@ impl Address {
     }
 }
 
-/// Without options: they may hold secrets.
+/// Formats it without options, which may hold secrets.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "kafka://{}/{}", secret::shown(&self.brokers), self.topics.join(","))
@@ -156,7 +157,7 @@ impl fmt::Display for Address {
 }
 
 impl Options {
-    /// Waits for brokers, and for the registry, without limit where nothing is said.
+    /// Makes waits for brokers and for the registry unlimited, unless they are set.
     pub fn set_without_limit(&mut self) {
         if self.wait == Away::Usual {
             self.wait = Away::Forever;
@@ -170,7 +171,7 @@ impl Options {
         }
     }
 
-    /// Avro and a registry come together; exit 2 where one is without the other.
+    /// Checks that Avro and a registry are set together. Errors: exit status 2.
     fn check_schemas(&self) -> Result<()> {
         let is_avro = self.form == Some(Form::Avro);
         if is_avro && self.schemas.is_none() {
@@ -189,7 +190,7 @@ impl Options {
             _ if value.is_empty() => return Err(wrong("it has no value")),
             "group" => self.group = Some(value.to_owned()),
             "format" => self.form = Some(form(value).map_err(|why| wrong(&why))?),
-            // The registry's own options are behind a ? of their own: a further one is written behind %26.
+            // The registry's own options follow a `?` of their own; a second one is written after `%26`.
             "schemas" => match unescaped(value) {
                 Some(registry) => self.schemas = Some(registry),
                 None => return Err(wrong("its % escapes are no text")),
@@ -221,7 +222,7 @@ impl Options {
     }
 }
 
-/// Refuses a setting that evt makes itself: exit 2.
+/// Refuses a setting that users cannot change. Errors: exit status 2.
 pub fn check_setting(name: &str) -> Result<()> {
     if name == "group.id" {
         return Err(Error::usage("kafka: group.id is said by group=NAME"));
@@ -232,7 +233,7 @@ pub fn check_setting(name: &str) -> Result<()> {
     }
 }
 
-/// `NAME=VALUE` lines of a `--kafka-config` file; empty lines and those that start with `#` are passed over.
+/// Parses the `NAME=VALUE` lines of a `--kafka-config` file; empty lines and those that begin with `#` are skipped.
 pub fn parse_settings(text: &str) -> Result<Vec<(String, String)>> {
     let mut settings = vec![];
     for (number, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {
@@ -248,7 +249,7 @@ pub fn parse_settings(text: &str) -> Result<Vec<(String, String)>> {
     Ok(settings)
 }
 
-/// The options, split at `&` or `,`; without a name a piece belongs to the value before: `partitions=0,1`.
+/// Splits the options at `&` or `,`. A piece without a name belongs to the value before it: `partitions=0,1`.
 fn pairs(query: &str) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = vec![];
     for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {

@@ -1,4 +1,7 @@
-//! URIs: what every input and output is named by.
+//! URIs, which name every input and output.
+//!
+//! [`Uri::parse`] reads one without opening anything: [`kafka`] and [`http`] parse their own schemes, stores are found by
+//! scheme in [`store::ALL`]; `origin` normalizes the paths of files.
 
 pub mod http;
 pub mod kafka;
@@ -12,30 +15,30 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where bytes or rows come from or go to.
+/// A parsed URI.
 #[derive(Clone)]
 pub enum Uri {
     /// `-`: standard input or output.
     Standard,
-    /// `null:`: nothing is written.
+    /// `null:`: output is discarded.
     Null,
     /// A path, or `file:PATH`.
     File(PathBuf),
-    /// A listener for events: an input of evt-ingest.
+    /// A listener of the HTTP server: an input of evt-ingest.
     Http(http::Address),
-    /// Topics of Kafka.
+    /// Kafka topics.
     Kafka(Box<kafka::Address>),
-    /// A store, and where it is.
+    /// A store and its location.
     Store(&'static Store, Location),
 }
 
-/// Schemes that are no store's.
+/// Schemes that are not stores.
 const SCHEMES: [&str; 4] = ["null", "kafka", "http", "https"];
-/// Schemes that later tools bring; named so that the message can say so.
+/// Schemes of future versions, for the error message.
 const LATER: [&str; 3] = ["iceberg", "delta", "s3"];
 
 impl Uri {
-    /// Reads a URI; exit 2 for an unknown scheme or option. The name of a file may hold any bytes.
+    /// Parses a URI. A file name may hold any bytes. Errors: exit status 2 for an unknown scheme or option.
     pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
         match text.as_ref().to_str() {
             Some(text) => Self::parse_text(text),
@@ -43,7 +46,7 @@ impl Uri {
         }
     }
 
-    /// The same of bytes that are not UTF-8: only a file has such a name.
+    /// Parses bytes that are not UTF-8: only a file name may be.
     fn parse_bytes(name: &OsStr) -> Result<Self> {
         let bytes = name.as_bytes();
         if let Some(path) = bytes.strip_prefix(b"file:") {
@@ -72,7 +75,7 @@ impl Uri {
         if text.is_empty() {
             return Err(Error::usage("an empty name is no input or output"));
         }
-        // Nothing that a placeholder stands for is syntax.
+        // The value of a placeholder is never parsed as syntax.
         let text = secret::conceal(text)?;
         let text = text.as_str();
         let path = |path: &str| Uri::File(secret::reveal(path).into());
@@ -93,7 +96,7 @@ impl Uri {
         }
     }
 
-    /// The name of an event's origin, where this is the input: that of a file does not hang on how its path is written.
+    /// Returns the origin of events from this input. The origin of a file does not depend on how its path is written.
     pub fn origin(&self) -> String {
         match self {
             Uri::File(path) => match path.to_str() {
@@ -118,7 +121,7 @@ impl fmt::Display for Uri {
     }
 }
 
-/// Letters, digits, `+`, `-`, `.`, at least two of them: `C:x` and `10:30.log` stay paths.
+/// Whether a text is a scheme: lower-case letters, digits, `+` and `-`, at least two of them. `C:x` and `10:30.log` are paths.
 fn is_scheme(text: &str) -> bool {
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_lowercase())
@@ -134,13 +137,13 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
     if path.is_empty() {
         return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
     }
-    // Behind slashes stands a part of a URL, which its client decodes.
+    // After slashes the path is part of a URL, which its client decodes.
     let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
     let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
     let mut last = None;
     for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
         match (option.split_once('='), &mut last) {
-            // Without a name it belongs to the value before: `roll=128MiB,10m`.
+            // A piece without a name belongs to the value before it: `roll=128MiB,10m`.
             (None, Some((_, value))) => *value = format!("{value},{option}"),
             (pair, last) => {
                 let (name, value) = pair.unwrap_or((option, ""));

@@ -1,11 +1,11 @@
-//! Origins of files: the path as it was typed, cleaned as text. Ids of events are made of it, so that one file has one origin
-//! however its path is written, and no origin hangs on the working directory.
+//! Origins of files: the path as typed, normalized as text. Event ids are derived from it, so a file has one origin however its
+//! path is written, and the origin does not depend on the working directory.
 
-/// Suffixes of packed files.
+/// Suffixes of compressed files.
 const PACKED: [&[u8]; 2] = [b".gz", b".zst"];
 
-/// The origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a packed file. A byte that is not
-/// of UTF-8, and `%`, is written `%XX`.
+/// Returns the origin of the file at `path`: without `.`, empty parts and `a/..`, and without the suffix of a compressed file.
+/// A byte that is not UTF-8, and `%`, become `%XX`.
 pub fn of_path(path: &[u8]) -> String {
     let mut parts: Vec<&[u8]> = vec![];
     let is_absolute = path.starts_with(b"/");

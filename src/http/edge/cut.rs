@@ -1,10 +1,10 @@
-//! A body cut into its records, each with its bytes as they were received.
+//! Splits a body into its records, each with its bytes as received.
 
 use crate::json::scan::{at, diagnose, skip_space, string_end, value_end};
 use crate::kind::dead::{ErrorType, Fault};
 use std::borrow::Cow;
 
-/// Records of one request at the most: what is kept for each is bounded by the body no more where they are tiny.
+/// Maximum number of records in a request: for tiny records the size of the body does not bound the memory.
 pub const RECORDS_MAX: usize = 65_536;
 
 /// One record of a body.
@@ -12,28 +12,28 @@ pub const RECORDS_MAX: usize = 65_536;
 pub struct Piece<'a> {
     /// Its bytes.
     pub payload: Cow<'a, [u8]>,
-    /// Why it is no event, where the body tells that already.
+    /// Its fault, if splitting already found one.
     pub fault: Option<Fault>,
 }
 
 impl<'a> Piece<'a> {
-    /// The record of these bytes.
+    /// A record of these bytes.
     pub fn of(payload: &'a [u8]) -> Self {
         Self { payload: Cow::Borrowed(payload), fault: None }
     }
 
-    /// What could not be read as a record.
+    /// A record that could not be parsed.
     #[cold]
     pub fn refused(payload: &'a [u8], fault: Fault) -> Self {
         Self { payload: Cow::Borrowed(payload), fault: Some(fault) }
     }
 }
 
-/// There are more records in a body than [`RECORDS_MAX`].
+/// A body holds more records than [`RECORDS_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
 
-/// The lines of `body` that are not blank.
+/// Returns the lines of `body` that are not blank.
 pub fn lines(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     let mut pieces = vec![];
     for line in body.split(|byte| *byte == b'\n') {
@@ -46,10 +46,10 @@ pub fn lines(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     Ok(pieces)
 }
 
-/// The events of `{"events":[…]}`, or the one event that `body` is.
+/// Returns the events of `{"events":[…]}`, or `body` as one event.
 ///
-/// A body with an array `events` is many events unless it has a `source` or an `event_type` of its own: then it is one
-/// event, and `events` its property. Beside the array of many there is nothing else.
+/// An object with an array `events` holds many events, unless it has a `source` or an `event_type`: then it is one event, and
+/// `events` one of its properties. An object of many events has no other members.
 pub fn events(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     if memchr::memmem::find(body, b"\"events\"").is_none() {
         return Ok(vec![Piece::of(body)]);
@@ -70,7 +70,7 @@ pub fn events(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     }
 }
 
-/// The elements of the array that `body` is.
+/// Returns the elements of the array `body`.
 pub fn elements(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     let mut pieces = vec![];
     let start = skip_space(body, 0);
@@ -81,7 +81,7 @@ pub fn elements(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
     }
 }
 
-/// A body that is no JSON, or not of the form it claims.
+/// Makes the refused record of a body that is not JSON, or not of the expected form.
 #[cold]
 fn no_json(body: &[u8]) -> Piece<'_> {
     let message = match std::str::from_utf8(body) {
@@ -97,15 +97,15 @@ enum Stopped {
     NoJson,
 }
 
-/// What stands in the object that a body is.
+/// The members of a body that is an object.
 #[derive(Default)]
 struct Object<'a> {
     events: Vec<Piece<'a>>,
     /// Whether `events` is an array.
     is_array: bool,
-    /// Whether it has an envelope field that every event has.
+    /// Whether it has an envelope field of an event.
     is_event: bool,
-    /// Where the first other name stands.
+    /// The position of the first other name.
     other: Option<(usize, usize)>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Object<'a> {
         }
     }
 
-    /// Reads the member at `p`; where what follows it begins.
+    /// Parses the member at `p`; returns the index of what follows it.
     fn member(&mut self, body: &'a [u8], p: usize) -> Result<usize, Stopped> {
         if at(body, p) != b'"' {
             return Err(Stopped::NoJson);
@@ -159,7 +159,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The elements of the array at `p`; the index after it.
+/// Parses the array at `p` into records; returns the index after it.
 fn array<'a>(body: &'a [u8], p: usize, pieces: &mut Vec<Piece<'a>>) -> Result<usize, Stopped> {
     if at(body, p) != b'[' {
         return Err(Stopped::NoJson);
@@ -169,7 +169,7 @@ fn array<'a>(body: &'a [u8], p: usize, pieces: &mut Vec<Piece<'a>>) -> Result<us
         return Ok(p + 1);
     }
     loop {
-        // An event is judged for itself: how deep the array lies is none of its.
+        // Each event has its own depth limit: that of the array around it does not count.
         let end = value_end(body, p, 0).ok_or(Stopped::NoJson)?;
         push(pieces, Piece::of(&body[p..end])).map_err(|_| Stopped::Many)?;
         p = skip_space(body, end);

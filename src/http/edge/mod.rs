@@ -1,7 +1,7 @@
-//! Verdicts at the edge: the mapping and the validation of the stages, record by record, before a request is kept.
+//! Validates the records of a request before it is kept, with the mapping and the validation of the stages.
 //!
-//! What is accepted here is an event in the stage loop, because the same [`Mapper`] with the same options decides both
-//! times; only the id of a record that names none has to wait until its offset is known.
+//! The stage loop accepts every event that is accepted here, because the same [`Mapper`] with the same options decides both
+//! times. Only the id of a record without one is made later, from its offset. [`cut`] splits a body into its records.
 
 pub mod cut;
 
@@ -21,10 +21,10 @@ use cut::Piece;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// A validator and the schemas of a directory, made anew for each edge; no schemas where a registry has them.
+/// Makes a validator and the schemas of a directory for each edge; no schemas if a registry has them.
 pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> + Send + Sync;
 
-/// Judges records for one request at a time.
+/// Validates the records of one request at a time.
 pub struct Edge {
     mapper: Mapper,
     stamper: Stamper,
@@ -34,11 +34,11 @@ pub struct Edge {
     wire: Option<Wire>,
     record_max: usize,
     gauge: Option<Gauge>,
-    /// Records of this request that are rows of the batch under construction.
+    /// Indices of the records that are rows of the present batch.
     rows: Vec<usize>,
 }
 
-/// How an edge judges.
+/// What records are validated by.
 pub struct EdgeOptions {
     /// The mapping of the stage.
     pub mapping: mapping::Options,
@@ -46,21 +46,21 @@ pub struct EdgeOptions {
     pub origin: String,
     /// `--max-record`.
     pub record_max: usize,
-    /// What the outputs can hold, where none of them holds any event: the limit of each, and the mapping of whole rows.
+    /// The size limits of the outputs; empty if some output takes events of any size.
     pub limits: Vec<RowLimit>,
-    /// The mapping of rows as they are written.
+    /// The mapping that makes rows as they are written, for their size.
     pub whole: mapping::Options,
     /// `--schemas`.
     pub schemas: Option<Box<OpenSchemas>>,
-    /// The registry, where `--schemas` names one: it knows the schemas of Avro, and no edge ever waits for it.
+    /// The registry, if `--schemas` names one. It has the schemas of Avro bodies; an edge never waits for it.
     pub registry: Option<Arc<Confluent>>,
 }
 
-/// The partition of what comes in over HTTP.
+/// The partition of records received over HTTP.
 pub const PARTITION: &str = "0";
 
 impl Edge {
-    /// An edge that judges by these options; fails where schemas cannot be opened.
+    /// Makes an edge. Errors: schemas that cannot be opened.
     pub fn new(options: &EdgeOptions) -> Result<Self> {
         let (validator, schemas) = options.schemas.as_ref().map(|open| open()).transpose()?.unzip();
         let mut stamper = Stamper::default();
@@ -81,15 +81,15 @@ impl Edge {
         })
     }
 
-    /// Bytes of the headers that are passed on with each record of the requests that follow.
+    /// Sets the number of bytes of headers that are passed on with each record of the following requests.
     pub fn set_headers(&mut self, bytes: usize) {
         if let Some(gauge) = &mut self.gauge {
             gauge.headers = bytes;
         }
     }
 
-    /// Judges a request that is one record in Avro behind its schema's id. What is refused stays as it came. Where
-    /// `recall` lacks an answer the verdict does not count.
+    /// Validates a request that is one Avro record after its schema id. A refused record keeps its bytes as received. The
+    /// result does not count if `recall` lacks an answer of the registry.
     pub fn judge_avro(&mut self, body: &[u8], now: i64, recall: &mut Recall) -> Result<Vec<Record>> {
         let piece = match self.wire.as_mut().map(|wire| wire.recalled(body, recall)).transpose()? {
             Some(Some(Ok(text))) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
@@ -106,8 +106,8 @@ impl Edge {
         Ok(records)
     }
 
-    /// Judges the records of a request that arrived at `now` (µs), by what `recall` knows where a registry has the
-    /// schemas. Where it lacks an answer the verdict does not count. Fails only where a schema cannot be had.
+    /// Validates the records of a request that arrived at `now` (µs). `recall` holds the answers of the registry, if it has the
+    /// schemas; the result does not count if one is missing. Errors: only a schema that cannot be loaded.
     pub fn judge(&mut self, pieces: Vec<Piece<'_>>, now: i64, mut recall: Option<&mut Recall>) -> Result<Vec<Record>> {
         let mut records = Vec::with_capacity(pieces.len());
         for piece in pieces {
@@ -124,6 +124,7 @@ impl Edge {
         Ok(records)
     }
 
+    /// Validates one record of the request.
     fn one(&mut self, piece: Piece<'_>, now: i64, index: usize) -> Result<Record> {
         let Piece { payload, fault } = piece;
         let fault = match fault {
@@ -145,7 +146,7 @@ impl Edge {
         Ok(record)
     }
 
-    /// Keeps no more than the first `--max-record` bytes of a record that was refused.
+    /// Truncates the payload of a refused record to `--max-record` bytes.
     fn cut(&self, record: &mut Record) {
         let length = record.payload.len();
         if length > self.record_max {
@@ -154,7 +155,7 @@ impl Edge {
         }
     }
 
-    /// Maps one record onto a row; why it is none.
+    /// Maps a record to a row; returns its fault if it is not an event.
     fn map(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
         let text = match one_line(payload) {
             Ok(text) => text,
@@ -166,7 +167,7 @@ impl Edge {
             Outcome::Row => None,
             Outcome::Dead(fault) => Some(fault),
             Outcome::NoTime => Some(Fault::new(ErrorType::TimestampError, "the event has no time where --time looks")),
-            // Whoever knows its arrival does not wait.
+            // The arrival is known, so the mapper does not hold the record back.
             Outcome::Held(_) => None,
         })
     }
@@ -178,7 +179,7 @@ impl Edge {
         Fault::new(ErrorType::TooLargeError, message)
     }
 
-    /// Takes the rows so far out of the mapper; with schemas each is judged by its own.
+    /// Takes the rows from the mapper and validates each by its schema, if there are schemas.
     fn validate(&mut self, records: &mut [Record], recall: Option<&mut Recall>) -> Result<()> {
         let rows = std::mem::take(&mut self.rows);
         let Some(batch) = self.mapper.batch(&mut self.stamper, None)? else { return Ok(()) };
@@ -203,7 +204,7 @@ impl Edge {
     }
 }
 
-/// Judges whether any output can hold an event.
+/// Checks whether any output can hold an event.
 struct Gauge {
     limits: Vec<RowLimit>,
     mapper: Mapper,
@@ -220,8 +221,8 @@ impl Gauge {
         Ok(Self { limits, mapper, stamper, partition, headers: 0 })
     }
 
-    /// Judges a record that is an event; why no output can hold it. The row is made and measured only where that is in
-    /// question: each byte of a record stands in a row a few times at the most.
+    /// Checks an event; returns the fault if no output can hold it. The row is made and measured only if its size may exceed
+    /// the limits: each byte of a record occurs in its row at most a few times.
     fn judge(&mut self, payload: &[u8], now: i64) -> Result<Option<Fault>> {
         let most = self.limits.iter().map(RowLimit::bytes).max().unwrap_or(usize::MAX);
         if payload.len().saturating_mul(TIMES_MAX).saturating_add(self.headers + BESIDE_MAX) <= most {
@@ -250,12 +251,12 @@ impl Gauge {
     }
 }
 
-/// How often the bytes of a record stand in its row at the most: as properties, raw, and as columns and key.
+/// Maximum number of times that the bytes of a record occur in its row: as properties, raw, and as columns and key.
 const TIMES_MAX: usize = 8;
-/// Bytes of a row that come from elsewhere: instants, ids, constants of flags.
+/// Maximum bytes of a row from elsewhere: instants, ids, constants of flags.
 const BESIDE_MAX: usize = 16 << 10;
 
-/// The fault of a record whose source its token may not speak for.
+/// The fault of a record whose source its token is not for.
 #[cold]
 pub fn foreign(source: &str, token: &str) -> Fault {
     let mut shown = String::new();

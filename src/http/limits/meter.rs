@@ -1,4 +1,4 @@
-//! What the front door counts, as Prometheus reads it.
+//! The metrics of the HTTP server.
 
 use crate::metrics::{self, Definition};
 use prometheus_client::metrics::counter::Counter;
@@ -9,19 +9,19 @@ use prometheus_client::registry::{Metric, Registry};
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// Seconds that requests take, as the bounds of buckets.
+/// Upper bounds of the histogram of request times, in seconds.
 const SECONDS: [f64; 9] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
 
-/// Counters of the front door. Cloning shares them.
+/// The metrics of the HTTP server. Clones share them.
 #[derive(Clone)]
 pub struct Meter {
     requests: Family<Labels<1>, Counter>,
     events: Family<Labels<1>, Counter>,
     refused_connections: Family<Labels<1>, Counter>,
-    /// Bytes of bodies as they came.
+    /// Bytes of bodies as received.
     pub body_bytes: Counter,
     connections: Gauge,
-    /// Seconds from a request's head to its answer.
+    /// Seconds from the end of a request's head to its answer.
     pub seconds: Histogram,
 }
 
@@ -38,7 +38,7 @@ impl Default for Meter {
     }
 }
 
-/// A connection that is open as long as this lives, however it ends.
+/// Counts a connection as open until it is dropped.
 pub struct Open(Gauge);
 
 impl Drop for Open {
@@ -47,19 +47,19 @@ impl Drop for Open {
     }
 }
 
-/// What becomes of events at the front door.
+/// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Acknowledged, and new.
     Accepted,
-    /// Acknowledged, but kept before.
+    /// Acknowledged, and kept before.
     Duplicate,
-    /// Refused by itself.
+    /// Refused.
     Rejected,
 }
 
 impl Meter {
-    /// Enters everything into a registry.
+    /// Registers all metrics.
     pub fn register(&self, registry: &mut Registry) {
         let Self { requests, events, refused_connections, body_bytes, connections, seconds } = self;
         enter(registry, &metrics::HTTP_EVENTS, events.clone());
@@ -70,13 +70,13 @@ impl Meter {
         enter(registry, &metrics::HTTP_SECONDS, seconds.clone());
     }
 
-    /// Counts a connection for as long as it is open.
+    /// Counts a connection as open until the result is dropped.
     pub fn open(&self) -> Open {
         self.connections.inc();
         Open(self.connections.clone())
     }
 
-    /// Counts a request that is answered.
+    /// Counts an answered request.
     pub fn request(&self, status: u16) {
         self.requests.get_or_create(&[("status", status.to_string())]).inc();
     }
@@ -93,13 +93,13 @@ impl Meter {
         }
     }
 
-    /// Counts a connection that is ended for a reason.
+    /// Counts a connection that was refused or aborted.
     pub fn refused_connection(&self, reason: &str) {
         self.refused_connections.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 }
 
-/// Enters a metric as the table has it; the registry adds the full stop of its sentence.
+/// Registers a metric by its definition. The registry appends the full stop of its help text.
 fn enter(registry: &mut Registry, definition: &Definition, metric: impl Metric) {
     registry.register(definition.family(), definition.about.trim_end_matches('.'), metric);
 }

@@ -1,25 +1,25 @@
-//! What happens again and again is said once a minute.
+//! Messages about recurring problems, written at most once a minute.
 
 use crate::console::Console;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long the same notice is not said again.
+/// Minimum interval between two messages of the same reason.
 const NOTICE_EVERY: Duration = Duration::from_secs(60);
-/// Says what happens again and again once a minute.
+/// Writes messages about recurring problems, at most once a minute per reason.
 pub struct Notices {
     console: Console,
     said: Mutex<HashMap<&'static str, Instant>>,
 }
 
 impl Notices {
-    /// Notices on this console.
+    /// Writes to this console.
     pub fn new(console: Console) -> Self {
         Self { console, said: Mutex::default() }
     }
 
-    /// Says it unless something about `reason` was said within the last minute.
+    /// Writes the message unless one of the same `reason` was written within the last minute.
     pub fn say(&self, reason: &'static str, message: impl Fn() -> String) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

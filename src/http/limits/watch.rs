@@ -1,7 +1,7 @@
-//! Time limits of one connection: how long it may be silent, take for a head, or leave an answer unread.
+//! Time limits of one connection: how long it may be idle, send a head, or leave an answer unread.
 //!
-//! Hyper has one limit for the first two; a keep-alive connection may well be silent for a minute, a head that takes
-//! ten seconds is an attack.
+//! Hyper has one limit for the first two. But an idle keep-alive connection of a minute is normal, and a head that takes ten
+//! seconds is an attack.
 
 use super::meter::Meter;
 use std::io;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The largest head, and what is read at once.
+/// Maximum bytes of a head, and of one read.
 pub const HEAD_BYTES_MAX: usize = 64 << 10;
-/// How long a connection may take.
+/// Time limits of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// Between two requests.
     pub idle: Duration,
-    /// From a head's first byte to its last, and for each part of an answer to be taken.
+    /// From the first byte of a head to its last, and for the client to read each part of an answer.
     pub head: Duration,
 }
 
@@ -28,17 +28,17 @@ const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;
 
-/// What a connection is doing; its service and its bytes share it.
+/// The state of a connection, shared by its service and its byte stream.
 #[derive(Clone, Default)]
 pub struct Phase(Arc<AtomicU8>);
 
 impl Phase {
-    /// A head is complete.
+    /// Marks the head as complete.
     pub fn begin(&self) {
         self.0.store(BUSY, Ordering::Relaxed);
     }
 
-    /// The request is answered.
+    /// Marks the request as answered.
     pub fn end(&self) {
         self.0.store(IDLE, Ordering::Relaxed);
     }
@@ -48,20 +48,20 @@ impl Phase {
     }
 }
 
-/// The bytes of a connection, with an eye on the clock.
+/// The byte stream of a connection, with time limits.
 pub struct Watched<S> {
     stream: S,
     phase: Phase,
     patience: Patience,
     meter: Meter,
-    /// What the timer of reading waits for; it is set anew when that changes.
+    /// The state that the read timer was set for; it is set again when the state changes.
     timed: Option<u8>,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
-    /// Watches a stream.
+    /// Wraps a stream.
     pub fn new(stream: S, phase: Phase, patience: Patience, meter: Meter) -> Self {
         let reading = Box::pin(sleep_until(Instant::now() + patience.idle));
         Self { stream, phase, patience, meter, timed: None, reading, writing: None }
@@ -72,11 +72,11 @@ impl<S> Watched<S> {
         io::ErrorKind::TimedOut.into()
     }
 
-    /// Nothing has come: is it still early enough?
+    /// Handles a read without data: fails if its time is over.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let phase = self.phase.get();
         let (wait, reason) = match phase {
-            // The request's own deadline holds.
+            // The deadline of the request applies.
             BUSY => {
                 self.timed = None;
                 return Poll::Pending;
@@ -113,7 +113,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
             return self.poll_patience(cx).map(Err);
         }
         if buffer.filled().len() > before {
-            // The first bytes of a head; of a body where a request is under way.
+            // These bytes begin a head; during a request they belong to its body.
             let _ = self.phase.0.compare_exchange(IDLE, HEAD, Ordering::Relaxed, Ordering::Relaxed);
         }
         read
