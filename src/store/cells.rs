@@ -1,4 +1,4 @@
-//! One column of a batch of any kind, by the shape of its values: what a store writes row by row.
+//! The cells of a column by type, for stores that write row by row.
 
 use crate::error::{Error, Result};
 use arrow::array::{
@@ -13,28 +13,28 @@ pub enum Cells<'a> {
     Id(&'a FixedSizeBinaryArray),
     /// Text.
     Text(&'a StringArray),
-    /// Text that repeats: places, and the values that stand there.
+    /// Dictionary-encoded text: keys and values.
     Word(&'a Int32Array, &'a StringArray),
     /// Instants.
     Instant(&'a TimestampMicrosecondArray),
-    /// Whole numbers.
+    /// Whole numbers of 64 bits.
     Long(&'a Int64Array),
-    /// Smaller ones.
+    /// Whole numbers of 32 bits.
     Whole(&'a Int32Array),
     /// Numbers.
     Real(&'a Float64Array),
-    /// Yes or no.
+    /// Booleans.
     Flag(&'a BooleanArray),
     /// Bytes.
     Bytes(&'a BinaryArray),
-    /// Names, several to a row.
+    /// Lists of names.
     Names(&'a ListArray),
-    /// Headers, several to a row.
+    /// Maps of headers.
     Headers(&'a MapArray),
 }
 
 impl<'a> Cells<'a> {
-    /// The cells of one column; exit 70 for a type no kind has.
+    /// Wraps one column. Errors: exit status 70 for a type that no kind has.
     pub fn try_new(array: &'a ArrayRef) -> Result<Self> {
         Ok(match array.data_type() {
             DataType::FixedSizeBinary(16) => Self::Id(array.as_fixed_size_binary()),
@@ -55,7 +55,7 @@ impl<'a> Cells<'a> {
         })
     }
 
-    /// Whether the cell of `row` holds nothing.
+    /// Whether the cell of `row` is NULL.
     pub fn is_null(&self, row: usize) -> bool {
         match self {
             Self::Id(array) => array.is_null(row),
@@ -73,7 +73,7 @@ impl<'a> Cells<'a> {
     }
 }
 
-/// The value that stands at a place of [`Cells::Word`].
+/// Returns the value of a row of [`Cells::Word`].
 pub fn word<'a>(keys: &Int32Array, values: &'a StringArray, row: usize) -> Result<&'a str> {
     let place = usize::try_from(keys.value(row)).ok().filter(|place| *place < values.len());
     Ok(values.value(place.ok_or_else(|| Error::broken("a dictionary key without its value"))?))

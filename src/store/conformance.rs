@@ -1,4 +1,4 @@
-//! One suite for every store in [`ALL`]: what `prepare`, `commit`, `finish`, a kill and a replay mean.
+//! One test suite for every store in [`ALL`]: `prepare`, `commit`, `finish`, kills and replays.
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
 use super::{ALL, Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store};
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
-/// A store in a place of its own: a directory, or on a server a schema or a prefix.
+/// A store at a location of its own: a directory, or a schema or prefix on a server.
 pub struct Bench {
     store: &'static Store,
     /// Removed with the bench.
@@ -29,7 +29,7 @@ impl Bench {
         Self { store, _directory: directory, location: Location { scheme, path, ..Location::default() } }
     }
 
-    /// The same for a store that needs a server; none where there is none, which is said, and in CI wrong.
+    /// The same for a store on a server; `None` without a server, which is reported, and an error in CI.
     pub fn on_server(store: &'static Store) -> Option<Self> {
         let variable = format!("EVT_{}", store.scheme.to_uppercase());
         let Ok(uri) = std::env::var(&variable) else {
@@ -47,7 +47,7 @@ impl Bench {
         Some(bench.with(option, &room))
     }
 
-    /// `kind` where the store holds it, else one that it does.
+    /// `kind` if the store holds it, else one that it does.
     fn kind_or(&self, kind: Kind) -> Kind {
         if self.store.kinds.contains(&kind) { kind } else { self.store.kinds[0] }
     }
@@ -74,7 +74,7 @@ impl Bench {
         self.open_as("run", false).unwrap()
     }
 
-    /// One whole run.
+    /// A complete run.
     pub fn run(&self, kind: Kind, batches: &[RecordBatch]) -> Outcome {
         let mut sink = self.open();
         for batch in batches {
@@ -90,7 +90,7 @@ impl Bench {
         (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
     }
 
-    /// What a reader sees; nothing where there is no table yet.
+    /// What a reader sees; nothing if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
         match (self.store.read)(&self.location, kind) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
@@ -108,12 +108,12 @@ fn is_remote(store: &Store) -> bool {
     store.options.contains(&"connect")
 }
 
-/// Every store whose server is there.
+/// Every store whose server is reachable.
 fn all() -> impl Iterator<Item = Bench> {
     local().chain(ALL.iter().filter(|store| is_remote(store)).filter_map(|store| Bench::on_server(store)))
 }
 
-/// Those that hold rows of `kind`.
+/// The stores that hold rows of `kind`.
 fn holding(kind: Kind) -> impl Iterator<Item = Bench> {
     all().filter(move |bench| bench.store.kinds.contains(&kind))
 }
@@ -325,7 +325,7 @@ fn refusal(row: usize) -> Refused {
 
 const FULL_DISK: &str = "EVT_TEST_FULL_DISK";
 
-/// The limit of a file's size stands in for a full disk; it holds for a process, so the test runs itself as one.
+/// A limit of the file size simulates a full disk. It applies to a whole process, so the test runs itself as a process.
 #[test]
 fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
     if let Ok(path) = std::env::var(FULL_DISK) {
@@ -354,7 +354,7 @@ fn a_full_disk_is_one_line_and_74_and_leaves_nothing_that_looks_whole() {
     }
 }
 
-/// Writes until the first error and says it; no file may be longer than 400 KiB.
+/// Writes until the first error and prints it; files are limited to 400 KiB.
 fn fill_up(path: &str) {
     let limit = rustix::process::Rlimit { current: Some(400 << 10), maximum: Some(400 << 10) };
     rustix::process::setrlimit(rustix::process::Resource::Fsize, limit).unwrap();
@@ -424,10 +424,10 @@ fn a_later_run_replaces_what_is_smaller_and_is_refused_where_it_is_smaller() {
     }
 }
 
-/// A tombstone speaks of the data of its run: another run that takes back the same row does not make the first one forget.
+/// A tombstone belongs to its run: a retraction of the same row by another run does not remove that of the first one.
 #[test]
 fn what_runs_side_by_side_take_back_does_not_come_back() {
-    // A lake judges within a run.
+    // A lake applies the guard within one run.
     for bench in all().filter(|bench| bench.store.acknowledges) {
         let (there, gone) = (metrics(&[(0, 0, 5, false)]), metrics(&[(0, 0, 5, true)]));
         let mut runs = ["1", "2"].map(|run| bench.open_as(run, false).unwrap());
@@ -442,7 +442,7 @@ fn what_runs_side_by_side_take_back_does_not_come_back() {
     }
 }
 
-/// Panes of one key as a window makes them: rows grow, a last one may be taken back, a backfill may follow.
+/// Panes of one key as a window emits them: rows grow, a last one may be retracted, a backfill may follow.
 fn panes(key: i64) -> impl Strategy<Value = (Vec<Pane>, Option<Pane>)> {
     (1..4i64, any::<bool>(), 0..3i64).prop_map(move |(live, gone, backfill)| {
         let mut made: Vec<Pane> = (1..=live).map(|rows| (key, 0, rows, false)).collect();

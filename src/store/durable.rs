@@ -1,5 +1,4 @@
-//! Names that survive a loss of power: a file that has been synced is found again only if the directory that holds its
-//! name has been synced too.
+//! Durable names: after a power failure a synced file is only found if the directory with its name was synced too.
 
 use super::room;
 use rustix::fs::syncfs;
@@ -7,25 +6,25 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 
-/// Makes the names in `directory` durable.
+/// Makes the entries of `directory` durable.
 pub fn sync_directory(directory: &Path) -> Result<()> {
     match File::open(directory).and_then(|opened| opened.sync_all()) {
-        // This file system has no way to sync a directory alone.
+        // This file system cannot sync a directory.
         Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
         synced => synced,
     }
 }
 
-/// Makes the name of `path`, which is there, durable.
+/// Makes the name of the existing `path` durable.
 pub fn sync_name(path: &Path) -> Result<()> {
     match sync_directory(room::parent(path)) {
-        // A directory may be writable and not readable: its whole file system is synced instead.
+        // A directory may be writable but not readable: sync its whole file system instead.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(syncfs(File::open(path)?)?),
         synced => synced,
     }
 }
 
-/// Makes the directory `path` and every directory above it that is missing, and their names durable.
+/// Creates the directory `path` and its missing parents, and makes their names durable.
 pub fn create_directories(path: &Path) -> Result<()> {
     match fs::create_dir(path) {
         Ok(()) => sync_name(path),

@@ -1,24 +1,24 @@
-//! The guard of stored metrics: which row of a natural key stays.
+//! The guard of stored metrics: decides which row of a natural key stays.
 //!
-//! The state of a key is the greatest (`revision`, `rows`, retracted) that was seen: a row is replaced by one of greater
-//! or equal version, a retraction takes back the row of its version (and what came before it), and a row whose
-//! retraction this run has seen does not come back. So any order and any repetition of one run's rows ends in the same
-//! table. What another run took back is forgotten with that run: its versions speak of other data.
+//! The state of a key is the greatest (`revision`, `rows`, retracted) seen. A row replaces one of an equal or smaller version;
+//! a retraction removes the row of its version or of a smaller one; a row whose retraction this run has seen is refused. So any
+//! order and any repetition of one run's rows lead to the same table. Retractions of other runs are not remembered: their
+//! versions describe other data.
 
 use crate::counts::SinkCounts;
 use crate::store::Notice;
 use ahash::{AHashMap, AHashSet};
 
-/// What orders the rows of one key.
+/// The order of the rows of one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// 0 live, one more for each backfill.
+    /// 0 for live rows, one more for each backfill.
     pub revision: i32,
     /// Events in the row.
     pub rows: i64,
 }
 
-/// The row a store holds for a key.
+/// The stored row of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Stored {
     /// Its version.
@@ -27,25 +27,25 @@ pub struct Stored {
     pub value: Option<f64>,
 }
 
-/// What became of one row.
+/// The outcome of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// Its key was not there.
+    /// Its key was not stored.
     Inserted,
-    /// It replaced a row of smaller version, or of the same with another value.
+    /// It replaced a row of a smaller version, or of the same version with another value.
     Updated,
-    /// The store says the same already.
+    /// The same row is stored already.
     Unchanged,
-    /// A retraction: the row is gone.
+    /// A retraction that removed the stored row.
     Deleted,
-    /// Refused: a row of greater revision is there, or this run has taken the row back.
+    /// Refused: a row of a greater revision is stored, or this run has retracted the row.
     Stale,
-    /// Refused: a row of the same revision that counts more events is there.
+    /// Refused: a row of the same revision with more events is stored.
     Outnumbered,
 }
 
-/// The fate of a row of `version` that carries `value` under a key of which `stored` is there and `taken_back` is the
-/// greatest version this run retracted.
+/// Decides the fate of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run has
+/// retracted.
 pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> Fate {
     if taken_back.is_some_and(|gone| row.version <= gone) {
         return Fate::Stale;
@@ -58,7 +58,7 @@ pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Store
     }
 }
 
-/// The fate of a retraction of `version`; one of a row that is not there changes nothing.
+/// Decides the fate of a retraction of `version`; without a stored row it changes nothing.
 pub fn judge_retraction(stored: Option<Stored>, version: Version) -> Fate {
     match stored {
         None => Fate::Unchanged,
@@ -71,7 +71,7 @@ fn refused(version: Version, there: Version) -> Fate {
     if version.revision == there.revision { Fate::Outnumbered } else { Fate::Stale }
 }
 
-/// NaN is the same as NaN, and the two zeros are one: not every store keeps the sign.
+/// Whether two values are equal. NaN equals NaN, and the two zeros are equal because not every store keeps the sign.
 fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
     match (left, right) {
         (Some(left), Some(right)) => left == right || (left.is_nan() && right.is_nan()),
@@ -81,7 +81,7 @@ fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
 }
 
 impl SinkCounts {
-    /// Counts a row of that fate.
+    /// Counts a row with this fate.
     pub fn add(&mut self, fate: Fate) {
         self.taken += 1;
         match fate {
@@ -96,27 +96,27 @@ impl SinkCounts {
 
 /// Keys whose last row was refused are remembered up to this number, about 40 MB.
 const REFUSED_MAX: usize = 1 << 20;
-/// Of these, so many by name, and bytes of a name.
+/// Maximum number of these remembered by name, and of bytes of a name.
 const NAMED_MAX: usize = 1 << 10;
 const NAME_MAX: usize = 512;
 
-/// What this run met of rows that count other events: the sign that two runs wrote parts of one window.
+/// Rows with different event counts that this run met: a sign that two runs wrote parts of one window.
 #[derive(Default)]
 pub struct Overlap {
-    /// Rows of other runs that were replaced, and the first of them.
+    /// Number of replaced rows of other runs; `first` describes the first of them.
     replaced: u64,
     first: Option<String>,
     /// Keys whose last row was refused because the stored one counts more events.
     refused: AHashSet<u128>,
-    /// Some of them by name, each with its place in the order of refusals.
+    /// The names of some of them, each with its index in the order of refusals.
     names: AHashMap<u128, (u64, String)>,
     named: u64,
-    /// Refused rows that [`REFUSED_MAX`] left no room for.
+    /// Refused rows beyond [`REFUSED_MAX`].
     beyond: u64,
 }
 
 impl Overlap {
-    /// Counts a replaced row of another run that held `before` events and holds `now`; `key` names it for a person.
+    /// Counts a replaced row of another run with `before` events, now `now`; `key` returns its name for messages.
     pub fn replaced(&mut self, key: impl FnOnce() -> String, before: i64, now: i64) {
         self.replaced += 1;
         if self.first.is_none() {
@@ -124,7 +124,7 @@ impl Overlap {
         }
     }
 
-    /// Sees the fate of a row of the metric `id`; the last row of each decides.
+    /// Notes the fate of a row of metric `id`. The last row of each metric decides.
     pub fn judged(&mut self, id: [u8; 16], fate: Fate, key: impl FnOnce() -> String) {
         let id = u128::from_be_bytes(id);
         if fate != Fate::Outnumbered {
@@ -141,7 +141,7 @@ impl Overlap {
         }
     }
 
-    /// The lines for the end of the run.
+    /// Returns the lines for the end of the run.
     pub fn notices(&self) -> Vec<Notice> {
         let mut notices = vec![];
         if let Some(first) = &self.first {

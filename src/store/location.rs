@@ -1,25 +1,25 @@
-//! What a URI of a store says.
+//! The location in a store's URI.
 
 use crate::error::{Error, Result};
 use crate::secret;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What a URI of a store says after the scheme: `sqlite:PATH?OPTION=VALUE&…`.
+/// The parts of a store's URI: `sqlite:PATH?OPTION=VALUE&…`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Location {
-    /// The word before the colon, as it was given.
+    /// The scheme as given.
     pub scheme: String,
-    /// Whether `//` stood behind it.
+    /// Whether `//` followed the scheme.
     pub slashes: bool,
-    /// What stands between the scheme and the options.
+    /// The part between the scheme and the options.
     pub path: String,
-    /// The options; an unknown one is exit 2 and names what exists.
+    /// The options. Stores check them: an unknown one is exit status 2 with a list of the known ones.
     pub options: BTreeMap<String, String>,
 }
 
 impl Location {
-    /// Refuses options that are not among `known`.
+    /// Checks that all options are among `known`. Errors: exit status 2.
     pub fn check_options(&self, scheme: &str, known: &[&str]) -> Result<()> {
         match self.options.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(()),
@@ -29,7 +29,7 @@ impl Location {
     }
 }
 
-/// As it was given, but for its options and a password.
+/// Formats it as given, without options and password.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.scheme, if self.slashes { "//" } else { "" })?;

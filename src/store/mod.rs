@@ -1,8 +1,19 @@
-//! Stores: where rows end up, and where a view reads them back.
+//! Stores: outside systems that a sink writes rows to and a view reads back: SQLite, PostgreSQL, Redis, and lakes of Parquet
+//! files.
 //!
-//! One contract for all, shaped for exactly-once: rows are written, [`Sink::prepare`] makes those of an epoch durable,
-//! [`Sink::commit`] applies them, and can be repeated. A store whose rows are guarded keys (SQL) may apply earlier:
-//! a replay converges. To add a store: one file, one row in [`ALL`].
+//! ```text
+//! rows ─► Sink::write ─► (epoch: Sink::prepare ─► Sink::commit)… ─► Sink::finish ─► Outcome
+//!                        tables, read ─► batches
+//! ```
+//!
+//! All stores have one contract, made for exactly-once: [`Sink::prepare`] makes the rows of an epoch durable; [`Sink::commit`]
+//! applies them and may be repeated. A store whose rows are guarded by their keys (SQL) may apply them earlier, because a
+//! replay converges. To add a store: one module, one row in [`ALL`].
+//!
+//! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
+//! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
+//! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
+//! - [`remote`] holds timeouts and retries of servers, [`durable`] and [`room`] the checks and syncs of directories.
 
 pub mod cells;
 mod definition;
@@ -24,7 +35,7 @@ pub use definition::{Batches, Store, Tables};
 pub use location::Location;
 pub use sink::{Epoch, Notice, OpenOptions, Outcome, Refused, Sink};
 
-/// The store whose scheme is `scheme`.
+/// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {
     ALL.iter().copied().find(|store| store.scheme == scheme || store.also.contains(&scheme))
 }

@@ -1,10 +1,10 @@
-//! Values with a shape of their own, as JSON text: headers and lists of names, for stores whose cells are flat.
+//! Nested values as JSON text (headers and lists of names), for stores with flat cells.
 
 use crate::error::{Error, Result};
 use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use serde::{Deserialize, Serialize};
 
-/// One header: a value that is no UTF-8 is hexadecimal.
+/// One header; a value that is not UTF-8 is written in hexadecimal.
 #[derive(Serialize, Deserialize)]
 struct Header {
     key: String,
@@ -14,18 +14,18 @@ struct Header {
     value_hex: Option<String>,
 }
 
-/// A list of names as a JSON array.
+/// Formats a list of names as a JSON array.
 pub fn names_json(names: &ArrayRef) -> Result<String> {
     let names: Vec<&str> = names.as_string::<i32>().iter().flatten().collect();
     json(&names)
 }
 
-/// The names in a JSON array; none where it is another text.
+/// Parses a JSON array of names; `None` for any other text.
 pub fn parse_names(text: &str) -> Option<Vec<String>> {
     serde_json::from_str(text).ok()
 }
 
-/// The headers of one row as a JSON array.
+/// Formats the headers of one row as a JSON array.
 pub fn headers_json(entries: &StructArray) -> Result<String> {
     let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
     let header = |row: usize| {
@@ -37,7 +37,7 @@ pub fn headers_json(entries: &StructArray) -> Result<String> {
     json(&(0..entries.len()).map(header).collect::<Vec<_>>())
 }
 
-/// The headers in a JSON array, in order; none where it is another text.
+/// Parses a JSON array of headers, in order; `None` for any other text.
 pub fn parse_headers(text: &str) -> Option<Vec<(String, Option<Vec<u8>>)>> {
     let headers: Vec<Header> = serde_json::from_str(text).ok()?;
     let pair = |header: Header| {

@@ -1,4 +1,4 @@
-//! What stores behind a network share: how long they wait, when they try again, and what of an address may be shown.
+//! What remote stores share: timeouts, retries, and the addresses that may be shown.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
@@ -10,30 +10,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Options every remote store takes.
+/// Options of every remote store.
 pub const OPTIONS: [&str; 3] = ["connect", "timeout", "retry"];
 
-/// How long a server may be away in a run that has begun, where nothing is said.
+/// How long a server may be unreachable after the run has begun, by default.
 pub const AWAY: Duration = Duration::from_secs(300);
-/// The same at the start, before its first answer: a wrong address shall not look like a slow server.
+/// The same before its first answer, so that a wrong address fails early.
 const AWAY_AT_START: Duration = Duration::from_secs(30);
-/// What stands for no limit in an option.
+/// The value of an option without limit.
 pub const FOREVER: &str = "forever";
 
-/// How long a server may be away: `?wait=` of Kafka, `?retry=` of others.
+/// How long a server may be unreachable: `?wait=` of Kafka, `?retry=` of other servers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Away {
-    /// Nothing is said: 30 s at the start of a run, later 5 minutes.
+    /// The default: 30 s at the start of a run, later 5 minutes.
     #[default]
     Usual,
-    /// As long as this, at the start too.
+    /// This long, at the start too.
     Limited(Duration),
     /// Without limit.
     Forever,
 }
 
 impl Away {
-    /// Reads the value of an option: a duration longer than 0, or `forever`.
+    /// Parses the value of an option: a duration longer than 0, or `forever`.
     pub fn parse(text: &str) -> Result<Self> {
         if text == FOREVER {
             return Ok(Self::Forever);
@@ -43,7 +43,7 @@ impl Away {
         Ok(Self::Limited(Duration::from_micros(micros.ok_or_else(too_short)?)))
     }
 
-    /// The limit, before the server has answered at all or later; none where there is no limit.
+    /// Returns the limit, depending on whether the server has ever answered; `None` for no limit.
     pub fn limit(self, has_answered: bool) -> Option<Duration> {
         match self {
             Self::Usual => Some(if has_answered { AWAY } else { AWAY_AT_START }),
@@ -53,7 +53,7 @@ impl Away {
     }
 }
 
-/// What a line says of the attempts to come.
+/// Describes further attempts in a message.
 pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
     match limit {
         Some(limit) => format!("trying again for up to {} (?{option}=)", rounded(limit)),
@@ -61,19 +61,19 @@ pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
     }
 }
 
-/// How long a store waits for its server.
+/// The timeouts of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For a connection, with its handshakes (`?connect=`).
+    /// Timeout of a connection with its handshakes (`?connect=`).
     pub connect: Duration,
-    /// For one answer (`?timeout=`).
+    /// Timeout of one answer (`?timeout=`).
     pub timeout: Duration,
-    /// Until a server that does not answer is given up (`?retry=`).
+    /// How long a request is retried (`?retry=`).
     pub retry: Away,
 }
 
 impl Patience {
-    /// What the options say; exit 2 for what is no duration, or none at all.
+    /// Parses the options. Errors: exit status 2 for a value that is not a duration longer than 0.
     pub fn try_new(location: &Location) -> Result<Self> {
         let option = |name: &str, usual: i64| {
             let micros = location.options.get(name).map_or(Ok(usual), |text| parse_duration(text))?;
@@ -93,16 +93,16 @@ impl Patience {
     }
 }
 
-/// Why something did not work.
+/// Why a request failed.
 pub enum Trouble {
-    /// The server is away or busy: the same may work later, and a repetition changes nothing.
+    /// Transient: the server is unreachable or busy. A retry may succeed, and repeating the request changes nothing.
     Passing(String),
-    /// It will not work.
+    /// Permanent: a retry would fail too.
     Lasting(Error),
 }
 
 impl Trouble {
-    /// The error where nobody tries again.
+    /// Converts it to the error of a request that is not retried.
     pub fn into_error(self, shown: &str) -> Error {
         match self {
             Self::Passing(cause) => Error::new(ErrorKind::Unavailable, format!("{shown}: unavailable")).because(cause),
@@ -117,10 +117,10 @@ impl From<Error> for Trouble {
     }
 }
 
-/// The shortest and the longest pause between two attempts.
+/// Shortest and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Tries again what troubles that pass have hindered, and says so: one line when it begins, one when it is over.
+/// Retries requests that fail with transient errors; reports the first failure and the success after it.
 pub struct Persistence {
     shown: String,
     patience: Patience,
@@ -131,23 +131,24 @@ pub struct Persistence {
 }
 
 impl Persistence {
-    /// For the server `shown`, which has answered before.
+    /// Retries requests to the server `shown`, which has answered before.
     pub fn new(shown: String, patience: Patience, console: Console) -> Self {
         let has_answered = AtomicBool::new(true);
         Self { shown, patience, console, stop: Stop::of_process(), has_answered, up: Up::default() }
     }
 
-    /// The same for an output, which says whether its server is there.
+    /// Also exposes in the metrics whether the server is reachable.
     pub fn saying(self, up: Up) -> Self {
         Self { up, ..self }
     }
 
-    /// The same for a server that nobody has asked yet.
+    /// Uses the limit for a server that has never answered.
     pub fn at_start(self) -> Self {
         Self { has_answered: AtomicBool::new(false), ..self }
     }
 
-    /// Calls `attempt` until it works, fails for good, the patience ends (exit 69), or the stop timeout does.
+    /// Calls `attempt` until it succeeds or fails permanently. Errors: exit status 69 if `?retry=` or the stop timeout ends
+    /// first.
     pub fn run<T>(&self, mut attempt: impl FnMut() -> Result<T, Trouble>) -> Result<T> {
         let mut began = None;
         let wait = self.stop.server_wait();
@@ -185,7 +186,8 @@ impl Persistence {
         Err(Error::broken("attempts without end"))
     }
 
-    /// Twice as long after every attempt, less up to half of it, so that many writers do not come back at once.
+    /// Returns the pause after attempt `number`: exponential backoff, with up to half of it taken off by jitter so that many
+    /// writers do not return at once.
     fn pause(&self, number: u32) -> Duration {
         let (least, most) = PAUSES;
         let whole = least.saturating_mul(1 << number.min(10)).min(most);
@@ -195,15 +197,15 @@ impl Persistence {
     }
 }
 
-/// A duration as it is written on the command line, to the millisecond.
+/// Formats a duration as on the command line, to the millisecond.
 pub fn rounded(duration: Duration) -> String {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / MILLISECOND);
     format_duration(millis.max(1) * MILLISECOND)
 }
 
-/// TLS by one implementation, however many others a library brings along.
+/// Selects ring as the TLS implementation of all libraries.
 pub fn use_ring() {
-    // Another part of the program may have been first, with the same.
+    // It fails if another part of the program has already done this.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -1,20 +1,20 @@
-//! Events whose key is stored already: the same once more, or other content under the same key, which is a conflict.
+//! Repeated events: whether the row of a stored key has the same content. Other content is a conflict.
 
 use super::sink::Notice;
 use crate::kind::Kind;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// Columns that a repetition must not change. Those beside them are of the run that read the event, not of the event.
+/// Columns that must be equal in a repetition. The other columns belong to the run that read the event.
 pub const CONTENT: [&str; 7] =
     ["source", "event_type", "user_id", "properties", "client_timestamp", "server_timestamp", "event_time"];
 
-/// Whether rows of this kind have content beside their key. A letter's content is its payload, which is of its key.
+/// Whether rows of this kind have content besides their key. A dead letter's content is its payload, which is part of its key.
 pub fn has_content(kind: Kind) -> bool {
     matches!(kind, Kind::Event | Kind::Late)
 }
 
-/// Rows of a run that differ from the stored row of their key, which stays.
+/// The rows of a run that differ from the stored row of their key. The stored row stays.
 #[derive(Default)]
 pub struct Conflicts {
     rows: u64,
@@ -22,7 +22,7 @@ pub struct Conflicts {
 }
 
 impl Conflicts {
-    /// Counts `rows`; `first` names one of them for a person.
+    /// Counts `rows`; `first` returns the name of one of them for messages.
     pub fn add(&mut self, rows: u64, first: impl FnOnce() -> String) {
         self.rows += rows;
         if rows > 0 && self.first.is_none() {
@@ -30,7 +30,7 @@ impl Conflicts {
         }
     }
 
-    /// The line for the end of the run.
+    /// Returns the line for the end of the run.
     pub fn notice(&self) -> Option<Notice> {
         let first = self.first.as_ref()?;
         let text = format!(
@@ -42,8 +42,8 @@ impl Conflicts {
     }
 }
 
-/// Whether two JSON texts hold the same value, in whatever order of members and spelling of texts and numbers. Numbers are compared
-/// as decimals: a double does not hold them all.
+/// Whether two JSON texts hold the same value, whatever their order of members and their spelling of strings and numbers.
+/// Numbers are compared as decimals, because a double cannot hold all of them.
 pub fn is_same_json(left: &str, right: &str) -> bool {
     if left == right {
         return true;
@@ -74,7 +74,7 @@ pub fn is_same_json(left: &str, right: &str) -> bool {
     }
 }
 
-/// A JSON number as its sign, its digits without zeros at the ends, and the power of ten of the last one.
+/// Splits a JSON number into its sign, its digits without zeros at both ends, and the power of ten of the last digit.
 fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (is_negative, mantissa) = mantissa.strip_prefix('-').map_or((false, mantissa), |rest| (true, rest));

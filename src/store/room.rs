@@ -1,11 +1,11 @@
-//! Whether a file or a directory could be written, asked so that nothing is left behind: an output that will fail shall
-//! fail before the input is read, and one may not be needed after all.
+//! Checks whether files and directories can be written, without leaving anything behind: an output that will fail must fail
+//! before the input is read, and it may not be needed at all.
 
 use rustix::fs::{Access, access, statvfs};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 
-/// Whether the file `path` could be made or, where it is there, written to.
+/// Checks that the file `path` can be created or, if it exists, written.
 pub fn for_file(path: &Path) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
@@ -15,7 +15,7 @@ pub fn for_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the directory `path` is there, and files could be made in it.
+/// Checks that the directory `path` exists and files can be created in it.
 pub fn in_directory(path: &Path) -> Result<()> {
     if !std::fs::metadata(path)?.is_dir() {
         return Err(ErrorKind::NotADirectory.into());
@@ -23,7 +23,7 @@ pub fn in_directory(path: &Path) -> Result<()> {
     Ok(access(path, Access::WRITE_OK | Access::EXEC_OK)?)
 }
 
-/// Whether the directory `path` could be written to, or made with all that is missing above it.
+/// Checks that the directory `path` can be written or, with its missing parents, created.
 pub fn for_directory(path: &Path) -> Result<()> {
     match in_directory(path) {
         Err(error) if error.kind() == ErrorKind::NotFound && path != parent(path) => for_directory(parent(path)),
@@ -31,8 +31,8 @@ pub fn for_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Makes a file in the directory `path`, or below it the first directory that is missing, and removes it again: a file
-/// system may refuse what the permissions of a directory allow.
+/// Creates and removes a file in the directory `path`, or a directory in place of its first missing part: a file system may
+/// refuse what the permissions allow.
 pub fn try_directory(path: &Path) -> Result<()> {
     let name = format!(".evt-check-{}", std::process::id());
     if path.is_dir() {
@@ -49,12 +49,12 @@ pub fn try_directory(path: &Path) -> Result<()> {
     }
 }
 
-/// Whether the file system of `path` has a free block; true where it does not say.
+/// Whether the file system of `path` has a free block; true if it does not report them.
 pub fn is_left(path: &Path) -> bool {
     statvfs(path).map_or(true, |found| found.f_bavail > 0 || found.f_blocks == 0)
 }
 
-/// The directory a path lies in.
+/// Returns the directory of a path.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
         None => path,

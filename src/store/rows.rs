@@ -1,5 +1,4 @@
-//! What every store asks of a batch: the kind's columns in order, its keys, its days, and whether its instants can be
-//! written.
+//! Prepares batches for every store: the columns of the kind in order, keys, days, and rows that no store can hold.
 
 use super::sink::Refused;
 use crate::error::{Error, Result};
@@ -15,8 +14,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use xxhash_rust::xxh3::Xxh3;
 
-/// The columns that tell two rows of a kind apart, and by which a replay finds its row. A position alone does not:
-/// another day's standard input has the same ones; an id alone does not either: producers repeat them.
+/// Returns the columns that identify a row of a kind, by which a replay finds it. Neither a position nor an id suffices:
+/// standard input has the same positions every day, and producers repeat ids.
 pub fn key_columns(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Event => &["origin", "partition", "offset", "event_id"],
@@ -27,7 +26,7 @@ pub fn key_columns(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// The instant whose day a row is filed under.
+/// Returns the instant column whose day a row is filed under.
 pub fn day_column(kind: Kind) -> &'static str {
     match kind {
         Kind::Event | Kind::Late => "event_time",
@@ -37,8 +36,8 @@ pub fn day_column(kind: Kind) -> &'static str {
     }
 }
 
-/// The kind's own columns of `batch`, in order, under the kind's schema: what a stage added is left behind. A column that
-/// may be NULL and is missing is NULL. Exit 70 if another one is missing or one is of another type.
+/// Returns the kind's columns of `batch`, in order, with the kind's schema; columns that a stage added are dropped. A missing
+/// nullable column becomes NULL. Errors: exit status 70 if another column is missing or has another type.
 pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     let schema = kind.schema();
     let mut columns = Vec::with_capacity(schema.fields().len());
@@ -55,8 +54,8 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// Takes the rows apart that no store can hold: an instant outside the years 1 to 9999, which readers cannot write, and
-/// a metric under an id that is not that of its key, by which two metrics could become one.
+/// Splits off the rows that no store can hold: those with an instant outside the years 1 to 9999, and metrics whose id is not
+/// derived from their key, which could merge two metrics.
 pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
     let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -79,7 +78,7 @@ pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<R
     Ok((without(&batch, &refused)?, refused))
 }
 
-/// The rows of `batch` but for the refused ones.
+/// Returns the rows of `batch` without the refused ones.
 pub fn without(batch: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch> {
     if refused.is_empty() {
         return Ok(batch.clone());
@@ -91,12 +90,13 @@ pub fn without(batch: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch> 
     Ok(filter_record_batch(batch, &BooleanArray::from(keep))?)
 }
 
-/// For each row that [`split_unfit`] left of `rows`, its index before: what a store refuses later is named by it.
+/// Returns, for each row that [`split_unfit`] kept of `rows`, its index before the split: later refusals are reported by that
+/// index.
 pub fn places_of_fit(rows: usize, refused: &[Refused]) -> Vec<usize> {
     (0..rows).filter(|row| refused.binary_search_by_key(row, |refused| refused.row).is_err()).collect()
 }
 
-/// Metrics whose id is not that of their key.
+/// Returns the metrics whose id is not derived from their key.
 fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
     let ids = column(batch, "metric_id")?.as_fixed_size_binary();
     let names = column(batch, "metric_name")?.as_string::<i32>();
@@ -116,18 +116,18 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
     Ok(foreign.map(|row| Refused { row, fault: fault(row) }).collect())
 }
 
-/// Days since 1970 of the rows of `batch`.
+/// Returns the day of each row of `batch`, since 1970.
 pub fn days(kind: Kind, batch: &RecordBatch) -> Result<Vec<i64>> {
     let instants: &TimestampMicrosecondArray = column(batch, day_column(kind))?.as_primitive();
     Ok(instants.values().iter().map(|micros| micros.div_euclid(DAY)).collect())
 }
 
-/// The column called `name`; exit 70 if there is none, because [`align`] has seen to it.
+/// Returns the column `name`. Errors: exit status 70 if it is missing, which [`align`] rules out.
 pub fn column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a ArrayRef> {
     batch.column_by_name(name).ok_or_else(|| Error::broken(format!("a batch has no column '{name}'")))
 }
 
-/// The id of a row.
+/// Returns the id of a row.
 pub fn id(ids: &FixedSizeBinaryArray, row: usize) -> Result<[u8; 16]> {
     ids.value(row).try_into().map_err(|_| Error::broken("an id that has not 16 bytes"))
 }
@@ -144,7 +144,7 @@ pub fn digest_keys(kind: Kind, batch: &RecordBatch, digest: &mut Xxh3) -> Result
     Ok(())
 }
 
-/// A digest of the key of each row.
+/// Returns a digest of the key of each row.
 pub fn each_key(kind: Kind, batch: &RecordBatch) -> Result<Vec<u128>> {
     let columns = key_columns(kind).iter().map(|name| KeyColumn::try_new(column(batch, name)?));
     let columns = columns.collect::<Result<Vec<_>>>()?;
@@ -157,7 +157,7 @@ pub fn each_key(kind: Kind, batch: &RecordBatch) -> Result<Vec<u128>> {
     Ok((0..batch.num_rows()).map(key).collect())
 }
 
-/// A column that is part of a key; keys are never null.
+/// A column of a key; keys are never NULL.
 enum KeyColumn<'a> {
     Id(&'a FixedSizeBinaryArray),
     Text(&'a StringArray),
@@ -205,7 +205,7 @@ impl<'a> KeyColumn<'a> {
     }
 }
 
-/// The length first, so that no two keys read the same.
+/// The length comes first, so that no two keys produce the same bytes.
 fn feed_bytes(bytes: &[u8], digest: &mut Xxh3) {
     digest.update(&(bytes.len() as u64).to_le_bytes());
     digest.update(bytes);

@@ -1,4 +1,5 @@
-//! Rows for tests of stores: every kind, every nullable column both ways, text and bytes that break careless stores.
+//! Rows for tests of stores: every kind, every nullable column with and without a value, and text and bytes that are hard to
+//! store.
 
 use crate::kind::Kind;
 use crate::kind::metric::metric_id;
@@ -36,7 +37,7 @@ fn batch(kind: Kind, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(kind.schema(), columns).unwrap()
 }
 
-/// Rows `from..to` of an endless sample of `kind`; the same numbers are the same rows.
+/// Rows `from..to` of an endless sample of `kind`; the same indices give the same rows.
 pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
     match kind {
         Kind::Event => batch(kind, event_columns(from, to, "-", 0)),
@@ -47,12 +48,12 @@ pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
     }
 }
 
-/// Events `from..to` at lines 1, 2, … of `origin`: another `from` is another day's file.
+/// Events `from..to` at lines 1, 2, … of `origin`; another `from` stands for another day's file.
 pub fn events(origin: &str, from: i64, to: i64) -> RecordBatch {
     batch(Kind::Event, event_columns(from, to, origin, from))
 }
 
-/// Events spread over `days` days in a fixed disorder.
+/// Events spread over `days` days, in a fixed disorder.
 pub fn scattered(rows: i64, days: i64) -> RecordBatch {
     let batch = events("f", 0, rows);
     let mut columns = batch.columns().to_vec();
@@ -141,7 +142,7 @@ fn alert_columns(from: i64, to: i64) -> Vec<ArrayRef> {
     ]
 }
 
-/// Metric rows; values take every shape a float has.
+/// Metric rows; their values take every form of a float.
 pub fn metrics(panes: &[Pane]) -> RecordBatch {
     let start = |key: i64| START + key * DAY / 8;
     let dimensions = |key: i64| format!(r#"{{"country":"{}"}}"#, key % 3);
@@ -168,7 +169,7 @@ pub fn metrics(panes: &[Pane]) -> RecordBatch {
     batch(Kind::Metric, columns)
 }
 
-/// Every row as text, sorted: what two tables are compared by.
+/// Every row as text, sorted, to compare two tables.
 pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = Vec::new();
@@ -184,7 +185,7 @@ pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// A formatter without time zones cannot show an instant: its number will do.
+/// The formatter has no time zones and cannot format an instant: its number will do.
 fn without_zone(column: &ArrayRef) -> ArrayRef {
     match column.as_primitive_opt::<TimestampMicrosecondType>() {
         Some(instants) => Arc::new(instants.reinterpret_cast::<Int64Type>()),

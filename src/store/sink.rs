@@ -1,4 +1,4 @@
-//! What a store is while a run writes to it.
+//! The interface of a store while a run writes to it.
 
 use crate::console::Console;
 use crate::counts::SinkCounts;
@@ -9,7 +9,7 @@ use crate::metrics::Up;
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 
-/// The identity of a checkpoint's epoch: run, then number within the run.
+/// Identifies the epoch of a checkpoint: run, then number within the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch {
     /// The run that made it.
@@ -18,7 +18,7 @@ pub struct Epoch {
     pub number: u64,
 }
 
-/// A row the store refused, with the reason.
+/// A row that the store refused, with the reason.
 pub struct Refused {
     /// Index of the row in the batch that was written.
     pub row: usize,
@@ -26,53 +26,53 @@ pub struct Refused {
     pub fault: Fault,
 }
 
-/// One open output of one run. Dropped without [`Sink::finish`] it leaves nothing that looks whole; rows that a store
-/// with guarded keys has applied already stay: they are right, and a replay converges.
+/// An open output of one run. If it is dropped without [`Sink::finish`] it leaves nothing that looks complete. Rows that a
+/// store with guarded keys has already applied stay: they are correct, and a replay converges.
 pub trait Sink {
-    /// Takes rows of `kind`; rows the store cannot hold come back and become dead letters. They are counted as `dead`:
-    /// a tool without a dead-letter output counts them as `dropped`.
+    /// Writes rows of `kind`; returns the rows that the store cannot hold, which become dead letters. They are counted as
+    /// `dead`; a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
 
-    /// Makes every row written so far safe, where the store says [`Store::acknowledges`].
+    /// Makes every row written so far durable, if the store [acknowledges](Store::acknowledges) rows.
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// Does what is due by the clock alone, though nothing is written.
+    /// Does what is due by time, without new rows.
     fn tick(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// Makes every row written so far durable under `epoch`, without a reader seeing half of them.
+    /// Makes every row written so far durable under `epoch`; readers never see a part of them.
     fn prepare(&mut self, epoch: Epoch) -> Result<()>;
 
-    /// Applies what was prepared for `epoch`; a second call changes nothing.
+    /// Applies the rows prepared for `epoch`; a second call changes nothing.
     fn commit(&mut self, epoch: Epoch) -> Result<()>;
 
-    /// The last epoch committed here by the pipeline of this sink, if any.
+    /// Returns the last epoch that the pipeline of this sink committed here.
     fn committed(&mut self) -> Result<Option<Epoch>>;
 
-    /// What happened to the rows so far; the law of counts holds after every call.
+    /// Returns the counts so far; the law of counts holds after every call.
     fn counts(&self) -> SinkCounts;
 
-    /// The proven end: makes durable and visible whatever no epoch has committed.
+    /// Ends the output after a proven end of the input: makes durable and visible what no epoch has committed.
     fn finish(self: Box<Self>) -> Result<Outcome>;
 
-    /// The proven end of a source that was stopped before its own end: a store that replaces the rows of other runs
+    /// Ends the output of a source that was stopped before its own end. A store that replaces rows of other runs
     /// ([`Store::replaces`]) replaces none.
     fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
         self.finish()
     }
 }
 
-/// What a finished sink has to say.
+/// The result of a finished sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// What happened to the rows.
+    /// The counts of its rows.
     pub counts: SinkCounts,
-    /// One line for the summary beyond the counts (files new or replaced, rows of another run replaced), if any.
+    /// A line for the summary besides the counts (files new or replaced, rows of another run replaced), if any.
     pub remark: Option<String>,
-    /// Lines that are printed even where `-q` leaves the summary out.
+    /// Lines that are printed even if `-q` suppresses the summary.
     pub notices: Vec<Notice>,
 }
 
@@ -81,23 +81,23 @@ pub struct Outcome {
 pub struct Notice {
     /// The line, without the name of the output.
     pub text: String,
-    /// Whether it makes the verdict of the run 1.
+    /// Whether it makes the exit verdict 1.
     pub fails: bool,
 }
 
-/// How a sink is opened.
+/// What a sink is opened with.
 #[derive(Clone)]
 pub struct OpenOptions {
-    /// Says whether the store's server is there.
+    /// Exposes whether the store's server is reachable.
     pub up: Up,
     /// Name of the pipeline: the key of its epochs.
     pub pipeline: String,
-    /// Name of this run: tells its rows from those of other runs.
+    /// Name of this run, which distinguishes its rows from those of other runs.
     pub run: String,
-    /// Whether epochs are committed here: what a store publishes early then waits for its commit.
+    /// Whether this run commits epochs. A store then publishes nothing before a commit.
     pub epochs: bool,
-    /// The run's clock (µs), for times of writing and the age of a file.
+    /// The run's clock (µs), for timestamps of rows and the age of files.
     pub clock: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// The tool's voice, for what a store has to say before it ends: a server that is away, and back.
+    /// Writes messages during the run, such as outages of a server.
     pub console: Console,
 }

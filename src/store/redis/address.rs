@@ -1,4 +1,4 @@
-//! What a URI of a Redis store says.
+//! The address in the URI of a Redis store.
 
 use crate::error::{Error, Result};
 use crate::store::location::Location;
@@ -6,25 +6,25 @@ use crate::store::redis::key::Keys;
 use crate::store::redis::wire::Server;
 use crate::time::{HOUR, MILLISECOND, parse_duration};
 
-/// The options that its URIs take.
+/// The options of its URIs.
 pub const OPTIONS: [&str; 7] = ["ttl", "prefix", "ca", "connect", "timeout", "retry", "table"];
-/// How long a row stays, unless `?ttl=` says otherwise.
+/// Time to live of a row without `?ttl=`.
 const TTL: i64 = 48 * HOUR;
 
-/// A server, and what of it is ours.
+/// A server, and the keys used there.
 pub struct RedisAddress {
-    /// The server, and how it is reached.
+    /// The server and its connection settings.
     pub server: Server,
-    /// The names of our keys.
+    /// The names of the keys.
     pub keys: Keys,
-    /// How long a row stays (ms).
+    /// Time to live of a row (ms).
     pub ttl: i64,
     /// The URI without secrets.
     pub shown: String,
 }
 
 impl RedisAddress {
-    /// What a URI says.
+    /// Parses a location. Errors: exit status 2.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
         let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;

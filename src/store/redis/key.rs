@@ -1,25 +1,26 @@
-//! Names of keys: what stands where, escaped so that no name or value can reach into another.
+//! Names of keys, escaped so that no name or value can collide with another part of a key.
 //!
 //! ```text
 //! metric:{NAME:HASH}:START/END        hash: one row
-//! metric:{NAME:HASH}:START/END:gone   hash: the greatest version a run has taken back
+//! metric:{NAME:HASH}:START/END:gone   hash: the greatest version that each run has retracted
 //! metric:{NAME:HASH}                  sorted set: windows of a series, START/END
 //! metric:{NAME}                       sorted set: series of a metric, HASH:DIMENSIONS
 //! metric:names                        sorted set: names of metrics
 //! pipeline:NAME                       hash: the last epoch of a pipeline
 //! ```
 //!
-//! The score of every member is when it may go (milliseconds since 1970, the server's clock). NAME is percent-encoded,
-//! HASH the first 32 hexadecimal digits of SHA-1 of the dimensions, START and END are microseconds since 1970. What
-//! stands in braces is the hash tag: all keys of a series lie in one slot of a cluster, and series spread over all.
+//! The score of a member is the time after which it may be removed (milliseconds since 1970, the server's clock). NAME is
+//! percent-encoded, HASH is the first 32 hexadecimal digits of the SHA-1 of the dimensions, START and END are microseconds
+//! since 1970. The part in braces is the hash tag: all keys of a series are in one slot of a cluster, and series are spread
+//! over all slots.
 
 use sha1_smol::Sha1;
 use std::fmt::Write;
 
-/// Hexadecimal digits of a series' hash.
+/// Hexadecimal digits of HASH.
 const HASH_DIGITS: usize = 32;
 
-/// Appends `text`, percent-encoded but for letters, digits and the marks that expressions are made of.
+/// Appends `text`, percent-encoded except for letters, digits and the punctuation of expressions.
 pub fn escape(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
@@ -33,7 +34,7 @@ pub fn escape(text: &str, out: &mut String) {
     }
 }
 
-/// Undoes [`escape`]; none for what it would not have written.
+/// Reverses [`escape`]; `None` for text that it would not write.
 #[cfg(test)]
 pub fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
@@ -51,14 +52,14 @@ pub fn unescape(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// The hash of a series' dimensions.
+/// Returns the hash of a series' dimensions.
 pub fn hash(dimensions: &str) -> String {
     let mut digits = Sha1::from(dimensions).digest().to_string();
     digits.truncate(HASH_DIGITS);
     digits
 }
 
-/// Keys of one store, all behind its prefix.
+/// The keys of one store, all with its prefix.
 #[derive(Clone, Debug, Default)]
 pub struct Keys {
     /// `?prefix=`.
@@ -66,12 +67,12 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Names of metrics.
+    /// Returns the key of the index of metric names.
     pub fn names(&self) -> String {
         format!("{}metric:names", self.prefix)
     }
 
-    /// Series of the metric `name`.
+    /// Returns the key of the index of the series of metric `name`.
     pub fn series(&self, name: &str) -> String {
         let mut key = format!("{}metric:{{", self.prefix);
         escape(name, &mut key);
@@ -79,7 +80,7 @@ impl Keys {
         key
     }
 
-    /// Windows of the series `hash` of the metric `name`.
+    /// Returns the key of the index of the windows of series `hash` of metric `name`.
     pub fn windows(&self, name: &str, hash: &str) -> String {
         let mut key = format!("{}metric:{{", self.prefix);
         escape(name, &mut key);
@@ -89,7 +90,7 @@ impl Keys {
         key
     }
 
-    /// The last epoch of `pipeline`.
+    /// Returns the key of the last epoch of `pipeline`.
     pub fn pipeline(&self, pipeline: &str) -> String {
         let mut key = format!("{}pipeline:", self.prefix);
         escape(pipeline, &mut key);
@@ -97,12 +98,12 @@ impl Keys {
     }
 }
 
-/// A window as the last part of a key.
+/// Formats a window as the last part of a key.
 pub fn window(start: i64, end: i64) -> String {
     format!("{start}/{end}")
 }
 
-/// The window that [`window`] wrote.
+/// Parses what [`window`] wrote.
 pub fn parse_window(text: &str) -> Option<(i64, i64)> {
     let (start, end) = text.split_once('/')?;
     Some((start.parse().ok()?, end.parse().ok()?))

@@ -1,14 +1,17 @@
-//! `redis://HOST/DATABASE`: metrics for a dashboard, each a hash that expires, visible at once, guarded by its version.
+//! `redis://HOST/DATABASE`: metrics for dashboards, each a hash that expires, visible at once, guarded by its version.
 //!
-//! A row is written by a script on the server, so that two writers cannot come between each other's look and write; it
-//! follows [`super::guard`], and a tombstone lies beside the row. Scripts go through a pipeline of bounded depth. When a
-//! connection is lost the fate of what was under way is unknown: it is sent again, which changes nothing where it had
-//! arrived (such rows are counted `unchanged`).
+//! A script on the server writes each row, so that no other writer can interfere between its read and its write. It follows
+//! [`super::guard`]; a retraction leaves a tombstone beside the row. Scripts are sent in pipelines of bounded depth. If a
+//! connection is lost the fate of the commands in progress is unknown: they are sent again, which changes nothing if they had
+//! arrived (such rows are counted as `unchanged`).
 //!
-//! Indexes lead a reader from the names to the series to the windows, so that nobody has to SCAN ([`key`]). Their
-//! members carry the time when the rows behind them are gone, and go then. Before a row can be seen its index leads to it.
+//! Indexes lead a reader from names to series to windows without SCAN ([`key`]). Their members carry the time at which the rows
+//! expire, and are removed then. The index is written before the row it leads to.
 //!
-//! What is durable is the server's business (`appendfsync`): an epoch is recorded, not synced.
+//! Durability depends on the server (`appendfsync`): an epoch is recorded, not synced.
+//!
+//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` and `read` do what they say; `*.lua` are the
+//! scripts.
 
 mod address;
 mod key;
@@ -29,7 +32,7 @@ use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
 
-/// The row of [`super::ALL`].
+/// The row in [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: "redis",
     also: &["rediss"],
@@ -44,7 +47,7 @@ pub static STORE: Store = Store {
     read: redis_read::read,
 };
 
-/// Looks whether the server answers and lets us in.
+/// Checks that the server answers and accepts the user.
 fn check(location: &Location) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
     let alone = |trouble: Trouble| trouble.into_error(&address.shown);
@@ -59,7 +62,7 @@ struct Redis {
     options: OpenOptions,
     counts: SinkCounts,
     overlap: Overlap,
-    /// Whether this run has seen a retraction; without one, no row asks for it.
+    /// Whether this run has seen a retraction; only then rows look for tombstones.
     retracts: bool,
 }
 
@@ -75,7 +78,7 @@ impl Redis {
         Ok(sink)
     }
 
-    /// Does something with a connection, and again with a new one where it was lost.
+    /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn with_session<T>(
         &mut self,
         mut work: impl FnMut(&RedisAddress, &mut Session) -> Result<T, Trouble>,

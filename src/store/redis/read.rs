@@ -1,4 +1,4 @@
-//! Reading metrics back: from the names to the series to the windows to the rows, never by SCAN.
+//! Reads metrics back: from names to series to windows to rows, without SCAN.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -17,10 +17,10 @@ use arrow::array::{
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Rows asked for at a time, and in a batch at the most.
+/// Rows per request, and maximum rows of a batch.
 const PAGE: usize = 1024;
 
-/// The metrics there are.
+/// Counts the metrics.
 pub fn tables(location: &Location) -> Result<Tables> {
     let mut reader = Reader::open(location)?;
     let mut rows = 0;
@@ -32,7 +32,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Ok(vec![(Kind::Metric.table().to_owned(), rows)])
 }
 
-/// The metrics by name, dimensions and window. Rows that expire or are written meanwhile are there or not.
+/// Reads the metrics by name, dimensions and window. Rows that expire or are written meanwhile may be included or not.
 pub fn read(location: &Location, _: Kind) -> Result<Batches> {
     let mut reader = Reader::open(location)?;
     let names = reader.names()?.into();
@@ -50,7 +50,7 @@ struct Series {
 struct Reader {
     address: RedisAddress,
     wire: Wire,
-    /// The server's clock when reading began (ms): what is over by then is not there.
+    /// The server's clock when reading began (ms): members that have expired by then are left out.
     now: String,
 }
 
@@ -70,7 +70,7 @@ impl Reader {
         trouble.into_error(&self.address.shown)
     }
 
-    /// Members of an index that are not over, sorted.
+    /// Returns the members of an index that have not expired, sorted.
     fn members(&mut self, key: &str) -> Result<Vec<String>> {
         let words = ["ZRANGEBYSCORE", key, &format!("({}", self.now), "+inf"];
         let answer = self.wire.call(&words.map(str::as_bytes)).map_err(|trouble| self.failed(trouble))?;
@@ -107,7 +107,7 @@ impl Reader {
         Ok(series)
     }
 
-    /// The answers to one command for each of `keys`.
+    /// Sends one command for each of `keys`; returns the answers.
     fn each(&mut self, keys: &[String], command: impl Fn(&str, &str, &mut Pipe)) -> Result<Vec<Value>> {
         let mut pipe = Pipe::default();
         keys.iter().for_each(|key| command(key, &self.now, &mut pipe));
@@ -203,7 +203,7 @@ struct Fields {
 impl Fields {
     fn read(fields: &[Value]) -> Option<Self> {
         let [value, rows, revision, pane, window_end, dimensions] = fields else { return None };
-        // A hash that says nothing of these is not one of ours.
+        // A hash without these fields was not written by evt.
         parse_instant(text(window_end)?)?;
         text(dimensions)?;
         let value = match value {

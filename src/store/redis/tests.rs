@@ -1,4 +1,4 @@
-//! What only Redis does: keys of somebody else, scripts that are forgotten, indexes that end.
+//! Tests that only Redis needs: foreign keys, scripts that the server lost, indexes that expire.
 
 use super::wire::Wire;
 use super::*;
@@ -17,7 +17,7 @@ fn ask(wire: &mut Wire, words: &[&str]) -> Value {
     wire.call(&words).ok().unwrap()
 }
 
-/// Keys of the one row of `metrics(&[(0, 0, 1, false)])`: the row's and its series'.
+/// The keys of the only row of `metrics(&[(0, 0, 1, false)])`: of the row and of its series.
 fn keys(address: &RedisAddress) -> (String, String) {
     let series = address.keys.windows("per minute", &key::hash(r#"{"country":"0"}"#));
     let start = crate::store::sample::START;

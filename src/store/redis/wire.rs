@@ -1,4 +1,4 @@
-//! The connection to a server: commands packed into one buffer, answers read one by one, every wait bounded.
+//! The connection to a server: commands are packed into one buffer, answers are read one by one, and every wait is bounded.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// Commands on their way to the server.
+/// Encoded commands.
 #[derive(Default)]
 pub struct Pipe {
     bytes: Vec<u8>,
@@ -17,14 +17,14 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Begins a command of `count` words.
+    /// Begins a command with `count` arguments, its name included.
     pub fn command(&mut self, count: usize) -> &mut Self {
         self.commands += 1;
         self.number(b'*', count);
         self
     }
 
-    /// Its next word.
+    /// Appends the next argument.
     pub fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
         let word = word.as_ref();
         self.number(b'$', word.len());
@@ -33,7 +33,7 @@ impl Pipe {
         self
     }
 
-    /// A whole command.
+    /// Appends a whole command.
     pub fn push(&mut self, words: &[&[u8]]) {
         self.command(words.len());
         for word in words {
@@ -47,37 +47,37 @@ impl Pipe {
         let _ = write!(self.bytes, "{number}\r\n");
     }
 
-    /// Commands in it.
+    /// Returns the number of commands.
     pub fn len(&self) -> usize {
         self.commands
     }
 
-    /// Bytes in it.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Makes it empty, keeping its room.
+    /// Clears it, keeping its capacity.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.commands = 0;
     }
 }
 
-/// One answer: a value, or the server's refusal of that command.
+/// One answer: a value, or an error reply to that command.
 pub type Answer = Result<Value, Refusal>;
 
-/// A refusal of one command.
+/// An error reply to one command.
 #[derive(Clone, Debug)]
 pub struct Refusal {
-    /// The first word: `WRONGTYPE`, `NOSCRIPT`, …
+    /// The error code: `WRONGTYPE`, `NOSCRIPT`, …
     pub code: String,
-    /// All of it.
+    /// The whole text.
     pub text: String,
 }
 
 impl Refusal {
-    /// Whether the same command may be accepted later: by this server, or by its successor.
+    /// Whether the same command may succeed later, on this server or its successor.
     fn passes(&self) -> bool {
         const PASSING: [&str; 11] = [
             "LOADING",
@@ -96,7 +96,7 @@ impl Refusal {
     }
 }
 
-/// Where a server is and how to wait for it.
+/// A server and its timeouts.
 pub struct Server {
     client: Client,
     patience: Patience,
@@ -104,7 +104,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// What a URI says; exit 2 where it says no server, 78 where its certificate cannot be read.
+    /// Parses a location. Errors: exit status 2 if it names no server, 78 if the certificate cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;
         let wrong = |error: RedisError| {
@@ -127,12 +127,12 @@ impl Server {
         Ok(Self { client, patience, shown: location.to_string() })
     }
 
-    /// How it is waited for.
+    /// Returns its timeouts.
     pub fn patience(&self) -> Patience {
         self.patience
     }
 
-    /// A connection that has said who it is.
+    /// Connects and authenticates.
     pub fn connect(&self) -> Result<Wire, Trouble> {
         let ((calls, called), (sender, answers)) = (channel(), channel());
         let (client, patience) = (self.client.clone(), self.patience);
@@ -164,15 +164,15 @@ fn connect(client: &Client, patience: Patience) -> RedisResult<Connection> {
     Ok(connection)
 }
 
-/// What the thread that has the connection is called for.
+/// A request to the thread that owns the connection.
 enum Call {
-    /// Sends these bytes: only a failure is answered.
+    /// Send these bytes; only a failure is answered.
     Send(Vec<u8>),
-    /// Receives this many answers.
+    /// Receive this many answers.
     Receive(usize),
 }
 
-/// Does what it is called for until something fails, or until nobody calls any more.
+/// Serves calls until one fails or the callers are gone.
 fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<RedisResult<Vec<Value>>>) {
     for call in called {
         let done = match call {
@@ -189,7 +189,7 @@ fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<R
     }
 }
 
-/// An error of the connection, or one that stands for all commands.
+/// Classifies an error of the connection, or one that concerns all commands.
 fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
     if error.is_timeout() {
         return Trouble::Passing(format!("no answer for {}", remote::rounded(waited)));
@@ -202,7 +202,7 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
         None if error.kind() == redis::ErrorKind::AuthenticationFailed => {
             Trouble::Lasting(Error::config(format!("{shown}: wrong user or password")))
         }
-        // A handshake that fails is an input or output error to the library; a certificate does not become a better one.
+        // The library reports a failed handshake as an I/O error; a wrong certificate is permanent.
         None if error.to_string().contains("certificate") => {
             Trouble::Lasting(Error::config(format!("{shown}: TLS")).because(io_cause(error)))
         }
@@ -211,13 +211,13 @@ fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
     }
 }
 
-/// The operating system's words without Rust's "(os error 111)".
+/// Returns the operating system's message without Rust's "(os error 111)".
 fn io_cause(error: &RedisError) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-/// The trouble a refusal makes where it is not about one row.
+/// Classifies an error reply that does not concern one row.
 pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
     if refusal.passes() {
         return Trouble::Passing(refusal.text.clone());
@@ -229,8 +229,8 @@ pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
     Trouble::Lasting(Error::new(kind, format!("{shown}: refused")).because(&refusal.text))
 }
 
-/// An open connection. After a trouble it must be dropped: answers may still be on their way. A thread of its own waits at the
-/// socket, so that a signal bounds the wait for it.
+/// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits on the
+/// socket, so that a signal can bound the wait.
 pub struct Wire {
     calls: Sender<Call>,
     answers: Receiver<RedisResult<Vec<Value>>>,
@@ -239,16 +239,16 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Sends what is in `pipe`; the answers have to be received in the order of sending.
+    /// Sends the commands in `pipe`; answers must be received in the same order.
     pub fn send(&mut self, pipe: &Pipe) -> Result<(), Trouble> {
         match self.calls.send(Call::Send(pipe.bytes.clone())) {
             Ok(()) => Ok(()),
-            // The thread has ended over something that failed before.
+            // The thread has ended after an earlier failure.
             Err(_) => self.take().map(|_| ()),
         }
     }
 
-    /// What the thread answers next.
+    /// Receives the thread's next answer.
     fn take(&mut self) -> Result<Vec<Value>, Trouble> {
         match Stop::of_process().server_wait().receive(&self.answers, Duration::MAX) {
             Ok(answered) => answered.map_err(|error| trouble(&self.shown, &error, self.timeout)),
@@ -256,9 +256,9 @@ impl Wire {
         }
     }
 
-    /// The answers to the next `count` commands that were sent.
+    /// Receives the answers to the next `count` commands.
     pub fn receive(&mut self, count: usize) -> Result<Vec<Answer>, Trouble> {
-        // Where the thread has ended, its last answer says why.
+        // If the thread has ended, its last answer holds the reason.
         let _ = self.calls.send(Call::Receive(count));
         let answer = |value| match value {
             Value::ServerError(error) => {
@@ -270,13 +270,13 @@ impl Wire {
         Ok(self.take()?.into_iter().map(answer).collect())
     }
 
-    /// Sends what is in `pipe` and reads an answer for each command.
+    /// Sends the commands in `pipe` and receives an answer for each.
     pub fn ask(&mut self, pipe: &Pipe) -> Result<Vec<Answer>, Trouble> {
         self.send(pipe)?;
         self.receive(pipe.len())
     }
 
-    /// The answer to one command; a refusal is trouble.
+    /// Sends one command and returns its answer; an error reply is an error.
     pub fn call(&mut self, words: &[&[u8]]) -> Result<Value, Trouble> {
         let mut pipe = Pipe::default();
         pipe.push(words);
@@ -284,7 +284,7 @@ impl Wire {
         answer.map_err(|refusal| refused(&self.shown, &refusal))
     }
 
-    /// The server's clock.
+    /// Reads the server's clock.
     pub fn clock(&mut self) -> Result<ServerClock, Trouble> {
         let Value::Array(parts) = self.call(&[b"TIME"])? else { return Err(self.strange("TIME").into()) };
         let part = |index: usize| parts.get(index).and_then(text).and_then(|text| text.parse::<i64>().ok());
@@ -297,26 +297,26 @@ impl Wire {
         }
     }
 
-    /// The error for an answer no server of this kind gives.
+    /// Makes the error for an answer that Redis never gives.
     pub fn strange(&self, command: &str) -> Error {
         Error::new(ErrorKind::Io, format!("{}: {command}: an answer Redis does not give", self.shown))
     }
 }
 
-/// What a server's clock showed, and when.
+/// The time of a server's clock, and when it was read.
 pub struct ServerClock {
     millis: i64,
     read: Instant,
 }
 
 impl ServerClock {
-    /// What it shows now: milliseconds since 1970.
+    /// Returns its present time in milliseconds since 1970.
     pub fn now(&self) -> i64 {
         self.millis.saturating_add(i64::try_from(self.read.elapsed().as_millis()).unwrap_or(0))
     }
 }
 
-/// The text of a string answer.
+/// Returns the text of a string answer.
 pub fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),

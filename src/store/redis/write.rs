@@ -1,4 +1,4 @@
-//! Rows on their way into Redis: packed, sent through scripts, their fates read back.
+//! Writes rows to Redis: packs them, sends them through scripts, reads their fates.
 
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
@@ -20,19 +20,19 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Rows in one pipeline.
+/// Maximum rows in a pipeline.
 const DEPTH: usize = 128;
-/// Pipelines under way: while the server works on them, the next is packed. Several short ones leave it less idle between two
-/// batches than two long ones.
+/// Pipelines in progress: while the server works on them, the next one is packed. Several short ones keep the server busier
+/// between two batches than two long ones.
 const UNDER_WAY: usize = 4;
-/// Bytes in one pipeline, beyond which fewer rows are.
+/// A pipeline that reaches this many bytes ends with fewer rows.
 const BYTES_MAX: usize = 4 << 20;
-/// Series whose place in the indexes is remembered; a row of another asks for it again.
+/// Maximum number of series whose index entries are remembered as written; beyond it they are written again.
 const SERIES_MAX: usize = 1 << 18;
-/// Rows that a script can count: it knows numbers as float64.
+/// The largest count of a script, whose numbers are float64.
 const ROWS_MAX: i64 = 1 << 53;
 
-/// What a batch holds, column by column.
+/// The columns of a batch.
 pub struct Columns<'a> {
     ids: &'a FixedSizeBinaryArray,
     names: &'a StringArray,
@@ -49,7 +49,7 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of `batch`, written by the run of `options` now.
+    /// Takes the columns of `batch`, written by the run of `options` now.
     pub fn try_new(batch: &'a RecordBatch, options: &OpenOptions) -> Result<Self> {
         let column = |name: &str| rows::column(batch, name);
         Ok(Self {
@@ -68,7 +68,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// How many rows.
+    /// Returns the number of rows.
     pub fn len(&self) -> usize {
         self.names.len()
     }
@@ -78,23 +78,23 @@ impl<'a> Columns<'a> {
         self.retracted.true_count() > 0
     }
 
-    /// The id of the metric.
+    /// Returns the id of the metric.
     pub fn id(&self, row: usize) -> Result<[u8; 16]> {
         rows::id(self.ids, row)
     }
 
-    /// Events in a row.
+    /// Returns the number of events in a row.
     pub fn rows_of(&self, row: usize) -> i64 {
         self.rows.value(row)
     }
 
-    /// The key for a person: name, start of the window, dimensions.
+    /// Returns the key for messages: name, start of the window, dimensions.
     pub fn key(&self, row: usize) -> String {
         let start = format_instant(self.starts.value(row));
         format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))
     }
 
-    /// The value as text; NULL is empty, and the two zeros are one.
+    /// Formats the value; NULL is empty, and the two zeros are one.
     fn write_value(&self, row: usize, out: &mut String) {
         out.clear();
         if self.values.is_valid(row) {
@@ -105,15 +105,15 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// What became of a row.
+/// The outcome of a row.
 pub struct Done {
     /// Its fate.
     pub fate: Fate,
-    /// Events in the row of another run that it replaced.
+    /// The number of events in the row of another run that it replaced.
     pub rows_before: Option<i64>,
 }
 
-/// Names of the scripts on the server.
+/// The SHA-1 names of the scripts on the server.
 struct Scripts {
     put: String,
     take_back: String,
@@ -121,22 +121,22 @@ struct Scripts {
     commit: String,
 }
 
-/// For each row how many commands of the pipe come before its own.
+/// For each row the number of commands of the pipe before its own; `None` if the row cannot be sent.
 type Packed = Vec<Option<usize>>;
 
-/// A connection, with what the server was told through it.
+/// A connection, and what is known to be on its server.
 pub struct Session {
     /// The connection.
     pub wire: Wire,
     scripts: Scripts,
     clock: ServerClock,
-    /// Digests of the keys of indexes → when what they lead to has to be renewed (ms).
+    /// For digests of index keys: when the entry that leads to the key must be renewed (ms).
     indexed: AHashMap<u128, i64>,
     pipe: Pipe,
 }
 
 impl Session {
-    /// Connects and brings the scripts.
+    /// Connects and loads the scripts.
     pub fn open(server: &Server) -> Result<Self, Trouble> {
         let mut wire = server.connect()?;
         let mut load = |script: &str| {
@@ -153,14 +153,14 @@ impl Session {
         Ok(Self { wire, scripts, clock, indexed: AHashMap::new(), pipe: Pipe::default() })
     }
 
-    /// Commits an epoch: `words` are run, number and time.
+    /// Commits an epoch; `words` are run, number and time.
     pub fn commit(&mut self, key: &str, words: &[String; 3]) -> Result<Value, Trouble> {
         let [run, number, now] = words;
         self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now].map(str::as_bytes))
     }
 
-    /// Sends the rows behind those of `fates` and adds what became of each, as the answers come: what fails half way goes on
-    /// where it stood.
+    /// Sends the rows after the first `fates.len()` ones, and appends the fate of each as answers arrive. After a failure
+    /// another call continues there.
     pub fn send(
         &mut self,
         address: &RedisAddress,
@@ -183,7 +183,7 @@ impl Session {
         }
     }
 
-    /// Packs rows from `from` on into the pipe; for each how many commands come before its own, none where it cannot be sent.
+    /// Packs rows from `from` on into the pipe; returns the position of each row's command.
     fn pack(&mut self, address: &RedisAddress, columns: &Columns<'_>, from: usize, retracts: bool) -> Packed {
         self.pipe.clear();
         let mut packed = Vec::with_capacity(DEPTH);
@@ -204,7 +204,7 @@ impl Session {
         packed
     }
 
-    /// What became of the packed rows, by their answers.
+    /// Appends the fates of the packed rows from their answers.
     fn judge(
         &self,
         address: &RedisAddress,
@@ -212,7 +212,7 @@ impl Session {
         answers: &[Answer],
         fates: &mut Vec<Result<Done, Fault>>,
     ) -> Result<(), Trouble> {
-        // A refusal of an index, or one that will pass, is about more than a row.
+        // A refused index, or a transient error, concerns more than one row.
         let of_row = |index: usize| packed.contains(&Some(index));
         for (index, answer) in answers.iter().enumerate() {
             if let Err(refusal) = answer
@@ -230,7 +230,7 @@ impl Session {
         Ok(())
     }
 
-    /// The key of the row's series, to which the indexes lead.
+    /// Returns the key of the row's series; adds the commands that renew its index entries, if due.
     fn index(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize) -> String {
         let (name, dimensions) = (columns.names.value(row), columns.dimensions.value(row));
         let hash = key::hash(dimensions);
@@ -239,7 +239,7 @@ impl Session {
             return windows;
         }
         let now = self.clock.now();
-        // An entry outlives every row written before it is renewed.
+        // The entry outlives every row that is written before its renewal.
         let ends = now.saturating_add(address.ttl / 4).saturating_add(address.ttl).to_string();
         let (now, series, member) = (now.to_string(), address.keys.series(name), format!("{hash}:{dimensions}"));
         if self.renews(&series, address) {
@@ -254,7 +254,7 @@ impl Session {
         windows
     }
 
-    /// Whether what leads to `key` has to be renewed; it then is.
+    /// Whether the index entry of `key` must be renewed; if so, notes the renewal.
     fn renews(&mut self, key: &str, address: &RedisAddress) -> bool {
         let (digest, now) = (xxh3_128(key.as_bytes()), self.clock.now());
         if self.indexed.get(&digest).is_some_and(|renew| now < *renew) {
@@ -267,7 +267,7 @@ impl Session {
         true
     }
 
-    /// The command of one row.
+    /// Adds the command of one row.
     fn row(&mut self, address: &RedisAddress, columns: &Columns<'_>, row: usize, words: &RowWords<'_>) {
         let (start, end) = (columns.starts.value(row), columns.ends.value(row));
         let window = key::window(start, end);
@@ -293,14 +293,14 @@ impl Session {
     }
 }
 
-/// Words of a row's command that its caller has made.
+/// Arguments of a row's command that the caller computed.
 struct RowWords<'a> {
     series: &'a str,
     value: &'a str,
     retracts: bool,
 }
 
-/// Whether only this row cannot be held: its key is somebody else's.
+/// Whether a refusal concerns only this row: another program owns its key.
 fn is_about_a_row(refusal: &Refusal) -> bool {
     refusal.code == "SAMEKEY" || refusal.text.contains("WRONGTYPE")
 }
