@@ -94,7 +94,7 @@ impl SinkCounts {
     }
 }
 
-/// Keys whose last row was refused are remembered up to this number, about 40 MB.
+/// Maximum number of remembered keys whose last row was refused, about 40 MB.
 const REFUSED_MAX: usize = 1 << 20;
 /// Maximum number of these remembered by name, and of bytes of a name.
 const NAMED_MAX: usize = 1 << 10;

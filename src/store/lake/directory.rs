@@ -1,17 +1,16 @@
 //! The directory of a lake.
 //!
 //! ```text
-//! DIR/date=2024-01-15/0f3c….parquet    whole files only, named by a digest of their rows' keys
-//! DIR/.evt/lock                        held (flock) by the run that writes; a second one is exit 75
-//! DIR/.evt/NAME.part                   files being written; readers pass over the directory, which begins with a dot
+//! DIR/date=2024-01-15/0f3c….parquet    complete files only, named by a digest of their rows' keys
+//! DIR/.evt/lock                        locked (flock) by the writing run; a second one exits with status 75
+//! DIR/.evt/NAME.part                   files being written; readers skip the directory, which begins with a dot
 //! DIR/.evt/PIPELINE-RUN-N.prepared     the parts of an epoch that waits for its commit
 //! DIR/.evt/PIPELINE.committed          the last epoch committed
 //! DIR/.evt/next, DIR/.evt/exchange.json  days that get a new version (mode=replace): see the module `exchange`
 //! ```
 //!
-//! A part is synced, then renamed into its place, then the directories are synced: a file is there as a whole or not at
-//! all. Parts that no prepared epoch names are of no use: the run that fails removes them, and after one that was killed
-//! the next.
+//! A part is synced, then renamed into place, then the directories are synced: a file exists completely or not at all. Parts
+//! that belong to no prepared epoch are useless: a run that fails removes them, or the next run if it was killed.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::lake::disk::{
@@ -28,10 +27,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// The scheme of its URIs.
 pub const SCHEME: &str = "parquet";
-/// The options that its URIs take.
+/// The options of its URIs.
 pub const OPTIONS: [&str; 4] = ["mode", "roll", "shrink", "table"];
 
-/// The directory a URI names; exit 2 for an option that does not exist.
+/// Returns the directory in a URI. Errors: exit status 2 for an unknown option.
 pub fn root(location: &Location) -> Result<PathBuf> {
     location.check_options(SCHEME, &OPTIONS)?;
     if location.path.is_empty() {
@@ -40,57 +39,58 @@ pub fn root(location: &Location) -> Result<PathBuf> {
     Ok(PathBuf::from(&location.path))
 }
 
-/// A file that waits for its name.
+/// A finished file without its final name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Part {
     /// Its name under `.evt`.
     pub part: String,
-    /// The day its rows are filed under, since 1970.
+    /// The day of its rows, since 1970.
     pub day: i64,
-    /// Its name to be.
+    /// Its final name.
     pub name: String,
-    /// Whether it replaces a file of that name; without, that file stays, because it holds the same rows.
+    /// Whether it replaces a file of that name; otherwise the file stays, because it holds the same rows.
     pub replace: bool,
-    /// Rows of it that this process has counted as inserted; what another process left was counted there.
+    /// Its rows that this process counted as inserted; parts of another process were counted there.
     #[serde(skip)]
     pub inserted: u64,
 }
 
-/// What became of a part.
+/// The outcome of publishing a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Published {
-    /// Its name was free.
+    /// There was no file of its name.
     New,
-    /// It replaced a file of its name.
+    /// It replaced the file of its name.
     Replaced,
-    /// A file of its name was there and stayed.
+    /// A file of its name existed and stayed.
     Present,
 }
 
-/// A lake open for writing; the lock lasts as long as this.
+/// A lake open for writing; it is locked until this is dropped.
 pub struct Lake {
     root: PathBuf,
-    /// Held, never read.
+    /// Keeps the lock.
     _lock: File,
     pipeline: String,
     next_part: u64,
-    /// Days whose exchange a killed run had begun.
+    /// Number of days whose exchange a killed run had begun and this one completed.
     finished: usize,
-    /// Directories whose entries have changed since they were last synced.
+    /// Directories whose entries have changed since their last sync.
     dirty: BTreeSet<PathBuf>,
 }
 
-/// What a run that failed leaves would fill a disk until the next one comes.
+/// Removes what a failed run leaves, which would otherwise fill the disk until the next run.
 impl Drop for Lake {
     fn drop(&mut self) {
-        // The next run removes what stays.
+        // The next run removes what is left.
         let _ = self.remove_orphans();
         let _ = Exchange::left(&self.root);
     }
 }
 
 impl Lake {
-    /// Opens or makes the directory, locks it, and finishes or removes what a killed run left.
+    /// Opens or creates the directory, locks it, and completes or removes what a killed run left. Errors: exit status 75 if
+    /// another run has it.
     pub fn open(root: &Path, pipeline: &str) -> Result<Self> {
         let hidden = root.join(".evt");
         durable::create_directories(&hidden).map_err(|e| failed(root, "cannot make the directory", &e))?;
@@ -109,7 +109,7 @@ impl Lake {
         Ok(lake)
     }
 
-    /// Looks whether it could be opened, without making anything.
+    /// Checks that it could be opened, without creating anything.
     pub fn check(root: &Path) -> Result<()> {
         let hidden = root.join(".evt");
         let what = if hidden.exists() { "cannot write" } else { "cannot make the directory" };
@@ -121,7 +121,7 @@ impl Lake {
         }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -153,7 +153,7 @@ impl Lake {
         Ok(())
     }
 
-    /// A new part and its name.
+    /// Creates a part; returns its name and file.
     pub fn create_part(&mut self) -> Result<(String, File)> {
         loop {
             let name = format!("{}.part", self.next_part);
@@ -167,24 +167,24 @@ impl Lake {
         }
     }
 
-    /// The directory of a day.
+    /// Returns the directory of a day.
     pub fn day(&self, day: i64) -> PathBuf {
         self.root.join(day_name(day))
     }
 
-    /// Where a whole file stands.
+    /// Returns the path of a complete file.
     pub fn file(&self, day: i64, name: &str) -> PathBuf {
         self.day(day).join(format!("{name}.{EXTENSION}"))
     }
 
-    /// The names of the whole files of a day.
+    /// Returns the names of the complete files of a day.
     pub fn names(&self, day: i64) -> Result<BTreeSet<String>> {
         let files = entries(&self.day(day))?;
         let stems = files.iter().filter(|path| is_whole(path)).filter_map(|path| path.file_stem()?.to_str());
         Ok(stems.map(str::to_owned).collect())
     }
 
-    /// Gives a part its name. A part that is gone has been published.
+    /// Renames a part to its final name. A part that no longer exists has been published.
     pub fn publish(&mut self, part: &Part) -> Result<Published> {
         let from = self.hidden(&part.part);
         let target = self.file(part.day, &part.name);
@@ -203,12 +203,12 @@ impl Lake {
         Ok(if there { Published::Replaced } else { Published::New })
     }
 
-    /// How many days an exchange was about that a killed run had begun and this one finished.
+    /// Returns the number of days whose exchange a killed run had begun and this one completed.
     pub fn finished(&self) -> usize {
         self.finished
     }
 
-    /// Replaces each day by parts, which are synced: a day without any becomes empty.
+    /// Replaces each day by its parts, which must be synced; a day without parts becomes empty.
     pub fn replace(&self, days: &BTreeMap<i64, Vec<Part>>) -> Result<()> {
         let mut staged = Staged::new(&self.root)?;
         for (day, parts) in days {
@@ -221,7 +221,7 @@ impl Lake {
         staged.begin()?.finish()
     }
 
-    /// Makes the bytes of `parts` durable, before anything names them; those whose rows are there already can go.
+    /// Makes the bytes of `parts` durable before they are renamed. Parts whose rows exist already are not needed.
     pub fn sync_parts(&self, parts: &[Part]) -> Result<()> {
         let new = parts.iter().filter(|part| part.replace || !self.file(part.day, &part.name).exists());
         sync_each(&self.root, new.map(|part| self.hidden(&part.part)).collect())
@@ -232,12 +232,12 @@ impl Lake {
         sync_each(&self.root, std::mem::take(&mut self.dirty).into_iter().collect())
     }
 
-    /// Makes `parts` those of `epoch`.
+    /// Records `parts` as those of `epoch`.
     pub fn write_prepared(&self, epoch: Epoch, parts: &[Part]) -> Result<()> {
         self.write_json(&self.manifest(epoch), &parts)
     }
 
-    /// The parts prepared for `epoch`, by this process or by one that died.
+    /// Returns the parts prepared for `epoch`, by this process or by one that died.
     pub fn prepared(&self, epoch: Epoch) -> Result<Vec<Part>> {
         Ok(read_json(&self.hidden(&self.manifest(epoch)))?.unwrap_or_default())
     }
@@ -252,7 +252,7 @@ impl Lake {
         remove_if_there(&self.hidden(&self.manifest(epoch)))
     }
 
-    /// The last epoch committed.
+    /// Returns the last epoch committed.
     pub fn committed(&self) -> Result<Option<Epoch>> {
         let found: Option<(u64, u64)> = read_json(&self.hidden(&format!("{}.committed", self.pipeline)))?;
         Ok(found.map(|(run, number)| Epoch { run, number }))
@@ -263,7 +263,7 @@ impl Lake {
     }
 }
 
-/// Locks a lake until `lock` is closed; exit 75 where another run has it.
+/// Locks a lake until `lock` is closed. Errors: exit status 75 if another run has it.
 fn take_lock(lock: &File, root: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),

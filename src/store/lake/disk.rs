@@ -1,4 +1,4 @@
-//! The directories and files of a lake on disk.
+//! Directories and files of a lake: names, listings, JSON files, syncs.
 
 use crate::error::{Error, Result};
 use crate::store::durable;
@@ -9,12 +9,12 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Files that are synced one by one; more are synced together.
+/// Maximum number of files that are synced one by one.
 const SYNC_SINGLY: usize = 8;
-/// Extension of whole files.
+/// Extension of complete files.
 pub const EXTENSION: &str = "parquet";
 
-/// Written beside, synced, renamed: the old text or the new one, never half.
+/// Writes a JSON file atomically: to a file beside it, which is synced and renamed.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let beside = path.with_added_extension("new");
     let write = || {
@@ -27,7 +27,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     write().map_err(|e| failed(path, "cannot write", &e))
 }
 
-/// The directories of a lake's days, in order; none where there is no such lake.
+/// Returns the directories of a lake's days, in order; none if there is no such lake.
 pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
     let mut days = entries(root)?;
     let is_day = |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"date="));
@@ -35,18 +35,18 @@ pub fn days(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(days)
 }
 
-/// `date=YYYY-MM-DD`.
+/// Returns the directory name of a day, `date=YYYY-MM-DD`.
 pub fn day_name(day: i64) -> String {
     let (year, month, day) = civil_from_days(day);
     format!("date={year:04}-{month:02}-{day:02}")
 }
 
-/// Whether a name in the directory of a day is that of a file of the lake.
+/// Whether a name in the directory of a day is a file of the lake.
 pub fn is_whole(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == EXTENSION)
 }
 
-/// The entries of a directory, sorted; none where it does not exist.
+/// Returns the entries of a directory, sorted; none if it does not exist.
 pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     let listing = match fs::read_dir(directory) {
         Ok(listing) => listing,
@@ -59,7 +59,7 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// What [`write_json`] wrote, if it is there.
+/// Reads what [`write_json`] wrote, if it exists.
 pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
@@ -69,7 +69,7 @@ pub fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<Option<T>> {
     serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::corrupt(path.display().to_string()).because(e))
 }
 
-/// Removes a file that may be gone.
+/// Removes a file, which need not exist.
 pub fn remove_if_there(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(path, "cannot remove", &error)),
@@ -77,8 +77,8 @@ pub fn remove_if_there(path: &Path) -> Result<()> {
     }
 }
 
-/// Syncs files or directories of the lake: one by one, or, where they are many, with the whole file system at once. Ten
-/// years of days are thousands of files, and a sync each would take minutes.
+/// Syncs files or directories of the lake: one by one or, if there are many, with the whole file system at once. Ten years of
+/// days are thousands of files, and one sync for each would take minutes.
 pub fn sync_each(root: &Path, paths: Vec<PathBuf>) -> Result<()> {
     if paths.len() <= SYNC_SINGLY {
         return paths.iter().try_for_each(|path| sync(path));
@@ -93,7 +93,7 @@ pub fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(|e| failed(path, "cannot sync", &e))
 }
 
-/// An I/O error of the lake.
+/// Makes an I/O error of the lake.
 pub fn failed(path: &Path, what: &str, error: &std::io::Error) -> Error {
     Error::io(format!("parquet:{}: {what}", path.display()), error)
 }

@@ -1,20 +1,20 @@
-//! Days of a lake that get a new version, all days of a run together.
+//! Replaces days of a lake by new versions, all days of a run together.
 //!
 //! ```text
 //! DIR/.evt/next/date=2024-01-15/       the new version of a day; after the exchange the old one
-//! DIR/.evt/next/date=2024-01-15/.new   the mark of a new version, wherever the version stands
-//! DIR/.evt/exchange.json               the days that are being exchanged
+//! DIR/.evt/next/date=2024-01-15/.new   marks a new version, in either place
+//! DIR/.evt/exchange.json               the manifest: the days that are being exchanged
 //! ```
 //!
 //! 1. The new versions are filled, marked and synced.
-//! 2. The manifest is written and synced. From here on the exchange will be finished: by this run, or after a kill by the
-//!    next run that opens the lake.
-//! 3. Each day and its new version change places in one call (renameat2 with RENAME_EXCHANGE); a new day is renamed into
-//!    its place. A version under `next` that has no mark is an old one, so its day is done. All names are synced.
-//! 4. The manifest says that all days are exchanged.
-//! 5. The old versions and then the marks are removed and that is synced; last goes the manifest.
+//! 2. The manifest is written and synced. From here on the exchange will be completed: by this run or, if it is killed, by
+//!    the next run that opens the lake.
+//! 3. Each day and its new version are exchanged in one call (renameat2 with RENAME_EXCHANGE); a new day is renamed into
+//!    place. A version under `next` without a mark is an old one, so its day is done. All names are synced.
+//! 4. The manifest is rewritten: all days are exchanged.
+//! 5. The old versions and then the marks are removed, and that is synced; the manifest is removed last.
 //!
-//! Each step may be done twice. A reader that lists a day lists one version of it.
+//! Each step may be repeated. A reader that lists a day gets one version of it.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::durable;
@@ -30,46 +30,46 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
-/// The mark of a new version.
+/// The name of the mark of a new version.
 const MARK: &str = ".new";
-/// What the name of a directory begins with in which an exchange is tried out.
+/// Prefix of a directory in which an exchange is tried.
 const TRIAL: &str = ".exchange-";
 
-/// What is written before anything is exchanged.
+/// The manifest of an exchange.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
-    /// Whether every day is exchanged, so that what is left under `next` is old.
+    /// Whether all days are exchanged, so that versions under `next` are old.
     exchanged: bool,
     /// Days since 1970.
     days: Vec<i64>,
 }
 
-/// An exchange that will be finished, a step at a time.
+/// An exchange in progress, which is done in steps.
 #[derive(Debug)]
 pub struct Exchange {
     root: PathBuf,
     manifest: Manifest,
-    /// Days of the current half that are done.
+    /// Number of days done in the present half (exchange or removal).
     done: usize,
 }
 
-/// New versions that no manifest names yet.
+/// New versions that are not in a manifest yet.
 pub struct Staged {
     root: PathBuf,
     days: Vec<i64>,
-    /// What has to be synced before the manifest.
+    /// Paths to sync before the manifest is written.
     unsynced: Vec<PathBuf>,
 }
 
 impl Staged {
-    /// No day yet.
+    /// Begins without days.
     pub fn new(root: &Path) -> Result<Self> {
         let staged = Self { root: root.to_owned(), days: vec![], unsynced: vec![next(root)] };
         fs::create_dir(next(root)).map_err(|e| failed(&next(root), "cannot make the directory", &e))?;
         Ok(staged)
     }
 
-    /// The directory of the new version of `day`, still empty.
+    /// Creates the empty directory of the new version of `day`.
     pub fn add(&mut self, day: i64) -> Result<PathBuf> {
         let version = next(&self.root).join(day_name(day));
         fs::create_dir(&version).map_err(|e| failed(&version, "cannot make the directory", &e))?;
@@ -80,7 +80,7 @@ impl Staged {
         Ok(version)
     }
 
-    /// Makes all versions durable and writes the manifest.
+    /// Syncs all versions and writes the manifest.
     pub fn begin(self) -> Result<Exchange> {
         let Self { root, days, unsynced } = self;
         sync_each(&root, unsynced)?;
@@ -91,7 +91,7 @@ impl Staged {
 }
 
 impl Exchange {
-    /// The exchange that a killed run has begun, if there is one; versions without a manifest are removed.
+    /// Returns the exchange that a killed run has begun, if there is one; removes versions without a manifest.
     pub fn left(root: &Path) -> Result<Option<Self>> {
         if let Some(manifest) = read_json(&manifest_path(root))? {
             return Ok(Some(Self { root: root.to_owned(), manifest, done: 0 }));
@@ -104,18 +104,18 @@ impl Exchange {
         }
     }
 
-    /// How many days it is about.
+    /// Returns the number of its days.
     pub fn days(&self) -> usize {
         self.manifest.days.len()
     }
 
-    /// Does all that is left.
+    /// Does all remaining steps.
     pub fn finish(mut self) -> Result<()> {
         while self.step()? {}
         Ok(())
     }
 
-    /// Does the next step; false where none is left.
+    /// Does the next step; returns false if it was the last.
     pub fn step(&mut self) -> Result<bool> {
         let next_day = self.manifest.days.get(self.done).copied();
         match (next_day, self.manifest.exchanged) {
@@ -141,7 +141,7 @@ impl Exchange {
         renamed.map_err(|e| failed(&place, "cannot exchange", &e))
     }
 
-    /// Removes the old version of a day, but for what is no file of a lake, which goes back; then the mark.
+    /// Removes the old version of a day, then the mark. Files that are not the lake's are moved to the new version.
     fn tidy(&self, day: i64) -> Result<()> {
         let (place, version) = self.paths(day);
         for path in entries(&version)? {
@@ -162,7 +162,7 @@ impl Exchange {
     }
 
     fn end(&self) -> Result<()> {
-        // A mark that came back after a loss of power would make an old version look new.
+        // A mark that reappeared after a power failure would make an old version look new.
         let places = self.manifest.days.iter().map(|day| self.paths(*day).0).filter(|place| place.exists());
         sync_each(&self.root, places.chain([self.root.clone()]).collect())?;
         remove_if_there(&manifest_path(&self.root))?;
@@ -184,8 +184,8 @@ impl Exchange {
     }
 }
 
-/// Exit 78 where the file system of a lake cannot exchange two directories. It is tried out in a directory that is removed
-/// again.
+/// Checks that the file system of a lake can exchange two directories, by trying it in a directory that is removed again.
+/// Errors: exit status 78 if it cannot.
 pub fn check(root: &Path) -> Result<()> {
     let mut place = hidden(root);
     while !place.exists() && place != room::parent(&place) {
@@ -208,10 +208,10 @@ pub fn check(root: &Path) -> Result<()> {
     })
 }
 
-/// A directory in which an exchange is tried out. It is locked, so that other runs leave it alone, and removed at the end.
+/// A directory in which an exchange is tried. It is locked against other runs, and removed at the end.
 struct Trial {
     directory: TempDir,
-    /// Held, never read.
+    /// Keeps the lock.
     _lock: File,
 }
 
@@ -223,9 +223,9 @@ impl Trial {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
                 lock => lock?,
             };
-            // Where directories cannot be locked, nobody removes any.
+            // If directories cannot be locked, no run removes any.
             let is_taken = flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK);
-            // Before it was locked it looked like one that a killed run has left.
+            // Before the lock, another run may have removed it as left over.
             if !is_taken && directory.path().exists() {
                 return Ok(Self { directory, _lock: lock });
             }
@@ -233,8 +233,7 @@ impl Trial {
     }
 }
 
-/// Removes the trials that killed runs have left in a directory: those that nobody has locked. One that cannot be removed
-/// does no harm.
+/// Removes trial directories of killed runs, which are not locked. One that cannot be removed is harmless.
 pub fn remove_trials(place: &Path) {
     let is_trial = |path: &&PathBuf| path.file_name().is_some_and(|name| name.as_bytes().starts_with(TRIAL.as_bytes()));
     for trial in entries(place).unwrap_or_default().iter().filter(is_trial) {
@@ -267,7 +266,7 @@ mod tests {
     use crate::store::lake::directory::Lake;
     use std::collections::BTreeMap;
 
-    /// Every file and directory below `root` with its text, but for the lock.
+    /// Every file and directory below `root` with its text, except the lock.
     fn tree(root: &Path) -> BTreeMap<String, Option<String>> {
         let mut found = BTreeMap::new();
         let mut waiting = vec![root.to_owned()];
@@ -303,8 +302,8 @@ mod tests {
         fs::write(path, text).unwrap();
     }
 
-    /// Four days: one that shrinks beside a file that is not a lake's, one that stays of one name, one that is new and
-    /// one of which nothing is left; and a fifth that nobody touches.
+    /// Four days: one that shrinks and also has files that are not a lake's, one whose file keeps its name, one that is new,
+    /// one that becomes empty; and a fifth one that is not exchanged.
     fn staged(root: &Path) -> Staged {
         fs::create_dir_all(hidden(root)).unwrap();
         for (name, text) in [("02/a.parquet", "a"), ("02/b.parquet", "b"), ("02/notes.txt", "n"), ("02/sub/x", "x")] {

@@ -1,12 +1,12 @@
-//! Rows that are written as they come: a file per day, open until it is rolled, has to make room, or the run ends.
+//! Writes rows to one file per day, which stays open until it is rolled, has to make room, or the run ends.
 //!
-//! What a file holds, and every byte of it, is a function of the rows alone, not of how they were cut into batches: rows
-//! are gathered into steps of some megabytes, and whatever is decided is decided between two steps. So a run that was
-//! killed and started again writes the files of an undisturbed one.
+//! The bytes of every file are a function of the rows alone, not of the division into batches: rows are gathered into steps of
+//! some megabytes, and decisions are made only between two steps. So a run that is killed and restarted writes the same files
+//! as an undisturbed one.
 //!
-//! Days with many rows in a step go straight to their file; scattered ones (a stream badly out of order) are held back
-//! until there are many of them and the days with the most go first, so that ten years of days do not make
-//! ten years of tiny files for every step.
+//! Days with many rows in a step go directly to their file. Scattered rows (of a stream far out of order) are held back until
+//! there are many of them; then the days with the most rows are written first, so that ten years of days do not lead to ten
+//! years of tiny files for every step.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -26,20 +26,20 @@ use std::fs::File;
 use std::path::Path;
 use xxhash_rust::xxh3::Xxh3;
 
-/// What bounds a stream of rows: none of it depends on time or on how rows were cut into batches.
+/// The limits of a stream. None depends on time or on the division into batches.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Bytes between two decisions.
     pub step_bytes: usize,
-    /// Bytes of scattered rows held at most.
+    /// Maximum bytes of scattered rows.
     pub scattered_bytes: usize,
-    /// Rows of one day in one step that make it worth writing at once.
+    /// A day with this many rows in one step is written directly.
     pub many_rows: usize,
-    /// Files open at once; beyond it the one written to least recently is finished.
+    /// Maximum number of open files; beyond it the least recently written one is finished.
     pub open_files: usize,
-    /// Row groups being built, in all files together.
+    /// Maximum number of row groups being built, over all files.
     pub row_groups: usize,
-    /// Their bytes, in all files together.
+    /// Maximum bytes of these row groups.
     pub row_group_bytes: usize,
 }
 
@@ -52,19 +52,19 @@ const LIMITS: Limits = Limits {
     row_group_bytes: 64 << 20,
 };
 
-/// What a row weighs besides its text.
+/// Approximate bytes of a row besides its text.
 const ROW_WEIGHT: usize = 128;
 
-/// When a file is finished before the end.
+/// When a file is finished before the end of the run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Roll {
     /// At this many bytes.
     pub bytes: Option<usize>,
-    /// When the first of its rows came so long ago (µs of processing time).
+    /// At this age of its first row (µs of processing time).
     pub age: Option<i64>,
 }
 
-/// One file being written.
+/// A file being written.
 pub struct Writing {
     kind: Kind,
     day: i64,
@@ -76,7 +76,7 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// A new part for rows of `day`.
+    /// Creates a part for rows of `day`.
     pub fn create(lake: &mut Lake, kind: Kind, day: i64) -> Result<Self> {
         let (part, file) = lake.create_part()?;
         let writer = ArrowWriter::try_new(file, kind.schema(), Some(properties(kind)?));
@@ -91,7 +91,7 @@ impl Writing {
         self.writer.write(batch).map_err(|e| parquet_failed(lake.root(), e))
     }
 
-    /// Ends the file: it wants a sync and its name.
+    /// Finishes the file; it must still be synced and renamed.
     pub fn finish(mut self, lake: &Lake) -> Result<Part> {
         let name = name(&self.digest);
         self.writer.finish().map_err(|e| parquet_failed(lake.root(), e))?;
@@ -103,12 +103,12 @@ impl Writing {
     }
 }
 
-/// A file's name: the same for the same keys in the same order.
+/// Returns the name of a file: the same for the same keys in the same order.
 pub fn name(digest: &Xxh3) -> String {
     format!("{:032x}", digest.digest128())
 }
 
-/// The rows of one kind on their way to their days' files.
+/// Distributes the rows of one kind to the files of their days.
 pub struct Stream {
     kind: Kind,
     roll: Roll,
@@ -120,12 +120,12 @@ pub struct Stream {
     scattered_bytes: usize,
     files: BTreeMap<i64, Writing>,
     finished: Vec<Part>,
-    /// When the first row came that no finished file holds.
+    /// When the first row arrived that is in no finished file.
     since: Option<i64>,
 }
 
 impl Stream {
-    /// A stream of `kind`, whose files are rolled by `roll`.
+    /// Makes a stream of `kind`, whose files are rolled by `roll`.
     pub fn new(kind: Kind, roll: Roll) -> Self {
         Self {
             kind,
@@ -142,13 +142,13 @@ impl Stream {
         }
     }
 
-    /// The same with limits that a small test reaches.
+    /// Replaces the limits, for small tests.
     #[cfg(test)]
     pub fn with_limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Takes rows; returns the files that were finished.
+    /// Takes rows; returns the finished files.
     pub fn push(&mut self, lake: &mut Lake, batch: &RecordBatch, now: i64) -> Result<Vec<Part>> {
         let mut start = 0;
         for (row, weight) in weights(batch).into_iter().enumerate() {
@@ -166,8 +166,8 @@ impl Stream {
         self.roll_old(lake, now)
     }
 
-    /// Ends the files if their time has come; returns those that were finished. Age is a matter of the clock: the one
-    /// thing about files that a repeated run does not repeat.
+    /// Finishes the files if they are old enough; returns the finished ones. The age depends on the clock: it is the only
+    /// property of files that a repeated run does not repeat.
     pub fn roll_old(&mut self, lake: &mut Lake, now: i64) -> Result<Vec<Part>> {
         match (self.since, self.roll.age) {
             (Some(since), Some(age)) if now - since >= age => self.finish(lake),
@@ -175,7 +175,7 @@ impl Stream {
         }
     }
 
-    /// Ends all files.
+    /// Finishes all files.
     pub fn finish(&mut self, lake: &mut Lake) -> Result<Vec<Part>> {
         self.since = None;
         self.take_step(lake)?;
@@ -186,7 +186,7 @@ impl Stream {
         Ok(std::mem::take(&mut self.finished))
     }
 
-    /// Brings the rows gathered to their days and decides what is to be finished.
+    /// Distributes the gathered rows to their days and decides which files to finish.
     fn take_step(&mut self, lake: &mut Lake) -> Result<()> {
         self.step_bytes = 0;
         if self.step.is_empty() {
@@ -219,7 +219,7 @@ impl Stream {
         self.scattered.push(batch);
     }
 
-    /// Writes scattered rows, the days with the most first, until at most `keep` bytes are left.
+    /// Writes scattered rows, days with the most rows first, until at most `keep` bytes are left.
     fn spill(&mut self, lake: &mut Lake, keep: usize) -> Result<()> {
         if self.scattered.is_empty() {
             return Ok(());
@@ -245,7 +245,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Appends rows to a day's file, makes room for it where it has to be opened, and rolls it by size.
+    /// Appends rows to a day's file, opening it if needed, and rolls it by size.
     fn write(&mut self, lake: &mut Lake, day: i64, batch: &RecordBatch) -> Result<()> {
         let mut file = match self.files.remove(&day) {
             Some(file) => file,
@@ -275,8 +275,8 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends row groups of the files written to least recently until few enough are being built: each of their columns
-    /// has a compressor of its own, so that one takes some 13 MB however little is in it.
+    /// Finishes row groups of the least recently written files until few enough are being built: each column has its own
+    /// compressor, so a row group takes some 13 MB however little it holds.
     fn close_row_groups(&mut self, lake: &Lake) -> Result<()> {
         loop {
             let mut open: Vec<&mut Writing> =
@@ -292,7 +292,7 @@ impl Stream {
     }
 }
 
-/// Bytes of each row: a function of its content, unlike the memory a batch happens to take.
+/// Returns the weight of each row in bytes: a function of its content, unlike the memory of a batch.
 fn weights(batch: &RecordBatch) -> Vec<usize> {
     let mut weights = vec![ROW_WEIGHT; batch.num_rows()];
     for column in batch.columns() {
@@ -308,7 +308,7 @@ fn weights(batch: &RecordBatch) -> Vec<usize> {
     weights
 }
 
-/// Rows of each day, both in order.
+/// Returns the row indices of each day, both in order.
 fn by_day(kind: Kind, batch: &RecordBatch) -> Result<BTreeMap<i64, Vec<u64>>> {
     let mut found: BTreeMap<i64, Vec<u64>> = BTreeMap::new();
     for (row, day) in rows::days(kind, batch)?.into_iter().enumerate() {
@@ -321,8 +321,8 @@ fn pick(batch: &RecordBatch, rows: Vec<u64>) -> Result<RecordBatch> {
     Ok(take_record_batch(batch, &UInt64Array::from(rows))?)
 }
 
-/// What a column is made of decides how it is written: ids do not compress, wide text has no use for a dictionary or for
-/// statistics, numbers that grow are stored as differences.
+/// Chooses encodings by column: ids do not compress, wide text gains nothing from dictionaries and statistics, growing numbers
+/// are stored as differences.
 fn properties(kind: Kind) -> Result<WriterProperties> {
     let level = ZstdLevel::try_new(1).map_err(|e| Error::broken("zstd level").because(e))?;
     let mut properties = WriterProperties::builder()
@@ -350,7 +350,7 @@ fn properties(kind: Kind) -> Result<WriterProperties> {
     Ok(properties.build())
 }
 
-/// The error of a file of the lake: an I/O error says its own cause.
+/// Makes the error of a file of the lake; an I/O error keeps its own cause.
 pub fn parquet_failed(path: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(cause) => match cause.downcast::<std::io::Error>() {

@@ -1,5 +1,5 @@
-//! Metrics on their way into a lake: the last row of every key, retractions applied, so that a lake holds results and not
-//! panes. They stay in memory until the end or the epoch; there are at most [`KEYS`] of them.
+//! Collects metrics for a lake: the last row of each key with retractions applied, because a lake holds results and not panes.
+//! They stay in memory until the end of the run or of the epoch; there are at most [`KEYS`].
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
@@ -19,12 +19,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Keys of one run, or of one epoch; about 1 GiB.
+/// Maximum number of keys of one run, or of one epoch; about 1 GiB.
 pub const KEYS: usize = 4 << 20;
 
 type Id = [u8; 16];
 
-/// A metric row in memory; ordered by its natural key.
+/// A metric row in memory.
 #[derive(Clone, Debug)]
 struct Row {
     id: Id,
@@ -41,7 +41,7 @@ impl Row {
         (&self.name, self.start, self.end, &self.dimensions)
     }
 
-    /// The key for a person: name, start of the window, dimensions.
+    /// Returns the key for messages: name, start of the window, dimensions.
     fn shown(&self) -> String {
         format!("{} {} {}", self.name, format_instant(self.start), self.dimensions)
     }
@@ -53,18 +53,18 @@ struct Entry {
     taken_back: Option<Version>,
 }
 
-/// The results of a run so far.
+/// The results of a run.
 #[derive(Default)]
 pub struct Results {
     entries: HashMap<Id, Entry>,
-    /// Names repeat in every row.
+    /// Metric names, shared by their rows.
     names: HashMap<Box<str>, Arc<str>>,
-    /// Rows that count other events than those of this run.
+    /// Rows with other event counts than those of this run.
     pub overlap: Overlap,
 }
 
 impl Results {
-    /// Applies rows in order and counts their fates within this run. Exit 74 where there are too many keys.
+    /// Applies rows in order and counts their fates within this run. Errors: exit status 74 if there are too many keys.
     pub fn apply(&mut self, batch: &RecordBatch, counts: &mut SinkCounts) -> Result<()> {
         let columns = Columns::try_new(batch)?;
         for row in 0..batch.num_rows() {
@@ -93,8 +93,8 @@ impl Results {
         Ok(())
     }
 
-    /// One part per day; forgets the rows. Where the lake has a file of the same keys (a repetition, a backfill), the
-    /// guard decides row by row, unless `replace` says that the day is this run's.
+    /// Writes one part per day and drops the rows. If the lake has a file of the same keys (a repetition or a backfill), the
+    /// guard decides row by row, unless `replace` says that the run replaces the day.
     pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<Part>> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
         for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
@@ -123,7 +123,8 @@ impl Results {
         Ok(parts)
     }
 
-    /// Puts the stored rows that stay into `rows`, which have the same keys, and moves the counts; whether any row is new.
+    /// Replaces elements of `rows` by the stored rows of the same keys that stay, and corrects the counts; returns whether any
+    /// row is new.
     fn merge_with(&mut self, path: &std::path::Path, rows: &mut [Row], counts: &mut SinkCounts) -> Result<bool> {
         let mut stored = HashMap::new();
         let mut names = HashMap::new();
@@ -139,7 +140,7 @@ impl Results {
         for row in rows {
             let there = stored.remove(&row.id);
             let fate = judge_row(there.as_ref().map(|there| there.stored), None, row.stored);
-            // Within the run, this key's row was counted as inserted once; that is what another fate takes the place of.
+            // The row was counted as inserted within the run: replace that by its fate in the lake.
             counts.taken -= 1;
             counts.inserted -= 1;
             counts.add(fate);
@@ -201,7 +202,7 @@ impl<'a> Columns<'a> {
         rows::id(self.ids, row)
     }
 
-    /// The key for a person: name, start of the window, dimensions.
+    /// Returns the key for messages: name, start of the window, dimensions.
     fn key(&self, row: usize) -> String {
         let start = format_instant(self.starts.value(row));
         format!("{} {start} {}", self.names.value(row), self.dimensions.value(row))

@@ -1,11 +1,19 @@
-//! `parquet:DIR`: a lake of one kind, one directory per day (`date=YYYY-MM-DD`), for DuckDB, Arrow and Spark to read.
+//! `parquet:DIR`: a lake of one kind, one directory per day (`date=YYYY-MM-DD`), readable by DuckDB, Arrow and Spark.
 //!
-//! Files appear at the proven end, or when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age,
-//! which it does not), or at the commit of an epoch. A file whose keys are those of one that is there changes nothing.
+//! ```text
+//! rows ─► file::Stream (metrics: metric::Results) ─► parts (.evt/NAME.part)
+//! parts ─► sync ─► publish: rename into the day's directory      (end, roll, or commit of an epoch)
+//!       └► mode=replace: replace (may the days be replaced?) ─► exchange
+//! ```
 //!
-//! With `?mode=replace` nothing appears before the proven end, however files are rolled. Then all days that the run touches
-//! are judged together (module `replace`), and exchanged for versions that hold the run's rows and no others
-//! (module `exchange`).
+//! Files appear at the proven end, when rolled (`?roll=128MiB,10m`: by size, which a repeated run repeats, or by age, which it
+//! does not), or at the commit of an epoch. A file with the same keys as an existing one changes nothing.
+//!
+//! With `?mode=replace` nothing appears before the proven end, even if files are rolled. Then all days that the run touches are
+//! judged together (module `replace`), and exchanged for versions that hold only the run's rows (module `exchange`).
+//!
+//! `directory` is the lake's directory with its lock, parts and epochs, `disk` its files and syncs, `file` writes Parquet
+//! files, `metric` collects metrics, and `read` reads a lake back.
 
 mod directory;
 mod disk;
@@ -29,7 +37,7 @@ use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-/// The row of [`super::ALL`].
+/// The row in [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
@@ -44,7 +52,7 @@ pub static STORE: Store = Store {
     read: lake_read::read,
 };
 
-/// What became of the files.
+/// The number of files by outcome.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     new: u64,
@@ -61,24 +69,24 @@ struct Parquet {
     kind: Option<Kind>,
     stream: Option<Stream>,
     results: Results,
-    /// Finished, not yet published and of no epoch.
+    /// Finished parts, not published and not part of an epoch.
     parts: Vec<Part>,
-    /// Prepared, not yet committed.
+    /// Parts of prepared epochs that are not committed yet.
     prepared: BTreeMap<Epoch, Vec<Part>>,
     counts: SinkCounts,
     tally: Tally,
 }
 
-/// `mode=replace` of one run.
+/// The state of `mode=replace`.
 struct Replace {
-    /// `shrink=ok`: days are not judged.
+    /// `shrink=ok`: days are replaced without judging them.
     may_shrink: bool,
     brought: Brought,
-    /// Days of rows, also of those that were taken back.
+    /// The days of the run's rows, retracted ones included.
     touched: BTreeSet<i64>,
 }
 
-/// What a URI asks for.
+/// The options of a URI.
 struct Plan {
     root: PathBuf,
     roll: Option<Roll>,
@@ -103,7 +111,7 @@ impl Plan {
         Ok(Self { root: root(location)?, roll, replace, may_shrink })
     }
 
-    /// Looks whether the lake could be opened for writing.
+    /// Checks that the lake could be opened for writing.
     fn check(&self) -> Result<()> {
         Lake::check(&self.root)?;
         if self.replace {
@@ -138,7 +146,7 @@ impl Parquet {
         })
     }
 
-    /// Shows the files that were rolled, unless they wait for an epoch or for the end.
+    /// Publishes rolled files, unless they wait for an epoch or for the end.
     fn publish_rolled(&mut self) -> Result<()> {
         if self.roll.is_none() || self.options.epochs || self.replace.is_some() || self.parts.is_empty() {
             return Ok(());
@@ -148,7 +156,7 @@ impl Parquet {
         self.publish(rolled)
     }
 
-    /// Ends every file that is open.
+    /// Finishes all open files.
     fn finish_parts(&mut self) -> Result<()> {
         if let Some(stream) = &mut self.stream {
             self.parts.extend(stream.finish(&mut self.lake)?);
@@ -157,7 +165,7 @@ impl Parquet {
         Ok(())
     }
 
-    /// Gives parts that are synced their names and makes that durable.
+    /// Renames synced parts to their names and syncs the directories.
     fn publish(&mut self, parts: Vec<Part>) -> Result<()> {
         for part in parts {
             let published = self.lake.publish(&part)?;
@@ -182,12 +190,12 @@ impl Parquet {
         }
     }
 
-    /// Replaces the days of the run by its rows, or none of them.
+    /// Replaces all days of the run by its rows, or none.
     fn replace_days(&mut self, replace: Replace) -> Result<Outcome> {
         let mut days: BTreeMap<i64, Vec<Part>> = replace.touched.iter().map(|day| (*day, vec![])).collect();
         for part in std::mem::take(&mut self.parts) {
             let parts = days.entry(part.day).or_default();
-            // Rolled files of the same keys: rows that came twice.
+            // Two rolled files have the same keys: their rows were read twice.
             if parts.iter().any(|other| other.name == part.name) {
                 self.count(Published::Present, &part);
             } else {
@@ -211,7 +219,7 @@ impl Parquet {
         Ok(self.outcome())
     }
 
-    /// The first day that would lose rows, unless that is allowed.
+    /// Returns the first day that would lose rows, unless `shrink=ok`.
     fn first_loss(&self, replace: &Replace, days: &BTreeMap<i64, Vec<Part>>) -> Result<Option<Loss>> {
         let Some(kind) = self.kind.filter(|_| !replace.may_shrink) else { return Ok(None) };
         for (day, parts) in days {
@@ -227,7 +235,7 @@ impl Parquet {
         Ok(None)
     }
 
-    /// Nothing of the run is shown.
+    /// Ends the run without publishing any of its rows.
     fn refuse(&mut self, why: String) -> Outcome {
         self.counts.refuse_all();
         self.tally = Tally::default();
@@ -346,7 +354,7 @@ impl Sink for Parquet {
     }
 }
 
-/// `128MiB`, `10m` or both.
+/// Parses `128MiB`, `10m` or both.
 fn parse_roll(text: &str) -> Result<Roll> {
     let mut roll = Roll::default();
     for word in text.split(',') {

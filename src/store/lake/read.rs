@@ -1,7 +1,7 @@
-//! Reading a lake back: files in order of day and name, each in the order it was written.
+//! Reads a lake back: files in order of day and name, rows in the order they were written.
 //!
-//! A day is listed when its turn comes, and read from the directory that was listed: a run that replaces the day puts
-//! another directory in its place.
+//! A day is listed when its turn comes, and read from the directory that was listed: a run that replaces the day puts another
+//! directory in its place.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
@@ -21,10 +21,10 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Rows of a batch.
+/// Maximum rows of a batch.
 const BATCH: usize = 2048;
 
-/// The one table of a lake and how many rows its files hold.
+/// Returns the table of a lake and the number of rows in its files.
 pub fn tables(location: &Location) -> Result<Tables> {
     let root = root(location)?;
     let Some(kind) = kind_of(&root)? else { return Err(empty(&root)) };
@@ -35,7 +35,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Ok(vec![(kind.table().to_owned(), count)])
 }
 
-/// The rows of every file; exit 2 where they are of another kind.
+/// Reads the rows of all files. Errors: exit status 2 if they are of another kind.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let root = root(location)?;
     match kind_of(&root)? {
@@ -53,7 +53,7 @@ fn empty(root: &Path) -> Error {
     Error::usage(format!("parquet:{}: holds no files of evt (date=YYYY-MM-DD/*.parquet)", root.display()))
 }
 
-/// Exit 2 unless what a lake holds is what is asked for.
+/// Checks that a lake holds the requested kind. Errors: exit status 2.
 pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
     if found == kind {
         return Ok(());
@@ -62,7 +62,7 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
     Err(Error::usage(format!("parquet:{root}: this directory holds {found}, not {kind}: name another")))
 }
 
-/// The kind of the files in a lake, if there are any.
+/// Returns the kind of the files in a lake, if there are any.
 pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
     for path in disk::days(root)? {
         let day = Day::open(&path)?;
@@ -75,8 +75,8 @@ pub fn kind_of(root: &Path) -> Result<Option<Kind>> {
 
 type Reading = ParquetRecordBatchReaderBuilder<File>;
 
-/// One version of a day: the directory is open, so that its files are those of the version that was listed, whatever
-/// takes its place meanwhile.
+/// One version of a day. The directory is kept open, so that its files belong to the version that was listed even if it is
+/// replaced meanwhile.
 pub struct Day {
     path: PathBuf,
     directory: File,
@@ -100,7 +100,7 @@ impl Day {
         Ok(Self { path: path.to_owned(), directory, files })
     }
 
-    /// The new version of a day: parts that have no name yet.
+    /// Lists a new version of a day: parts without their final names.
     pub fn of_parts(lake: &Lake, parts: &[Part]) -> Result<Self> {
         let path = lake.root().join(".evt");
         let directory = File::open(&path).map_err(|e| disk::failed(&path, "cannot list", &e))?;
@@ -108,20 +108,20 @@ impl Day {
         Ok(Self { path, directory, files })
     }
 
-    /// `2024-01-15`.
+    /// Returns its date, `2024-01-15`.
     pub fn name(&self) -> &str {
         let name = self.path.file_name().and_then(OsStr::to_str).unwrap_or_default();
         name.strip_prefix("date=").unwrap_or(name)
     }
 
-    /// How many rows its files hold.
+    /// Returns the number of rows in its files.
     pub fn rows(&self) -> Result<u64> {
         let count =
             |name: &OsString| Ok(u64::try_from(self.file(name)?.1.metadata().file_metadata().num_rows()).unwrap_or(0));
         self.files.iter().map(count).sum()
     }
 
-    /// Its rows as they were written, file after file.
+    /// Reads its rows, file after file.
     fn batches(self, kind: Kind) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
@@ -132,7 +132,7 @@ impl Day {
         })))
     }
 
-    /// Some columns of its rows.
+    /// Reads some columns of its rows.
     pub fn columns(&self, kind: Kind, names: &[&str]) -> Result<impl Iterator<Item = Result<RecordBatch>>> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         Ok(self.files.iter().flat_map(move |name| {
@@ -176,7 +176,7 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
     }
 }
 
-/// The rows of one file.
+/// Reads the rows of one file.
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
     let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
     let (found, builder) = kind_in(path, file)?;

@@ -1,11 +1,11 @@
-//! `?mode=replace`: which days a run may replace.
+//! `?mode=replace`: decides which days a run may replace.
 //!
-//! A day is replaced as a whole, so a run that read a part of its rows would lose the rest. Before anything is replaced, each
-//! day is compared with its new version: no origin may have fewer rows in it than before. Rows of standard input are
-//! never replaced, because every standard input has the same origin. Kinds without an origin are compared by key: the run
-//! has to bring each key, with as many events or a greater revision. `shrink=ok` allows all of that.
+//! A day is replaced as a whole, so a run that read only a part of its rows would lose the others. Before anything is replaced,
+//! each day is compared with its new version: no origin may lose rows. Days with rows of standard input are never replaced,
+//! because every standard input has the same origin. Kinds without an origin are compared by key: the run must have each key,
+//! with at least as many events or a greater revision. `shrink=ok` skips the comparison.
 //!
-//! Of the files only the columns that are compared are read, a batch at a time.
+//! Only the compared columns of files are read, one batch at a time.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::jsonl::Objects;
@@ -20,17 +20,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-/// The origin of everything that is read from standard input.
+/// The origin of rows from standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// The keys that a run brings, for kinds without an origin.
+/// The keys of a run, for kinds without an origin.
 #[derive(Default)]
 pub struct Brought {
-    /// The greatest version of each key, retractions included, by the digest of the key.
+    /// The greatest version of each key by the digest of the key, retractions included.
     versions: HashMap<u128, Version>,
 }
 
-/// A day that a run may not replace.
+/// A day that a run must not replace.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Loss {
     day: String,
@@ -39,27 +39,27 @@ pub struct Loss {
     cause: Option<Cause>,
 }
 
-/// What a day would lose.
+/// Why a day would lose rows.
 #[derive(Debug, PartialEq, Eq)]
 enum Cause {
-    /// So many rows come from standard input.
+    /// This many rows come from standard input.
     Nameless(u64),
-    /// The first origin that would have fewer rows.
+    /// The first origin that would lose rows.
     Origin { name: String, rows: Rows },
-    /// The first row whose key the run does not bring.
+    /// The first row whose key the run does not have.
     Key(String),
-    /// Rows that count more events than the row of the run that has their key, and the first of them.
+    /// Rows with more events than the run's row of the same key, and the first of them.
     Events { keys: u64, first: String, before: i64, after: i64 },
 }
 
-/// The rows of one origin in a day and in its new version.
+/// The number of rows of one origin in a day and in its new version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Rows {
     before: u64,
     after: u64,
 }
 
-/// The column that says where the rows of a kind come from.
+/// Returns the column with the origin of a row.
 fn origin_column(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Event | Kind::Late => Some("origin"),
@@ -69,7 +69,7 @@ fn origin_column(kind: Kind) -> Option<&'static str> {
 }
 
 impl Brought {
-    /// Takes note of rows of the run.
+    /// Notes rows of the run.
     pub fn take(&mut self, kind: Kind, batch: &RecordBatch) -> Result<()> {
         if origin_column(kind).is_some() {
             return Ok(());
@@ -85,7 +85,7 @@ impl Brought {
         Ok(())
     }
 
-    /// What a day would lose if `new` took its place.
+    /// Returns what `day` would lose if `new` replaced it, if anything.
     pub fn judge(&self, kind: Kind, day: &Day, new: &Day) -> Result<Option<Loss>> {
         let (rows_before, rows_after) = (day.rows()?, new.rows()?);
         let cause = match origin_column(kind) {
@@ -96,7 +96,7 @@ impl Brought {
         Ok(loses.then(|| Loss { day: day.name().to_owned(), rows_before, rows_after, cause }))
     }
 
-    /// A key of the day that the run does not bring, or else the keys that count more events there.
+    /// Returns a key of the day that the run does not have, else the keys with more events in the day.
     fn missing(&self, kind: Kind, day: &Day) -> Result<Option<Cause>> {
         let columns = [rows::key_columns(kind), version_columns(kind)].concat();
         let mut outnumbered = None;
@@ -124,7 +124,7 @@ impl Brought {
     }
 }
 
-/// An origin that would have fewer rows in the new version of a day, or whose rows have no name.
+/// Returns the first origin with fewer rows in the new version of a day; first of all, rows of standard input.
 fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<Cause>> {
     let mut origins: BTreeMap<String, Rows> = BTreeMap::new();
     for batch in day.columns(kind, &[column])? {
@@ -158,11 +158,12 @@ fn too_many(what: &str) -> Error {
     Error::new(ErrorKind::Io, message)
 }
 
-/// The key of a row as JSON.
+/// Formats the key of a row as JSON.
 fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
     let columns = rows::key_columns(kind).iter().map(|name| batch.schema_ref().index_of(name));
     let batch = batch.project(&columns.collect::<std::result::Result<Vec<_>, _>>()?)?;
-    // Some columns of a file are of no kind; as columns of one their JSON is no text.
+    // The projected schema is no kind's; with the kind's metadata the columns are formatted by kind, so that JSON is not quoted
+    // as text.
     let schema = Schema::new_with_metadata(batch.schema_ref().fields().clone(), kind.schema().metadata().clone());
     let mut text = String::new();
     Objects::try_new(&batch.with_schema(Arc::new(schema))?)?.write(row, &mut text);
@@ -199,12 +200,12 @@ impl fmt::Display for Cause {
     }
 }
 
-/// The columns with the version of a row.
+/// Returns the columns of a row's version.
 fn version_columns(kind: Kind) -> &'static [&'static str] {
     if kind == Kind::Metric { &["revision", "rows"] } else { &[] }
 }
 
-/// The versions of the rows of a batch; those of a kind without versions are equal.
+/// The versions of the rows of a batch; all equal if the kind has no versions.
 enum Versions<'a> {
     Equal,
     Known { revisions: &'a [i32], events: &'a [i64] },
@@ -249,7 +250,7 @@ impl<'a> Origins<'a> {
         }
     }
 
-    /// Calls `see` with origins and numbers of rows; an origin may come more than once.
+    /// Calls `see` with origins and their numbers of rows; an origin may occur repeatedly.
     fn each(&self, mut see: impl FnMut(&str, u64)) {
         match self {
             Self::Plain(column) => column.iter().flatten().for_each(|origin| see(origin, 1)),

@@ -15,7 +15,7 @@ fn bench() -> Bench {
     Bench::new(&STORE)
 }
 
-/// Every file below the lake but the lock, with its bytes.
+/// Every file in the lake except the lock, with its bytes.
 fn contents(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(&bench.location.path);
     let mut found = BTreeMap::new();
@@ -43,7 +43,7 @@ fn cut(batch: &RecordBatch, sizes: &[usize]) -> Vec<RecordBatch> {
     parts
 }
 
-/// The parts a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
+/// The parts that a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
 fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
     let limits = Limits {
         step_bytes: 100 << 10,
@@ -169,7 +169,7 @@ fn day(first: i64) -> RecordBatch {
     metrics(&(first..first + 8).map(|key| (key, 0, 5, false)).collect::<Vec<_>>())
 }
 
-/// What a run over these rows says that it may not replace.
+/// Returns why a run with these rows must not replace the days, if so.
 fn refused(bench: &Bench, kind: Kind, batch: &RecordBatch) -> String {
     let before = contents(bench);
     let outcome = bench.run(kind, std::slice::from_ref(batch));
@@ -183,7 +183,7 @@ fn replace_leaves_the_days_of_the_run_with_its_rows_and_other_days_alone() {
     let bench = bench();
     bench.run(Kind::Metric, &[day(0), day(8), day(16)]);
     let replacing = bench.with("mode", "replace").with("shrink", "ok");
-    // Of the second day one smaller row; of the third a row that was taken back: nothing is left of it.
+    // The second day gets one smaller row; the only row of the third is retracted.
     let outcome = replacing.run(Kind::Metric, &[metrics(&[(9, 0, 2, false), (17, 0, 1, false), (17, 0, 1, true)])]);
     assert_eq!(outcome.remark.as_deref(), Some("files: 1 new, 2 removed"));
     assert_eq!(replacing.table(Kind::Metric), as_text(&[day(0), metrics(&[(9, 0, 2, false)])]));
@@ -196,7 +196,7 @@ fn replace_leaves_the_days_of_the_run_with_its_rows_and_other_days_alone() {
 fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
     let bench = bench().with("mode", "replace");
     bench.run(Kind::Metric, &[day(0), day(8)]);
-    // One key of the second day is missing, and the first day, which is whole, stays with it.
+    // One key of the second day is missing: the first day, which is complete, is not replaced either.
     let fewer = metrics(&(0..15).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     let said = refused(&bench, Kind::Metric, &fewer);
     assert!(
@@ -205,7 +205,7 @@ fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
         ),
         "{said}"
     );
-    // As many rows with another key.
+    // The same number of rows, with another key.
     let others = metrics(&(1..8).chain([100]).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     let said = refused(&bench, Kind::Metric, &others);
     assert!(said.contains("2024-01-15 holds 8 rows and would hold "), "{said}");
@@ -253,7 +253,7 @@ fn rows_of_standard_input_are_not_replaced_by_any_run() {
 fn a_metric_is_replaced_by_one_of_fewer_events_only_where_its_revision_is_greater() {
     let bench = bench().with("mode", "replace");
     bench.run(Kind::Metric, &[metrics(&[(0, 1, 5, false), (1, 1, 5, false)])]);
-    // A smaller revision, the same one, a retraction of fewer events.
+    // A smaller revision, the same one, and a retraction with fewer events.
     for other in [vec![(1, 0, 4, false)], vec![(1, 1, 4, false)], vec![(1, 1, 4, true), (2, 1, 1, false)]] {
         let batch = metrics(&[vec![(0, 1, 6, false)], other].concat());
         let outcome = bench.run(Kind::Metric, &[batch]);

@@ -1,29 +1,29 @@
-//! What a URI of a Postgres store says.
+//! The address in the URI of a Postgres store.
 
 use crate::error::{Error, Result};
 use crate::store::location::Location;
 use crate::store::postgres::link::Server;
 use crate::store::remote::Trouble;
 
-/// The options that its URIs take.
+/// The options of its URIs.
 pub const OPTIONS: [&str; 7] = ["table", "schema", "sslmode", "sslrootcert", "connect", "timeout", "retry"];
 
-/// A server, and how it is shown.
+/// A server, and its URI for messages.
 pub struct PostgresAddress {
-    /// The server, and how it is reached.
+    /// The server and its connection settings.
     pub server: Server,
     /// The URI without secrets.
     pub shown: String,
 }
 
 impl PostgresAddress {
-    /// What a URI says.
+    /// Parses a location.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
         Ok(Self { server: Server::try_new(location)?, shown: location.to_string() })
     }
 
-    /// The error of one attempt.
+    /// Converts the failure of a single attempt.
     pub fn failed(&self, trouble: Trouble) -> Error {
         match trouble {
             Trouble::Lasting(error) => error.at(self.shown.clone()),

@@ -1,4 +1,4 @@
-//! Cells: rows of a batch as the binary form of COPY, and values of a result as columns again.
+//! Converts cells: rows of a batch to the binary format of COPY, and values of a result to columns.
 
 use crate::error::{Error, Result};
 use crate::expr;
@@ -16,14 +16,14 @@ use arrow::datatypes::{DataType, Field, Int32Type};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::sync::Arc;
 
-/// 2000-01-01T00:00:00Z, from which Postgres counts microseconds.
+/// 2000-01-01T00:00:00Z, the epoch of PostgreSQL's timestamps.
 const POSTGRES_EPOCH: i64 = 946_684_800 * SECOND;
-/// The number of the type TEXT.
+/// The OID of the type TEXT.
 const TEXT_OID: i32 = 25;
 /// The first byte of a JSONB value: its version.
 const JSONB_VERSION: u8 = 1;
 
-/// One column of a batch, ready to be copied row by row.
+/// A column of a batch, ready to be copied row by row.
 pub struct Cell<'a> {
     cells: Cells<'a>,
     /// Whether its text is JSONB.
@@ -31,12 +31,12 @@ pub struct Cell<'a> {
 }
 
 impl<'a> Cell<'a> {
-    /// The column `name`; exit 70 for a type no kind has.
+    /// Wraps the column `name`. Errors: exit status 70 for a type that no kind has.
     pub fn try_new(name: &str, array: &'a ArrayRef) -> Result<Self> {
         Ok(Self { cells: Cells::try_new(array)?, is_object: name == "dimensions" })
     }
 
-    /// Whether the text of `row` holds a NUL, which no TEXT can.
+    /// Whether the text of `row` contains a NUL, which TEXT cannot hold.
     pub fn has_nul(&self, row: usize) -> bool {
         let nul = |text: &str| memchr::memchr(0, text.as_bytes()).is_some();
         match &self.cells {
@@ -75,27 +75,27 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// A length as the protocol writes it.
+/// Encodes a length.
 fn length(bytes: usize) -> Result<i32> {
     i32::try_from(bytes).map_err(|_| Error::broken("a value of more than 2 GiB"))
 }
 
-/// What is sent to a COPY in binary form.
+/// The data of a binary COPY.
 pub struct CopyText {
     buffer: BytesMut,
 }
 
 impl CopyText {
-    /// A copy of no rows yet.
+    /// Begins with the header.
     pub fn new(room: usize) -> Self {
         let mut buffer = BytesMut::with_capacity(room);
         buffer.put_slice(b"PGCOPY\n\xff\r\n\0");
-        // No flags, no extension of the header.
+        // No flags, no header extension.
         buffer.put_u64(0);
         Self { buffer }
     }
 
-    /// A row of `cells`, and of `more` values that the caller has.
+    /// Appends a row of `cells`, followed by the values `more`.
     pub fn row(&mut self, cells: &[Cell<'_>], row: usize, more: &[&[u8]]) -> Result<()> {
         let count =
             i16::try_from(cells.len() + more.len()).map_err(|_| Error::broken("more columns than a row has"))?;
@@ -106,7 +106,7 @@ impl CopyText {
         more.iter().try_for_each(|value| self.value(value))
     }
 
-    /// All of it, with the mark of the end.
+    /// Appends the trailer and returns the data.
     pub fn finish(mut self) -> Bytes {
         self.buffer.put_i16(-1);
         self.buffer.freeze()
@@ -123,7 +123,7 @@ impl CopyText {
         self.buffer.put_i64(number);
     }
 
-    /// An array of texts: one dimension from 1 on, or none where it is empty.
+    /// Appends an array of texts: one dimension with lower bound 1, or none if it is empty.
     fn names(&mut self, names: &ArrayRef) -> Result<()> {
         let names = names.as_string::<i32>();
         let bytes: usize = names.iter().flatten().map(|name| name.len() + 4).sum();
@@ -140,12 +140,13 @@ impl CopyText {
     }
 }
 
-/// An instant as COPY has it.
+/// Encodes an instant (µs) for COPY.
 pub fn instant_bytes(micros: i64) -> [u8; 8] {
     micros.saturating_sub(POSTGRES_EPOCH).to_be_bytes()
 }
 
-/// Dimensions as the canonical JSON of an object of strings and nulls; none where they are anything else, or hold a NUL.
+/// Returns dimensions as the canonical JSON of an object of strings and nulls; `None` if they are not such an object, or
+/// contain a NUL.
 pub fn canonical_dimensions(text: &str) -> Option<String> {
     expr::canonical_dimensions(text).filter(|canonical| !canonical.contains("\\u0000") || !has_nul(canonical))
 }
@@ -159,7 +160,7 @@ fn has_nul(object: &str) -> bool {
     found
 }
 
-/// A column that is made of a result's values, in their binary form.
+/// Builds a column from the binary values of a result.
 pub enum Column {
     /// UUID.
     Id(FixedSizeBinaryBuilder),
@@ -167,7 +168,7 @@ pub enum Column {
     Text(StringBuilder),
     /// JSONB.
     Object(StringBuilder),
-    /// TEXT that repeats.
+    /// TEXT, as a dictionary.
     Word(StringDictionaryBuilder<Int32Type>),
     /// TIMESTAMPTZ.
     Instant(TimestampMicrosecondBuilder),
@@ -188,7 +189,7 @@ pub enum Column {
 }
 
 impl Column {
-    /// An empty column for `field`; exit 70 for a type no kind has.
+    /// Begins a column for `field`. Errors: exit status 70 for a type that no kind has.
     pub fn try_new(field: &Field) -> Result<Self> {
         Ok(match field.data_type() {
             DataType::FixedSizeBinary(16) => Self::Id(FixedSizeBinaryBuilder::new(16)),
@@ -210,7 +211,7 @@ impl Column {
         })
     }
 
-    /// Appends a value; none where it is not of the column's type.
+    /// Appends a value; `None` if it is not of the column's type.
     pub fn push(&mut self, value: Option<&[u8]>) -> Option<()> {
         let text = |bytes| std::str::from_utf8(bytes).ok();
         match self {
@@ -248,7 +249,7 @@ impl Column {
         Some(())
     }
 
-    /// The column; it is empty again.
+    /// Returns the column and begins an empty one.
     pub fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Id(builder) => Arc::new(builder.finish()),
@@ -266,7 +267,7 @@ impl Column {
     }
 }
 
-/// `read` of the value, NULL apart; none if it is of another type.
+/// Applies `read` to a value that is not NULL; `None` if it is of another type.
 fn each<'a, T>(value: Option<&'a [u8]>, read: impl FnOnce(&'a [u8]) -> Option<T>) -> Option<Option<T>> {
     value.map_or(Some(None), |bytes| read(bytes).map(Some))
 }
@@ -275,7 +276,7 @@ fn long(bytes: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// The texts of an array of one dimension, or of none.
+/// Decodes an array of texts with one dimension or none.
 fn names(bytes: &[u8]) -> Option<Vec<&str>> {
     let whole = |at: usize| Some(i32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?));
     if whole(0)? == 0 {

@@ -1,5 +1,5 @@
-//! The connection to a server: an async client behind calls that block, every wait bounded, errors sorted by what
-//! may be done about them.
+//! The connection to a server: an async client behind blocking calls, with a limit for every wait; errors are classified by
+//! whether a retry helps.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::stop::{LOOK, Stop};
@@ -21,16 +21,16 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// Statements a connection keeps ready.
+/// Maximum number of prepared statements per connection.
 const STATEMENTS_MAX: usize = 64;
 
 /// Why a statement failed.
 pub enum Failure {
-    /// A value of the rows cannot be held: another batch may.
+    /// The rows hold a value that cannot be stored; another batch may succeed.
     Data(String),
-    /// A key is there that was not expected, or another run's transaction stood in the way: a look, and another try.
+    /// An unexpected key is stored, or another run's transaction conflicts: look up the keys and retry.
     Raced(String),
-    /// Everything else.
+    /// Any other failure.
     Trouble(Trouble),
 }
 
@@ -47,7 +47,7 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 impl Failure {
-    /// The trouble, where no rows are concerned.
+    /// Converts it for a statement that does not concern rows.
     pub fn into_trouble(self) -> Trouble {
         match self {
             Self::Data(cause) | Self::Raced(cause) => {
@@ -58,7 +58,7 @@ impl Failure {
     }
 }
 
-/// What a failure means: see the classes of SQLSTATE in the manual of PostgreSQL, appendix A.
+/// Classifies an error by the classes of SQLSTATE (manual of PostgreSQL, appendix A).
 fn classify(error: &tokio_postgres::Error) -> Failure {
     let Some(refused) = error.as_db_error() else { return Failure::Trouble(classify_connection(error)) };
     let code = refused.code();
@@ -83,18 +83,18 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// The same for what is not an answer of the server.
+/// Classifies an error that is not an answer of the server.
 fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
     let source = std::error::Error::source(error);
     let io = source.and_then(|cause| cause.downcast_ref::<std::io::Error>());
     match io {
-        // How a certificate that is not to be trusted comes out of a handshake.
+        // An untrusted certificate is reported so by the TLS handshake.
         Some(io) if io.kind() == std::io::ErrorKind::InvalidData => Trouble::Lasting(Error::config("TLS").because(io)),
         Some(io) => Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()),
         None if error.is_closed() => Trouble::Passing("connection closed".to_owned()),
         None => {
             let cause = source.map_or_else(|| error.to_string(), ToString::to_string);
-            // The library's connecting to several addresses, or its time-out, have no source.
+            // The library's errors of connecting to several addresses, and its timeouts, have no source.
             match error.to_string().starts_with("error connecting") || error.to_string().starts_with("timeout") {
                 true => Trouble::Passing(cause),
                 false => Trouble::Lasting(Error::config(error.to_string()).because(cause)),
@@ -103,17 +103,17 @@ fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
     }
 }
 
-/// Where a server is, how to speak to it, and how to wait for it.
+/// A server, its connection settings and its timeouts.
 pub struct Server {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    /// How it is waited for.
+    /// Its timeouts.
     pub patience: Patience,
     schema: Option<String>,
 }
 
 impl Server {
-    /// What a URI says; exit 2 where it says no server, 78 where certificates cannot be read.
+    /// Parses a location. Errors: exit status 2 if it names no server, 78 if certificates cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;
         let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
@@ -138,7 +138,7 @@ impl Server {
         Ok(Self { config, tls, patience, schema: location.options.get("schema").cloned() })
     }
 
-    /// A connection that has said who it is.
+    /// Connects and authenticates.
     pub fn connect(&self) -> Result<Link, Trouble> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::io("cannot start a connection", &error))?;
@@ -147,7 +147,7 @@ impl Server {
             let connect = async {
                 match &self.tls {
                     Some(tls) => self.config.connect(tls.clone()).await.map(|(client, connection)| {
-                        // Its end is seen by the next statement.
+                        // The next statement reports the end of the connection.
                         tokio::spawn(async move { _ = connection.await });
                         client
                     }),
@@ -166,7 +166,8 @@ impl Server {
         Ok(link)
     }
 
-    /// What a session is told first. A statement that we no longer wait for shall not go on holding its locks.
+    /// The settings of a session. The server must end a statement that this process no longer waits for, so that its locks are
+    /// released.
     fn settings(&self) -> String {
         let millis = self.patience.timeout.as_millis();
         let mut settings = format!(
@@ -179,18 +180,18 @@ impl Server {
         settings
     }
 
-    /// The schema that was asked for, quoted.
+    /// Returns the schema of the URI, quoted.
     pub fn schema(&self) -> Option<String> {
         self.schema.as_deref().map(quoted)
     }
 }
 
-/// A name as SQL has it.
+/// Quotes an SQL identifier.
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Whether what is said to a host stays on this machine.
+/// Whether a host is on this machine.
 fn is_near(host: &Host) -> bool {
     match host {
         Host::Unix(_) => true,
@@ -198,7 +199,7 @@ fn is_near(host: &Host) -> bool {
     }
 }
 
-/// TLS that trusts the machine's certificates, or those of `?sslrootcert=`.
+/// Makes the TLS configuration, which trusts the machine's certificates or those of `?sslrootcert=`.
 fn tls_config(location: &Location) -> Result<MakeRustlsConnect> {
     use_ring();
     let mut roots = RootCertStore::empty();
@@ -216,7 +217,7 @@ fn tls_config(location: &Location) -> Result<MakeRustlsConnect> {
     Ok(MakeRustlsConnect::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// An open connection. After a trouble it must be dropped: its transaction is of unknown fate.
+/// An open connection. After a failure it must be dropped, because the fate of its transaction is unknown.
 pub struct Link {
     /// The client; its calls wait inside [`Link::run`].
     pub client: Client,
@@ -226,12 +227,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// Does `work`, which must end within `?timeout=`.
+    /// Runs `work` within `?timeout=`.
     pub fn run<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
         self.runtime.block_on(bounded(self.patience.timeout, work(self)))
     }
 
-    /// Does `work` in a transaction, which is rolled back if it fails.
+    /// Runs `work` in a transaction, which is rolled back if it fails.
     pub fn transact<T>(&mut self, work: impl AsyncFnOnce(&Link) -> Result<T, Failure>) -> Result<T, Failure> {
         self.run(async |link| {
             link.client.batch_execute("BEGIN").await?;
@@ -241,7 +242,7 @@ impl Link {
                     Ok(done)
                 }
                 Err(failure) => {
-                    // Where the connection is lost it is rolled back anyway.
+                    // If the connection is lost the server rolls back anyway.
                     _ = link.client.batch_execute("ROLLBACK").await;
                     Err(failure)
                 }
@@ -249,7 +250,7 @@ impl Link {
         })
     }
 
-    /// The statement `sql`, made ready once a connection.
+    /// Prepares the statement `sql`, once per connection.
     pub async fn prepare(&self, sql: &str) -> Result<Statement, Failure> {
         if let Some(ready) = self.statements.borrow().get(sql) {
             return Ok(ready.clone());
@@ -264,7 +265,7 @@ impl Link {
     }
 }
 
-/// `work` within `limit` and the stop timeout; the server that takes longer is away.
+/// Runs `work` within `limit` and the stop timeout; a server that takes longer counts as unreachable.
 async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let away = |cause: String| Err(Failure::Trouble(Trouble::Passing(cause)));
     match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout())).await {
@@ -274,7 +275,7 @@ async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failur
     }
 }
 
-/// Ends with the stop timeout.
+/// Completes when the stop timeout expires.
 async fn stop_timeout() {
     let wait = Stop::of_process().server_wait();
     while !wait.is_over() {

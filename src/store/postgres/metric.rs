@@ -1,5 +1,5 @@
-//! Metrics under the guard: the rows there are, are locked and read; what shall be there is decided here, by
-//! [`crate::store::guard`]; then new rows are copied in, others updated or deleted, all in one transaction.
+//! Writes metrics under the guard: the stored rows are locked and read, [`crate::store::guard`] decides here what will be
+//! stored, and then new rows are copied in and others updated or deleted, all in one transaction.
 
 use crate::error::Result;
 use crate::kind::metric::column;
@@ -43,10 +43,10 @@ SELECT metric_id, $2, revision, "rows"
 FROM unnest($1::UUID[], $3::INTEGER[], $4::BIGINT[]) AS new (metric_id, revision, "rows")
 ON CONFLICT (run, metric_id) DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
 "#;
-/// Forgets what this run has taken back, and what runs left that did not come to their end.
+/// Removes the retractions of this run, and those of runs that did not reach their end.
 pub const FORGET: &str = "DELETE FROM metric_retractions WHERE run = $1 OR taken_back_at < now() - INTERVAL '7 days'";
 
-/// An id as a parameter and as a result.
+/// An id as a parameter or a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Id([u8; 16]);
 
@@ -79,20 +79,20 @@ pub struct Writer<'a> {
     pub run: &'a str,
     /// When it writes (µs).
     pub now: i64,
-    /// Whether it has taken rows back.
+    /// Whether it has retracted rows.
     pub retracts: bool,
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 #[derive(Default)]
 pub struct Written {
     /// The fate of each row.
     pub fates: Vec<Fate>,
-    /// Rows of other runs that were replaced: the row, and the events in the one before.
+    /// Replaced rows of other runs: the index of the new row, and the number of events in the old one.
     pub replaced: Vec<(usize, i64)>,
 }
 
-/// The columns the guard looks at.
+/// The columns that the guard compares.
 pub struct Columns<'a> {
     batch: &'a RecordBatch,
     ids: &'a FixedSizeBinaryArray,
@@ -104,7 +104,7 @@ pub struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// Those of `batch`.
+    /// Takes the columns of `batch`.
     pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
         Ok(Self {
             batch,
@@ -117,24 +117,24 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// Whether a row is a retraction.
+    /// Whether any row is a retraction.
     pub fn retract(&self) -> bool {
         self.retracted.true_count() > 0
     }
 
-    /// Whether no two rows have one key.
+    /// Whether all rows have different keys.
     pub fn differ(&self) -> bool {
         let mut ids: Vec<&[u8]> = (0..self.ids.len()).map(|row| self.ids.value(row)).collect();
         ids.sort_unstable();
         ids.windows(2).all(|pair| pair[0] != pair[1])
     }
 
-    /// Events in a row.
+    /// Returns the number of events in a row.
     pub fn rows_of(&self, row: usize) -> i64 {
         self.rows.value(row)
     }
 
-    /// The key for a person: name, start of the window, dimensions.
+    /// Returns the key for messages: name, start of the window, dimensions.
     pub fn key(&self, row: usize) -> String {
         let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
         let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
@@ -142,7 +142,7 @@ impl<'a> Columns<'a> {
         format!("{} {start} {}", text(column::METRIC_NAME), text(column::DIMENSIONS))
     }
 
-    /// The id of the metric.
+    /// Returns the id of the metric.
     pub fn id(&self, row: usize) -> Result<[u8; 16]> {
         rows::id(self.ids, row)
     }
@@ -157,27 +157,27 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// What is known of a key.
+/// The state of a key.
 #[derive(Default)]
 struct Key {
-    /// The row that shall be there, and whether this run wrote it.
+    /// The row to be stored, and whether this run wrote it.
     now: Option<(Stored, bool)>,
-    /// Whether one was there before.
+    /// Whether a row was stored before.
     was: bool,
-    /// The row of the batch that `now` is, if it is one.
+    /// The index of `now` in the batch, if it is from the batch.
     from: Option<usize>,
     taken_back: Option<Version>,
     takes_back: bool,
 }
 
-/// Writes a batch none of whose keys is there, as one statement; a key that is there after all is a race.
+/// Writes a batch whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
 pub async fn write_new(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
     let rows: Vec<usize> = (0..columns.batch.num_rows()).collect();
     insert(link, columns, writer, &rows).await?;
     Ok(Written { fates: vec![Fate::Inserted; rows.len()], replaced: Vec::new() })
 }
 
-/// Writes a batch in the transaction under way.
+/// Writes a batch in the present transaction.
 pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
     let mut keys = look(link, columns, writer).await?;
     let mut written = Written::default();
@@ -219,7 +219,7 @@ fn take_back(key: &mut Key, version: Version) -> Fate {
     fate
 }
 
-/// Reads and locks what is there of the batch's keys.
+/// Reads and locks the stored rows of the batch's keys.
 async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<AHashMap<Id, Key>, Failure> {
     let rows = columns.batch.num_rows();
     let mut ids = (0..rows).map(|row| columns.id(row).map(Id)).collect::<Result<Vec<_>>>()?;
@@ -242,7 +242,7 @@ async fn look(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result
     Ok(keys)
 }
 
-/// Makes the table say what `keys` do.
+/// Applies the changes in `keys` to the tables.
 async fn apply(
     link: &Link,
     columns: &Columns<'_>,

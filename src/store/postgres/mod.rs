@@ -1,13 +1,17 @@
-//! `postgres://HOST/DATABASE`: one table per kind, rows visible as they come, guarded by their keys.
+//! `postgres://HOST/DATABASE`: one table per kind, rows visible as they are written, guarded by their keys.
 //!
-//! As in SQLite every row is guarded, so a replay converges and each piece of a batch is one transaction; an epoch
-//! records itself in `pipeline_checkpoints`. A connection that is lost leaves a transaction of unknown fate: it is
-//! repeated with a new one, which changes nothing where it had been committed (such rows are counted `unchanged`).
+//! As in SQLite every row is guarded, so a replay converges, and each piece of a batch is one transaction; an epoch records
+//! itself in `pipeline_checkpoints`. If a connection is lost the fate of its transaction is unknown: it is repeated on a new
+//! connection, which changes nothing if it had been committed (such rows are counted as `unchanged`).
 //!
-//! A batch with a value Postgres cannot hold is halved until the row is found, which comes back as refused: whatever
-//! the server's reason is, one row does not stop the others.
+//! A batch with a value that PostgreSQL cannot hold is halved until the row is found, which is refused: whatever the server's
+//! reason, one row does not stop the others.
 //!
-//! Durability is the server's: a transaction is answered when it is on disk, unless `synchronous_commit` says otherwise.
+//! Durability depends on the server: a transaction is acknowledged once it is on disk, unless `synchronous_commit` says
+//! otherwise.
+//!
+//! `address` parses the URI, `link` is the connection, `schema` migrates the tables, `cell` converts values, `write` writes
+//! rows and `metric` those under the guard, `read` reads them back.
 
 mod address;
 mod cell;
@@ -33,7 +37,7 @@ use crate::store::repeat::Conflicts;
 use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
 use arrow::array::RecordBatch;
 
-/// The row of [`super::ALL`].
+/// The row in [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: "postgres",
     also: &["postgresql"],
@@ -48,12 +52,12 @@ pub static STORE: Store = Store {
     read: postgres_read::read,
 };
 
-/// Rows of a transaction at the most.
+/// Maximum rows of a transaction.
 const ROWS_MAX: usize = 4096;
-/// How often a batch is written again because another run wrote the same keys meanwhile.
+/// Maximum number of retries of a batch because another run wrote the same keys.
 const RACES_MAX: u32 = 10;
 
-/// Looks whether the server lets us in, and what is to be done to its tables first.
+/// Checks that the server accepts the user; returns the pending migrations.
 fn check(location: &Location) -> Result<Option<String>> {
     let address = PostgresAddress::try_new(location)?;
     let mut link = address.server.connect().map_err(|trouble| address.failed(trouble))?;
@@ -73,13 +77,13 @@ struct Postgres {
     counts: SinkCounts,
     overlap: Overlap,
     conflicts: Conflicts,
-    /// Whether this run has seen a retraction; without one, no row asks for it.
+    /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
     guess: Guess,
 }
 
-/// Whether the next rows are likely to be new: most of a live stream are, and to copy them in without a look is half the
-/// work. Each time that was wrong, twice as many batches are looked at before the next try.
+/// Predicts whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up takes half the
+/// work. After each wrong prediction twice as many batches are looked up before the next one.
 #[derive(Default)]
 struct Guess {
     looks: u32,
@@ -119,7 +123,7 @@ impl Postgres {
         Ok(sink)
     }
 
-    /// Does something with a connection, and again with a new one where it was lost.
+    /// Runs `work` with a connection, and again with a new one if the connection is lost.
     fn with_link<T>(&mut self, mut work: impl FnMut(&mut Link) -> Result<T, Trouble>) -> Result<T> {
         let Self { address, persistence, link, .. } = self;
         let done = persistence.run(|| {
@@ -138,7 +142,7 @@ impl Postgres {
         done.map_err(|error| if error.kind() == ErrorKind::Unavailable { error } else { error.at(&address.shown) })
     }
 
-    /// Writes `batch`, halving it where a row of it cannot be held; those come back with their index counted from `from`.
+    /// Writes `batch`, halving it if a row cannot be held. Returns the refused rows, their indices counted from `from`.
     fn write_piece(&mut self, kind: Kind, batch: &RecordBatch, from: usize) -> Result<Vec<(usize, String)>> {
         let rows = batch.num_rows();
         if rows == 0 {
@@ -157,7 +161,7 @@ impl Postgres {
         Ok(refused)
     }
 
-    /// Writes `batch` in one transaction and counts it; the cause where a value of it cannot be held.
+    /// Writes `batch` in one transaction and counts it; the inner error is the cause if a value cannot be held.
     fn try_piece(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Result<(), String>> {
         if kind == Kind::Metric {
             return self.try_metrics(batch);
@@ -215,7 +219,7 @@ impl Postgres {
         Ok(Ok(()))
     }
 
-    /// Runs `statement` with the pipeline, the epoch's run and number, and the time.
+    /// Runs `statement` with pipeline, run, number and time.
     fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
         let (pipeline, now) = (self.options.pipeline.clone(), (self.options.clock)());
         let (run, number) = (signed(epoch.run)?, signed(epoch.number)?);
@@ -229,7 +233,7 @@ impl Postgres {
     }
 }
 
-/// Does `work` in a transaction, again where another run's stood in its way.
+/// Runs `work` in a transaction, again after a conflict with another run's transaction.
 fn persist<T>(
     link: &mut Link,
     mut work: impl AsyncFnMut(&Link) -> Result<T, Failure>,
@@ -243,7 +247,7 @@ fn persist<T>(
     held(link.transact(work))
 }
 
-/// A cause that lies in the rows is no trouble.
+/// Separates failures caused by the rows from others.
 fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
     match done {
         Ok(done) => Ok(Ok(done)),

@@ -1,4 +1,4 @@
-//! Reading a Postgres store back: its tables, and the rows of one kind in key order, as one statement sees them.
+//! Reads a Postgres store back: its tables, and the rows of one kind in key order, as one statement sees them.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Row, RowStream};
 
-/// Rows of a batch.
+/// Maximum rows of a batch.
 const PAGE: usize = 2048;
 
 fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
@@ -29,7 +29,7 @@ fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
     }
 }
 
-/// Every kind's table and how many rows it holds.
+/// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
     let (address, mut link) = open(location)?;
     let count = |kind: Kind| {
@@ -41,7 +41,7 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// The rows of `kind`, as they were when reading began.
+/// Reads the rows of `kind`, as they are when reading begins.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let (address, mut link) = open(location)?;
     let schema = kind.schema();
@@ -55,7 +55,7 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     };
     let sql = format!("SELECT {} FROM {} ORDER BY {}", quoted(&stored), kind.table(), quoted(key));
     let begin = link.run(async |link| {
-        // A reader may take its time between two batches; the server shall not give up meanwhile.
+        // A reader may pause between two batches, which must not end the statement.
         link.client.batch_execute("SET statement_timeout = 0").await?;
         Ok(link.client.query_raw(&sql, Vec::<i32>::new()).await?)
     });
@@ -65,7 +65,7 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     Ok(Box::new(Pages { address, stream, link, columns, schema, done: false }))
 }
 
-/// Bytes of a value, whatever its type.
+/// The bytes of a value of any type.
 struct Raw<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {
@@ -88,7 +88,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// The next rows; fewer than a page are the last.
+    /// Reads the next rows; fewer than a page are the last.
     fn page(&mut self) -> Result<Vec<Row>> {
         let stream = &mut self.stream;
         let rows = self.link.run(async |_| {

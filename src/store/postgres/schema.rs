@@ -1,20 +1,20 @@
-//! The tables of a Postgres store, and how older ones become newer ones: numbered steps, each taken once.
+//! The tables of a Postgres store and their migrations: numbered steps, each done once.
 //!
-//! Steps that have been taken stand in `evt_migrations`. Whoever takes them holds an advisory lock, so that of many that
-//! start at once the first does the work and the others find it done; all steps are one transaction.
+//! Completed steps are listed in `evt_migrations`. A run that migrates holds an advisory lock, so that of several runs that
+//! start together one does the work; all steps are one transaction.
 
 use crate::error::{Error, Result};
 use crate::store::postgres::link::{Failure, Link, Server};
 use crate::store::remote::Trouble;
 
-/// One step.
+/// One migration.
 pub struct Migration {
     /// Its number and name.
     pub name: &'static str,
     sql: &'static str,
 }
 
-/// All steps, in order. One that has been released is never changed.
+/// All migrations in order. A released one is never changed.
 const MIGRATIONS: [Migration; 6] = [
     Migration { name: "001_metrics", sql: include_str!("migrations/001_metrics.sql") },
     Migration { name: "002_events", sql: include_str!("migrations/002_events.sql") },
@@ -24,10 +24,10 @@ const MIGRATIONS: [Migration; 6] = [
     Migration { name: "006_letter_lengths", sql: include_str!("migrations/006_letter_lengths.sql") },
 ];
 
-/// The advisory lock of whoever changes the tables: the bytes of `evt_migr`.
+/// The key of the advisory lock: the bytes of `evt_migr`.
 const LOCK: i64 = i64::from_be_bytes(*b"evt_migr");
 
-/// Steps that have not been taken yet; exit 78 where a newer evt has taken others.
+/// Returns the pending migrations. Errors: exit status 78 if a newer evt has done others.
 pub async fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
     let exists = "SELECT to_regclass('evt_migrations') IS NOT NULL";
     if !link.client.query_one(exists, &[]).await?.get::<_, bool>(0) {
@@ -41,12 +41,12 @@ pub async fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
     Ok(MIGRATIONS.iter().filter(|step| taken.iter().all(|name| name != step.name)).collect())
 }
 
-/// The names of steps, for a person.
+/// Joins the names of migrations, for messages.
 pub fn names(steps: &[&Migration]) -> String {
     steps.iter().map(|step| step.name).collect::<Vec<_>>().join(", ")
 }
 
-/// Takes the steps that have not been taken.
+/// Does the pending migrations.
 pub fn migrate(link: &mut Link, server: &Server) -> Result<(), Trouble> {
     if link.run(pending).map_err(Failure::into_trouble)?.is_empty() {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What only Postgres does: connections that end, keys too long for an index, tables of a newer evt.
+//! Tests that only PostgreSQL needs: lost connections, keys too long for an index, tables of a newer evt.
 
 use super::*;
 use crate::store::Notice;
@@ -53,7 +53,7 @@ fn keys_the_index_cannot_hold_come_back_and_the_others_stay() {
     let Some(bench) = Bench::on_server(&STORE) else { return };
     let good = rows(Kind::Event, 0, 64);
     let mut columns = good.columns().to_vec();
-    // Digits of a hash: what does not compress.
+    // Digits of hashes do not compress.
     let long: String = (0..400u64).map(|n| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&n.to_le_bytes()))).collect();
     let users = (0..64).map(|row| Some(if row == 5 { "a\0b" } else { "u" }));
     columns[3] = Arc::new(users.collect::<StringArray>()) as ArrayRef;

@@ -1,4 +1,4 @@
-//! Rows of every kind into their tables: metrics under the guard, all others once.
+//! Writes rows to their tables: metrics under the guard, all others once.
 
 use crate::counts::SinkCounts;
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failu
     Ok(())
 }
 
-/// Rows that hold what Postgres has no value for; those among `batch` that it would find itself come back from there.
+/// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server refuses others.
 pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
     let schema = batch.schema();
     let mut refused = Vec::new();
@@ -50,13 +50,13 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
     Ok(refused)
 }
 
-/// The columns of a letter's key that say where its record was from, and bytes of the longest text there: an index of Postgres takes 2,704 of all
-/// together.
+/// The text columns of a letter's key, and the maximum bytes of a text there: an index entry of PostgreSQL holds 2,704 bytes in
+/// all.
 const WHENCE: [&str; 3] = ["stage", "source_topic", "partition"];
 const WHENCE_MAX: usize = 600;
 
-/// Dead letters as Postgres can hold them all, for there is no other place for one: NUL in a text becomes `\u0000`, and a text of
-/// the key that is too long is cut and ends in its hash. Payload, key and headers stay as they are.
+/// Changes dead letters so that PostgreSQL can hold all of them, because there is no other output for them: NUL in a text
+/// becomes `\u0000`, and a key text that is too long is cut and ends in its hash. Payload, key and headers stay as they are.
 pub fn holdable_letters(letters: &RecordBatch) -> Result<RecordBatch> {
     let schema = letters.schema();
     let mut columns = letters.columns().to_vec();
@@ -83,7 +83,7 @@ fn holdable(text: &str, max: usize) -> String {
     format!("{}…{:016x}", &clean[..clean.floor_char_boundary(max)], xxh3_64(text.as_bytes()))
 }
 
-/// The columns of a table that rows are copied into, quoted.
+/// Returns the quoted names of the columns that rows are copied into.
 fn columns(kind: Kind, batch: &RecordBatch) -> String {
     let schema = batch.schema();
     let mut names: Vec<String> = schema.fields().iter().map(|field| format!("\"{}\"", field.name())).collect();
@@ -93,15 +93,15 @@ fn columns(kind: Kind, batch: &RecordBatch) -> String {
     names.join(", ")
 }
 
-/// What became of a batch.
+/// The outcome of a batch.
 pub struct Written {
     /// The fates of its rows.
     pub counts: SinkCounts,
-    /// One of the rows whose key is stored with other content, for a person.
+    /// One of the rows whose key is stored with other content, for messages.
     pub conflict: Option<String>,
 }
 
-/// Inserts rows none of whose keys is there, as one statement; a key that is there after all is a race.
+/// Inserts rows whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
 pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
     let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
     copy_in(link, &copy, copy_text(kind, batch)?).await?;
@@ -109,12 +109,12 @@ pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<
     Ok(Written { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
-/// Inserts the rows whose key is not there, in the transaction under way; a letter also where it has more attempts.
-/// They are copied into a table of the session first, because COPY knows no conflicts.
+/// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts. COPY cannot
+/// handle conflicts, so the rows are first copied into a temporary table.
 pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
     let incoming = format!("evt_incoming_{table}");
-    // Prepared once a connection: where it is known, the table is there.
+    // This must come first: statements that name the table are prepared once per connection.
     let create = format!("CREATE TEMP TABLE IF NOT EXISTS {incoming} (LIKE {table}) ON COMMIT DELETE ROWS");
     link.client.batch_execute(&create).await?;
     let text = copy_text(kind, batch)?;
@@ -157,8 +157,8 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
     Ok(Written { counts, conflict })
 }
 
-/// How many rows of the table `incoming` differ from the row that is stored under their key, and one of them. The text of
-/// properties is looked at first: most repetitions are equal to the byte.
+/// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them. Properties
+/// are compared as text first, because most repetitions are equal byte for byte.
 async fn conflicts_of(link: &Link, kind: Kind, incoming: &str) -> Result<(usize, Option<String>), Failure> {
     let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\"")).collect();
     let plain = CONTENT.iter().filter(|name| !matches!(**name, "properties" | "event_time"));

@@ -1,4 +1,4 @@
-//! Cells: one column of a batch as SQLite parameters, and a page of rows as columns again.
+//! Converts cells: a column of a batch to SQLite parameters, and a page of rows to columns.
 
 use crate::error::{Error, Result};
 use crate::store::cells::{Cells, word};
@@ -15,8 +15,8 @@ use rusqlite::types::{Null, Value, ValueRef};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Binds the cell of `row` to parameter `index`; `text` is scratch. Ids are hyphenated text, instants RFC 3339, NaN is the text
-/// `NaN`, bytes are TEXT where they are UTF-8, names and headers JSON.
+/// Binds the cell of `row` to parameter `index`; `text` is scratch space. Ids are hyphenated text, instants RFC 3339, NaN is
+/// the text `NaN`, bytes are TEXT if they are UTF-8, names and headers JSON.
 pub fn bind(
     statement: &mut Statement<'_>,
     index: usize,
@@ -49,12 +49,12 @@ pub fn bind(
     })
 }
 
-/// A parameter out of range is ours; nothing else can fail before the statement runs.
+/// Binding fails only for a parameter out of range, which is an error of evt.
 fn bound(result: rusqlite::Result<()>) -> Result<()> {
     result.map_err(|error| Error::broken("cannot bind").because(error))
 }
 
-/// The hyphenated text of an id.
+/// Formats an id as hyphenated text.
 pub fn write_id<'a>(id: &[u8], text: &'a mut String) -> &'a str {
     text.clear();
     let mut buffer = Uuid::encode_buffer();
@@ -62,7 +62,7 @@ pub fn write_id<'a>(id: &[u8], text: &'a mut String) -> &'a str {
     text
 }
 
-/// The number in a column `value`.
+/// Returns the number in a column `value`.
 pub fn real(value: ValueRef<'_>) -> Option<f64> {
     match value {
         ValueRef::Real(number) => Some(number),
@@ -72,7 +72,7 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
     }
 }
 
-/// The column `field` from the values of its rows; exit 65 for a value evt would not have written.
+/// Builds the column `field` from the values of its rows. Errors: exit status 65 for a value that evt does not write.
 pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef> {
     let foreign = || Error::corrupt(format!("column '{}' holds a value evt did not write", field.name()));
     build(field.data_type(), values).ok_or_else(foreign)
@@ -115,7 +115,7 @@ fn build(data_type: &DataType, values: &[Value]) -> Option<ArrayRef> {
     })
 }
 
-/// `read` of every value, NULL apart; none if a value is of another type.
+/// Applies `read` to every value except NULL; `None` if a value is of another type.
 fn each<'a, T>(values: &'a [Value], mut read: impl FnMut(&'a Value) -> Option<T>) -> Option<Vec<Option<T>>> {
     values.iter().map(|value| if *value == Value::Null { Some(None) } else { read(value).map(Some) }).collect()
 }

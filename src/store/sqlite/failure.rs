@@ -1,18 +1,18 @@
-//! What can go wrong while a row is written.
+//! The error of writing a row.
 
 use crate::error::Error;
 use crate::store::sqlite::file::SqliteFile;
 
-/// What can go wrong while a row is written: ours, or SQLite's.
+/// The error of writing a row: of evt, or of SQLite.
 pub enum Failure {
-    /// Of evt.
+    /// An error of evt.
     Ours(Error),
-    /// Of the file.
+    /// An error of SQLite.
     Sqlite(rusqlite::Error),
 }
 
 impl Failure {
-    /// The error that ends the run.
+    /// Converts it to the error that ends the run.
     pub fn into_error(self, file: &SqliteFile) -> Error {
         match self {
             Self::Ours(error) => error,

@@ -1,4 +1,4 @@
-//! The file of a SQLite store: how it is named, opened and locked.
+//! The file of a SQLite store: its path, how it is opened and locked.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::location::Location;
@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 /// The scheme of its URIs.
 pub const SCHEME: &str = "sqlite";
-/// The options that its URIs take.
+/// The options of its URIs.
 pub const OPTIONS: [&str; 2] = ["table", "wait"];
 
-/// How long to wait for another writer, unless `?wait=` says otherwise.
+/// How long to wait for another writer without `?wait=`.
 const WAIT: i64 = 10 * SECOND;
-/// How soon to ask again where SQLite does not wait by itself.
+/// Interval of retries where SQLite does not wait.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
 
-/// A SQLite file and how long to wait for it.
+/// A SQLite file, and how long to wait for its lock.
 #[derive(Clone)]
 pub struct SqliteFile {
     path: String,
@@ -27,12 +27,12 @@ pub struct SqliteFile {
 }
 
 impl SqliteFile {
-    /// Its path as it was given.
+    /// Returns its path as given.
     pub fn path(&self) -> &Path {
         Path::new(&self.path)
     }
 
-    /// What a URI says; exit 2 for an option that does not exist.
+    /// Parses a location. Errors: exit status 2 for an unknown option.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(SCHEME, &OPTIONS)?;
         if location.path.is_empty() {
@@ -42,8 +42,9 @@ impl SqliteFile {
         Ok(Self { path: location.path.clone(), wait })
     }
 
-    /// Opens the file to read it. Readers share a log and its index with writers, and whoever leaves last removes both if
-    /// it may write; where it may not, and nobody writes, there is nothing to share.
+    /// Opens the file for reading. Readers share the write-ahead log and its index with writers, and the last one to close the
+    /// file removes both, if permitted. If this process must not write there and there is no log, the file is opened as
+    /// immutable.
     pub fn connect_to_read(&self) -> Result<Connection> {
         let path = Path::new(&self.path);
         let log = format!("{}-wal", self.path);
@@ -64,7 +65,7 @@ impl SqliteFile {
         self.open(self.shown(), flags)
     }
 
-    /// The path in a form that SQLite takes for one, unlike `:memory:` and `file:…`.
+    /// Returns the path in a form that SQLite does not take for `:memory:` or `file:…`.
     fn shown(&self) -> String {
         if self.path.starts_with('/') { self.path.clone() } else { format!("./{}", self.path) }
     }
@@ -77,8 +78,8 @@ impl SqliteFile {
         Ok(db)
     }
 
-    /// Has the file keep a log of writes. Of two that begin one at the same time SQLite refuses one at once, however long it
-    /// shall wait for locks: that one asks again.
+    /// Switches the file to WAL. If two runs switch at the same time SQLite fails one at once, whatever its busy timeout is:
+    /// that one retries.
     pub fn log_writes(&self, db: &Connection) -> rusqlite::Result<()> {
         let start = Instant::now();
         loop {
@@ -91,7 +92,8 @@ impl SqliteFile {
         }
     }
 
-    /// The error that ends a run: exit 75 where another run holds the lock, 65 where the file is no database, else 74.
+    /// Makes the error that ends a run: exit status 75 if another run holds the lock, 65 if the file is not a database, else
+    /// 74.
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
         if is_busy(error) {
             let waited = format_duration(self.wait);

@@ -1,13 +1,16 @@
-//! `sqlite:PATH`: one file, one table per kind, rows visible as they come.
+//! `sqlite:PATH`: one file, one table per kind, rows visible as they are written.
 //!
-//! Every row is guarded by its key, so a replay converges and nothing has to wait for an epoch: each call of
-//! [`Sink::write`] is one transaction, and an epoch only records itself in `pipeline_checkpoints`. Rows of events,
-//! letters, late events and alerts are inserted once and never overwritten (a letter only by one of more `attempts`);
-//! other content under the key of an event is a conflict ([`super::repeat`]). Metrics follow [`super::guard`].
+//! Every row is guarded by its key, so a replay converges and no row waits for an epoch: each call of [`Sink::write`] is one
+//! transaction, and an epoch only records itself in `pipeline_checkpoints`. Rows of events, letters, late events and alerts are
+//! inserted once and never overwritten (a letter only by one with more `attempts`); other content under the key of an event is
+//! a conflict ([`super::repeat`]). Metrics follow [`super::guard`].
 //!
-//! WAL with `synchronous=NORMAL`: a crash of the process loses nothing, a loss of power may lose the last transactions
-//! but never tears the file, and what was lost is sent again, because the source goes on from the last epoch. That one
-//! is written with `synchronous=FULL`: its sync makes every transaction before it durable too.
+//! WAL with `synchronous=NORMAL`: a crash of the process loses nothing. A power failure may lose the last transactions but
+//! never corrupts the file, and the lost rows are sent again, because the source continues from the last epoch. Epochs are
+//! written with `synchronous=FULL`, which makes every earlier transaction durable too.
+//!
+//! `file` opens and locks the file, `schema` makes its tables, `cell` converts values, `write` and `repeat` write rows, `read`
+//! reads them, and `failure` is the error of a write.
 
 mod cell;
 mod failure;
@@ -33,7 +36,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use std::fs::File;
 use std::path::Path;
 
-/// The row of [`super::ALL`].
+/// The row in [`super::ALL`].
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
@@ -48,13 +51,13 @@ pub static STORE: Store = Store {
     read: sqlite_read::read,
 };
 
-/// Looks whether rows could be written: a database of evt's, of another program's or none yet.
+/// Checks that rows could be written: to a database of evt or of another program, or to a new one.
 fn check(location: &Location) -> Result<Option<String>> {
     let file = SqliteFile::try_new(location)?;
     let path = Path::new(file.path());
     let failed = |error: std::io::Error| Error::io(format!("{file}: cannot open"), &error);
     room::for_file(path).map_err(failed)?;
-    // The log and its index stand beside it.
+    // The write-ahead log and its index are created in the same directory.
     room::in_directory(room::parent(path)).map_err(failed)?;
     match path.exists() {
         true => {
@@ -73,7 +76,7 @@ struct Sqlite {
     counts: SinkCounts,
     overlap: Overlap,
     conflicts: Conflicts,
-    /// Whether this run has seen a retraction; without one, no row asks for it.
+    /// Whether this run has seen a retraction; only then rows look for them.
     retracts: bool,
 }
 
@@ -81,7 +84,7 @@ impl Sqlite {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let file = SqliteFile::try_new(location)?;
         let mut db = file.connect(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-        // Retractions of this run live in a temporary table: they may be many, and end with the run.
+        // Retractions of this run are in a temporary table: they may be many, and end with the run.
         file.log_writes(&db).map_err(|e| file.failed("cannot open", &e))?;
         db.execute_batch(
             "PRAGMA synchronous = NORMAL;
@@ -101,7 +104,7 @@ impl Sqlite {
         })
     }
 
-    /// Runs `statement` with the pipeline, the epoch's run and number, and the time, as a transaction that is synced.
+    /// Runs `statement` with pipeline, run, number and time as a synced transaction.
     fn record(&mut self, statement: &str, epoch: Epoch) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot record the epoch", &e);
         let now = format_instant((self.options.clock)());
@@ -132,7 +135,7 @@ impl Sink for Sqlite {
         Ok(refused)
     }
 
-    /// Every batch is a transaction; what the log of writes holds is moved and synced here.
+    /// Every batch is a transaction; this copies the write-ahead log to the file and syncs it.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
         self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)
@@ -177,7 +180,7 @@ impl Sink for Sqlite {
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome> {
-        // Folds the log into the file as far as readers let it; whatever stays in the log is synced there.
+        // Copies the log to the file as far as readers permit; what stays in the log is synced there.
         self.db
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
             .map_err(|e| self.file.failed("cannot sync", &e))?;

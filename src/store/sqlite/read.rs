@@ -1,4 +1,4 @@
-//! Reading a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
+//! Reads a SQLite store back: its tables, and the rows of one kind in key order, page by page in one transaction.
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -13,10 +13,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use std::sync::Arc;
 
-/// Rows of a page, and of the batch made of it.
+/// Maximum rows of a page and of its batch.
 const PAGE: usize = 2048;
 
-/// The file, and the version of its tables.
+/// Opens the file; returns it with the version of its tables.
 fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     let file = SqliteFile::try_new(location)?;
     let db = file.connect_to_read()?;
@@ -26,7 +26,7 @@ fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     }
 }
 
-/// Every kind's table and how many rows it holds.
+/// Returns every kind's table and its number of rows.
 pub fn tables(location: &Location) -> Result<Tables> {
     let (file, db, _) = open(location)?;
     let count = |kind: Kind| {
@@ -37,14 +37,14 @@ pub fn tables(location: &Location) -> Result<Tables> {
     Kind::ALL.into_iter().map(count).collect()
 }
 
-/// The rows of `kind`, as they were when the first page was read.
+/// Reads the rows of `kind`, as they are when the first page is read.
 pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
     let (file, db, version) = open(location)?;
     db.execute_batch("BEGIN").map_err(|e| file.failed("cannot read", &e))?;
     Ok(Box::new(Pages { file, db, version, kind, schema: kind.schema(), last_key: Vec::new(), done: false }))
 }
 
-/// Pages of one table: each goes on behind the last key of the one before.
+/// The pages of one table; each begins after the last key of the previous one.
 struct Pages {
     file: SqliteFile,
     db: Connection,
@@ -56,7 +56,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// The key of the table, as it was declared: what the rows are clustered or indexed by.
+    /// Returns the primary key of the table, by which its rows are clustered.
     fn key(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Dead => &["stage", "source_topic", "partition", "offset", "payload_hash"],
@@ -67,7 +67,7 @@ impl Pages {
     fn sql(&self) -> String {
         let quoted = |names: &[&str]| names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
         let key = quoted(self.key());
-        // The key once more at the end: what the next page starts from.
+        // The key again at the end: the next page begins after it.
         let stored: Vec<&str> = self.stored_columns().chain(self.key().iter().copied()).collect();
         let behind = if self.last_key.is_empty() {
             String::new()
@@ -82,14 +82,14 @@ impl Pages {
         format!("SELECT {stored} FROM {} {behind} ORDER BY {key} LIMIT {PAGE}", self.kind.table())
     }
 
-    /// Columns of the kind that are in the table: a stored metric is never a retracted one.
+    /// Returns the kind's columns that the table has: a stored metric is never a retracted one.
     fn stored_columns(&self) -> impl Iterator<Item = &str> {
         let metric = self.kind == Kind::Metric;
         let names = self.schema.fields().iter().map(|field| field.name().as_str());
         names.filter(move |name| !(metric && *name == "retracted"))
     }
 
-    /// The values of the next rows, column by column, the key at the end.
+    /// Reads the values of the next rows by column, followed by the key.
     fn page(&self) -> rusqlite::Result<Vec<Vec<Value>>> {
         let mut statement = self.db.prepare_cached(&self.sql())?;
         let mut columns = vec![Vec::new(); statement.column_count()];

@@ -1,4 +1,4 @@
-//! Rows of events that are stored already, compared with what is stored.
+//! Compares rows of events with the stored rows of the same keys.
 
 use super::cell::bind;
 use super::failure::Failure;
@@ -23,7 +23,7 @@ enum Found {
     Other,
 }
 
-/// Compares rows of one batch.
+/// Compares the rows of one batch.
 pub struct Repeats<'a> {
     batch: &'a RecordBatch,
     select: CachedStatement<'a>,
@@ -35,7 +35,7 @@ pub struct Repeats<'a> {
 }
 
 impl<'a> Repeats<'a> {
-    /// Rows of `batch`, which are of a kind that has content.
+    /// Prepares the comparison of `batch`, whose kind must have content.
     pub fn new(tx: &'a Transaction<'a>, kind: Kind, batch: &'a RecordBatch) -> Result<Self, Failure> {
         let cells = |name: &&str| Cells::try_new(rows::column(batch, name)?);
         let key: Vec<String> = rows::key_columns(kind).iter().map(|name| format!("\"{name}\" = ?")).collect();
@@ -52,7 +52,7 @@ impl<'a> Repeats<'a> {
         })
     }
 
-    /// What is stored under the key of `row`.
+    /// Compares `row` with the stored row of its key.
     fn find(&mut self, row: usize) -> Result<Found, Failure> {
         let Self { select, key, content, ingested_at, text, arrival, .. } = self;
         for (index, cells) in key.iter().enumerate() {
@@ -69,7 +69,7 @@ impl<'a> Repeats<'a> {
                 ("properties", ValueRef::Text(there)) => {
                     std::str::from_utf8(there).is_ok_and(|there| is_same_json(there, text))
                 }
-                // An event without a time of its own has that of its arrival, which is of the run.
+                // An event without a time of its own has the time of its arrival, which differs between runs.
                 ("event_time", there) => {
                     is_same_text(ingested_at, row, ValueRef::Text(text.as_bytes()), arrival)?
                         && there == stored.get_ref(CONTENT.len())?
@@ -83,7 +83,7 @@ impl<'a> Repeats<'a> {
         Ok(Found::Same)
     }
 
-    /// Counts the fate of `row` where its key is stored; whether it is.
+    /// Counts the fate of `row` if its key is stored; returns whether it is.
     pub fn judge(&mut self, row: usize, counts: &mut SinkCounts, conflicts: &mut Conflicts) -> Result<bool, Failure> {
         match self.find(row)? {
             Found::Nothing => return Ok(false),
@@ -96,7 +96,7 @@ impl<'a> Repeats<'a> {
         Ok(true)
     }
 
-    /// Notes a row that is a conflict, with its id and its place.
+    /// Notes a conflicting row by its id and position.
     fn note(&self, row: usize, conflicts: &mut Conflicts) {
         let name = |name: &str| {
             let cells = self.batch.column_by_name(name).and_then(|column| Cells::try_new(column).ok());
@@ -115,7 +115,7 @@ impl<'a> Repeats<'a> {
     }
 }
 
-/// Whether a cell is stored as `there`; its text is left in `text`.
+/// Whether a cell equals the stored value `there`; leaves its text in `text`.
 fn is_same_text(cells: &Cells<'_>, row: usize, there: ValueRef<'_>, text: &mut String) -> Result<bool> {
     text.clear();
     if cells.is_null(row) {

@@ -1,19 +1,19 @@
-//! The tables of a SQLite store and how an older file becomes a newer one.
+//! The tables of a SQLite store, and their migrations.
 //!
-//! Instants are RFC 3339 UTC text with six digits, so that they sort and compare as text; ids are hyphenated text;
-//! booleans 0 or 1; dimensions, headers and names of metrics JSON text; a payload is TEXT where it is UTF-8, else BLOB.
-//! `value` is REAL; infinities are REAL too, but SQLite makes NULL of a NaN, so a NaN is the text `NaN`.
+//! Instants are RFC 3339 UTC text with six digits, so that they sort and compare as text; ids are hyphenated text; booleans are
+//! 0 or 1; dimensions, headers and names of metrics are JSON text; a payload is TEXT if it is UTF-8, else BLOB. `value` is
+//! REAL, infinities included; SQLite turns a NaN into NULL, so a NaN is the text `NaN`.
 //!
-//! Rows of events, letters and late events are clustered by position (`WITHOUT ROWID`): a stream inserts at the end of
-//! each partition, where an index by random id would touch the whole file. The id is in the key as well, because another
-//! day's standard input has the same positions; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
+//! Rows of events, letters and late events are clustered by position (`WITHOUT ROWID`): a stream inserts at the end of each
+//! partition, while an index by random id would touch the whole file. The id is part of the key, because standard input has the
+//! same positions every day; so is the digest of a letter's payload (`payload_hash`, xxh3-64).
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::store::sqlite::file::SqliteFile;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-/// One step per version: entry n leads from version n to n + 1. An entry is never changed once released.
+/// One migration per version: entry n leads from version n to n + 1. An entry is never changed once released.
 const MIGRATIONS: &[&str] = &[
     r#"
 CREATE TABLE aggregated_metrics (
@@ -108,11 +108,11 @@ CREATE TABLE pipeline_checkpoints (
 /// The first version in which letters have a column `original_length`.
 pub const WITH_LETTER_LENGTHS: i64 = 2;
 
-/// What stands in `evt_schema` when every step has been taken.
+/// The present version, stored in `evt_schema`.
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
-/// Brings the file to this version, all steps in one transaction. A file of a newer evt is refused (78). The version has
-/// its own table: `user_version` belongs to whoever shares the file.
+/// Migrates the file to the present version, in one transaction. The version has its own table, because `user_version` belongs
+/// to whichever program shares the file. Errors: exit status 78 if the file has a newer version.
 pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     if check_version(db, file)? == Some(VERSION) {
         return Ok(());
@@ -130,12 +130,12 @@ pub fn migrate(db: &mut Connection, file: &SqliteFile) -> Result<()> {
     tx.commit().map_err(failed)
 }
 
-/// Refuses a file where another program has a table with the name of one of ours (78).
+/// Checks that no table of another program has the name of one of evt's. Errors: exit status 78.
 pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     let mut names: Vec<String> = Kind::ALL.iter().map(|kind| format!("'{}'", kind.table())).collect();
     names.push("'pipeline_checkpoints'".to_owned());
     let names = names.join(", ");
-    // In one statement: another run may be making them.
+    // In one statement, because another run may be creating the tables.
     let query = format!(
         "SELECT name FROM sqlite_schema WHERE name IN ({names})
          AND NOT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'evt_schema') ORDER BY name"
@@ -150,7 +150,7 @@ pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     }
 }
 
-/// The version of the tables; exit 78 where a newer evt made them.
+/// Returns the version of the tables. Errors: exit status 78 if a newer evt made them.
 pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
     match version(db, file)? {
         Some(newer) if !(0..=VERSION).contains(&newer) => {
@@ -160,7 +160,7 @@ pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> 
     }
 }
 
-/// The version of the tables, or none where evt has made none.
+/// Returns the version of the tables; `None` if there are none.
 pub fn version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
     let failed = |e: rusqlite::Error| file.failed("cannot read", &e);
     let known = db

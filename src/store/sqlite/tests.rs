@@ -38,7 +38,7 @@ fn the_tables_have_the_columns_of_the_kinds_in_order() {
         let mut expected: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         match kind {
             Kind::Metric => expected[crate::kind::metric::column::RETRACTED] = "run",
-            // A step that came later adds its column behind.
+            // A later migration appends its column at the end.
             Kind::Dead => expected.insert(crate::kind::dead::column::ORIGINAL_LENGTH, "payload_hash"),
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! Rows into the tables of a SQLite store: inserted once, or under the guard of metrics.
+//! Writes rows to the tables of a SQLite store: once, or under the guard of metrics.
 
 use crate::counts::SinkCounts;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ use rusqlite::{CachedStatement, OptionalExtension, Transaction};
 use std::ops::RangeInclusive;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// `INSERT INTO table (columns) VALUES (?1, …)` that leaves rows alone whose key is there.
+/// Returns `INSERT INTO table (columns) VALUES (?1, …)`, which ignores rows whose key exists.
 fn insert_sql(kind: Kind, names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let marks: Vec<String> = (1..=names.len()).map(|index| format!("?{index}")).collect();
@@ -28,14 +28,14 @@ fn insert_sql(kind: Kind, names: &[&str]) -> String {
     format!("INSERT INTO {} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING", kind.table())
 }
 
-/// A letter whose replay failed again says so in its row. The parameters are those of the insert.
+/// Updates a letter whose replay failed again. The parameters are those of the insert.
 const UPDATE_LETTER: &str = r#"
 UPDATE dead_letters SET error_type = ?5, error_message = ?6, failed_at = ?11, producer_host = ?12, attempts = ?13,
     original_length = ?14
 WHERE stage = ?7 AND source_topic = ?8 AND "partition" = ?9 AND "offset" = ?10 AND payload_hash = ?15 AND attempts < ?13
 "#;
 
-/// Inserts the rows whose key is not there; counts their fates. An event that is stored with other content is a conflict.
+/// Inserts the rows whose key is not stored, and counts their fates. An event that is stored with other content is a conflict.
 pub fn insert_once(
     tx: &Transaction<'_>,
     kind: Kind,
@@ -53,7 +53,7 @@ pub fn insert_once(
     }
     let mut insert = tx.prepare_cached(&insert_sql(kind, &names))?;
     let mut repeats = has_content(kind).then(|| Repeats::new(tx, kind, batch)).transpose()?;
-    // A row behind one that is stored is mostly stored as well: it is looked for before it is inserted.
+    // After a stored row the next is usually stored too, so look for it before inserting it.
     let mut is_stored = false;
     for row in 0..batch.num_rows() {
         if is_stored && let Some(repeats) = &mut repeats {
@@ -81,7 +81,7 @@ pub fn insert_once(
     Ok(())
 }
 
-/// The cells of a batch, and the digest of a letter's payload after them.
+/// The cells of a batch, followed by the digest of a letter's payload.
 struct Record<'a> {
     cells: Vec<Cells<'a>>,
     payloads: Option<&'a arrow::array::BinaryArray>,
@@ -101,7 +101,7 @@ impl Record<'_> {
     }
 }
 
-/// The key's parameters have the same numbers in every statement: one binding serves all.
+/// Parameters have the same numbers in every statement, so that one binding serves all.
 const SELECT: &str = r#"
 SELECT revision, "rows", value, run = ?10 FROM aggregated_metrics
 WHERE metric_name = ?2 AND window_start = ?3 AND window_end = ?4 AND dimensions = ?5
@@ -125,11 +125,11 @@ INSERT INTO temp.taken_back VALUES (?1, ?2, ?3)
 ON CONFLICT DO UPDATE SET revision = excluded.revision, "rows" = excluded."rows"
 WHERE (revision, "rows") < (excluded.revision, excluded."rows")
 "#;
-/// Columns of a metric that are stored: all but `retracted`, which no stored row is.
+/// Number of stored columns of a metric: all but `retracted`, which is never true for a stored row.
 const STORED_COLUMNS: usize = column::RETRACTED;
-/// The parameter after them: the run.
+/// The parameter after them is the run.
 const RUN: usize = STORED_COLUMNS + 1;
-/// Parameters of the key.
+/// The parameters of the key.
 const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
 /// Writes metrics under the guard, in one transaction.
@@ -144,7 +144,7 @@ pub struct Metrics<'a> {
     text: String,
 }
 
-/// The columns of a batch: as cells, and those the guard looks at.
+/// The columns of a batch: as cells, and those that the guard compares.
 struct Columns<'a> {
     batch: &'a RecordBatch,
     cells: Vec<Cells<'a>>,
@@ -175,7 +175,7 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Binds the parameters `which`, that is the cells before them, because parameters count from 1.
+    /// Binds the parameters `which`. Parameters count from 1, so each is the cell before its number.
     fn bind(
         &self,
         which: RangeInclusive<usize>,
@@ -191,7 +191,7 @@ impl<'a> Columns<'a> {
         Ok(())
     }
 
-    /// The key for a person: name, start of the window, dimensions.
+    /// Returns the key for messages: name, start of the window, dimensions.
     fn key(&self, row: usize) -> String {
         let text = |column: usize| self.batch.column(column).as_string::<i32>().value(row);
         let starts = self.batch.column(column::WINDOW_START).as_primitive::<TimestampMicrosecondType>();
@@ -205,7 +205,7 @@ impl<'a> Columns<'a> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Metrics of `run`; `retracts` says whether it has taken a row back.
+    /// Prepares to write metrics of `run`; `retracts` says whether the run has retracted a row.
     pub fn new(
         tx: &'a Transaction<'a>,
         run: &'a str,
@@ -229,7 +229,7 @@ impl<'a> Metrics<'a> {
         Ok(())
     }
 
-    /// The row there is under the key, and whether this run wrote it.
+    /// Returns the stored row of the key, and whether this run wrote it.
     fn stored(&mut self, columns: &Columns<'_>, row: usize) -> Result<Option<(Stored, bool)>, Failure> {
         columns.bind(KEY, row, &mut self.select, &mut self.text)?;
         self.select.raw_bind_parameter(RUN, self.run)?;
