@@ -33,7 +33,7 @@ pub trait Sink {
     /// `dead`; a tool without a dead-letter output counts them as `dropped`.
     fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
 
-    /// Makes every row written so far durable, if the store [acknowledges](Store::acknowledges) rows.
+    /// Makes every row written so far durable, if the store [acknowledges](super::Store::acknowledges) rows.
     fn settle(&mut self) -> Result<()> {
         Ok(())
     }
@@ -59,7 +59,7 @@ pub trait Sink {
     fn finish(self: Box<Self>) -> Result<Outcome>;
 
     /// Ends the output of a source that was stopped before its own end. A store that replaces rows of other runs
-    /// ([`Store::replaces`]) replaces none.
+    /// ([`Store::replaces`](super::Store::replaces)) replaces none.
     fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
         self.finish()
     }
