@@ -54,7 +54,7 @@ pub enum Woken {
 }
 
 impl Stop {
-    /// A stop signal that never arrives: for tests and library callers.
+    /// Makes a stop signal that never arrives: for tests and library callers.
     pub fn never() -> Self {
         Self {
             signal: Arc::default(),

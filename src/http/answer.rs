@@ -30,12 +30,12 @@ pub struct Reply {
 pub const JSON: &str = "application/json";
 
 impl Reply {
-    /// A response with a document.
+    /// Makes a response with a document.
     pub fn new(status: StatusCode, body: String) -> Self {
         Self { status, body, kind: JSON, retry_after: None, allow: None, close: false }
     }
 
-    /// The refusal of a whole request, with the reason.
+    /// Refuses a whole request, with the reason.
     #[cold]
     pub fn refusal(status: StatusCode, why: &str) -> Self {
         let mut body = "{\"error\":".to_owned();
@@ -44,20 +44,20 @@ impl Reply {
         Self::new(status, body)
     }
 
-    /// The same, with the time after which a retry may succeed.
+    /// Refuses a whole request, with the time after which a retry may succeed.
     #[cold]
     pub fn later(status: StatusCode, why: &str, wait: Duration) -> Self {
         Self { retry_after: Some(wait), ..Self::refusal(status, why) }
     }
 
-    /// The refusal of a method; `methods` are those that the path supports.
+    /// Refuses a method; `methods` are those that the path supports.
     #[cold]
     pub fn another_method(methods: &'static str) -> Self {
         let why = format!("this path takes {methods}");
         Self { allow: Some(methods), ..Self::refusal(StatusCode::METHOD_NOT_ALLOWED, &why) }
     }
 
-    /// The same response, which closes the connection.
+    /// Makes the response close the connection.
     pub fn closing(self) -> Self {
         Self { close: true, ..self }
     }
@@ -88,7 +88,7 @@ impl Tally {
         tally
     }
 
-    /// The counts for a repeated request, whose stored answer is returned.
+    /// Converts the counts to those of a repeated request, whose stored answer is returned.
     pub fn again(self) -> Self {
         Self { accepted: 0, duplicate: self.accepted + self.duplicate, ..self }
     }

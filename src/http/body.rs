@@ -36,7 +36,7 @@ pub struct Share {
 }
 
 impl Room {
-    /// A room of this many bytes.
+    /// Makes a room of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new((bytes / UNIT).clamp(1, Semaphore::MAX_PERMITS))))
     }

@@ -110,7 +110,7 @@ impl Tokens {
 }
 
 impl Token {
-    /// The identity of requests without a token: every source, no rate of its own.
+    /// Returns the identity of requests without a token: every source, no rate of its own.
     pub fn anonymous() -> Self {
         Self { name: String::new(), digest: [0; 32], sources: None, rate: Rate::none() }
     }
@@ -166,12 +166,12 @@ pub enum Denied {
 pub struct Rate(Option<(DefaultDirectRateLimiter, u32)>);
 
 impl Rate {
-    /// No limit.
+    /// Makes a rate without limit.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// This many events a second.
+    /// Makes a rate of this many events a second; without a number there is no limit.
     pub fn new(rate: Option<NonZeroU32>) -> Self {
         Self(rate.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate.get())))
     }

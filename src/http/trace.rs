@@ -16,7 +16,7 @@ const REQUEST_ID_MAX: usize = 128;
 /// Maximum length of a `tracestate` in bytes: what W3C Trace Context requires everyone to pass on.
 const TRACESTATE_MAX: usize = 512;
 
-/// Generates trace and request ids that are unique across processes with high probability.
+/// A generator of trace and request ids that are unique across processes with high probability.
 pub struct Ids {
     seed: u64,
     salt: u64,

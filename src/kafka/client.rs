@@ -63,7 +63,7 @@ impl Context {
         self.news.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The number of messages whose delivery failed for good.
+    /// Returns the number of messages whose delivery failed for good.
     pub fn failed(&self) -> u64 {
         self.news().failed
     }
@@ -154,7 +154,8 @@ fn shorter(message: &str) -> &str {
 }
 
 impl ConsumerContext for Context {
-    /// Only queues the change: rows that were read from a revoked partition must be in the outputs before it is released.
+    /// Queues the change, and nothing else: rows that were read from a revoked partition must be in the outputs before it is
+    /// released.
     fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let partitions: Vec<_> = list.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
         if self.closing.load(Ordering::Relaxed) {
@@ -192,7 +193,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// The settings of a client of `address`: defaults, then `ours`, then those of the user, each overriding the ones before.
+/// Makes the settings of a client of `address`: defaults, then `ours`, then those of the user, each overriding the ones before.
 pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set_log_level(RDKafkaLogLevel::Error);
@@ -231,7 +232,7 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     Error::new(kind, format!("{address}: {what}")).because(words(error))
 }
 
-/// The text of an error, without the names of its code that librdkafka and its binding add.
+/// Returns the text of an error, without the names of its code that librdkafka and its binding add.
 pub fn words(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), describe)
 }
@@ -248,7 +249,8 @@ pub fn release(client: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> 
     client.incremental_unassign(&list)
 }
 
-/// The text of an error code: `BrokerTransportFailure (Local: Broker transport failure)` becomes `broker transport failure`.
+/// Returns the text of an error code: `broker transport failure` for `BrokerTransportFailure (Local: Broker transport
+/// failure)`.
 pub fn describe(code: Code) -> String {
     let text = code.to_string();
     let inner = text.split_once(" (").and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(&text);
@@ -285,7 +287,7 @@ pub fn is_passing(code: Code) -> bool {
 
 /// A client that [`ask`] can send requests with.
 pub trait Asked {
-    /// Its callback context.
+    /// Returns its callback context.
     fn notes(&self) -> &Context;
 
     /// Drains its event queue; returns a permanent error, if there was one. For use only while nothing else polls the client.
@@ -383,7 +385,7 @@ pub fn count<C: ClientContext>(
 
 /// A message that librdkafka returned because brokers refused its batch as too large.
 pub struct Returned {
-    /// Where it was sent.
+    /// The partition it was sent to.
     pub partition: i32,
     /// Its key.
     pub key: Option<Vec<u8>>,
@@ -426,7 +428,8 @@ impl Told {
     }
 }
 
-/// The last stable offset, or the high watermark if there is none: records after the former belong to open transactions.
+/// Returns the last stable offset, or the high watermark if there is none: records after the former belong to open
+/// transactions.
 fn end(told: &Partition) -> Option<i64> {
     [told.ls_offset, told.hi_offset].into_iter().find(|offset| *offset >= 0)
 }

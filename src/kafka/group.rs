@@ -81,7 +81,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// A membership that commits `every` so often; `subscribed` says whether the group assigns the partitions.
+    /// Makes a membership that commits `every` so often; `subscribed` says whether the group assigns the partitions.
     pub fn new(subscribed: bool, every: Duration) -> Self {
         let due = Instant::now() + every;
         Self { subscribed, every, due, committed: vec![], sent: None, noted: None, leaving: None, failing: false }

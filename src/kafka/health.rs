@@ -75,7 +75,7 @@ impl Health {
         self.down_since.is_none()
     }
 
-    /// Errors: exit status 69 if the outage has lasted for `wait=`.
+    /// Checks the length of the outage. Errors: exit status 69 if it has lasted for `wait=`.
     pub fn check(&self, address: &Address, context: &Context) -> Result<()> {
         match self.down_since.zip(self.wait.limit(true)) {
             Some((since, limit)) if since.elapsed() >= limit => {

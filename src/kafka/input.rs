@@ -187,7 +187,7 @@ impl KafkaInput {
         input::Extent { done: self.reading.bytes, total: None }
     }
 
-    /// Its address, for messages.
+    /// Returns its address, for messages.
     pub fn name(&self) -> String {
         self.address.to_string()
     }
@@ -284,7 +284,7 @@ impl KafkaInput {
         self.reading.find((topic, message.partition()))
     }
 
-    /// Once all parts being read have ended: begins the next topic, or returns the end.
+    /// Begins the next topic, or returns the end, once all parts being read have ended.
     fn next_topic(&mut self) -> Result<Option<Step>> {
         if self.is_subscribed() {
             return Ok(None);
@@ -417,7 +417,7 @@ fn client(address: &Address, run: &Run) -> Result<Client> {
     client::create(&client::config(address, run, &settings), address)
 }
 
-/// The error of an endless input before another one. Exit status 2.
+/// Makes the error of an endless input that is followed by another one. Exit status 2.
 #[cold]
 pub fn endless(name: &str) -> Error {
     Error::new(

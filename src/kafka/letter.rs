@@ -30,14 +30,14 @@ const TOLD: [(usize, Option<&str>); 11] = [
     (column::ORIGINAL_LENGTH, None),
 ];
 
-/// Turns the letters of a batch into messages.
+/// The letters of a batch as messages.
 pub struct Letters<'a> {
     batch: &'a RecordBatch,
     told: Vec<(String, Option<String>, Column<'a>)>,
 }
 
 impl<'a> Letters<'a> {
-    /// Takes a batch of kind dead.
+    /// Wraps a batch of kind dead.
     pub fn new(batch: &'a RecordBatch) -> Self {
         let schema = batch.schema_ref();
         let told = TOLD.iter().map(|(at, connect)| {

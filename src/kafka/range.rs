@@ -55,7 +55,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// Partition `number` of topic `topic`, not resolved yet.
+    /// Makes partition `number` of topic `topic`, not resolved yet.
     pub fn new(topic: usize, number: i32) -> Self {
         let extent = Extent::default();
         Self {
@@ -98,7 +98,7 @@ pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>>
     Ok(parts)
 }
 
-/// The same for one topic, by its index in the address.
+/// Returns the partitions of one topic, by its index in the address. Errors: exit status 2 if one does not exist.
 pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Result<Vec<Part>> {
     let topic = &address.topics[at];
     let count = count(client, address, run, topic)?;

@@ -50,7 +50,7 @@ impl Reading {
         Self { parts, records, bytes: 0, last: 0 }
     }
 
-    /// Must be called after parts were removed.
+    /// Resets the look-up of parts. It must be called after parts were removed.
     pub fn rewind(&mut self) {
         self.last = 0;
     }
@@ -145,7 +145,7 @@ pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     }))
 }
 
-/// Decodes the payloads of one input.
+/// The decoder of the payloads of one input.
 pub struct Records {
     form: Form,
     /// Decodes Avro.
@@ -279,7 +279,7 @@ impl Records {
     }
 }
 
-/// The fault of a dead letter that holds only the beginning of its record.
+/// Makes the fault of a dead letter that holds only the beginning of its record.
 #[cold]
 fn cut_short(kept: usize, length: u64) -> Fault {
     let message = format!("{kept} of the record's {length} bytes were kept when it became a dead letter");
@@ -290,7 +290,7 @@ fn cut_short(kept: usize, length: u64) -> Fault {
 pub struct Borrowed<'a, 'b>(pub &'a BorrowedMessage<'b>);
 
 impl Borrowed<'_, '_> {
-    /// Its contents.
+    /// Returns its contents.
     pub fn message(&self) -> Message<'_> {
         let time = match self.0.timestamp() {
             Timestamp::NotAvailable => (-1, false),

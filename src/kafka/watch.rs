@@ -25,8 +25,8 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// The lag of a partition whose next offset is `next` and whose end is `end`. `last` is the time of the last record read,
-    /// `now` the current time (both µs).
+    /// Computes the lag of a partition whose next offset is `next` and whose end is `end`. `last` is the time of the last
+    /// record read, `now` the current time (both µs).
     pub fn new((topic, partition): (&str, i32), (next, end): (i64, i64), (last, now): (Option<i64>, i64)) -> Self {
         let records = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
         let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;

@@ -59,7 +59,7 @@ impl Run {
     /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
 
-    /// A run with default settings, without signals and metrics: for tests and fuzz targets.
+    /// Makes a run with default settings, without signals and metrics: for tests and fuzz targets.
     pub fn unwatched(tool: &'static str, clock: Clock) -> Self {
         Self {
             console: Console::new(tool, Colour::Off),

@@ -15,7 +15,7 @@ fn record() -> impl Strategy<Value = (Record, Fate)> {
 }
 
 prop_compose! {
-    /// A request and the fates of its records.
+    /// Generates a request and the fates of its records.
     pub fn request()(
         arrived_at in any::<i64>(),
         token in ".{0,6}",

@@ -23,7 +23,7 @@ impl Done {
         Self(Some(done))
     }
 
-    /// Answers.
+    /// Sends the answer.
     pub fn answer(mut self, answer: Answer) {
         if let Some(done) = self.0.take() {
             done(answer);
@@ -158,7 +158,7 @@ impl Drop for Exit {
     }
 }
 
-/// Wakes the reading end through a socket, so that one `poll` can wait for it and for signals.
+/// The waker of the reading end: a socket, so that one `poll` can wait for it and for signals.
 pub struct Bell(UnixStream);
 
 impl Bell {

@@ -65,7 +65,7 @@ pub enum Answer {
     Unavailable(String),
 }
 
-/// Keeps requests before they are acknowledged: in the spool, or in memory if that suffices.
+/// What keeps requests before they are acknowledged: the spool, or memory if that suffices.
 pub trait Keeper: Send + Sync + 'static {
     /// Takes a request and calls `done`, on any thread, once it is as safe as promised. Either all of it is kept or nothing. It
     /// does not block: if too many requests are in progress it answers [`Answer::Unavailable`].

@@ -14,7 +14,7 @@ fn run() -> Run {
     Run::unwatched("evt-ingest", Clock::Fixed(0))
 }
 
-/// A record with this number as its id; number 0 has no id.
+/// Makes a record with this number as its id; number 0 has no id.
 fn record(id: u8, payload: &str) -> Record {
     let event_id = (id > 0).then_some([id; 16]);
     Record { payload: payload.into(), source: "web".into(), event_id, fault: None }

@@ -29,7 +29,7 @@ impl Bench {
         Self { store, _directory: directory, location: Location { scheme, path, ..Location::default() } }
     }
 
-    /// The same for a store on a server; `None` without a server, which is reported, and an error in CI.
+    /// Makes a bench on a server; `None` without a server, which is reported, and an error in CI.
     pub fn on_server(store: &'static Store) -> Option<Self> {
         let variable = format!("EVT_{}", store.scheme.to_uppercase());
         let Ok(uri) = std::env::var(&variable) else {
@@ -47,7 +47,7 @@ impl Bench {
         Some(bench.with(option, &room))
     }
 
-    /// `kind` if the store holds it, else one that it does.
+    /// Returns `kind` if the store holds it, else one that it does.
     fn kind_or(&self, kind: Kind) -> Kind {
         if self.store.kinds.contains(&kind) { kind } else { self.store.kinds[0] }
     }
@@ -74,7 +74,7 @@ impl Bench {
         self.open_as("run", false).unwrap()
     }
 
-    /// A complete run.
+    /// Makes a complete run.
     pub fn run(&self, kind: Kind, batches: &[RecordBatch]) -> Outcome {
         let mut sink = self.open();
         for batch in batches {
@@ -90,7 +90,7 @@ impl Bench {
         (self.store.read)(&self.location, kind).unwrap().map(Result::unwrap).collect()
     }
 
-    /// What a reader sees; nothing if there is no table yet.
+    /// Reads the table; empty if there is no table yet.
     pub fn table(&self, kind: Kind) -> Vec<String> {
         match (self.store.read)(&self.location, kind) {
             Ok(batches) => as_text(&batches.map(Result::unwrap).collect::<Vec<_>>()),
@@ -108,12 +108,12 @@ fn is_remote(store: &Store) -> bool {
     store.options.contains(&"connect")
 }
 
-/// Every store whose server is reachable.
+/// Returns every store whose server is reachable.
 fn all() -> impl Iterator<Item = Bench> {
     local().chain(ALL.iter().filter(|store| is_remote(store)).filter_map(|store| Bench::on_server(store)))
 }
 
-/// The stores that hold rows of `kind`.
+/// Returns the stores that hold rows of `kind`.
 fn holding(kind: Kind) -> impl Iterator<Item = Bench> {
     all().filter(move |bench| bench.store.kinds.contains(&kind))
 }

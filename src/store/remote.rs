@@ -120,7 +120,7 @@ impl From<Error> for Trouble {
 /// Shortest and longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Retries requests that fail with transient errors; reports the first failure and the success after it.
+/// The retries of requests that fail with transient errors; the first failure and the success after it are reported.
 pub struct Persistence {
     shown: String,
     patience: Patience,
@@ -137,7 +137,7 @@ impl Persistence {
         Self { shown, patience, console, stop: Stop::of_process(), has_answered, up: Up::default() }
     }
 
-    /// Also exposes in the metrics whether the server is reachable.
+    /// Makes the metrics show whether the server is reachable.
     pub fn saying(self, up: Up) -> Self {
         Self { up, ..self }
     }

@@ -37,7 +37,7 @@ fn batch(kind: Kind, columns: Vec<ArrayRef>) -> RecordBatch {
     RecordBatch::try_new(kind.schema(), columns).unwrap()
 }
 
-/// Rows `from..to` of an endless sample of `kind`; the same indices give the same rows.
+/// Makes rows `from..to` of an endless sample of `kind`; the same indices give the same rows.
 pub fn rows(kind: Kind, from: i64, to: i64) -> RecordBatch {
     match kind {
         Kind::Event => batch(kind, event_columns(from, to, "-", 0)),
@@ -142,7 +142,7 @@ fn alert_columns(from: i64, to: i64) -> Vec<ArrayRef> {
     ]
 }
 
-/// Metric rows; their values take every form of a float.
+/// Makes metric rows; their values take every form of a float.
 pub fn metrics(panes: &[Pane]) -> RecordBatch {
     let start = |key: i64| START + key * DAY / 8;
     let dimensions = |key: i64| format!(r#"{{"country":"{}"}}"#, key % 3);
@@ -169,7 +169,7 @@ pub fn metrics(panes: &[Pane]) -> RecordBatch {
     batch(Kind::Metric, columns)
 }
 
-/// Every row as text, sorted, to compare two tables.
+/// Formats every row as text, sorted, to compare two tables.
 pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = Vec::new();
@@ -185,7 +185,7 @@ pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// The formatter has no time zones and cannot format an instant: its number will do.
+/// Removes the time zone, which the formatter does not support: an instant is shown as its number.
 fn without_zone(column: &ArrayRef) -> ArrayRef {
     match column.as_primitive_opt::<TimestampMicrosecondType>() {
         Some(instants) => Arc::new(instants.reinterpret_cast::<Int64Type>()),

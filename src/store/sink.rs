@@ -9,7 +9,7 @@ use crate::metrics::Up;
 use arrow::array::RecordBatch;
 use std::sync::Arc;
 
-/// Identifies the epoch of a checkpoint: run, then number within the run.
+/// The identity of a checkpoint's epoch: run, then number within the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch {
     /// The run that made it.

@@ -17,12 +17,12 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    /// A record of these bytes.
+    /// Makes a record of these bytes.
     pub fn of(payload: &'a [u8]) -> Self {
         Self { payload: Cow::Borrowed(payload), fault: None }
     }
 
-    /// A record that could not be parsed.
+    /// Makes a record that could not be parsed.
     #[cold]
     pub fn refused(payload: &'a [u8], fault: Fault) -> Self {
         Self { payload: Cow::Borrowed(payload), fault: Some(fault) }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// Makes a validator and the schemas of a directory for each edge; no schemas if a registry has them.
 pub type OpenSchemas = dyn Fn() -> Result<(Validator, Option<Box<dyn Schemas + Send>>)> + Send + Sync;
 
-/// Validates the records of one request at a time.
+/// A validator of the records of one request at a time.
 pub struct Edge {
     mapper: Mapper,
     stamper: Stamper,
@@ -204,7 +204,7 @@ impl Edge {
     }
 }
 
-/// Checks whether any output can hold an event.
+/// A check of events against the size limits of the outputs.
 struct Gauge {
     limits: Vec<RowLimit>,
     mapper: Mapper,
@@ -256,7 +256,7 @@ const TIMES_MAX: usize = 8;
 /// Maximum bytes of a row from elsewhere: instants, ids, constants of flags.
 const BESIDE_MAX: usize = 16 << 10;
 
-/// The fault of a record whose source its token is not for.
+/// Makes the fault of a record whose source its token is not for.
 #[cold]
 pub fn foreign(source: &str, token: &str) -> Fault {
     let mut shown = String::new();

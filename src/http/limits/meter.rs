@@ -38,7 +38,7 @@ impl Default for Meter {
     }
 }
 
-/// Counts a connection as open until it is dropped.
+/// An open connection: counted until it is dropped.
 pub struct Open(Gauge);
 
 impl Drop for Open {

@@ -25,7 +25,7 @@ const HEAD: usize = LENGTH + 4;
 pub struct Answer(Vec<u8>, usize);
 
 impl Answer {
-    /// Its body.
+    /// Returns its body.
     pub fn body(&self) -> &[u8] {
         &self.0[HEAD..self.1]
     }
@@ -92,7 +92,7 @@ impl Broker {
         }
     }
 
-    /// Its host and port.
+    /// Returns its host and port.
     pub fn address(&self) -> &(String, u16) {
         &self.address
     }

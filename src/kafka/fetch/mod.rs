@@ -141,7 +141,7 @@ pub enum Piece<'a> {
     Unfit(String),
 }
 
-/// Fetches the records of some partitions.
+/// A client that fetches the records of some partitions.
 pub struct Fetcher {
     client: Arc<Client>,
     /// The client id sent to brokers.

@@ -103,7 +103,7 @@ impl KafkaInput {
         self.fetcher.as_ref().is_some_and(Fetcher::reads)
     }
 
-    /// Errors: exit status 69 if brokers have been unreachable, or have not answered, for `wait=`.
+    /// Checks how long brokers have not answered. Errors: exit status 69 if they have been unreachable, or silent, for `wait=`.
     fn check_health(&self) -> Result<()> {
         self.health.check(&self.address, self.client.context())?;
         // An outage has its own message.

@@ -14,7 +14,7 @@ const FETCH: (i16, i16) = (1, 11);
 /// Isolation level: records of open and aborted transactions must not be read.
 const READ_COMMITTED: u8 = 1;
 
-/// The error of an answer that is too short or holds invalid values.
+/// Makes the error of an answer that is too short or holds invalid values.
 #[cold]
 fn malformed() -> Error {
     Error::corrupt("a broker's answer does not follow the protocol")
@@ -25,7 +25,7 @@ fn malformed() -> Error {
 pub struct Cursor<'a>(pub &'a [u8]);
 
 impl<'a> Cursor<'a> {
-    /// The next `count` bytes.
+    /// Reads the next `count` bytes.
     #[inline]
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
@@ -39,32 +39,32 @@ impl<'a> Cursor<'a> {
         Some(*taken)
     }
 
-    /// One byte.
+    /// Reads one byte.
     pub fn i8(&mut self) -> Option<i8> {
         self.array().map(i8::from_be_bytes)
     }
 
-    /// Two bytes, big-endian like all numbers here.
+    /// Reads two bytes, big-endian like all numbers here.
     pub fn i16(&mut self) -> Option<i16> {
         self.array().map(i16::from_be_bytes)
     }
 
-    /// Four bytes.
+    /// Reads four bytes.
     pub fn i32(&mut self) -> Option<i32> {
         self.array().map(i32::from_be_bytes)
     }
 
-    /// Four bytes without a sign.
+    /// Reads four bytes without a sign.
     pub fn u32(&mut self) -> Option<u32> {
         self.array().map(u32::from_be_bytes)
     }
 
-    /// Eight bytes.
+    /// Reads eight bytes.
     pub fn i64(&mut self) -> Option<i64> {
         self.array().map(i64::from_be_bytes)
     }
 
-    /// A zigzag number of variable length.
+    /// Reads a zigzag number of variable length.
     #[inline]
     pub fn varint(&mut self) -> Option<i64> {
         let mut value = 0_u64;
@@ -78,7 +78,7 @@ impl<'a> Cursor<'a> {
         None
     }
 
-    /// Bytes after their length of variable length; the inner `None` stands for a negative length, which is null.
+    /// Reads bytes after their length of variable length; the inner `None` stands for a negative length, which is null.
     #[inline]
     pub fn bytes(&mut self) -> Option<Option<&'a [u8]>> {
         match self.varint()? {
@@ -87,13 +87,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string after its length of two bytes.
+    /// Reads a string after its length of two bytes.
     fn text(&mut self) -> Option<&'a [u8]> {
         let length = self.i16()?;
         self.take(usize::try_from(length).ok()?)
     }
 
-    /// The length of an array; 0 if the array is null.
+    /// Reads the length of an array; 0 if the array is null.
     fn count(&mut self) -> Option<usize> {
         Some(usize::try_from(self.i32()?).unwrap_or(0))
     }

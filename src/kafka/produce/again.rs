@@ -29,7 +29,7 @@ fn size(message: &Returned) -> usize {
     limit::size(message.value.len(), key, headers_size(message.headers.as_ref()))
 }
 
-/// Adapts the headers of a message.
+/// The headers of a message.
 struct Around<'a>(Option<&'a OwnedHeaders>);
 
 impl Shown for Around<'_> {

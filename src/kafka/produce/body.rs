@@ -9,7 +9,7 @@ use crate::uri::kafka::{Address, Form};
 use arrow::datatypes::SchemaRef;
 use std::time::Instant;
 
-/// The column of the default key: rows that belong together stay in order.
+/// Returns the column of the default key: rows that belong together stay in order.
 pub(super) fn usual_key(kind: Option<Kind>) -> &'static str {
     match kind {
         Some(Kind::Metric) => "metric_id",
@@ -30,7 +30,7 @@ pub(super) enum Body {
     Frames { table: Table, told: Instant },
 }
 
-/// The schema location of a topic in Avro.
+/// Returns the schema location of a topic in Avro.
 pub(super) fn target<'a>(address: &'a Address, topic: &'a str) -> Schemas<'a> {
     let schemas = address.options.schemas.as_deref().unwrap_or_default();
     Schemas { schemas, topic, schema_id: address.options.schema_id.as_ref() }

@@ -94,7 +94,7 @@ impl Limit {
         [(SETTING, most.to_string()), ("batch.size", topic.unwrap_or(DEFAULT).clamp(1, 1_000_000).to_string())]
     }
 
-    /// The fault of a record that is too large.
+    /// Makes the fault of a record that is too large.
     #[cold]
     pub fn fault(&self, value: usize, key: usize, headers: usize) -> Fault {
         let message = format!(
@@ -124,7 +124,7 @@ fn ask(address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
     Ok(None)
 }
 
-/// Computes the size of a row as a record of a topic.
+/// The size of a row as a record of a topic, and its limit.
 #[derive(Clone, Debug)]
 pub struct RowLimit {
     limit: Limit,
@@ -133,7 +133,7 @@ pub struct RowLimit {
 }
 
 impl RowLimit {
-    /// Rows as JSON, or alone in a frame if `is_framed`; `key` is the column of the key.
+    /// Measures rows as JSON, or alone in a frame if `is_framed`; `key` is the column of the key.
     pub fn new(limit: Limit, is_framed: bool, key: Option<String>) -> Self {
         Self { limit, is_framed, key }
     }

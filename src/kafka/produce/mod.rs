@@ -497,7 +497,7 @@ impl KafkaOutput {
         Ok(())
     }
 
-    /// The error of a wait for acknowledgements that a signal ended.
+    /// Makes the error of a wait for acknowledgements that a signal ended.
     #[cold]
     fn stopped(&self) -> Error {
         let unsent = match self.unsent {

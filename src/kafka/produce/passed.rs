@@ -12,14 +12,14 @@ fn is_of_value(name: &str) -> bool {
     OF_VALUE.iter().any(begins)
 }
 
-/// Converts the headers of rows' records for librdkafka; consecutive rows with the same headers share one conversion.
+/// The headers of rows' records, converted for librdkafka; consecutive rows with the same headers share one conversion.
 pub struct Passed<'a> {
     rows: Option<Rows<'a>>,
     last: Option<(usize, Option<OwnedHeaders>)>,
 }
 
 impl<'a> Passed<'a> {
-    /// The headers of these rows, if they have any.
+    /// Wraps the headers of these rows, if they have any.
     pub fn new(rows: Option<Rows<'a>>) -> Self {
         Self { rows, last: None }
     }

@@ -108,7 +108,7 @@ pub fn name(digest: &Xxh3) -> String {
     format!("{:032x}", digest.digest128())
 }
 
-/// Distributes the rows of one kind to the files of their days.
+/// The rows of one kind on the way to the files of their days.
 pub struct Stream {
     kind: Kind,
     roll: Roll,

@@ -15,7 +15,7 @@ fn bench() -> Bench {
     Bench::new(&STORE)
 }
 
-/// Every file in the lake except the lock, with its bytes.
+/// Reads every file in the lake except the lock.
 fn contents(bench: &Bench) -> BTreeMap<String, Vec<u8>> {
     let root = Path::new(&bench.location.path);
     let mut found = BTreeMap::new();
@@ -43,7 +43,7 @@ fn cut(batch: &RecordBatch, sizes: &[usize]) -> Vec<RecordBatch> {
     parts
 }
 
-/// The parts that a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
+/// Returns the parts that a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
 fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
     let limits = Limits {
         step_bytes: 100 << 10,
@@ -164,7 +164,7 @@ fn a_directory_is_for_one_run_and_one_kind() {
     assert_eq!((STORE.read)(&bench.location, Kind::Dead).err().unwrap().kind(), ErrorKind::Usage);
 }
 
-/// Eight metrics of one day.
+/// Makes eight metrics of one day.
 fn day(first: i64) -> RecordBatch {
     metrics(&(first..first + 8).map(|key| (key, 0, 5, false)).collect::<Vec<_>>())
 }

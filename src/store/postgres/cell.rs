@@ -160,7 +160,7 @@ fn has_nul(object: &str) -> bool {
     found
 }
 
-/// Builds a column from the binary values of a result.
+/// A column under construction from the binary values of a result.
 pub enum Column {
     /// UUID.
     Id(FixedSizeBinaryBuilder),

@@ -166,8 +166,8 @@ impl Server {
         Ok(link)
     }
 
-    /// The settings of a session. The server must end a statement that this process no longer waits for, so that its locks are
-    /// released.
+    /// Returns the settings of a session. The server must end a statement that this process no longer waits for, so that its
+    /// locks are released.
     fn settings(&self) -> String {
         let millis = self.patience.timeout.as_millis();
         let mut settings = format!(

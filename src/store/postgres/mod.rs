@@ -82,8 +82,8 @@ struct Postgres {
     guess: Guess,
 }
 
-/// Predicts whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up takes half the
-/// work. After each wrong prediction twice as many batches are looked up before the next one.
+/// A prediction of whether the next rows are new. Most rows of a live stream are, and to COPY them without a look-up takes half
+/// the work. After each wrong prediction twice as many batches are looked up before the next one.
 #[derive(Default)]
 struct Guess {
     looks: u32,

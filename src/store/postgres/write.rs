@@ -15,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Sends `text` to the COPY `sql`.
+/// Runs the COPY statement `sql` with `text`.
 pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failure> {
     let copy = link.prepare(sql).await?;
     let mut sink = pin!(link.client.copy_in(&copy).await?);

@@ -139,7 +139,7 @@ impl Reader {
 /// A series and one of its windows.
 type Window = (Series, (i64, i64));
 
-/// What a row's hash holds, in the order it is asked for.
+/// The fields of a row's hash, in the order of the request.
 const FIELDS: [&str; 6] = ["value", "rows", "revision", "pane", "window_end", "dimensions"];
 
 struct Pages {
@@ -151,7 +151,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Fills the windows that come next; false where there are no more.
+    /// Fills the queue of windows; returns false if there are no more.
     fn fill(&mut self) -> Result<bool> {
         while self.windows.len() < PAGE {
             if let Some(series) = self.series.pop_front() {
@@ -180,7 +180,7 @@ impl Pages {
             for ((address, answer), key) in next.into_iter().zip(&answers).zip(&keys) {
                 let Value::Array(fields) = answer else { return Err(self.reader.wire.strange("HMGET")) };
                 if fields.iter().all(|field| *field == Value::Nil) {
-                    // It has expired since.
+                    // It has expired since the index was read.
                     continue;
                 }
                 rows.push((address, Fields::read(fields).ok_or_else(|| self.reader.foreign(key))?));

@@ -17,7 +17,7 @@ fn ask(wire: &mut Wire, words: &[&str]) -> Value {
     wire.call(&words).ok().unwrap()
 }
 
-/// The keys of the only row of `metrics(&[(0, 0, 1, false)])`: of the row and of its series.
+/// Returns the keys of the only row of `metrics(&[(0, 0, 1, false)])`: of the row and of its series.
 fn keys(address: &RedisAddress) -> (String, String) {
     let series = address.keys.windows("per minute", &key::hash(r#"{"country":"0"}"#));
     let start = crate::store::sample::START;

@@ -49,7 +49,7 @@ pub fn bind(
     })
 }
 
-/// Binding fails only for a parameter out of range, which is an error of evt.
+/// Converts the result of a binding, which fails only for a parameter out of range: an error of evt.
 fn bound(result: rusqlite::Result<()>) -> Result<()> {
     result.map_err(|error| Error::broken("cannot bind").because(error))
 }

@@ -135,7 +135,7 @@ impl Sink for Sqlite {
         Ok(refused)
     }
 
-    /// Every batch is a transaction; this copies the write-ahead log to the file and syncs it.
+    /// Copies the write-ahead log to the file and syncs it; each batch is already a transaction.
     fn settle(&mut self) -> Result<()> {
         let failed = |e: rusqlite::Error| self.file.failed("cannot sync", &e);
         self.db.query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(())).map_err(failed)

@@ -23,7 +23,7 @@ enum Found {
     Other,
 }
 
-/// Compares the rows of one batch.
+/// The comparison of the rows of one batch.
 pub struct Repeats<'a> {
     batch: &'a RecordBatch,
     select: CachedStatement<'a>,

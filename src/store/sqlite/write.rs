@@ -132,7 +132,7 @@ const RUN: usize = STORED_COLUMNS + 1;
 /// The parameters of the key.
 const KEY: RangeInclusive<usize> = column::METRIC_NAME + 1..=column::DIMENSIONS + 1;
 
-/// Writes metrics under the guard, in one transaction.
+/// The writer of metrics under the guard, in one transaction.
 pub struct Metrics<'a> {
     tx: &'a Transaction<'a>,
     run: &'a str,
@@ -205,7 +205,7 @@ impl<'a> Columns<'a> {
 }
 
 impl<'a> Metrics<'a> {
-    /// Prepares to write metrics of `run`; `retracts` says whether the run has retracted a row.
+    /// Prepares the statements; `retracts` says whether the run has retracted a row.
     pub fn new(
         tx: &'a Transaction<'a>,
         run: &'a str,
