@@ -38,6 +38,7 @@ pub struct Questions {
     state: Arc<Mutex<State>>,
 }
 
+/// The queries in progress, and what the last ones say about the registry.
 #[derive(Default)]
 struct State {
     open: HashMap<Question, Open>,

@@ -164,6 +164,7 @@ impl Form {
     }
 }
 
+/// Returns the `Idempotency-Key`; 400 if it is repeated, too long or not ASCII.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Reply> {
     let mut all = headers.get_all("idempotency-key").iter();
     let Some(value) = all.next() else { return Ok(None) };
@@ -257,6 +258,7 @@ fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
     }
 }
 
+/// Refuses events beyond a rate: 429 with the time of a retry, or 413 if no wait helps.
 #[cold]
 fn slow_down(denied: Denied, whose: &str) -> Reply {
     match denied {
@@ -268,12 +270,14 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
     }
 }
 
+/// Refuses a request because a schema cannot be loaded: 503.
 #[cold]
 fn unjudged(front: &Front, error: &crate::error::Error) -> Reply {
     front.notices.say("schemas", || format!("a schema cannot be had: {error}"));
     Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
 }
 
+/// Refuses a request because the registry does not answer: 503.
 #[cold]
 fn unanswered(front: &Front, why: &Unanswered) -> Reply {
     match why {

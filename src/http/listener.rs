@@ -228,6 +228,7 @@ fn refuse(front: &Front, stream: TcpStream) {
     }
 }
 
+/// Serves a connection, after a TLS handshake if there is a certificate.
 async fn connection(front: &Arc<Front>, stream: TcpStream, permit: OwnedSemaphorePermit, stop: watch::Receiver<bool>) {
     let open = front.meter.open();
     // Answers are small and written at once, so Nagle's algorithm would only delay them.

@@ -103,6 +103,7 @@ fn is_name(mut host: &str) -> bool {
     true
 }
 
+/// Routes a request by path and method.
 async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, token: &mut String) -> Reply {
     if let Err(reply) = check_head(&request) {
         return reply;
@@ -125,6 +126,7 @@ async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, to
     }
 }
 
+/// Builds the response, with the ids of the request.
 fn response(reply: Reply, trace: &Trace) -> Response<Full<Bytes>> {
     let Reply { status, body, kind, retry_after, allow, close } = reply;
     let mut response = Response::new(Full::new(Bytes::from(body)));

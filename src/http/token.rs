@@ -38,6 +38,7 @@ pub struct Token {
 #[derive(Default)]
 pub struct Tokens(Vec<Arc<Token>>);
 
+/// The contents of a file of tokens.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokensFile {
@@ -45,6 +46,7 @@ struct TokensFile {
     token: Vec<TokenEntry>,
 }
 
+/// One `[[token]]`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TokenEntry {

@@ -46,6 +46,7 @@ pub struct Context {
     begun: AtomicBool,
 }
 
+/// What callbacks have noted and the run has not taken yet.
 #[derive(Default)]
 struct News {
     trouble: Option<Code>,

@@ -16,8 +16,8 @@
 //! - [`group`] commits offsets and follows rebalances; [`watch`] acts on librdkafka's statistics (new partitions, lag).
 //! - [`fetch`] fetches from brokers without librdkafka; [`records`] passes each payload on by its format.
 //!
-//! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks run on its threads: they
-//! only note what happened ([`client::Context`]), and the thread of the run acts on it.
+//! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks only note what happened
+//! ([`client::Context`]); the thread of the run acts on it later.
 
 pub mod client;
 pub mod fetch;

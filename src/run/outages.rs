@@ -22,6 +22,7 @@ struct Outage {
     state: State,
 }
 
+/// Whether an outage lasts, and since when.
 #[derive(Clone, Copy)]
 enum State {
     Since(Instant),

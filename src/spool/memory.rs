@@ -40,6 +40,7 @@ struct Used {
     size: usize,
 }
 
+/// What both ends change under the lock.
 #[derive(Default)]
 struct State {
     next: i64,

@@ -84,5 +84,6 @@ impl Keeping {
     }
 }
 
+/// The advice in errors about outputs that cannot confirm rows.
 const WAY_OUT: &str =
     "write to Kafka, to a file of JSON lines or CSV, or to a database, or --ack memory (a crash then loses events)";

@@ -54,6 +54,7 @@ pub struct Asked {
     pub done: Done,
 }
 
+/// The queued requests, their bytes (of unanswered ones too), and whether the queue is closed.
 #[derive(Default)]
 struct State {
     asked: VecDeque<Asked>,

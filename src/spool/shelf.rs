@@ -49,6 +49,7 @@ pub struct Position {
 /// Size of every position in bytes, so that each one can overwrite an older one in place.
 const POSITION_BYTES: usize = 128;
 
+/// The JSON of the file `position`.
 #[derive(Serialize, Deserialize)]
 struct Saved {
     offset: i64,
@@ -98,6 +99,7 @@ pub struct Shelf {
     _lock: File,
 }
 
+/// What the writer and the reading end share.
 #[derive(Default)]
 struct State {
     segments: VecDeque<Segment>,

@@ -185,7 +185,7 @@ pub fn as_text(batches: &[RecordBatch]) -> Vec<String> {
     lines
 }
 
-/// Removes the time zone, which the formatter does not support: an instant is shown as its number.
+/// Returns instants as whole numbers, because the formatter does not support time zones; other columns stay.
 fn without_zone(column: &ArrayRef) -> ArrayRef {
     match column.as_primitive_opt::<TimestampMicrosecondType>() {
         Some(instants) => Arc::new(instants.reinterpret_cast::<Int64Type>()),

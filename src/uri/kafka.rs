@@ -81,6 +81,7 @@ impl Default for Options {
     }
 }
 
+/// The names of all options, for the error message.
 const NAMES: &str = "group format schemas schema_id reader key start end partitions on_gap wait rdkafka.NAME";
 
 /// Settings that users cannot change. They ensure that an offset is committed only when its rows are safe, and that nothing is

@@ -92,6 +92,7 @@ fn no_json(body: &[u8]) -> Piece<'_> {
     Piece::refused(body, Fault::new(ErrorType::ParseError, message))
 }
 
+/// Why splitting a body stopped.
 enum Stopped {
     Many,
     NoJson,

@@ -24,6 +24,7 @@ pub struct Patience {
     pub head: Duration,
 }
 
+/// The states of a connection: between requests, receiving a head, serving a request.
 const IDLE: u8 = 0;
 const HEAD: u8 = 1;
 const BUSY: u8 = 2;

@@ -47,6 +47,7 @@ impl Row {
     }
 }
 
+/// The state of a key: its row, and the greatest version that was retracted.
 #[derive(Default)]
 struct Entry {
     row: Option<Row>,

@@ -61,6 +61,7 @@ struct Tally {
     removed: u64,
 }
 
+/// An open output in a lake.
 struct Parquet {
     lake: Lake,
     options: OpenOptions,

@@ -194,6 +194,7 @@ fn corrupt(path: &Path, error: ArrowError) -> Error {
     Error::corrupt(format!("parquet:{}", path.display())).because(error)
 }
 
+/// The rows of one file.
 struct Rows {
     reader: ParquetRecordBatchReader,
     kind: Kind,

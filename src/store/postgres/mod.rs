@@ -69,6 +69,7 @@ fn check(location: &Location) -> Result<Option<String>> {
     }
 }
 
+/// An open output in PostgreSQL.
 struct Postgres {
     address: PostgresAddress,
     persistence: Persistence,

@@ -78,6 +78,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
+/// The rows of one table, page by page.
 struct Pages {
     address: PostgresAddress,
     stream: Pin<Box<RowStream>>,

@@ -55,6 +55,7 @@ fn check(location: &Location) -> Result<Option<String>> {
     Ok(None)
 }
 
+/// An open output in Redis.
 struct Redis {
     address: RedisAddress,
     persistence: Persistence,

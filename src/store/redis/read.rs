@@ -47,6 +47,7 @@ struct Series {
     windows: Arc<str>,
 }
 
+/// A connection for reading.
 struct Reader {
     address: RedisAddress,
     wire: Wire,
@@ -142,6 +143,7 @@ type Window = (Series, (i64, i64));
 /// The fields of a row's hash, in the order of the request.
 const FIELDS: [&str; 6] = ["value", "rows", "revision", "pane", "window_end", "dimensions"];
 
+/// The rows of all metrics, page by page.
 struct Pages {
     reader: Reader,
     names: VecDeque<String>,
@@ -193,6 +195,7 @@ impl Pages {
     }
 }
 
+/// The fields of a row's hash.
 struct Fields {
     value: Option<f64>,
     rows: i64,
