@@ -220,7 +220,7 @@ pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, add
     })
 }
 
-/// Makes an error that ends the run of an error of librdkafka.
+/// Converts an error of librdkafka to an error that ends the run.
 #[cold]
 pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
     let kind = match error.rdkafka_error_code() {

@@ -184,7 +184,8 @@ fn offsets(
 ) -> Result<Vec<Option<i64>>> {
     let instants = match bound {
         Bound::Instant(text) => {
-            // `start=now` is compared with the brokers' timestamps, so it needs the system clock, not `--now`.
+            // `now` in `start=` and `end=` is the system clock, whatever `--now` is: it is compared with the brokers'
+            // timestamps.
             let instant = parse_instant_or_now(text, Clock::System.now())?;
             at_instant(client, address, run, (instant, parts))?
         }

@@ -121,7 +121,8 @@ impl fmt::Display for Uri {
     }
 }
 
-/// Whether a text is a scheme: lower-case letters, digits, `+` and `-`, at least two of them. `C:x` and `10:30.log` are paths.
+/// Whether a text is a scheme: a lower-case letter, then at least one more of lower-case letters, digits, `+` and `-`. `C:x`
+/// and `10:30.log` are paths.
 fn is_scheme(text: &str) -> bool {
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_lowercase())

@@ -378,7 +378,7 @@ mod tests {
         let values = body(&[(0, 0, Some("a"))]);
         let mark = |kind: u8| {
             let mut mark = body(&[(0, 0, None)]);
-            // The first 8 bytes are length, attributes, time, offset, length of the key and version; the type follows.
+            // After length, attributes, time, offset and length of the key (5 bytes) come version and type (2 bytes each).
             mark[8] = kind;
             mark
         };
