@@ -220,7 +220,8 @@ impl Event<'_> {
     }
 }
 
-/// Whether a name has a meaning in events. (Attributes are letters and digits, so names of provenance columns cannot occur.)
+/// Whether a name has a meaning in events. (Attribute names are letters and digits; one named like a provenance column stays a
+/// property.)
 fn taken(name: &str) -> bool {
     let name = unescape(name);
     REQUIRED.contains(&&*name)

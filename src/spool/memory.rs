@@ -82,8 +82,9 @@ pub struct MemoryInlet {
     current: Arc<Vec<u8>>,
 }
 
-/// Makes both ends of a queue. The first record has offset `start`, which must differ in every run (it is the clock), because
-/// ids are derived from offsets. `waits` says whether requests are acknowledged once the outputs have them, or at once.
+/// Makes both ends of a queue. The first record has offset `start`, which is the clock: no disk remembers the offsets of
+/// earlier runs, and none may repeat because ids are derived from them. `waits` says whether requests are acknowledged once the
+/// outputs have them, or at once.
 pub fn open(start: i64, waits: bool) -> Result<(Memory, MemoryInlet)> {
     let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
     let state = State { next: start, settled: start, ..State::default() };

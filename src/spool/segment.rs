@@ -4,8 +4,8 @@
 //! NNNNNNNNNNNNNNNNNNNN.log:  "evtspool" | seed u64 | first i64 | check u64 | entry…
 //! ```
 //!
-//! Its name is the offset of its first record. It ends at the offset in the next segment's name; bytes after that entry are
-//! left of a failed write.
+//! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before that
+//! offset are left of a failed write.
 
 use super::entry::{self, Entry, Span};
 use crate::error::{Error, Result};

@@ -191,7 +191,7 @@ impl Options {
             _ if value.is_empty() => return Err(wrong("it has no value")),
             "group" => self.group = Some(value.to_owned()),
             "format" => self.form = Some(form(value).map_err(|why| wrong(&why))?),
-            // The registry's own options follow a `?` of their own; a second one is written after `%26`.
+            // The registry's own options follow a `?` of their own and are separated by `%26`.
             "schemas" => match unescaped(value) {
                 Some(registry) => self.schemas = Some(registry),
                 None => return Err(wrong("its % escapes are no text")),
