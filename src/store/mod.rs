@@ -2,18 +2,20 @@
 //! files.
 //!
 //! ```text
-//! rows ─► Sink::write ─► (epoch: Sink::prepare ─► Sink::commit)… ─► Sink::finish ─► Outcome
-//!                        tables, read ─► batches
+//! rows ─► Sink::write ─► (Sink::prepare ─► Sink::commit, per epoch) ─► Sink::finish ─► Outcome
+//! Store::read ─► batches ─► view
 //! ```
 //!
 //! All stores have one contract, made for exactly-once: [`Sink::prepare`] makes the rows of an epoch durable; [`Sink::commit`]
 //! applies them and may be repeated. A store whose rows are guarded by their keys (SQL) may apply them earlier, because a
 //! replay converges. To add a store: one module, one row in [`ALL`].
 //!
+//! - `sqlite`, `postgres`, `redis` and `lake` are the stores.
 //! - `definition` is the row of a store in [`ALL`], `sink` the interface of an open output, `location` its URI.
 //! - [`rows`] prepares batches (columns, keys, days), [`cells`] and [`nested`] convert their values.
 //! - [`guard`] decides which metric row stays, [`repeat`] finds events stored with other content.
-//! - [`remote`] holds timeouts and retries of servers, [`durable`] and [`room`] the checks and syncs of directories.
+//! - [`remote`] holds timeouts and retries of servers, [`durable`] syncs directories, [`room`] checks what can be written.
+//! - `conformance` tests all stores with the rows of `sample`.
 
 pub mod cells;
 mod definition;

@@ -5,13 +5,18 @@
 //! connection is lost the fate of the commands in progress is unknown: they are sent again, which changes nothing if they had
 //! arrived (such rows are counted as `unchanged`).
 //!
+//! ```text
+//! rows ─► write: pack ─► pipe ─► wire ─► put.lua, take_back.lua, index.lua ─► fates
+//! read: names ─► series ─► windows ─► rows
+//! ```
+//!
 //! Indexes lead a reader from names to series to windows without SCAN ([`key`]). Their members carry the time at which the rows
 //! expire, and are removed then. The index is written before the row it leads to.
 //!
 //! Durability depends on the server (`appendfsync`): an epoch is recorded, not synced.
 //!
-//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` and `read` do what they say; `*.lua` are the
-//! scripts.
+//! `address` parses the URI, `wire` is the connection, `key` names keys, `write` sends rows, `read` reads metrics back; `*.lua`
+//! are the scripts on the server.
 
 mod address;
 mod key;
