@@ -1,16 +1,16 @@
 //! evt: framed events on stdin and stdout.
 //!
 //! ```text
-//!  files, pipes      frames: an Arrow IPC stream + control             stores
+//!  files, pipes, HTTP, Kafka    frames: an Arrow IPC stream + control     files, Kafka, SQLite, PostgreSQL, Redis, Parquet
 //!      |          ┌──────────────┐  ┌────────────┐  ┌──────────┐
-//!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ SQLite, Parquet, files
+//!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ stores and topics
 //!      │          └──────┬───────┘  └─────┬──────┘  └──────────┘
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
 //! Imports point down: [`tool`] → [`cli`] → [`stream`], [`http`], [`kafka`], [`spool`] → [`uri`] → [`run`] → [`store`], [`registry`]
-//! (all of these do I/O) → [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`], [`time`] (which know none,
-//! and no clock).
+//! (all of these do I/O) → [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`],
+//! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
