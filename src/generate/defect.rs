@@ -1,4 +1,4 @@
-//! What may be wrong with a record, and how a good one is spoiled.
+//! The defects of records, and how a clean record gets one.
 
 use super::random::Random;
 use crate::json::DEPTH_MAX;
@@ -11,37 +11,37 @@ use std::ops::Range;
 pub enum Defect {
     /// The line ends early.
     Truncated,
-    /// `=` stands where JSON wants a colon.
+    /// `=` in place of a colon.
     Syntax,
-    /// A byte that no UTF-8 text has.
+    /// A byte that UTF-8 text never has.
     BadUtf8,
     /// A property nested deeper than [`DEPTH_MAX`].
     TooDeep,
     /// JSON, but a number, a string or an array instead of an object.
     NotAnObject,
-    /// `event_id` is text that is no UUID.
+    /// `event_id` is text, but not a UUID.
     IdNoUuid,
     /// `event_type` is a number.
     TypeNumber,
     /// `properties` is a string.
     PropertiesText,
-    /// `country` stands both in the record and in its properties.
+    /// `country` is both in the record and in its properties.
     NameTwice,
     /// No timestamp at all.
     TimeMissing,
-    /// `server_timestamp` is no instant.
+    /// `server_timestamp` is not an instant.
     TimeUnreadable,
-    /// `client_timestamp` is a date that no calendar has.
+    /// `client_timestamp` is a date that does not exist.
     ClientTimeUnreadable,
     /// Longer than 1 MiB, the default of `--max-record`.
     TooLarge,
-    /// Against its schema: `latency_ms` is a string.
+    /// Violates its schema: `latency_ms` is a string.
     PropertyText,
-    /// Against its schema: no `session_id`.
+    /// Violates its schema: no `session_id`.
     PropertyMissing,
 }
 
-/// What `malformed` records are, all equally likely: evt-ingest refuses each under its default options.
+/// Defects of `malformed` records, all equally likely: evt-ingest refuses each under its default options.
 pub const MALFORMED: [Defect; 12] = [
     Defect::Truncated,
     Defect::Syntax,
@@ -57,14 +57,14 @@ pub const MALFORMED: [Defect; 12] = [
     Defect::ClientTimeUnreadable,
 ];
 
-/// What `invalid` records are, all equally likely: events in all but their schema.
+/// Defects of `invalid` records, all equally likely: events that violate only their schema.
 pub const INVALID: [Defect; 2] = [Defect::PropertyText, Defect::PropertyMissing];
 
-/// Bytes of a record that is [`Defect::TooLarge`], at least.
+/// Minimum bytes of a record that is [`Defect::TooLarge`].
 pub const TOO_LARGE_BYTES: usize = (1 << 20) + 1;
 
 impl Defect {
-    /// Its name in the truth.
+    /// Returns its name in the expected results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Truncated => "truncated",
@@ -85,7 +85,7 @@ impl Defect {
         }
     }
 
-    /// The `error_type` of its dead letter.
+    /// Returns the `error_type` of its dead letter.
     pub fn error_type(self) -> ErrorType {
         match self {
             Self::Truncated | Self::Syntax | Self::BadUtf8 | Self::TooDeep => ErrorType::ParseError,
@@ -98,12 +98,12 @@ impl Defect {
         }
     }
 
-    /// Whether it is an event in all but its schema, so that evt-ingest lets it pass.
+    /// Whether the record violates only its schema, so that evt-ingest passes it.
     pub fn is_event(self) -> bool {
         INVALID.contains(&self)
     }
 
-    /// Spoils the good record that stands in `out` from `start` on.
+    /// Puts the defect into the clean record that starts at `start` of `out`.
     #[cold]
     pub(super) fn spoil(self, out: &mut Vec<u8>, start: usize, random: &mut Random) {
         let whole = start..out.len();
@@ -135,13 +135,14 @@ impl Defect {
     }
 }
 
-/// Where `text` stands in the record; at its end if it does not (a record of ours holds it).
+/// Returns the range of `text` in the record; an empty range at its end if it is missing (generated records contain
+/// it).
 fn find(out: &[u8], start: usize, text: &str) -> Range<usize> {
     let at = memmem::find(&out[start..], text.as_bytes()).map_or(out.len(), |at| start + at);
     at..out.len().min(at + text.len())
 }
 
-/// Where the value of the member `name` stands: up to the member that follows it in the fixed order.
+/// Returns the range of the value of the member `name`: up to the next member in the fixed order.
 fn value(out: &[u8], start: usize, name: &str) -> Range<usize> {
     let next = match name {
         "event_id" => ",\"source\":",

@@ -1,12 +1,14 @@
-//! Events from a seed: any rate, skew, disorder, lateness and fault, the same bytes for the same options for ever.
+//! Generates events from a seed with a given rate, skew, disorder, lateness and faults. The same options yield the same
+//! bytes for ever.
 //!
-//! Record n arrives at `start` + `disorder` + n / `rate`; its event time (`server_timestamp`) lies up to `disorder`
-//! before. What
-//! record n is depends on the seed and n alone, so a duplicate is an earlier record made again, byte for byte; only how
-//! far a late record lies behind depends on the stream so far. With [`Options::default`] every record is clean: it has
-//! an id of its own, all its fields, and is at most `disorder` behind its stream time.
+//! Record n arrives at `start` + `disorder` + n / `rate`; its event time (`server_timestamp`) is up to `disorder`
+//! earlier. Record n depends on the seed and n alone, so a duplicate is an earlier record generated again, byte for
+//! byte. Only how far a late record is behind depends on the stream so far. With [`Options::default`] every record is
+//! clean: it has an id of its own, all its fields, and is at most `disorder` behind its stream time.
 //!
-//! What the records should come to is computed beside, by [`truth`].
+//! [`Generator`] draws the fate of each record (`random.rs`), writes it (`record.rs`) and, for a faulty one, damages it
+//! (`defect.rs`). `schema.rs` has the Avro schemas of the events. [`truth`] computes the expected results
+//! independently.
 
 pub mod defect;
 mod options;
@@ -56,7 +58,7 @@ impl Default for Options {
     }
 }
 
-/// What was made of a record.
+/// The fate of a generated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
     /// An event, at most `disorder` behind.
@@ -71,36 +73,38 @@ pub enum Fate {
     Defective(Defect),
 }
 
-/// One record that was made.
+/// One generated record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// What was made of it.
+    /// Its fate.
     pub fate: Fate,
-    /// What it says; for a faulty one, what it said before it was spoiled.
+    /// Its values; for a faulty record the values before the defect.
     pub event: Event,
 }
 
-/// Makes the records one after the other.
+/// Generates records one after another.
 pub struct Generator {
     options: Options,
     vocabulary: Vocabulary,
     limits: Limits,
     interval_us: f64,
     repeat_distance_max: u64,
-    // State: what the next record depends on besides the seed.
+    // State: everything besides the seed that the next record depends on.
     made: u64,
     stream_time: Vec<Option<i64>>,
     dates: Dates,
 }
 
-/// How far a duplicate may lie behind its original, in records.
+/// Maximum distance of a duplicate from its original, in records.
 const REPEAT_DISTANCE_MAX: f64 = 64.0;
 const TABLE_MAX: u32 = 10_000_000;
 const PARTITIONS_MAX: u32 = 65_536;
 const FAR: i64 = 36_500 * DAY;
 
 impl Generator {
-    /// Exit 2 if an option is out of its range.
+    /// Creates a generator.
+    ///
+    /// Errors: exit status 2 if an option is out of range.
     pub fn new(options: Options) -> Result<Self> {
         check(&options)?;
         Ok(Self {
@@ -115,7 +119,7 @@ impl Generator {
         })
     }
 
-    /// Appends the next record to `out`, one line of JSON without its newline; none after the last.
+    /// Appends the next record to `out`, one line of JSON without its newline; `None` after the last.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Option<Made> {
         if self.made == self.options.events {
             return None;
@@ -142,12 +146,12 @@ impl Generator {
         Some(Made { fate, event })
     }
 
-    /// When record `index` arrives (µs).
+    /// Returns when record `index` arrives (µs).
     fn arrival(&self, index: u64) -> i64 {
         self.options.start + self.options.disorder + (index as f64 * self.interval_us) as i64
     }
 
-    /// Moves the clocks of an event that is late or ahead.
+    /// Shifts the clocks of an event that is late or ahead.
     #[inline]
     fn shift(&self, event: &mut Event, fate: Fate, random: &mut Random) {
         let beyond = |least: i64, random: &mut Random| least + random.below(least.unsigned_abs() + 1) as i64;
@@ -164,8 +168,8 @@ impl Generator {
         }
     }
 
-    /// Which record a duplicate at `index` repeats: one of the last second, or else the last that moved stream time;
-    /// in both cases the repeat is at most a second further behind than the original was.
+    /// Returns the record that a duplicate at `index` repeats: one of the last second, or else the last that advanced
+    /// stream time. In both cases the repeat is at most a second further behind than the original.
     #[cold]
     fn original(&self, index: u64, random: &mut Random) -> Option<u64> {
         let from = index.saturating_sub(1 + random.below(self.repeat_distance_max));
@@ -194,7 +198,7 @@ impl Generator {
     }
 }
 
-/// Where one draw of 64 bits stops being one fate and begins to be the next.
+/// The thresholds that divide a 64-bit draw into fates.
 struct Limits {
     late: u64,
     duplicates: u64,
@@ -221,7 +225,7 @@ impl Limits {
         }
     }
 
-    /// The fate that `bits` decide; the first record is clean, because a reader learns format and fields from it.
+    /// Returns the fate for `bits`. The first record is clean, because a reader learns format and fields from it.
     #[inline]
     fn fate(&self, bits: u64, index: u64) -> Fate {
         let draw = bits >> 11;

@@ -1,13 +1,13 @@
-//! What is to be made.
+//! The options of the generator.
 
-/// What to make. Shares are of all records, between 0 and 1, and add up to at most 1.
+/// The options. Shares are of all records, between 0 and 1, and add up to at most 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// Records to make, faults and duplicates included.
+    /// Number of records, faults and duplicates included.
     pub events: u64,
-    /// What decides every byte.
+    /// The seed, which determines every byte.
     pub seed: u64,
-    /// Records a second of event time.
+    /// Records per second of event time.
     pub rate: f64,
     /// The earliest event time of a record that is not late (µs).
     pub start: i64,
@@ -26,19 +26,19 @@ pub struct Options {
     pub skew: f64,
     /// Versions of the schema, mixed; version 2 has one more property, `experiment`.
     pub schema_versions: u32,
-    /// How far an event may lie behind its arrival, at most (µs); most lie nearer.
+    /// Maximum distance of an event behind its arrival (µs); most are closer.
     pub disorder: i64,
-    /// Share of records that come `late_by` behind the stream time of their partition, or up to twice as far.
+    /// Share of records that are `late_by` to twice `late_by` behind the stream time of their partition.
     pub late: f64,
-    /// How far the late ones lie behind, at least (µs).
+    /// Minimum distance of late records behind stream time (µs).
     pub late_by: i64,
     /// Share of records that repeat a recent one byte for byte.
     pub duplicates: f64,
-    /// Share of records whose client's clock is `future_by` ahead of the server's, or up to twice as far.
+    /// Share of records whose client's clock is `future_by` to twice `future_by` ahead of the server's.
     pub future: f64,
-    /// How far those clocks are ahead, at least (µs).
+    /// Minimum distance of those clocks ahead (µs).
     pub future_by: i64,
-    /// Share of records that are no events: [`defect::MALFORMED`].
+    /// Share of records that are not events: [`defect::MALFORMED`].
     pub malformed: f64,
     /// Share of records that violate their schema: [`defect::INVALID`].
     pub invalid: f64,

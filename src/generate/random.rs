@@ -1,39 +1,39 @@
-//! Numbers from a seed: the same on every machine, for ever.
+//! Random numbers from a seed: the same on every machine, for ever.
 //!
 //! The generator is SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014;
-//! constants as in Sebastiano Vigna's public-domain `splitmix64.c`). It is counter-based: [`Random::at`] begins the
-//! numbers of record n without making those before it, so any record can be made again. Distinct records of a seed
-//! begin at distinct states, hence no two ids are equal by construction of the mixer.
+//! constants as in Sebastiano Vigna's public-domain `splitmix64.c`). It is counter-based: [`Random::at`] starts the
+//! numbers of record n without computing those before it, so any record can be generated again. Distinct records of a
+//! seed start at distinct states, hence no two ids are equal by construction of the mixer.
 //!
-//! Floats decide bytes only through `+ - * /` and rounding, which IEEE 754 fixes to the last bit; `ln`, `exp` and `pow`
-//! of the platform differ between machines and are not used.
+//! Floats determine bytes only through `+ - * /` and rounding, which IEEE 754 defines to the last bit. The platform's
+//! `ln`, `exp` and `pow` differ between machines and are not used.
 
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The numbers of one record.
+/// The random numbers of one record.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The numbers of record `index` under `seed`.
+    /// Starts the numbers of record `index` under `seed`.
     pub fn at(seed: u64, index: u64) -> Self {
         Self(mix(mix(seed.wrapping_add(GAMMA)).wrapping_add(index.wrapping_mul(GAMMA))))
     }
 
-    /// The next 64 bits.
+    /// Returns the next 64 bits.
     #[inline]
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GAMMA);
         mix(self.0)
     }
 
-    /// A number below `bound` (0 for a bound of 0), all equally likely but for one part in 2^64 / `bound`.
+    /// Returns a number below `bound` (0 for a bound of 0), all equally likely up to one part in 2^64 / `bound`.
     #[inline]
     pub fn below(&mut self, bound: u64) -> u64 {
         high_half(self.bits(), bound)
     }
 
-    /// A number below `bound` that is small more often than not: the product of two equal draws.
+    /// Returns a number below `bound` that is mostly small: a number below another draw.
     #[inline]
     pub fn mostly_small(&mut self, bound: u64) -> u64 {
         let once = self.below(bound);
@@ -53,13 +53,13 @@ fn high_half(a: u64, b: u64) -> u64 {
     ((u128::from(a) * u128::from(b)) >> 64) as u64
 }
 
-/// Numbers 0..n with Zipf's weights 1, 1/2^s, 1/3^s …: the alias method, one draw and one look-up a number.
+/// Numbers 0..n with Zipf's weights 1, 1/2^s, 1/3^s …: the alias method, one draw and one look-up per number.
 #[derive(Clone, Debug)]
 pub struct Zipf {
     cells: Vec<Cell>,
 }
 
-/// A cell gives its own number for a draw below `own`, else `other`.
+/// A cell yields its own number for a draw below `own`, else `other`.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     own: u32,
@@ -70,7 +70,7 @@ struct Cell {
 const FULL: u64 = 1 << 32;
 
 impl Zipf {
-    /// A table for `n` numbers (at least 1) of 8 bytes each; a `skew` of 0 makes all equally likely.
+    /// Builds a table for `n` numbers (at least 1) of 8 bytes each; a `skew` of 0 makes all equally likely.
     pub fn new(n: u32, skew: f64) -> Self {
         let mut weights = shares(n.max(1), skew);
         let mut cells: Vec<Cell> = (0..n.max(1)).map(|i| Cell { own: u32::MAX, other: i }).collect();
@@ -84,7 +84,7 @@ impl Zipf {
         Self { cells }
     }
 
-    /// The next number.
+    /// Returns the next number.
     #[inline]
     pub fn pick(&self, random: &mut Random) -> u32 {
         let bits = random.bits();
@@ -94,7 +94,7 @@ impl Zipf {
     }
 }
 
-/// Weights of 0..n in parts of a cell; their sum is exactly n full cells.
+/// Returns the weights of 0..n in parts of a cell; their sum is exactly n full cells.
 fn shares(n: u32, skew: f64) -> Vec<u64> {
     let powers: Vec<f64> = (1..=n).map(|rank| inverse_power(f64::from(rank), skew)).collect();
     let total: f64 = powers.iter().sum();
@@ -105,12 +105,12 @@ fn shares(n: u32, skew: f64) -> Vec<u64> {
     weights
 }
 
-/// `base` to the power −`skew`, for a base of at least 1.
+/// Computes `base` to the power −`skew`, for a base of at least 1.
 fn inverse_power(base: f64, skew: f64) -> f64 {
     if skew == 0.0 { 1.0 } else { exponential(-skew * logarithm(base)) }
 }
 
-/// Natural logarithm of a normal number ≥ 1, by the series of artanh over a mantissa in [1, 2).
+/// Computes the natural logarithm of a normal number ≥ 1, by the series of artanh over a mantissa in [1, 2).
 fn logarithm(x: f64) -> f64 {
     let exponent = (x.to_bits() >> 52) as i32 - 1023;
     let mantissa = f64::from_bits((x.to_bits() & ((1 << 52) - 1)) | (1023 << 52));
@@ -123,7 +123,7 @@ fn logarithm(x: f64) -> f64 {
     2.0 * sum + f64::from(exponent) * std::f64::consts::LN_2
 }
 
-/// e to the power `x`, for x in −700..=0: the series over half-ln-2 at most, scaled by a power of two.
+/// Computes e to the power `x`, for x in −700..=0: the series over the remainder modulo ln 2, scaled by a power of two.
 fn exponential(x: f64) -> f64 {
     let twos = (x / std::f64::consts::LN_2).floor().max(-1000.0);
     let rest = x - twos * std::f64::consts::LN_2;

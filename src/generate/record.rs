@@ -1,7 +1,7 @@
 //! One event and its JSON line.
 //!
-//! Fields stand in a fixed order, which [`super::defect`] relies on to find them again: event_id, source, event_type,
-//! user_id, shard, properties, client_timestamp, server_timestamp.
+//! Fields have a fixed order, by which [`super::defect`] finds them again: event_id, source, event_type, user_id,
+//! shard, properties, client_timestamp, server_timestamp.
 
 use super::options::Options;
 use super::random::{Random, Zipf};
@@ -12,7 +12,7 @@ use crate::time::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 pub const EVENT_TYPES: [&str; 8] =
     ["page_view", "click", "scroll", "search", "add_to_cart", "purchase", "signup", "error"];
 
-/// Where events come from, all equally likely.
+/// The sources of events, all equally likely.
 pub const SOURCES: [&str; 5] = ["web", "ios", "android", "server", "partner"];
 
 /// ISO 3166 codes, the most frequent first.
@@ -25,14 +25,14 @@ pub const COUNTRIES: [&str; 40] = [
 /// Devices, the most frequent first.
 pub const DEVICES: [&str; 3] = ["mobile", "desktop", "tablet"];
 
-/// What each of [`DEVICES`] says it is.
+/// The platform in the user agent of each of [`DEVICES`].
 const PLATFORMS: [&str; DEVICES.len()] =
     ["Linux; Android 15; Pixel 9", "Windows NT 10.0; Win64; x64", "iPad; CPU OS 18_2"];
 const SECTIONS: [&str; 5] = ["home", "item", "list", "cart", "help"];
-/// How far a client's clock runs behind the server's, at most.
+/// Maximum lag of a client's clock behind the server's (µs).
 const CLIENT_LAG_MAX: i64 = 2 * SECOND;
 
-/// What one line says: the values an expected result may depend on.
+/// The values of one line that an expected result may depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The UUID (version 4) as a number; no two events of a seed share one.
@@ -41,35 +41,35 @@ pub struct Event {
     pub source: &'static str,
     /// One of [`EVENT_TYPES`].
     pub event_type: &'static str,
-    /// The user's number, below `users`; none for anonymous events. Written by [`user_text`].
+    /// The user's number, below `users`; `None` for anonymous events. Formatted by [`user_text`].
     pub user: Option<u32>,
     /// The partition's number, below `partitions`: a user's events share one.
     pub shard: u32,
-    /// The page's number, below `pages`. Written by [`page_text`].
+    /// The page's number, below `pages`. Formatted by [`page_text`].
     pub page: u32,
     /// One of [`COUNTRIES`].
     pub country: &'static str,
     /// One of [`DEVICES`].
     pub device: &'static str,
-    /// Which version of its schema it follows, from 1.
+    /// The version of its schema, from 1.
     pub schema_version: u32,
-    /// When the client says it happened (µs).
+    /// The client's time of the event (µs).
     pub client_timestamp: i64,
-    /// When the server saw it (µs): the default event time.
+    /// The server's time of the event (µs): the default event time.
     pub server_timestamp: i64,
 }
 
-/// A user's number as the text of `user_id`.
+/// Formats a user's number as the text of `user_id`.
 pub fn user_text(user: u32) -> String {
     format!("u-{user:08}")
 }
 
-/// A page's number as the text of the property `page`.
+/// Formats a page's number as the text of the property `page`.
 pub fn page_text(page: u32) -> String {
     format!("/shop/{}/{page:04}", SECTIONS[page as usize % SECTIONS.len()])
 }
 
-/// The tables events are drawn from and the texts that repeat.
+/// The tables that events are drawn from, and the texts that repeat.
 pub(super) struct Vocabulary {
     seed: u64,
     users: Zipf,
@@ -105,7 +105,7 @@ impl Vocabulary {
         }
     }
 
-    /// The event whose numbers come next, arrived at `arrival` (µs).
+    /// Draws the event that arrives at `arrival` (µs).
     #[inline]
     pub(super) fn draw(&self, random: &mut Random, arrival: i64) -> Event {
         let event_id = uuid_v4(random);
@@ -128,7 +128,7 @@ impl Vocabulary {
         }
     }
 
-    /// Appends `event` as a JSON object; what no result depends on is drawn on the way.
+    /// Appends `event` as a JSON object. Values that no result depends on are drawn here.
     pub(super) fn write(&self, event: &Event, random: &mut Random, dates: &mut Dates, out: &mut Vec<u8>) {
         put(out, "{\"event_id\":\"");
         uuid(out, event.event_id);
@@ -157,14 +157,15 @@ impl Vocabulary {
         put(out, "\"}");
     }
 
-    /// One of the browsers of a device.
+    /// Returns one of the browsers of a device.
     fn agent(&self, device: &str, random: &mut Random) -> &str {
         let kind = DEVICES.iter().position(|name| *name == device).unwrap_or(0);
         let version = random.below((self.agents.len() / DEVICES.len()) as u64) as usize;
         &self.agents[version * DEVICES.len() + kind]
     }
 
-    /// A user's session lasts half an hour of event time; an anonymous event is a session of its own.
+    /// Returns the session id. A user's session lasts half an hour of event time; an anonymous event is a session of
+    /// its own.
     fn session(&self, event: &Event, random: &mut Random) -> u128 {
         let Some(user) = event.user else { return uuid_v4(random) };
         let half_hour = event.server_timestamp.div_euclid(30 * MINUTE) as u64;
@@ -212,7 +213,7 @@ fn put(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-/// `value` with at least `width` digits.
+/// Writes `value` with at least `width` digits.
 fn decimal(out: &mut Vec<u8>, mut value: u64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut start = digits.len();
@@ -224,7 +225,7 @@ fn decimal(out: &mut Vec<u8>, mut value: u64, width: usize) {
     out.extend_from_slice(&digits[start.min(digits.len() - width)..]);
 }
 
-/// `value` thousandths (`places` 3) or hundredths (2) as a decimal fraction.
+/// Writes `value` thousandths (`places` 3) or hundredths (2) as a decimal fraction.
 fn fixed(out: &mut Vec<u8>, value: u64, places: u32) {
     let unit = 10u64.pow(places);
     decimal(out, value / unit, 1);
@@ -232,7 +233,7 @@ fn fixed(out: &mut Vec<u8>, value: u64, places: u32) {
     decimal(out, value % unit, places as usize);
 }
 
-/// 122 bits of the next 128, with the version and variant of RFC 9562 in the others.
+/// Returns 122 random bits with the version and variant of RFC 9562.
 #[inline]
 fn uuid_v4(random: &mut Random) -> u128 {
     let bits = (u128::from(random.bits()) << 64) | u128::from(random.bits());
@@ -254,7 +255,7 @@ fn uuid(out: &mut Vec<u8>, id: u128) {
     out.extend_from_slice(&text);
 }
 
-/// Writes instants; remembers the last date, because a stream's dates repeat.
+/// Writes instants; caches the last date, because a stream's dates repeat.
 pub(super) struct Dates {
     day: i64,
     text: [u8; 27],
@@ -265,7 +266,7 @@ impl Dates {
         Self { day: 0, text: *b"1970-01-01T00:00:00.000000Z" }
     }
 
-    /// Appends `2026-01-01T00:00:00.000000Z`; `micros` lies between [`crate::time::EARLIEST`] and
+    /// Appends an instant such as `2026-01-01T00:00:00.000000Z`; `micros` is between [`crate::time::EARLIEST`] and
     /// [`crate::time::LATEST`].
     fn write(&mut self, out: &mut Vec<u8>, micros: i64) {
         let day = micros.div_euclid(DAY);

@@ -1,6 +1,6 @@
 //! The Avro schemas that generated events follow: one subject for each event type.
 
-/// The latest version there is.
+/// The latest version.
 pub const VERSION_MAX: u32 = 2;
 
 /// Properties of every event: name, Avro type, default.
@@ -15,9 +15,10 @@ const PROPERTIES: [(&str, &str, Option<&str>); 8] = [
     ("campaign", "[\"null\",\"string\"]", Some("null")),
 ];
 
-/// The schema of `event_type` in `version` (from 1), as JSON text; version 2 is backward and forward compatible.
+/// Returns the schema of `event_type` in `version` (from 1), as JSON text; version 2 is backward and forward
+/// compatible.
 ///
-/// Events that keep to it are those of every fate but [`super::Fate::Defective`].
+/// Events of every fate but [`super::Fate::Defective`] are valid under it.
 pub fn schema_text(event_type: &str, version: u32) -> String {
     let purchase = (event_type == "purchase").then_some(("amount", "\"double\"", None));
     let added = (version > 1).then_some(("experiment", "[\"null\",\"string\"]", Some("null")));

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// All lines of `options` and what the generator says of each.
+/// Returns all lines of `options` and what the generator reports of each.
 pub(super) fn make(options: Options) -> Vec<(Vec<u8>, Made)> {
     let mut generator = Generator::new(options).unwrap();
     let mut lines = vec![];
@@ -27,7 +27,7 @@ fn digest(options: Options) -> u64 {
     xxhash_rust::xxh3::xxh3_64(&bytes)
 }
 
-/// Some of everything but the megabyte records.
+/// Returns options for some of every fate but the megabyte records.
 pub(super) fn mixed(events: u64, seed: u64) -> Options {
     Options {
         events,
@@ -47,7 +47,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("{value} is no string"))
 }
 
-/// What evt-ingest and, for a schema, evt-validate make of a line, by other people's parsers.
+/// Returns the verdict of evt-ingest and, for a schema, evt-validate on a line, by independent parsers.
 pub(super) fn verdict(line: &[u8]) -> Result<Value, ErrorType> {
     if line.len() > 1 << 20 {
         return Err(ErrorType::TooLargeError);

@@ -1,10 +1,11 @@
-//! What generated records must come to, by the rules of evt(7) alone: an oracle, so it shares no code with the windows.
+//! The expected results of generated records, by the rules of evt(7) alone. It is an oracle, so it shares no code with
+//! the windows.
 //!
-//! It judges record after record as the law says: a faulty record moves no stream time; a row counts for a window iff
-//! its stream time − out-of-orderness < end + lateness; it is late when it lies in a window and counts for none. It
-//! reads what the generator says about a record, never its bytes; a test proves that the two agree.
+//! It judges one record after another: a faulty record advances no stream time; a row counts for a window iff its
+//! stream time − out-of-orderness < end + lateness; it is late if it lies in a window and counts for none. It uses what
+//! the generator reports about a record, never its bytes; a test proves that the two agree.
 //!
-//! Memory: one entry for each window and key until the end, plus the ids seen within `dedup`.
+//! Memory: one entry per window and key until the end, and the ids seen within `dedup`.
 
 use super::{Defect, Event, Fate, Made, record};
 use crate::counts::Counts;
@@ -14,31 +15,31 @@ use crate::time::{MINUTE, SECOND, format_duration, format_instant};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// How the records will be read: the flags of evt-ingest, evt-validate and evt-window.
+/// How the records are read: the flags of evt-ingest, evt-validate and evt-window.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Length of a window (µs).
     pub size: i64,
-    /// From one window's start to the next (µs); none: `size`.
+    /// Distance between two window starts (µs); `None`: `size`.
     pub slide: Option<i64>,
-    /// What a key consists of.
+    /// The dimensions of a key.
     pub by: Vec<Dimension>,
     /// The bound subtracted from stream time (µs).
     pub out_of_orderness: i64,
-    /// How long past its end a window stays open (µs).
+    /// How long a window stays open after its end (µs).
     pub lateness: i64,
     /// Which field is the event time.
     pub time: TimeField,
-    /// How far an event may lie ahead of its `server_timestamp` (µs); none: any distance.
+    /// Maximum distance of an event ahead of its `server_timestamp` (µs); `None`: any distance.
     pub max_future: Option<i64>,
-    /// An id seen at most that much stream time ago (µs), in its partition, is a duplicate; none: every row counts.
+    /// An id seen at most this much stream time ago (µs) in its partition is a duplicate; `None`: every row counts.
     pub dedup: Option<i64>,
-    /// Whether evt-validate holds the schemas of [`super::schema`].
+    /// Whether evt-validate checks the schemas of [`super::schema`].
     pub validated: bool,
-    /// Whether `shard` is mapped to the partition; else the file is one.
+    /// Whether `shard` is mapped to the partition; else the file is one partition.
     pub sharded: bool,
-    /// Whether the records go through the front door: `server_timestamp` is set when they arrive, whatever it was, and
-    /// judges how far an event lies ahead. They all lie before that.
+    /// Whether the records are sent over HTTP: the server overwrites `server_timestamp` on arrival, and that decides
+    /// how far an event is ahead. All event times are before the arrival.
     pub over_http: bool,
 }
 
@@ -69,7 +70,7 @@ pub enum TimeField {
     Client,
 }
 
-/// What a key can consist of.
+/// A dimension of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dimension {
     /// The column of that name.
@@ -87,10 +88,10 @@ pub enum Dimension {
 }
 
 impl Dimension {
-    /// All of them.
+    /// All dimensions.
     pub const ALL: [Self; 6] = [Self::EventType, Self::Source, Self::User, Self::Page, Self::Country, Self::Device];
 
-    /// Its name in a record.
+    /// Returns its name in a record.
     pub fn name(self) -> &'static str {
         match self {
             Self::EventType => "event_type",
@@ -142,7 +143,7 @@ pub struct Truth {
 /// A window's start and the values of its dimensions.
 type WindowKey = (i64, Vec<Option<String>>);
 
-/// First and last event time, and how far a row lay behind its stream time at most (µs).
+/// First and last event time, and the maximum distance of a row behind its stream time (µs).
 #[derive(Clone, Copy)]
 struct Span {
     first: i64,
@@ -153,16 +154,18 @@ struct Span {
 #[derive(Default)]
 struct Partition {
     stream_time: Option<i64>,
-    /// At which stream time an id was seen, and the same in the order of seeing.
+    /// Stream time at which each id was last seen, and the same in order.
     seen: HashMap<u128, i64>,
     order: VecDeque<(i64, u128)>,
 }
 
-/// How many windows one row may lie in.
+/// Maximum number of windows that contain one row.
 const WINDOWS_A_ROW_MAX: i64 = 10_000;
 
 impl Truth {
-    /// Exit 2 if a rule is out of its range.
+    /// Creates a truth without records.
+    ///
+    /// Errors: exit status 2 if a rule is out of range.
     pub fn new(rules: Rules) -> Result<Self> {
         let slide = rules.slide.unwrap_or(rules.size);
         if rules.size < 1 || slide < 1 || rules.size / slide > WINDOWS_A_ROW_MAX {
@@ -195,7 +198,7 @@ impl Truth {
         })
     }
 
-    /// Judges the next record, of `bytes` with its newline.
+    /// Judges the next record, of `bytes` bytes with its newline.
     pub fn record(&mut self, made: &Made, bytes: u64) {
         self.bytes += bytes;
         self.counts.taken += 1;
@@ -207,7 +210,7 @@ impl Truth {
         if let Some(defect) = defect {
             *self.defects.entry(defect.name()).or_default() += 1;
         }
-        // It is overwritten before it is read.
+        // Over HTTP the field is overwritten before it is read.
         let defect = defect.filter(|defect| !(self.rules.over_http && *defect == Defect::TimeUnreadable));
         if let Some(error_type) = self.refused_at_ingest(defect, &made.event) {
             return self.bury(error_type);
@@ -261,7 +264,7 @@ impl Truth {
         stream_time
     }
 
-    /// Whether the id was seen within the span; a repeat is seen as well.
+    /// Whether the id was seen within the span. A repeat counts as seen, too.
     fn repeated(&mut self, event: &Event, stream_time: i64) -> bool {
         let Some(within) = self.rules.dedup else { return false };
         let partition = self.partition(event);
@@ -298,7 +301,9 @@ impl Truth {
         }
     }
 
-    /// What all records came to. Exit 70 if the fates do not add up.
+    /// Returns the expected results of all records.
+    ///
+    /// Errors: exit status 70 if the fates do not add up.
     pub fn finish(self) -> Result<Report> {
         self.counts.check()?;
         let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
@@ -338,34 +343,34 @@ fn fate_name(fate: Fate) -> &'static str {
     }
 }
 
-/// The truth, as it is written.
+/// The expected results, as written to a file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// Lines made.
+    /// Number of lines.
     pub records: u64,
-    /// Bytes made, newlines included.
+    /// Number of bytes, newlines included.
     pub bytes: u64,
-    /// Records by what was made of them.
+    /// Records by fate.
     pub made: BTreeMap<&'static str, u64>,
     /// Faulty records by [`Defect::name`].
     pub defects: BTreeMap<&'static str, u64>,
     /// Events by the version of their schema.
     pub schema_versions: BTreeMap<u32, u64>,
-    /// The least event time; none without events.
+    /// The least event time; `None` without events.
     pub event_time_first: Option<String>,
     /// The largest event time.
     pub event_time_last: Option<String>,
-    /// How far an event lay behind its stream time, at most.
+    /// Maximum distance of an event behind its stream time.
     pub behind_max: Option<String>,
-    /// What everything below depends on.
+    /// The rules that everything below depends on.
     pub rules: RulesText,
     /// One fate for each record; `out` counts the rows of at least one window.
     pub counts: Counts,
     /// Dead letters by `error_type`.
     pub dead: BTreeMap<&'static str, u64>,
-    /// Rows counted by some of their windows only.
+    /// Rows counted by only some of their windows.
     pub half_late: u64,
-    /// What `count(*)` must give, by window and key.
+    /// The results of `count(*)`, by window and key.
     pub windows: Vec<WindowCount>,
 }
 
@@ -378,11 +383,11 @@ pub struct WindowCount {
     pub window_end: String,
     /// Name → value or null.
     pub dimensions: BTreeMap<&'static str, Option<String>>,
-    /// How many.
+    /// Number of rows.
     pub value: u64,
 }
 
-/// [`Rules`] as they are written: names and durations as the flags take them.
+/// [`Rules`] as text: names and durations in the syntax of the flags.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RulesText {
     size: String,

@@ -15,7 +15,7 @@ fn report(lines: &[(Vec<u8>, Made)], rules: Rules) -> Report {
     truth.finish().unwrap()
 }
 
-/// The same from the bytes alone, written once more: each row against every window there could be.
+/// The same results computed a second time, from the bytes alone: each row against every possible window.
 #[derive(Default, Debug, PartialEq)]
 struct Reread {
     dead: BTreeMap<&'static str, u64>,
@@ -90,7 +90,7 @@ impl Reread {
     }
 }
 
-/// The parts of a report that a rereading has, too.
+/// Returns the parts of a report that a [`Reread`] has, too.
 fn comparable(report: &Report, rules: &Rules) -> Reread {
     let window = |row: &super::truth::WindowCount| {
         let key = rules.by.iter().map(|dimension| row.dimensions[dimension.name()].clone()).collect();

@@ -1,4 +1,4 @@
-//! One record's fields to one row.
+//! Builds one row from the fields of one record.
 
 use super::build::Row;
 use super::columns::{ADDED_BITS, PROVENANCE_BITS};
@@ -16,7 +16,7 @@ use crate::kind::event::{COLUMNS, column};
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-/// Fields of columns whose value is another one: they become properties.
+/// Fields whose column gets another value: they become properties.
 #[derive(Clone, Copy, Default)]
 struct Replaced<'a> {
     event_time: Value<'a>,
@@ -24,7 +24,7 @@ struct Replaced<'a> {
 }
 
 impl<'a> Replaced<'a> {
-    /// Each with its column.
+    /// Returns the fields that are present, each with its column.
     fn fields(self) -> impl Iterator<Item = (usize, Value<'a>)> {
         let fields = [(column::EVENT_ID, self.event_id), (column::EVENT_TIME, self.event_time)];
         fields.into_iter().filter(|(_, value)| *value != Value::Absent)
@@ -36,30 +36,30 @@ impl<'a> Replaced<'a> {
     }
 }
 
-/// The id that a record names.
+/// The id of a record.
 enum Id<'a> {
-    /// None: it is made of the record's place and payload.
+    /// None: it is derived from the record's position and payload.
     Absent,
     Uuid([u8; 16]),
     /// Text that is hashed with the source.
     Text(Cow<'a, str>),
 }
 
-/// One row in the making.
+/// One row under construction.
 pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) plan: &'s Plan,
     pub(super) out: &'s mut Out,
     pub(super) envelope: &'s Envelope<'a, 'm>,
     pub(super) place: Place<'s>,
     pub(super) stamper: &'s mut Stamper,
-    /// The stamps that the record carries; a record without them is stamped.
+    /// The stamps that the record carries; without them it is stamped anew.
     pub(super) stamps: Option<Stamps>,
     /// Its raw record, if it has one.
     pub(super) raw: Option<&'s [u8]>,
 }
 
 impl<'a> Assembly<'a, '_, '_> {
-    /// Makes it and adds it to the batch.
+    /// Builds the row and adds it to the batch.
     #[inline(always)]
     pub(super) fn run(&mut self) -> Wanted<()> {
         let client_timestamp = self.instant(column::CLIENT_TIMESTAMP, 1)?;
@@ -70,7 +70,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Some(_) => self.needed(column::EVENT_TIME)?,
             None => self.event_time(client_timestamp, server_timestamp, &mut replaced)?,
         };
-        // Most records bring no stamps: nothing to look for.
+        // Most records have no provenance fields, so none are looked up.
         let bare = self.envelope.lacks(PROVENANCE_BITS) && self.plan.sets.is_empty();
         let partition = if bare && self.plan.promised.is_none() { self.place.partition } else { self.partition()? };
         if self.stamps.is_none() {
@@ -124,7 +124,7 @@ impl<'a> Assembly<'a, '_, '_> {
         pushed
     }
 
-    /// Where the watched properties stand, if some stand in fields that were replaced.
+    /// Returns the ranges of the watched properties if a replaced field is one of them.
     #[inline(always)]
     fn watched(&mut self, replaced: Replaced<'a>) -> Option<Watched> {
         if replaced.is_empty() { None } else { self.watched_beside(replaced) }
@@ -144,8 +144,8 @@ impl<'a> Assembly<'a, '_, '_> {
         found
     }
 
-    /// When the record arrived, where that stands in for its server_timestamp: not beside a time of its own, which a
-    /// later reader would then pass over.
+    /// Returns the arrival if it replaces a missing `server_timestamp`. It does not beside an `event_time` of the
+    /// record, which a later reader would then ignore.
     fn arrived(&self) -> Option<i64> {
         let arrival = self.place.arrival?;
         let own = self.plan.options.time == TimeFrom::Default
@@ -154,7 +154,7 @@ impl<'a> Assembly<'a, '_, '_> {
         (!own && self.plan.set(column::SERVER_TIMESTAMP).is_none()).then_some(arrival.at)
     }
 
-    /// `--max-future`: passes, is dead, or waits.
+    /// Applies `--max-future`: the record passes, is dead, or waits.
     fn judge(&self, judged: Judged) -> Wanted<()> {
         let Some(lookahead) = self.out.lookahead.as_ref().filter(|_| !self.place.judged) else { return Ok(()) };
         match lookahead.at_once(judged) {
@@ -163,7 +163,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    /// The event time; an `event_time` field that is not it is replaced.
+    /// Returns the event time; an `event_time` field with another value is replaced.
     fn event_time(
         &mut self,
         client_timestamp: Option<i64>,
@@ -225,13 +225,14 @@ impl<'a> Assembly<'a, '_, '_> {
             .into()
     }
 
-    /// The instant in a column that must have one.
+    /// Reads the instant of a column that must have one.
     fn needed(&mut self, index: usize) -> Wanted<i64> {
         let missing = || Fault::new(ErrorType::TimestampError, format!("{}: missing or null", COLUMNS[index]));
         Ok(self.instant(index, 0)?.ok_or_else(missing)?)
     }
 
-    /// The instant in a column, if it has one; `slot` keeps the parser of each busy column apart.
+    /// Reads the instant of a column, if it has one. `slot` selects a parser, which caches the last date per busy
+    /// column.
     #[inline(always)]
     fn instant(&mut self, index: usize, slot: usize) -> Wanted<Option<i64>> {
         match self.envelope.field(index) {
@@ -267,7 +268,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    /// The text in a column: a string, or any scalar's text where a flag copied it.
+    /// Reads the text of a column: a string, or the text of any scalar if `--field` copied it.
     #[inline(always)]
     fn text(&self, index: usize) -> Wanted<Option<Cow<'a, str>>> {
         match self.envelope.field(index) {
@@ -318,13 +319,14 @@ impl<'a> Assembly<'a, '_, '_> {
         })
     }
 
-    /// The number of the row's partition.
+    /// Returns the number of the row's partition.
     fn partition(&mut self) -> Wanted<u32> {
         let (origin, name) = (self.text(column::ORIGIN)?, self.text(column::PARTITION)?);
         let (own_origin, own_name) = self.stamper.name(self.place.partition);
         if let Some(promised) = &self.plan.promised {
             let name = name.as_deref().unwrap_or(own_name);
-            // Others hold windows by these: one that nobody knew of would come too late or not, as it happens.
+            // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
+            // timing.
             if !promised.iter().any(|one| one == name) {
                 let message = format!("partition: {} is none of those that --partitions names", clip(name));
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
@@ -338,7 +340,7 @@ impl<'a> Assembly<'a, '_, '_> {
         Ok(self.stamper.beside(self.place.partition, &origin, &name))
     }
 
-    /// The id that the record names. Text that is hashed stays a property where it stands in the column's own field.
+    /// Reads the record's id. Text that is hashed stays a property if it is the value of the column's own field.
     #[inline(always)]
     fn id(&self, replaced: &mut Replaced<'a>) -> Wanted<Id<'a>> {
         let Some(text) = self.text(column::EVENT_ID)? else { return Ok(Id::Absent) };
@@ -366,7 +368,7 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    /// The properties: the record's own object as it stands, or written to `out`.
+    /// Returns the record's own properties object unchanged, or `None` after writing the properties to `out`.
     fn properties(&self, out: &mut String, replaced: Replaced<'a>) -> Wanted<Option<&'a str>> {
         out.clear();
         let object = match self.envelope.properties {
@@ -402,8 +404,9 @@ impl<'a> Assembly<'a, '_, '_> {
         Ok(None)
     }
 
-    /// A name both in `properties` and beside it would be two values for one thing. Only what evt adds may be: every topic
-    /// of raw records that an event goes through leaves its own, and the first stays. The columns of such names, as bits.
+    /// Checks for names both in `properties` and beside it, which would be two values of one property. Only columns
+    /// that evt fills may occur twice: every topic of raw records that an event passes adds its own, and the first
+    /// stays. Returns the columns of such names, as bits.
     fn names_in_both(&self, object: &str, replaced: Replaced<'a>) -> Wanted<u32> {
         let members_beside = &self.envelope.marks.members;
         let names = || {
@@ -411,7 +414,7 @@ impl<'a> Assembly<'a, '_, '_> {
             beside.chain(replaced.fields().map(|(column, _)| Cow::Borrowed(COLUMNS[column])))
         };
         let traces = names().fold(0, |traces, name| traces | trace(&name));
-        // Few names are compared one by one; of many that would take the square of a record's length.
+        // Up to 16 names are compared one by one; for more that would be quadratic.
         let many: HashSet<Cow<'_, str>> = if members_beside.len() > 16 { names().collect() } else { HashSet::new() };
         let (mut first, mut twice) = (0, None);
         members(object, |key, _| {
@@ -437,7 +440,8 @@ impl<'a> Assembly<'a, '_, '_> {
     }
 }
 
-/// A bit by a name's length and ends: names of different bits are different, which tells most apart without a look at them.
+/// Returns a bit chosen by a name's length and ends. Names with different bits differ, which separates most without a
+/// comparison.
 fn trace(name: &str) -> u64 {
     let end = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(*byte));
     1 << ((name.len() + end(name.as_bytes().first()) * 5 + end(name.as_bytes().last()) * 11) % 64)

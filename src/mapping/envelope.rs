@@ -1,4 +1,4 @@
-//! One pass over a record's text: where each envelope field and each other field stands.
+//! Reads a record's text in one pass and records the byte ranges of its envelope fields and of all other members.
 
 use super::columns::ADDED_BITS;
 use crate::json::base64;
@@ -10,22 +10,22 @@ use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use std::borrow::Cow;
 use std::cell::Cell;
 
-/// A value found in the text.
+/// A value in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Value<'a> {
-    /// Not there, or null.
+    /// Absent or null.
     #[default]
     Absent,
     /// A string without escapes: its content.
     Plain(&'a str),
-    /// A string with escapes: what stands between its quotes.
+    /// A string with escapes: the text between its quotes.
     Escaped(&'a str),
     /// Anything else: its text.
     Other(&'a str),
 }
 
 impl<'a> Value<'a> {
-    /// Classifies the text of one proved value.
+    /// Classifies the text of one valid JSON value.
     pub(super) fn of(text: &'a str) -> Self {
         match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
             Some(content) if content.contains('\\') => Value::Escaped(content),
@@ -35,7 +35,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The content of a string.
+    /// Returns the content of a string.
     pub(super) fn string(self) -> Option<Cow<'a, str>> {
         match self {
             Value::Plain(text) => Some(Cow::Borrowed(text)),
@@ -44,7 +44,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// The whole number that a number or a string is; CSV has no other.
+    /// Returns the integer that a number or a string contains (CSV has only strings).
     pub(super) fn integer(self) -> Option<i64> {
         match self {
             Value::Plain(text) | Value::Other(text) => text.parse().ok(),
@@ -53,7 +53,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A member that is no envelope field: byte ranges of its key (without quotes) and of its value.
+/// A member that is not an envelope field: byte ranges of its key (without quotes) and of its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Member {
     pub(super) key: (u32, u32),
@@ -70,7 +70,7 @@ impl Member {
     }
 }
 
-/// Where a value stands, and what it is.
+/// Byte range and type of a value.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     start: u32,
@@ -87,50 +87,50 @@ enum Shape {
     Other,
 }
 
-/// Where the watched members of a record stand, by index of the name.
+/// Byte ranges of the watched members of a record, by index of the name.
 pub(super) type Watched = [Option<(u32, u32)>; WATCH_MAX];
 
-/// What one record holds. Used again for every record: a field counts only if this one has it.
+/// The fields of one record. Reused for every record: a field is valid only if its bit is set.
 #[derive(Default)]
 pub(super) struct Marks {
     fields: [Mark; COLUMNS.len()],
     seen: u32,
-    /// Of the seen, those that are not null.
+    /// Those of the seen that are not null.
     present: u32,
-    /// Where the properties object's watched members stand; of equal names the last.
+    /// Byte ranges of the watched members of the properties object; the last one if a name occurs twice.
     pub(super) watched: Watched,
-    /// Members that are no envelope fields.
+    /// Members that are not envelope fields.
     pub(super) members: Vec<Member>,
-    /// Whether no name of the properties comes twice, for certain; false where nobody asked.
+    /// Whether certainly no name occurs twice in the properties; false if this was not asked for.
     pub(super) distinct: bool,
 }
 
-/// At most this many names are watched.
+/// Maximum number of watched names.
 pub const WATCH_MAX: usize = 16;
 
-/// A record with what it holds.
+/// A record's text with its fields.
 #[derive(Clone, Copy)]
 pub(super) struct Envelope<'a, 'm> {
     pub(super) text: &'a str,
     pub(super) marks: &'m Marks,
-    /// The record's own properties, whatever was copied over them.
+    /// The record's own properties, even if `--field` replaced them.
     pub(super) properties: Value<'a>,
 }
 
 impl<'a> Envelope<'a, '_> {
-    /// The field of a column.
+    /// Returns the field of a column.
     #[inline(always)]
     pub(super) fn field(&self, column: usize) -> Value<'a> {
         self.marks.field(column, self.text)
     }
 
-    /// Whether the record has none of the columns whose bits are set in `columns`.
+    /// Whether the record has none of the columns in the bits `columns`.
     #[inline(always)]
     pub(super) fn lacks(&self, columns: u32) -> bool {
         !self.marks.saw(columns)
     }
 
-    /// A value of the record as a span of its text, with its quotes.
+    /// Returns the byte range of a value in the record, quotes included.
     pub(super) fn span(&self, value: Value<'_>) -> Option<(u32, u32)> {
         let (part, quotes) = match value {
             Value::Absent => return None,
@@ -141,7 +141,7 @@ impl<'a> Envelope<'a, '_> {
         Some((u32::try_from(start).ok()?, u32::try_from(start + part.len() + 2 * quotes).ok()?))
     }
 
-    /// Whether the record has a value for all of the columns whose bits are set in `columns`.
+    /// Whether the record has a value for every column in the bits `columns`.
     #[inline(always)]
     pub(super) fn has(&self, columns: u32) -> bool {
         self.marks.present & columns == columns
@@ -149,7 +149,7 @@ impl<'a> Envelope<'a, '_> {
 }
 
 impl Marks {
-    /// The field of a column of the record `text`.
+    /// Returns the field of a column of the record `text`.
     #[inline(always)]
     pub(super) fn field<'a>(&self, column: usize, text: &'a str) -> Value<'a> {
         if self.present & (1 << column) == 0 {
@@ -165,13 +165,13 @@ impl Marks {
         }
     }
 
-    /// Whether the record has one of the columns whose bits are set in `columns`, be it null.
+    /// Whether the record has one of the columns in the bits `columns`, even if it is null.
     #[inline(always)]
     pub(super) fn saw(&self, columns: u32) -> bool {
         self.seen & columns != 0
     }
 
-    /// Of the columns whose bits are set in `columns` those that have a value.
+    /// Returns those of the columns in the bits `columns` that have a value.
     pub(super) fn present(&self, columns: u32) -> u32 {
         self.present & columns
     }
@@ -181,7 +181,7 @@ impl Marks {
         self.present & (1 << column) != 0
     }
 
-    /// Sets the field of a column to a value that stands in `text`.
+    /// Sets the field of a column to a value inside `text`.
     pub(super) fn set(&mut self, column: usize, value: Value<'_>, text: &str) {
         let (shape, part) = match value {
             Value::Absent => (Shape::Absent, ""),
@@ -193,7 +193,7 @@ impl Marks {
         self.put(column, Mark { start: start as u32, end: (start + part.len()) as u32, shape });
     }
 
-    /// Takes the member that holds the raw record from those of the record `text` and puts its bytes in `out`; false where
+    /// Removes the member with the raw record from those of the record `text` and writes its bytes to `out`; false if
     /// there is none.
     pub(super) fn take_raw(&mut self, text: &str, out: &mut Vec<u8>) -> bool {
         let found = self.members.iter().position(|member| read_raw(member.key(text), member.value(text), out));
@@ -207,7 +207,7 @@ impl Marks {
     }
 }
 
-/// Puts the raw record in `out` that a member holds; false where it holds none.
+/// Writes the raw record in a member to `out`; false if the member holds none.
 fn read_raw(key: &str, value: &str, out: &mut Vec<u8>) -> bool {
     if !matches!(key, RAW | RAW_BASE64) {
         return false;
@@ -222,19 +222,19 @@ fn read_raw(key: &str, value: &str, out: &mut Vec<u8>) -> bool {
     is_read
 }
 
-/// What a reader of records knows beforehand.
+/// Reads records one after another; predicts the keys of a record from those before it.
 pub(super) struct Reader {
-    /// Bits of the columns that a field of their name is; of the others such a field is a property.
+    /// Bits of the columns that a field of the same name fills; for the others such a field is a property.
     own: u32,
-    /// Bits of the columns of whose name some property has been met.
+    /// Bits of the columns whose name some property has had.
     shadowed: Cell<u32>,
-    /// Names whose values inside `properties` are noted on the way.
+    /// Names whose values inside `properties` are recorded.
     pub(super) watch: Vec<String>,
-    /// Foretells the record's keys, marked with their columns.
+    /// Predicts the record's keys; a mark is the column.
     outer: Guide,
-    /// Foretells the properties, marked with the index of the watched name.
+    /// Predicts the property names; a mark is the index of the watched name.
     inner: Guide,
-    /// What the record read last holds.
+    /// The fields of the last record.
     pub(super) marks: Marks,
 }
 
@@ -244,19 +244,19 @@ impl Reader {
         Self { own, shadowed: Cell::new(0), watch, outer, inner, marks: Marks::default() }
     }
 
-    /// Bits of the columns of whose name some property has been met.
+    /// Returns the bits of the columns whose name some property has had.
     pub(super) fn shadowed(&self) -> u32 {
         self.shadowed.get()
     }
 
-    /// Notes that a property may have the name of a column. Asked only of keys that were not foretold.
+    /// Records that a property has the name of a column. Called only for keys that were not predicted.
     fn note_shadow(&self, column: Option<usize>) {
         if let Some(column) = column {
             self.shadowed.set(self.shadowed.get() | 1 << column);
         }
     }
 
-    /// Reads a record into `self.marks`, and whether its names are distinct if that is `ASKED`.
+    /// Reads a record into `self.marks`; with `ASKED` also checks whether its names are distinct.
     #[inline]
     fn read<const ASKED: bool>(&mut self, text: &str) -> Result<(), Fault> {
         self.marks.members.clear();
@@ -275,19 +275,19 @@ impl Reader {
         }
     }
 
-    /// The same, and whether its names are distinct if that is `asked`.
+    /// Reads a record; with `asked` also checks whether its names are distinct.
     #[inline(always)]
     pub(super) fn read_as(&mut self, text: &str, asked: bool) -> Result<(), Fault> {
         if asked { self.read_names(text) } else { self.read::<false>(text) }
     }
 
-    /// The same where that is asked: apart, so that the other one stays small enough to be part of its caller.
+    /// Reads a record and checks its names. Not inlined, so that the common variant stays small enough to be inlined.
     #[inline(never)]
     fn read_names(&mut self, text: &str) -> Result<(), Fault> {
         self.read::<true>(text)
     }
 
-    /// None where the text is no JSON object.
+    /// Reads the members of the record; `None` if the text is not a JSON object.
     #[inline(always)]
     fn pass<const ASKED: bool>(&mut self, text: &str, twice: &mut Option<usize>) -> Option<()> {
         let bytes = text.as_bytes();
@@ -301,7 +301,7 @@ impl Reader {
         }
         let mut foot = self.outer.start();
         let (mut outer, mut inner) = (Names::<ASKED>::default(), Names::<ASKED>::default());
-        // Bits in registers, not in memory: every member asks and sets them.
+        // In registers, not in memory: every member reads and sets them.
         let (mut seen, mut present) = (0u32, 0u32);
         loop {
             let (column, key, start) = self.key(bytes, p, (&mut foot, &mut outer))?;
@@ -314,7 +314,7 @@ impl Reader {
                         *twice = Some(column as usize);
                     }
                     seen |= bit;
-                    // Of equal names the record is refused anyway.
+                    // If a name occurs twice, the record is refused later.
                     present |= if matches!(mark.shape, Shape::Absent) { 0 } else { bit };
                     *field = mark;
                 }
@@ -332,7 +332,7 @@ impl Reader {
         }
     }
 
-    /// The key at `p`: its column if it is one's, where it stands, and where its value starts.
+    /// Reads the key at `p`: returns its column or `UNMARKED`, its byte range, and the start of its value.
     #[inline(always)]
     fn key<const ASKED: bool>(
         &mut self,
@@ -395,7 +395,7 @@ impl Reader {
         value_at(bytes, start)
     }
 
-    /// Notes the watched values of a record whose properties stand beside its envelope fields.
+    /// Records the watched values of a record whose properties are beside its envelope fields.
     pub(super) fn watch_members(&mut self, text: &str) {
         let Marks { members, watched, fields, present, .. } = &mut self.marks;
         let object = fields[column::PROPERTIES];
@@ -406,7 +406,7 @@ impl Reader {
             let key = member.key(text);
             let key = name(key.as_bytes(), key.contains('\\'));
             let Some(at) = watched_name(&self.watch, &key) else { continue };
-            // What evt has added gives way to a property of its name.
+            // A column that evt adds does not override a property of its name inside `properties`.
             let is_added = column_of(&key).is_some_and(|column| ADDED_BITS >> column & 1 == 1);
             if !(is_added && watched[at].is_some_and(is_inside)) {
                 watched[at] = Some(member.value);
@@ -415,19 +415,19 @@ impl Reader {
     }
 }
 
-/// A key's name, its escapes undone.
+/// Returns a key's name, unescaped.
 #[inline(always)]
 fn name(key: &[u8], escaped: bool) -> Cow<'_, str> {
     let key = std::str::from_utf8(key).unwrap_or_default();
     if escaped { unescape(key) } else { Cow::Borrowed(key) }
 }
 
-/// The index of the watched name that a key is.
+/// Returns the index of `key` in the watched names.
 pub(super) fn watched_name(watch: &[String], key: &str) -> Option<usize> {
     watch.iter().position(|name| name == key)
 }
 
-/// The value that starts at `start`, and the index after it.
+/// Reads the value at `start`; returns it and the index after it.
 #[inline(always)]
 fn value_at(bytes: &[u8], start: usize) -> Option<(Mark, usize)> {
     if at(bytes, start) == b'"' {
@@ -440,7 +440,7 @@ fn value_at(bytes: &[u8], start: usize) -> Option<(Mark, usize)> {
     Some((Mark { start: start as u32, end: end as u32, shape }, end))
 }
 
-/// The column a name stands for.
+/// Returns the column of a name.
 #[inline(always)]
 pub(super) fn column_of(name: &str) -> Option<usize> {
     Some(match name {
@@ -462,7 +462,7 @@ pub(super) fn column_of(name: &str) -> Option<usize> {
     })
 }
 
-/// Why a record was refused: no JSON at all, or JSON that is no object.
+/// Returns why a record was refused: invalid JSON, or JSON that is not an object.
 #[cold]
 fn refusal(text: &str) -> Fault {
     if !crate::json::scan::is_json(text) {

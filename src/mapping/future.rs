@@ -1,15 +1,15 @@
-//! `--max-future`: one bad clock must not push the stream.
+//! `--max-future`: keeps one wrong clock from advancing stream time.
 //!
-//! An event too far ahead of its arrival is dead. Arrival is a fact of the record, never the reader's clock; where a
-//! record has none, it is judged by the median of the next [`LOOKAHEAD`] rows of its partition, itself included. Those
-//! rows wait here as text: at most [`LOOKAHEAD`] records for each partition.
+//! An event too far ahead of its arrival is dead. Arrival is a property of the record, never the reader's clock. A
+//! record without an arrival is compared with the median event time of the next [`LOOKAHEAD`] rows of its partition,
+//! itself included. Those rows wait here as text: at most [`LOOKAHEAD`] records per partition.
 
 use crate::kind::dead::{ErrorType, Fault};
 use crate::time::{format_duration, format_instant};
 use ahash::AHashMap;
 use std::collections::VecDeque;
 
-/// Rows whose median stands for the arrival of the first of them.
+/// Number of rows whose median event time replaces the arrival of the first of them.
 pub const LOOKAHEAD: usize = 101;
 
 /// A record that waits for its verdict.
@@ -25,22 +25,22 @@ pub struct Held {
     pub input: u32,
     /// When it was read (µs).
     pub now: i64,
-    /// What the mapper found.
+    /// What the verdict needs, as the mapper found it.
     pub judged: Judged,
-    /// What stood around its payload, where anything did.
+    /// Its key, headers and arrival, if it came from a topic or over HTTP.
     pub wrapping: Option<Box<Wrapping>>,
 }
 
-/// When a record came to the place it is read from: what stands in for a time it does not bring itself.
+/// When a record arrived where it is read from (a topic, the HTTP server). It replaces a missing time of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The instant (µs).
     pub at: i64,
-    /// Whether the place itself has put it there; else it is what the sender's clock said.
+    /// Whether a server set it (Kafka's log append time, for one); else the sender's clock did.
     pub is_fact: bool,
 }
 
-/// What a record of a topic has around its payload, kept.
+/// An owned copy of a record's key, headers and arrival, which outlives the read buffer.
 #[derive(Clone, Debug)]
 pub struct Wrapping {
     /// Its key.
@@ -52,20 +52,20 @@ pub struct Wrapping {
 }
 
 impl Held {
-    /// The record's exact bytes.
+    /// Returns the record's exact bytes.
     pub fn raw(&self) -> &[u8] {
         self.raw.as_deref().unwrap_or(self.text.as_bytes())
     }
 }
 
-/// What a verdict needs to know of a record.
+/// The values of a record that decide its verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judged {
     /// Its partition.
     pub partition: u32,
     /// Its event time (µs).
     pub event_time: i64,
-    /// Its arrival (µs), where the record tells it.
+    /// Its arrival (µs), if known.
     pub arrival: Option<i64>,
 }
 
@@ -76,19 +76,21 @@ pub struct Lookahead {
 }
 
 impl Lookahead {
-    /// Events more than `limit` µs after their arrival are dead.
+    /// Creates an empty look-ahead; events more than `limit` µs after their arrival are dead.
     pub fn new(limit: i64) -> Self {
         Self { limit, queues: AHashMap::new() }
     }
 
-    /// The verdict on a record that need not wait: it knows its arrival, and none before it in its partition waits.
+    /// Returns the verdict on a record if it need not wait: its arrival is known, and no record of its partition waits
+    /// before it.
     pub(super) fn at_once(&self, judged: Judged) -> Option<Result<(), Fault>> {
         let waiting = self.queues.get(&judged.partition).is_some_and(|queue| !queue.is_empty());
         let arrival = judged.arrival.filter(|_| !waiting)?;
         Some(self.verdict(judged, arrival, "its arrival"))
     }
 
-    /// Has a record wait; returns the one whose verdict has become clear, if any.
+    /// Appends a record to its partition's queue. Returns the first record of the queue with its verdict once
+    /// [`LOOKAHEAD`] records wait.
     pub fn push(&mut self, held: Held) -> Option<(Held, Result<(), Fault>)> {
         let partition = held.judged.partition;
         let queue = self.queues.entry(partition).or_default();
@@ -96,7 +98,7 @@ impl Lookahead {
         if queue.len() < LOOKAHEAD { None } else { self.pop(partition) }
     }
 
-    /// The next record of a partition that gets no more rows.
+    /// Removes the next record of a partition that gets no more rows, with its verdict.
     pub fn pop(&mut self, partition: u32) -> Option<(Held, Result<(), Fault>)> {
         let queue = self.queues.get_mut(&partition)?;
         let mut times: Vec<i64> = queue.iter().take(LOOKAHEAD).map(|held| held.judged.event_time).collect();
@@ -112,22 +114,22 @@ impl Lookahead {
         Some((held, verdict))
     }
 
-    /// Drops the records of a partition; how many.
+    /// Drops the records of a partition; returns their number.
     pub fn forget(&mut self, partition: u32) -> usize {
         self.queues.remove(&partition).map_or(0, |queue| queue.len())
     }
 
-    /// The record of a partition that has waited longest.
+    /// Returns the record of a partition that has waited longest.
     pub fn first(&self, partition: u32) -> Option<&Held> {
         self.queues.get(&partition)?.front()
     }
 
-    /// How many records wait.
+    /// Returns the number of waiting records.
     pub fn held(&self) -> usize {
         self.queues.values().map(VecDeque::len).sum()
     }
 
-    /// Partitions in which records wait, in order.
+    /// Returns the partitions with waiting records, in ascending order.
     pub fn waiting(&self) -> Vec<u32> {
         let mut waiting: Vec<u32> =
             self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(partition, _)| *partition).collect();

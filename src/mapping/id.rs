@@ -1,4 +1,4 @@
-//! Event ids: read, or made so that a replay makes the same.
+//! Event ids: parsed from the record, or derived so that a replay derives the same.
 
 use uuid::Uuid;
 use wide::u8x16;
@@ -6,7 +6,7 @@ use wide::u8x16;
 /// UUIDv5 of the name `evt.event` in the DNS namespace.
 const NAMESPACE: Uuid = uuid::uuid!("58aedb27-dcc1-534a-ba59-63b291b9768e");
 
-/// The 16 bytes of a hyphenated UUID, in any case of letters.
+/// Parses a hyphenated UUID, in upper or lower case, into its 16 bytes.
 #[inline]
 pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes: &[u8; 36] = text.as_bytes().try_into().ok()?;
@@ -27,7 +27,7 @@ pub(super) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     Some(id)
 }
 
-/// The bytes that sixteen hexadecimal digits stand for; all digits at once, because every event has an id.
+/// Decodes sixteen hexadecimal digits, all at once, because every event has an id.
 #[inline]
 fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
     let text = u8x16::from(digits);
@@ -45,9 +45,10 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
     Some(std::array::from_fn(|at| bytes[2 * at]))
 }
 
-/// The id of a record that brought none: UUIDv5 of `origin NUL partition NUL offset NUL payload`.
+/// Derives the id of a record without one: UUIDv5 of `origin NUL partition NUL offset NUL payload`.
 ///
-/// A replay gives the same id, and line 1 of tomorrow's file is another event. `scratch` is memory used again.
+/// A replay derives the same id. The offset keeps equal lines of one file apart. `scratch` is memory that is used
+/// again.
 pub fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: &[u8]) -> [u8; 16] {
     scratch.clear();
     for part in [place.0.as_bytes(), b"\0", place.1.as_bytes(), b"\0", place.2.to_string().as_bytes(), b"\0", payload] {
@@ -56,12 +57,12 @@ pub fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: &[u8]) 
     *Uuid::new_v5(&NAMESPACE, scratch).as_bytes()
 }
 
-/// The id of a record whose own is a string but no UUID (`--hash-ids`): UUIDv5 of `source NUL text`.
+/// Derives the id of a record whose `event_id` is a string but not a UUID (`--hash-ids`): UUIDv5 of `source NUL text`.
 pub(super) fn hashed_id(source: &str, text: &str) -> [u8; 16] {
     *Uuid::new_v5(&NAMESPACE, format!("{source}\0{text}").as_bytes()).as_bytes()
 }
 
-/// `text` where it is a UUID, else the one that `--hash-ids` makes of it.
+/// Returns `text` as a UUID in canonical form, or the UUID that `--hash-ids` derives from it.
 pub fn uuid_of(source: &str, text: &str) -> String {
     Uuid::from_bytes(parse_uuid(text).unwrap_or_else(|| hashed_id(source, text))).hyphenated().to_string()
 }

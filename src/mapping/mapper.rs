@@ -1,4 +1,4 @@
-//! A record's text to a row of a batch.
+//! The entry point of the mapping: turns a record's text into a row of a batch.
 
 use super::assembly::Assembly;
 use super::build::{Beside, Builder};
@@ -16,7 +16,7 @@ use crate::kind::headers::Headers;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 
-/// What became of a record.
+/// The result of mapping a record.
 #[derive(Debug)]
 pub enum Outcome {
     /// A row.
@@ -29,27 +29,29 @@ pub enum Outcome {
     NoTime,
 }
 
-/// Says which rows of a batch stay.
+/// Selects the rows of a batch that stay.
 pub type Rule<'a> = dyn FnMut(&RecordBatch) -> Result<BooleanArray> + 'a;
 
 /// Maps records onto rows.
 pub struct Mapper {
     reader: Reader,
-    /// Reads what carries no stamps though it has fields of their names, where others carry some.
+    /// Reads records that have provenance fields but carry no stamps, if other records carry stamps.
     plain: Reader,
-    /// Whether the record read last carries no stamps.
+    /// Whether `plain` read the last record.
     is_plain: bool,
     plan: Plan,
     out: Out,
-    /// The raw record that the record read last brings.
+    /// The raw record inside the last record.
     raw: Vec<u8>,
 }
 
 impl Mapper {
-    /// A mapper by these options; exit 2 where they name what is not there.
+    /// Creates a mapper.
+    ///
+    /// Errors: exit status 2 if the options name a column that does not exist or that evt fills.
     pub fn new(options: Options) -> Result<Self> {
         let arrival = u32::from(options.stamped_at_arrival) << column::SERVER_TIMESTAMP;
-        // Columns that other fields are copied to, and those that are copied from their own.
+        // Bits of columns copied from other fields, and of columns copied from their own.
         let (mut mapped, mut copied) = (0, 0);
         let mut copies = vec![];
         for (name, path) in &options.fields {
@@ -66,9 +68,9 @@ impl Mapper {
             sets.push((index, text.clone()));
         }
         let own = !(mapped | arrival & !copied);
-        // A column copied from itself is read from the record, whatever becomes of stamps otherwise.
+        // A column copied from itself is read from the record even if the record carries no stamps.
         let plain = own & (!PROVENANCE_BITS | copied);
-        // What a flag maps is not carried.
+        // Stamps that a flag maps are not kept.
         let keeps = options.provenance == Provenance::Keep && (mapped | copied) & STAMP_BITS == 0;
         let time = match &options.time {
             TimeFrom::Field(path) => Path::new(path),
@@ -98,38 +100,38 @@ impl Mapper {
         Ok(Self { reader, plain: Reader::new(plain, watch), is_plain: false, plan, out, raw: vec![] })
     }
 
-    /// Whether stamps that a record carries are kept.
+    /// Whether the mapper keeps the stamps that a record carries.
     pub fn keeps_stamps(&self) -> bool {
         self.plan.keeps
     }
 
-    /// From here on, before the first row, records that carry stamps bring their raw records.
+    /// Makes records that carry stamps bring their raw records. Must be called before the first row.
     pub fn bring_raw(&mut self) {
         self.plan.options.keep_raw = KeepRaw::Brought;
         self.out.builder = builder(&self.plan.options, &self.reader.watch);
     }
 
-    /// The schema of the batches.
+    /// Returns the schema of the batches.
     pub fn schema(&self) -> arrow::datatypes::SchemaRef {
         self.out.builder.schema()
     }
 
-    /// Which defaults have been used so far.
+    /// Returns the defaults used so far.
     pub fn defaults(&self) -> Defaults {
         self.out.defaults
     }
 
-    /// Whether a batch is full.
+    /// Whether the batch is full.
     pub fn is_full(&self) -> bool {
         self.out.builder.is_full()
     }
 
-    /// Rows in the batch under construction.
+    /// Returns the number of rows in the batch under construction.
     pub fn rows(&self) -> usize {
         self.out.builder.rows()
     }
 
-    /// The `event_id` of the row mapped last and whether the record named it, and its `source`.
+    /// Returns the `event_id` of the last row, whether the record or a flag named it, and its `source`.
     pub fn last(&self) -> Option<([u8; 16], bool, &str)> {
         let (id, source) = self.out.builder.last()?;
         let set = self.plan.set(column::EVENT_ID).is_some();
@@ -137,24 +139,24 @@ impl Mapper {
         Some((id, set || reader.marks.has(column::EVENT_ID), source))
     }
 
-    /// Raw records stand in `block` from now on, if in anything that can be kept.
+    /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept.
     pub fn lend(&mut self, block: Option<Buffer>) {
         self.out.builder.lend(block);
     }
 
-    /// Says what stood around the record of the row mapped last: asked for each row where [`Options::headers`] is set.
+    /// Adds the headers of the last mapped record. With [`Options::headers`], call it once per row.
     #[inline]
     pub fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
         self.out.builder.wrap(headers)
     }
 
-    /// Records that wait for their verdict on `--max-future`.
+    /// Returns the records that wait for their `--max-future` verdict.
     pub fn lookahead(&mut self) -> Option<&mut Lookahead> {
         self.out.lookahead.as_mut()
     }
 
-    /// The rows so far as a batch, stamped; none where there are no rows. `rule` sees them first and says which stay:
-    /// only rows that leave as events move stream time.
+    /// Takes the rows so far as a stamped batch; `None` if there are no rows. `rule` first selects the rows that stay,
+    /// so that only rows that leave as events advance stream time.
     pub fn batch(&mut self, stamper: &mut Stamper, rule: Option<&mut Rule<'_>>) -> Result<Option<RecordBatch>> {
         let mut rows = self.out.builder.finish()?;
         if let (Some(rule), false) = (rule, rows.is_empty()) {
@@ -163,7 +165,7 @@ impl Mapper {
         if rows.is_empty() { Ok(None) } else { rows.stamp(stamper).map(Some) }
     }
 
-    /// Maps one record; an error only where a batch cannot be built.
+    /// Maps one record; an error only if a batch cannot be built.
     #[inline]
     pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
         let mut read = self.reader.read_as(text, self.plan.options.distinct);
@@ -210,7 +212,7 @@ impl Mapper {
         }
     }
 
-    /// The stamps of the record read last, if it carries some: all that it must have, each of its type.
+    /// Returns the stamps of the last record if it carries all required ones, each of its type.
     fn stamps(&mut self, text: &str) -> Option<Stamps> {
         let marks = &self.reader.marks;
         if marks.present(STAMP_BITS) != STAMP_BITS {
@@ -230,13 +232,13 @@ impl Mapper {
         named.iter().all(Option::is_some).then_some(Stamps { offset, stream_time, ingested_at, schema_id })
     }
 
-    /// Bits of the columns of whose name some record has had a property.
+    /// Returns the bits of the columns whose name some record has had as a property.
     pub fn shadowed(&self) -> u32 {
         self.reader.shadowed() | self.plain.shadowed() | self.out.shadowed
     }
 }
 
-/// Builds batches by these options, with a column for each watched name.
+/// Creates the batch builder for these options, with a column per watched name.
 fn builder(options: &Options, watch: &[String]) -> Builder {
     let lean = options.lean.filter(|_| watch.len() == options.watch.len());
     let Options { keep_raw: raw, distinct, headers, coded, .. } = *options;

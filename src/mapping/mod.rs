@@ -1,8 +1,22 @@
-//! The one rule that maps a foreign record onto an event.
+//! Maps JSON records onto rows of event batches: the one mapping that all tools share.
 //!
-//! A field with an envelope name is that column, every other field is a property; beside a `properties` object they
-//! are appended to its text. Values keep their text as received. Records come as JSON object text, whatever their
-//! format was. [`Mapper::record`] is the hot path: one pass over the text, nothing allocated per event.
+//! Every format turns its records into JSON object text. [`Mapper::record`] reads one such text in one pass and adds
+//! one row to the batch under construction; [`Mapper::batch`] finishes the batch and stamps its rows (partition and
+//! stream time). A field with an envelope name fills that column. Every other field is a property; beside a
+//! `properties` object such fields are appended to its text. Values keep their text as received. `Mapper::record` is
+//! the hot path: it allocates nothing per event.
+//!
+//! - `mapper.rs`: the entry point; keeps the memory that records share.
+//! - `envelope.rs`: finds the fields of a record in its text.
+//! - `assembly.rs`: builds one row from the fields, or the fault of the record.
+//! - `build/`: the columns of a batch under construction.
+//! - `stamp.rs`: partitions and their stream times.
+//! - `future.rs`: `--max-future`, and the records that wait for their verdict.
+//! - `when.rs`: reads times, by `--time-unit`, `--time-format` and `--time-zone`; `when/suggest.rs` proposes these
+//!   flags.
+//! - `id.rs`: event ids, read or derived.
+//! - `options.rs`, `plan.rs`, `place.rs`, `columns.rs`: the flags, the flags resolved, paths into a record, sets of
+//!   columns.
 
 mod assembly;
 mod build;

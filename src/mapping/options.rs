@@ -1,39 +1,40 @@
-//! What the mapping flags say, and how large batches are.
+//! The mapping flags as options, and the limits of a batch.
 
 use super::when::When;
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
 
-/// Rows in a batch at the most: half as many cost 5 to 10 % more of a whole run, because each batch has its own columns to
-/// allocate and its own frame.
+/// Maximum rows in a batch. Half as many cost 5 to 10 % more of a whole run, because each batch allocates its own
+/// columns and needs its own frame.
 pub const BATCH_ROWS: usize = 2048;
-/// Bytes of text in a batch at the most, about: what a stage holds of it more than once stays small.
+/// Approximate maximum of text bytes in a batch. A stage holds several copies of a batch's text, so this bounds its
+/// memory.
 pub const BATCH_BYTES: usize = 1 << 20;
 
-/// What happens to the provenance a record brings along.
+/// What becomes of the provenance columns that a record carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Provenance {
-    /// evt-ingest: always ours; what the record had becomes a property.
+    /// evt-ingest: always overwritten; the record's own values become properties.
     #[default]
     Overwrite,
-    /// Every other tool: kept where a record carries origin, partition, offset and stream_time, each of its type; any other
-    /// record is stamped anew, and what it had becomes a property.
+    /// Every other tool: kept if a record carries origin, partition, offset and stream_time, each of its type. Any
+    /// other record is stamped anew, and its own values become properties.
     Keep,
 }
 
 /// Where an event's time comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TimeFrom {
-    /// `server_timestamp`, or `event_time` where the record brings only that.
+    /// `server_timestamp`, or `event_time` if the record has only that.
     #[default]
     Default,
     /// This column or property path, and nothing else.
     Field(String),
-    /// The run's own clock.
+    /// The clock of the run.
     Arrival,
-    /// As `Default`, and the run's own clock where there is no time: for validation alone.
+    /// As `Default`, or the clock of the run if the record has no time. For validation only.
     Optional,
-    /// As `Default`, and the run's own clock where not even the first record has a time: to be looked at.
+    /// As `Default`, or the clock of the run if not even the first record has a time. For evt-view.
     Untimed,
 }
 
@@ -43,20 +44,21 @@ pub enum KeepRaw {
     /// Nothing.
     #[default]
     No,
-    /// It is a column of views into what was read, for the stage itself ([`event::lent_raw_field`]).
+    /// A column of views into the read buffers, for use inside the stage ([`event::lent_raw_field`]).
     ///
     /// [`event::lent_raw_field`]: crate::kind::event::lent_raw_field
     Within,
-    /// It is a column that goes with the row.
+    /// A column that is written with the row.
     Column,
-    /// The same where records that carry stamps bring it as a field: `raw`, or `raw_base64` where it is no text.
+    /// As `Column`, but a record that carries stamps brings its raw record as a field: `raw`, or `raw_base64` if it is
+    /// not text.
     Brought,
 }
 
-/// Everything the mapping flags say.
+/// All mapping flags.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// `--field COLUMN=PATH`: columns copied from elsewhere in the record.
+    /// `--field COLUMN=PATH`: columns copied from another field.
     pub fields: Vec<(String, String)>,
     /// `--set COLUMN=TEXT`: columns with one value.
     pub sets: Vec<(String, String)>,
@@ -64,45 +66,48 @@ pub struct Options {
     pub time: TimeFrom,
     /// How times that are not RFC 3339 are read.
     pub when: When,
-    /// `--hash-ids`: a string that is no UUID becomes UUIDv5(source, text).
+    /// `--hash-ids`: a string that is not a UUID becomes UUIDv5(source, text).
     pub hash_ids: bool,
-    /// `--partitions`: all that `--field` or `--set` will name.
+    /// `--partitions`: all partitions that `--field` or `--set` may name.
     pub partitions: Option<Vec<String>>,
-    /// `--require`: columns and property paths that must be there.
+    /// `--require`: columns and property paths that must have a value.
     pub require: Vec<String>,
-    /// What happens to provenance in the record.
+    /// What becomes of provenance in the record.
     pub provenance: Provenance,
     /// Whether batches get a column with the raw record.
     pub keep_raw: KeepRaw,
     /// Whether batches get a column with the headers of their records ([`headers`](crate::kind::headers)).
     pub headers: bool,
-    /// Whether batches get a column that says whose properties surely name nothing twice ([`event::distinct_field`]).
+    /// Whether batches get a column that marks the rows whose properties certainly contain no name twice
+    /// ([`event::distinct_field`]).
     ///
     /// [`event::distinct_field`]: crate::kind::event::distinct_field
     pub distinct: bool,
     /// `--max-future` (µs).
     pub max_future: Option<i64>,
-    /// Whether the place's arrival is the `server_timestamp` whatever the record says; its own stays a property (HTTP).
+    /// Whether the arrival is the `server_timestamp` whatever the record says; the record's own stays a property
+    /// (HTTP).
     pub stamped_at_arrival: bool,
     /// Properties that the stage reads: batches get a column for each (`event::watched_field`).
     pub watch: Vec<String>,
-    /// A bit for each of the watched properties that is read as text and has, in all likelihood, few values: its column is
-    /// then a dictionary.
+    /// A bit per watched property that is read as text and probably has few values: its column is then a dictionary.
     pub coded: u32,
-    /// Where only the watched properties and some columns are read.
+    /// The columns that are read, if only the watched properties and some columns are.
     pub lean: Option<Lean>,
 }
 
-/// The columns that are read, as bits: the others are left blank, and not copied. Positions and times are always there.
+/// The columns that are read, as bits. The others stay blank and are not copied. Positions and times are always filled.
 #[derive(Clone, Copy, Debug)]
 pub struct Lean {
-    /// Those that are read.
+    /// The columns that are read.
     pub columns: u32,
-    /// Of those, the ones read as text that have few values: dictionaries then, where that is built.
+    /// Of those, the columns read as text that probably have few values: they are built as dictionaries.
     pub coded: u32,
 }
 
-/// Index of the column called `name`; exit 2 if an event has none.
+/// Returns the index of the column called `name`.
+///
+/// Errors: exit status 2 if an event has no such column, or evt fills it.
 pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
     let index = COLUMNS.iter().position(|column| *column == name).ok_or_else(|| {
         Error::usage(format!("{flag} {name}: an event has no such column: one of {}", COLUMNS.join(" ")))

@@ -1,11 +1,11 @@
-//! The verdict on a record against serde_json's, over mutated lines: zero differences.
+//! Compares the verdict on a record with serde_json's over mutated lines: zero differences.
 
 use super::*;
 use crate::json::DEPTH_MAX;
 use crate::kind::dead::ErrorType;
 use serde_json::value::RawValue;
 
-/// Lines to start from: every construct of JSON, every envelope field.
+/// Lines to mutate: every construct of JSON, every envelope field.
 const LINES: [&str; 8] = [
     r#"{"event_id":"58aedb27-dcc1-534a-ba59-63b291b9768e","source":"web","event_type":"click","user_id":null,"properties":{"page":"/a/b","n":-1.5e+3,"ok":true,"l":[1,[],{}],"u":"caf\u00e9 \ud83d\ude00"},"client_timestamp":"2026-03-01T12:00:00.123Z"}"#,
     r#" { "a" : [ 1 , 2 , { "b" : null } ] , "event_type" : "x" } "#,
@@ -17,7 +17,7 @@ const LINES: [&str; 8] = [
     r#"{"":"","\u0000":"\u001f","t":false}"#,
 ];
 
-/// What a mutation may put in.
+/// Bytes that a mutation may insert.
 const TOKENS: [&str; 24] = [
     "\"",
     "\\",
@@ -45,7 +45,7 @@ const TOKENS: [&str; 24] = [
     "[[[[[[[[[[[[[[[[",
 ];
 
-/// Deterministic and small: xorshift64*.
+/// A small deterministic generator: xorshift64*.
 struct Random(u64);
 
 impl Random {
@@ -77,7 +77,7 @@ fn mutate(line: &str, random: &mut Random) -> String {
     text.into_iter().collect()
 }
 
-/// How deep containers nest; strings passed over. Only for text that is JSON.
+/// Returns the nesting depth of containers, strings skipped. Only for valid JSON.
 fn depth(text: &str) -> u32 {
     let (mut open, mut deepest, mut inside, mut escaped) = (0u32, 0, false, false);
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! Places in a record: columns and paths into its properties, what stands there, and how a message shows it.
+//! Paths in a record: columns and paths into its properties, their values, and how messages show values.
 
 use super::columns::PROVENANCE_BITS;
 use super::envelope::{self, Envelope, Value};
@@ -6,11 +6,11 @@ use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::kind::event::column;
 
-/// A place in a record: a column or a path into its properties.
+/// A path in a record: a column, or a path into its properties.
 #[derive(Clone, Debug)]
 pub(super) enum Path {
     Column(usize),
-    /// A stamp where the record carries stamps, else the property of that name.
+    /// The stamp, if the record carries it, else the property of that name.
     Stamp(usize, String),
     Property(Vec<String>),
 }
@@ -26,7 +26,7 @@ impl Path {
         }
     }
 
-    /// The column that it may name.
+    /// Returns the column that the path may name.
     pub(super) fn column(&self) -> Option<usize> {
         match self {
             Path::Column(index) | Path::Stamp(index, _) => Some(*index),
@@ -36,7 +36,7 @@ impl Path {
 }
 
 impl<'a> Envelope<'a, '_> {
-    /// The value at a path; of equal names the last counts.
+    /// Returns the value at a path; the last one if a name occurs twice.
     pub(super) fn value(&self, path: &Path) -> Value<'a> {
         match path {
             Path::Column(index) => self.field(*index),
@@ -77,7 +77,7 @@ fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {
     last
 }
 
-/// A value as a message shows it.
+/// Formats a value for a message.
 pub(super) fn shown(value: Value<'_>) -> String {
     match value {
         Value::Absent => "nothing".to_owned(),
@@ -88,7 +88,7 @@ pub(super) fn shown(value: Value<'_>) -> String {
     }
 }
 
-/// The first 40 characters of outside text, control characters neutralised.
+/// Returns the first 40 characters of `text`, which comes from outside, with `?` for each control character.
 pub(super) fn clip(text: &str) -> String {
     let mut short: String = text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(40).is_some() {

@@ -1,4 +1,4 @@
-//! What stands behind a mapper: what the flags ask of a record, and where its row goes.
+//! The state of a mapper: the resolved flags, and the output that rows go to.
 
 use super::build::Builder;
 use super::envelope::{Envelope, Value};
@@ -9,20 +9,20 @@ use crate::error::Error;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::time::Parser;
 
-/// Where a record stands.
+/// The position of a record, and what its input knows about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// Its exact bytes.
     pub raw: &'a [u8],
     /// Its number in its partition; a file's line.
     pub offset: i64,
-    /// The partition it is of where the record does not say: a number of the [`Stamper`].
+    /// Its partition if the record does not name one: a number of the [`Stamper`](super::Stamper).
     pub partition: u32,
     /// When it is read (µs).
     pub now: i64,
-    /// Whether `--max-future` has let it pass already.
+    /// Whether `--max-future` has already passed it.
     pub judged: bool,
-    /// When it came to where it is read from, if that place says so.
+    /// When it arrived where it is read from, if that place records it.
     pub arrival: Option<Arrival>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Stamps {
     pub(super) schema_id: Option<i64>,
 }
 
-/// What the mapper said once and for all about defaults it used.
+/// The defaults that the mapper has used in some record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Defaults {
     /// Some record had no `source`.
@@ -44,24 +44,24 @@ pub struct Defaults {
     pub event_type: bool,
 }
 
-/// What the flags say, resolved.
+/// The mapping flags, resolved.
 pub(super) struct Plan {
     pub(super) copies: Vec<(usize, Path)>,
     pub(super) sets: Vec<(usize, String)>,
     pub(super) require: Vec<(String, Path)>,
-    /// Bits of the columns among them; none where one is a property or set by a flag.
+    /// Bits of the required columns; `None` if a required name is a property or a flag sets a column.
     pub(super) required: Option<u32>,
     /// Whether records may carry stamps.
     pub(super) keeps: bool,
-    /// Bits of the columns that have the value of another field, or of a flag.
+    /// Bits of the columns whose value comes from another field or from a flag.
     pub(super) mapped: u32,
     pub(super) time: Path,
-    /// All partitions that there will be, where they are mapped and somebody has named them.
+    /// All partitions, if a flag maps the partition and `--partitions` names them.
     pub(super) promised: Option<Vec<String>>,
     pub(super) options: Options,
 }
 
-/// Where rows go, and memory that is used again for each record.
+/// The output of rows, and memory that is reused for each record.
 pub(super) struct Out {
     pub(super) builder: Builder,
     pub(super) properties: String,
@@ -69,16 +69,17 @@ pub(super) struct Out {
     pub(super) parsers: [Parser; 3],
     pub(super) defaults: Defaults,
     pub(super) timed: bool,
-    /// Whether the first record had no time, so that none needs one ([`TimeFrom::Untimed`]).
+    /// Whether the first record had no time, so that no record needs one
+    /// ([`TimeFrom::Untimed`](super::TimeFrom::Untimed)).
     pub(super) clocked: bool,
-    /// Records that wait for their verdict on `--max-future`.
+    /// Records that wait for their `--max-future` verdict.
     pub(super) lookahead: Option<Lookahead>,
-    /// Bits of the columns whose field became a property because the column has another value.
+    /// Bits of the columns whose own field became a property because the column has another value.
     pub(super) shadowed: u32,
 }
 
 impl Plan {
-    /// The fault of a record that lacks what `--require` asks for.
+    /// Returns the fault of a record that lacks a name of `--require`.
     #[inline(never)]
     pub(super) fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
         let (name, _) = self.require.iter().find(|(_, path)| {
@@ -92,7 +93,7 @@ impl Plan {
         self.sets.iter().find(|(set, _)| *set == index).map(|(_, text)| text.as_str())
     }
 
-    /// The field of a column, if the column has its value.
+    /// Returns the field of a column if no flag maps the column.
     pub(super) fn own_field<'a>(&self, index: usize, envelope: &Envelope<'a, '_>) -> Value<'a> {
         if self.mapped >> index & 1 == 0 { envelope.field(index) } else { Value::Absent }
     }
@@ -102,7 +103,7 @@ impl Plan {
     }
 }
 
-/// Why a record makes no row.
+/// Why a record yields no row.
 pub(super) enum Refusal {
     Fault(Fault),
     NoTime,
@@ -116,5 +117,5 @@ impl From<Fault> for Box<Refusal> {
     }
 }
 
-/// A value, or a refusal: boxed, because it is rare and values are small.
+/// A value or a refusal; the refusal is boxed because it is rare and values are small.
 pub(super) type Wanted<T> = std::result::Result<T, Box<Refusal>>;

@@ -1,7 +1,7 @@
-//! Stamps: which partition a row is of, and that partition's stream time at the row.
+//! Stamps: the partition of a row, and the partition's stream time at that row.
 //!
-//! The same (origin, partition) in two inputs is two partitions, each with its own stream time: which input is read first
-//! decides nothing.
+//! The same (origin, partition) in two inputs is two partitions, each with its own stream time. So the order in which
+//! inputs are read changes no stamp.
 
 use super::options::BATCH_ROWS;
 use crate::frame::{PartitionState, State};
@@ -10,9 +10,9 @@ use ahash::AHashMap;
 use arrow::array::{ArrayRef, DictionaryArray, Int32Array, StringArray};
 use std::sync::Arc;
 
-/// A row that brought no stream time of its own.
+/// Marks a row whose record carries no stream time.
 pub(super) const UNSTAMPED: i64 = i64::MIN;
-/// More values than this in a dictionary, and it starts afresh with each batch.
+/// Beyond this number of values, each batch gets a dictionary of its own.
 const DICTIONARY_MAX: usize = 4096;
 
 /// One partition: (origin, partition) of one input.
@@ -24,17 +24,17 @@ struct Partition {
     stream_time: Option<i64>,
     ended: bool,
     told: bool,
-    /// Nobody waits for it before its first row ([`Stamper::unnamed`]).
+    /// Not announced before its first row, so that no reader waits for it ([`Stamper::unnamed`]).
     silent: bool,
 }
 
-/// Texts with a code each.
+/// Texts, each with a number (its code).
 #[derive(Default)]
 struct Names {
     texts: Vec<String>,
     codes: AHashMap<String, u32>,
     array: Option<ArrayRef>,
-    /// The column last made for rows that all have one code.
+    /// The last column built for rows that all have one code.
     alike: Option<(u32, ArrayRef)>,
 }
 
@@ -50,7 +50,8 @@ impl Names {
         code
     }
 
-    /// The column of that many rows that all have one code: most files are one partition, and then nothing is made anew.
+    /// Returns a column of `rows` rows that all have one code. Most files are one partition, so the last column is
+    /// reused.
     fn alike(&mut self, code: u32, rows: usize) -> arrow::error::Result<ArrayRef> {
         if let Some((known, column)) = &self.alike
             && *known == code
@@ -63,7 +64,7 @@ impl Names {
         Ok(column.slice(0, rows))
     }
 
-    /// The dictionary column of `codes`; the same values array every time, so that frames send it once.
+    /// Builds the dictionary column of `codes`. The values array stays the same, so that frames send it once.
     fn column(&mut self, codes: Vec<u32>) -> arrow::error::Result<ArrayRef> {
         if self.texts.len() > DICTIONARY_MAX {
             return self.own_column(&codes);
@@ -74,7 +75,7 @@ impl Names {
         Ok(Arc::new(DictionaryArray::try_new(keys, values)?))
     }
 
-    /// The same with a dictionary of this batch's values only.
+    /// Builds the same column with a dictionary of this batch's values only.
     fn own_column(&self, codes: &[u32]) -> arrow::error::Result<ArrayRef> {
         let mut local = AHashMap::new();
         let mut texts: Vec<&str> = vec![];
@@ -91,28 +92,29 @@ impl Names {
     }
 }
 
-/// Knows every partition met so far and its stream time: the largest event time of the rows that left as events.
+/// All partitions seen so far, each with its stream time: the largest event time of the rows that passed the rules.
 #[derive(Default)]
 pub struct Stamper {
     partitions: Vec<Partition>,
     ids: AHashMap<(u32, u32, u32), u32>,
-    /// The input that partitions are named for.
+    /// The input of partitions that are looked up by name.
     input: u32,
     origins: Names,
     names: Names,
-    /// The explicit watermark of each input, where control lines drive the stream: rows are judged by it at their place.
+    /// The explicit watermark of each input, if control lines set the watermark: it is the stream time of the rows
+    /// after it.
     explicit: Option<Vec<i64>>,
-    /// How many partitions have news.
+    /// Number of partitions whose state has changed since the last [`Stamper::news`].
     untold: usize,
 }
 
 impl Stamper {
-    /// From here on rows without a stream time get the explicit watermark of their input instead.
+    /// Uses the explicit watermark of its input as the stream time of each row without one.
     pub fn set_explicit(&mut self) {
         self.explicit = Some(vec![]);
     }
 
-    /// The explicit watermark of the input that a partition is of.
+    /// Sets the explicit watermark (µs) of the input that `partition` belongs to.
     pub fn promise(&mut self, partition: u32, watermark: i64) {
         let input = self.input_of(partition) as usize;
         let promised = self.explicit.get_or_insert_default();
@@ -120,33 +122,33 @@ impl Stamper {
         promised[input] = watermark;
     }
 
-    /// From here on partitions are named for this input.
+    /// Sets the input in which partitions are looked up from now on.
     pub fn set_input(&mut self, input: u32) {
         self.input = input;
     }
 
-    /// The input of a partition.
+    /// Returns the input of a partition.
     pub fn input_of(&self, partition: u32) -> u32 {
         self.partitions[partition as usize].input
     }
 
-    /// The number of a partition, new or known.
+    /// Returns the number of a partition; adds the partition if it is new.
     pub fn partition(&mut self, origin: &str, name: &str) -> u32 {
         self.known(self.input, (origin, name), false)
     }
 
-    /// The number of the partition of that name in the input that another partition is of.
+    /// Returns the number of the partition (`origin`, `name`) in the input of `other`; adds it if it is new.
     pub(super) fn beside(&mut self, other: u32, origin: &str, name: &str) -> u32 {
         self.known(self.input_of(other), (origin, name), false)
     }
 
-    /// The number of the partition of those records of an origin that name none. Where partitions are mapped there may
-    /// be no such record ever, so that it is told of with its first row.
+    /// Returns the number of the partition "0", for records of an origin that name no partition. Where a flag maps the
+    /// partition there may never be such a record, so this one is announced with its first row.
     pub fn unnamed(&mut self, origin: &str) -> u32 {
         self.known(self.input, (origin, "0"), true)
     }
 
-    /// The number of a partition that is never told of: its rows bring their own.
+    /// Returns the number of a partition that is not announced before a row of it is stamped.
     pub fn silent(&mut self, origin: &str, name: &str) -> u32 {
         self.known(self.input, (origin, name), true)
     }
@@ -162,13 +164,13 @@ impl Stamper {
         })
     }
 
-    /// The (origin, partition) behind a number.
+    /// Returns the (origin, partition) of a number.
     pub fn name(&self, partition: u32) -> (&str, &str) {
         let partition = &self.partitions[partition as usize];
         (&self.origins.texts[partition.origin as usize], &self.names.texts[partition.name as usize])
     }
 
-    /// Gives each row without one its stream time, and learns from those that have one.
+    /// Fills in the stream time of each row without one, and advances the partitions by those that have one.
     pub(super) fn stamp(&mut self, partitions: &[u32], event_times: &[i64], stream_times: &mut [i64]) {
         for ((partition, event_time), stream_time) in partitions.iter().zip(event_times).zip(stream_times) {
             let partition = &mut self.partitions[*partition as usize];
@@ -192,7 +194,7 @@ impl Stamper {
         }
     }
 
-    /// The columns `origin` and `partition` of rows of these partitions.
+    /// Builds the columns `origin` and `partition` for rows of these partitions.
     pub(super) fn columns(&mut self, partitions: &[u32]) -> arrow::error::Result<(ArrayRef, ArrayRef)> {
         if let Some(first) = partitions.first().filter(|first| partitions.iter().all(|id| id == *first)) {
             let Partition { origin, name, .. } = self.partitions[*first as usize];
@@ -213,7 +215,7 @@ impl Stamper {
         }
     }
 
-    /// From here on the stream of an input tells of this partition itself, if it was announced.
+    /// Stops reporting a partition, if it was announced, because the input's own stream reports it from now on.
     pub fn take_over(&mut self, input: u32, origin: &str, name: &str) {
         let code = |names: &Names, text: &str| names.codes.get(text).copied();
         let (Some(origin), Some(name)) = (code(&self.origins, origin), code(&self.names, name)) else { return };
@@ -224,8 +226,8 @@ impl Stamper {
         }
     }
 
-    /// Takes back the partitions that were announced for an input whose stream tells of its own: those that were told of
-    /// end, the others are never told of. Whether one ends.
+    /// Withdraws the partitions announced for an input whose stream reports its own. Those already reported end, the
+    /// others are never reported. Returns whether one ends.
     pub fn withdraw(&mut self, input: u32) -> bool {
         let mut ends = 0;
         for partition in self.partitions.iter_mut().filter(|partition| partition.input == input) {
@@ -241,12 +243,13 @@ impl Stamper {
         ends > 0
     }
 
-    /// The stream time of a partition.
+    /// Returns the stream time of a partition (µs), if it has had a row.
     pub fn stream_time(&self, partition: u32) -> Option<i64> {
         self.partitions[partition as usize].stream_time
     }
 
-    /// Goes on with the stream time that a partition had when it was left; one that comes back is live again.
+    /// Restores the stream time that a partition had when it was revoked. A partition that is assigned again is live
+    /// again.
     pub fn resume(&mut self, partition: u32, stream_time: Option<i64>) {
         let partition = &mut self.partitions[partition as usize];
         if partition.silent {
@@ -270,7 +273,7 @@ impl Stamper {
         self.untold > 0
     }
 
-    /// Partitions that are new or have ended since the last call, as a progress frame tells of them.
+    /// Returns the partitions that are new or have ended since the last call, as a progress frame reports them.
     pub fn news(&mut self) -> Vec<PartitionState> {
         let (origins, names) = (&self.origins.texts, &self.names.texts);
         let mut news = vec![];

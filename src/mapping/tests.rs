@@ -129,7 +129,7 @@ fn ingest_overwrites_provenance_and_keeps_what_the_record_had_as_a_property() {
     assert_eq!(instant(&batch, "stream_time"), NOW);
 }
 
-/// Event after event, as one topic after another of raw records would have it.
+/// One event after it has passed several topics of raw records.
 #[test]
 fn the_first_provenance_stays_a_property_however_often_an_event_is_stamped_anew() {
     let first = r#"{"a":1,"origin":"x","offset":9,"event_time":"2024-01-01T00:00:00Z"}"#;
@@ -162,7 +162,7 @@ fn other_tools_keep_the_stamps_of_a_record_that_has_all_it_must_have() {
     }
 }
 
-/// Whatever is wrong with them, the names are properties in every tool, in the record's order.
+/// If a provenance field is malformed, all of them are properties in every tool, in the record's order.
 #[test]
 fn stamps_that_are_not_whole_or_of_another_type_are_properties() {
     let base =
@@ -236,7 +236,7 @@ fn a_value_that_a_flag_replaces_stays_a_property() {
     assert_eq!(text(&one(elsewhere, kept), "properties"), kept);
 }
 
-/// What is read of a record alone, and what is read of its properties, are the same.
+/// A watched value is the same as the one in the record's properties.
 #[test]
 fn a_watched_property_is_the_one_that_the_properties_show() {
     let names = ["offset", "event_time", "event_id", "x"];
@@ -341,7 +341,7 @@ fn watched_properties_have_columns_of_their_own_whatever_shape_the_record_has() 
     assert!(bench.batch().column_by_name("properties.country").unwrap().is_null(1));
 }
 
-/// Whether a record's names are said to be distinct, and whether those of its properties are.
+/// Whether the reader reports the names as distinct, and whether those of the properties are.
 fn distinct(bench: &mut Bench, record: &str) -> Option<(bool, bool)> {
     if !matches!(bench.record(record), Outcome::Row) {
         return None; // a name in properties and beside them
@@ -382,7 +382,7 @@ proptest::proptest! {
         beside in proptest::collection::vec(0usize..90, 0..12),
         whole in proptest::bool::ANY,
     ) {
-        // Enough names that not all are remembered, some of them written in several ways.
+        // More names than the predictor remembers, some of them spelled in several ways.
         let member = |n: &usize| match n {
             0..5 => "\"a\":1".to_owned(),
             5..8 => "\"a\" :1".to_owned(),

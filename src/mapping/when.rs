@@ -1,4 +1,4 @@
-//! How times are read: RFC 3339 first, then what the flags name.
+//! Reads times: RFC 3339 first, then by the flags.
 
 mod suggest;
 
@@ -29,7 +29,7 @@ pub enum TimeUnit {
 }
 
 impl TimeUnit {
-    /// The unit a word of `--time-unit` names.
+    /// Returns the unit of a `--time-unit` word.
     pub fn from_name(name: &str) -> Option<Self> {
         Some(match name {
             "s" => Self::Seconds,
@@ -41,7 +41,7 @@ impl TimeUnit {
         })
     }
 
-    /// Microseconds of `number`, a JSON number's text, floored; the nearest that there are where it is too large.
+    /// Converts `number`, the text of a JSON number, to microseconds, rounded down and clamped to the range of i64.
     fn micros(self, number: &str) -> Option<i64> {
         let (scale, divisor) = match self {
             Self::Seconds => (1_000_000, 1),
@@ -58,7 +58,7 @@ impl TimeUnit {
     }
 }
 
-/// `12.345` times `scale` over `divisor`, floored, exactly; a number with an exponent goes through f64.
+/// Computes `12.345` times `scale` over `divisor`, rounded down, exactly; a number with an exponent goes through f64.
 fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
     if number.contains(['e', 'E']) {
         return Some((number.parse::<f64>().ok()? * scale as f64 / divisor as f64).floor() as i128);
@@ -71,24 +71,28 @@ fn decimal(number: &str, scale: i128, divisor: i128) -> Option<i128> {
     Some((unscaled.checked_mul(scale)?).div_euclid(places * divisor))
 }
 
-/// What the flags `--time-unit`, `--time-format` and `--time-zone` say.
+/// The flags `--time-unit`, `--time-format` and `--time-zone`.
 #[derive(Clone, Debug, Default)]
 pub struct When {
-    /// The unit of numbers; without it a number is no time.
+    /// The unit of numbers; without it a number is not a time.
     pub unit: Option<TimeUnit>,
-    /// How text that is not RFC 3339 is read (strftime).
+    /// The format (strftime) of text that is not RFC 3339.
     pub format: Option<String>,
     /// The zone of text without one; UTC by default.
     pub zone: Option<Tz>,
 }
 
 impl When {
-    /// The zone a name of the IANA database stands for; exit 2 if there is none.
+    /// Looks up a zone of the IANA database.
+    ///
+    /// Errors: exit status 2 if there is none of that name.
     pub fn zone(name: &str) -> Result<Tz> {
         name.parse().map_err(|_| Error::usage(format!("--time-zone {name}: no such zone in the IANA database")))
     }
 
-    /// Exit 2 where the format would read a part of a text as something else, or pass it over.
+    /// Checks the format.
+    ///
+    /// Errors: exit status 2 if the format would misread a part of a text or ignore it.
     pub fn check(&self) -> Result<()> {
         let Some(format) = &self.format else { return Ok(()) };
         let refused = |why: &str| Err(Error::usage(format!("--time-format {format}: {why}")));
@@ -108,7 +112,7 @@ impl When {
         Ok(())
     }
 
-    /// The instant (µs) a value names; none outside the calendar.
+    /// Reads the instant (µs) of a value; `None` if it is outside the calendar (years 1 to 9999).
     pub(super) fn read(&self, value: Value<'_>, parser: &mut Parser) -> Option<i64> {
         let instant = match value {
             Value::Absent => None,
@@ -122,13 +126,13 @@ impl When {
         instant.filter(|instant| is_in_calendar(*instant))
     }
 
-    /// The instant a number names, wherever it lies.
+    /// Reads the instant of a number, even outside the calendar.
     fn number(&self, number: &str) -> Option<i64> {
         self.unit?.micros(number)
     }
 
-    /// The instant that text which is no RFC 3339 names, wherever it lies: by the format, or a number in a string (CSV has
-    /// no other).
+    /// Reads the instant of text that is not RFC 3339, even outside the calendar: by the format, or as a number in a
+    /// string (CSV has only strings).
     fn text(&self, text: &str) -> Option<i64> {
         if let Some(unit) = self.unit
             && crate::json::scan::number_end(text.as_bytes(), 0) == Some(text.len())
@@ -148,7 +152,7 @@ impl When {
         }
     }
 
-    /// What a person can do about a value that does not read as a time.
+    /// Returns the reason, or the flags to add, for a value that does not read as a time.
     pub(super) fn advice(&self, value: Value<'_>) -> String {
         if self.is_beyond(value) {
             return "it lies outside the years 1 to 9999, UTC".to_owned();
@@ -172,7 +176,7 @@ impl When {
         }
     }
 
-    /// Whether a value that was refused names an instant outside the calendar.
+    /// Whether a refused value is an instant outside the calendar.
     fn is_beyond(&self, value: Value<'_>) -> bool {
         match value {
             Value::Absent => false,
@@ -185,8 +189,8 @@ impl When {
     }
 }
 
-/// Fills in the time of day that a format leaves out: a date is its midnight, an hour its first minute. None where a part stands
-/// without a larger one, or an hour of twelve without its half of the day.
+/// Fills in the time of day that a format leaves out: a date means midnight, an hour its first minute. Returns `None`
+/// if a part is present without a larger one, or a 12-hour hour without AM or PM.
 fn complete(parsed: &mut Parsed) -> Option<()> {
     if parsed.timestamp().is_some() {
         return Some(());

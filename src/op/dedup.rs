@@ -1,14 +1,14 @@
-//! Repeats: an `event_id` seen within a span of stream time in its own partition.
+//! Finds duplicates: an `event_id` seen within a span of stream time in its own partition.
 //!
 //! A row is a duplicate iff an earlier row of its partition with the same id, duplicate or not, had a stream time of at
-//! least the row's own stream time less the span. So a sender that goes on repeating itself stays silent, and the
-//! verdict is a function of the partition's contents alone, whatever the batches and the interleaving. Where the column
-//! holds a watermark (`--control`) that is behind the rows, stream time is what it is anywhere else: the largest event
-//! time of the partition so far.
+//! least the row's own stream time less the span. So all repeats of a sender that repeats an event again and again are
+//! duplicates. The verdict is a function of the partition's contents alone, whatever the batches and the interleaving.
+//! If the column holds a watermark (`--control`) that is behind the rows, the stream time is the largest event time of
+//! the partition so far, as elsewhere.
 //!
 //! Memory: the ids seen within the span, 60 to 110 bytes each. [`Options::max_ids`] bounds it: at that many ids the
-//! eighth seen longest ago (over all partitions) is forgotten, counted in [`Dedup::forgotten`]. Only then can a
-//! duplicate pass, and only then does the interleaving of partitions matter.
+//! eighth that was seen longest ago (over all partitions) is forgotten and counted in [`Dedup::forgotten`]. Only after
+//! that can a duplicate pass, and does the interleaving of partitions matter.
 
 use crate::error::{Error, Result};
 use crate::kind::event::{COLUMNS, column};
@@ -20,7 +20,7 @@ use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use std::collections::{HashMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// How many ids are held by default: 100 MB at most.
+/// Default maximum of ids: at most 100 MB.
 pub const MAX_IDS: usize = 900_000;
 /// First byte of a snapshot: the layout that follows.
 const VERSION: u8 = 1;
@@ -28,38 +28,38 @@ const VERSION: u8 = 1;
 type Id = [u8; 16];
 type Map<K, V> = HashMap<K, V, ahash::RandomState>;
 
-/// How repeats are found.
+/// How duplicates are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// How far back in stream time an id counts as seen, in microseconds.
+    /// How far back in stream time (µs) an id counts as seen.
     pub span: i64,
-    /// How many ids are held at most, over all partitions; at least 1.
+    /// Maximum number of ids over all partitions; at least 1.
     pub max_ids: usize,
 }
 
 impl Options {
-    /// Repeats within `span` microseconds, with [`MAX_IDS`].
+    /// Creates options for a span in µs, with [`MAX_IDS`].
     pub fn new(span: i64) -> Self {
         Self { span, max_ids: MAX_IDS }
     }
 
-    /// What a snapshot must agree on.
+    /// Returns a hash of the options, which a snapshot must share.
     fn digest(&self) -> u64 {
         let Self { span, max_ids } = self;
         xxh3_64(format!("dedup {span} {max_ids}").as_bytes())
     }
 }
 
-/// Finds repeats in batches of events.
+/// Finds duplicates in batches of events.
 pub struct Dedup {
     options: Options,
     state: State,
-    /// Where the partition of each name is in the state.
+    /// Index of each partition in the state.
     index: Map<(String, String), usize>,
 }
 
-/// What a kill would lose.
+/// The state that a snapshot saves.
 #[derive(Default)]
 struct State {
     partitions: Vec<Partition>,
@@ -74,9 +74,9 @@ struct Partition {
     partition: String,
     /// The last sighting of each id.
     last: Map<Id, Sighting>,
-    /// Sightings in order; one that is not its id's last is passed over.
+    /// Sightings in order; a sighting that is not the last of its id is skipped.
     order: VecDeque<(Id, u64)>,
-    /// Stream time of the last row; none in one that is new.
+    /// Stream time of the last row; `None` before the first.
     stream_time: Option<i64>,
 }
 
@@ -87,22 +87,22 @@ struct Sighting {
 }
 
 impl Dedup {
-    /// Has seen nothing yet.
+    /// Creates an empty state.
     pub fn new(options: Options) -> Self {
         Self { options, state: State::default(), index: Map::default() }
     }
 
-    /// Ids dropped before their time because there were too many.
+    /// Returns the number of ids that were forgotten early because of [`Options::max_ids`].
     pub fn forgotten(&self) -> u64 {
         self.state.forgotten
     }
 
-    /// Ids held now.
+    /// Returns the number of ids in memory.
     pub fn ids(&self) -> usize {
         self.state.partitions.iter().map(|partition| partition.last.len()).sum()
     }
 
-    /// One per row of a batch of events: false for a duplicate.
+    /// Returns one value per row of a batch of events: false for a duplicate.
     pub fn on_batch(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
         let rows = Rows::new(batch)?;
         let mut keep = BooleanBuilder::with_capacity(batch.num_rows());
@@ -134,7 +134,7 @@ impl Dedup {
         Ok(keep.finish())
     }
 
-    /// Index of a partition in the state; a new one is added.
+    /// Returns the index of a partition in the state; adds a new one.
     fn place(&mut self, origin: &str, partition: &str) -> usize {
         let name = (origin.to_owned(), partition.to_owned());
         let partitions = &mut self.state.partitions;
@@ -145,7 +145,8 @@ impl Dedup {
         })
     }
 
-    /// Drops the eighth of the ids seen longest ago, at least one, and partitions left without any; how many ids.
+    /// Forgets the eighth of the ids that was seen longest ago, at least one, and partitions without ids; returns the
+    /// number of ids.
     fn forget(&mut self, held: usize) -> usize {
         let sightings = self.state.partitions.iter().flat_map(|partition| partition.last.values());
         let mut numbers: Vec<u64> = sightings.map(|sighting| sighting.number).collect();
@@ -160,7 +161,7 @@ impl Dedup {
         dropped
     }
 
-    /// The state as bytes; changes nothing.
+    /// Returns the state as bytes; changes nothing.
     pub fn snapshot(&self) -> Vec<u8> {
         let State { partitions, next, forgotten } = &self.state;
         let mut out = vec![VERSION];
@@ -168,7 +169,7 @@ impl Dedup {
         out.extend(next.to_le_bytes());
         out.extend(forgotten.to_le_bytes());
         out.extend((partitions.len() as u64).to_le_bytes());
-        // The last sighting has the stream time.
+        // The stream time is the one of the last sighting.
         for Partition { origin, partition, last, order, stream_time: _ } in partitions {
             for name in [origin, partition] {
                 out.extend((name.len() as u64).to_le_bytes());
@@ -187,7 +188,9 @@ impl Dedup {
         out
     }
 
-    /// What [`Dedup::snapshot`] saved; 78 if it was saved with other options, 65 if it is damaged.
+    /// Restores the state that [`Dedup::snapshot`] saved.
+    ///
+    /// Errors: exit status 78 if it was saved with other options, 65 if it is damaged.
     pub fn restore(options: Options, snapshot: &[u8]) -> Result<Self> {
         let mut reader = Reader(snapshot);
         match (reader.take::<1>(), reader.number()) {
@@ -214,12 +217,12 @@ fn index_of(partitions: &[Partition]) -> Map<(String, String), usize> {
 }
 
 impl Partition {
-    /// Drops ids last seen before `horizon`; how many.
+    /// Drops ids last seen before `horizon` (µs); returns their number.
     fn expire(&mut self, horizon: i64) -> usize {
         self.drop_while(|sighting| sighting.stream_time < horizon)
     }
 
-    /// Drops ids from the one seen longest ago on; how many.
+    /// Drops ids, starting with the one seen longest ago, while `old` is true; returns their number.
     fn drop_while(&mut self, old: impl Fn(Sighting) -> bool) -> usize {
         let held = self.last.len();
         while let Some((id, number)) = self.order.front() {
@@ -235,14 +238,14 @@ impl Partition {
         held - self.last.len()
     }
 
-    /// Notes a sighting; whether the id was not held.
+    /// Records a sighting; returns whether the id was new.
     fn see(&mut self, id: Id, stream_time: i64, next: &mut u64) -> bool {
         let known = self.last.get(&id).copied();
         if known.is_none_or(|known| known.stream_time < stream_time) {
             self.last.insert(id, Sighting { number: *next, stream_time });
             self.order.push_back((id, *next));
             *next += 1;
-            // What repeats often leaves sightings behind; they must not outgrow the ids.
+            // An id that repeats often leaves old sightings, which must not outgrow the ids.
             if self.order.len() > 2 * self.last.len() + 64 {
                 let last = &self.last;
                 self.order.retain(|(id, number)| last.get(id).is_some_and(|sighting| sighting.number == *number));
@@ -252,7 +255,7 @@ impl Partition {
     }
 }
 
-/// The columns that matter here.
+/// The columns that dedup reads.
 struct Rows<'a> {
     ids: &'a arrow::array::FixedSizeBinaryArray,
     origin: TypedDictionaryArray<'a, Int32Type, StringArray>,
@@ -285,7 +288,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Takes numbers and names off the front of a snapshot; none where it ends too early.
+/// Reads numbers and names from a snapshot; `None` if it ends too early.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
@@ -308,7 +311,7 @@ impl Reader<'_> {
 
     fn state(&mut self) -> Option<State> {
         let mut state = State { next: self.number()?, forgotten: self.number()?, partitions: vec![] };
-        // Numbers go up by one a row: none comes near the largest.
+        // Numbers increase by one per row, so none comes near the maximum.
         if state.next > u64::MAX / 2 || state.forgotten > u64::MAX / 2 {
             return None;
         }
@@ -318,7 +321,7 @@ impl Reader<'_> {
             for _ in 0..self.number()? {
                 let (id, number) = (self.take::<16>()?, self.number()?);
                 let stream_time = self.take().map(i64::from_le_bytes)?;
-                // Each id is saved once, under a number that was given.
+                // Each id is saved once, with a number below `next`.
                 if number >= state.next || restored.last.insert(id, Sighting { number, stream_time }).is_some() {
                     return None;
                 }

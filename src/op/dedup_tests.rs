@@ -1,4 +1,4 @@
-//! Repeats: against a naive model, for any split into batches, any interleaving and any cut.
+//! Compares dedup with a naive model, for any split into batches, any interleaving and any cut.
 
 use super::*;
 use crate::kind::{Kind, dictionary_type, instant_type};
@@ -15,7 +15,7 @@ struct Row {
 }
 
 impl Row {
-    /// Rows come in order but for each third, and none is ahead of its stream time.
+    /// Returns an event time of up to 2 µs before the stream time, by id.
     fn event_time(&self) -> i64 {
         self.stream_time - i64::from(self.id % 3)
     }
@@ -57,14 +57,14 @@ fn run(dedup: &mut Dedup, rows: &[Row]) -> Vec<bool> {
     dedup.on_batch(&batch(rows)).unwrap().iter().map(|keep| keep.unwrap()).collect()
 }
 
-/// The definition, word for word.
+/// The definition as code.
 fn model(rows: &[Row], span: i64) -> Vec<bool> {
     let same = |a: &Row, b: &Row| a.partition == b.partition && a.id == b.id;
     let earlier = |at: usize| rows[..at].iter().filter(move |row| same(row, &rows[at]));
     (0..rows.len()).map(|at| !earlier(at).any(|row| row.stream_time >= rows[at].stream_time - span)).collect()
 }
 
-/// Rows whose stream time never goes back within a partition.
+/// Rows whose stream time never decreases within a partition.
 fn rows(max: usize) -> impl Strategy<Value = Vec<Row>> {
     prop::collection::vec((0u8..4, 0u8..12, prop_oneof![3 => Just(0i64), 1 => 0i64..20]), 1..max).prop_map(|steps| {
         let mut times = [0i64; 4];
@@ -158,7 +158,7 @@ fn the_span_is_inclusive_and_counts_from_the_last_sighting() {
 fn a_watermark_behind_the_rows_is_not_their_stream_time() {
     let rows = [row(1, 0), row(3, 500), row(1, 505), row(3, 2000), row(1, 1005), row(3, 1007)];
     let batch = batch(&rows);
-    // As `--control` has it: nothing is promised, then a little.
+    // As with `--control`: a watermark that is behind the rows.
     let promised: TimestampMicrosecondArray =
         [-1_000_000, -1_000_000, -1_000_000, 0, 400, 500].into_iter().map(Some).collect();
     let mut columns = batch.columns().to_vec();

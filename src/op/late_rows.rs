@@ -1,4 +1,4 @@
-//! Batches of late rows.
+//! Builds batches of late rows.
 
 use crate::error::Result;
 use crate::kind::{Kind, event};
@@ -14,12 +14,12 @@ pub struct Row {
     pub row: usize,
     /// Indexes of the metrics it is late for.
     pub metrics: Vec<usize>,
-    /// Whether some window of some metric did count it.
+    /// Whether some window of some metric counted it.
     pub partial: bool,
 }
 
-/// The batch of late rows: events `rows` of `events`, with what they are late for, and their raw records where they bring
-/// them.
+/// Builds the batch of late rows: the events `rows` of `events`, the metrics they are late for, and their raw records
+/// if they have them.
 pub fn batch(events: &RecordBatch, rows: &[Row], names: &[&str]) -> Result<RecordBatch> {
     let indexes: UInt64Array = rows.iter().map(|row| row.row as u64).collect();
     let mut columns = vec![];

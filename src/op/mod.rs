@@ -1,4 +1,14 @@
-//! Operators: pure functions of their input, each with its state and its saved form. No I/O, no clock.
+//! Operators: pure functions of their input, each with its state and its snapshot. No I/O, no clock.
+//!
+//! The tools push batches in (`push`, `on_batch`) and take batches, verdicts or text out.
+//!
+//! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
+//! - `validate/`, `dedup.rs`: evt-validate's schema checks and duplicates.
+//! - `record.rs`: events as records of a given Avro schema, for topics.
+//! - `describe.rs`, `describe_text.rs`, `disorder.rs`, `dead_summary.rs`, `excerpt.rs`, `selection.rs`,
+//!   `control_text.rs`: what evt-view shows.
+//! - `generate/`: evt-gen's events and their expected results.
+//! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;
 pub mod dedup;

@@ -1,15 +1,15 @@
-//! Events as records of a schema that somebody else made: the one rule of [`crate::mapping`], the other way round.
+//! Encodes events as records of a given Avro schema: the inverse of [`crate::mapping`].
 //!
-//! Each field of the record has the value that a reader would make that column or property of:
+//! Each field of the record gets the value from which a reader would fill that column or property:
 //!
-//! - A field with an envelope name is the column; any other one is the property of its name. The fields of a record called
-//!   `properties` are properties too; anything else of that name, a map perhaps, holds all properties that no other field
-//!   does.
-//! - A name of provenance (`origin`, `offset`, …) is the property where there is one, because ingest gives the column a
-//!   value of its own. So is `event_time` where the record has a `server_timestamp`, which then says when the event was.
-//! - A property that no field holds is left out, and counted: the schema says what its readers want.
+//! - A field with an envelope name is the column; any other is the property of its name. The fields of a record called
+//!   `properties` are properties too. A field of that name with another type, such as a map, holds all properties
+//!   without a field of their own.
+//! - A provenance name (`origin`, `offset`, …) is the property if the event has one, because ingest overwrites the
+//!   column. So is `event_time` if the record has a `server_timestamp`, which then is the event time.
+//! - A property without a field is left out, and counted: the schema defines what its readers want.
 //!
-//! A value that does not fit its field is the fault of its event, with the path to it.
+//! A value that does not fit its field is the fault of its event, with the path to the field.
 
 use crate::error::{Error, Result};
 use crate::format::avro::encode::{Encoder, Loss, Member, Misfit, Run};
@@ -24,36 +24,36 @@ use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// Columns the producer does not decide.
+/// Columns that evt fills, not the producer.
 const PROVENANCE: [usize; 6] =
     [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
 
-/// Writes events as records of one schema.
+/// Encodes events as records of one schema.
 pub struct Records {
     encoder: Encoder,
-    /// The fields in the order of the schema, those of its `properties` in their place.
+    /// The fields in the order of the schema; those of a `properties` record are in its place.
     fields: Vec<Field>,
     /// Numbers of properties by name.
     slots: HashMap<String, u32, ahash::RandomState>,
-    /// Foretells the properties, marked with their numbers.
+    /// Predicts the property names; a mark is the property's number.
     guide: Guide,
     /// Whether a field holds all other properties.
     keeps_rest: bool,
     has_server_timestamp: bool,
     run: Run,
-    /// Where the value of each property stands.
+    /// Byte range of the value of each property.
     found: Vec<Option<(usize, usize)>>,
     /// The other properties, as an object.
     rest: String,
     lost: Lost,
 }
 
-/// What was not written of events that were.
+/// Parts of encoded events that were left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Events with properties that no field holds, and the first of these.
+    /// Number of events with properties that no field holds, and the first such property.
     pub properties: (u64, Option<String>),
-    /// Events with times finer than their fields, and the first of these fields.
+    /// Number of events with times finer than their fields, and the first such field.
     pub digits: (u64, Option<String>),
 }
 
@@ -62,19 +62,21 @@ struct Field {
     origin: Origin,
 }
 
-/// Where the value of a field is from.
+/// The source of a field's value.
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     Column(usize),
     Property(u32),
     /// A property, else the column of that name.
     Either(u32, usize),
-    /// All properties of no other field.
+    /// All properties without a field of their own.
     Rest,
 }
 
 impl Records {
-    /// Makes a schema ready; 78 where it is no record, or none that an event could be.
+    /// Prepares an encoder for a schema.
+    ///
+    /// Errors: exit status 78 if it is not a record, or not one that an event could be.
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let encoder = Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
@@ -111,13 +113,13 @@ impl Records {
         })
     }
 
-    /// What was not written of events so far.
+    /// Returns what has been left out so far.
     pub fn lost(&self) -> &Lost {
         &self.lost
     }
 
-    /// Calls `each` with the bytes of each row's record, or with why there are none: a path and a reason. `properties` are
-    /// proved to be JSON objects. Fails only where the batch holds no events.
+    /// Calls `each` with the bytes of each row's record, or with the reason why there is none (a path and a message).
+    /// `properties` must be valid JSON objects. Fails only if the batch does not hold events.
     pub fn encode(
         &mut self,
         batch: &RecordBatch,
@@ -176,7 +178,7 @@ impl Records {
         Ok(())
     }
 
-    /// Notes where the properties of fields stand, and what becomes of the others.
+    /// Records the byte ranges of the properties that have fields, and whether there are others.
     fn find(&mut self, text: &str) {
         self.found.fill(None);
         self.rest.clear();
@@ -196,7 +198,7 @@ impl Records {
         }
     }
 
-    /// Makes an object of the properties that have no field.
+    /// Writes the properties without a field as an object.
     fn gather(&mut self, text: &str) {
         let Self { slots, rest, .. } = self;
         rest.push('{');
@@ -213,7 +215,7 @@ impl Records {
     }
 }
 
-/// Fields in the making.
+/// Fields under construction.
 struct Plan<'a> {
     encoder: &'a Encoder,
     fields: Vec<Field>,
@@ -226,7 +228,7 @@ impl Plan<'_> {
         self.fields.push(Field { member: member.clone(), origin });
     }
 
-    /// A property, and the column behind it.
+    /// Adds a property, with the column to fall back on.
     fn property(&mut self, member: &Member, column: Option<usize>) -> Result<()> {
         let slot = u32::try_from(self.slots.len()).unwrap_or(UNMARKED);
         if self.slots.insert(member.name.clone(), slot).is_some() {
@@ -267,7 +269,8 @@ impl Plan<'_> {
 }
 
 impl Field {
-    /// Writes an object of all other properties; where there are none they may be what stands for no value.
+    /// Writes an object of all other properties. If there are none and the type refuses an object, writes the type's
+    /// value for absent.
     fn write_rest(&self, encoder: &Encoder, run: &mut Run, rest: &str) -> std::result::Result<(), Misfit> {
         let (length, loss) = (run.out.len(), run.loss);
         let done = encoder.json(run, self.member.node, rest);
@@ -281,7 +284,7 @@ impl Field {
     }
 }
 
-/// The value of a column; none where it is null.
+/// Returns the value of a column; `None` if it is NULL.
 fn given(cell: Cell<'_>) -> Option<Given<'_>> {
     Some(match cell {
         Cell::None => return None,

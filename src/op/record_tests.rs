@@ -1,4 +1,4 @@
-//! Events written as records and read again by the mapping rule.
+//! Encodes events as records and reads them again through the mapping.
 
 use super::*;
 use crate::format::avro::value::Decoder;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 const ID: &str = "58aedb27-dcc1-534a-ba59-63b291b9768e";
 const NOW: i64 = 1_700_000_000_000_000;
-/// A field for every column that a producer decides, and properties.
+/// A field for every column that a producer fills, and properties.
 const VIEW: &str = r#"{"type":"record","name":"PageView","fields":[
     {"name":"event_id","type":{"type":"string","logicalType":"uuid"}},{"name":"source","type":"string"},
     {"name":"event_type","type":{"type":"enum","name":"T","symbols":["view","click"]}},
@@ -23,7 +23,7 @@ const VIEW: &str = r#"{"type":"record","name":"PageView","fields":[
     {"name":"event_time","type":["null","string"]},{"name":"offset","type":["null","long"]},
     {"name":"extra","type":["null",{"type":"map","values":["null","boolean","long","string"]}]}]}"#;
 
-/// Records as rows: each is mapped as one of a topic would be.
+/// Maps records to rows as a topic's records are.
 fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
     let mut stamper = Stamper::default();
     let partition = stamper.partition("t", "0");
@@ -40,7 +40,7 @@ fn records(schema: &str) -> Records {
     Records::try_new(&Schema::parse(schema).unwrap()).unwrap()
 }
 
-/// The records of rows as a decoder reads them, or why there is none.
+/// Returns the records of rows as a decoder reads them, or why there is none.
 fn written(schema: &str, batch: &RecordBatch) -> (Vec<Result<String, String>>, Lost) {
     let (mut records, mut decoder) = (records(schema), Decoder::try_new(schema, None).unwrap());
     let mut all = vec![];
@@ -56,7 +56,7 @@ fn written(schema: &str, batch: &RecordBatch) -> (Vec<Result<String, String>>, L
     (all, records.lost().clone())
 }
 
-/// The record of one event, as JSON.
+/// Returns the record of one event as JSON.
 fn one(schema: &str, text: &str) -> Value {
     let (all, _) = written(schema, &rows(&[text]));
     serde_json::from_str(all[0].as_ref().unwrap()).unwrap()
@@ -66,7 +66,7 @@ fn fault(schema: &str, text: &str) -> String {
     written(schema, &rows(&[text])).0.remove(0).unwrap_err()
 }
 
-/// What a schema has against events.
+/// Returns why a schema is refused.
 fn refusal(fields: &str) -> String {
     let text = format!(r#"{{"type":"record","name":"r","fields":[{fields}]}}"#);
     Records::try_new(&Schema::parse(&text).unwrap()).err().unwrap().to_string()
@@ -76,7 +76,7 @@ fn schema(fields: &str) -> String {
     format!(r#"{{"type":"record","name":"r","fields":[{fields}]}}"#)
 }
 
-/// Rows whose properties are compared by value.
+/// Returns rows in a form that compares properties by value.
 fn shown(batch: &RecordBatch) -> Vec<(String, Value)> {
     let properties = batch.column(column::PROPERTIES).as_string::<i32>();
     let mut others = batch.clone();
@@ -221,7 +221,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
     );
 }
 
-/// A JSON string.
+/// Quotes a JSON string.
 fn quoted(text: &str) -> String {
     let mut out = String::new();
     write_string(&mut out, text);
@@ -231,7 +231,7 @@ fn quoted(text: &str) -> String {
 type Drawn =
     ((u128, String, bool, Option<String>), (i64, Option<i64>, Option<f64>), (Vec<String>, Option<String>, Option<i64>));
 
-/// An event as a producer writes it.
+/// Returns an event as a producer writes it.
 fn drawn(event: &Drawn, nested: bool) -> String {
     let ((id, source, view, user), (server, client, amount), (tags, page, n)) = event;
     let user = user.as_ref().map_or("null".to_owned(), |value| quoted(value));

@@ -1,39 +1,39 @@
-//! Saved forms of operator state: a few primitives, little-endian, lengths before contents.
+//! The encoding of operator snapshots: a few primitives, little-endian, lengths before contents.
 
 use crate::error::{Error, Result};
 use crate::time::{DAY, EARLIEST, LATEST};
 
-/// Writes a saved form.
+/// Encodes a snapshot.
 #[derive(Default)]
 pub struct Writer(Vec<u8>);
 
 impl Writer {
-    /// The bytes written.
+    /// Returns the bytes.
     pub fn finish(self) -> Vec<u8> {
         self.0
     }
 
-    /// One byte.
+    /// Writes one byte.
     pub fn byte(&mut self, value: u8) {
         self.0.push(value);
     }
 
-    /// A yes or no.
+    /// Writes a boolean.
     pub fn flag(&mut self, value: bool) {
         self.byte(u8::from(value));
     }
 
-    /// A signed number: instants and durations.
+    /// Writes a signed number, such as an instant or a duration (µs).
     pub fn number(&mut self, value: i64) {
         self.0.extend_from_slice(&value.to_le_bytes());
     }
 
-    /// A length or a count.
+    /// Writes a length or a count.
     pub fn count(&mut self, value: usize) {
         self.0.extend_from_slice(&(value as u64).to_le_bytes());
     }
 
-    /// A number that may be absent.
+    /// Writes an optional number.
     pub fn optional(&mut self, value: Option<i64>) {
         self.flag(value.is_some());
         if let Some(value) = value {
@@ -41,23 +41,23 @@ impl Writer {
         }
     }
 
-    /// Bytes with their length.
+    /// Writes bytes, preceded by their length.
     pub fn bytes(&mut self, value: &[u8]) {
         self.count(value.len());
         self.0.extend_from_slice(value);
     }
 
-    /// Text with its length.
+    /// Writes text, preceded by its length.
     pub fn text(&mut self, value: &str) {
         self.bytes(value.as_bytes());
     }
 }
 
-/// Reads a saved form; exit 65 where it is cut short or is none.
+/// Decodes a snapshot. Its methods fail with exit status 65 if the bytes end early or cannot be a snapshot.
 pub struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    /// Reads `bytes` from their start.
+    /// Creates a reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -71,23 +71,24 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    /// One byte.
+    /// Reads one byte.
     pub fn byte(&mut self) -> Result<u8> {
         Ok(self.take(1)?[0])
     }
 
-    /// A yes or no.
+    /// Reads a boolean.
     pub fn flag(&mut self) -> Result<bool> {
         Ok(self.byte()? != 0)
     }
 
-    /// A signed number.
+    /// Reads a signed number.
     pub fn number(&mut self) -> Result<i64> {
         let bytes = self.take(8)?;
         Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | i64::from(*byte)))
     }
 
-    /// An edge of a window: within the calendar or a window's length beyond it, so that it can be reckoned with.
+    /// Reads an edge of a window (µs): within the calendar or a window's length beyond it, so that arithmetic cannot
+    /// overflow.
     pub fn instant(&mut self) -> Result<i64> {
         let beyond = 1_000 * 366 * DAY;
         let value = self.number()?;
@@ -95,19 +96,19 @@ impl<'a> Reader<'a> {
         known.then_some(value).ok_or_else(|| Error::corrupt("a snapshot names an instant beyond the calendar"))
     }
 
-    /// How many rows something stands for: few enough to be added up.
+    /// Reads a number of rows below 2^48, so that sums cannot overflow.
     pub fn rows(&mut self) -> Result<u64> {
         let rows = u64::try_from(self.number()?).ok().filter(|rows| *rows < 1 << 48);
         rows.ok_or_else(|| Error::corrupt("a snapshot counts more rows than there can be"))
     }
 
-    /// The number of a firing, after which others may come.
+    /// Reads a pane number, with room for later ones.
     pub fn pane(&mut self) -> Result<u32> {
         let pane = i32::try_from(self.number()?).ok().and_then(|pane| u32::try_from(pane).ok());
         pane.ok_or_else(|| Error::corrupt("a snapshot counts more firings than there can be"))
     }
 
-    /// A length or a count, at most the bytes that are left.
+    /// Reads a length or a count, at most the number of bytes left.
     pub fn count(&mut self) -> Result<usize> {
         let value = self.number()?;
         usize::try_from(value)
@@ -116,23 +117,25 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| Error::corrupt("a snapshot counts more than it holds"))
     }
 
-    /// A number that may be absent.
+    /// Reads an optional number.
     pub fn optional(&mut self) -> Result<Option<i64>> {
         if self.flag()? { self.number().map(Some) } else { Ok(None) }
     }
 
-    /// Bytes with their length.
+    /// Reads bytes after their length.
     pub fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = self.count()?;
         self.take(count)
     }
 
-    /// Text with its length.
+    /// Reads text after its length.
     pub fn text(&mut self) -> Result<String> {
         String::from_utf8(self.bytes()?.to_vec()).map_err(|_| Error::corrupt("a snapshot holds text that is not UTF-8"))
     }
 
-    /// Exit 65 unless everything was read.
+    /// Checks that everything was read.
+    ///
+    /// Errors: exit status 65 if bytes are left.
     pub fn finish(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(Error::corrupt("a snapshot holds more than its state")) }
     }

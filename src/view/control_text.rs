@@ -1,11 +1,11 @@
-//! Control messages as text: a line of JSON, or a note between the rows of a table.
+//! Formats control messages as text: a line of JSON, or a note between the rows of a table.
 
 use crate::format::table::clean;
 use crate::frame::{Control, End, How, PartitionState, Progress, State};
 use crate::time::format_instant;
 use serde_json::{Value, json};
 
-/// `{"$evt":{"watermark":"2024-01-15T10:00:00.000000Z"}}` and its like, with a newline.
+/// Returns a control message as a line of JSON with a newline: `{"$evt":{"watermark":"2024-01-15T10:00:00.000000Z"}}`.
 pub fn line(control: &Control) -> String {
     let message = match control {
         Control::Watermark(instant) => json!({"watermark": format_instant(*instant)}),
@@ -33,7 +33,7 @@ fn progress_json(progress: &Progress) -> Value {
     })
 }
 
-/// `── watermark 2024-01-15T10:00:00.000000Z` and its like, with a newline.
+/// Returns a control message as a note with a newline: `── watermark 2024-01-15T10:00:00.000000Z`.
 pub fn note(control: &Control) -> String {
     let text = match control {
         Control::Watermark(instant) => format!("watermark {}", format_instant(*instant)),

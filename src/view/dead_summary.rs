@@ -1,4 +1,4 @@
-//! Dead letters summed up: error type × origin × stage, how many, when, and one of them.
+//! Summary of dead letters by error type, origin and stage: their number, their times, and one sample.
 
 use crate::error::{Error, Result};
 use crate::format::table::{aligned, clean};
@@ -9,14 +9,14 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondT
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Groups that are told apart; letters of later ones are summed up together.
+/// Maximum number of groups; later dead letters are summed up together.
 const GROUPS_MAX: usize = 10_000;
-/// The origin and stage of letters beyond [`GROUPS_MAX`].
+/// The origin and stage of dead letters beyond [`GROUPS_MAX`].
 const OTHERS: &str = "(others)";
-/// Bytes of a payload or message that are kept.
+/// Bytes of a payload or message that a group keeps.
 const EXCERPT_BYTES: usize = 400;
 
-/// What letters are grouped by: error type, origin, stage.
+/// The key of a group: error type, origin, stage.
 type Key = [String; 3];
 
 struct Group {
@@ -36,7 +36,7 @@ pub struct DeadSummary {
 }
 
 impl DeadSummary {
-    /// Adds the letters of a batch.
+    /// Adds the dead letters of a batch.
     pub fn push(&mut self, batch: &RecordBatch) -> Result<()> {
         let broken = |name: &str| Error::broken(format!("dead letters without {name}"));
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| broken(name));
@@ -72,7 +72,7 @@ impl DeadSummary {
         Ok(())
     }
 
-    /// The group of a key, with the sample of its first letter.
+    /// Returns the index of a key's group; a new group keeps this dead letter as its sample.
     fn group(&mut self, key: Key, time: i64, (message, payload): (&str, String)) -> usize {
         if let Some(at) = self.index.get(&key) {
             return *at;
@@ -94,7 +94,7 @@ impl DeadSummary {
         groups
     }
 
-    /// The schema of [`DeadSummary::rows`].
+    /// Returns the schema of [`DeadSummary::rows`].
     pub fn schema() -> SchemaRef {
         let text = |name: &str| Field::new(name, DataType::Utf8, false);
         let instant = |name: &str| Field::new(name, crate::kind::instant_type(), false);
@@ -111,7 +111,7 @@ impl DeadSummary {
         Arc::new(Schema::new_with_metadata(fields, HashMap::new()))
     }
 
-    /// One row a group, those with most letters first.
+    /// Returns one row per group, those with most dead letters first.
     pub fn rows(&self) -> Result<RecordBatch> {
         let groups = self.sorted();
         let text = |of: fn(&Group) -> &str| -> ArrayRef {
@@ -134,7 +134,7 @@ impl DeadSummary {
         Ok(RecordBatch::try_new(Self::schema(), columns)?)
     }
 
-    /// The same for a terminal `width` cells wide: a line a group, then one sample of each.
+    /// Returns the summary as text for a terminal `width` cells wide: a line per group, then one sample of each.
     pub fn report(&self, width: Option<usize>) -> String {
         let groups = self.sorted();
         let total: i64 = groups.iter().map(|group| group.letters).sum();
@@ -159,7 +159,7 @@ impl DeadSummary {
     }
 }
 
-/// To the second: `2024-01-15 10:00:00Z`.
+/// Formats an instant to the second: `2024-01-15 10:00:00Z`.
 fn seconds(micros: i64) -> String {
     let text = format_instant(micros);
     let text = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);

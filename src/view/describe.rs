@@ -1,4 +1,5 @@
-//! What a stream holds: counts, rates, time range, disorder, shares of nulls, frequent values. Bounded, whatever comes.
+//! Describes the contents of a stream: counts, rates, time range, disorder, shares of NULL, frequent values. Memory is
+//! bounded.
 
 use super::disorder::{self, Disorder, share};
 use super::excerpt::time_column;
@@ -15,27 +16,27 @@ use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Different values of a column that are counted one by one; later ones count as others.
+/// Maximum number of distinct values per column that are counted one by one; later ones are counted together.
 const VALUES_MAX: usize = 10_000;
-/// Values shown of a column.
+/// Number of values shown per column.
 const VALUES_SHOWN: usize = 10;
-/// Different property paths that are counted.
+/// Maximum number of distinct property paths that are counted.
 const PATHS_MAX: usize = 10_000;
-/// Property paths shown.
+/// Number of property paths shown.
 const PATHS_SHOWN: usize = 50;
-/// How deep a property path goes.
+/// Maximum depth of a property path.
 const PATH_PARTS: usize = 8;
 
-/// What a stream holds.
+/// The description of a stream.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Description {
     /// Kind of the rows.
     pub kind: &'static str,
-    /// How many.
+    /// Number of rows.
     pub rows: u64,
-    /// Their range in time; none where there are no rows, or none with a time of its own.
+    /// Their time range; `None` if there are no rows, or none with a time of its own.
     pub time: Option<Range>,
-    /// How far events came behind their partitions; none for kinds that are no events.
+    /// How far events are behind their partitions; `None` for kinds other than events.
     pub disorder: Option<disorder::Described>,
     /// Every column.
     pub columns: Vec<Nulls>,
@@ -54,9 +55,9 @@ pub struct Range {
     pub first: String,
     /// The greatest, RFC 3339.
     pub last: String,
-    /// From the first to the last.
+    /// Seconds from the first to the last.
     pub seconds: f64,
-    /// Rows per second of that; none where there is only one instant.
+    /// Rows per second over the range; `None` if there is only one instant.
     pub rows_per_second: Option<f64>,
 }
 
@@ -76,9 +77,9 @@ pub struct Nulls {
 pub struct Paths {
     /// The object column.
     pub column: &'static str,
-    /// Different paths met, as far as they were counted.
+    /// Number of distinct paths that were counted.
     pub distinct: usize,
-    /// Whether there were more than could be counted.
+    /// Whether there were more than the maximum.
     pub more: bool,
     /// The most frequent ones.
     pub most_frequent: Vec<Nulls>,
@@ -89,9 +90,9 @@ pub struct Paths {
 pub struct Values {
     /// The column.
     pub column: &'static str,
-    /// How many different ones.
+    /// Number of distinct values.
     pub distinct: u64,
-    /// Whether that is exact; else it is within a few percent.
+    /// Whether that number is exact; else it is within a few percent.
     pub exact: bool,
     /// The most frequent ones, with their rows.
     pub most_frequent: Vec<(String, u64)>,
@@ -110,7 +111,8 @@ pub struct Describe {
 }
 
 impl Describe {
-    /// Batches of `schema`, which is of `kind`; `timed` says whether their times are their own.
+    /// Creates a describer for batches of `schema`, which has the kind `kind`; `timed` tells whether rows have times of
+    /// their own.
     pub fn try_new(kind: Kind, schema: &Schema, timed: bool) -> Result<Self> {
         let names = schema.fields().iter().map(|field| field.name().clone());
         let columns = names.map(|name| Nulls { name, nulls: 0, null_share: 0.0 }).collect();
@@ -155,7 +157,7 @@ impl Describe {
         self.values.iter_mut().try_for_each(|values| values.push(batch))
     }
 
-    /// The description.
+    /// Returns the description.
     pub fn finish(self) -> Description {
         let rows = self.rows;
         let mut columns = self.columns;
@@ -199,7 +201,7 @@ impl PathCounts {
         }
     }
 
-    /// Counts what lies below an object whose path is in `self.path`.
+    /// Counts the paths below an object whose path is in `self.path`.
     fn walk(&mut self, object: &str, depth: usize) {
         let length = self.path.len();
         members(object, |key, value| {
@@ -223,7 +225,7 @@ impl PathCounts {
     fn finish(self, rows: u64) -> Paths {
         let (distinct, more) = (self.counts.counts.len(), self.counts.more);
         let nulls = self.counts.most_frequent(PATHS_SHOWN).into_iter().map(|(name, count)| {
-            // A name that stands twice in an object is counted twice.
+            // A name that occurs twice in an object is counted twice.
             let nulls = rows.saturating_sub(count);
             Nulls { name, nulls, null_share: share(nulls, rows) }
         });
@@ -231,11 +233,11 @@ impl PathCounts {
     }
 }
 
-/// Counts of different texts, as many as there is room for.
+/// Counts of distinct texts, up to `limit`.
 struct Tallies {
     counts: AHashMap<String, u64>,
     limit: usize,
-    /// Whether some text found no room.
+    /// Whether some text was not counted because of the limit.
     more: bool,
 }
 
@@ -254,7 +256,7 @@ impl Tallies {
         }
     }
 
-    /// The greatest counts first, equal ones in order of their text.
+    /// Returns the greatest counts first, equal ones in the order of their text.
     fn most_frequent(self, limit: usize) -> Vec<(String, u64)> {
         let mut counts: Vec<(String, u64)> = self.counts.into_iter().collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -302,7 +304,7 @@ impl ValueCounts {
     }
 }
 
-/// The words of a column, and how many rows each stands for; none means one.
+/// Returns the words of a column, and how many rows each stands for; `None` means one each.
 fn words_of(column: &ArrayRef) -> Result<(StringArray, Option<Vec<u64>>)> {
     let Some(dictionary) = column.as_any_dictionary_opt() else {
         return Ok((arrow::compute::cast(column, &DataType::Utf8)?.as_string::<i32>().clone(), None));

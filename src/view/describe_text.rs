@@ -1,11 +1,11 @@
-//! A description for people: one screen, most telling first.
+//! Formats a description for a terminal: one screen, the most important first.
 
 use super::describe::{Description, Nulls, Values};
 use super::disorder::{Described, Lateness};
 use crate::format::table::aligned;
 use crate::time::format_duration;
 
-/// The description as text for a terminal `width` cells wide.
+/// Returns the description as text for a terminal `width` cells wide.
 pub fn report(description: &Description, width: Option<usize>) -> String {
     let mut out = aligned(&heading(description), &[], width);
     if let Some(disorder) = description.disorder.as_ref().filter(|disorder| disorder.total.out_of_order > 0) {
@@ -77,7 +77,7 @@ fn nulls(title: &str, columns: &[Nulls]) -> Vec<[String; 3]> {
     lines
 }
 
-/// To the last digit that is worth reading; what is not nothing does not look like it.
+/// Formats a share as percent with a useful number of digits; a share above 0 never prints as 0.
 fn percent(share: f64) -> String {
     match share {
         0.0 => "0%".to_owned(),
@@ -95,7 +95,7 @@ fn three_digits(number: f64) -> String {
     }
 }
 
-/// Milliseconds as a duration of three digits or so.
+/// Formats milliseconds as a duration of about three digits.
 fn duration(ms: f64) -> String {
     let micros = ms * 1e3;
     let step = [86_400e6, 3_600e6, 60e6, 1e6, 1e3].into_iter().find(|unit| micros >= 100.0 * unit).unwrap_or(1.0);

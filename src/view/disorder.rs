@@ -1,8 +1,8 @@
-//! Disorder: how far behind the stream time of its partition each event came.
+//! Measures disorder: how far each event is behind the stream time of its partition.
 //!
-//! A row's lateness is its `stream_time` minus its `event_time`, both as stamped; a row that moved the stream time
-//! itself has none. Percentiles are over all rows, within 1 %. Each of the first [`PARTITIONS_MAX`] partitions is known
-//! by its name, the others count in the total only.
+//! A row's lateness is its `stream_time` minus its `event_time`, both as stamped; it is 0 for a row that advanced the
+//! stream time. Percentiles are over all rows, within 1 %. The first [`PARTITIONS_MAX`] partitions are measured by
+//! name; the others count in the total only.
 
 use crate::error::{Error, Result};
 use crate::expr::Leaves;
@@ -13,12 +13,12 @@ use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 use serde::Serialize;
 use std::sync::Arc;
 
-/// Partitions known by their name.
+/// Maximum number of partitions measured by name.
 const PARTITIONS_MAX: usize = 1_000;
-/// Partitions described, those with the most rows out of order first.
+/// Number of partitions described, those with the most rows out of order first.
 const SHOWN_MAX: usize = 10;
 
-/// Lateness of some rows.
+/// The lateness of a set of rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Lateness {
     /// Rows.
@@ -42,7 +42,7 @@ pub struct PartitionLateness {
     pub origin: String,
     /// The partition there.
     pub partition: String,
-    /// Of its rows.
+    /// The lateness of its rows.
     #[serde(flatten)]
     pub lateness: Lateness,
 }
@@ -50,10 +50,10 @@ pub struct PartitionLateness {
 /// The disorder of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Described {
-    /// Of all rows.
+    /// The lateness of all rows.
     #[serde(flatten)]
     pub total: Lateness,
-    /// Partitions known by their name.
+    /// Number of partitions measured by name.
     pub partitions: usize,
     /// The ten with the most rows out of order.
     pub most_out_of_order: Vec<PartitionLateness>,
@@ -67,7 +67,7 @@ struct Tally {
     lateness_max: i64,
 }
 
-/// Measures disorder, batch by batch. Slot 0 holds rows of no partition of their own, later all of them.
+/// Measures disorder, batch by batch. Slot 0 has the rows of partitions without a slot; at the end it has all rows.
 pub struct Disorder {
     slots: AHashMap<(String, String), u32>,
     tallies: Vec<Tally>,
@@ -76,7 +76,7 @@ pub struct Disorder {
 }
 
 impl Disorder {
-    /// Nothing measured yet.
+    /// Creates an empty measurement.
     pub fn try_new() -> Result<Self> {
         let schema = Arc::new(Schema::new(vec![Field::new("lateness", DataType::Float64, false)]));
         let sketch = |text: &str| -> Result<Box<dyn Aggregate>> {
@@ -116,7 +116,7 @@ impl Disorder {
         Ok(())
     }
 
-    /// The slot of each row.
+    /// Returns the slot of each row.
     fn slots_of(&mut self, batch: &RecordBatch) -> Result<Vec<u32>> {
         let words = |name: &str| batch.column_by_name(name).and_then(|column| column.as_any_dictionary_opt());
         let (Some(origins), Some(partitions)) = (words("origin"), words("partition")) else {
@@ -145,7 +145,7 @@ impl Disorder {
         slot
     }
 
-    /// What was measured.
+    /// Returns the measurements.
     pub fn finish(mut self) -> Described {
         let mut partitions: Vec<PartitionLateness> = vec![];
         for ((origin, partition), slot) in std::mem::take(&mut self.slots) {
@@ -169,7 +169,7 @@ impl Disorder {
 
     fn lateness(&self, slot: u32) -> Lateness {
         let tally = self.tallies[slot as usize];
-        // A sketch is off by up to 1 %: never beyond what did occur.
+        // A sketch errs by up to 1 %, so its result is limited to the maximum that occurred.
         let max = tally.lateness_max as f64;
         let ms = |sketch: &dyn Aggregate| sketch.result(slot, 1).unwrap_or(0.0).min(max) / 1e3;
         Lateness {
@@ -183,7 +183,7 @@ impl Disorder {
     }
 }
 
-/// `part` of `whole`, 0 of nothing.
+/// Returns `part` as a share of `whole`; 0 if `whole` is 0.
 pub fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }

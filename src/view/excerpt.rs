@@ -1,4 +1,4 @@
-//! An excerpt of a stream: a span of time, then the first rows, then the last of those.
+//! Selects an excerpt of a stream: a time span, then its first rows, then the last of those.
 
 use crate::error::Result;
 use crate::kind::Kind;
@@ -7,7 +7,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::VecDeque;
 
-/// The instant by which rows of a kind are chosen and described.
+/// Returns the name of the time column by which rows of a kind are selected and described.
 pub fn time_column(kind: Kind) -> &'static str {
     match kind {
         Kind::Event | Kind::Late => "event_time",
@@ -17,7 +17,7 @@ pub fn time_column(kind: Kind) -> &'static str {
     }
 }
 
-/// A span of time (µs), half-open; an end that is not given is open.
+/// A half-open time span (µs); an absent end is unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// From this instant on.
@@ -27,7 +27,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Which rows of a batch of `kind` lie in it; none where every row does.
+    /// Returns which rows of a batch of `kind` lie in the span; `None` if all do because the span is unbounded.
     pub fn keep(self, kind: Kind, batch: &RecordBatch) -> Option<BooleanArray> {
         if self == Self::default() {
             return None;
@@ -39,10 +39,10 @@ impl Span {
     }
 }
 
-/// The first rows, and the last of those.
+/// The first rows of a stream, and the last of those.
 #[derive(Debug, Default)]
 pub struct Excerpt {
-    /// Rows still to be taken; none means all.
+    /// Rows still to be taken; `None` means all.
     left: Option<u64>,
     tail: Option<Tail>,
 }
@@ -55,17 +55,17 @@ struct Tail {
 }
 
 impl Excerpt {
-    /// The first `head` rows, and the last `tail` of those.
+    /// Creates an excerpt of the first `head` rows, and of the last `tail` of those.
     pub fn new(head: Option<u64>, tail: Option<usize>) -> Self {
         Self { left: head, tail: tail.map(|limit| Tail { limit, rows: 0, batches: VecDeque::new() }) }
     }
 
-    /// Whether nothing that comes will be shown.
+    /// Whether no further row is shown.
     pub fn is_full(&self) -> bool {
         self.left == Some(0)
     }
 
-    /// How many rows of the next batch, of which those in `keep` are chosen, have to be looked at.
+    /// Returns how many rows of the next batch must be read, given those that `keep` selects.
     pub fn needed(&self, keep: &BooleanArray) -> usize {
         let Some(left) = self.left.and_then(|left| usize::try_from(left).ok()) else { return keep.len() };
         match left.checked_sub(1) {
@@ -77,7 +77,7 @@ impl Excerpt {
         }
     }
 
-    /// Takes the rows of `batch` in `keep`; what is to be shown now.
+    /// Takes the rows of `batch` in `keep`; returns the rows to show now.
     pub fn take(&mut self, batch: &RecordBatch, keep: &BooleanArray) -> Result<Option<RecordBatch>> {
         let chosen = if keep.true_count() == keep.len() { batch.clone() } else { filter_record_batch(batch, keep)? };
         let count = self.left.map_or(chosen.num_rows(), |left| {
@@ -97,7 +97,7 @@ impl Excerpt {
         }
     }
 
-    /// The last rows, at the end.
+    /// Returns the last rows, at the end of the stream.
     pub fn finish(&mut self) -> Vec<RecordBatch> {
         let Some(tail) = self.tail.take() else { return vec![] };
         let mut surplus = tail.rows.saturating_sub(tail.limit);

@@ -1,8 +1,9 @@
-//! A selection: some columns of a stream and values below them, in the order asked for.
+//! Selects columns of a stream, and values below them, in the order given.
 //!
-//! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as in
-//! expressions: `country`, `repo.name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path gives a
-//! column of JSON values as received, null where a row has none; of two equal names in an object the last counts.
+//! A name is a column if there is one, else a path into the object column (`properties`, a metric's `dimensions`), as
+//! in expressions: `country`, `repo.name`, `properties.country`, `"a.b"` for a name with a dot or comma. A path yields
+//! a column of JSON values as received, NULL if a row has none. If a name occurs twice in an object, the last value
+//! counts.
 
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
@@ -13,29 +14,31 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondT
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What is asked for: the name of a column to be, and the path to its values.
+/// A selected name: the label of the resulting column and the path to its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
-    /// How the column is called.
+    /// The label of the column.
     pub label: String,
     /// The parts of the path.
     pub parts: Vec<String>,
 }
 
-/// Where a chosen column comes from.
+/// The source of a selected column.
 enum Chosen {
     Column(usize),
     Path { object: usize, parts: Vec<String> },
 }
 
-/// Chooses columns of batches of one schema.
+/// Selects columns of batches of one schema.
 pub struct Selection {
     chosen: Vec<Chosen>,
     schema: SchemaRef,
 }
 
 impl Selection {
-    /// The columns `names` of batches of `schema`; exit 2 where there is no such column, or one twice.
+    /// Resolves `names` for batches of `schema`.
+    ///
+    /// Errors: exit status 2 if a column does not exist or occurs twice.
     pub fn try_new(names: &[Name], schema: &Schema) -> Result<Self> {
         let mut chosen = vec![];
         let mut fields: Vec<Arc<Field>> = vec![];
@@ -56,12 +59,12 @@ impl Selection {
         Ok(Self { chosen, schema: Arc::new(Schema::new_with_metadata(fields, metadata)) })
     }
 
-    /// The schema of what is chosen.
+    /// Returns the schema of the selected columns.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// The chosen columns of a batch.
+    /// Returns the selected columns of a batch.
     pub fn apply(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.chosen.iter().map(|chosen| match chosen {
             Chosen::Column(index) => batch.column(*index).clone(),
@@ -102,7 +105,7 @@ fn values_of(objects: &ArrayRef, parts: &[String]) -> ArrayRef {
     Arc::new(values.finish())
 }
 
-/// The value at a path into a JSON object, as received.
+/// Returns the value at a path into a JSON object, as received.
 fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
     let mut value = object;
     for part in parts {
@@ -121,7 +124,9 @@ fn value_at<'a>(object: &'a str, parts: &[String]) -> Option<&'a str> {
     Some(value)
 }
 
-/// The names in `a,repo.name,"x.y"`; exit 2 where one is empty or a quote is not closed.
+/// Parses names such as `a,repo.name,"x.y"`.
+///
+/// Errors: exit status 2 if a name is empty or a quote is not closed.
 pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     let mut names = vec![];
     let mut name = Name { label: String::new(), parts: vec![String::new()] };
@@ -147,7 +152,7 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     Ok(names)
 }
 
-/// What a record of outside did not say about itself, so that showing it says nothing.
+/// Which fields were defaults in all records, so that showing them tells nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unsaid {
     /// Its `source`.
@@ -156,7 +161,7 @@ pub struct Unsaid {
     pub event_type: bool,
 }
 
-/// Columns of a terminal table of a kind, by its first rows.
+/// Returns the columns of a kind's table on a terminal, chosen by its first rows.
 pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
     let column = |name: &&str| Name { label: (*name).to_owned(), parts: vec![(*name).to_owned()] };
     match kind {
@@ -178,7 +183,7 @@ pub fn default_names(kind: Kind, first: &RecordBatch, unsaid: Unsaid) -> Vec<Nam
     }
 }
 
-/// Whether a number or flag is anything but zero in some row.
+/// Whether a number or flag is not zero in some row.
 fn is_telling(batch: &RecordBatch, name: &str) -> bool {
     let Some(column) = batch.column_by_name(name) else { return false };
     let Ok(column) = arrow::compute::cast(column, &DataType::Float64) else { return false };
@@ -206,7 +211,7 @@ fn event_names(first: &RecordBatch, unsaid: Unsaid) -> Vec<Name> {
     names
 }
 
-/// Whether rows have a time of their own: the run's clock stands in where they have none.
+/// Whether some row has a time of its own, not the run's clock.
 pub fn has_time(events: &RecordBatch) -> bool {
     let instants = |name: &str| events.column_by_name(name)?.as_primitive_opt::<TimestampMicrosecondType>();
     let (Some(times), Some(ingested), Some(server)) =
@@ -217,12 +222,12 @@ pub fn has_time(events: &RecordBatch) -> bool {
     (0..events.num_rows()).any(|row| server.is_valid(row) || times.value(row) != ingested.value(row))
 }
 
-/// Rows looked at for the names of their properties.
+/// Number of rows that are scanned for property names.
 const NAMED_ROWS: usize = 256;
-/// Properties that get a column of their own.
+/// Maximum number of properties with a column of their own.
 const NAMES_MAX: usize = 64;
 
-/// The properties of the first rows, in order of appearance; names of envelope columns are left out.
+/// Returns the property names of the first rows, in order of appearance, without names of envelope columns.
 fn property_names(first: &RecordBatch) -> Vec<Name> {
     let mut names: Vec<Name> = vec![];
     let objects = first.column_by_name("properties").and_then(|objects| objects.as_string_opt::<i32>());

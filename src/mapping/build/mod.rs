@@ -1,4 +1,8 @@
 //! Builds batches of events, row by row.
+//!
+//! [`Builder::push`] appends one row to the columns. [`Builder::finish`] takes the columns as [`Unstamped`] rows: rules
+//! may drop some of these before the others are stamped and become a batch. `text.rs` builds text columns (plain or
+//! dictionary), `raw.rs` the column of raw records.
 
 mod raw;
 mod text;
@@ -20,7 +24,7 @@ use raw::Raw;
 use std::sync::Arc;
 use text::{Text, taken};
 
-/// The values of one row that are known before it is stamped.
+/// The values of one row before it is stamped.
 pub(super) struct Row<'a> {
     pub(super) event_id: [u8; 16],
     pub(super) source: &'a str,
@@ -37,9 +41,9 @@ pub(super) struct Row<'a> {
     pub(super) schema_id: Option<i64>,
     /// Its raw record, if it has one.
     pub(super) raw: Option<&'a [u8]>,
-    /// The record's text, and where its watched properties stand in it.
+    /// The record's text, and the byte ranges of its watched properties in it.
     pub(super) watched: (&'a str, &'a [Option<(u32, u32)>]),
-    /// Whether its properties surely name nothing twice.
+    /// Whether its properties certainly contain no name twice.
     pub(super) distinct: bool,
 }
 
@@ -68,19 +72,19 @@ pub(super) struct Builder {
     bytes: usize,
 }
 
-/// The schema of events, with the raw record as `keep_raw` asks for it.
+/// Returns the schema of events, with the column of raw records that `keep_raw` implies.
 pub fn schema(keep_raw: KeepRaw) -> SchemaRef {
     Beside { raw: keep_raw, ..Beside::default() }.schema()
 }
 
-/// The columns beside an event's own, in their order.
+/// The columns after an event's own, in their order.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Beside<'a> {
     /// The raw record.
     pub(super) raw: KeepRaw,
     /// Watched properties.
     pub(super) watch: &'a [String],
-    /// Whose properties name nothing twice.
+    /// Whether the properties certainly contain no name twice.
     pub(super) distinct: bool,
     /// Headers.
     pub(super) headers: bool,
@@ -102,7 +106,7 @@ impl Beside<'_> {
 }
 
 impl Builder {
-    /// `coded` has a bit for each watched property that has few values.
+    /// Creates an empty builder; `coded` has a bit for each watched property that has few values.
     pub(super) fn new(beside: Beside<'_>, coded: u32, lean: Option<Lean>) -> Self {
         let text = |index: usize| Text::new(lean.is_some_and(|lean| lean.coded & lean.columns & (1 << index) != 0));
         Self {
@@ -185,14 +189,15 @@ impl Builder {
         Ok(())
     }
 
-    /// Raw records stand in `block` from now on, if in anything that can be kept.
+    /// Sets the read buffer that raw records are ranges of from now on; `None` if it cannot be kept, so that they are
+    /// copied.
     pub(super) fn lend(&mut self, block: Option<Buffer>) {
         if let Some(raw) = &mut self.raw {
             raw.lend(block);
         }
     }
 
-    /// Adds the headers of the row pushed last, where they are asked for.
+    /// Adds the headers of the last row, if the batch has a column for them.
     #[inline]
     pub(super) fn wrap(&mut self, headers: Option<&dyn Headers>) -> Result<()> {
         if let Some(column) = &mut self.headers {
@@ -201,7 +206,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The id and the source of the row pushed last.
+    /// Returns the id and the source of the last row.
     pub(super) fn last(&self) -> Option<([u8; 16], &str)> {
         let id = self.event_id.values_slice().last_chunk::<16>()?;
         Some((*id, self.source.last()?))
@@ -215,7 +220,7 @@ impl Builder {
         self.rows() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
-    /// The columns so far; stream time and partitions apart, because rows are stamped after the rules that drop some.
+    /// Takes the columns so far. Stream time and partitions stay separate, because rules drop rows before the stamping.
     pub(super) fn finish(&mut self) -> Result<Unstamped> {
         self.bytes = 0;
         let rows = self.rows();
@@ -255,7 +260,7 @@ impl Builder {
         })
     }
 
-    /// The schema of these columns: text may be coded, or no longer.
+    /// Returns the schema of these columns. A text column may change from dictionary to plain between batches.
     fn schema_of(&mut self, columns: &[ArrayRef], extra: &[ArrayRef]) -> SchemaRef {
         let standing = self.schema.fields();
         let placed = UNSTAMPED_COLUMNS.into_iter().zip(columns).chain((COLUMNS.len()..).zip(extra));
@@ -272,7 +277,7 @@ impl Builder {
     }
 }
 
-/// The columns a builder finishes, in that order.
+/// The columns that a builder finishes, in that order.
 const UNSTAMPED_COLUMNS: [usize; 10] = [
     column::EVENT_ID,
     column::SOURCE,
@@ -286,7 +291,7 @@ const UNSTAMPED_COLUMNS: [usize; 10] = [
     column::SCHEMA_ID,
 ];
 
-/// A column nobody reads: NULL, or empty where its values may not be NULL.
+/// Returns a column that is not read: NULL, or empty values if the field is not nullable.
 fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
     let nulls = new_null_array(field.data_type(), rows);
     if field.is_nullable() {
@@ -295,17 +300,17 @@ fn blank(field: &Field, rows: usize) -> Result<ArrayRef> {
     Ok(make_array(nulls.to_data().into_builder().nulls(None).build()?))
 }
 
-/// What is there of a column of numbers; it goes on with room for a batch.
+/// Takes the numbers and leaves an empty vector with capacity for a batch.
 fn emptied<T>(numbers: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(numbers, Vec::with_capacity(BATCH_ROWS))
 }
 
-/// Rows that have no stream time yet.
+/// Rows without their stream time.
 pub(super) struct Unstamped {
     schema: SchemaRef,
-    /// In the order of `Builder::finish`.
+    /// In the order of [`UNSTAMPED_COLUMNS`].
     columns: Vec<ArrayRef>,
-    /// As [`Beside`] has them.
+    /// The columns of [`Beside`], in its order.
     extra: Vec<ArrayRef>,
     event_times: Vec<i64>,
     partitions: Vec<u32>,
@@ -313,12 +318,12 @@ pub(super) struct Unstamped {
 }
 
 impl Unstamped {
-    /// The rows as a batch, for rules to look at: their stream time is not yet right.
+    /// Returns the rows as a batch for the rules to read; its stream times are not set yet.
     pub(super) fn preview(&self, stamper: &mut Stamper) -> Result<RecordBatch> {
         self.batch(stamper)
     }
 
-    /// Keeps the rows `keep` says.
+    /// Keeps the rows for which `keep` is true.
     pub(super) fn filter(&mut self, keep: &BooleanArray) -> Result<()> {
         for column in self.columns.iter_mut().chain(&mut self.extra) {
             *column = filter(column, keep)?;
@@ -334,7 +339,7 @@ impl Unstamped {
         self.event_times.is_empty()
     }
 
-    /// The batch, stamped.
+    /// Stamps the rows and returns the batch.
     pub(super) fn stamp(mut self, stamper: &mut Stamper) -> Result<RecordBatch> {
         stamper.stamp(&self.partitions, &self.event_times, &mut self.stream_times);
         self.batch(stamper)

@@ -1,4 +1,4 @@
-//! The column of raw records under construction: copied, or standing where they were read.
+//! The column of raw records under construction: copies, or views into the read buffers.
 
 use super::text::taken;
 use crate::error::Result;
@@ -9,21 +9,21 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::Field;
 use std::sync::Arc;
 
-/// The column, where one is kept.
+/// The column, if the batch has one.
 pub(super) enum Raw {
-    /// A copy of each.
+    /// A copy of each record.
     Copied(BinaryBuilder),
-    /// Where each stands.
+    /// A view of each record.
     Lent(Lent),
 }
 
-/// Records as ranges of what they were read from, as far as that is lent; the others are copied.
+/// Records as ranges of lent read buffers; a record outside the current one is copied.
 #[derive(Default)]
 pub(super) struct Lent {
     views: BinaryViewBuilder,
-    /// What is lent now.
+    /// The buffer that is lent now.
     block: Option<Buffer>,
-    /// Its number in the batch, once one of its records is there.
+    /// Its number in the batch, once the batch holds one of its records.
     number: Option<u32>,
 }
 
@@ -36,7 +36,7 @@ impl Raw {
         }
     }
 
-    /// Its field.
+    /// Returns the field of the column.
     pub(super) fn field(keep: KeepRaw) -> Option<Field> {
         match keep {
             KeepRaw::No => None,
@@ -45,7 +45,7 @@ impl Raw {
         }
     }
 
-    /// Adds a record, or the lack of one; how many more bytes the batch holds.
+    /// Adds a record or NULL; returns the number of bytes by which the batch grew.
     #[inline]
     pub(super) fn push(&mut self, raw: Option<&[u8]>) -> Result<usize> {
         match (self, raw) {
@@ -61,7 +61,7 @@ impl Raw {
         }
     }
 
-    /// Records that come now are ranges of `block`, or, with none, of nothing that could be kept.
+    /// Sets the buffer that the next records are ranges of; with `None` they are copied.
     pub(super) fn lend(&mut self, block: Option<Buffer>) {
         if let Raw::Lent(lent) = self {
             (lent.block, lent.number) = (block, None);
@@ -88,11 +88,11 @@ impl Lent {
         };
         let (number, held) = match self.number {
             Some(number) => (number, 0),
-            // All of it is kept for as long as one of its records is.
+            // The whole buffer stays in memory while the batch holds one of its records, so all of it is counted.
             None => (self.views.append_block(block.clone()), block.len()),
         };
         self.number = Some(number);
-        // A buffer is shorter than 4 GiB: `--max-record` is.
+        // A buffer is shorter than 4 GiB because `--max-record` is.
         self.views.try_append_view(number, start as u32, raw.len() as u32)?;
         Ok(held)
     }
@@ -125,7 +125,7 @@ mod tests {
             [b"the first record", b"the first record", b"from somewhere else", b"the second record"];
         assert_eq!(values, wanted);
         assert_eq!(values[3].as_ptr(), block[17..].as_ptr());
-        // The next batch holds the block anew, and none that was taken back.
+        // The next batch holds the block again, and none that was taken back.
         assert_eq!(raw.push(Some(&block[17..34])).unwrap(), block.len());
         raw.lend(None);
         assert_eq!(raw.push(Some(&block[17..34])).unwrap(), 17);

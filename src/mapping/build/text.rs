@@ -1,4 +1,4 @@
-//! Text columns under construction: plain, or coded where a column has few values.
+//! Text columns under construction: plain, or a dictionary if a column has few values.
 
 use crate::error::Result;
 use crate::mapping::options::BATCH_ROWS;
@@ -11,9 +11,9 @@ use arrow::datatypes::ByteArrayType;
 use hashbrown::HashTable;
 use std::sync::Arc;
 
-/// A coded column that has met more values than this goes on as a plain one.
+/// A dictionary column with more values than this becomes a plain one.
 const VALUES_MAX: usize = 4096;
-/// Values that are found without hashing all of their bytes; a power of two.
+/// Size of the table that finds short values without hashing all of their bytes; a power of two.
 const NEAR: usize = 1024;
 /// The code of NULL.
 const NULL: i32 = -1;
@@ -21,7 +21,7 @@ const NULL: i32 = -1;
 /// A text column under construction.
 pub(super) enum Text {
     Plain(StringBuilder),
-    /// Each value is kept once, a row has its number: cheaper to write, and to group by, where rows repeat them.
+    /// Each value is stored once and each row holds its code: cheaper to write and to group by if values repeat.
     Coded(Box<Coded>),
 }
 
@@ -38,14 +38,14 @@ impl Text {
         }
     }
 
-    /// The value pushed last, where the column is plain.
+    /// Returns the last value, if the column is plain.
     pub(super) fn last(&self) -> Option<&str> {
         let Text::Plain(builder) = self else { return None };
         let start = builder.offsets_slice().iter().nth_back(1)?;
         std::str::from_utf8(builder.values_slice().get(usize::try_from(*start).ok()?..)?).ok()
     }
 
-    /// The rows so far; a column of too many values is plain from then on.
+    /// Takes the rows so far. A dictionary column with too many values is plain from then on.
     pub(super) fn finish(&mut self) -> Result<ArrayRef> {
         match self {
             Text::Plain(builder) => Ok(Arc::new(taken(builder))),
@@ -60,14 +60,15 @@ impl Text {
     }
 }
 
-/// What a builder holds; it goes on with room for as much again, because growing copies everything several times.
+/// Takes the array of a builder and leaves room for as much again (9/8 of the bytes), because growing copies everything
+/// several times.
 pub(super) fn taken<T: ByteArrayType>(builder: &mut GenericByteBuilder<T>) -> GenericByteArray<T> {
     let array = builder.finish();
     *builder = GenericByteBuilder::with_capacity(BATCH_ROWS, array.value_data().len() / 8 * 9);
     array
 }
 
-/// A short value as it is compared: its first, middle and last bytes, and its length.
+/// A short value in comparable form: its first, middle and last bytes, and its length.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Short {
     words: [u64; 3],
@@ -75,7 +76,7 @@ struct Short {
 }
 
 impl Short {
-    /// None for more than 24 bytes.
+    /// Returns `None` for more than 24 bytes.
     #[inline(always)]
     fn new(text: &[u8]) -> Option<Self> {
         let length = text.len();
@@ -103,19 +104,19 @@ impl Short {
     }
 }
 
-/// A coded column.
+/// A dictionary column.
 #[derive(Default)]
 pub(super) struct Coded {
     codes: Vec<i32>,
     nulls: bool,
-    /// The values one after another, and where each ends.
+    /// The values, concatenated, and the end of each.
     texts: String,
     ends: Vec<i32>,
     by_hash: HashTable<i32>,
     state: RandomState,
-    /// Where short values were found last: most are found here.
+    /// A direct-mapped cache of short values: most values are found here.
     near: Vec<(Short, i32)>,
-    /// The same array for every batch until a value is new.
+    /// The values array; the same for every batch until a value is new.
     values: Option<ArrayRef>,
 }
 

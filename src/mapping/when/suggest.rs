@@ -1,11 +1,11 @@
-//! What to say about a first record without a time: which of its fields read as one, and the flag to type.
+//! Suggests `--time` flags when the first record has no time: lists the fields that read as times.
 
 use crate::json::text::unescape;
 use crate::json::walk::members;
 use crate::mapping::envelope::Value;
 use crate::time::{DAY, parse_instant};
 
-/// Fields of the record `text` (a JSON object) that read as times, each with the flags that take it.
+/// Returns up to five fields of the record `text` (a JSON object) that read as times, each as the flags that select it.
 pub fn time_fields(text: &str) -> Vec<String> {
     let mut found = vec![];
     visit(text, "", 0, &mut found);
@@ -26,7 +26,8 @@ fn visit(object: &str, prefix: &str, depth: u32, found: &mut Vec<String>) {
     });
 }
 
-/// The flags beside `--time` with which a value reads as a time of our age; none where it does not.
+/// Returns the flags, beside `--time`, with which a value reads as a time; `None` if no flags do. A number must lie
+/// between 1990 and 2100.
 pub(super) fn flags(value: Value<'_>) -> Option<String> {
     match value {
         Value::Plain(text) if parse_instant(text).is_some() => Some(String::new()),
@@ -36,7 +37,7 @@ pub(super) fn flags(value: Value<'_>) -> Option<String> {
     }
 }
 
-/// Units in which a number lies between 1990 and 2100.
+/// Returns the first unit in which a number lies between 1990 and 2100.
 fn unit_of(number: &str) -> Option<&'static str> {
     let value: f64 = number.parse().ok()?;
     let (from, to) = (20.0 * 365.25, 130.0 * 365.25);

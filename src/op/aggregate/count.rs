@@ -1,4 +1,4 @@
-//! count and rate: how many rows, or how many in which the argument is not NULL.
+//! count and rate: the number of rows, or of rows in which the argument is not NULL.
 
 use super::definition::Definition;
 use super::exact;

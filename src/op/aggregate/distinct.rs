@@ -1,13 +1,12 @@
 //! approx_distinct: HyperLogLog with 4,096 registers.
 //!
-//! A text's hash (xxh3, 64 bits, seed 0: the same for ever) names a register by its top 12 bits; the register holds
-//! the greatest rank (leading zeros of the other 52 bits, plus one) it has seen. Registers are maxima, so the state
-//! is a function of the set of texts. Up to [`SPARSE_MAX`] registers in use are kept as a sorted list, more as one
-//! byte each.
+//! The top 12 bits of a text's hash (xxh3, 64 bits, seed 0; fixed for ever) select a register. The register holds the
+//! greatest rank it has seen: leading zeros of the other 52 bits, plus one. Registers are maxima, so the state is a
+//! function of the set of texts. Up to [`SPARSE_MAX`] registers in use are a sorted list; more are one byte each.
 //!
 //! Estimator: the improved raw estimator of O. Ertl, "New cardinality estimation algorithms for HyperLogLog sketches"
 //! (arXiv 1702.01284, algorithm 6), which needs no bias tables and no switch of ranges. Standard error 1.04 / √4096 =
-//! 1.6 % (two in three estimates within 1.6 %, practically all within 6.5 %); far less below a few hundred.
+//! 1.6 % (two in three estimates are within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
 use super::definition::Definition;
 use super::saved::Reader;
@@ -35,13 +34,13 @@ const REGISTERS: usize = 1 << INDEX_BITS;
 const RANK_BITS: u32 = 64 - INDEX_BITS;
 /// The greatest rank: all other bits are zero.
 const RANK_MAX: u8 = RANK_BITS as u8 + 1;
-/// Registers in use up to which the list (4 bytes each) is shorter than all registers (1 byte each).
+/// Maximum number of registers in use for which the list (4 bytes each) is shorter than all registers (1 byte each).
 const SPARSE_MAX: usize = REGISTERS / 4 - 1;
 
 enum Distinct {
     /// `register << 8 | rank`, in the order of registers, at most [`SPARSE_MAX`].
     Sparse(Vec<u32>),
-    /// A rank for every register, 0 where it is not in use.
+    /// A rank for every register, 0 if it is not in use.
     Dense(Box<[u8]>),
 }
 
@@ -94,7 +93,7 @@ impl Distinct {
         }
     }
 
-    /// How many registers hold each rank.
+    /// Counts the registers by rank.
     fn histogram(&self) -> [u32; RANK_MAX as usize + 1] {
         let mut counts = [0; RANK_MAX as usize + 1];
         match self {
@@ -120,7 +119,7 @@ impl Distinct {
     }
 }
 
-/// Both lists as one: of two entries for a register, the one of greater rank.
+/// Merges two lists; of two entries for a register, the greater rank stays.
 fn union(first: &[u32], second: &[u32]) -> Vec<u32> {
     let mut both = Vec::with_capacity(first.len() + second.len());
     let (mut first, mut second) = (first.iter().copied().peekable(), second.iter().copied().peekable());
@@ -142,7 +141,7 @@ fn union(first: &[u32], second: &[u32]) -> Vec<u32> {
     both
 }
 
-/// Ertl's σ: x + Σ x^(2^k) · 2^(k−1); infinite for 1 (no register in use, estimate 0).
+/// Computes Ertl's σ: x + Σ x^(2^k) · 2^(k−1); infinite for 1 (no register in use, estimate 0).
 fn sigma(mut x: f64) -> f64 {
     if x == 1.0 {
         return f64::INFINITY;
@@ -159,7 +158,7 @@ fn sigma(mut x: f64) -> f64 {
     }
 }
 
-/// Ertl's τ: (1 − x − Σ (1 − x^(2^−k))² · 2^−k) / 3.
+/// Computes Ertl's τ: (1 − x − Σ (1 − x^(2^−k))² · 2^−k) / 3.
 fn tau(mut x: f64) -> f64 {
     if x == 0.0 || x == 1.0 {
         return 0.0;
@@ -220,7 +219,7 @@ impl Accumulator for Distinct {
         }
     }
 
-    /// All registers are longer than any list, so the length tells them apart.
+    /// The dense form is longer than any list, so the length distinguishes the two.
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
         let bytes = reader.rest();
         let ranked = |rank: u8| (1..=RANK_MAX).contains(&rank);

@@ -1,10 +1,10 @@
 //! Exact sums: a fixed-point accumulator over the whole range of doubles, rounded once at the result.
 //!
-//! A finite double is `m · 2^s` units of 2⁻¹⁰⁷⁴ with `m < 2^53` and `0 ≤ s ≤ 2045`. Limb `k` weighs `2^(32k)` units
-//! and holds the sum of `m << (s mod 32)` of the values with `s div 32 = k` in an `i128`: a value adds less than 2⁸⁴,
-//! so 2⁴³ additions fit before a carry is needed. Squares are in units of 2⁻²¹⁴⁸ and go in as two halves. Only the
-//! limbs between the least and the greatest in use are kept: values of one magnitude need two. Addition is of
-//! integers, so the sum is a function of the multiset.
+//! A finite double is `m · 2^s` units of 2⁻¹⁰⁷⁴ with `m < 2^53` and `0 ≤ s ≤ 2045`. Limb `k` has the weight of
+//! `2^(32k)` units and holds the sum of `m << (s mod 32)` of the values with `s div 32 = k` in an `i128`. A value adds
+//! less than 2⁸⁴, so 2⁴³ additions fit before a carry is needed. Squares are in units of 2⁻²¹⁴⁸ and are added as two
+//! halves. Only the limbs between the least and the greatest in use are kept: values of one magnitude need two.
+//! Addition is of integers, so the sum is a function of the multiset.
 
 use super::saved::{Reader, put_u64};
 use crate::error::Result;
@@ -14,15 +14,15 @@ use num_bigint::{BigInt, BigUint, Sign};
 pub(super) const UNIT: i64 = -1074;
 /// Weight of one unit of a sum of squares, as an exponent of two.
 pub(super) const SQUARE_UNIT: i64 = 2 * UNIT;
-/// Additions after which limbs are carried over; each adds less than 2⁸⁴ to an i128.
+/// Maximum number of additions before a carry; each adds less than 2⁸⁴ to an i128.
 const ADDITIONS_MAX: u64 = 1 << 42;
-/// Bits of weight between two limbs.
+/// Bits between the weights of two limbs.
 const LIMB_BITS: u32 = 32;
-/// The highest limb that a saved form may name: that of 2⁶⁴ squares of the greatest double.
+/// The highest limb that a saved form may have: that of 2⁶⁴ squares of the greatest double.
 const LIMB_MAX: u64 = 160;
 const MANTISSA_BITS: u32 = 52;
 
-/// An exact sum in units of a power of two that its owner knows.
+/// An exact sum, in units of a power of two that its owner defines.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Exact {
     first: usize,
@@ -30,7 +30,7 @@ pub(super) struct Exact {
     additions: u64,
 }
 
-/// Mantissa with its sign, and shift, of a finite double.
+/// Returns the signed mantissa and the shift of a finite double.
 #[inline(always)]
 fn parts(value: f64) -> (i64, u32) {
     let bits = value.to_bits();
@@ -77,7 +77,7 @@ impl Exact {
         }
     }
 
-    /// The limb of that index, made where there is none.
+    /// Returns the limb with that index; adds it if it is missing.
     #[cold]
     fn limb(&mut self, limb: usize) -> &mut i128 {
         if self.limbs.is_empty() {
@@ -95,7 +95,7 @@ impl Exact {
         &mut self.limbs[at]
     }
 
-    /// Carries every limb over to the next, so that each is below 2³² again and counts as one addition.
+    /// Carries every limb into the next, so that each is below 2³² and counts as one addition.
     #[cold]
     fn carry(&mut self) {
         let mut carried = 0i128;
@@ -132,7 +132,7 @@ impl Exact {
         self.additions += other.additions;
     }
 
-    /// The sum as an integer times a power of two, in units.
+    /// Returns the sum as an integer and the exponent of a power of two, in units.
     pub(super) fn total(&self) -> (BigInt, i64) {
         let mut total = BigInt::ZERO;
         for limb in self.limbs.iter().rev() {
@@ -141,12 +141,13 @@ impl Exact {
         (total, i64::from(LIMB_BITS) * self.first as i64)
     }
 
-    /// Bytes on the heap.
+    /// Returns the bytes on the heap.
     pub(super) fn heap(&self) -> usize {
         self.limbs.capacity() * size_of::<i128>()
     }
 
-    /// Saved form: sign, limb of the lowest digit, count of digits, digits base 2³²; a function of the sum alone.
+    /// Saves the sum: sign, limb of the lowest digit, number of digits, digits in base 2³². The form depends on the sum
+    /// alone.
     pub(super) fn save(&self, out: &mut Vec<u8>) {
         let (total, shift) = self.total();
         let digits = total.iter_u32_digits().collect::<Vec<_>>();
@@ -160,7 +161,9 @@ impl Exact {
         }
     }
 
-    /// The sum of a saved form; exit 65 if it is none.
+    /// Restores a saved sum.
+    ///
+    /// Errors: exit status 65 if the bytes are not one.
     pub(super) fn load(reader: &mut Reader<'_>) -> Result<Self> {
         let negative = reader.byte()? == 1;
         let first = reader.at_most(LIMB_MAX)?;
@@ -174,14 +177,15 @@ impl Exact {
     }
 }
 
-/// `numerator / denominator · 2^exponent`, rounded once to the nearest double, halves to even; ±∞ beyond the range.
+/// Computes `numerator / denominator · 2^exponent`, rounded once to the nearest double, ties to even; ±∞ beyond the
+/// range.
 pub(super) fn round(numerator: &BigInt, denominator: u64, exponent: i64) -> f64 {
     let magnitude = round_magnitude(numerator.magnitude(), &BigUint::from(denominator), exponent);
     if numerator.sign() == Sign::Minus { -magnitude } else { magnitude }
 }
 
-/// √(numerator / denominator · 2^exponent): the quotient rounded to a double, then the root, so within one unit in
-/// the last place, also where the quotient itself is beyond the range of doubles.
+/// Computes √(numerator / denominator · 2^exponent): rounds the quotient to a double, then takes the root. The result
+/// is within one unit in the last place, even if the quotient is beyond the range of doubles.
 pub(super) fn root(numerator: &BigUint, denominator: &BigUint, exponent: i64) -> f64 {
     if numerator.bits() == 0 {
         return 0.0;
@@ -192,7 +196,7 @@ pub(super) fn root(numerator: &BigUint, denominator: &BigUint, exponent: i64) ->
     scaled(root, half)
 }
 
-/// `value · 2^exponent`, through two steps because 2^exponent alone may be beyond the range.
+/// Computes `value · 2^exponent` with integers, because 2^exponent alone may be beyond the range.
 fn scaled(value: f64, exponent: i64) -> f64 {
     let (numerator, shift) = parts(value);
     round_magnitude(&BigUint::from(numerator.unsigned_abs()), &BigUint::from(1u8), i64::from(shift) + UNIT + exponent)
@@ -202,13 +206,13 @@ fn round_magnitude(numerator: &BigUint, denominator: &BigUint, exponent: i64) ->
     if numerator.bits() == 0 {
         return 0.0;
     }
-    // A quotient of 64 bits or more: its lowest bit, made sticky by the remainder, decides no tie wrongly.
+    // The quotient has 64 bits or more. Its lowest bit is sticky (set by a remainder), so no tie is decided wrongly.
     let lift = (64 + denominator.bits() as i64 - numerator.bits() as i64).max(0);
     let lifted = numerator << lift.unsigned_abs();
     let quotient = &lifted / denominator;
     let sticky = &quotient * denominator != lifted;
     let exponent = exponent - lift;
-    // The double's last bit weighs 2^(top − 52), or 2⁻¹⁰⁷⁴ where it is subnormal.
+    // The weight of the double's last bit is 2^(top − 52), or 2⁻¹⁰⁷⁴ if it is subnormal.
     let top = quotient.bits() as i64 - 1 + exponent;
     let last = (top - i64::from(MANTISSA_BITS)).max(UNIT);
     let cut = last - exponent;
@@ -224,12 +228,12 @@ fn round_magnitude(numerator: &BigUint, denominator: &BigUint, exponent: i64) ->
     compose(mantissa, last)
 }
 
-/// `mantissa · 2^last`, where the mantissa has at most 53 bits or is 2⁵³, and `last ≥ −1074`.
+/// Computes `mantissa · 2^last`; the mantissa has at most 53 bits or is 2⁵³, and `last ≥ −1074`.
 fn compose(mantissa: u64, last: i64) -> f64 {
     if mantissa == 0 {
         return 0.0;
     }
-    // A mantissa without the hidden bit is subnormal; adding (not oring) lets 2⁵³ and 2⁵² carry into the exponent.
+    // A mantissa without the hidden bit is subnormal. Addition instead of OR lets 2⁵³ and 2⁵² carry into the exponent.
     let exponent = (last - UNIT).unsigned_abs();
     if exponent > 2046 {
         return f64::INFINITY;

@@ -1,4 +1,4 @@
-//! The exact accumulator against rationals of big integers, and its rounding against the double's definition.
+//! Compares the exact accumulator with rationals of big integers, and its rounding with the definition of a double.
 
 use super::*;
 use proptest::prelude::*;
@@ -12,12 +12,12 @@ fn config() -> ProptestConfig {
     }
 }
 
-/// Any finite double, also subnormal, by its bits.
+/// Generates any finite double, subnormal ones included, from its bits.
 fn finite() -> impl Strategy<Value = f64> {
     any::<u64>().prop_map(f64::from_bits).prop_filter("finite", |value| value.is_finite())
 }
 
-/// Doubles that meet each other: same magnitudes, cancelling, huge and tiny.
+/// Generates doubles that interact: same magnitudes, cancelling, huge and tiny.
 fn meeting() -> impl Strategy<Value = f64> {
     prop_oneof![
         finite(),
@@ -34,7 +34,7 @@ fn meeting() -> impl Strategy<Value = f64> {
     ]
 }
 
-/// The value in units of 2⁻¹⁰⁷⁴, by definition of the format.
+/// Returns the value in units of 2⁻¹⁰⁷⁴, by definition of the format.
 fn units(value: f64) -> BigInt {
     let (mantissa, shift) = parts(value);
     BigInt::from(mantissa) << shift
@@ -45,7 +45,7 @@ fn whole(exact: &Exact) -> BigInt {
     total << shift
 }
 
-/// Whether `value` is the double nearest to `numerator / denominator · 2⁻¹⁰⁷⁴`, halves to even: compared with the
+/// Whether `value` is the double nearest to `numerator / denominator · 2⁻¹⁰⁷⁴`, ties to even: compares it with the
 /// midpoints to its neighbours, in integers.
 fn is_nearest(value: f64, numerator: &BigInt, denominator: u64) -> bool {
     let double = |value: f64| -> BigInt {

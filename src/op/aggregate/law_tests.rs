@@ -1,4 +1,4 @@
-//! The laws all aggregates keep, over values made to break them.
+//! Tests the laws of all aggregates with values chosen to break them.
 
 use super::*;
 use crate::expr::ValueKind;
@@ -29,7 +29,7 @@ fn value() -> impl Strategy<Value = Option<f64>> {
     ]
 }
 
-/// Arguments of the kinds an aggregate asks, made from numbers.
+/// Makes arguments of the types that an aggregate takes from numbers.
 fn arguments(definition: &Definition, values: &[Option<f64>]) -> Vec<ArrayRef> {
     let argument = |(at, want): (usize, &Want)| -> ArrayRef {
         match want {
@@ -52,12 +52,12 @@ fn saved(aggregate: &dyn Aggregate, slot: u32) -> Vec<u8> {
     out
 }
 
-/// Saved form and bits of the result.
+/// Returns the saved form and the bits of the result.
 fn state(aggregate: &dyn Aggregate, slot: u32) -> (Vec<u8>, Option<u64>) {
     (saved(aggregate, slot), aggregate.result(slot, 60_000_000).map(f64::to_bits))
 }
 
-/// All rows in slot 0 of `aggregate`.
+/// Returns the state of all rows in one slot.
 fn whole(definition: &Definition, values: &[Option<f64>]) -> (Vec<u8>, Option<u64>) {
     let mut aggregate = (definition.create)(0.9);
     aggregate.ensure(1);
@@ -69,8 +69,8 @@ fn whole(definition: &Definition, values: &[Option<f64>]) -> (Vec<u8>, Option<u6
 proptest! {
     #![proptest_config(config(150))]
 
-    /// Any split into slots, added in any order, merged in any tree, saved and loaded anywhere: bit for bit all in
-    /// one.
+    /// Any split into slots, added in any order, merged in any tree, saved and loaded anywhere equals one slot with all
+    /// rows, bit for bit.
     #[test]
     fn a_split_merged_again_is_the_whole(
         values in prop::collection::vec((value(), 0u32..4), 0..60), shuffle in any::<u64>(), left in any::<bool>(),
@@ -129,7 +129,8 @@ proptest! {
     }
 }
 
-/// The naive model: of n values in order, the one of rank max(1, ⌈part · n / whole⌉), in whole numbers.
+/// Checks a percentile against the naive model: of n sorted values the one of rank max(1, ⌈part · n / whole⌉), in
+/// integers.
 fn percentile_holds(values: &[Option<f64>], (part, whole): (u32, u32)) -> Result<(), TestCaseError> {
     let q = f64::from(part) / f64::from(whole);
     let mut sorted: Vec<f64> = values.iter().flatten().copied().collect();

@@ -1,10 +1,13 @@
 //! Aggregates: functions of the multiset of their arguments, held as mergeable states.
 //!
-//! A state does not depend on the order of its values nor on how they were split and merged: sums are exact and
+//! A state does not depend on the order of its values, nor on how they were split and merged: sums are exact and
 //! rounded once, sketches are counters or maxima. Its saved form is canonical (equal states, equal bytes) and starts
 //! with a version. An aggregate is one file here and one row of [`ALL`].
 //!
-//! States are grouped: one [`Aggregate`] holds those of one metric, by slot, so that a batch costs one dynamic call.
+//! [`parse`] resolves a call such as `sum(a)`; [`Call::create`] makes its states. One [`Aggregate`] (`definition.rs`)
+//! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
+//! [`Accumulator`](slots::Accumulator) that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs`
+//! ranks, `saved.rs` the saved forms.
 
 mod avg;
 mod count;
@@ -39,7 +42,7 @@ pub const ALL: &[&Definition] = &[
     &ratio::RATIO,
 ];
 
-/// An aggregate with its arguments, as a spec calls it.
+/// A call of an aggregate with its arguments.
 #[derive(Debug)]
 pub struct Call {
     definition: &'static Definition,
@@ -49,30 +52,32 @@ pub struct Call {
 }
 
 impl Call {
-    /// Which aggregate.
+    /// Returns the aggregate.
     pub fn definition(&self) -> &'static Definition {
         self.definition
     }
 
-    /// Its arguments, whose values [`Aggregate::add`] takes in this order; none for `count(*)`.
+    /// Returns the arguments, whose values [`Aggregate::add`] takes in this order; empty for `count(*)`.
     pub fn args(&self) -> &[Expr] {
         &self.args
     }
 
-    /// The text without blanks: the metric's name where it is given none.
+    /// Returns the text without blanks, which is the default name of the metric.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// A new aggregate without slots.
+    /// Creates an aggregate without slots.
     pub fn create(&self) -> Box<dyn Aggregate> {
         (self.definition.create)(self.quantile)
     }
 }
 
-/// The aggregate that `text` calls: `count(*)`, `approx_percentile(latency_ms, 0.99)`, `sum(a) filter (where b)`.
+/// Parses a call such as `count(*)`, `approx_percentile(latency_ms, 0.99)` or `sum(a) filter (where b)`.
 ///
-/// Exit 78, naming the text and the way out. A filter makes the arguments NULL where it is not true, as in SQL.
+/// A filter makes the arguments NULL if it is not true, as in SQL.
+///
+/// Errors: exit status 78; the message has the text and a remedy.
 pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
     let written = parse_call(text)?;
     let definition = *ALL.iter().find(|row| row.name == written.name).ok_or_else(|| {

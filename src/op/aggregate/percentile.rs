@@ -1,17 +1,17 @@
 //! approx_percentile: DDSketch (Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch", VLDB 2019)
 //! with the linearly interpolated mapping.
 //!
-//! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins for each
-//! power of two, found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by
-//! at most 1/64 of `a`; the value shown for it is 2ab/(a + b), off by at most (b − a)/(a + b) ≤ 1/129 of any value
-//! inside: less than the stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞
-//! and NaN have bins of their own, which are exact; NaN comes after ∞.
+//! A bin is the sign, the exponent and the first [`STEP_BITS`] bits of the mantissa of a double: 64 bins per power of
+//! two. It is found without a logarithm, so by the same bits on every platform. A bin's bounds `a < b` differ by at
+//! most 1/64 of `a`. Its value is 2ab/(a + b), which differs by at most (b − a)/(a + b) ≤ 1/129 from any value inside:
+//! less than the stated 1 %. Subnormal doubles are scaled first, so the bound holds for them too. Zero, ±∞ and NaN have
+//! bins of their own, which are exact; NaN comes after ∞.
 //!
-//! Bins are counters, so the state is a function of the multiset. They are never collapsed: at most 64 for each power
-//! of two that occurs, and there are 2,098 of those for each sign.
+//! Bins are counters, so the state is a function of the multiset. They are never collapsed: there are at most 64 per
+//! power of two that occurs, and 2,098 powers of two per sign.
 //!
-//! The result for q is the value shown for the bin of the least value of rank max(1, ⌈q·n⌉) of n, as SQL's `percentile_disc` and
-//! DuckDB's `quantile_disc` have it; q is the decimal that was written, not the double next to it.
+//! The result for q is the value of the bin that contains the value of rank max(1, ⌈q·n⌉) of n, as in SQL's
+//! `percentile_disc` and DuckDB's `quantile_disc`. q is the decimal as written, not the double nearest to it.
 
 use super::definition::Definition;
 use super::saved::{Reader, put_u64};
@@ -32,10 +32,11 @@ pub(super) const APPROX_PERCENTILE: Definition = Definition {
     create: Slots::<Percentile>::create,
 };
 
-/// Bits of the mantissa that tell bins apart.
+/// Bits of the mantissa that separate bins.
 const STEP_BITS: u32 = 6;
 const CUT_BITS: u32 = 52 - STEP_BITS;
-/// What makes the bin of the least subnormal 1: 54 powers of two lie below the exponent field's 0 after scaling.
+/// The offset that makes the bin of the least subnormal 1: after scaling, 54 powers of two lie below the exponent
+/// field's 0.
 const OFFSET: i32 = (SCALE_BITS << STEP_BITS) + 1;
 /// Subnormal doubles are multiplied by 2^54, which is exact.
 const SCALE_BITS: i32 = 54;
@@ -43,23 +44,25 @@ const SCALE: f64 = (1u64 << SCALE_BITS) as f64;
 const INFINITE: i32 = i32::MAX - 1;
 const NAN: i32 = i32::MAX;
 
-/// Bins in order, with how many values each holds; the keys lie together because values search them.
+/// Bins in order, each with its number of values. The keys are contiguous because values are searched in them.
 #[derive(Debug, Default)]
 struct Percentile {
     keys: Vec<i32>,
     counts: Vec<u64>,
-    /// Where a bin of the same last bits was found last, right or not: most searches end there.
+    /// Cache: the index at which a bin with the same last bits was found last, perhaps outdated. Most searches end
+    /// there.
     near: Vec<u16>,
 }
 
-/// How many bins are remembered, a power of two, and from how many on that is worth its memory.
+/// Size of the cache, a power of two, and the number of bins from which it is worth its memory.
 const NEAR: usize = 1024;
 const NEAR_FROM: usize = 64;
 
-/// Where another state has fewer than one bin for this many here, each of them is searched for; else both are walked through.
+/// If another state has fewer than one bin per this many here, each is searched for; otherwise both are merged in one
+/// pass.
 const FEW_PART: usize = 8;
 
-/// The bin of a value; bins are in the order of values.
+/// Returns the bin of a value; bins are in the order of values.
 #[inline(always)]
 fn key_of(value: f64) -> i32 {
     let magnitude = value.abs();
@@ -68,7 +71,7 @@ fn key_of(value: f64) -> i32 {
     if value.is_sign_negative() && key != NAN { -key } else { key }
 }
 
-/// The bin of a magnitude that is no normal double.
+/// Returns the bin of a magnitude that is not a normal double.
 #[cold]
 fn odd_key(magnitude: f64) -> i32 {
     if magnitude.is_nan() {
@@ -82,7 +85,7 @@ fn odd_key(magnitude: f64) -> i32 {
     }
 }
 
-/// The value shown for a bin.
+/// Returns the value of a bin.
 fn value_of(key: i32) -> f64 {
     match key {
         NAN => f64::NAN,
@@ -90,12 +93,12 @@ fn value_of(key: i32) -> f64 {
         INFINITE => f64::INFINITY,
         key if key < 0 => -value_of(-key),
         key => {
-            // Below the first normal bin: work on the scaled value, and scale the result back, rounding once.
+            // Below the first normal bin: computes with the scaled value and scales the result back, rounding once.
             let normal = OFFSET + (1 << STEP_BITS);
             let (steps, scale) = if key < normal { (SCALE_BITS << STEP_BITS, SCALE) } else { (0, 1.0) };
             let low = ((key - OFFSET + steps) as u64) << CUT_BITS;
             let (a, b) = (f64::from_bits(low), f64::from_bits(low + (1 << CUT_BITS)));
-            // 2ab/(a + b), written so that nothing overflows; the last bin of all has no finite upper bound.
+            // 2ab/(a + b), written so that nothing overflows; the last bin has no finite upper bound.
             let shown = if b.is_finite() { a * (b / (a / 2.0 + b / 2.0)) } else { a * (129.0 / 128.0) };
             shown / scale
         }
@@ -130,7 +133,7 @@ impl Percentile {
 }
 
 impl Percentile {
-    /// Adds the bins of another state in one walk through both.
+    /// Adds the bins of another state in one pass through both.
     fn join(&mut self, other: &Self) {
         let mut missing = 0;
         let mut at = 0;
@@ -146,7 +149,7 @@ impl Percentile {
         if missing == 0 {
             return;
         }
-        // From behind, so that each bin moves once.
+        // From the end, so that each bin moves once.
         let (mut from, mut to) = (self.keys.len(), self.keys.len() + missing);
         self.keys.resize(to, 0);
         self.counts.resize(to, 0);

@@ -1,6 +1,6 @@
-//! The share that a percentile is asked for.
+//! The quantile of a percentile, and ranks by it.
 
-/// A share from 0 to 1, as a fraction of whole numbers: 0.29 of 100 is 29, which the double next to 0.29 misses.
+/// A share from 0 to 1, as a fraction of integers: 0.29 of 100 is 29, which the double nearest to 0.29 misses.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quantile {
     numerator: u64,
@@ -8,10 +8,10 @@ pub(super) struct Quantile {
 }
 
 impl Quantile {
-    /// More decimals than these make every rank of fewer than 2⁶⁴ values the first.
+    /// With more decimals than this, every rank among fewer than 2⁶⁴ values is the first.
     const DECIMALS_MAX: u32 = 38;
 
-    /// The shortest decimal that stands for `share`: the one that was written, where that had at most 15 digits.
+    /// Returns the shortest decimal that equals `share`: the one as written, if that had at most 15 digits.
     pub(super) fn of(share: f64) -> Self {
         let text = format!("{share:e}");
         let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
@@ -22,7 +22,7 @@ impl Quantile {
         Self { numerator, denominator: 10u128.pow(decimals) }
     }
 
-    /// The rank among `count` values, from 1.
+    /// Returns the rank among `count` values, from 1.
     pub(super) fn rank(self, count: u64) -> u64 {
         let rank = (u128::from(self.numerator) * u128::from(count)).div_ceil(self.denominator);
         u64::try_from(rank).unwrap_or(count).max(1)

@@ -1,4 +1,4 @@
-//! ratio: rows where a condition holds over rows where another does.
+//! ratio: rows in which a condition holds, divided by rows in which another does.
 
 use super::definition::Definition;
 use super::exact;

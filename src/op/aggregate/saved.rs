@@ -1,8 +1,8 @@
-//! Saved forms: a version byte, then fields in little-endian order; read back with every length checked.
+//! Saved forms: a version byte, then fields in little-endian order. The reader checks every length.
 
 use crate::error::{Error, Result};
 
-/// The version every saved form starts with.
+/// The version that every saved form starts with.
 pub(super) const VERSION: u8 = 1;
 
 /// Appends an integer.
@@ -10,13 +10,13 @@ pub(super) fn put_u64(out: &mut Vec<u8>, value: u64) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
-/// Reads a saved form; each step is exit 65 where the bytes end or cannot be.
+/// Reads a saved form. Its methods fail with exit status 65 if the bytes end early or are impossible.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    /// After the version byte, which must be ours.
+    /// Creates a reader after the version byte, which must be [`VERSION`].
     pub(super) fn new(bytes: &'a [u8]) -> Result<Self> {
         match bytes.split_first() {
             Some((&VERSION, rest)) => Ok(Self { rest }),
@@ -39,12 +39,12 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// How many values something stands for: few enough to be added up.
+    /// Reads a number of values up to 2^48, so that sums cannot overflow.
     pub(super) fn count(&mut self) -> Result<u64> {
         self.at_most(1 << 48).map(|count| count as u64)
     }
 
-    /// A length or index of at most `max`.
+    /// Reads a length or index of at most `max`.
     pub(super) fn at_most(&mut self, max: u64) -> Result<usize> {
         match self.u64()? {
             value if value <= max => Ok(value as usize),
@@ -52,12 +52,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Whatever is left; nothing is left after it.
+    /// Returns all remaining bytes.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }
 
-    /// All must have been read.
+    /// Checks that no bytes are left.
     pub(super) fn finish(self) -> Result<()> {
         if self.rest.is_empty() {
             return Ok(());

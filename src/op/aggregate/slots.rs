@@ -1,4 +1,4 @@
-//! From one state to many: every aggregate is an [`Accumulator`], [`Slots`] holds as many of it as there are slots.
+//! Turns one state into many: every aggregate is an [`Accumulator`], and [`Slots`] has one per slot.
 
 use super::definition::Aggregate;
 use super::quantile::Quantile;
@@ -7,12 +7,12 @@ use crate::error::Result;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Float64Type;
 
-/// What a result may depend on beside the state.
+/// The inputs of a result beside the state.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
-    /// The percentile's.
+    /// The quantile, for percentiles.
     pub(super) quantile: Quantile,
-    /// Length of the window; the rate's.
+    /// Length of the window (µs), for rates.
     pub(super) window_micros: i64,
 }
 
@@ -22,15 +22,15 @@ pub(super) trait Accumulator: Default + 'static {
     fn add(states: &mut [Self], slots: &[u32], rows: &[u32], args: &[ArrayRef]);
     /// Adds another state.
     fn merge(&mut self, other: &Self);
-    /// The value; none is NULL.
+    /// Returns the value; `None` is NULL.
     fn result(&self, asked: Asked) -> Option<f64>;
-    /// Bytes beside the state itself.
+    /// Returns the bytes on the heap.
     fn heap(&self) -> usize {
         0
     }
-    /// Saved form, after the version byte.
+    /// Saves the state, after the version byte.
     fn save(&self, out: &mut Vec<u8>);
-    /// The state of a saved form.
+    /// Restores a saved state.
     fn load(reader: &mut Reader<'_>) -> Result<Self>;
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Slots<A> {
 }
 
 impl<A: Accumulator> Slots<A> {
-    /// For the table: no slot yet.
+    /// Creates the states of a metric, without slots; for the table.
     pub(super) fn create(quantile: f64) -> Box<dyn Aggregate> {
         Box::new(Self { quantile: Quantile::of(quantile), states: Vec::new() })
     }

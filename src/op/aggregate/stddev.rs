@@ -1,4 +1,4 @@
-//! stddev: of the sample (n − 1), from the exact sums of the values and of their squares.
+//! stddev of the sample (n − 1), from the exact sums of the values and of their squares.
 
 use super::definition::Definition;
 use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
@@ -51,7 +51,7 @@ impl Accumulator for Stddev {
         self.specials.merge(other.specials);
     }
 
-    /// √((n·Σx² − (Σx)²) / (n·(n − 1))); NaN where a value is not finite.
+    /// Computes √((n·Σx² − (Σx)²) / (n·(n − 1))); NaN if a value is not finite.
     fn result(&self, _: Asked) -> Option<f64> {
         if self.count < 2 {
             return None;
@@ -65,7 +65,7 @@ impl Accumulator for Stddev {
         let low = shift.min(squares_shift);
         let left: BigInt = (squares * self.count) << (squares_shift - low).unsigned_abs();
         let right: BigInt = square_of_sum << (shift - low).unsigned_abs();
-        // Never negative: Cauchy and Schwarz, and both sides are exact.
+        // Never negative, by the Cauchy–Schwarz inequality, because both sides are exact.
         let spread = left - right;
         let pairs = BigUint::from(self.count) * (self.count - 1);
         debug_assert_eq!(SQUARE_UNIT, 2 * UNIT);

@@ -20,7 +20,7 @@ pub(super) const SUM: Definition = Definition {
     create: Slots::<Sum>::create,
 };
 
-/// Which values that are no finite numbers are there.
+/// Which infinities and NaN have been added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Specials(u8);
 
@@ -42,7 +42,7 @@ impl Specials {
         self.0 |= other.0;
     }
 
-    /// What a sum with them is; none where there are none.
+    /// Returns the sum with them; `None` if there are none.
     pub(super) fn sum(self) -> Option<f64> {
         match self.0 {
             0 => None,
@@ -61,7 +61,7 @@ impl Specials {
     }
 }
 
-/// An exact sum and how many values it is of.
+/// An exact sum and its number of values.
 #[derive(Debug, Default)]
 pub(super) struct Sum {
     exact: Exact,
@@ -80,7 +80,7 @@ impl Sum {
         }
     }
 
-    /// The sum divided by `divisor`, rounded once; none where there is no value.
+    /// Returns the sum divided by `divisor`, rounded once; `None` if there is no value.
     fn divided(&self, divisor: u64) -> Option<f64> {
         if self.count == 0 {
             return None;
@@ -92,7 +92,7 @@ impl Sum {
         Some(round(&total, divisor, UNIT + shift))
     }
 
-    /// The mean, rounded once.
+    /// Returns the mean, rounded once.
     pub(super) fn mean(&self) -> Option<f64> {
         self.divided(self.count)
     }

@@ -1,4 +1,4 @@
-//! What each aggregate gives, and how it is called.
+//! Tests the result of each aggregate, and its syntax.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -22,7 +22,7 @@ fn refusal(text: &str) -> String {
     error.to_string()
 }
 
-/// The result over these argument columns, all rows in one slot.
+/// Returns the result over these argument columns, all rows in one slot.
 fn result(text: &str, args: &[ArrayRef]) -> Option<f64> {
     let mut aggregate = called(text).1.create();
     aggregate.ensure(1);

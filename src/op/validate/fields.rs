@@ -1,4 +1,4 @@
-//! The fields of a record: found by the names of its members, and which of them have been met.
+//! The fields of a record: looked up by name, and the set of those present.
 
 use crate::json::guide::Guide;
 use crate::json::text::unescape;
@@ -12,28 +12,28 @@ pub struct CheckId(pub(super) usize);
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// What it asks of its value.
+    /// The check of its value.
     pub check: CheckId,
-    /// Whether it must be there: it has no default and does not take null.
+    /// Whether it is required: it has no default and does not take null.
     pub required: bool,
 }
 
-/// The fields of a record, found by name without hashing: few names have the same length.
+/// The fields of a record, looked up without hashing: few names have the same length.
 #[derive(Default)]
 pub struct Fields {
     pub(super) list: Vec<Field>,
     /// Indexes of `list` by the length of the name.
     by_length: Vec<Vec<usize>>,
-    /// Length of the shortest key that may be a name written with escapes: names are ASCII words, `\u0061` for one letter.
+    /// Length of the shortest key that may be a name with escapes: names are ASCII words, and `\u0061` is one letter.
     escaped_bytes_min: usize,
-    /// Whether a member that is no field is a fault.
+    /// Whether a member that is not a field is a fault.
     pub(super) closed: bool,
-    /// Foretells the keys, marked with the index of their field.
+    /// Predicts the keys; a mark is the index of the field.
     pub(super) guide: Cell<Guide>,
 }
 
 impl Fields {
-    /// A table of these fields; in a closed one a member that is no field is a fault.
+    /// Builds the table of these fields; with `closed`, a member that is not a field is a fault.
     pub fn new(list: Vec<Field>, closed: bool) -> Self {
         let longest = list.iter().map(|field| field.name.len()).max().unwrap_or(0);
         let shortest = list.iter().map(|field| field.name.len()).min().unwrap_or(0);
@@ -44,12 +44,12 @@ impl Fields {
         Self { list, by_length, escaped_bytes_min: shortest + 5, closed, guide: Cell::default() }
     }
 
-    /// Whether nothing can be wrong with any object.
+    /// Whether every object is valid.
     pub fn is_trivial(&self) -> bool {
         self.list.is_empty() && !self.closed
     }
 
-    /// The field of a key, which may be written with escapes.
+    /// Returns the index of a key's field; the key may have escapes.
     #[inline]
     pub(super) fn find(&self, key: &str) -> Option<usize> {
         let last = key.as_bytes().last();
@@ -69,7 +69,7 @@ impl Fields {
     }
 }
 
-/// Which fields of a record have been met; no allocation for records of up to 256 fields.
+/// The set of fields present in a record; no allocation for up to 256 fields.
 pub(super) struct Met {
     few: [u64; 4],
     many: Vec<u64>,
@@ -96,7 +96,7 @@ impl Met {
     }
 }
 
-/// Whether there is a backslash; without a branch per byte, because almost always there is none.
+/// Whether there is a backslash. Without a branch per byte, because almost always there is none.
 #[inline]
 pub(super) fn is_escaped(raw: &str) -> bool {
     raw.bytes().fold(false, |found, byte| found | (byte == b'\\'))

@@ -1,16 +1,20 @@
-//! Validation: every event against the schema of its subject.
+//! Validates every event against the schema of its subject.
 //!
-//! A record schema describes the record a producer sends. Its fields are mapped as the record's are: a field with an
-//! envelope name is that column, every other one is a property; the fields of a record called `properties` are
-//! properties too. Names of provenance (`origin`, `offset`, …) are the producer's property where there is one, because
-//! ingest gives the column a value of its own, and the column otherwise.
+//! A record schema describes the record that a producer sends. Its fields are mapped as the record's are: a field with
+//! an envelope name is that column, every other one is a property; the fields of a record called `properties` are
+//! properties too. A provenance name (`origin`, `offset`, …) is the producer's property if the event has one, because
+//! ingest overwrites the column; otherwise it is the column.
 //!
-//! A subject has several versions, and producers are not all at the last one: an event is valid if *any* version takes
-//! it, tried from the latest down, and its schema id is that version's. If none does, the fault told is the first one
-//! against the latest version: columns in the schema's order, then properties in the event's, then what is missing.
+//! A subject has several versions, and not all producers use the latest. An event is valid if any version accepts it;
+//! versions are tried from the latest down, and the event's schema id is the first that accepts it. If none does, the
+//! fault is the first one against the latest version: columns in the schema's order, then properties in the event's,
+//! then missing fields.
 //!
-//! Before a row is given up its subject is asked for again, once a batch, so that a version registered while the stream
-//! runs counts without a restart.
+//! Before a row is refused, its subject is looked up again, once per batch, so that a version registered while the
+//! stream runs applies without a restart.
+//!
+//! `walk.rs` compiles a schema to checks and walks JSON text, `fields.rs` looks up the fields of a record, `scalar.rs`
+//! checks numbers and strings.
 
 pub mod fields;
 pub mod scalar;
@@ -34,21 +38,21 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// How many subjects are kept compiled; beyond that all are compiled again when next met.
+/// Maximum number of compiled subjects; beyond it all are dropped and compiled again on use.
 const SUBJECTS_MAX: usize = 4096;
-/// How many values of a coded column are judged beforehand.
+/// Maximum number of dictionary values that are checked ahead of the rows.
 const CODES_MAX: usize = 256;
 
-/// Columns the producer does not decide.
+/// Columns that evt fills, not the producer.
 const PROVENANCE: [usize; 6] =
     [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
 
-/// What names the subject of an event.
+/// How the subject of an event is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOf {
     /// A column, or the path of a property (`kind`, `meta.type`).
     Column(String),
-    /// All events are of this one.
+    /// This subject for all events.
     Fixed(String),
 }
 
@@ -56,7 +60,7 @@ pub enum SubjectOf {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// What names the subject; the column `event_type` by default.
+    /// How the subject is found; the column `event_type` by default.
     pub subject: SubjectOf,
     /// Whether a property unknown to the schema is a fault; false by default.
     pub closed: bool,
@@ -71,9 +75,9 @@ impl Default for Options {
 /// The verdicts on the rows of one batch.
 #[derive(Debug)]
 pub struct Verdicts {
-    /// One per row: the id of the version that took it, null where none did.
+    /// One per row: the id of the version that accepts it, NULL if none does.
     pub schema_ids: Int64Array,
-    /// The rows no version took, in order.
+    /// The rows that no version accepts, in order.
     pub faults: Vec<(usize, Fault)>,
 }
 
@@ -83,18 +87,18 @@ pub struct Validator {
     known: Known,
 }
 
-/// Subjects met so far.
+/// The subjects seen so far.
 #[derive(Default)]
 struct Known {
-    /// All that were compiled, and where each name's is among them.
+    /// The compiled subjects, and the index of each name.
     compiled: Vec<Compiled>,
     index: HashMap<String, usize, ahash::RandomState>,
-    /// The same by the number of the name in this batch's column, as far as it was asked for.
+    /// Indexes by the code of the name in the current batch's dictionary column, as far as looked up.
     by_code: Vec<Option<usize>>,
-    /// Subjects asked for during this batch, with the reason where none of their schemas can be used: not again before the
-    /// next.
+    /// Subjects looked up during this batch, each with the reason if none of its schemas can be used. They are not
+    /// looked up again before the next batch.
     asked: HashMap<String, Option<String>, ahash::RandomState>,
-    /// The number of this batch.
+    /// The number of the current batch.
     batch: u64,
     closed: bool,
     quiet: Quiet,
@@ -107,14 +111,14 @@ struct Compiled {
 }
 
 impl Validator {
-    /// A validator that knows no subject yet.
+    /// Creates a validator without subjects.
     pub fn new(options: Options) -> Self {
         let known = Known { closed: options.closed, ..Known::default() };
         Self { options, known }
     }
 
-    /// Judges every row of `batch`, whose `properties` are proved to be JSON objects. Fails only if a schema cannot be
-    /// had or is no record, or the batch holds no events.
+    /// Judges every row of `batch`; `properties` must be valid JSON objects. Fails only if a schema is unavailable or
+    /// is not a record, or the batch does not hold events.
     pub fn check(&mut self, batch: &RecordBatch, schemas: &mut dyn Schemas) -> Result<Verdicts> {
         let Self { options, known } = self;
         let rows = Rows::new(batch)?;
@@ -145,22 +149,23 @@ impl Validator {
 }
 
 impl Known {
-    /// Another batch comes.
+    /// Starts another batch.
     fn begin(&mut self) {
         self.asked.clear();
         self.by_code.clear();
         self.batch += 1;
     }
 
-    /// The id of the version that takes the row, where the subject's name has this number in the batch and was looked up.
+    /// Returns the id of the version that accepts the row, if the subject name with this code was looked up in this
+    /// batch.
     #[inline]
     fn id_by_code(&mut self, code: usize, row: At<'_>) -> Option<i64> {
         let at = (*self.by_code.get(code)?)?;
         self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
 
-    /// The id of the version that takes the row, or what is wrong with it. The number of its name in the batch, if it has one,
-    /// leads there from now on.
+    /// Returns the id of the version that accepts the row, or the row's fault. Records the subject's index under the
+    /// name's code.
     #[inline]
     fn judge(
         &mut self,
@@ -201,7 +206,7 @@ impl Known {
         self.compiled[at].id_of(row, self.batch, &mut self.quiet)
     }
 
-    /// Asks for the subject, unless this batch has; whether it is another than before.
+    /// Looks up the subject unless it was in this batch; returns whether it changed.
     fn refresh(&mut self, name: &str, schemas: &mut dyn Schemas) -> Result<bool> {
         if self.asked.contains_key(name) {
             return Ok(false);
@@ -216,7 +221,7 @@ impl Known {
         let subject = match found {
             Lookup::Found(subject) => subject,
             Lookup::Away(_) => return Ok(false),
-            // What was compiled of it stays behind: nobody finds it any more.
+            // Its compiled form stays in the list but is no longer found.
             Lookup::Unknown | Lookup::Useless(_) => return Ok(self.forget(name)),
         };
         let known = self.index.get(name).map(|at| &self.compiled[*at]);
@@ -235,14 +240,15 @@ impl Known {
         Ok(true)
     }
 
-    /// Forgets a subject, and all numbers of names; whether it was known.
+    /// Removes a subject, and all indexes by code; returns whether it was known.
     fn forget(&mut self, name: &str) -> bool {
         self.by_code.clear();
         self.index.remove(name).is_some()
     }
 }
 
-/// No version that is known takes the row, and there may be others that cannot be asked for or used: no verdict is guessed.
+/// Returns the fault of a row that no known version accepts while others cannot be looked up or used, so that no
+/// verdict is possible.
 #[cold]
 fn without_schemas(name: &str, why: &str) -> Fault {
     let name = excerpt(name);
@@ -257,7 +263,7 @@ fn nameless(of: &SubjectOf) -> Fault {
     Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, and it names the subject"))
 }
 
-/// Where the subject of a row is found.
+/// Where the subject of a row is read from.
 enum Whence<'a> {
     Fixed(&'a str),
     Column(usize),
@@ -275,7 +281,7 @@ impl<'a> Whence<'a> {
         }
     }
 
-    /// The number of the subject's name, where it stands in a coded column.
+    /// Returns the code of the subject's name, if it is in a dictionary column.
     #[inline]
     fn code(&self, rows: &Rows<'_>, row: usize) -> Option<usize> {
         match *self {
@@ -284,7 +290,7 @@ impl<'a> Whence<'a> {
         }
     }
 
-    /// The subject of a row; none if the event does not name one.
+    /// Returns the subject of a row; `None` if the event has none.
     #[inline]
     fn subject(&self, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
         match *self {
@@ -298,7 +304,8 @@ impl<'a> Whence<'a> {
     }
 }
 
-/// The value at a path of names joined by dots: a string's content, else its text; none if it is null or not there.
+/// Returns the value at a path of names joined by dots: a string's content, else its text; `None` if it is null or
+/// absent.
 fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
     let mut value = object;
     for name in path.split('.') {
@@ -321,7 +328,7 @@ fn property<'a>(object: &'a str, path: &str) -> Option<Cow<'a, str>> {
 }
 
 impl Compiled {
-    /// The id of the latest version that takes the row.
+    /// Returns the id of the latest version that accepts the row.
     #[inline]
     fn id_of(&mut self, row: At<'_>, batch: u64, quiet: &mut Quiet) -> Option<i64> {
         for plan in &mut self.plans {
@@ -336,7 +343,7 @@ impl Compiled {
         None
     }
 
-    /// What the latest version has against the row.
+    /// Returns the fault of the row against the latest version.
     #[cold]
     fn fault_of(&self, row: At<'_>) -> Fault {
         let mut report = Explain::default();
@@ -353,18 +360,19 @@ struct Plan {
     checks: Checks,
     /// Fields that are columns.
     columns: Vec<ColumnField>,
-    /// Those of them that some row of the batch at hand may fail: what a column's type and its lack of nulls prove
-    /// need not be looked at row by row.
+    /// Those of them that some row of the current batch may fail. What a column's type and its lack of NULL prove is
+    /// not checked row by row.
     doubtful: Vec<Doubtful>,
     /// The number of that batch.
     batch: u64,
     /// Fields that are properties.
     properties: Fields,
-    /// A field called `properties` that is not a plain record: judged as a whole.
+    /// A field called `properties` that is not a plain record: checked as a whole.
     whole: Option<Whole>,
 }
 
-/// A field that some row may fail, by its place among the columns, with the verdict on each value of a coded column.
+/// A field that some row may fail, by its index among the columns, with the verdict on each value of a dictionary
+/// column.
 struct Doubtful {
     at: usize,
     by_code: Vec<bool>,
@@ -373,13 +381,13 @@ struct Doubtful {
 struct ColumnField {
     column: usize,
     check: CheckId,
-    /// Whether the column must hold a value: the field has no default and does not take null.
+    /// Whether the column must have a value: the field has no default and does not take null.
     required: bool,
 }
 
 struct Whole {
     check: CheckId,
-    /// Whether an object without members passes too: it may stand for a field that is not there.
+    /// Whether an object without members passes as well: it may mean an absent field.
     optional: bool,
 }
 
@@ -422,13 +430,13 @@ impl Plan {
         Ok(Plan { id: version.id, checks, columns, doubtful: vec![], batch: 0, properties, whole })
     }
 
-    /// Gets ready for a batch.
+    /// Prepares for a batch.
     fn prepare(&mut self, rows: &Rows<'_>, batch: u64) {
         let doubtful = (0..self.columns.len()).filter_map(|at| self.doubt(at, rows)).collect();
         (self.doubtful, self.batch) = (doubtful, batch);
     }
 
-    /// What has to be looked at of a field row by row.
+    /// Returns what must be checked of a field row by row.
     fn doubt(&self, at: usize, rows: &Rows<'_>) -> Option<Doubtful> {
         let field = &self.columns[at];
         if self.is_proved(field, rows) {
@@ -466,7 +474,7 @@ impl Plan {
         }
     }
 
-    /// Whether the row passes, as far as `report` lets the walk go.
+    /// Whether the row passes, as far as `report` continues the walk.
     #[inline]
     fn walk<R: Report>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
         let passes = |field: &ColumnField, report: &mut R| self.column(field, rows.cell(field.column, row), report);
@@ -504,7 +512,7 @@ impl Plan {
         going
     }
 
-    /// A required property that is not there: the column of its name, if it is one of provenance.
+    /// Checks a required property that is absent: falls back on the provenance column of its name.
     #[cold]
     fn absent<R: Report>(&self, field: &Field, (rows, row): At<'_>, report: &mut R) -> bool {
         let column = PROVENANCE.into_iter().find(|column| event::COLUMNS[*column] == field.name);
@@ -522,8 +530,8 @@ impl Plan {
         whole.optional && empty() || self.checks.value(whole.check, text.trim_ascii(), report)
     }
 
-    /// Whether the check takes what a column holds. An instant has been read from whatever the producer wrote, so text
-    /// and every number stand for it.
+    /// Whether the check accepts the value of a column. An instant has been parsed from the producer's text or number,
+    /// so every text and number type accepts it.
     #[inline]
     fn takes(&self, id: CheckId, cell: Cell<'_>) -> bool {
         use Check::{Bytes, Double, Fixed, Float, Int, LocalTimestamp, Long, Text, Timestamp, Union, Uuid};
@@ -541,7 +549,7 @@ impl Plan {
     }
 }
 
-/// What a column holds, for a person.
+/// Formats the value of a column for a message.
 #[cold]
 fn shown(cell: Cell<'_>) -> String {
     match cell {

@@ -1,26 +1,27 @@
-//! Whether a JSON number or string is a value of an Avro type: exact, by the text, without allocating but for base64 and durations.
+//! Checks whether a JSON number or string is a value of an Avro type. The checks are exact, use the text, and allocate
+//! only for base64 and durations.
 //!
-//! Numbers count by value, as JSON's own rules have it: `1.0` and `1e2` are whole numbers. No digit is lost on the way
-//! to the verdict, because nothing is converted to binary floating point but to see whether it is finite.
+//! Numbers count by value, as in JSON: `1.0` and `1e2` are integers. No digit is lost, because conversion to binary
+//! floating point only decides whether a number is finite.
 
 use crate::format::avro::fit;
 use crate::json::base64;
 use crate::time::{parse_date, parse_instant};
 
-/// The value of a JSON number, taken apart: significant digits times a power of ten.
+/// The value of a JSON number in parts: significant digits times a power of ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Number {
-    /// How many digits from the first to the last that is not zero; 0 for zero itself.
+    /// Number of digits from the first to the last nonzero one; 0 for zero.
     digits: i64,
-    /// Power of ten of the last of them.
+    /// Power of ten of the last of these digits.
     exponent: i64,
-    /// The digits as a number, where they are 38 at most.
+    /// The digits as a number, if there are at most 38.
     unscaled: Option<u128>,
     negative: bool,
 }
 
 impl Number {
-    /// `text` is a JSON number; none otherwise.
+    /// Parses a JSON number; `None` otherwise.
     fn parse(text: &str) -> Option<Number> {
         let (mantissa, power) = match text.find(['e', 'E']) {
             Some(at) => (text.get(..at)?, power(text.get(at + 1..)?)?),
@@ -46,7 +47,7 @@ impl Number {
         Some(Number { digits, exponent: power.saturating_add(shift), unscaled, negative })
     }
 
-    /// Its value, if it is whole and has no more than 38 digits.
+    /// Returns its value if it is an integer of at most 38 digits.
     fn whole(self) -> Option<i128> {
         if self.digits == 0 {
             return Some(0);
@@ -60,7 +61,7 @@ impl Number {
     }
 }
 
-/// The digits after an `e`; one too long to count is as large as can be.
+/// Parses the digits after an `e`, clamped to the largest value.
 fn power(text: &str) -> Option<i64> {
     let (negative, digits) = match text.as_bytes() {
         [b'-', ..] => (true, text.get(1..)?),
@@ -74,7 +75,7 @@ fn power(text: &str) -> Option<i64> {
     Some(if negative { -size } else { size })
 }
 
-/// Whether `text` is a number at all: proved JSON starts a number with a digit or `-`, and nothing else.
+/// Whether `text` is a number: a valid JSON value that starts with a digit or `-` is one.
 #[inline]
 pub fn is_number(text: &str) -> bool {
     matches!(text.as_bytes().first(), Some(b'-' | b'0'..=b'9'))
@@ -86,13 +87,13 @@ fn is_plain(text: &str, digits_max: usize) -> bool {
     !digits.is_empty() && digits.len() <= digits_max && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// Whether `text` is a whole number of 32 bits.
+/// Whether `text` is an integer of 32 bits.
 #[inline]
 pub fn is_int(text: &str) -> bool {
     is_plain(text, 9) || whole(text).is_some_and(|n| i32::try_from(n).is_ok())
 }
 
-/// Whether `text` is a whole number of 64 bits.
+/// Whether `text` is an integer of 64 bits.
 #[inline]
 pub fn is_long(text: &str) -> bool {
     is_plain(text, 18) || whole(text).is_some_and(|n| i64::try_from(n).is_ok())
@@ -157,7 +158,7 @@ pub fn is_time_of_day(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit()) && is_instant_between("1970-01-01T", text, "Z")
 }
 
-/// Whether the three together are an instant; written side by side on the stack.
+/// Whether the three parts together are an instant; joined on the stack.
 fn is_instant_between(before: &str, text: &str, after: &str) -> bool {
     let mut buffer = [0u8; 64];
     let mut length = 0;
@@ -169,20 +170,20 @@ fn is_instant_between(before: &str, text: &str, after: &str) -> bool {
     std::str::from_utf8(&buffer[..length]).is_ok_and(is_instant)
 }
 
-/// Whether every character of `text` stands for a byte, as Avro writes bytes in JSON; ASCII always does.
+/// Whether every character of `text` encodes a byte, as in Avro's JSON encoding; ASCII always does.
 pub fn is_bytes(text: &str) -> bool {
     text.is_ascii() || text.chars().all(|c| u32::from(c) <= 0xff)
 }
 
-/// Whether `text` stands for exactly `size` bytes: in base64, which evt makes of Avro's bytes, or as Avro writes them in JSON.
-/// No text is both, because base64 is longer than what it stands for.
+/// Whether `text` encodes exactly `size` bytes: in base64, as evt writes Avro's bytes, or in Avro's JSON encoding. No
+/// text is both, because base64 is longer than its bytes.
 pub fn is_fixed(text: &str, size: u64) -> bool {
     is_bytes(text) && text.chars().count() as u64 == size
         || text.len() as u64 == size.div_ceil(3).saturating_mul(4)
             && base64::decode(text).is_some_and(|bytes| bytes.len() as u64 == size)
 }
 
-/// Whether `text` is a duration as evt makes one of Avro's twelve bytes, or stands for these bytes.
+/// Whether `text` is a duration as evt writes Avro's twelve bytes, or encodes these bytes.
 pub fn is_duration(text: &str) -> bool {
     fit::duration(text).is_some() || is_fixed(text, 12)
 }

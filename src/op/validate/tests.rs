@@ -1,4 +1,4 @@
-//! Validation of event batches: the mapping rule, versions, subjects, and the words of every fault.
+//! Tests the validation of event batches: the mapping rule, versions, subjects, and the message of every fault.
 
 use super::*;
 use crate::kind::Kind;
@@ -8,12 +8,12 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Int32Type};
 
-/// Subjects in memory; counts how often it is asked.
+/// Subjects in memory; counts the look-ups.
 #[derive(Default)]
 struct Memory {
     subjects: HashMap<String, Arc<Subject>>,
     asked: usize,
-    /// Why it cannot be asked.
+    /// Why look-ups fail.
     away: Option<Arc<str>>,
 }
 
@@ -52,7 +52,7 @@ impl Schemas for Memory {
 /// Type, user and properties of an event.
 type Given<'a> = (&'a str, Option<&'a str>, &'a str);
 
-/// Events of the given types, users and properties.
+/// Builds events of the given types, users and properties.
 fn events(rows: &[Given<'_>]) -> RecordBatch {
     let n = rows.len();
     let time = || Arc::new(TimestampMicrosecondArray::from(vec![1_000_000; n]).with_timezone("UTC")) as ArrayRef;
@@ -82,7 +82,7 @@ fn record(fields: &str) -> String {
     format!(r#"{{"type":"record","name":"Event","fields":[{fields}]}}"#)
 }
 
-/// The message for one event of type `t` under one schema; empty if it is valid.
+/// Returns the message for one event of type `t` under one schema; empty if it is valid.
 fn told(fields: &str, user: Option<&str>, properties: &str, closed: bool) -> String {
     let mut memory = Memory::of(&[("t", &[&record(fields)])]);
     let mut validator = Validator::new(Options { closed, ..Options::default() });
@@ -159,7 +159,7 @@ fn a_field_with_a_default_or_that_takes_null_may_be_absent() {
         ),
         ""
     );
-    // Nulls are left out of what is read from Avro, with a default or without.
+    // Null is left out of records read from Avro, with a default or without.
     assert_eq!(told(r#"{"name":"n","type":["null","int"]}"#, None, "{}", true), "");
     assert_eq!(told(r#"{"name":"n","type":["int","string"]}"#, None, "{}", true), "properties.n: missing");
 }

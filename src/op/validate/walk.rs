@@ -1,8 +1,8 @@
-//! A schema compiled to checks, and one walk over JSON text that is already proved to be JSON.
+//! A schema compiled to checks, and the walk over JSON text that is known to be valid.
 //!
-//! The text is plain JSON, not Avro's tagged encoding: a union's value is written as itself. One walk serves two ends:
-//! [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] goes on, counts, and words the first. A
-//! record's fields may come in any order; a name that comes twice must be right each time.
+//! The text is plain JSON, not Avro's tagged encoding: a union's value is written as itself. One walk serves two
+//! reports: [`Quiet`] stops at the first fault and allocates nothing; [`Explain`] continues, counts the faults and
+//! formats the first. A record's fields may come in any order; a name that occurs twice must be valid each time.
 
 use super::fields::{CheckId, Field, Fields, Met, is_escaped};
 use super::scalar;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 /// Longest excerpt of a value in a message, in characters.
 const EXCERPT_CHARS_MAX: usize = 60;
-/// Most symbols of an enum named in a message.
+/// Maximum number of enum symbols in a message.
 const SYMBOLS_MAX: usize = 8;
 
 /// A compiled schema.
@@ -25,25 +25,25 @@ pub struct Checks {
     checks: Vec<Check>,
 }
 
-/// What one type asks of a value.
+/// The check of one type.
 pub enum Check {
     /// `null`.
     Null,
     /// `true` or `false`.
     Boolean,
-    /// A whole number of 32 bits.
+    /// An integer of 32 bits.
     Int,
-    /// A whole number of 64 bits.
+    /// An integer of 64 bits.
     Long,
     /// A number within the range of a float.
     Float,
     /// A number within the range of a double.
     Double,
-    /// A string that is text.
+    /// A string.
     Text,
-    /// A string whose characters stand for bytes.
+    /// A string whose characters encode bytes.
     Bytes,
-    /// The same, of that many.
+    /// A string that encodes this many bytes.
     Fixed(u64),
     /// Months, days and milliseconds.
     Duration,
@@ -57,7 +57,7 @@ pub enum Check {
     TimeOfDay(bool),
     /// An RFC 3339 instant, or a number.
     Timestamp,
-    /// The same without a zone.
+    /// A date and time without a zone, or a number.
     LocalTimestamp,
     /// One of these strings.
     Symbols(Vec<String>),
@@ -76,7 +76,7 @@ pub struct Union {
     branches: Vec<CheckId>,
     /// Whether null is one of them.
     takes_null: bool,
-    /// Whether several branches take containers, so that a value may have to be walked once for each.
+    /// Whether several branches accept containers, so that a value may have to be walked once per branch.
     ambiguous: bool,
 }
 
@@ -89,30 +89,30 @@ pub enum Step<'a> {
     Item(usize),
 }
 
-/// What a walk does with the faults it finds.
+/// Receives the faults of a walk.
 pub trait Report {
     /// Whether the first fault ends the walk.
     const QUIET: bool;
-    /// Asks for a verdict only.
+    /// Runs a walk for its verdict only.
     fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool;
-    /// The walk goes into a part.
+    /// Enters a part of the value.
     fn enter(&mut self, step: Step<'_>);
-    /// The walk comes back out.
+    /// Leaves that part.
     fn leave(&mut self);
-    /// A fault at the current path; whether to go on.
+    /// Takes a fault at the current path; returns whether to continue.
     fn fault(&mut self, why: impl FnOnce() -> String) -> bool;
 }
 
-/// Only the verdict is wanted: stop at the first fault. For one walk only: what it remembers are places in its text.
+/// Stops at the first fault. For one walk only, because it caches places in the walk's text.
 #[derive(Default)]
 pub struct Quiet {
-    /// Verdicts of ambiguous unions, so that records nested in records of several kinds cost no more than the product
-    /// of types and places, not two to the depth.
+    /// Verdicts of ambiguous unions, so that nested records of several types cost no more than the product of types and
+    /// places, not two to the depth.
     verdicts: BTreeMap<(usize, usize), bool>,
 }
 
 impl Quiet {
-    /// Gets ready for another walk.
+    /// Prepares for another walk.
     #[inline(always)]
     pub fn begin(&mut self) {
         if !self.verdicts.is_empty() {
@@ -141,7 +141,7 @@ impl Report for Quiet {
     }
 }
 
-/// Words the first fault and counts the others.
+/// Formats the first fault and counts the others.
 #[derive(Default)]
 pub struct Explain {
     path: String,
@@ -151,7 +151,7 @@ pub struct Explain {
 }
 
 impl Explain {
-    /// `PATH: WHY (and N more)`; none if no fault was found.
+    /// Returns `PATH: WHY (and N more)`; `None` if there is no fault.
     pub fn message(self) -> Option<String> {
         let first = self.first?;
         Some(if self.count > 1 { format!("{first} (and {} more)", self.count - 1) } else { first })
@@ -191,7 +191,7 @@ impl Report for Explain {
     }
 }
 
-/// The start of a text that may be long or hold control characters.
+/// Returns the start of a text that may be long or contain control characters.
 pub fn excerpt(text: &str) -> String {
     let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
@@ -201,24 +201,24 @@ pub fn excerpt(text: &str) -> String {
 }
 
 impl Union {
-    /// The checks of its branches.
+    /// Returns the checks of its branches.
     pub fn branches(&self) -> &[CheckId] {
         &self.branches
     }
 }
 
 impl Checks {
-    /// Compiles a schema; in a closed one a member that is no field of its record is a fault.
+    /// Compiles a schema; with `closed`, a member that is not a field of its record is a fault.
     pub fn new(schema: &Schema, closed: bool) -> Self {
         Self { checks: schema.ids().map(|id| compile(schema, id, closed)).collect() }
     }
 
-    /// The check of a type of the schema.
+    /// Returns the check of a type of the schema.
     pub fn of(&self, id: NodeId) -> CheckId {
         CheckId(id.index())
     }
 
-    /// The check at an index of these checks.
+    /// Returns the check at an index.
     pub fn get(&self, id: CheckId) -> &Check {
         &self.checks[id.0]
     }
@@ -232,7 +232,8 @@ impl Checks {
         }
     }
 
-    /// Walks the value `text`, one proved JSON value without white space around it; false as soon as `report` stops.
+    /// Walks the value `text`, one valid JSON value without white space around it; returns false as soon as `report`
+    /// stops.
     pub fn value<R: Report>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
         let check = self.get(id);
         match (check, text.as_bytes().first()) {
@@ -248,8 +249,8 @@ impl Checks {
         }
     }
 
-    /// Walks the members of an object, if they are surely `distinct` no further than to the last field; `absent` judges each
-    /// required field that was not among them.
+    /// Walks the members of an object. If the names are known to be `distinct`, it stops after the last field. `absent`
+    /// judges each required field that is missing.
     #[inline]
     pub fn record<R: Report>(
         &self,
@@ -261,7 +262,7 @@ impl Checks {
         let mut met = Met::new(fields.list.len());
         let mut going = true;
         let mut left = if distinct && !fields.closed { fields.list.len() } else { usize::MAX };
-        // Taken out for the time of the walk: a record inside this one, of the same type, begins with another.
+        // Taken out during the walk: a nested record of the same type starts with another guide.
         let mut guide = fields.guide.take();
         let meaning = |key| fields.find(key).and_then(|slot| u32::try_from(slot).ok()).unwrap_or(UNMARKED);
         guided(text, &mut guide, meaning, |member| {
@@ -328,7 +329,7 @@ impl Checks {
         true
     }
 
-    /// Whether some branch of the union at `id` takes the value.
+    /// Whether some branch of the union at `id` accepts the value.
     fn any(&self, id: CheckId, union: &Union, text: &str, quiet: &mut Quiet) -> bool {
         if text.starts_with('n') {
             return union.takes_null;
@@ -344,8 +345,8 @@ impl Checks {
         verdict
     }
 
-    /// The faults of a value no branch takes. The only branch of the value's own shape is the one that was meant: its
-    /// faults are the better message.
+    /// Reports the faults of a value that no branch accepts. If only one branch has the value's JSON type, it is the
+    /// intended one, and its faults are the better message.
     fn explain<R: Report>(&self, union: &Union, text: &str, report: &mut R) -> bool {
         let mut alike = union.branches.iter().filter(|branch| self.is_alike(**branch, text));
         match (alike.next(), alike.next()) {
@@ -362,7 +363,7 @@ impl Checks {
         }
     }
 
-    /// `expected double, found string "x"`.
+    /// Returns a message such as `expected double, found string "x"`.
     pub fn mismatch(&self, id: CheckId, found: &str) -> String {
         format!("expected {}, found {found}", self.expected(id))
     }
@@ -410,12 +411,12 @@ fn expected_symbols(symbols: &[String]) -> String {
     }
 }
 
-/// The verdict on a field that is not there.
+/// Reports a missing field.
 pub fn missing<R: Report>(report: &mut R) -> bool {
     report.fault(|| "missing".to_owned())
 }
 
-/// What a person calls a JSON value.
+/// Describes a JSON value for a message.
 fn found(text: &str) -> String {
     let excerpt = excerpt(text);
     match text.as_bytes().first() {
@@ -427,7 +428,7 @@ fn found(text: &str) -> String {
     }
 }
 
-/// Whether a JSON value that is not a container passes a check that is not one.
+/// Whether a JSON scalar passes a scalar check.
 #[inline]
 fn is_scalar(check: &Check, text: &str) -> bool {
     match string_content(text) {
@@ -437,7 +438,7 @@ fn is_scalar(check: &Check, text: &str) -> bool {
     }
 }
 
-/// Whether a string of that content passes.
+/// Whether a string with this content passes.
 #[inline]
 pub fn is_string(check: &Check, content: &str) -> bool {
     match check {
@@ -472,7 +473,8 @@ pub fn is_bare(check: &Check, text: &str) -> bool {
     }
 }
 
-/// Whether a field must be there: it has no default and does not take null, for nulls are left out of what is read from Avro.
+/// Whether a field is required: it has no default and does not take null, because null is left out of records read from
+/// Avro.
 pub fn is_required(schema: &Schema, field: &crate::registry::schema::Field) -> bool {
     let is_null = |id: &NodeId| matches!(schema.node(*id).shape, Shape::Null);
     let takes_null = match &schema.node(field.node).shape {

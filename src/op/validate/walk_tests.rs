@@ -1,4 +1,4 @@
-//! The walk: what each type takes, what it says, and that it agrees with a naive reading of the parsed value.
+//! Tests the walk: what each type accepts, its messages, and that it agrees with a naive check of the parsed value.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn checks(schema: &str, closed: bool) -> (Checks, CheckId) {
     (checks, root)
 }
 
-/// The message, or nothing; the quiet walk must come to the same verdict.
+/// Returns the message or an empty text; the quiet walk must reach the same verdict.
 fn verdict(schema: &str, text: &str, closed: bool) -> String {
     let (checks, root) = checks(schema, closed);
     let mut report = Explain::default();
@@ -162,7 +162,8 @@ fn records_of_many_fields_are_met_in_full() {
     }
 }
 
-/// Two records alike but for a leaf, nested in each other: without memory every level would double the work.
+/// Two records that differ only in a leaf, nested in each other: without cached verdicts every level would double the
+/// work.
 #[test]
 fn a_value_that_is_wrong_deep_inside_ambiguous_unions_is_refused_in_time() {
     let schema = r#"{"type":"record","name":"A","fields":[
@@ -203,7 +204,7 @@ fn schema_strategy() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A record schema; fields that are not `required` get a default.
+/// Builds a record schema; fields that are not `required` get a default.
 fn record_of(fields: &[(Value, bool)]) -> Value {
     let fields: Vec<Value> = fields
         .iter()
@@ -213,7 +214,7 @@ fn record_of(fields: &[(Value, bool)]) -> Value {
     json!({"type": "record", "fields": fields})
 }
 
-/// The same schema as Avro has it: names and defaults put in.
+/// Returns the same schema in Avro's form, with names and defaults.
 fn avro(schema: &Value, names: &mut usize) -> Value {
     match schema {
         Value::Array(branches) => branches.iter().map(|branch| avro(branch, names)).collect(),
@@ -223,7 +224,8 @@ fn avro(schema: &Value, names: &mut usize) -> Value {
             let fields = object["fields"].as_array().unwrap().iter().map(|field| {
                 let kind = avro(&field["type"], names);
                 let optional = !field["required"].as_bool().unwrap();
-                // Null is a default only of what takes null; the union around it is part of the oracle's schema.
+                // Null is a default only for a type that takes null; the union around it is part of the oracle's
+                // schema.
                 match optional && field["type"].is_array() {
                     true => json!({"name": field["name"], "type": kind, "default": null}),
                     false => json!({"name": field["name"], "type": kind}),
@@ -244,7 +246,7 @@ fn avro(schema: &Value, names: &mut usize) -> Value {
     }
 }
 
-/// The rules, read naively off the parsed value.
+/// The rules, applied naively to the parsed value.
 fn oracle(schema: &Value, value: &Value) -> bool {
     match schema {
         Value::Array(branches) => branches.iter().any(|branch| oracle(branch, value)),
@@ -268,7 +270,7 @@ fn oracle(schema: &Value, value: &Value) -> bool {
                 object["fields"].as_array().unwrap().iter().all(|field| {
                     match members.get(field["name"].as_str().unwrap()) {
                         Some(value) => oracle(&field["type"], value),
-                        // What is not there is null, with a default or without.
+                        // An absent field is null, with a default or without.
                         None => oracle(&field["type"], &json!(null)),
                     }
                 })
@@ -291,7 +293,7 @@ fn any_value() -> BoxedStrategy<Value> {
     .boxed()
 }
 
-/// Mostly values of the schema, sometimes others.
+/// Generates mostly values of the schema, sometimes others.
 fn value_of(schema: &Value) -> BoxedStrategy<Value> {
     let right = match schema {
         Value::Array(branches) => prop::strategy::Union::new(branches.iter().map(value_of)).boxed(),

@@ -1,11 +1,11 @@
-//! Ends of windows, as runs: a slice lies in a run of windows, however many they are.
+//! Sets of window ends, kept as runs: a slice lies in a run of consecutive windows, so that many ends take one entry.
 
 use std::collections::BTreeMap;
 
 /// A set of window ends, all in steps of one slide.
 #[derive(Default)]
 pub(super) struct Ends {
-    /// First end of each run to its last; runs neither overlap nor touch.
+    /// Maps the first end of each run to its last; runs neither overlap nor touch.
     runs: BTreeMap<i64, i64>,
 }
 
@@ -22,7 +22,7 @@ impl Ends {
         self.runs.insert(low, high);
     }
 
-    /// Takes one end out; whether it was there.
+    /// Removes one end; returns whether it was there.
     pub(super) fn remove(&mut self, end: i64, slide: i64) -> bool {
         let Some((&first, &last)) = self.runs.range(..=end).next_back() else { return false };
         if end > last || (end - first) % slide != 0 {
@@ -38,12 +38,12 @@ impl Ends {
         true
     }
 
-    /// All of them, in order.
+    /// Returns all ends, in ascending order.
     pub(super) fn iter(&self, slide: i64) -> impl Iterator<Item = i64> {
         self.runs.iter().flat_map(move |(first, last)| (0..=(last - first) / slide).map(move |at| first + at * slide))
     }
 
-    /// How many there are.
+    /// Returns the number of ends.
     pub(super) fn len(&self, slide: i64) -> usize {
         self.runs.iter().map(|(first, last)| ((last - first) / slide) as usize + 1).sum()
     }

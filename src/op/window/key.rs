@@ -1,4 +1,4 @@
-//! Keys of a metric: the tuples of its dimensions' values, each known by a number while some state is about it.
+//! Keys of a metric: the tuples of its dimensions' values. Each has a number while some slot refers to it.
 
 use crate::error::{Error, Result};
 use crate::expr::{Coded, Dimension};
@@ -11,43 +11,43 @@ use std::sync::Arc;
 /// The keys of one metric.
 #[derive(Default)]
 pub struct Keys {
-    /// The numbers, by the hash of their entry's values; a row finds its key without writing it down.
+    /// Numbers of the keys, by the hash of their values; a row finds its key without encoding it.
     ids: HashTable<u32>,
     state: RandomState,
     entries: Vec<Entry>,
     free: Vec<u32>,
-    /// Keys met since the last sweep that were new then.
+    /// Keys that were new since the last sweep.
     fresh: Vec<u32>,
     known: Known,
     bytes: usize,
 }
 
-/// What is known of coded dimensions.
+/// A table of keys by the codes of dictionary dimensions.
 #[derive(Default)]
 struct Known {
     /// The values of each dimension, by code.
     values: Vec<ArrayRef>,
-    /// For each place, that is for the codes of all dimensions together, the number of its key and which life of it.
+    /// For each place (one combination of codes) the number of its key, and the count of reuses it is valid for.
     ids: Vec<(u32, u32)>,
 }
 
-/// More places than this are not worth their memory (512 KiB).
+/// A table with more places than this is not worth its memory (512 KiB).
 const PLACES_MAX: usize = 1 << 16;
 const UNKNOWN: (u32, u32) = (u32::MAX, 0);
 
 #[derive(Default)]
 struct Entry {
-    /// For each dimension 0 where it is NULL, or 1, the length (u32, little-endian) and the text.
+    /// For each dimension 0 if it is NULL, else 1, the length (u32, little-endian) and the text.
     key: Box<[u8]>,
     hash: u64,
-    /// How many slots are about it.
+    /// Number of slots that refer to it.
     uses: u32,
-    /// How many keys had this number before: whoever remembers a number can tell whether it still is that key's.
+    /// How many keys have had this number before. A remembered number is valid only with the same count.
     lives: u32,
 }
 
 impl Keys {
-    /// The numbers of the keys of `rows` rows with these dimensions.
+    /// Writes the key number of each of `rows` rows with these dimensions to `ids`.
     pub fn ids(&mut self, dimensions: &[Dimension], rows: usize, ids: &mut Vec<u32>) -> Result<()> {
         ids.clear();
         let coded = dimensions.iter().map(|one| if let Dimension::Coded(coded) = one { Some(coded) } else { None });
@@ -63,7 +63,7 @@ impl Keys {
                 let id = self.id([]);
                 ids.extend((0..rows).map(|_| id));
             }
-            // Most metrics have few dimensions: their values fit into registers.
+            // Most metrics have few dimensions, whose values fit into registers.
             [a] => ids.extend((0..rows).map(|row| self.id([value(a, row)]))),
             [a, b] => ids.extend((0..rows).map(|row| self.id([value(a, row), value(b, row)]))),
             _ => ids.extend((0..rows).map(|row| {
@@ -74,10 +74,10 @@ impl Keys {
         Ok(())
     }
 
-    /// The same where all dimensions are coded: the codes of a row together are a place in a table of numbers. False
-    /// where that table would be too large.
+    /// Does the same for dictionary dimensions: the codes of a row are its place in a table of numbers. Returns false
+    /// if that table would be too large.
     fn ids_of_codes(&mut self, dimensions: &[&Coded], rows: usize, ids: &mut Vec<u32>) -> bool {
-        // One place more for NULL.
+        // One more place for NULL.
         let size = |coded: &&Coded| coded.values().len() + 1;
         let places = dimensions.iter().try_fold(1usize, |places, coded| places.checked_mul(size(coded)));
         let Some(places) = places.filter(|places| *places <= PLACES_MAX) else { return false };
@@ -143,7 +143,9 @@ impl Keys {
         hasher.finish()
     }
 
-    /// The number of a saved key; exit 65 if it is none.
+    /// Returns the number of a saved key; adds the key if it is new.
+    ///
+    /// Errors: exit status 65 if the bytes are not a key.
     pub fn restore(&mut self, key: &[u8]) -> Result<u32> {
         let values = values_of(key);
         if !is_key(key, &values) {
@@ -174,12 +176,12 @@ impl Keys {
         id
     }
 
-    /// One more slot is about this key.
+    /// Counts one more slot that refers to this key.
     pub fn retain(&mut self, id: u32) {
         self.entries[id as usize].uses += 1;
     }
 
-    /// One slot fewer is about this key; the last one takes it away.
+    /// Counts one slot less that refers to this key; removes the key with the last one.
     pub fn release(&mut self, id: u32) {
         let entry = &mut self.entries[id as usize];
         entry.uses -= 1;
@@ -194,7 +196,7 @@ impl Keys {
         }
     }
 
-    /// Takes new keys away that no slot came to be about.
+    /// Removes the new keys that no slot has come to refer to.
     pub fn sweep(&mut self) {
         for id in std::mem::take(&mut self.fresh) {
             let entry = &self.entries[id as usize];
@@ -205,27 +207,27 @@ impl Keys {
         }
     }
 
-    /// The key's bytes: its saved form.
+    /// Returns the key's bytes, which are also its saved form.
     pub fn bytes_of(&self, id: u32) -> &[u8] {
         &self.entries[id as usize].key
     }
 
-    /// The values of the key's dimensions.
+    /// Returns the values of the key's dimensions; `None` is NULL.
     pub fn values(&self, id: u32) -> Vec<Option<&str>> {
         values_of(self.bytes_of(id))
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.ids.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.ids.is_empty()
     }
 
-    /// Bytes held.
+    /// Returns the bytes that the keys take.
     pub fn size(&self) -> usize {
         self.bytes
     }
@@ -247,7 +249,7 @@ fn push_value(key: &mut Vec<u8>, value: Option<&str>) {
     }
 }
 
-/// Whether a key's bytes are those of the values.
+/// Whether a key's bytes encode these values.
 #[inline(always)]
 fn is_key(mut key: &[u8], values: &[Option<&str>]) -> bool {
     for value in values {
@@ -266,7 +268,7 @@ fn is_key(mut key: &[u8], values: &[Option<&str>]) -> bool {
     key.is_empty()
 }
 
-/// The values a key's bytes stand for; as many as can be read.
+/// Decodes the values in a key's bytes, as many as can be read.
 fn values_of(mut key: &[u8]) -> Vec<Option<&str>> {
     let mut values = vec![];
     while let Some((present, rest)) = key.split_first() {
@@ -289,7 +291,7 @@ mod tests {
     use arrow::array::Int32Array;
     use proptest::prelude::*;
 
-    /// A dimension of letters, and the same coded; `z` is a value that is NULL.
+    /// A dimension of letters as plain values, and the same as a dictionary; `z` is a dictionary value that is NULL.
     fn dimension(rows: &[Option<char>], letters: &str) -> (Dimension, Dimension) {
         let text = |letter: char| (letter != 'z').then(|| letter.to_string());
         let plain: StringArray = rows.iter().map(|row| row.and_then(text)).collect();
@@ -311,7 +313,7 @@ mod tests {
             dropped in prop::collection::vec(any::<bool>(), 8),
         ) {
             let (mut plain, mut coded) = (Keys::default(), Keys::default());
-            // The values of a dictionary come in another order in every other batch.
+            // Every other batch orders the dictionary's values differently.
             for ((index, rows), dropped) in batches.iter().enumerate().zip(dropped) {
                 let letters = if index % 2 == 0 { "abcdz" } else { "zdcba" };
                 let (first, second): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
@@ -324,7 +326,7 @@ mod tests {
                     prop_assert_eq!(plain.values(*plain_id), coded.values(*coded_id));
                 }
                 if !dropped {
-                    // Some keys are about something, the others go, and their numbers are used again.
+                    // Some keys stay in use; the numbers of the others are used again.
                     coded.retain(coded_ids[0]);
                 }
                 coded.sweep();

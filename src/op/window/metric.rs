@@ -1,9 +1,9 @@
-//! The spec of a metric: what is counted, for whom, over which windows.
+//! The resolved spec of a metric: aggregate, filter, dimensions and windows.
 
 use crate::expr::Expr;
 use crate::op::aggregate::Call;
 
-/// The shape of a metric's windows; all times in µs.
+/// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// `[start, start + size)` for every start that is a multiple of `slide` plus `align`; tumbling where slide = size.
@@ -12,10 +12,10 @@ pub enum Shape {
         size: i64,
         /// Distance between two starts.
         slide: i64,
-        /// What starts are shifted by.
+        /// The shift of all starts.
         align: i64,
     },
-    /// From an event to `gap` after the last one that is not further than `gap` from another.
+    /// From a first event to `gap` after the last one, where each is at most `gap` from another.
     Session {
         /// The silence that ends a session.
         gap: i64,
@@ -25,14 +25,14 @@ pub enum Shape {
 /// When rows are emitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Emit {
-    /// When W reaches the end of a window, and again when more of its events arrive.
+    /// When the watermark reaches the end of a window, and again when more of its events arrive.
     #[default]
     Panes,
-    /// Once, when the state goes.
+    /// Once, when the window's state is dropped.
     Final,
 }
 
-/// One dimension: its name in the result and where its value stands.
+/// One dimension: its name in the result and its expression.
 #[derive(Debug)]
 pub struct Dimension {
     /// The name.
@@ -54,20 +54,21 @@ pub struct Metric {
     pub by: Vec<Dimension>,
     /// Its windows.
     pub shape: Shape,
-    /// How long past its end a window stays open (µs).
+    /// How long a window stays open after its end (µs).
     pub lateness: i64,
-    /// The spec as text: a snapshot is for the same spec only.
+    /// The spec as text. A snapshot restores only into the same text.
     pub text: String,
 }
 
 impl Shape {
-    /// For a row at `time`: the start of its last window, the end of its first one, or none where it lies in no window.
+    /// Returns the windows of a row at `time`, or `None` if it lies in no window (a slide greater than the size leaves
+    /// gaps).
     pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<Span> {
         let last_start = (time - align).div_euclid(slide) * slide + align;
         if time >= last_start + size {
             return None;
         }
-        // The first window is the one with the least start beyond time − size.
+        // The first window has the least start after time − size.
         let first_start = (time - size - align).div_euclid(slide) * slide + slide + align;
         Some(Span {
             first_end: first_start + size,
@@ -77,14 +78,14 @@ impl Shape {
     }
 }
 
-/// The windows a row lies in.
+/// The windows that a row lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// End of the first.
     pub first_end: i64,
     /// End of the last.
     pub last_end: i64,
-    /// Start of the slice: the rows from here on that lie in the same windows.
+    /// Start of the slice: the rows from here on lie in the same windows.
     pub slice: i64,
 }
 

@@ -1,8 +1,17 @@
-//! Event-time windows: rows in, results out, the late and the wrong told apart.
+//! Event-time windows: takes batches of events, emits result rows, and reports late and dead rows.
 //!
-//! A row counts for a window iff stream time − out-of-orderness < end + lateness: its own row decides, per window, and
-//! nothing else is asked; so the results are a function of the partitions' contents, not of batch sizes, timing or
-//! interleaving. The watermark only decides when windows fire and when state goes.
+//! A row counts for a window iff stream time − out-of-orderness < end + lateness. Only the row's own stream time
+//! decides this, per window. So the results are a function of the partitions' contents, not of batch sizes, timing or
+//! interleaving. The watermark only decides when windows fire and when state is dropped.
+//!
+//! A batch passes through [`Window::on_batch`]: `running.rs` judges its rows for each metric and adds them to slots.
+//! [`Window::fire`] emits what is due.
+//!
+//! - `spec.rs`, `metric.rs`: the metrics as written, and resolved.
+//! - `watermark.rs`: the watermark from the partitions' stream times.
+//! - `running.rs`: one metric with its state; `outcome.rs`: the fate of each row.
+//! - `slice.rs`, `tree.rs`, `ends.rs`: tumbling and sliding windows; `session.rs`: session windows.
+//! - `key.rs`, `slots.rs`: the tuples of dimensions, and the accumulators.
 
 mod ends;
 pub mod key;
@@ -34,22 +43,22 @@ use crate::time::{EARLIEST, LATEST};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
-/// What the operator is told.
+/// The options of the operator.
 pub struct Options {
     /// The leaves of all metrics' expressions.
     pub leaves: Leaves,
-    /// The metrics, names different.
+    /// The metrics; their names differ.
     pub metrics: Vec<Metric>,
-    /// How W is made.
+    /// How the watermark is computed.
     pub watermark: watermark::Options,
     /// When rows are emitted.
     pub emit: Emit,
 }
 
-/// Where result rows go.
+/// Receives result rows.
 pub type Emitter<'a> = dyn FnMut(&Row<'_>) -> Result<()> + 'a;
 
-/// The operator.
+/// The window operator.
 pub struct Window {
     options: Options,
     watermark: Watermark,
@@ -57,15 +66,15 @@ pub struct Window {
     fired: Option<i64>,
     running: Vec<Running>,
     groups: Vec<Group>,
-    /// Metrics by name.
+    /// Indexes of the metrics, sorted by name.
     order: Vec<usize>,
-    /// Names without a value so far.
+    /// Names that have been NULL in every row so far.
     nulls: Nulls,
 }
 
-/// Version of the saved form.
+/// Version of the snapshot.
 const VERSION: u8 = 2;
-/// The version that did not tell inputs apart.
+/// The version whose partitions had no input number.
 const WITHOUT_INPUTS: u8 = 1;
 
 fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
@@ -73,7 +82,7 @@ fn instants(batch: &RecordBatch, column: usize) -> &[i64] {
 }
 
 impl Window {
-    /// An operator without state.
+    /// Creates an operator without state.
     pub fn new(options: Options) -> Self {
         let mut groups: Vec<Group> = vec![];
         let mut running = vec![];
@@ -93,27 +102,27 @@ impl Window {
         Self { options, watermark, fired: None, running, groups, order, nulls }
     }
 
-    /// The metrics.
+    /// Returns the metrics.
     pub fn metrics(&self) -> &[Metric] {
         &self.options.metrics
     }
 
-    /// The watermark's side of the operator.
+    /// Returns the operator's watermark.
     pub fn watermark(&self) -> &Watermark {
         &self.watermark
     }
 
-    /// Takes a silent partition out of the minimum; its number is the watermark's.
+    /// Excludes an idle partition, by its number in the watermark, from the minimum.
     pub fn set_idle(&mut self, partition: usize) {
         self.watermark.set_idle(partition);
     }
 
-    /// Counts of each metric.
+    /// Returns the counts of each metric.
     pub fn counts(&self) -> Vec<MetricCounts> {
         self.running.iter().map(|running| running.counts).collect()
     }
 
-    /// Names, for each metric, that were NULL in every row so far.
+    /// Returns pairs of a metric and a name that was NULL in every row so far.
     pub fn always_null(&self) -> Vec<(&str, String)> {
         let mut found = vec![];
         for metric in &self.options.metrics {
@@ -126,7 +135,7 @@ impl Window {
         found
     }
 
-    /// Windows that hold rows and have not fired.
+    /// Returns the number of windows that hold rows and have not fired.
     pub fn held(&self) -> u64 {
         self.running
             .iter()
@@ -137,17 +146,17 @@ impl Window {
             .sum()
     }
 
-    /// What the source knows.
+    /// Takes what the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         self.watermark.on_progress(progress)
     }
 
-    /// An explicit promise.
+    /// Takes an explicit watermark.
     pub fn on_promise(&mut self, watermark: i64) {
         self.watermark.on_promise(watermark);
     }
 
-    /// Adds the rows of a batch of events that came from input number `input`.
+    /// Adds a batch of events from input number `input`; returns the fate of each row.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<Outcome> {
         let leaves = LeafBatch::read(&self.options.leaves, batch)?;
         let views = self.views(batch, &leaves)?;
@@ -199,7 +208,8 @@ impl Window {
         Ok(views)
     }
 
-    /// Rows in which a leaf was of the wrong type: of a `where` in any row, of an argument in the rows it lets pass.
+    /// Returns the rows in which a leaf had the wrong type: a leaf of a `where` in any row, a leaf of an argument only
+    /// in rows that pass the `where`.
     fn wrong(&self, views: &[View<'_>], leaves: &LeafBatch) -> Vec<(usize, String)> {
         if leaves.is_right() {
             return vec![];
@@ -219,7 +229,8 @@ impl Window {
         found.into_iter().collect()
     }
 
-    /// Fires what is due, in the order of due time, window end, metric and dimensions; then lets go of state.
+    /// Fires the windows that are due, in the order of due time, window end, metric and dimensions; then drops state
+    /// that no later row can reach.
     pub fn fire(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         let Some(watermark) = self.watermark.get() else { return Ok(()) };
         let mut due: Vec<(i64, i64, usize)> = vec![];
@@ -246,7 +257,7 @@ impl Window {
         Ok(())
     }
 
-    /// How long after its end a window of this metric fires.
+    /// Returns how long after its end (µs) a window of this metric fires.
     fn delay(&self, index: usize) -> i64 {
         match self.options.emit {
             Emit::Panes => 0,
@@ -268,7 +279,7 @@ impl Window {
         };
         match &mut running.windows {
             Windows::Slices(slices, cut) => {
-                // Those that end later are still to come, and so are all that can be reached.
+                // Windows that end later will fire, and so may all windows that rows can still reach.
                 slices.join(end.min(watermark.saturating_sub(cut.lateness)), *cut, keys, &mut running.slots);
                 for fired in slices.fire(end, *cut, &mut running.slots) {
                     rows.push((dimensions(keys, fired.key), end - cut.size, false, fired));
@@ -294,21 +305,21 @@ impl Window {
             }
             let (name, start, retracted) = (metric.name.as_str(), *start, *retracted);
             let (value, rows, pane) = (fired.value, fired.rows, fired.pane);
-            // A window that reaches beyond the calendar is cut there. None is longer than the calendar, so that only one of
-            // its edges is cut, and the other still tells it from its neighbours.
+            // A window that reaches beyond the calendar is cut there. No window is longer than the calendar, so only
+            // one of its edges is cut, and the other still separates it from its neighbours.
             let (start, end) = (start.max(EARLIEST), end.min(LATEST));
             emit(&Row { name, start, end, dimensions, value, rows, pane, retracted })?;
         }
         Ok(())
     }
 
-    /// Every input is at its end: fires everything.
+    /// Fires everything, because every input has ended.
     pub fn on_exhausted(&mut self, emit: &mut Emitter<'_>) -> Result<()> {
         self.watermark.on_exhausted();
         self.fire(emit)
     }
 
-    /// The saved form.
+    /// Returns the state as bytes.
     pub fn snapshot(&mut self) -> Vec<u8> {
         let mut out = Writer::default();
         out.byte(VERSION);
@@ -318,7 +329,7 @@ impl Window {
         out.count(self.running.len());
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             out.text(&metric.text);
-            // Counts and the notes on NULL belong to the run, pending rows are none between batches.
+            // Counts and the names that are always NULL belong to the run. No rows are pending between batches.
             let Running { group, slots, windows, since, counts: _, pending: _ } = running;
             let keys = &self.groups[*group].keys;
             out.optional(*since);
@@ -332,14 +343,15 @@ impl Window {
         out.finish()
     }
 
-    /// What a snapshot must agree with, beside each metric's own text.
+    /// Returns the options that a snapshot must share, beside each metric's own text.
     fn fingerprint(&self) -> String {
         let watermark::Options { out_of_orderness, explicit, new_partitions: _ } = self.options.watermark;
         let bound = out_of_orderness.map_or_else(|| "all".to_owned(), |bound| bound.to_string());
         format!("out_of_orderness {bound} explicit {explicit} emit {:?}", self.options.emit)
     }
 
-    /// What [`Window::snapshot`] saved. A metric the snapshot does not know begins with the first window after it.
+    /// Restores an operator from the bytes of [`Window::snapshot`]. A metric that is not in the snapshot begins with
+    /// the first window after it.
     pub fn restore(options: Options, bytes: &[u8]) -> Result<Self> {
         let mut saved = Reader::new(bytes);
         let version = saved.byte()?;

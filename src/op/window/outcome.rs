@@ -1,22 +1,23 @@
-//! What becomes of the rows of a batch.
+//! The fates of the rows of a batch.
 
-/// A row that is late for a metric, wholly or for some of its windows.
+/// A row that is late for a metric, for all or some of its windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LateRow {
     /// The row in the batch.
     pub row: u32,
     /// The metric's index.
     pub metric: u32,
-    /// Whether some of the metric's windows did count it.
+    /// Whether some of the metric's windows counted it.
     pub half: bool,
-    /// The least out-of-orderness (µs) by which it would have met all its windows; none where a partition was idle or new.
+    /// The least out-of-orderness (µs) with which it would count for all its windows; `None` if it is late because a
+    /// partition was idle or new.
     pub needed: Option<i64>,
 }
 
-/// What became of the rows of a batch.
+/// The fates of the rows of a batch.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rows whose value was of the wrong type, with the message; no metric counted them.
+    /// Rows with a value of the wrong type, each with the message; no metric counted them.
     pub dead: Vec<(usize, String)>,
     /// Late rows, by row, then metric.
     pub late: Vec<LateRow>,
@@ -31,7 +32,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// One fate for each row, the first that fits: dead, counted, late, filtered.
+    /// Gives each row one fate, the first that applies: dead, counted, late, filtered.
     pub(super) fn finish(&mut self, is_dead: &[bool]) {
         self.late.sort_unstable_by_key(|late| (late.row, late.metric));
         let mut is_late = vec![false; is_dead.len()];

@@ -1,4 +1,4 @@
-//! One metric at work: each row judged by its own bound, and put into the slot of its key and windows.
+//! One metric with its state: judges each row by the row's own bound and adds it to the slot of its key and windows.
 
 use super::key::Keys;
 use super::metric::{Emit, Metric, Shape, Span};
@@ -9,23 +9,23 @@ use super::slots::Slots;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 
-/// Fates of the rows that one metric saw.
+/// Counts of the rows of one metric, by fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct MetricCounts {
     /// Rows in at least one of its windows.
     pub counted: u64,
-    /// Rows too late for every one of its windows.
+    /// Rows too late for all of its windows.
     pub late: u64,
-    /// Rows its `where` refused, or that lie in no window.
+    /// Rows that its `where` rejected or that lie in no window.
     pub filtered: u64,
     /// Of the counted, those too late for some of their windows.
     pub half_late: u64,
     /// Rows late only because a partition was idle or new.
     pub late_idle: u64,
-    /// Rows of result left out because the metric began within their window.
+    /// Result rows that were not emitted because the metric began inside their window.
     pub partial: u64,
-    /// The least out-of-orderness (µs) by which no row would have been late or half late, leaving out those late only because
-    /// a partition was idle or new.
+    /// The least out-of-orderness (µs) with which no row would be late or half late, except rows that are late only
+    /// because a partition was idle or new.
     pub bound_needed: i64,
 }
 
@@ -35,12 +35,12 @@ pub(super) enum Windows {
     Sessions(Sessions, Rule),
 }
 
-/// Metrics with the same dimensions share their keys: a row's key is found once for all of them.
+/// Keys shared by the metrics with the same dimensions: each row's key is looked up once for all of them.
 pub(super) struct Group {
     /// Index of the first metric, whose dimensions are evaluated.
     pub(super) first: usize,
     pub(super) keys: Keys,
-    /// The key of each row of the batch at hand.
+    /// The key of each row of the current batch.
     pub(super) ids: Vec<u32>,
 }
 
@@ -50,14 +50,14 @@ pub(super) struct Running {
     pub(super) group: usize,
     pub(super) slots: Slots,
     pub(super) windows: Windows,
-    /// Windows that start earlier are partial: the metric began within them.
+    /// Windows that start earlier are partial, because the metric began inside them.
     pub(super) since: Option<i64>,
     pub(super) counts: MetricCounts,
     pub(super) pending: Pending,
 }
 
 impl Running {
-    /// Without state.
+    /// Creates a metric without state.
     pub(super) fn new(metric: &Metric, group: usize) -> Self {
         let windows = match metric.shape {
             Shape::Sliding { size, slide, align } => {
@@ -76,21 +76,22 @@ impl Running {
     }
 }
 
-/// The columns one metric reads of a batch.
+/// The columns of a batch that one metric reads.
 pub(super) struct View<'a> {
     pub(super) event_times: &'a [i64],
     pub(super) stream_times: &'a [i64],
-    /// The rows its `where` lets pass; none where there is no `where`.
+    /// The rows that pass its `where`; `None` if there is no `where`.
     pub(super) passed: Option<BooleanBuffer>,
     pub(super) args: Vec<ArrayRef>,
 }
 
-/// What rows are judged by.
+/// The bounds that rows are compared with.
 pub(super) struct Bounds {
     pub(super) out_of_orderness: i64,
-    /// The watermark at which state went: where it is ahead of a row's own bound, a partition was idle or new.
+    /// The watermark up to which state has been dropped. It is greater than a row's own bound only if a partition was
+    /// idle or new.
     pub(super) closed: Option<i64>,
-    /// The rows that are not dead; none where all are.
+    /// The rows that are not dead; `None` if no row is dead.
     pub(super) living: Option<BooleanBuffer>,
     /// Least and greatest event time, and greatest stream time, of all rows.
     pub(super) extent: Extent,
@@ -114,7 +115,7 @@ impl Extent {
     }
 }
 
-/// The rows in which a boolean is true.
+/// Returns the rows in which the value is true, not NULL.
 pub(super) fn truth(array: &BooleanArray) -> BooleanBuffer {
     match array.nulls() {
         None => array.values().clone(),
@@ -129,8 +130,8 @@ impl View<'_> {
     }
 }
 
-/// The span of time that rows of one slice have been found in: most rows fall into the same, are seen from its first
-/// window on, and meet no window that has fired.
+/// The time span of the slice that was used last. Most rows fall into the same slice, count for its first window, and
+/// belong to no window that has fired.
 #[derive(Clone, Copy)]
 struct Near {
     start: i64,
@@ -143,7 +144,7 @@ impl Near {
     const NOTHING: Near = Near { start: 0, width: 0, open: i64::MIN };
 
     fn new(span: Span, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
-        // Where the slide divides the size, a slice reaches from a start to the first end.
+        // If the slide divides the size, a slice reaches from a start to its first end.
         let even = cut.size % cut.slide == 0 && first_end == span.first_end;
         if !even || fired.is_some_and(|fired| first_end <= fired) {
             return Self::NOTHING;
@@ -158,29 +159,30 @@ impl Near {
     }
 }
 
-/// A row on its way to its slot.
+/// A row that has no slot yet.
 #[derive(Clone, Copy)]
 struct Coming {
     row: usize,
     key: u32,
     time: i64,
-    /// What it is judged by, and the part of it that is the row's own.
+    /// The bound it is compared with, and the bound from its own stream time alone.
     bound: i64,
     own: i64,
 }
 
-/// What became of a row that is not in a slot at hand.
+/// The fate of a row that is not in a cached slot.
 enum Fate {
-    /// It goes to this slot; when the first of its windows closes, where that one does not see it.
+    /// It goes to this slot; the second field is the time at which the first of its windows closes, if that window does
+    /// not count it.
     Slot(u32, Option<i64>),
-    /// It is too late: when the first and the last of its windows close.
+    /// It is too late; the times at which the first and the last of its windows close.
     Late { first: i64, last: i64 },
     /// It lies in no window.
     Outside,
 }
 
 impl Running {
-    /// Adds the rows of a batch.
+    /// Adds the rows of a batch to the slots and records their fates.
     pub(super) fn add(
         &mut self,
         view: &View<'_>,
@@ -212,8 +214,8 @@ impl Running {
         self.pending.flush(&mut self.slots, &view.args);
     }
 
-    /// Adds all rows at once where they lie in one slice, are seen from its first window on, and meet no window that
-    /// has fired; whether they did.
+    /// Adds all rows at once if they lie in one slice, count for its first window, and belong to no window that has
+    /// fired. Returns whether it did.
     fn together(
         &mut self,
         (_, bounds, fired, _): (&View<'_>, &Bounds, Option<i64>, u32),
@@ -331,8 +333,8 @@ impl Running {
         }
     }
 
-    /// The out-of-orderness by which a late row would have met its first window, which closes at `first`; none where the
-    /// row's own bound was not the reason, but a partition that was not waited for.
+    /// Returns the out-of-orderness with which a late row would count for its first window, which closes at `first`;
+    /// `None` if the row is late only because a partition was idle or new.
     #[cold]
     fn needed(&mut self, coming: Coming, first: i64, view: &View<'_>) -> Option<i64> {
         if coming.own < first {
@@ -344,7 +346,7 @@ impl Running {
     }
 }
 
-/// The end of the first window of `span` that a row with this bound counts for.
+/// Returns the end of the first window of `span` that a row with this bound counts for.
 #[inline]
 fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
     let open = |end: i64| bound < end.saturating_add(cut.lateness);
@@ -354,7 +356,7 @@ fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
     if !open(span.last_end) {
         return None;
     }
-    // The first end beyond bound − lateness, in steps of one slide from the first.
+    // The first end after bound − lateness, in steps of one slide from the first end.
     let beyond = bound.saturating_sub(cut.lateness) - span.first_end;
     Some(span.first_end + (beyond.div_euclid(cut.slide) + 1) * cut.slide)
 }

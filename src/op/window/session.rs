@@ -1,8 +1,9 @@
-//! Session windows: from an event to `gap` after the last that is not further than `gap` from another.
+//! Session windows: from a first event to `gap` after the last one, where each is at most `gap` from another.
 //!
-//! For a row a session is alive iff its bound (stream time − out-of-orderness) < end + lateness; a row merges with
-//! alive sessions only, and is late iff the merged one would not be alive. A merge takes back what has fired. Results
-//! are pure when a key lives in one partition.
+//! For a row, a session is alive iff the row's bound (stream time − out-of-orderness) < end + lateness. A row merges
+//! with alive sessions only, and is late iff the merged session would not be alive. A merge retracts the panes that the
+//! merged sessions have fired. The results depend on the partitions' contents alone only if each key lies in one
+//! partition.
 
 use super::key::Keys;
 use super::slice::Fired;
@@ -13,7 +14,7 @@ use ahash::AHashMap;
 use arrow::array::ArrayRef;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Rows whose values still have to be added to their slots.
+/// Rows whose values are not yet in their slots.
 #[derive(Default)]
 pub struct Pending {
     /// The slot of each row.
@@ -23,7 +24,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Adds them.
+    /// Adds the values to the slots.
     pub fn flush(&mut self, slots: &mut Slots, args: &[ArrayRef]) {
         if !self.rows.is_empty() {
             slots.aggregate().add(&self.slots, &self.rows, args);
@@ -38,54 +39,54 @@ struct Session {
     start: i64,
     end: i64,
     slot: u32,
-    /// The last firing: its number and how many rows it counted.
+    /// The last firing: its pane and the rows that it counted.
     fired: Option<(u32, u64)>,
     dirty: bool,
 }
 
-/// A row of result that is no longer true.
+/// A result row that is no longer true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retraction {
-    /// The key's number; it must be released when the row is written.
+    /// The key's number; the caller must release it once the retraction is written.
     pub key: u32,
-    /// Start of the session that was.
+    /// Start of the retracted session.
     pub start: i64,
-    /// Its end.
+    /// End of the retracted session.
     pub end: i64,
     /// The next pane.
     pub pane: u32,
-    /// The rows the row to take back counted.
+    /// The rows that the retracted row counted.
     pub rows: u64,
 }
 
 /// The state of one session metric.
 #[derive(Default)]
 pub struct Sessions {
-    /// By key and end. No two sessions of a key end together: they overlap, and are both alive for a row or both not, so the
-    /// row that would make the second merges with the first.
+    /// By key and end. No two sessions of a key have the same end: they would overlap and be both alive or both not
+    /// alive for a row, so the row that would create the second merges with the first.
     sessions: BTreeMap<(u32, i64), Session>,
-    /// The greatest end of a key's sessions that another one overlaps, because its row came too late for them. Sessions that end
-    /// later are disjoint.
+    /// By key, the greatest end of a session that another one overlaps because its row came too late to merge. Sessions
+    /// that end later are disjoint.
     overlapped: AHashMap<u32, i64>,
-    /// (end, key, start) of sessions that have something to fire.
+    /// (end, key, start) of sessions with rows to fire.
     waiting: BTreeSet<(i64, u32, i64)>,
     /// (end, key, start) of all sessions.
     open: BTreeSet<(i64, u32, i64)>,
-    /// By end.
+    /// Retractions to emit, by end.
     retractions: BTreeMap<i64, Vec<Retraction>>,
 }
 
-/// What a session metric is told.
+/// The gap and the lateness of a session metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
     /// The silence that ends a session (µs).
     pub gap: i64,
-    /// How long past its end a session stays open (µs).
+    /// How long a session stays open after its end (µs).
     pub lateness: i64,
 }
 
 impl Sessions {
-    /// The slot for a row of `key` at `time`, judged by `bound`; none if it is late.
+    /// Returns the slot for a row of `key` at `time` with this `bound`; `None` if the row is late.
     pub fn slot(
         &mut self,
         (key, time, bound): (u32, i64, i64),
@@ -111,7 +112,7 @@ impl Sessions {
         if merged.len() > 1 {
             pending.flush(slots, args);
         }
-        // First, so that letting go of the old sessions does not take the key away.
+        // The key is retained first, so that releasing the old sessions does not remove it.
         keys.retain(key);
         let same = merged.iter().position(|session| (session.start, session.end) == (start, end));
         let mut session = Session { start, end, slot: 0, fired: None, dirty: true };
@@ -138,18 +139,18 @@ impl Sessions {
         Some(slot)
     }
 
-    /// Takes out a session of the key that overlaps the span and ends at `alive` or later.
+    /// Removes and returns a session of the key that overlaps the span and ends at `alive` or later.
     fn take_overlapping(&mut self, key: u32, (start, end): (i64, i64), alive: i64) -> Option<Session> {
         let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped < alive);
         let mut later = self.sessions.range((key, start.max(alive))..=(key, i64::MAX));
-        // Where sessions are disjoint they start in the order of their ends: only the first can overlap.
+        // Disjoint sessions start in the order of their ends, so only the first can overlap.
         let found =
             if disjoint { later.next().filter(|(_, s)| s.start <= end) } else { later.find(|(_, s)| s.start <= end) };
         let place = *found?.0;
         self.sessions.remove(&place)
     }
 
-    /// Ends of the sessions that are due when the watermark has reached `watermark`, in order, and of rows to take back.
+    /// Returns the ends of sessions that are due at `watermark`, and of retractions, in ascending order.
     pub fn due(&self, watermark: i64, delay: i64) -> Vec<i64> {
         let waiting = self.waiting.iter().map(|(end, ..)| *end);
         let mut due: Vec<i64> = waiting.take_while(|end| end.saturating_add(delay) <= watermark).collect();
@@ -159,12 +160,12 @@ impl Sessions {
         due
     }
 
-    /// The rows to take back of sessions that ended at `end`.
+    /// Takes the retractions of sessions that ended at `end`.
     pub fn retract(&mut self, end: i64) -> Vec<Retraction> {
         self.retractions.remove(&end).unwrap_or_default()
     }
 
-    /// The rows of the sessions that end at `end`, each with its start, if `watermark` lets them fire.
+    /// Returns the result rows of the sessions that end at `end`, each with its start.
     pub fn fire(&mut self, end: i64, slots: &Slots) -> Vec<(i64, Fired)> {
         let due: Vec<_> = self.waiting.range((end, 0, i64::MIN)..=(end, u32::MAX, i64::MAX)).copied().collect();
         let mut rows = Vec::with_capacity(due.len());
@@ -183,7 +184,7 @@ impl Sessions {
         rows
     }
 
-    /// Lets go of the sessions that no later row can reach.
+    /// Drops the sessions that no later row can reach.
     pub fn close(&mut self, watermark: i64, rule: Rule, keys: &mut Keys, slots: &mut Slots) {
         while let Some(entry @ (end, key, _)) = self.open.first().copied() {
             if end.saturating_add(rule.lateness) > watermark {
@@ -201,12 +202,12 @@ impl Sessions {
         }
     }
 
-    /// Sessions that have something to fire.
+    /// Returns the number of sessions with rows to fire.
     pub fn held(&self) -> u64 {
         self.waiting.len() as u64
     }
 
-    /// The saved form: sessions in the order of their ends, then of their keys' bytes.
+    /// Saves the state: sessions in the order of their ends, then of their keys' bytes.
     pub fn snapshot(&self, keys: &Keys, slots: &Slots, out: &mut Writer) {
         let Sessions { sessions, overlapped: _, waiting: _, open: _, retractions } = self;
         let mut sorted: Vec<(&[u8], &Session)> =
@@ -237,7 +238,7 @@ impl Sessions {
         }
     }
 
-    /// What [`Sessions::snapshot`] saved.
+    /// Restores the state that [`Sessions::snapshot`] saved.
     pub fn restore(keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {
@@ -286,7 +287,7 @@ mod tests {
     use crate::op::aggregate;
     use proptest::prelude::*;
 
-    /// The naive model: a list that every row looks through.
+    /// The naive model: every row scans a list of sessions.
     fn naive(list: &mut Vec<(i64, i64, u64)>, (time, bound): (i64, i64), rule: Rule) -> bool {
         let alive = |end: i64| bound < end + rule.lateness;
         let mut merged = (time, time + rule.gap, 1);
@@ -313,8 +314,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Bounds go up and down, as where a key lies in several partitions, so that sessions overlap others that were dead for
-        /// a row and are alive for the next.
+        /// Bounds rise and fall, as when a key lies in several partitions. So sessions overlap others that were closed
+        /// for one row and are alive for the next.
         #[test]
         fn sessions_found_by_their_ends_are_those_that_a_list_finds(
             rows in prop::collection::vec((0i64..120, -10i64..110), 1..80), gap in 1i64..12, lateness in 0i64..8,

@@ -1,11 +1,13 @@
 //! Tumbling and sliding windows over slices.
 //!
-//! A slice is a span of event time whose rows lie in the same windows; a window is the sum of its slices, so that a
-//! row is added once whatever the overlap. A row that came too late for the first of its windows counts for the rest:
-//! each slice therefore keeps one accumulator per key *and per first end that may see it*. Such a slice joins the whole one, which all
-//! of its windows see, as soon as no window that it must be left out of can fire any more.
+//! A slice is a span of event time whose rows lie in the same windows. A window is the sum of its slices, so a row is
+//! added once however much windows overlap. A row that is too late for the first of its windows still counts for the
+//! others. Each slice therefore has one accumulator per key and per first window end that counts the row. A slice
+//! without its first windows (a half slice) joins the whole slice, which all windows include, as soon as none of the
+//! windows that exclude it can fire again.
 //!
-//! A window of many slices is summed up by the nodes of a [`Tree`] over the whole slices: few merges for each row of result.
+//! A window of many slices is summed from the nodes of a [`Tree`] over the whole slices, which takes few merges per
+//! result row.
 
 use super::ends::Ends;
 use super::key::Keys;
@@ -18,12 +20,12 @@ use ahash::AHashMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// A row of result, before it gets its key's text.
+/// A result row that has its key's number but not yet its text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fired {
     /// The key's number.
     pub key: u32,
-    /// The value; none is NULL.
+    /// The value; `None` is NULL.
     pub value: Option<f64>,
     /// Rows in the window.
     pub rows: u64,
@@ -31,22 +33,22 @@ pub struct Fired {
     pub pane: u32,
 }
 
-/// (start of the slice, first window end that sees its rows).
+/// (start of the slice, first window end that counts its rows).
 type SliceId = (i64, i64);
 
-/// Keys numbered below this have their slots in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
+/// Slots of keys with numbers below this are in a plain array: no hashing for most metrics (0.03 CPU-s/M each).
 const DENSE_KEYS: usize = 4096;
-/// That array has at most this many places for each key in the slice, and for one more.
+/// The array has at most this many places per key of the slice, counting one key more.
 const PLACES_PER_KEY: usize = 16;
-/// A window of at most this many slices is the sum of them, not of nodes.
+/// A window of at most this many slices is summed from them directly, not from nodes.
 const FEW: usize = 8;
 const NO_SLOT: u32 = u32::MAX;
 
-/// The slots of a slice, by key: all keys below the length of `dense` stand there.
+/// The slots of a slice, by key: keys below the length of `dense` are in `dense`, the others in `hashed`.
 #[derive(Default)]
 struct SlotMap {
     dense: Vec<u32>,
-    /// Keys in `dense`.
+    /// Number of keys in `dense`.
     count: usize,
     hashed: AHashMap<u32, u32>,
 }
@@ -72,7 +74,7 @@ impl SlotMap {
         self.count += 1;
     }
 
-    /// Makes the array reach a key, unless that would leave most of it empty; whether it does.
+    /// Extends the array to a key, unless most of it would be empty; returns whether it did.
     fn widen(&mut self, at: usize) -> bool {
         let count = self.count + self.hashed.len() + 1;
         if at >= DENSE_KEYS || at >= PLACES_PER_KEY * (count + 1) {
@@ -102,7 +104,7 @@ struct Slice {
     slots: SlotMap,
 }
 
-/// Windows that have fired and may fire again: the number of firings of each key, and the keys with news.
+/// A window that has fired and may fire again: the number of firings of each key, and the keys with new rows.
 #[derive(Default)]
 struct Refire {
     panes: AHashMap<u32, u32>,
@@ -113,43 +115,43 @@ struct Refire {
 #[derive(Default)]
 pub struct Slices {
     slices: BTreeMap<SliceId, Slice>,
-    /// First end and start of the slices that are not whole.
+    /// First end and start of the half slices.
     halves: BTreeSet<(i64, i64)>,
-    /// Sums of whole slices that lie within windows which have fired.
+    /// Sums of whole slices inside windows that have fired.
     tree: Tree,
     /// Ends of windows that hold rows and have not fired.
     waiting: Ends,
     fired: BTreeMap<i64, Refire>,
-    /// The slice of the row before: most rows fall into the same.
+    /// The slots of the slice that the last row fell into, since most rows fall into the same.
     last: Option<(SliceId, SlotMap)>,
 }
 
-/// What a metric's windows are cut by.
+/// The size, slide, shift and lateness of a metric's windows.
 #[derive(Clone, Copy, Debug)]
 pub struct Cut {
     /// Length of a window (µs).
     pub size: i64,
     /// Distance between two starts (µs).
     pub slide: i64,
-    /// What starts are shifted by (µs).
+    /// The shift of all starts (µs).
     pub align: i64,
-    /// How long past its end a window stays open (µs).
+    /// How long a window stays open after its end (µs).
     pub lateness: i64,
 }
 
 impl Cut {
-    /// How far behind a start the ends lie that divide a slide in two; 0 where they do not.
+    /// Returns the distance from a start to the window end inside its slide (µs); 0 if ends coincide with starts.
     fn edge(self) -> i64 {
         self.size % self.slide
     }
 
-    /// The number of the slice that holds an instant; slices are numbered along the time line.
+    /// Returns the number of the slice that contains an instant; slices are numbered along the time line.
     fn number(self, time: i64) -> i64 {
         let (slides, rest) = ((time - self.align).div_euclid(self.slide), (time - self.align).rem_euclid(self.slide));
         if self.edge() == 0 { slides } else { 2 * slides + i64::from(rest >= self.edge()) }
     }
 
-    /// Where the slice of that number starts.
+    /// Returns the start of the slice with that number.
     fn start(self, number: i64) -> i64 {
         match self.edge() {
             0 => number * self.slide + self.align,
@@ -157,7 +159,7 @@ impl Cut {
         }
     }
 
-    /// End of the first window that a slice lies in.
+    /// Returns the end of the first window that contains a slice.
     fn first_end(self, start: i64) -> Option<i64> {
         Shape::windows_of(self.size, self.slide, self.align, start).map(|span| span.first_end)
     }
@@ -181,7 +183,7 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, Cut) {
 }
 
 impl Slices {
-    /// The slot for a row of `key` that lies in `span` and is seen from `first_end` on; `fired` is the watermark up to
+    /// Returns the slot for a row of `key` in `span` that counts from `first_end` on; `fired` is the watermark up to
     /// which windows have fired.
     #[inline]
     pub fn slot(
@@ -205,14 +207,14 @@ impl Slices {
         self.find(id, span, key, (cut, keys, slots))
     }
 
-    /// The slot of a key in the slice of the row before, where it has one there.
+    /// Returns the slot of a key in the slice of the last row, if it has one there.
     #[inline(always)]
     pub fn at_hand(&self, key: u32) -> Option<u32> {
         self.last.as_ref().and_then(|(_, known)| known.get(key))
     }
 
-    /// Finds slots of keys in the slice `id` (its start and the first end that sees its rows) while they are at hand; how
-    /// many it found.
+    /// Looks up the cached slots of `keys` in the slice `id` (its start and the first end that counts its rows), up to
+    /// the first key without one; returns how many it found.
     #[inline(always)]
     pub fn at_hand_of(&self, id: (i64, i64), keys: &[u32], found: &mut [u32]) -> usize {
         let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == id) else { return 0 };
@@ -252,7 +254,8 @@ impl Slices {
         slot
     }
 
-    /// The windows with these ends hold rows. One that has fired fires again by its news, not for the first time.
+    /// Marks the windows with these ends as holding rows. A window that has fired is not added, because it fires again
+    /// through its changed keys.
     fn wait_for(&mut self, mut end: i64, last_end: i64, slide: i64) {
         let latest = self.fired.last_key_value().map_or(i64::MIN, |(end, _)| *end);
         while end <= last_end.min(latest) {
@@ -266,7 +269,7 @@ impl Slices {
         }
     }
 
-    /// Returns the slots at hand to their slice.
+    /// Returns the cached slots to their slice.
     fn put_back(&mut self) {
         if let Some((id, known)) = self.last.take()
             && let Some(slice) = self.slices.get_mut(&id)
@@ -284,7 +287,7 @@ impl Slices {
         }
     }
 
-    /// Ends of the windows that are due when the watermark has reached `watermark`, in order.
+    /// Returns the ends of the windows that are due at `watermark`, in ascending order.
     pub fn due(&mut self, watermark: i64, delay: i64, cut: Cut) -> Vec<i64> {
         self.put_back();
         let mut due: Vec<i64> =
@@ -295,7 +298,7 @@ impl Slices {
         due
     }
 
-    /// The rows of the window that ends at `end`: all keys the first time, later the keys with news.
+    /// Returns the result rows of the window that ends at `end`: all keys the first time, later only the changed keys.
     pub fn fire(&mut self, end: i64, cut: Cut, slots: &mut Slots) -> Vec<Fired> {
         self.put_back();
         let first = self.waiting.remove(end, cut.slide);
@@ -312,7 +315,7 @@ impl Slices {
         rows
     }
 
-    /// The state of each key, or of those asked for, in the window that ends at `end`.
+    /// Returns the state of each key, or of those in `asked`, in the window that ends at `end`.
     fn sums(&mut self, end: i64, asked: Option<&[u32]>, cut: Cut, slots: &mut Slots) -> BTreeMap<u32, Part> {
         let Self { slices, halves, tree, .. } = self;
         let mut sums: BTreeMap<u32, Part> = BTreeMap::new();
@@ -339,7 +342,7 @@ impl Slices {
         sums
     }
 
-    /// No window that ends before `least` fires any more: slices that all others see join the whole ones.
+    /// Joins half slices to the whole ones if only windows that end before `least` exclude them; those fire no more.
     pub fn join(&mut self, least: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         while let Some((first_end, start)) = self.halves.first().copied().filter(|(first_end, _)| *first_end <= least) {
@@ -361,14 +364,14 @@ impl Slices {
         }
     }
 
-    /// Lets go of the state that no later row can reach.
+    /// Drops the state that no later row can reach.
     pub fn close(&mut self, watermark: i64, cut: Cut, keys: &mut Keys, slots: &mut Slots) {
         self.put_back();
         let reachable = |end: i64| end.saturating_add(cut.lateness) > watermark;
         self.fired.retain(|end, _| reachable(*end));
         // A slice's last end is less than its start + slide + size, so slices from there on are all reachable.
         let beyond = watermark.saturating_sub(cut.lateness);
-        // Their last ends are in the order of their starts.
+        // Last ends are in the order of the starts.
         let old = self.slices.range(..(beyond, i64::MAX)).take_while(|(_, slice)| !reachable(slice.last_end));
         let gone: Vec<SliceId> = old.map(|(id, _)| *id).collect();
         for id in gone {
@@ -382,15 +385,15 @@ impl Slices {
         }
     }
 
-    /// Windows that hold rows and have not fired.
+    /// Returns the number of windows that hold rows and have not fired.
     pub fn held(&self, cut: Cut) -> u64 {
         self.waiting.len(cut.slide) as u64
     }
 
-    /// The saved form: slices in order, keys by their bytes.
+    /// Saves the state: slices in order, keys by their bytes.
     pub fn snapshot(&mut self, cut: Cut, keys: &Keys, slots: &Slots, out: &mut Writer) {
         self.put_back();
-        // Which slices are not whole follows from the cut, and the tree from the slices.
+        // The half slices follow from the cut, and the tree from the slices.
         let Slices { slices, halves: _, tree: _, waiting, fired, last: _ } = &*self;
         out.count(slices.len());
         for ((start, first_end), Slice { last_end, slots: known }) in slices {
@@ -421,7 +424,7 @@ impl Slices {
         }
     }
 
-    /// What [`Slices::snapshot`] saved.
+    /// Restores the state that [`Slices::snapshot`] saved.
     pub fn restore(cut: Cut, keys: &mut Keys, slots: &mut Slots, saved: &mut Reader<'_>) -> Result<Self> {
         let mut restored = Self::default();
         for _ in 0..saved.count()? {

@@ -1,4 +1,4 @@
-//! Metrics as a user writes them: `metrics.toml` (evt-metrics(5)) or inline flags, which are the same spec.
+//! Parses metrics as users write them: `metrics.toml` (evt-metrics(5)) or inline flags, which make the same spec.
 
 use super::metric::{Dimension, Metric, Shape};
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ pub struct Spec {
     pub metrics: Vec<Metric>,
 }
 
-/// One spec on the command line.
+/// The metric flags of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Inline {
     /// `--agg [NAME=]EXPR`, repeatable.
@@ -38,7 +38,7 @@ pub struct Inline {
 }
 
 impl Inline {
-    /// Whether no flag says anything.
+    /// Whether no flag is set.
     pub fn is_empty(&self) -> bool {
         let Inline { aggregates, by, filter, size, slide, gap, lateness, align } = self;
         let times = [size, slide, gap, lateness, align];
@@ -55,7 +55,7 @@ struct FileSpec {
     metrics: Vec<MetricSpec>,
 }
 
-/// A `[[metric]]`, or `[defaults]` for all of them.
+/// A `[[metric]]`, or the `[defaults]` of all metrics.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MetricSpec {
@@ -71,13 +71,15 @@ struct MetricSpec {
     align: Option<String>,
 }
 
-/// Windows longer than this are refused: their ends would leave the calendar.
+/// Maximum length of a window (µs). The ends of longer ones would leave the calendar.
 const LENGTH_MAX: i64 = 400 * 366 * DAY;
 
-/// An event that lies in more windows than this is refused: each takes memory and fires.
+/// Maximum number of windows that contain one event: each takes memory and fires.
 const WINDOWS_MAX: i64 = 100_000;
 
-/// The metrics of a `metrics.toml`; exit 78 if it is wrong.
+/// Parses a `metrics.toml`.
+///
+/// Errors: exit status 78 if it is wrong.
 pub fn file(text: &str) -> Result<Spec> {
     let file: FileSpec = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
@@ -101,8 +103,8 @@ pub fn file(text: &str) -> Result<Spec> {
     Ok(spec)
 }
 
-/// What a metric does not say, the defaults do. A metric with a size or a gap of its own takes no shape from them, and sessions take
-/// no shift.
+/// Fills a metric's missing keys from the defaults. A metric with a size or a gap of its own takes no shape from them,
+/// and sessions take no shift.
 fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     let own = metric.clone();
     let shaped = own.size.is_some() || own.gap.is_some();
@@ -122,7 +124,9 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
     }
 }
 
-/// The metrics of inline flags; exit 2 if they are no spec, 78 if an expression is wrong.
+/// Builds the metrics of inline flags.
+///
+/// Errors: exit status 2 if they make no spec, 78 if an expression is wrong.
 pub fn inline(flags: &Inline) -> Result<Spec> {
     if flags.size.is_none() && flags.gap.is_none() {
         return Err(Error::usage("no window: say --size DURATION, --gap DURATION, or --metrics FILE"));
@@ -149,7 +153,7 @@ pub fn inline(flags: &Inline) -> Result<Spec> {
     Ok(spec)
 }
 
-/// `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
+/// Splits `NAME=EXPR`, where NAME is a word; `ratio(a = 1)` has no name.
 fn split_name(text: &str) -> (Option<&str>, &str) {
     match text.split_once('=') {
         Some((name, expr)) if is_word(name.trim()) && !expr.starts_with('=') => (Some(name.trim()), expr.trim()),
@@ -191,7 +195,7 @@ impl Spec {
         Ok(())
     }
 
-    /// What `--check` prints.
+    /// Returns the text that `--check` prints.
     pub fn explain(&self) -> String {
         let mut out = String::new();
         for metric in &self.metrics {

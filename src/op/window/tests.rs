@@ -1,5 +1,5 @@
-//! Windows against a naive model: per row and per window, straight from the rules, for any stream, batch split,
-//! interleaving of partitions and cut.
+//! Compares windows with a naive model that judges each row for each window by the rules alone, for any stream, batch
+//! split, interleaving of partitions and cut.
 
 use super::metric::Emit;
 use super::*;
@@ -26,7 +26,7 @@ struct Event {
 /// (name, start, end, dimensions), in seconds.
 type Key = (String, i64, i64, String);
 
-/// What a run comes to: last row per natural key, and the late rows (row in the stream, metric, half).
+/// The result of a run: the last row per natural key, and the late rows (row in the stream, metric, half).
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Outcomes {
     rows: BTreeMap<Key, (Option<f64>, u64)>,
@@ -44,7 +44,7 @@ fn options(toml: &str, out_of_orderness: i64, emit: Emit) -> Options {
     Options { leaves: spec.leaves, metrics: spec.metrics, watermark, emit }
 }
 
-/// Stream time of each event: the largest time so far in its partition.
+/// Returns the stream time of each event: the largest time so far in its partition.
 fn stream_times(events: &[Event]) -> Vec<i64> {
     let mut largest: BTreeMap<u8, i64> = BTreeMap::new();
     events
@@ -108,7 +108,8 @@ fn collect(outcomes: &mut Outcomes, row: &Row<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Runs the operator over `events` in batches that end at `splits`, saved and restored before each batch in `cuts`.
+/// Runs the operator over `events` in batches that end at `splits`; with `cut`, saves and restores it before each
+/// batch.
 fn run(make: &dyn Fn() -> Options, events: &[Event], splits: &[usize], cut: bool) -> Outcomes {
     let mut window = Window::new(make());
     announce(&mut window, 3);
@@ -200,7 +201,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         value,
     });
     proptest::collection::vec(event, 0..60).prop_map(|mut events| {
-        // Times mostly go up, with jitter, also before 1970.
+        // Times mostly increase, with jitter, also before 1970.
         events.iter_mut().enumerate().for_each(|(at, event)| event.time = event.time / 3 + 4 * at as i64 - 60);
         events
     })
@@ -278,7 +279,7 @@ fn results_are_the_same_for_any_interleaving_of_partitions() {
     });
 }
 
-/// Another order of the same events that keeps each partition's own.
+/// Returns another order of the same events that keeps each partition's own.
 fn interleave(events: &[Event], mut seed: u64) -> Vec<usize> {
     let mut queues: Vec<std::collections::VecDeque<usize>> = vec![Default::default(); 3];
     events.iter().enumerate().for_each(|(at, event)| queues[usize::from(event.partition)].push_back(at));
@@ -370,7 +371,7 @@ fn a_metric_that_begins_later_leaves_out_windows_it_saw_a_part_of() {
     assert_eq!(window.counts()[1].partial, 1);
 }
 
-/// Windows of so many slices that nodes sum them up, late rows and refires included.
+/// Windows of so many slices that tree nodes sum them, late rows and refires included.
 #[test]
 fn windows_of_many_slices_equal_the_naive_model_and_so_they_do_after_a_cut() {
     for shape in [(100, 1, 0), (64, 1, 5), (41, 2, 0), (90, 4, 30)] {

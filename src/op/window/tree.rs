@@ -1,14 +1,15 @@
-//! Merged states of runs of slices, so that a window of many slices is a merge of few.
+//! Merged states of runs of slices, so that a window of many slices takes few merges.
 //!
-//! Slices are numbered along the time line. The node (level, at) stands for the slices numbered from `at · 2^level` to
-//! `(at + 1) · 2^level`; any run of n slices is the sum of at most 2 · log₂ n nodes. A node is made when a window first asks for it
-//! and kept until a slice below it changes or goes. It is never saved: a restored operator makes it again.
+//! Slices are numbered along the time line. The node (level, at) is the sum of the slices from `at · 2^level` up to,
+//! but not including, `(at + 1) · 2^level`. Any run of n slices is the sum of at most 2 · log₂ n nodes. A node is built
+//! when a window first needs it, and kept until a slice below it changes or is dropped. Nodes are not saved: a restored
+//! operator builds them again.
 
 use super::slots::Slots;
 use ahash::AHashMap;
 use std::ops::Range;
 
-/// A key's state in a node or a slice: a slot of its own, or that of the only one below that has the key.
+/// A key's state in a node or a slice: a slot of its own, or the slot of the only slice below that has the key.
 #[derive(Clone, Copy)]
 pub(super) struct Part {
     pub(super) key: u32,
@@ -17,7 +18,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// The state in the slot of somebody else.
+    /// Creates a part that refers to a slot owned elsewhere.
     pub(super) fn lent(key: u32, slot: u32) -> Self {
         Self { key, slot, own: false }
     }
@@ -32,7 +33,7 @@ impl Part {
         slots.merge(self.slot, slot);
     }
 
-    /// Gives its slot back where it is its own.
+    /// Frees its slot if it owns it.
     pub(super) fn free(self, slots: &mut Slots) {
         if self.own {
             slots.free(self.slot);
@@ -40,28 +41,28 @@ impl Part {
     }
 }
 
-/// The slices below the nodes.
+/// Access to the slices below the nodes.
 pub(super) trait Leaves {
-    /// The parts of a slice, in the order of keys.
+    /// Returns the parts of a slice, in the order of keys.
     fn parts(&self, number: i64) -> Vec<Part>;
     /// Whether there is no slice among these.
     fn is_empty(&self, numbers: Range<i64>) -> bool;
 }
 
-/// A node: its level and its place there.
+/// A node: its level and its index there.
 type Place = (u32, i64);
 
-/// No node stands for more slices than two to the power of this: an event lies in at most 100,000 windows.
+/// No node sums more than 2^18 slices, because an event lies in at most 100,000 windows.
 const LEVEL_MAX: u32 = 18;
 
-/// The nodes made so far, each with its parts in the order of keys.
+/// The nodes built so far, each with its parts in the order of keys.
 #[derive(Default)]
 pub(super) struct Tree {
     nodes: AHashMap<Place, Vec<Part>>,
 }
 
 impl Tree {
-    /// The nodes and slices (level 0) that these slices are the sum of, the greatest first.
+    /// Returns the nodes and slices (level 0) that sum up these slices, the largest first.
     pub(super) fn cover(numbers: Range<i64>) -> Vec<Place> {
         let Range { start: mut low, end: mut high } = numbers;
         let mut places = vec![];
@@ -85,7 +86,7 @@ impl Tree {
         places
     }
 
-    /// Calls `f` for each part of a place, all of them or those of the keys asked for.
+    /// Calls `f` for each part of a place, or for those of the keys in `asked`.
     pub(super) fn each(
         &mut self,
         place: Place,
@@ -113,7 +114,7 @@ impl Tree {
         }
     }
 
-    /// Makes a node that is not there yet, unless it stands for no slice.
+    /// Builds a node that does not exist yet, unless it contains no slice.
     fn make(&mut self, (level, at): Place, leaves: &impl Leaves, slots: &mut Slots) {
         if self.nodes.contains_key(&(level, at)) || leaves.is_empty(at << level..(at + 1) << level) {
             return;
@@ -130,7 +131,7 @@ impl Tree {
         self.nodes.insert((level, at), parts);
     }
 
-    /// A slice changes or goes: the nodes above it go.
+    /// Removes the nodes above a slice that changes or is dropped.
     pub(super) fn forget(&mut self, number: i64, slots: &mut Slots) {
         if self.nodes.is_empty() {
             return;
@@ -142,7 +143,7 @@ impl Tree {
     }
 }
 
-/// The parts of two neighbours: a key that only one of them has keeps its slot.
+/// Merges the parts of two neighbours. A key that only one of them has keeps its slot.
 fn merge(first: &[Part], second: &[Part], slots: &mut Slots) -> Vec<Part> {
     let mut merged = Vec::with_capacity(first.len().max(second.len()));
     let (mut first, mut second) = (first.iter().peekable(), second.iter().peekable());

@@ -1,10 +1,10 @@
 //! The watermark: W promises that no event with event time < W will follow.
 //!
-//! W = least over live partitions of stream time − out-of-orderness, never back. It exists only when every partition is
-//! known and has begun; an ended partition leaves the minimum. W decides when windows fire and when state goes, never
-//! what is late: that is a matter of a row's own stream time.
+//! W = minimum over live partitions of stream time − out-of-orderness; it never decreases. It exists only when every
+//! partition is known and has begun. An ended partition leaves the minimum. W decides when windows fire and when state
+//! is dropped, never which rows are late: a row's own stream time decides that.
 //!
-//! The same (origin, partition) in two inputs is two partitions: the one that ended first says nothing of the other.
+//! The same (origin, partition) in two inputs is two partitions: the end of one says nothing about the other.
 
 use crate::error::{Error, Result};
 use crate::frame::{Progress, State};
@@ -14,15 +14,15 @@ use ahash::AHashMap;
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 
-/// How W is made.
+/// How W is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// How far a row may lie behind its partition's stream time (µs); none where it may lie any distance behind: then there
-    /// is no W before the end.
+    /// How far a row may be behind its partition's stream time (µs). `None` allows any distance: then there is no W
+    /// before the end.
     pub out_of_orderness: Option<i64>,
-    /// W comes from explicit promises alone.
+    /// Whether W comes from explicit watermarks alone.
     pub explicit: bool,
-    /// Whether a partition may appear after all were known: its rows that meet closed windows are late.
+    /// Whether a partition may appear after all were known. Its rows are late for closed windows.
     pub new_partitions: bool,
 }
 
@@ -35,7 +35,7 @@ struct Partition {
     state: State,
 }
 
-/// What a kill would lose.
+/// The state that a snapshot saves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct WatermarkState {
     partitions: Vec<Partition>,
@@ -43,7 +43,7 @@ struct WatermarkState {
     watermark: Option<i64>,
 }
 
-/// Follows partitions and makes W.
+/// Tracks the partitions and computes W.
 pub struct Watermark {
     options: Options,
     state: WatermarkState,
@@ -51,32 +51,32 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// No partition known, no W.
+    /// Creates a watermark without partitions and without W.
     pub fn new(options: Options) -> Self {
         Self { options, state: WatermarkState::default(), index: AHashMap::new() }
     }
 
-    /// W so far; none before every partition has begun.
+    /// Returns W; `None` before every partition has begun.
     pub fn get(&self) -> Option<i64> {
         self.state.watermark
     }
 
-    /// Whether it comes from explicit promises alone.
+    /// Whether W comes from explicit watermarks alone.
     pub fn is_explicit(&self) -> bool {
         self.options.explicit
     }
 
-    /// Whether rows may lie any distance behind, so that there is no W before the end.
+    /// Whether rows may be any distance behind, so that there is no W before the end.
     pub fn waits_for_end(&self) -> bool {
         self.options.out_of_orderness.is_none()
     }
 
-    /// An explicit promise; one that does not go up is ignored.
+    /// Takes an explicit watermark; one that does not increase W is ignored.
     pub fn on_promise(&mut self, watermark: i64) {
         self.raise(Some(watermark));
     }
 
-    /// What the source knows of its partitions.
+    /// Takes what the source reports of its partitions.
     pub fn on_progress(&mut self, progress: &Progress) -> Result<()> {
         for told in &progress.partitions {
             let at = self.partition(told.input, &told.origin, &told.partition)?;
@@ -89,11 +89,11 @@ impl Watermark {
         Ok(())
     }
 
-    /// The rows of a batch, which came from input number `input`, move the stream time of their partitions.
+    /// Advances the stream times of the partitions of a batch that came from input number `input`.
     pub fn on_batch(&mut self, batch: &RecordBatch, input: u32) -> Result<()> {
         let stream_times = batch.column(column::STREAM_TIME).as_primitive::<TimestampMicrosecondType>().values();
         let (origins, names) = (codes(batch.column(column::ORIGIN)), codes(batch.column(column::PARTITION)));
-        // Within a partition stream time never goes back: where all rows are of one, the last one tells.
+        // Within a partition stream time never decreases: if all rows are of one partition, the last row decides.
         let single = |codes: &[usize]| codes.windows(2).all(|pair| pair[0] == pair[1]);
         let first = if single(&origins) && single(&names) { batch.num_rows().saturating_sub(1) } else { 0 };
         let mut last = None;
@@ -122,12 +122,12 @@ impl Watermark {
         Ok(())
     }
 
-    /// Every partition has ended: nothing follows.
+    /// Sets W to the maximum, because every partition has ended.
     pub fn on_exhausted(&mut self) {
         self.raise(Some(i64::MAX));
     }
 
-    /// Takes a partition that has been silent, by its number, out of the minimum until its next row (`--idle-after`).
+    /// Excludes an idle partition, by its number, from the minimum until its next row (`--idle-after`).
     pub fn set_idle(&mut self, partition: usize) {
         let partition = self.state.partitions.get_mut(partition);
         if let Some(partition) = partition.filter(|partition| partition.state == State::Live) {
@@ -136,25 +136,25 @@ impl Watermark {
         self.advance();
     }
 
-    /// The live partition that holds W back, if one does: the slowest, or one that has not begun.
+    /// Returns the live partition that holds W back, if any: the slowest, or one that has not begun.
     pub fn slowest(&self) -> Option<(&str, &str)> {
         let live = self.state.partitions.iter().filter(|partition| partition.state == State::Live);
         let slowest = live.min_by_key(|partition| partition.stream_time)?;
         Some((&slowest.origin, &slowest.name))
     }
 
-    /// Number and stream time of each live partition; a number is the partition's for as long as the run lasts.
+    /// Returns number and stream time of each live partition; numbers stay the same during a run.
     pub fn live(&self) -> impl Iterator<Item = (usize, Option<i64>)> {
         let live = self.state.partitions.iter().enumerate().filter(|(_, partition)| partition.state == State::Live);
         live.map(|(at, partition)| (at, partition.stream_time))
     }
 
-    /// The largest stream time of any partition.
+    /// Returns the largest stream time of any partition.
     pub fn stream_time(&self) -> Option<i64> {
         self.state.partitions.iter().filter_map(|partition| partition.stream_time).max()
     }
 
-    /// Whether every partition there will be is known.
+    /// Whether every partition that will appear is known.
     pub fn is_complete(&self) -> bool {
         self.state.complete
     }
@@ -184,7 +184,7 @@ impl Watermark {
                 let of_state = self.state.partitions.iter().filter(move |partition| partition.state == state);
                 of_state.map(|partition| partition.stream_time)
             };
-            // Where all are idle none holds W back: the one that is furthest on tells.
+            // If all are idle, none holds W back and the furthest one decides.
             let least = times(State::Live).min().or_else(|| times(State::Idle).max()).flatten();
             self.raise(least.map(|stream_time| stream_time.saturating_sub(bound)));
         }
@@ -194,7 +194,7 @@ impl Watermark {
         self.state.watermark = self.state.watermark.max(watermark);
     }
 
-    /// The saved form.
+    /// Saves the state.
     pub fn snapshot(&self, out: &mut Writer) {
         let WatermarkState { partitions, complete, watermark } = &self.state;
         out.flag(*complete);
@@ -213,7 +213,8 @@ impl Watermark {
         }
     }
 
-    /// What [`Watermark::snapshot`] saved; `has_inputs`: with the input of each partition, which older snapshots leave out.
+    /// Restores the state that [`Watermark::snapshot`] saved. `has_inputs` tells whether partitions have an input
+    /// number, which older snapshots lack.
     pub fn restore(options: Options, has_inputs: bool, saved: &mut Reader<'_>) -> Result<Self> {
         let (complete, watermark) = (saved.flag()?, saved.optional()?);
         let mut restored = Self::new(options);
