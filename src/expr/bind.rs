@@ -1,7 +1,7 @@
-//! The typing rule: every name gets the kind that its place asks of it.
+//! The typing rule: every name gets the type ([`ValueKind`]) that its context requires.
 //!
-//! [`Binder::known`] says the kind a node has by itself, [`Binder::bind`] makes the tree of a node for the kind
-//! asked.
+//! [`Binder::known`] returns the type that a node has by itself; [`Binder::bind`] builds the tree of a node for the
+//! required type.
 
 use super::function::{FUNCTIONS, Function};
 use super::leaf::{Ask, Leaves, Place};
@@ -15,23 +15,23 @@ use arrow::datatypes::DataType;
 use regex::Regex;
 use std::sync::Arc;
 
-/// Why an expression is refused; the caller adds its text.
+/// Why an expression is refused; the caller adds the expression's text.
 type Refusal = String;
 type Bound<T> = Result<T, Refusal>;
 
-/// The kind a node has before anything is asked of it.
+/// The type of a node regardless of its context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// None: a property, or null.
+    /// No type: a property, or null.
     Nothing,
-    /// A text constant: an instant where a Time stands beside it.
+    /// A text constant, which is an instant beside a Time.
     Constant,
-    /// This one.
+    /// This type.
     Kind(ValueKind),
 }
 
 impl Known {
-    /// The kind of two that must be of one; the two themselves where they differ.
+    /// Returns the common type of two nodes, or their two types if these differ.
     fn join(self, other: Known) -> Result<Known, (ValueKind, ValueKind)> {
         match (self, other) {
             (Known::Nothing, known) | (known, Known::Nothing) => Ok(known),
@@ -51,7 +51,7 @@ impl Known {
     }
 }
 
-/// Types one expression, adding its leaves to those of the spec.
+/// Types one expression and adds its leaves to those of the spec.
 pub(super) struct Binder<'a> {
     leaves: &'a mut Leaves,
     used: Vec<usize>,
@@ -64,12 +64,12 @@ impl<'a> Binder<'a> {
         Self { leaves, used: vec![], paths: vec![], warnings: vec![] }
     }
 
-    /// The leaves it reads, their names, and the warnings.
+    /// Returns the leaves that the expression reads, their names, and the warnings.
     pub(super) fn finish(self) -> (Vec<usize>, Vec<String>, Vec<String>) {
         (self.used, self.paths, self.warnings)
     }
 
-    /// The whole expression, for the place that wants it.
+    /// Binds the whole expression for the context that wants it.
     pub(super) fn root(&mut self, node: &Node, want: Want) -> Bound<(Tree, ValueKind)> {
         match (want, node) {
             (Want::Kind(kind), _) => Ok((self.bind(node, kind)?, kind)),
@@ -80,7 +80,7 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// A node of the kind it has; text where it has none.
+    /// Binds a node to its own type, or to text if it has none.
     fn by_itself(&mut self, node: &Node) -> Bound<(Tree, ValueKind)> {
         let kind = self.known(node)?.kind().unwrap_or(ValueKind::Text);
         Ok((self.bind(node, kind)?, kind))
@@ -119,7 +119,7 @@ impl<'a> Binder<'a> {
         })
     }
 
-    /// The one kind of several nodes, or a refusal that shows the first two that differ.
+    /// Returns the common type of several nodes, or a refusal that shows the first two that differ.
     fn joined(&self, nodes: &[&Node]) -> Bound<Known> {
         let mut known = Known::Nothing;
         let mut from = None;
@@ -136,7 +136,7 @@ impl<'a> Binder<'a> {
         Ok(known)
     }
 
-    /// The kind in which nodes are compared with each other.
+    /// Returns the type in which nodes are compared with each other.
     fn compared(&self, nodes: &[&Node]) -> Bound<ValueKind> {
         self.joined(nodes)?.kind().ok_or_else(|| {
             let name = nodes.iter().find(|node| matches!(node, Node::Name(_))).or(nodes.first());
@@ -147,7 +147,7 @@ impl<'a> Binder<'a> {
         })
     }
 
-    /// The tree of `node`, whose values are of the kind `want`.
+    /// Builds the tree of `node` with values of the type `want`.
     fn bind(&mut self, node: &Node, want: ValueKind) -> Bound<Tree> {
         if let Some(kind) = self.known(node)?.kind()
             && kind != want
@@ -303,7 +303,7 @@ impl<'a> Binder<'a> {
         self.leaf(parts, Ask::Presence)
     }
 
-    /// An order of texts where one is a number in quotes is rarely what was meant.
+    /// Warns if texts are ordered and one is a quoted number, because text order differs from numeric order.
     fn warn_of_text(&mut self, kind: ValueKind, nodes: &[&Node]) {
         for node in nodes {
             if let (ValueKind::Text, Node::Literal(Literal::Text(text))) = (kind, node)
@@ -335,7 +335,8 @@ fn article(kind: ValueKind) -> String {
     }
 }
 
-/// The way out where two nodes of known kinds differ: a cast of the one that is not text to text, or of text to it.
+/// Suggests a cast where two nodes have different types: of the one that is not text to text, or of the text to the
+/// other's type.
 fn casts(first: &Node, second: &Node, a: ValueKind, b: ValueKind) -> String {
     match (a, b) {
         (ValueKind::Text, b) => format!("say {} or {}", say(first, b), say(second, ValueKind::Text)),
@@ -377,7 +378,7 @@ fn regex(pattern: &Node) -> Bound<Regex> {
     })
 }
 
-/// An array of one value.
+/// Builds an array of one value.
 fn constant(literal: &Literal, want: ValueKind) -> Bound<ArrayRef> {
     Ok(match (literal, want) {
         (Literal::Null, _) => new_null_array(&array_type(want), 1),
@@ -396,7 +397,7 @@ fn constant(literal: &Literal, want: ValueKind) -> Bound<ArrayRef> {
     })
 }
 
-/// The type of the arrays in which values of a kind are evaluated.
+/// Returns the Arrow type in which values of a type are evaluated.
 pub(super) fn array_type(kind: ValueKind) -> DataType {
     match kind {
         ValueKind::Number => DataType::Float64,

@@ -1,9 +1,9 @@
-//! Dimensions as their RFC 8785 canonical JSON object, which is part of a metric's natural key.
+//! Dimensions as RFC 8785 canonical JSON objects, which are part of a metric's natural key.
 
 use crate::json::text::write_string;
 
-/// Appends the canonical object of `names` and their `values`, a missing one as null: keys in the order of their
-/// UTF-16 code units, no blanks. Of equal names the last counts.
+/// Appends the canonical object of `names` and their `values`; a missing value is null. Keys are in the order of their
+/// UTF-16 code units, without blanks. If a name occurs twice, the last value counts.
 pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut String) {
     let mut order: Vec<(&str, Option<&str>)> = names.iter().copied().zip(values.iter().copied()).collect();
     order.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
@@ -25,8 +25,8 @@ pub fn write_dimensions(names: &[&str], values: &[Option<&str>], out: &mut Strin
     out.push('}');
 }
 
-/// Dimensions as [`write_dimensions`] writes them, whatever the order of their names, blanks and escapes; none where `text` is
-/// no object of strings and nulls.
+/// Returns dimensions in the form of [`write_dimensions`], whatever the order of their names, blanks and escapes;
+/// `None` if `text` is not an object of strings and nulls.
 pub fn canonical_dimensions(text: &str) -> Option<String> {
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
     let mut names = Vec::with_capacity(object.len());
@@ -62,7 +62,7 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_order_of_their_utf16_code_units() {
-        // RFC 8785 3.2.3: U+1F600 is D83D DE00 in UTF-16 and so comes before U+FB33, unlike in UTF-8.
+        // RFC 8785 3.2.3: U+1F600 is D83D DE00 in UTF-16 and so precedes U+FB33, unlike in UTF-8.
         assert_eq!(
             written(&["\u{fb33}", "\u{1f600}"], &[Some("1"), Some("2")]),
             "{\"\u{1f600}\":\"2\",\"\u{fb33}\":\"1\"}"

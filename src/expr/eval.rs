@@ -1,4 +1,4 @@
-//! Evaluation over the leaves of a batch, by arrow's kernels; constants stay single values as long as they can.
+//! Evaluates trees over the leaves of a batch with arrow's kernels. Constants stay scalars as long as possible.
 
 use super::node::Operator;
 use super::read::LeafBatch;
@@ -14,7 +14,7 @@ use arrow::datatypes::Float64Type;
 use arrow::error::ArrowError;
 use std::collections::HashSet;
 
-/// The value of `tree` for every row.
+/// Evaluates `tree` for every row.
 pub(super) fn eval(tree: &Tree, batch: &LeafBatch) -> Result<ArrayRef> {
     let value = value(tree, batch)?;
     if value.scalar {
@@ -109,7 +109,7 @@ fn binary(operator: Operator, left: &Value, right: &Value) -> Result<Value> {
     }
 }
 
-/// How many rows two operands have together.
+/// Returns the number of rows of the result of two operands.
 fn length(left: &Value, right: &Value) -> usize {
     if left.scalar { right.rows() } else { left.rows() }
 }
@@ -121,7 +121,7 @@ fn logic(left: &Value, right: &Value, kernel: Logic) -> Result<Value> {
     Ok(Value::rows_of(kernel(&left.truth(rows)?, &right.truth(rows)?)?, left.scalar && right.scalar))
 }
 
-/// The result of arithmetic, with one NaN and without −0.
+/// Wraps the result of arithmetic, with one NaN and without −0.
 fn computed(array: ArrayRef, scalar: bool) -> Result<Value> {
     let numbers: Float64Array = array.as_primitive::<Float64Type>().clone();
     drop(array);
@@ -174,7 +174,7 @@ fn coalesce(values: &[Tree], batch: &LeafBatch) -> Result<Value> {
     Ok(result)
 }
 
-/// `yes` where the test is true, else `no`; NULL is not true.
+/// Selects `yes` where the test is true, else `no`; NULL is not true.
 fn chosen(test: &BooleanArray, yes: &Value, no: &Value) -> Result<Value> {
     let test = if test.null_count() > 0 { &prep_null_mask_filter(test) } else { test };
     Ok(Value { array: zip(test, yes, no)?, scalar: false })

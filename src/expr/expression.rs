@@ -23,13 +23,14 @@ pub struct Expr {
 }
 
 impl Expr {
-    /// The expression that `text` says, typed for the place that wants it; its leaves join `leaves`. Exit 78, naming the
-    /// text, the place and the way out.
+    /// Parses `text` and types it for its context; its leaves are added to `leaves`.
+    ///
+    /// Errors: exit status 78; the message has the text, the place and a remedy.
     pub fn parse(text: &str, want: Want, leaves: &mut Leaves) -> Result<Self> {
         Self::of(&parse(text)?, want, text, leaves)
     }
 
-    /// The same for `node`, a part of `text`.
+    /// Types `node`, a part of `text`.
     pub(crate) fn of(node: &Node, want: Want, text: &str, leaves: &mut Leaves) -> Result<Self> {
         let mut binder = Binder::new(leaves);
         let (tree, kind) = binder.root(node, want).map_err(|why| refused(text, &why))?;
@@ -37,32 +38,34 @@ impl Expr {
         Ok(Self { tree, kind, text: without_blanks(text), leaves, paths, warnings })
     }
 
-    /// The kind of its values.
+    /// Returns the type of its values.
     pub fn kind(&self) -> ValueKind {
         self.kind
     }
 
-    /// Its text without blanks, but for those inside quotes and between words: the default name of a metric.
+    /// Returns its text without blanks, except those inside quotes and between words: the default name of a metric.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The names it reads, as written and in that order, each once.
+    /// Returns the names it reads, as written and in that order, each once.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
 
-    /// What it may not mean as it was meant, one line each (`amount > '10'` compares text).
+    /// Returns warnings about likely mistakes, one line each (`amount > '10'` compares text).
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Its value for every row of `batch`; NULL where a leaf is of the wrong type. An error is a bug of ours (70).
+    /// Evaluates it for every row of `batch`; NULL if a leaf has the wrong type.
+    ///
+    /// Errors: exit status 70, which is a bug.
     pub fn eval(&self, batch: &LeafBatch) -> Result<ArrayRef> {
         eval::eval(&self.tree, batch)
     }
 
-    /// The same for a dimension, as it is coded where it is.
+    /// Evaluates a dimension; a dictionary column stays a dictionary.
     pub fn dimension(&self, batch: &LeafBatch) -> Result<Dimension> {
         match self.tree {
             Tree::Leaf(leaf) if let Some(coded) = batch.coded(leaf) => Ok(Dimension::Coded(coded.clone())),
@@ -70,12 +73,12 @@ impl Expr {
         }
     }
 
-    /// The rows in which a leaf of this expression is of the wrong type, leaf by leaf, each in order of rows.
+    /// Returns the rows in which a leaf of this expression has the wrong type, leaf by leaf, each in the order of rows.
     pub fn wrong<'a>(&'a self, batch: &'a LeafBatch) -> impl Iterator<Item = Wrong<'a>> {
         self.leaves.iter().flat_map(move |leaf| batch.wrong(*leaf))
     }
 
-    /// What `--check` prints about it: its leaves with their kinds, then its warnings; one line each.
+    /// Returns what `--check` prints about it: its leaves with their types, then its warnings; one line each.
     pub fn explain(&self, leaves: &Leaves) -> String {
         let mut out = String::new();
         for leaf in &self.leaves {

@@ -1,4 +1,5 @@
-//! A filter: which rows of a batch an expression is true for, and names that had no value in any row: most are misspelt.
+//! Filters: selects the rows for which an expression is true, and finds names without a value in any row, most of which
+//! are misspelled.
 
 use super::expression::Expr;
 use super::leaf::Leaves;
@@ -16,17 +17,19 @@ pub struct Filter {
     nulls: Nulls,
 }
 
-/// What a filter says of a batch.
+/// The result of a filter on a batch.
 #[derive(Debug)]
 pub struct Passed {
     /// The rows for which it is true.
     pub keep: BooleanArray,
-    /// Rows in which a value is of the wrong type, each once, in order, with the message; none of them is kept.
+    /// Rows in which a value has the wrong type, each once, in order, with the message; none of them is kept.
     pub wrong: Vec<(usize, String)>,
 }
 
 impl Filter {
-    /// The filter `text` over rows of `schema`; exit 78 if it is none.
+    /// Parses the filter `text` for rows of `schema`.
+    ///
+    /// Errors: exit status 78 if it is not a filter.
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Self> {
         let mut leaves = Leaves::new(schema);
         let expr = Expr::parse(text, Want::Kind(ValueKind::Bool), &mut leaves)?;
@@ -34,17 +37,17 @@ impl Filter {
         Ok(Self { leaves, expr, nulls })
     }
 
-    /// Bits of the first 32 columns that it names.
+    /// Returns the bits of those of the first 32 columns that it names.
     pub fn columns(&self) -> u32 {
         self.leaves.columns()
     }
 
-    /// Names that had no value in any row, if rows were looked at.
+    /// Returns the names without a value in any row, if there were rows.
     pub fn always_null(&self) -> Vec<String> {
         self.nulls.names(&self.leaves, &self.expr)
     }
 
-    /// Looks at a batch.
+    /// Applies the filter to a batch.
     pub fn apply(&mut self, batch: &RecordBatch) -> Result<Passed> {
         let leaves = LeafBatch::read(&self.leaves, batch)?;
         self.nulls.observe(&leaves);
@@ -60,7 +63,7 @@ impl Filter {
     }
 }
 
-/// Which leaves had no value in any row so far.
+/// The leaves without a value in any row so far.
 #[derive(Debug)]
 pub struct Nulls {
     all_null: Vec<bool>,
@@ -68,12 +71,12 @@ pub struct Nulls {
 }
 
 impl Nulls {
-    /// Of these leaves, before the first row.
+    /// Creates the record of these leaves before the first row.
     pub fn new(leaves: &Leaves) -> Self {
         Self { all_null: vec![true; leaves.leaves.len()], has_rows: false }
     }
 
-    /// Takes note of a batch.
+    /// Records a batch.
     pub fn observe(&mut self, batch: &LeafBatch) {
         self.has_rows |= batch.num_rows() > 0;
         for (leaf, all_null) in self.all_null.iter_mut().enumerate().filter(|(_, all_null)| **all_null) {
@@ -81,10 +84,10 @@ impl Nulls {
         }
     }
 
-    /// Names of an expression that had no value in any row, if there were rows.
+    /// Returns the names of an expression without a value in any row, if there were rows.
     pub fn names(&self, leaves: &Leaves, expr: &Expr) -> Vec<String> {
         let is_null = |name: &&String| {
-            // A property that is named in two ways has one leaf, by its first name.
+            // A property with two spellings has one leaf, with its first name.
             let named = || leaves.leaves.iter().zip(&self.all_null).filter(|(leaf, _)| leaf.name == **name);
             self.has_rows && named().next().is_some() && named().all(|(_, all_null)| *all_null)
         };

@@ -1,4 +1,4 @@
-//! The functions an expression may call: one table, from which `--help` and evt-metrics(5) list them.
+//! The functions of expressions, in one table from which `--help` and evt-metrics(5) list them.
 
 use super::node::{Literal, Node};
 use super::value::ValueKind::{Bool, Number, Text, Time};
@@ -13,25 +13,25 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
-/// What an argument must be, or why it is not.
+/// Checks an argument; returns why it is refused.
 type Check = fn(&Node) -> Result<(), String>;
 
-/// A function of its arguments, row by row; NULL where an argument is NULL.
+/// A function of its arguments, row by row; NULL if an argument is NULL.
 #[derive(Debug)]
 pub struct Function {
     /// Its name, lower case.
     pub name: &'static str,
-    /// Its arguments and what it gives, for a person.
+    /// Its arguments and its result, for the manual.
     pub usage: &'static str,
-    /// Kinds of its arguments.
+    /// Types of its arguments.
     pub(super) args: &'static [ValueKind],
-    /// How many of them, at the end, may be left out.
+    /// Number of arguments at the end that are optional.
     pub(super) optional: usize,
-    /// Kind of its result.
+    /// Type of its result.
     pub(super) result: ValueKind,
-    /// What the first argument must be for the text to be accepted.
+    /// The check of the first argument.
     pub(super) check: Option<Check>,
-    /// Arguments → result, of equal lengths unless they are all scalars.
+    /// Computes the result of the arguments; all have equal lengths unless all are scalars.
     pub(super) call: fn(&[Value]) -> Result<ArrayRef>,
 }
 
@@ -109,7 +109,7 @@ fn searched(args: &[Value], search: Search) -> Result<ArrayRef> {
     Ok(Arc::new(search(&args[0], &args[1])?))
 }
 
-/// Characters `first` to `first + count − 1`, counted from 1; what lies outside the text is left out.
+/// Returns the characters `first` to `first + count − 1`, counted from 1; positions outside the text are skipped.
 fn substr(args: &[Value]) -> Result<ArrayRef> {
     let rows = args.iter().map(Value::rows).max().unwrap_or(0);
     let args = args.iter().map(|arg| arg.full(rows)).collect::<Result<Vec<_>>>()?;

@@ -1,29 +1,29 @@
-//! The leaves of all expressions of one spec: each distinct (column or path, kind asked) once.
+//! The leaves of all expressions of one spec: each distinct pair of a column or path and a required type, once.
 //!
-//! One walk per row over the properties serves every leaf: the wanted names form a small tree ([`Step`]), level by
-//! level as they nest.
+//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`Step`]), level
+//! by level as the names nest.
 
 use super::value::{TextCache, ValueKind};
 use crate::error::Result;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
-/// Columns whose JSON object holds what no column has: an event's properties, a metric's dimensions.
+/// Columns with a JSON object for everything without a column of its own: an event's properties, a metric's dimensions.
 const OBJECTS: [&str; 2] = ["properties", "dimensions"];
 
-/// What a leaf asks of its value.
+/// The type that a leaf requires of its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ask {
-    /// A value of this kind; one of another type is wrong, or NULL where the leaf is lenient (`try_cast`).
+    /// A value of this type. A value of another type is wrong, or NULL if the leaf is lenient (`try_cast`).
     Kind { kind: ValueKind, lenient: bool },
-    /// Only whether there is one.
+    /// Only whether there is a value.
     Presence,
 }
 
-/// Where a leaf's value stands.
+/// Where a leaf's value is read from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// Index of a column and its own kind.
+    /// Index of a column, and its own type.
     Column(usize, ValueKind),
     /// Index of a path into the object column, and its parts.
     Path(usize, Vec<String>),
@@ -38,7 +38,7 @@ pub(super) struct Leaf {
     pub(super) name: String,
 }
 
-/// One wanted name at one level of the object, and those wanted inside its value.
+/// One name at one level of the object, and the names inside its value.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) key: String,
@@ -57,7 +57,7 @@ pub struct Leaves {
     pub(super) made: TextCache,
 }
 
-/// The kind a column of that type has; none for lists and maps.
+/// Returns the type of values of a column; `None` for lists and maps.
 fn kind_of(data_type: &DataType) -> Option<ValueKind> {
     match data_type {
         DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(16) => Some(ValueKind::Text),
@@ -70,7 +70,7 @@ fn kind_of(data_type: &DataType) -> Option<ValueKind> {
 }
 
 impl Leaves {
-    /// No leaf yet; `columns` is the schema of the batches to come.
+    /// Creates an empty set; `columns` is the schema of the batches to come.
     pub fn new(columns: &SchemaRef) -> Self {
         let object = OBJECTS.iter().find_map(|name| columns.index_of(name).ok());
         Self { schema: columns.clone(), object, leaves: vec![], steps: vec![], paths: 0, made: TextCache::default() }
@@ -81,7 +81,7 @@ impl Leaves {
         self.leaves.is_empty()
     }
 
-    /// One line for a person: the leaf, where it stands, and what is asked of it.
+    /// Describes a leaf in one line: its name, whether it is a column or a property, and the required type.
     pub(super) fn describe(&self, leaf: usize) -> String {
         let leaf = &self.leaves[leaf];
         let place = match &leaf.source {
@@ -96,7 +96,7 @@ impl Leaves {
         format!("{}: {place}, {asked}", leaf.name)
     }
 
-    /// A bit for each of the first 32 columns that is wanted itself.
+    /// Returns a bit for each of the first 32 columns that is itself read.
     pub fn columns(&self) -> u32 {
         let bit = |leaf: &Arc<Leaf>| match leaf.source {
             Source::Column(column, _) => u32::try_from(column).ok().and_then(|column| 1u32.checked_shl(column)),
@@ -105,13 +105,13 @@ impl Leaves {
         self.leaves.iter().filter_map(bit).fold(0, |bits, bit| bits | bit)
     }
 
-    /// Names of the properties that are wanted, at the top level.
+    /// Returns the names of the properties that are read, at the top level.
     pub fn properties(&self) -> Vec<String> {
         self.steps.iter().map(|step| step.key.clone()).collect()
     }
 
-    /// The columns that are read as text, as bits, and the same of the wanted properties ([`Leaves::properties`]): where
-    /// they have few values they are best coded.
+    /// Returns the columns that are read as text, as bits, and likewise the properties ([`Leaves::properties`]). If
+    /// they have few values, dictionaries are best.
     pub fn texts(&self) -> (u32, u32) {
         let bit = |index: usize| u32::try_from(index).ok().and_then(|index| 1u32.checked_shl(index)).unwrap_or(0);
         let is_text = |leaf: &Arc<Leaf>| !matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text);
@@ -133,12 +133,12 @@ impl Leaves {
         (columns & !others, properties)
     }
 
-    /// Index of the object column, where the stream has one.
+    /// Returns the index of the object column, if the stream has one.
     pub(super) fn object(&self) -> Option<usize> {
         self.object
     }
 
-    /// Where a name stands, or why nowhere.
+    /// Resolves a name to a column or path, or returns why it is neither.
     pub(super) fn resolve(&self, parts: &[String]) -> Result<Place, String> {
         let (Some(first), rest) = (parts.first(), parts.get(1..).unwrap_or(&[])) else {
             return Err("a name without parts".to_owned());
@@ -166,7 +166,7 @@ impl Leaves {
         self.schema.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Index of the leaf that reads `place` as asked.
+    /// Returns the index of the leaf that reads `place` with this type; adds it if it is new.
     pub(super) fn leaf(&mut self, place: Place, ask: Ask, name: &str) -> usize {
         let source = match place {
             Place::Column(column, kind) => Source::Column(column, kind),
@@ -186,7 +186,7 @@ impl Leaves {
     }
 }
 
-/// Index of the path `parts` below `steps`, made where there is none.
+/// Returns the index of the path `parts` below `steps`; adds it if it is new.
 fn path_in(steps: &mut Vec<Step>, parts: &[String], count: &mut usize) -> usize {
     let Some((key, rest)) = parts.split_first() else { return *count };
     let at = steps.iter().position(|step| step.key == *key).unwrap_or_else(|| {
@@ -203,10 +203,10 @@ fn path_in(steps: &mut Vec<Step>, parts: &[String], count: &mut usize) -> usize 
     })
 }
 
-/// Where a name stands.
+/// What a name resolves to.
 #[derive(Clone, Debug)]
 pub(super) enum Place {
-    /// Index of a column, and its kind.
+    /// Index of a column, and its type.
     Column(usize, ValueKind),
     /// Parts of a path into the object column.
     Path(Vec<String>),

@@ -1,25 +1,30 @@
 //! Expressions: SQL text → typed leaves → evaluation over batches.
 //!
-//! The meaning is by row, whatever its neighbours; a kind is fixed when the spec is read, never by data.
+//! An expression is a function of its row alone. Its types are fixed when the spec is read, never by data.
 //!
-//! **Names** are unquoted or "quoted" and case-sensitive. A name is a column of the stream's kind if there is one,
-//! else a property; `a.b` steps into objects, `"a.b"` is one name, `properties.x` is always the property. Of two
-//! equal names inside the properties the last counts.
+//! **Names** are unquoted or "quoted" and case-sensitive. A name is a column of the stream's kind if there is one, else
+//! a property; `a.b` steps into objects, `"a.b"` is one name, `properties.x` is always the property. If a name occurs
+//! twice inside the properties, the last value counts.
 //!
-//! **Kinds** are Number (f64), Text, Bool and Time (µs UTC). A column has its own; a property takes the kind asked of
-//! it: arithmetic and numeric functions ask Number; `like`, `~`, `||` and text functions Text; `where`, `and`, `or`,
-//! `not` Bool; in a comparison, `in`, `between`, `case` and `coalesce` it is the kind of the other side, and `'...'`
-//! beside a Time is an instant. `is null` and `count(x)` ask for none. One property asked with two kinds is two
-//! leaves.
+//! **Types** are Number (f64), Text, Bool and Time (µs UTC). A column has its own. A property takes the type that its
+//! context requires: arithmetic and numeric functions require Number; `like`, `~`, `||` and text functions Text;
+//! `where`, `and`, `or`, `not` Bool; in a comparison, `in`, `between`, `case` and `coalesce` it is the type of the
+//! other side, and `'...'` beside a Time is an instant. `is null` and `count(x)` require none. One property with two
+//! required types is two leaves.
 //!
-//! **Reading a JSON value** ([`leaf`]): absent, null, or below a parent that is no object → NULL. A value of another
-//! type than asked is *wrong*: its row is dead. Wrongness is by leaf and by row: neither `and`, `case` nor `coalesce`
-//! saves a row from a leaf that stands in the expression, so a row's fate does not hang on the order of evaluation;
-//! `try_cast` does, it gives NULL.
+//! **Reading a JSON value** ([`leaf`]): absent, null, or below a parent that is not an object → NULL. A value of
+//! another type than required is *wrong*, and its row is dead. This is decided per leaf and row: neither `and`, `case`
+//! nor `coalesce` saves a row from a wrong leaf of the expression, so that a row's fate does not depend on the order of
+//! evaluation. `try_cast` does: it yields NULL.
 //!
-//! **Values**: NULL is SQL's, with Kleene's `and` and `or`. Arithmetic is IEEE 754 (1/0 is ∞); there is one NaN, it
-//! equals itself and is the greatest number, and −0 is 0, so that results hang on no platform. Text compares by its
-//! bytes. `cast(... as double)` of an instant is seconds since 1970, and back.
+//! **Values**: NULL is SQL's, with Kleene's `and` and `or`. Arithmetic is IEEE 754 (1/0 is ∞). There is one NaN, which
+//! equals itself and is the greatest number, and −0 is 0, so that results do not depend on the platform. Text compares
+//! by its bytes. `cast(... as double)` of an instant is seconds since 1970, and back.
+//!
+//! **Files**: `parse.rs` turns text into nodes (`node.rs`), `bind.rs` types them as a tree (`tree.rs`) over leaves
+//! (`leaf.rs`); `expression.rs` holds the result. `read.rs` reads a batch into the leaves, `eval.rs` evaluates trees,
+//! `function.rs` has the functions, `value/` types and casts. `filter.rs` is `--where`, `dimension.rs` the canonical
+//! form of dimensions.
 
 mod bind;
 mod dimension;

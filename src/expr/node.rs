@@ -1,4 +1,4 @@
-//! What an expression says, before anything is known about kinds: our own few nodes, whatever parser made them.
+//! Nodes of a parsed expression, before they have types; independent of the parser.
 
 use super::value::ValueKind;
 use std::fmt;
@@ -34,7 +34,7 @@ pub(crate) enum Operator {
 }
 
 impl Operator {
-    /// How it is written.
+    /// Returns its spelling.
     pub(crate) fn sign(self) -> &'static str {
         match self {
             Self::And => "and",
@@ -54,7 +54,7 @@ impl Operator {
         }
     }
 
-    /// Whether it asks for an order, where text and numbers part ways ('9' > '10').
+    /// Whether it compares by order, which differs between text and numbers ('9' > '10').
     pub(crate) fn orders(self) -> bool {
         matches!(self, Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
     }
@@ -116,25 +116,25 @@ pub(crate) enum Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Written {
     pub(crate) name: String,
-    /// `*` stands alone: no argument at all.
+    /// Whether `*` is the only argument.
     pub(crate) star: bool,
     pub(crate) args: Vec<Node>,
     pub(crate) filter: Option<Node>,
 }
 
 impl Node {
-    /// The constant `true`.
+    /// Returns the constant `true`.
     pub(crate) fn truth() -> Self {
         Self::Literal(Literal::Bool(true))
     }
 
-    /// `value` where `filter` is true, else null: what a filter makes of an argument.
+    /// Returns `value` where `filter` is true, else null: the effect of a filter on an argument.
     pub(crate) fn only_where(filter: Node, value: Node) -> Self {
         Self::Case { operand: None, branches: vec![(filter, value)], otherwise: None }
     }
 }
 
-/// The number a node is, if it is a constant one.
+/// Returns the number of a constant.
 pub(crate) fn literal_number(node: &Node) -> Option<f64> {
     match node {
         Node::Literal(Literal::Number(number)) => Some(*number),
@@ -143,7 +143,7 @@ pub(crate) fn literal_number(node: &Node) -> Option<f64> {
 }
 
 impl fmt::Display for Node {
-    /// Enough of the node for a person to find it in the text.
+    /// Writes enough of the node to find it in the text.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(parts) => f.write_str(&parts.join(".")),

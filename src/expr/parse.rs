@@ -1,8 +1,8 @@
 //! SQL text → [`Node`]: the only file that names the crate sqlparser.
 //!
-//! An allow-list: what has no arm here is refused with a message. The dialect is our own, so that words such as
-//! `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the end
-//! (`parse_expr` stops early on `labels.0 = 1`).
+//! It is an allow-list: syntax without an arm here is refused with a message. The dialect is evt's own, so that words
+//! such as `user` stay names; strings have no backslash escapes, names are "quoted". The parser must have read to the
+//! end (`parse_expr` stops early on `labels.0 = 1`).
 
 use super::node::{Literal, Node, Operator, Written};
 use super::value::ValueKind;
@@ -19,10 +19,10 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 /// Longest text of one expression, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
-/// How many words and signs an expression may have, beside its literals and commas: bounds the depth of every tree.
+/// Maximum number of words and signs in an expression, beside its literals and commas: bounds the depth of every tree.
 const WORDS_MAX: usize = 1000;
 
-/// How deep an expression may be nested.
+/// Maximum nesting of an expression.
 const DEPTH_MAX: usize = 30;
 
 #[derive(Debug)]
@@ -49,8 +49,9 @@ impl Dialect for Names {
         true
     }
 
-    /// The parser reads what follows such a word once. Any other word that begins an expression it reads as a name where the
-    /// first reading failed: a fault below n of them would be read 2^n times. [`name_words`] has told names apart.
+    /// After such a word the parser tries one reading only. After any other word at the start of an expression it falls
+    /// back on a name if the first reading fails, so a fault below n of them would take 2^n readings. [`name_words`]
+    /// has already separated the names.
     fn is_reserved_for_identifier(&self, word: Keyword) -> bool {
         matches!(word, Keyword::CASE | Keyword::NOT | Keyword::EXISTS | Keyword::INTERVAL | Keyword::STRUCT)
             || CALLED.contains(&word)
@@ -74,7 +75,7 @@ const CALLED: [Keyword; 13] = [
     Keyword::TRY_CAST,
 ];
 
-/// Makes names of those of these words that can only be names where they stand: `case = 1`, `trim is null`.
+/// Turns such words into names where they can only be names: `case = 1`, `trim is null`.
 fn name_words(tokens: &mut [TokenWithSpan]) {
     for at in 0..tokens.len() {
         let next = tokens[at + 1..].iter().find(|token| !matches!(token.token, Token::Whitespace(_)));
@@ -102,16 +103,18 @@ fn is_word_after_operand(token: &Token) -> bool {
     matches!(token, Token::Word(word) if matches!(word.keyword, AND | BETWEEN | ILIKE | IN | IS | LIKE | OR))
 }
 
-/// Why a node is refused; the caller adds the text it stands in.
+/// Why a node is refused; the caller adds the expression's text.
 type Refusal = String;
 
-/// The node a text says. Exit 78, naming the text, the place and the way out.
+/// Parses an expression.
+///
+/// Errors: exit status 78; the message has the text, the place and a remedy.
 pub(crate) fn parse(text: &str) -> Result<Node> {
     let sql = read(text)?;
     node(&sql).map_err(|why| refused(text, &why))
 }
 
-/// The aggregate a text says: `count(*)`, `approx_percentile(latency_ms, 0.99)`.
+/// Parses an aggregate: `count(*)`, `approx_percentile(latency_ms, 0.99)`.
 pub(crate) fn parse_call(text: &str) -> Result<Written> {
     match read(text)? {
         Expr::Function(function) => written(&function).map_err(|why| refused(text, &why)),
@@ -119,7 +122,7 @@ pub(crate) fn parse_call(text: &str) -> Result<Written> {
     }
 }
 
-/// An error about the expression `text`.
+/// Returns an error about the expression `text`.
 #[cold]
 pub(crate) fn refused(text: &str, why: &str) -> Error {
     Error::config(format!("expression `{}`: {why}", text.trim()))
@@ -151,8 +154,8 @@ fn read(text: &str) -> Result<Expr> {
     Ok(sql)
 }
 
-/// The column where the nesting becomes too deep: brackets, `case` and signs before an operand are levels. The signs before
-/// a bracket are no level of their own, but for the second and further ones.
+/// Returns the column at which the nesting becomes too deep. Brackets, `case` and signs before an operand are levels.
+/// The first sign before a bracket is not a level of its own, further signs are.
 fn too_deep(tokens: &[TokenWithSpan]) -> Option<u64> {
     let mut open: Vec<usize> = vec![];
     let (mut depth, mut signs) = (0, 0);
@@ -189,7 +192,7 @@ fn is_word(token: &Token) -> bool {
     !matches!(token, Token::Comma | Token::Whitespace(_) | Token::SingleQuotedString(_) | Token::Number(..))
 }
 
-/// The first word that could be meant as a name and is none to the parser.
+/// Returns the first word that may be meant as a name but is a keyword of the parser.
 fn first_keyword(tokens: &[TokenWithSpan]) -> Option<String> {
     const OURS: [Keyword; 17] = [
         Keyword::AND,
@@ -268,7 +271,7 @@ fn node(sql: &Expr) -> Result<Node, Refusal> {
     })
 }
 
-/// What SQL writes in a way of its own, and the refusal of everything else.
+/// Converts syntax forms with a special grammar, and refuses everything else.
 fn special(sql: &Expr) -> Result<Node, Refusal> {
     Ok(match sql {
         Expr::Case { operand, conditions, else_result, .. } => Node::Case {
@@ -420,8 +423,8 @@ fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
     }
 }
 
-/// `text` without blanks, but for those inside quotes and one between two words or two minus signs (`a - -b`: two in a
-/// row begin a comment).
+/// Returns `text` without blanks, except those inside quotes and one between two words or two minus signs (`a - -b`:
+/// two in a row begin a comment).
 pub(crate) fn without_blanks(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut quote = None;
@@ -452,7 +455,7 @@ mod tests {
 
     #[test]
     fn what_is_nested_too_deeply_is_refused_at_once_and_nothing_else_is() {
-        // Without optimisation a level takes more stack than a test's thread has for so many.
+        // Without optimisation, so many levels need more stack than a test's thread has.
         let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(try_all_shapes);
         thread.unwrap().join().unwrap();
     }
@@ -483,7 +486,7 @@ mod tests {
                     "{told}"
                 );
             }
-            // What is wrong at the greatest depth allowed is told as fast.
+            // A fault at the maximum depth is reported as fast.
             for n in [15, 30] {
                 why(&wrap(n, open, "x = = 1", close));
             }

@@ -1,4 +1,4 @@
-//! Reading a batch into leaves: columns as they are or converted, properties by one walk per row.
+//! Reads a batch into leaves: columns as they are or converted, properties by one walk per row.
 
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use super::value::{Coded, ValueKind, cast, texts_of};
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-/// How many bytes of a wrong value a message shows.
+/// Number of bytes of a wrong value that a message shows.
 const SHOWN_BYTES_MAX: usize = 40;
 
 /// The values of every leaf for the rows of one batch.
@@ -32,11 +32,11 @@ pub struct LeafBatch {
 #[derive(Debug)]
 enum Values {
     Rows(ArrayRef),
-    /// Written out for whoever cannot do with codes.
+    /// A dictionary, and its expanded form for callers that cannot use codes.
     Coded(Coded, OnceCell<ArrayRef>),
 }
 
-/// A leaf whose value in one row is of another type than asked.
+/// A leaf with a value of the wrong type in one row.
 #[derive(Clone, Copy, Debug)]
 pub struct Wrong<'a> {
     batch: &'a LeafBatch,
@@ -45,12 +45,12 @@ pub struct Wrong<'a> {
 }
 
 impl Wrong<'_> {
-    /// The row in the batch.
+    /// Returns the row in the batch.
     pub fn row(&self) -> u32 {
         self.row
     }
 
-    /// One line for a dead letter: the path, the kind asked and the value's first 40 bytes.
+    /// Returns one line for a dead letter: the path, the required type and the value's first 40 bytes.
     pub fn message(&self) -> String {
         let leaf = &self.batch.leaves[self.leaf];
         let asked = match leaf.ask {
@@ -62,7 +62,7 @@ impl Wrong<'_> {
     }
 }
 
-/// The first bytes of a value, on one line.
+/// Returns the first bytes of a value, on one line.
 fn shown(value: &str) -> String {
     let start = &value[..value.floor_char_boundary(SHOWN_BYTES_MAX)];
     let mark = if start.len() < value.len() { "…" } else { "" };
@@ -70,8 +70,9 @@ fn shown(value: &str) -> String {
 }
 
 impl LeafBatch {
-    /// Reads every leaf for every row of `batch`, which has the schema that `leaves` were made for. An error is a bug
-    /// (70).
+    /// Reads every leaf for every row of `batch`, which has the schema that `leaves` were made for.
+    ///
+    /// Errors: exit status 70, which is a bug.
     pub fn read(leaves: &Leaves, batch: &RecordBatch) -> Result<Self> {
         let watched = if leaves.paths > 0 { watched_columns(leaves, batch) } else { None };
         let is_flat = watched.is_some() && leaves.steps.iter().all(|step| step.below.is_empty());
@@ -81,7 +82,7 @@ impl LeafBatch {
         for (index, leaf) in leaves.leaves.iter().enumerate() {
             let (array, rows) = match (coded(leaves, index, batch, watched.as_deref())?, &leaf.source) {
                 (Some(coded), _) if leaf.ask == Ask::Presence => (Values::Rows(coded.presence()), vec![]),
-                // Whatever it is, it is a text.
+                // Every JSON value has a text.
                 (Some(coded), _) => (Values::Coded(coded, OnceCell::new()), vec![]),
                 (None, Source::Column(index, own)) => plain(from_column(batch.column(*index), *own, leaf.ask)?),
                 (None, Source::Path(path, _)) => match watched_at(leaves, *path, watched.as_deref()) {
@@ -95,17 +96,17 @@ impl LeafBatch {
         Ok(Self { batch: batch.clone(), object: leaves.object(), leaves: leaves.leaves.clone(), values, wrong })
     }
 
-    /// How many rows it has.
+    /// Returns the number of rows.
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
     }
 
-    /// Whether no leaf of any expression is of the wrong type in any row.
+    /// Whether no leaf has the wrong type in any row.
     pub fn is_right(&self) -> bool {
         self.wrong.iter().all(Vec::is_empty)
     }
 
-    /// Whether no row has anything where a leaf stands.
+    /// Whether a leaf has no value in any row.
     pub(super) fn is_all_null(&self, leaf: usize) -> bool {
         let is_right = self.wrong.get(leaf).is_none_or(Vec::is_empty);
         is_right
@@ -129,7 +130,7 @@ impl LeafBatch {
         }
     }
 
-    /// A leaf whose values are coded.
+    /// Returns the dictionary of a leaf, if it is one.
     pub(super) fn coded(&self, leaf: usize) -> Option<&Coded> {
         match self.values.get(leaf) {
             Some(Values::Coded(coded, _)) => Some(coded),
@@ -142,7 +143,7 @@ impl LeafBatch {
         rows.iter().map(move |row| Wrong { batch: self, leaf, row: *row })
     }
 
-    /// The value of a leaf as it was received.
+    /// Returns the value of a leaf as received.
     fn value_text(&self, leaf: &Leaf, row: usize) -> Option<String> {
         match &leaf.source {
             Source::Column(column, _) => {
@@ -151,7 +152,7 @@ impl LeafBatch {
             }
             Source::Path(_, parts) => {
                 let (first, below) = parts.split_first()?;
-                // A stage that reads raw records may have left the object blank.
+                // A stage that reads raw records may leave the object blank.
                 let watched = self.batch.column_by_name(&watched_name(first));
                 let own = watched.and_then(|column| cast::column(column, ValueKind::Text).ok());
                 let object = self.batch.column(self.object?).as_string_opt::<i32>()?.value(row);
@@ -179,14 +180,14 @@ pub(super) fn last_member<'a>(object: &'a str, wanted: &str) -> Option<&'a str> 
     found
 }
 
-/// The JSON text of every path of every row, row by row.
+/// Returns the JSON text of every path of every row, row by row.
 fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a ArrayRef]>) -> Result<Vec<Option<&'a str>>> {
     let objects = leaves.object().and_then(|column| batch.column(column).as_string_opt::<i32>());
     let objects = objects.ok_or_else(|| Error::broken("properties are no text"))?;
     let mut spans = vec![None; leaves.paths * objects.len()];
     if let Some(watched) = watched {
         for (step, column) in leaves.steps.iter().zip(watched) {
-            // Of a coded column the values are looked at, not the rows.
+            // Of a dictionary column the values are read, not the rows.
             let Some(column) = column.as_string_opt::<i32>() else { continue };
             for (row, spans) in spans.chunks_exact_mut(leaves.paths).enumerate() {
                 if column.is_valid(row) {
@@ -209,19 +210,19 @@ fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a Array
     Ok(spans)
 }
 
-/// The columns that hold the wanted properties already, where the batch has one for each.
+/// Returns the columns that already contain the properties, if the batch has one for each.
 fn watched_columns<'a>(leaves: &Leaves, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
     let column = |step: &Step| batch.column_by_name(&watched_name(&step.key));
     leaves.steps.iter().map(column).collect()
 }
 
-/// The column of a path of one part.
+/// Returns the column of a path of one part.
 fn watched_at<'a>(leaves: &Leaves, path: usize, watched: Option<&[&'a ArrayRef]>) -> Option<&'a ArrayRef> {
     let step = leaves.steps.iter().position(|step| step.path == Some(path))?;
     watched?.get(step).copied()
 }
 
-/// A leaf of a coded column, if the batch has one for it.
+/// Returns the dictionary values of a leaf, if the batch has a dictionary column for it.
 fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&ArrayRef]>) -> Result<Option<Coded>> {
     let leaf = &leaves.leaves[index];
     if matches!(leaf.ask, Ask::Kind { kind, .. } if kind != ValueKind::Text) {
@@ -244,13 +245,14 @@ fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&
     Ok(Some(Coded::new(dictionary.keys().clone(), values)))
 }
 
-/// The index of the wanted step that a name, still escaped, means.
+/// Returns the index of the step for a key, which is still escaped.
 fn step_of(steps: &[Step], key: &str) -> Option<usize> {
     let key = unescape(key);
     steps.iter().position(|step| step.key == key)
 }
 
-/// Notes what stands at a step; the last of equal names counts, so a walk goes to the end and later values replace.
+/// Records the value at a step. The last of equal names counts, so a walk goes to the end and later values replace
+/// earlier ones.
 #[inline]
 fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
     if let Some(path) = step.path {
@@ -261,7 +263,7 @@ fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
     }
 }
 
-/// Steps into `value`; what an earlier member of the same name held counts no more.
+/// Steps into `value`; discards what an earlier member of the same name contained.
 fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
     forget(steps, spans);
     if value.starts_with('{') {
@@ -287,7 +289,7 @@ fn plain((array, wrong): (ArrayRef, Vec<u32>)) -> (Values, Vec<u32>) {
     (Values::Rows(array), wrong)
 }
 
-/// JSON texts as a leaf asks for them, and the rows of the wrong type.
+/// Converts JSON texts to a leaf's type; returns the array and the rows of the wrong type.
 fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask) -> (ArrayRef, Vec<u32>) {
     let rows = texts.len();
     let texts = texts.map(|text| text.filter(|text| *text != "null"));
@@ -321,7 +323,7 @@ fn from_json<'a>(texts: impl ExactSizeIterator<Item = Option<&'a str>>, ask: Ask
     (array, wrong)
 }
 
-/// Reads each text and appends its value, or NULL; notes the rows where there was a text of the wrong type.
+/// Reads each text and appends its value, or NULL; records the rows with a text of the wrong type.
 #[inline(always)]
 fn each<'a, T>(
     texts: impl Iterator<Item = Option<&'a str>>,
@@ -338,7 +340,7 @@ fn each<'a, T>(
     }
 }
 
-/// The number a JSON value is: a number, or a string that is one as a whole.
+/// Reads a JSON value as a number: a number, or a string that is entirely one.
 #[inline]
 fn number(value: &str) -> Option<f64> {
     match value.as_bytes().first()? {
@@ -362,7 +364,7 @@ fn content(value: &str) -> Cow<'_, str> {
     unescape(string_content(value).unwrap_or_default())
 }
 
-/// A column as a leaf asks for it, and the rows of the wrong type.
+/// Converts a column to a leaf's type; returns the array and the rows of the wrong type.
 fn from_column(column: &ArrayRef, own: ValueKind, ask: Ask) -> Result<(ArrayRef, Vec<u32>)> {
     let Ask::Kind { kind, lenient } = ask else {
         let present = BooleanArray::new(BooleanBuffer::new_set(column.len()), column.logical_nulls());

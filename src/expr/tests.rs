@@ -1,4 +1,4 @@
-//! Every rule of the manual's section on expressions, each by what a row gives.
+//! Tests every rule of the manual's section on expressions by the result for a row.
 
 use super::*;
 use crate::error::ErrorKind;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const TIME: &str = "2024-01-15T10:20:30.5Z";
 
-/// Events with these properties; `user_id` is null, everything else constant.
+/// Builds events with these properties; `user_id` is null, everything else constant.
 pub(crate) fn events(properties: &[&str]) -> RecordBatch {
     let rows = properties.len();
     let schema = Kind::Event.schema();
@@ -47,7 +47,8 @@ fn parsed(text: &str, want: Want) -> (Leaves, Expr) {
     (leaves, expr)
 }
 
-/// The values of an expression over one row for each of `properties`, and the messages of the wrong rows.
+/// Evaluates an expression over one row for each of `properties`; returns the values and the messages of the wrong
+/// rows.
 fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32, String)>) {
     let (leaves, expr) = parsed(text, want);
     let of = |batch: &RecordBatch| {
@@ -62,12 +63,12 @@ fn evaluated(text: &str, want: Want, properties: &[&str]) -> (ArrayRef, Vec<(u32
     let found = of(&batch);
     assert_eq!(of(&watched(&leaves, &batch, false)), found, "{text}: with columns of the properties");
     assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: with coded columns");
-    // Once more: what was made of a dictionary's values is used again.
+    // Again, with the cached texts of the dictionary.
     assert_eq!(of(&watched(&leaves, &batch, true)), found, "{text}: again");
     found
 }
 
-/// The batch with a column for each property the leaves want, coded where they say so.
+/// Returns the batch with a column for each property that the leaves read, as dictionaries where they say so.
 fn watched(leaves: &Leaves, batch: &RecordBatch, coded: bool) -> RecordBatch {
     let mut fields: Vec<_> = batch.schema().fields().iter().cloned().collect();
     let mut columns = batch.columns().to_vec();
@@ -113,7 +114,7 @@ fn string(text: &str, properties: &str) -> Option<String> {
     values.as_string::<i32>().iter().next().unwrap().map(str::to_owned)
 }
 
-/// The message of the one row, which is wrong.
+/// Returns the message of the one row, which is wrong.
 fn dead(text: &str, properties: &str) -> String {
     let (_, wrong) = evaluated(text, Want::Kind(ValueKind::Bool), &[properties]);
     assert!(!wrong.is_empty(), "{text} over {properties} is right");

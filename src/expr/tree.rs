@@ -1,4 +1,4 @@
-//! A typed expression: what is left when names are leaves, kinds are known and patterns are compiled.
+//! Typed expression trees: names are leaves, types are known and patterns are compiled.
 
 use super::function::Function;
 use super::node::Operator;
@@ -7,7 +7,7 @@ use arrow::array::ArrayRef;
 use regex::Regex;
 use std::collections::HashSet;
 
-/// A typed node; its operands have the kinds the node asks, so that evaluation never meets another.
+/// A typed node; its operands have the types it requires, so evaluation never meets another.
 #[derive(Debug)]
 pub(super) enum Tree {
     /// Index of a leaf.
@@ -26,7 +26,7 @@ pub(super) enum Tree {
         list: Vec<Tree>,
         negated: bool,
     },
-    /// `in` with a list of nothing but text constants.
+    /// `in` with a list of text constants only.
     InTexts {
         value: Box<Tree>,
         list: HashSet<String>,

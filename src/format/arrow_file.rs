@@ -1,4 +1,4 @@
-//! Arrow IPC files (Feather version 2 among them), in. Streams are frames: `frame` reads them.
+//! Reads Arrow IPC files (Feather version 2 included). Arrow IPC streams are frames: `frame` reads them.
 
 use super::container::{Batches, own_schema};
 use super::definition::{Format, Input, Limits, Opened};
@@ -25,7 +25,7 @@ pub const FORMAT: Format = Format {
     appendable: false,
 };
 
-/// What a file ends with: the footer's length and the magic.
+/// The bytes at the end of a file: the footer's length and the magic.
 const TAIL: u64 = 10;
 
 fn corrupt(error: impl std::fmt::Display) -> Error {
@@ -40,8 +40,8 @@ fn open(file: File, limits: Limits) -> Result<Opened> {
     Ok(Opened { schema, is_text: false, rows })
 }
 
-/// The batches of a file, block by block. The library's own reader reserves the memory a block claims before anyone
-/// can ask whether it may be.
+/// The batches of a file, block by block. The library's own reader allocates the memory that a block claims before the
+/// claim can be checked.
 struct Blocks {
     file: File,
     size: u64,
@@ -72,7 +72,8 @@ impl Blocks {
         Ok(blocks)
     }
 
-    /// The bytes of a block, which lie in the file and claim no more than they can hold.
+    /// Reads the bytes of a block after checking that they lie in the file and claim no more memory than they can
+    /// contain.
     fn read(&mut self, block: &Block) -> Result<Buffer> {
         let io = |error| Error::io("cannot read", &error);
         let number = |number: i64| u64::try_from(number).ok();
@@ -113,7 +114,7 @@ impl Iterator for Blocks {
     }
 }
 
-/// The footer's bytes.
+/// Reads the footer.
 fn footer(file: &mut File, size: u64) -> Result<Vec<u8>> {
     let io = |error| Error::io("cannot read", &error);
     let torn = || corrupt("it is torn: no footer at its end");

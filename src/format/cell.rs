@@ -1,12 +1,12 @@
-//! One value of an Arrow array as text: the same words in JSON lines, CSV, tables and JSON text of foreign rows.
+//! Formats one value of an Arrow array as text, alike in JSON lines, CSV, tables and JSON text of foreign rows.
 //!
-//! What JSON has no word for is text: instants are RFC 3339 with `Z` (six digits, nine where nanoseconds need them; an
+//! Types that JSON lacks are text: instants are RFC 3339 with `Z` (six digits, nine if nanoseconds need them; an
 //! instant without a zone is taken as UTC), dates `2024-01-15`, times of day `10:00:00.000000`, durations and intervals
 //! ISO 8601 (`PT1.500S`, `P1M2DT0S`), uuids hyphenated, other binary base64, NaN and infinities `NaN`, `Infinity`,
 //! `-Infinity`. Decimals are JSON numbers with every digit. A null field of a struct is left out; a null item of a list
 //! or value of a map is `null`. A union is its value.
 //!
-//! Everything about a column is decided once per batch: a row costs one call per cell.
+//! Everything about a column is resolved once per batch: a row costs one call per cell.
 
 use crate::json::base64;
 use crate::json::text::write_string;
@@ -23,57 +23,57 @@ use arrow::datatypes::{
 };
 use std::fmt::{Display, Write};
 
-/// How strings stand at the top: between quotes with escapes, or bare (CSV, tables). Inside containers it is JSON.
+/// How top-level strings are written: quoted with escapes, or bare (CSV, tables). Inside containers it is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// A JSON value.
     Json,
     /// The bare content.
     Text,
-    /// A JSON value that may stop anywhere behind this many bytes: no record is as long.
+    /// A JSON value that may be cut anywhere after this many bytes, because no record may be as long.
     Cut(usize),
 }
 
 impl Form {
-    /// Of values inside of containers.
+    /// Returns the form of values inside containers.
     fn within(self) -> Self {
         if self == Form::Text { Form::Json } else { self }
     }
 
-    /// Bytes behind which a value may stop.
+    /// Returns the bytes after which a value may be cut.
     pub(super) fn max(self) -> usize {
         if let Form::Cut(max) = self { max } else { usize::MAX }
     }
 
-    /// As much of a text as is written.
+    /// Returns the part of a text that is written.
     pub(super) fn head(self, text: &str) -> &str {
         if text.len() <= self.max() { text } else { &text[..text.ceil_char_boundary(self.max())] }
     }
 
-    /// The same for bytes.
+    /// Returns the part of bytes that is written.
     pub(super) fn head_of(self, bytes: &[u8]) -> &[u8] {
         &bytes[..bytes.len().min(self.max())]
     }
 }
 
-/// Bytes of a dictionary's text that are kept while its rows are written.
+/// Maximum bytes of a dictionary's formatted values that are kept while its rows are written.
 const RENDERED_MAX: usize = 64 << 10;
 
 type Writer<'a> = Box<dyn FnMut(usize, &mut String) + 'a>;
 
-/// One column of a batch, ready to be written cell by cell.
+/// One column of a batch, prepared for writing cell by cell.
 pub struct Column<'a> {
     nulls: Option<NullBuffer>,
     write: Writer<'a>,
 }
 
 impl<'a> Column<'a> {
-    /// The values of `array`; `field` tells uuids from other binary.
+    /// Prepares the values of `array`; `field` distinguishes uuids from other binary.
     pub fn new(field: &Field, array: &'a dyn Array, form: Form) -> Self {
         Self { nulls: array.logical_nulls(), write: writer(field, array, form) }
     }
 
-    /// A column written by `write`, null where `array` is.
+    /// Creates a column written by `write`, null where `array` is.
     pub fn with(array: &'a dyn Array, write: impl FnMut(usize, &mut String) + 'a) -> Self {
         Self { nulls: array.logical_nulls(), write: Box::new(write) }
     }
@@ -138,7 +138,7 @@ fn writer<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
     }
 }
 
-/// What stands between quotes in JSON and needs no escapes.
+/// Quotes values in JSON that need no escapes.
 fn quoted<'a>(form: Form, mut write: Writer<'a>) -> Writer<'a> {
     match form {
         Form::Text => write,
@@ -163,8 +163,8 @@ fn decimal<T: DecimalType + ArrowPrimitiveType<Native: Display>>(array: &dyn Arr
     Box::new(move |row, out| write_decimal(out, &values.value(row).to_string(), scale.into()))
 }
 
-/// Appends the number whose digits, with a sign, are `digits` and of which `scale` stand after the point; a negative
-/// scale adds zeros. Every digit is kept, also where there are more than the precision allows.
+/// Appends the number with these digits and an optional sign, `scale` of them after the point; a negative scale adds
+/// zeros. Every digit is kept, even beyond the precision.
 pub fn write_decimal(out: &mut String, digits: &str, scale: i32) {
     let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
     out.push_str(sign);
@@ -201,7 +201,7 @@ pub fn write_float(out: &mut String, value: f64, form: Form) {
     }
 }
 
-/// The same for single precision, whose shortest text is shorter.
+/// Does the same for single precision, whose shortest text is shorter.
 pub fn write_float32(out: &mut String, value: f32, form: Form) {
     match special(value.into()) {
         Some(word) => write_word(out, word, form),
@@ -245,7 +245,7 @@ fn string(array: &dyn Array, form: Form) -> Writer<'_> {
     }
 }
 
-/// The texts of an array of any text type, which may be the values of a dictionary.
+/// Returns access to the texts of an array of any text type, which may be the values of a dictionary.
 pub(super) fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a str + 'a>> {
     if let Some(values) = array.as_string_opt::<i32>() {
         return Some(Box::new(|row| values.value(row)));
@@ -261,7 +261,7 @@ pub(super) fn texts<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a
     Some(Box::new(move |row| text(code(row))))
 }
 
-/// The bytes of an array of any binary type.
+/// Returns access to the bytes of an array of any binary type.
 pub(super) fn binaries<'a>(array: &'a dyn Array) -> Option<Box<dyn Fn(usize) -> &'a [u8] + 'a>> {
     if let Some(values) = array.as_binary_opt::<i32>() {
         return Some(Box::new(|row| values.value(row)));
@@ -296,7 +296,7 @@ pub fn write_uuid(out: &mut String, bytes: &[u8]) {
     out.push_str(id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]));
 }
 
-/// Instants, dates, times of day, durations and intervals.
+/// Returns the writer of instants, dates, times of day, durations and intervals.
 fn time(array: &dyn Array) -> Writer<'_> {
     match array.data_type() {
         DataType::Timestamp(unit, _) => {
@@ -328,7 +328,7 @@ fn time(array: &dyn Array) -> Writer<'_> {
     }
 }
 
-/// Values of a time type as 64-bit counts of its unit, whatever its width.
+/// Returns the values of a time type as 64-bit ticks of its unit, whatever its width.
 fn ticks<'a>(array: &'a dyn Array) -> Box<dyn Fn(usize) -> i64 + 'a> {
     use arrow::datatypes as t;
     macro_rules! first_of {
@@ -399,7 +399,7 @@ fn view<O: OffsetSizeTrait>(list: &GenericListViewArray<O>, row: usize) -> (usiz
     (start, start + list.sizes()[row].as_usize())
 }
 
-/// A JSON array of the items whose range `range` tells.
+/// Returns the writer of a JSON array of the items in `range`.
 fn items<'a>(values: &'a ArrayRef, range: impl Fn(usize) -> (usize, usize) + 'a, form: Form) -> Writer<'a> {
     let field = Field::new("item", values.data_type().clone(), true);
     let mut item = Column::new(&field, values.as_ref(), form);
@@ -440,7 +440,7 @@ fn object(array: &dyn Array, form: Form) -> Writer<'_> {
     })
 }
 
-/// `,"name":`, so that a member is one append; the first one goes without the comma.
+/// Returns `,"name":`, so that a member is one append; the first one omits the comma.
 pub fn key(name: &str) -> String {
     let mut key = String::from(",");
     write_string(&mut key, name);
@@ -451,7 +451,7 @@ pub fn key(name: &str) -> String {
 fn map(array: &MapArray, form: Form) -> Writer<'_> {
     let (keys, values) = (array.keys(), array.values());
     let field = |array: &ArrayRef| Field::new("", array.data_type().clone(), true);
-    // A name is a string, whatever the keys are.
+    // A name is a string, whatever the type of the keys.
     let (text, mut name) = (texts(keys.as_ref()), Column::new(&field(keys), keys.as_ref(), Form::Text));
     let mut value = Column::new(&field(values), values.as_ref(), form);
     let mut scratch = String::new();
@@ -495,7 +495,8 @@ fn union(array: &dyn Array, form: Form) -> Writer<'_> {
     })
 }
 
-/// Each value is rendered once where that is less work than rendering each row, and little text.
+/// Returns the writer of a dictionary. Formats each value once if that is less work than formatting each row, and
+/// little text.
 fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
     let array = array.as_any_dictionary();
     let values = array.values();
@@ -512,7 +513,7 @@ fn dictionary<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a>
     }
 }
 
-/// The text of all values, and where each of them ends; none where that is much.
+/// Formats all values; returns the text and the end of each, or `None` if the text is too long.
 fn rendered(column: &mut Column<'_>, count: usize) -> Option<(String, Vec<usize>)> {
     let (mut text, mut ends) = (String::new(), vec![0]);
     for at in 0..count {
@@ -525,7 +526,7 @@ fn rendered(column: &mut Column<'_>, count: usize) -> Option<(String, Vec<usize>
     Some((text, ends))
 }
 
-/// The places in its dictionary that an array's keys stand for; that of a null is never asked for.
+/// Returns access to the dictionary indices of an array's keys; never called for a null.
 fn codes<'a>(keys: &'a dyn Array) -> Box<dyn Fn(usize) -> usize + 'a> {
     macro_rules! first_of {
         ($($kind:ty)*) => {

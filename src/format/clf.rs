@@ -2,9 +2,9 @@
 //!
 //! `client ident user [17/May/2015:10:05:03 +0000] "GET /path HTTP/1.1" 200 203023 "referrer" "user agent"` becomes an
 //! event: `event_type` http_request, `server_timestamp`, and the rest as properties. `-` is absent, `ident` is left out
-//! (nobody has trusted it since 1993). A request that is not three words is kept whole as `request`. The escapes `\"`,
-//! `\\` and `\xHH` are undone where the result is text, else the field stays as it is. `source` is left to the mapping:
-//! it is the file. A user agent may lack its closing quote where the line was cut inside it.
+//! (it has been considered untrustworthy since 1993). A request that is not three words is kept whole as `request`. The
+//! escapes `\"`, `\\` and `\xHH` are undone if the result is text, else the field stays as it is. `source` is left to
+//! the mapping: it is the file. A user agent may lack its closing quote if the line was cut inside it.
 
 use super::definition::{Format, Input};
 use super::jsonl::content;
@@ -25,7 +25,7 @@ pub const FORMAT: Format = Format {
     appendable: false,
 };
 
-/// Cuts lines; blank ones are no records, but count as lines.
+/// Splits lines; blank ones are not records, but count as lines.
 #[derive(Default)]
 struct Log {
     lines: u64,
@@ -73,13 +73,13 @@ fn body(line: &[u8], text: &mut String) -> Body {
     }
 }
 
-/// Where a line stops being an access log line.
+/// The byte at which a line is not an access log line, and what was expected.
 struct Stop {
     byte: usize,
     expected: &'static str,
 }
 
-/// What is left of a line.
+/// The unread rest of a line.
 struct Cursor<'a> {
     line: &'a str,
     byte: usize,
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// Up to the next space.
+    /// Reads up to the next space.
     fn word(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
         let rest = self.rest();
         let word = &rest[..rest.find(' ').unwrap_or(rest.len())];
@@ -113,7 +113,7 @@ impl<'a> Cursor<'a> {
         Ok(word)
     }
 
-    /// Up to ` [`, so that a user's name may hold spaces.
+    /// Reads up to ` [`, because a user's name may contain spaces.
     fn user(&mut self) -> Result<&'a str, Stop> {
         let rest = self.rest();
         match rest.find(" [") {
@@ -125,7 +125,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The content between two quotes, escapes left alone.
+    /// Reads the content between two quotes, still escaped.
     fn quoted(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
         self.mark("\"", expected)?;
         let rest = self.rest();
@@ -145,7 +145,8 @@ impl<'a> Cursor<'a> {
         self.stop("a closing quote")
     }
 
-    /// The same, but a line that was cut inside it is taken as it is: servers cut long lines, and every field stands.
+    /// Reads a quoted field whose closing quote may be missing: servers cut long lines, and the fields before it are
+    /// valid.
     fn last_quoted(&mut self, expected: &'static str) -> Result<&'a str, Stop> {
         let start = self.byte + 1;
         match self.quoted(expected) {
@@ -154,7 +155,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// `[17/May/2015:10:05:03 +0000]` as an instant.
+    /// Reads `[17/May/2015:10:05:03 +0000]` as an instant (µs).
     fn time(&mut self) -> Result<i64, Stop> {
         let expected = "a time like [17/May/2015:10:05:03 +0000]";
         self.mark("[", expected)?;
@@ -164,7 +165,7 @@ impl<'a> Cursor<'a> {
         Ok(micros)
     }
 
-    /// A number or `-`.
+    /// Reads a number or `-`.
     fn number(&mut self, expected: &'static str) -> Result<Option<u64>, Stop> {
         let at = self.byte;
         let word = self.word(expected)?;
@@ -239,7 +240,8 @@ fn number(out: &mut String, name: &str, value: Option<u64>) {
     }
 }
 
-/// Undoes what the server wrote for bytes that would break the line; as received where the result is no text.
+/// Undoes the server's escapes of bytes that would break the line; returns the text as received if the result is not
+/// UTF-8.
 fn unescape(value: &str) -> Cow<'_, str> {
     if !value.contains('\\') {
         return Cow::Borrowed(value);
@@ -268,7 +270,7 @@ fn digit(hex: u8) -> Option<u8> {
     char::from(hex).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// `17/May/2015:10:05:03 +0000` (26 bytes): read by its RFC 3339 form, so that one place knows what a time is.
+/// Parses `17/May/2015:10:05:03 +0000` (26 bytes) through its RFC 3339 form, so that one parser defines instants.
 fn parse_time(text: &str) -> Option<i64> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     if !text.is_ascii() || text.as_bytes()[11] != b':' || text.as_bytes()[20] != b' ' {

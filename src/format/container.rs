@@ -1,4 +1,4 @@
-//! What the containers that Arrow's libraries read have in common: batches become rows, panics become errors.
+//! Shared code of the containers that Arrow's libraries read: batches become rows, panics become errors.
 
 use super::definition::{Limits, Rows};
 use super::jsonl::{is_proved, rows_to_json};
@@ -12,33 +12,33 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::fmt::Display;
 use std::sync::Arc;
 
-/// Rows handed on at once: another program's batch may be its whole table, and its text would be several times that.
+/// Maximum rows returned at once: another program's batch may be its whole table, and its text several times larger.
 const ROWS: usize = 2_048;
 
-/// Bytes of text in rows of ours that are handed on at once: what a dictionary stands for may be any number.
+/// Maximum bytes of text in evt's own rows returned at once: dictionary values may expand to any number of bytes.
 const BYTES: usize = 4 << 20;
 
-/// Batches of any program, handed on as text in pieces of bounded size.
+/// Batches of any program, returned as text in pieces of bounded size.
 pub struct Pieces {
     rest: Option<RecordBatch>,
-    /// Rows looked at for the next piece: about as many as fit, for each look costs something for every row.
+    /// Rows tried for the next piece: about as many as fit, because each try has a cost per row.
     ahead: usize,
     rows: u64,
     text_max: usize,
 }
 
 impl Pieces {
-    /// The text of a row may stop behind `text_max` bytes.
+    /// Creates an empty queue; the text of a row may be cut after `text_max` bytes.
     pub fn new(text_max: usize) -> Self {
         Self { rest: None, ahead: ROWS, rows: 0, text_max }
     }
 
-    /// Takes a batch, when nothing is left of the last one.
+    /// Takes a batch; the last one must be consumed.
     pub fn push(&mut self, batch: RecordBatch) {
         self.rest = Some(batch);
     }
 
-    /// The next rows of the batch, numbered from 1 over all batches; none at its end.
+    /// Returns the next rows of the batch, numbered from 1 over all batches; `None` at its end.
     pub fn next_rows(&mut self) -> Result<Option<Records>> {
         let Some(batch) = self.rest.take().filter(|batch| batch.num_rows() > 0) else { return Ok(None) };
         let mut records = Records::default();
@@ -53,17 +53,17 @@ impl Pieces {
 
 /// The rows of a reader of batches.
 pub(super) struct Batches<I> {
-    /// None after the end or an error.
+    /// `None` after the end or an error.
     inner: Option<I>,
-    /// The schema of rows of ours ([`own_schema`]).
+    /// The schema of evt's own rows ([`own_schema`]).
     schema: Option<SchemaRef>,
-    /// What is left of the last batch of that schema.
+    /// The rest of the last batch of that schema.
     own: Option<RecordBatch>,
     pieces: Pieces,
 }
 
 impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
-    /// Rows that the file says are of `schema`, one of ours.
+    /// Creates the rows of a reader; `schema` if the file declares one of evt's.
     pub(super) fn new(inner: I, schema: Option<SchemaRef>, limits: Limits) -> Self {
         Self { inner: Some(inner), schema, own: None, pieces: Pieces::new(limits.text) }
     }
@@ -86,7 +86,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
         }
     }
 
-    /// The next rows of the batch of our schema, exactly it.
+    /// Returns the next rows of the batch of evt's schema, in exactly that schema.
     fn own_rows(&mut self) -> Result<Option<RecordBatch>> {
         let batch = self.own.take().filter(|batch| batch.num_rows() > 0);
         let (Some(schema), Some(batch)) = (self.schema.clone(), batch) else { return Ok(None) };
@@ -119,14 +119,14 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Iterator for Batche
     }
 }
 
-/// The schema of the rows of a file of ours, whose columns are `columns`: events may bring their raw records. None for the
-/// file of another program.
+/// Returns the schema of the rows of a file of evt's, whose columns are `columns` (events may have their raw records);
+/// `None` for the file of another program.
 pub(super) fn own_schema(columns: &Schema) -> Option<SchemaRef> {
     let is_raw = |field: &Field| copied(&viewed(field.data_type())) == DataType::Binary;
     Some(Kind::of(columns)?.schema_with(columns.field_with_name(RAW).is_ok_and(is_raw)))
 }
 
-/// Whether a batch has exactly the columns of a schema, be it with views of texts and bytes instead of copies.
+/// Whether a batch has exactly the columns of a schema; texts and bytes may be views instead of copies.
 fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     let is_alike = |(field, column): (&FieldRef, &ArrayRef)| {
         let copied = copied(column.data_type());
@@ -136,7 +136,7 @@ fn is_of(wanted: &SchemaRef, batch: &RecordBatch) -> bool {
     names(wanted) == names(batch.schema_ref()) && wanted.fields().iter().zip(batch.columns()).all(is_alike)
 }
 
-/// How many rows at the start of a batch have no more bytes of text and binary, one at least.
+/// Returns how many rows at the start of a batch have at most `bytes` of text and binary; at least one.
 fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     let rows = batch.num_rows().min(ROWS);
     let length = |view: &u128| usize::try_from(*view & u128::from(u32::MAX)).unwrap_or(0);
@@ -157,7 +157,7 @@ fn views(column: &ArrayRef) -> Option<&[u128]> {
     texts.or_else(|| column.as_binary_view_opt().map(|bytes| &bytes.views()[..]))
 }
 
-/// A type with views of texts and bytes: they share the memory of what a dictionary repeats.
+/// Returns a type with views for texts and bytes, which share the memory of repeated dictionary values.
 pub(super) fn viewed(kind: &DataType) -> DataType {
     with_leaves(kind, &|leaf| match leaf {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
@@ -166,7 +166,7 @@ pub(super) fn viewed(kind: &DataType) -> DataType {
     })
 }
 
-/// The type whose views [`viewed`] made.
+/// Returns the type before [`viewed`].
 fn copied(kind: &DataType) -> DataType {
     with_leaves(kind, &|leaf| match leaf {
         DataType::Utf8View => DataType::Utf8,

@@ -1,14 +1,16 @@
-//! CSV (RFC 4180) and TSV: a header with the names, then one record a line or, where quotes hold newlines, several.
+//! CSV (RFC 4180) and TSV: a header with the names, then one record per line or, if quotes contain newlines, several
+//! lines.
 //!
-//! Values are strings, but for an object under the name `properties`. An empty field is absent; between quotes it is an empty
-//! text, but under the name of a column that holds no text. A record ends at `\n`, a `\r` before it belongs to
-//! neither. A record with more or fewer fields than the header, one that is no UTF-8, one whose quote is never closed
-//! and one with text between a closing quote and the next comma are faults of that record. Lines of spaces are passed over. After a record that is too long reading goes on
-//! at the next line, so that a stray quote costs one record and not the file.
+//! Read: values are strings, except an object under the name `properties`. An empty field is absent; a quoted empty
+//! field is an empty text, except under the name of a column that is not text. A record ends at `
+//! `; a `\r` before it is dropped. These are faults of a record: more or fewer fields than the header, bytes that are
+//! not UTF-8, a quote that is never closed, and text between a closing quote and the next comma. Lines of spaces are
+//! skipped. After a record that is too long, reading continues at the next line, so that a stray quote costs one record
+//! and not the file.
 //!
-//! Written: a header, also above no rows; the same text as in JSON lines without the outer quotes, null empty, an empty text as `""`. A column of
-//! payloads or keys has a second one, `NAME_base64`, for bytes that are no text. In a file of one column null is `""`
-//! too, because an empty line is no record.
+//! Written: a header, even without rows; the same text as in JSON lines without the outer quotes, null empty, an empty
+//! text as `""`. A column of payloads or keys has a second one, `NAME_base64`, for bytes that are not text. In a file
+//! of one column null is `""`, too, because an empty line is not a record.
 
 use super::cell::{Column, Form, key};
 use super::definition::{EncodeOptions, Encoder, Format, Input};
@@ -25,7 +27,7 @@ use csv_core::{ReadRecordResult, Reader, ReaderBuilder, Terminator};
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-/// The column of events that is an object.
+/// The column of events that is an object, as a JSON key.
 const PROPERTIES: &str = ",\"properties\":";
 
 /// Comma-separated values.
@@ -50,17 +52,17 @@ pub const TSV: Format = Format {
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Cuts records, each from its first byte: one that is not whole yet is read again with the next chunk.
+/// Splits records, each from its first byte: an incomplete one is read again with the next chunk.
 pub struct Rows {
     delimiter: u8,
     reader: Reader,
     header: Header,
     lines: u64,
-    /// Whether nothing has been read yet: a byte order mark may come.
+    /// Whether nothing has been read yet, so that a byte order mark may follow.
     unread: bool,
-    /// Whether the reader stands inside a record.
+    /// Whether the reader is inside a record.
     torn: bool,
-    /// The fields of the record being read, without quotes, and where each ends.
+    /// The fields of the current record, without quotes, and the end of each.
     fields: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -86,7 +88,7 @@ impl Key {
     }
 }
 
-/// The names of columns of ours that hold no text.
+/// The names of evt's columns that are not text.
 static OTHERS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let is_text = |kind: &DataType| matches!(kind, DataType::Utf8 | DataType::Dictionary(..) | DataType::Binary);
     let schemas = Kind::ALL.map(Kind::schema);
@@ -97,19 +99,19 @@ static OTHERS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     others.map(|field| field.name().clone()).collect()
 });
 
-/// Passes over the fields of a record, whose quotes are right.
+/// Skips over the fields of a record whose quotes are valid.
 struct Quotes<'a> {
     record: &'a [u8],
     delimiter: u8,
 }
 
 impl Quotes<'_> {
-    /// Whether the next field stands between quotes.
+    /// Skips the next field; returns whether it is quoted.
     fn pass(&mut self) -> bool {
         let is_quoted = self.record.first() == Some(&b'"');
         let mut end = 0;
         if is_quoted {
-            // A quote in it is written twice: the field ends at one that stands alone.
+            // A quote inside is doubled: the field ends at a single one.
             loop {
                 end += 1;
                 end += memchr::memchr(b'"', &self.record[end..]).map_or(self.record.len() - end, |at| at + 1);
@@ -125,7 +127,7 @@ impl Quotes<'_> {
     }
 }
 
-/// One record found, before it is looked into.
+/// One record, before its fields are converted.
 struct Found {
     /// Bytes up to and including its terminator.
     length: usize,
@@ -150,7 +152,7 @@ impl Rows {
         }
     }
 
-    /// The record at the start of `input`, or none if its end is not there.
+    /// Finds the record at the start of `input`; `None` if its end is missing.
     fn find(&mut self, input: &[u8], last: bool) -> Option<Found> {
         if std::mem::replace(&mut self.torn, true) {
             start_record(&mut self.reader);
@@ -174,7 +176,8 @@ impl Rows {
         }
     }
 
-    /// A record that ended at `\n`. A `\r` before it, which the reader took for content, goes.
+    /// Completes a record that ended at `
+    /// `; removes a `\r` before it, which the reader took for content.
     fn found(&mut self, input: &[u8], length: usize, fields: usize) -> Found {
         self.torn = false;
         let mut content = length - 1;
@@ -185,7 +188,7 @@ impl Rows {
         Found { length, content, fields, closed: true }
     }
 
-    /// The end of input ends a record unless a quote is open: then a newline would be content, too.
+    /// Completes the record at the end of input, unless a quote is open: then a newline would be content, too.
     fn unterminated(&mut self, input: &[u8], written: usize, mut fields: usize) -> Found {
         self.fields.resize(self.fields.len().max(written + 1), 0);
         if fields == self.ends.len() {
@@ -203,7 +206,7 @@ impl Rows {
         Found { length: input.len(), content, fields, closed }
     }
 
-    /// The text of each field of the record found last.
+    /// Returns the text of each field of the last record.
     fn fields(&self, count: usize) -> Option<impl Iterator<Item = &str>> {
         let written = count.checked_sub(1).map_or(0, |last| self.ends[last]);
         let text = std::str::from_utf8(&self.fields[..written]).ok()?;
@@ -232,7 +235,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The JSON text of the record found last, or why there is none.
+    /// Returns the JSON text of the last record, or why there is none.
     fn body(&self, raw: &[u8], found: &Found, text: &mut String) -> Body {
         let Header::Read(keys) = &self.header else { return parse_error("there is no header") };
         if let Err(error) = std::str::from_utf8(raw) {
@@ -250,7 +253,7 @@ impl Rows {
         let Some(fields) = self.fields(found.fields) else { return parse_error("not UTF-8") };
         let start = text.len();
         text.push('{');
-        // Only records with two quotes in a row have empty texts.
+        // Only records with two adjacent quotes have empty texts.
         let mut quotes = memchr::memmem::find(raw, b"\"\"").map(|_| Quotes { record: raw, delimiter: self.delimiter });
         for (key, value) in keys.iter().zip(fields) {
             let is_quoted = quotes.as_mut().is_some_and(Quotes::pass);
@@ -259,7 +262,7 @@ impl Rows {
             }
             let key = &key.text;
             text.push_str(if text.len() == start + 1 { &key[1..] } else { key });
-            // As it was written, see above.
+            // An object, as written (see the head of this file).
             match key == PROPERTIES && value.starts_with('{') && !value.contains(['\n', '\r']) && is_json(value) {
                 true => text.push_str(value),
                 false => write_string(text, value),
@@ -270,11 +273,11 @@ impl Rows {
     }
 }
 
-/// The byte (from 1) of a record at which something else than a delimiter follows a closing quote. The reader takes it
-/// for more of the field: so a quote that is missing in one line would be closed by the next line's.
+/// Returns the byte (from 1) at which something other than a delimiter follows a closing quote. The csv-core reader
+/// takes it for more of the field, so a missing quote in one line would be closed by the next line's.
 fn behind_quote(record: &[u8], delimiter: u8) -> Option<usize> {
     let mut rest = memchr::memchr(b'"', record)?;
-    // A quote within a field that has none at its start is content.
+    // A quote inside a field that does not start with one is content.
     rest = memchr::memrchr(delimiter, &record[..rest]).map_or(0, |before| before + 1);
     while rest < record.len() {
         if record[rest] == b'"' {
@@ -294,8 +297,8 @@ fn behind_quote(record: &[u8], delimiter: u8) -> Option<usize> {
     None
 }
 
-/// Puts the reader at the start of a record. New, it would take a byte order mark there for one at the start of the
-/// file: a newline, which it passes over, prevents that.
+/// Puts the reader at the start of a record. A new reader would take a byte order mark there for the start of the file;
+/// a newline, which it skips, prevents that.
 fn start_record(reader: &mut Reader) {
     reader.reset();
     reader.read_record(b"\n", &mut [0], &mut [0]);
@@ -306,7 +309,7 @@ fn parse_error(message: impl Into<String>) -> Body {
     Body::Fault(Fault::new(ErrorType::ParseError, message))
 }
 
-/// Bytes of the blank line at the start of `input`, if it starts with one.
+/// Returns the bytes of the blank line at the start of `input`, if there is one.
 fn blank_line(input: &[u8], last: bool) -> Option<usize> {
     let content = input.iter().position(|byte| !matches!(byte, b' ' | b'\r'));
     match content {
@@ -371,7 +374,7 @@ struct Writer {
     cell: String,
 }
 
-/// One column of the file. Payloads take two: one for text, one for bytes that are none.
+/// One column of the file. Payloads take two: one for text, one for other bytes.
 struct Cells<'a> {
     name: String,
     column: Column<'a>,
@@ -408,7 +411,7 @@ impl Writer {
         Self { delimiter, schema, header: options.append, line: String::new(), cell: String::new() }
     }
 
-    /// Appends the cell to the line, between quotes where its content would be taken for structure.
+    /// Appends the cell to the line, quoted if its content would be taken for structure.
     fn push(&mut self) {
         let bytes = self.cell.as_bytes();
         let structural = memchr::memchr3(b'"', b'\n', self.delimiter, bytes).is_some();
@@ -428,7 +431,7 @@ impl Writer {
         self.cell.clear();
     }
 
-    /// Ends the line. One of a single empty cell would read as a blank line: it gets quotes.
+    /// Ends the line. A single empty cell would read as a blank line, so it gets quotes.
     fn end(&mut self, out: &mut Vec<u8>) {
         if self.line.is_empty() {
             self.line.push_str("\"\"");
@@ -478,7 +481,7 @@ impl Encoder for Writer {
 
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if !self.header {
-            // Readers of CSV take a file without a header for a broken one.
+            // CSV readers reject a file without a header.
             self.write_header(&cells(&RecordBatch::new_empty(Arc::clone(&self.schema))), out);
         }
         Ok(())

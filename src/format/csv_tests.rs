@@ -33,7 +33,7 @@ fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
     assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "a quote is opened and never closed");
     assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: text behind a closing quote");
     assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: text behind a closing quote");
-    // The quote that is missing in the first line would make one record of two.
+    // The missing quote in the first line would join two records.
     assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: text behind a closing quote");
 }
 

@@ -1,4 +1,4 @@
-//! What a format is: how it is read and written.
+//! The interface of a format: how it is read and written.
 
 use super::record::{Records, Splitter};
 use crate::error::Result;
@@ -10,42 +10,42 @@ pub trait Encoder {
     /// Appends the bytes of `batch` to `out`.
     fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
 
-    /// The bytes of `batch` where they stand in it already, so that none has to be copied; none where they do not, and
-    /// [`Encoder::encode`] is asked.
+    /// Returns the bytes of `batch` where they are contiguous in it, so that none has to be copied; `None` if they are
+    /// not, and [`Encoder::encode`] must be called.
     fn slices<'b>(&mut self, _batch: &'b RecordBatch) -> Option<Vec<&'b [u8]>> {
         None
     }
 
-    /// Appends what was held back for the sake of its looks, so that a reader who waits sees it.
+    /// Appends rows that were held back for layout, so that a waiting reader sees them.
     fn flush(&mut self, _out: &mut Vec<u8>) {}
 
     /// Appends what ends the file.
     fn finish(&mut self, out: &mut Vec<u8>) -> Result<()>;
 }
 
-/// How records are written; formats take what concerns them.
+/// How records are written; each format uses the options that concern it.
 #[derive(Clone, Debug, Default)]
 pub struct EncodeOptions {
-    /// Columns of a table: how wide the terminal is, in cells; none means unbounded.
+    /// Width of the terminal, in cells, for tables; `None` means unbounded.
     pub width: Option<usize>,
     /// Colour a table.
     pub color: bool,
-    /// Rows are appended to a file, which has its header already or gets it from its writer.
+    /// Rows are appended to a file that already has its header, or gets it from its writer.
     pub append: bool,
 }
 
-/// What bounds the memory that a container takes.
+/// Bounds on the memory of a container.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many bytes may come out of a packed one.
+    /// Maximum decompressed bytes per compressed byte.
     pub ratio: u64,
-    /// How many bytes of a row's text are written: no record may be as long.
+    /// Maximum bytes of a row's text that are written: no record may be as long.
     pub text: usize,
 }
 
-/// What a container gives next.
+/// The next rows of a container.
 pub enum Rows {
-    /// Rows of one of our kinds, exactly its schema, JSON columns proved.
+    /// Rows of one of evt's kinds, exactly its schema, JSON columns validated.
     Batch(RecordBatch),
     /// Foreign rows as JSON text.
     Text(Records),
@@ -53,11 +53,11 @@ pub enum Rows {
 
 /// A container that has been opened.
 pub struct Opened {
-    /// The schema of its rows where the file says that they are of one of our kinds: written by evt.
+    /// The schema of its rows if the file declares one of evt's kinds.
     pub schema: Option<SchemaRef>,
-    /// Whether all rows are text, so that they are mapped.
+    /// Whether all rows are text, to be mapped.
     pub is_text: bool,
-    /// Its rows. An error is the end: what came before it stands.
+    /// Its rows. An error is the end; the rows before it are valid.
     pub rows: Box<dyn Iterator<Item = Result<Rows>>>,
 }
 
@@ -65,9 +65,9 @@ pub struct Opened {
 pub enum Input {
     /// Not read by evt.
     None,
-    /// Cut out of a stream of bytes.
+    /// Split from a stream of bytes.
     Text(fn() -> Box<dyn Splitter>),
-    /// Decoded from a file that is there as a whole (spooled to disk when it comes from a pipe).
+    /// Decoded from a complete file (spooled to disk if it comes from a pipe).
     Container(fn(std::fs::File, Limits) -> Result<Opened>),
     /// Frames and foreign Arrow streams: read by `frame`.
     Frames,
@@ -82,7 +82,7 @@ pub struct Format {
     pub name: &'static str,
     /// File name extensions, without the dot, `.gz` or `.zst`.
     pub extensions: &'static [&'static str],
-    /// What a file of this format starts with; empty where there is no such thing.
+    /// The magic at the start of a file; empty if there is none.
     pub magic: &'static [u8],
     /// How it is read.
     pub input: Input,

@@ -1,7 +1,8 @@
-//! JSON lines: one object a line, blank lines passed over.
+//! JSON lines: one object per line; blank lines are skipped.
 //!
-//! Written: columns in order, nulls left out, `properties` and `dimensions` as the objects they are, payloads as text
-//! where they are UTF-8 and under `NAME_base64` where not. A line that was read has neither its `\n` nor a `\r` before.
+//! Written: columns in order, nulls left out, `properties` and `dimensions` as objects, payloads as text if they are
+//! UTF-8, else as base64 under `NAME_base64`. A line that was read excludes its `
+//! ` and a `\r` before it.
 
 use super::cell::{Column, Form, binaries, key, texts, write_uuid};
 use super::definition::{Encoder, Format, Input};
@@ -29,13 +30,13 @@ pub const FORMAT: Format = Format {
     appendable: true,
 };
 
-/// Text of rows that is handed on at once: a few bytes of a dictionary may stand for any number of rows.
+/// Maximum bytes of row text returned at once: a few bytes of a dictionary may expand to any number of rows.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What to say when the input turns out to be one JSON array.
+/// The message if the input is one JSON array.
 pub const ARRAY_HINT: &str = "a JSON array, not JSON lines: feed its elements with  jq -c '.[]' FILE | evt-ingest";
 
-/// Whether input that starts with `bytes` is one JSON array: its first character that is no white space is `[`.
+/// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`.
 pub fn is_array(bytes: &[u8]) -> bool {
     bytes.iter().find(|byte| !is_space(**byte)) == Some(&b'[')
 }
@@ -44,7 +45,8 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// Cuts lines at `\n`. Lines that hold nothing but JSON white space are no records, but count as lines.
+/// Splits lines at `
+/// `. Lines with only JSON white space are not records, but count as lines.
 #[derive(Default)]
 pub struct Lines {
     lines: u64,
@@ -81,7 +83,7 @@ impl Lines {
     }
 }
 
-/// The range of a line without a `\r` at its end, or none where the line is blank.
+/// Returns the range of a line without a `\r` at its end; `None` if the line is blank.
 #[inline]
 pub(super) fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops::Range<usize>> {
     let line = &input[start..end];
@@ -94,23 +96,23 @@ pub(super) fn content(input: &[u8], start: usize, end: usize) -> Option<std::ops
 /// The members of one column: its name and how its values are written.
 struct Member<'a> {
     key: String,
-    /// The key instead of it where bytes are no text.
+    /// The key that replaces it if the bytes are not text.
     bytes: Option<(Bytes<'a>, String)>,
     column: Column<'a>,
 }
 
 type Bytes<'a> = Box<dyn Fn(usize) -> &'a [u8] + 'a>;
 
-/// The rows of a batch as JSON objects.
+/// Writes the rows of a batch as JSON objects.
 pub struct Objects<'a> {
     members: Vec<Member<'a>>,
-    /// Bytes of a row behind which it may stop.
+    /// Bytes after which a row may be cut.
     max: usize,
 }
 
 impl<'a> Objects<'a> {
-    /// Resolves the columns. In a batch of one of our kinds text columns that hold JSON are written as they are: where
-    /// the batch is not known to be ours, [`is_proved`] has to be asked first.
+    /// Resolves the columns. In a batch of one of evt's kinds, text columns with JSON are written as they are. If the
+    /// batch may come from elsewhere, check it with [`is_proved`] first.
     pub fn try_new(batch: &'a RecordBatch) -> Result<Self> {
         unique_names(batch.schema_ref())?;
         let ours = is_own(batch.schema_ref());
@@ -119,13 +121,13 @@ impl<'a> Objects<'a> {
         Ok(Self { members, max: usize::MAX })
     }
 
-    /// The same for rows that any program may have written: what they claim is looked at, value by value. A row may
-    /// stop anywhere behind `max` bytes.
+    /// Resolves the columns of rows from any program: their declared types are checked value by value. A row may be cut
+    /// anywhere after `max` bytes.
     pub fn of_others(batch: &'a RecordBatch, max: usize) -> Result<Self> {
         let schema = batch.schema_ref();
         unique_names(schema)?;
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        // Rows of the kinds that have bytes and headers have them in our forms.
+        // The kinds with bytes and headers have evt's forms for them.
         let ours = Kind::of(schema).is_some() || kind_of(&names) != Kind::Event;
         // So has the raw record of an event that carries stamps.
         let is_stamped = STAMPS.iter().all(|stamp| names.contains(stamp));
@@ -170,7 +172,7 @@ fn member<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Me
     member
 }
 
-/// A column of rows of any program: JSON where the text is JSON, ids where the bytes are as many.
+/// Prepares a column of any program: JSON if the text is JSON, ids if the length is right.
 fn claimed<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Member<'a> {
     let of = |column| Member { key: key(field.name()), bytes: None, column };
     if let (true, Some(text)) = (claims_json(field), texts(array)) {
@@ -194,7 +196,7 @@ fn has_bytes(field: &Field) -> bool {
     matches!(field.data_type(), DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
 }
 
-/// A column, with the forms our kinds have for JSON text, payloads and headers.
+/// Prepares a column, with the forms of evt's kinds for JSON text, payloads and headers.
 pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: Form) -> Column<'a> {
     if !ours {
         return Column::new(field, array, form);
@@ -211,7 +213,7 @@ pub(super) fn own<'a>(field: &Field, array: &'a dyn Array, ours: bool, form: For
     }
 }
 
-/// JSON text as received; bare, a string is its content.
+/// Writes JSON text as received; in bare form, a string is its content.
 fn write_json(json: &str, form: Form, out: &mut String) {
     match string_content(json) {
         Some(content) if form == Form::Text => out.push_str(&unescape(content)),
@@ -219,20 +221,20 @@ fn write_json(json: &str, form: Form, out: &mut String) {
     }
 }
 
-/// JSON where text is JSON, on one line as records stand; else a string.
+/// Writes text as JSON if it is JSON, on one line as records are; else as a string.
 fn write_claimed(text: &str, form: Form, out: &mut String) {
     let json = text.trim_ascii();
     if json.len() > form.max() {
         return out.push_str(form.head(json));
     }
     match scan::is_json(json) {
-        // A bare break within a string is no JSON: those that are left stand between tokens.
+        // A bare line break inside a string is not JSON, so those left are between tokens.
         true => out.extend(json.chars().map(|c| if matches!(c, '\n' | '\r') { ' ' } else { c })),
         false => write_string(out, text),
     }
 }
 
-/// Text where the bytes are text, else base64.
+/// Writes bytes as text if they are UTF-8, else as base64.
 fn write_bytes(bytes: &[u8], form: Form, out: &mut String) {
     match (std::str::from_utf8(bytes), form) {
         (Ok(text), Form::Text) => out.push_str(text),
@@ -248,8 +250,8 @@ fn write_base64(bytes: &[u8], form: Form, out: &mut String) {
     out.push('"');
 }
 
-/// `{"name":"text"}`, or `{"name":{"base64":"…"}}` where the bytes are no text; in order, names may repeat. Nothing
-/// where the map is another one.
+/// Prepares headers as `{"name":"text"}`, or `{"name":{"base64":"…"}}` if the bytes are not text; in order, names may
+/// repeat. `None` if the map has other types.
 fn headers(map: &MapArray, form: Form) -> Option<Column<'_>> {
     let (names, values) = (texts(map.keys().as_ref())?, binaries(map.values().as_ref())?);
     Some(Column::with(map, move |row, out| {
@@ -279,7 +281,7 @@ fn headers(map: &MapArray, form: Form) -> Option<Column<'_>> {
     }))
 }
 
-/// Two columns of one name would be one member: refused.
+/// Refuses two columns of one name, which would be one member.
 pub(super) fn unique_names(schema: &Schema) -> Result<()> {
     let mut seen = HashSet::new();
     match schema.fields().iter().find(|field| !seen.insert(field.name())) {
@@ -288,8 +290,8 @@ pub(super) fn unique_names(schema: &Schema) -> Result<()> {
     }
 }
 
-/// Whether every text column of `batch` that should hold JSON objects does: what a batch of a foreign file that claims
-/// to be of one of our kinds must show before it is treated as ours.
+/// Whether every text column of `batch` that should contain JSON objects does. A batch of a file that declares one of
+/// evt's kinds must pass this before it is treated as evt's.
 pub fn is_proved(batch: &RecordBatch) -> bool {
     let columns = batch.schema_ref().fields().iter().zip(batch.columns());
     columns.filter(|(field, _)| holds_json(field)).all(|(_, array)| {
@@ -297,9 +299,11 @@ pub fn is_proved(batch: &RecordBatch) -> bool {
     })
 }
 
-/// Rows of `batch` as records whose JSON text stands in `out`, until there is much of it: the number of these rows. The
-/// first one's number is `first`, and the text of one that would be longer than `max` is cut. Raw ranges are empty: the
-/// JSON text is what a container's record has to show. Fails where two columns have one name.
+/// Writes rows of `batch` as records with JSON text to `out`, up to [`PIECE_BYTES`] of text; returns the number of
+/// these rows. `first` is the number of the first row. Text longer than `max` is cut. Raw ranges are empty, because the
+/// JSON text replaces a container's raw record.
+///
+/// Errors: two columns have one name.
 pub fn rows_to_json(batch: &RecordBatch, first: u64, max: usize, out: &mut Records) -> Result<usize> {
     let mut objects = Objects::of_others(batch, max)?;
     for row in 0..batch.num_rows() {
@@ -338,8 +342,8 @@ impl Encoder for Writer {
     }
 }
 
-/// The text of a record that may hold line breaks, as one line: between JSON's tokens a break is as good as a blank, and a
-/// bare one within a string is no JSON.
+/// Returns the text of a record with line breaks as one line. Between JSON's tokens a break equals a blank, and a bare
+/// one inside a string is not JSON.
 pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
     let text = simdutf8::basic::from_utf8(payload);
     let text = text.or_else(|_| std::str::from_utf8(payload)).map_err(|error| not_utf8(&error))?;
@@ -350,7 +354,7 @@ pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
     }
 }
 
-/// The fault of a record whose bytes are not UTF-8.
+/// Returns the fault of a record whose bytes are not UTF-8.
 #[cold]
 pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
     Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))

@@ -1,8 +1,15 @@
-//! Formats: bytes ↔ rows. No I/O here; a fault belongs to a record, never to a batch.
+//! Formats: bytes ↔ rows. No I/O; a fault belongs to a record, never to a batch.
 //!
-//! Whatever comes in becomes *records*: the raw bytes for the dead letter, and JSON object text for the one mapping
-//! rule (`event::map`). Text formats are cut out of a stream of bytes by a [`Splitter`]; container formats (Avro,
-//! Parquet, Arrow) decode to batches, whose rows [`cell`] turns into JSON text.
+//! Input becomes *records* ([`Records`]): the raw bytes for dead letters, and JSON object text for the mapping
+//! ([`crate::mapping`]). Text formats are split from a stream of bytes by a [`Splitter`]. Container formats (Avro,
+//! Parquet, Arrow) decode to batches, whose rows [`cell`] formats as JSON text; batches of evt's own kinds stay
+//! batches.
+//!
+//! - `definition.rs`: the interface of a format; `record.rs`: records and splitters.
+//! - `jsonl.rs`, `csv.rs`, `clf.rs`, `raw.rs`, `table.rs`: the text formats.
+//! - `avro/`, `parquet/`, `arrow_file.rs`: the containers; `container.rs`: their shared code.
+//! - `cell.rs`: values as text; `row.rs`: rows of evt's kinds from JSON text.
+//! - `unpack.rs`: gzip and zstd.
 //!
 //! To add a format: one file, one row in [`ALL`].
 
@@ -27,7 +34,9 @@ pub use record::{Body, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use std::path::Path;
 
-/// The format a word names.
+/// Returns the format of a name.
+///
+/// Errors: exit status 2 if there is none.
 pub fn by_name(name: &str) -> Result<&'static Format> {
     ALL.iter().copied().find(|format| format.name == name).ok_or_else(|| {
         let names: Vec<_> = ALL.iter().map(|format| format.name).collect();
@@ -35,7 +44,7 @@ pub fn by_name(name: &str) -> Result<&'static Format> {
     })
 }
 
-/// The format a file's name speaks for; `.part`, `.gz` and `.zst` are passed over.
+/// Returns the format of a file name's extension; `.part`, `.gz` and `.zst` are skipped.
 pub fn by_extension(path: &str) -> Option<&'static Format> {
     let path = path.strip_suffix(".part").unwrap_or(path);
     let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
@@ -44,7 +53,7 @@ pub fn by_extension(path: &str) -> Option<&'static Format> {
     ALL.iter().copied().find(|format| format.extensions.contains(&extension.as_str()))
 }
 
-/// What is wrong with the name of a file that evt would write; none where nothing is.
+/// Returns what is wrong with the name of a file to write, if anything.
 pub fn misnomer(path: &Path) -> Option<String> {
     let extension = path.extension()?.to_str()?.to_ascii_lowercase();
     let name = path.display();
@@ -58,13 +67,15 @@ pub fn misnomer(path: &Path) -> Option<String> {
     }
 }
 
-/// The format whose magic `bytes` starts with.
+/// Returns the format whose magic `bytes` starts with.
 pub fn by_magic(bytes: &[u8]) -> Option<&'static Format> {
     ALL.iter().copied().find(|format| !format.magic.is_empty() && bytes.starts_with(format.magic))
 }
 
-/// What `bytes` may be that start like a magic and no further: a guess, which a name beats. The format where they end in
-/// the middle of it; exit 65 where its last byte is another one.
+/// Guesses the format of `bytes` that start like a magic but do not complete it; a file name has precedence. Returns
+/// the format if they end inside it.
+///
+/// Errors: exit status 65 if only the last byte of a magic differs.
 pub fn by_part_of_magic(bytes: &[u8]) -> Result<Option<&'static Format>> {
     if bytes.is_empty() {
         return Ok(None);

@@ -1,5 +1,5 @@
-//! Records as they were received, byte for byte, one a line: what a filter or a validator let pass, not rewritten, and the
-//! payloads of dead letters.
+//! Writes records as received, byte for byte, one per line: records that passed a filter or validation, unchanged, and
+//! the payloads of dead letters.
 
 use super::definition::{Encoder, Format, Input};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{Int64Type, Schema};
 
-/// Raw records. The rows must bring them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
+/// Raw records. The rows must have them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
 pub const FORMAT: Format = Format {
     name: "raw",
     extensions: &[],
@@ -24,7 +24,7 @@ pub const FORMAT: Format = Format {
     appendable: true,
 };
 
-/// The column that holds the raw records: a dead letter's is its payload.
+/// Returns the column of raw records: a dead letter's is its payload.
 fn column_of(schema: &Schema) -> Option<&'static str> {
     let payload = (Kind::of(schema) == Some(Kind::Dead)).then_some(dead::COLUMNS[ORIGINAL_PAYLOAD]);
     schema.index_of(RAW).ok().map(|_| RAW).or(payload)
@@ -34,7 +34,7 @@ struct Writer {
     column: &'static str,
 }
 
-/// Why the letter of a row cannot be written as a line of its own, for each that cannot.
+/// Returns the dead letters that cannot be written as a line of their own, each with the reason.
 pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
     let payloads = letters.column(ORIGINAL_PAYLOAD).as_binary::<i32>();
     let lengths = letters.column(ORIGINAL_LENGTH).as_primitive::<Int64Type>();
@@ -76,8 +76,8 @@ impl Encoder for Writer {
     }
 }
 
-/// Records with their line ends: those that stand behind each other in what was read, an end between any two, are one
-/// slice.
+/// Returns records with their line ends. Records that are adjacent in the read buffer, with one line end between them,
+/// become one slice.
 fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
     let mut slices = vec![];
     let mut run: Option<Run<'_>> = None;
@@ -90,7 +90,7 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
         if let Some(run) = run.take() {
             run.push_to(&mut slices);
         }
-        // Short ones stand in their views.
+        // Short ones are inside their views.
         match records.data_buffers().get(view.buffer_index as usize).filter(|_| view.length > INLINE_MAX) {
             None => slices.extend([records.value(row), b"\n"]),
             Some(buffer) => {
@@ -105,10 +105,10 @@ fn lines(records: &BinaryViewArray) -> Vec<&[u8]> {
     slices
 }
 
-/// The longest value that stands in its view (Arrow's columnar format, "Variable-size Binary View Layout").
+/// Maximum bytes of a value inside its view (Arrow's columnar format, "Variable-size Binary View Layout").
 const INLINE_MAX: u32 = 12;
 
-/// Records that stand behind each other in one buffer.
+/// Adjacent records in one buffer.
 struct Run<'a> {
     number: u32,
     buffer: &'a Buffer,

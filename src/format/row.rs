@@ -1,9 +1,9 @@
-//! Rows of our own kinds back from JSON text: what `jsonl`, `csv` and `avro` wrote of a metric, a dead letter, a late
-//! event or an alert becomes the row it was.
+//! Rebuilds rows of evt's own kinds from JSON text: what `jsonl`, `csv` and `avro` wrote of a metric, a dead letter, a
+//! late event or an alert becomes the same row again.
 //!
-//! Strict: every column of its type, no other names; a fault is the row's. A value may stand as a string where its own
-//! type is another (CSV has nothing else); `NAME_base64` holds the bytes of `NAME`; a missing text of a dead letter that
-//! may be empty is empty (CSV cannot tell).
+//! Strict: every column of its type, no other names; a fault is the row's. A value may be a string even if its type is
+//! another (CSV has only strings); `NAME_base64` has the bytes of `NAME`; a missing text of a dead letter that may be
+//! empty is empty (CSV cannot distinguish the two).
 
 use crate::error::Result;
 use crate::expr::canonical_dimensions;
@@ -20,7 +20,7 @@ use arrow::datatypes::{DataType, Field, Int32Type, SchemaRef};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// The kind whose records have these names: what text says about itself.
+/// Returns the kind whose records have these names.
 pub fn kind_of(names: &[&str]) -> Kind {
     let has = |name: &str| names.contains(&name);
     if has("metric_name") && has("window_start") {
@@ -36,7 +36,7 @@ pub fn kind_of(names: &[&str]) -> Kind {
     }
 }
 
-/// The names at the top of a JSON object, unescaped; what [`kind_of`] asks for.
+/// Returns the top-level names of a JSON object, unescaped, for [`kind_of`].
 pub fn names_of(object: &str) -> Vec<Cow<'_, str>> {
     let mut names = vec![];
     walk::members(object, |name, _| {
@@ -86,22 +86,22 @@ enum Value<'a> {
     Headers(Vec<(String, Option<Vec<u8>>)>),
 }
 
-/// A member of the record: its text, and whether it stands under `NAME_base64`.
+/// A member of the record: its text, and whether its name is `NAME_base64`.
 type Slot<'a> = Option<(&'a str, bool)>;
 
 impl Builder {
-    /// Rows of a kind.
+    /// Creates a builder for rows of a kind.
     pub fn new(kind: Kind) -> Self {
         Self::with_schema(kind.schema())
     }
 
-    /// Rows of a kind's schema to which columns were added (`raw`).
+    /// Creates a builder for a kind's schema with added columns (`raw`).
     pub fn with_schema(schema: SchemaRef) -> Self {
         let columns = schema.fields().iter().map(|field| column(field)).collect();
         Self { schema, columns, rows: 0, bytes: 0 }
     }
 
-    /// Adds the row that `json` holds, or nothing and says why.
+    /// Adds the row in `json`, or returns its fault and adds nothing.
     pub fn push(&mut self, json: &str) -> Result<(), Fault> {
         if !scan::is_json(json) {
             return Err(Fault::new(ErrorType::ParseError, scan::diagnose(json)));
@@ -146,22 +146,22 @@ impl Builder {
         matches!(self.columns[at], Column::Bytes(_)).then_some((at, true))
     }
 
-    /// Rows in the batch being built.
+    /// Returns the number of rows in the batch under construction.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether it holds none.
+    /// Whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Bytes of text taken in since the last batch: what bounds the next.
+    /// Returns the bytes of text since the last batch, which bound the next.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The batch; the builder is empty again.
+    /// Returns the batch and empties the builder.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         (self.rows, self.bytes) = (0, 0);
         let columns = self.columns.iter_mut().map(Column::finish).collect();
@@ -197,7 +197,7 @@ fn fault(message: impl Into<String>) -> Fault {
     Fault::new(ErrorType::EnvelopeError, message)
 }
 
-/// A JSON string's content; of any other value its text as received.
+/// Returns a JSON string's content; for any other value its text as received.
 fn content(value: &str) -> Option<Cow<'_, str>> {
     match walk::string_content(value) {
         Some(raw) => text::is_text(raw).then(|| text::unescape(raw)),
@@ -205,7 +205,7 @@ fn content(value: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The content of a value that must be a string.
+/// Returns the content of a value that must be a string.
 fn string(value: &str) -> Option<Cow<'_, str>> {
     walk::string_content(value).and_then(|_| content(value))
 }
@@ -233,7 +233,7 @@ impl Column {
         })
     }
 
-    /// The value, and what it should have been.
+    /// Parses a value; returns it and the expected type for messages.
     fn parse<'a>(&self, value: &'a str, encoded: bool) -> (Option<Value<'a>>, &'static str) {
         match self {
             Column::Id(_) => {
@@ -241,7 +241,7 @@ impl Column {
             }
             Column::Text(_) | Column::Word(_) => (string(value).map(Value::Text), "a string"),
             Column::Json(_) => (json_object(value).map(Value::Text), "a JSON object"),
-            // By their value: the key of a metric does not hang on how a program spells JSON.
+            // By their value, because the key of a metric must not depend on how a program spells JSON.
             Column::Dimensions(_) => {
                 let canonical = |text: Cow<'a, str>| canonical_dimensions(&text).map_or(text, Cow::Owned);
                 (json_object(value).map(canonical).map(Value::Text), "a JSON object")
@@ -314,17 +314,17 @@ fn append_headers(to: &mut MapBuilder<StringBuilder, BinaryBuilder>, headers: Op
         to.keys().append_value(name);
         to.values().append_option(value);
     }
-    // Keys and values have been appended in pairs: the one error there is cannot be.
+    // Keys and values are appended in pairs, so the only possible error cannot occur.
     let _ = to.append(present);
 }
 
-/// The text of an object, which a string may hold.
+/// Returns the text of an object, which may be inside a string.
 fn json_object(value: &str) -> Option<Cow<'_, str>> {
     let object = content(value)?;
     (object.starts_with('{') && scan::is_json(&object)).then_some(object)
 }
 
-/// A finite number's text never means infinity: `1e400` is refused, the word `Infinity` is not.
+/// Parses a double. `1e400` is refused, because a number's text never means infinity; the word `Infinity` does.
 fn double(text: &str) -> Option<f64> {
     let number: f64 = text.parse().ok()?;
     (!number.is_infinite() || text.ends_with("Infinity")).then_some(number)

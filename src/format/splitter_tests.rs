@@ -9,7 +9,7 @@ fn splitters() -> impl Iterator<Item = (&'static str, fn() -> Box<dyn Splitter>)
     })
 }
 
-/// Text made of what means something to some splitter.
+/// Generates text of bytes that are significant to some splitter.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     const PIECES: [&[u8]; 15] = [
         b"\n",

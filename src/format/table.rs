@@ -1,11 +1,11 @@
-//! A table for people: as wide as the terminal, one line a row.
+//! Writes a table for terminals: as wide as the terminal, one line per row.
 //!
-//! The first rows (at most 256, or 1 MiB of cells) decide the widths; then rows are written as they come, so that a
-//! stream without end takes no memory. Wider cells that come later widen their columns while the terminal has room. What
-//! does not fit ends in `…`; columns for which there is no room at all are left
-//! off from the right, and the header says how many. Control characters, terminal escapes and marks that turn the
-//! direction of text are shown as symbols (`␛`): data never drives the terminal. Numbers stand at the right, null is `-`,
-//! instants lose the digits that the first rows have not, column by column.
+//! The first rows (at most 256, or 1 MiB of cells) determine the widths; later rows are written as they come, so that
+//! an endless stream needs no memory. Later, wider cells widen their columns while the terminal has room. Text that
+//! does not fit ends in `…`; columns for which there is no room are left off from the right, and the header tells how
+//! many. Control characters, terminal escapes and characters that change the direction of text are shown as symbols
+//! (`␛`), so that data never controls the terminal. Numbers are right-aligned, null is `-`, and instants omit, per
+//! column, trailing digits that are zero in the first rows.
 
 use super::cell::Form;
 use super::definition::{EncodeOptions, Encoder, Format, Input};
@@ -28,13 +28,13 @@ pub const FORMAT: Format = Format {
 
 const SAMPLE_ROWS: usize = 256;
 const SAMPLE_BYTES: usize = 1 << 20;
-/// Of one cell, before it is fitted: nobody reads on.
+/// Maximum characters of a cell, before it is fitted.
 const CELL_CHARS: usize = 4_096;
 /// A column is not made narrower than this while others are wider.
 const WIDTH_MIN: usize = 6;
-/// An instant without room for its date is its time of day, after a `…`.
+/// Least width of an instant: without room for its date it is its time of day, after a `…`.
 const INSTANT_MIN: usize = 10;
-/// Columns of text are made this wide by few rows, where there is room.
+/// Columns of text get this width from few rows, if there is room.
 const WIDTH_ROOMY: usize = 16;
 const GAP: &str = "  ";
 
@@ -43,15 +43,15 @@ struct Table {
     ours: bool,
     width: usize,
     color: bool,
-    /// Cells of the first rows, row by row, until the widths are decided.
+    /// Cells of the first rows, row by row, until the widths are determined.
     sample: Vec<String>,
     bytes: usize,
     decided: bool,
-    /// Whether widths are decided before the sample is full.
+    /// Whether widths are determined before the sample is full.
     roomy: bool,
     /// Columns that are shown.
     shown: usize,
-    /// Cells of the terminal that no column takes yet.
+    /// Cells of the terminal that no column uses yet.
     room: usize,
     cell: String,
 }
@@ -61,7 +61,7 @@ struct Shape {
     name: String,
     right: bool,
     instant: bool,
-    /// Bytes at the end of an instant's text that the column goes without.
+    /// Bytes at the end of an instant's text that the column omits.
     cut: usize,
     width: usize,
 }
@@ -91,7 +91,7 @@ impl Table {
         })
     }
 
-    /// Decides widths by the sample, writes the header and the sample.
+    /// Determines the widths from the sample; writes the header and the sample.
     fn decide(&mut self, out: &mut Vec<u8>) {
         self.decided = true;
         if self.columns.is_empty() {
@@ -146,7 +146,7 @@ impl Table {
         let shape = &mut self.columns[at];
         let text = shape.shorten(cell);
         let more = text.width().saturating_sub(shape.width).min(self.room);
-        // Nothing stands behind the last column: it needs no width of its own.
+        // Nothing follows the last column: it needs no width of its own.
         let width = shape.width + more;
         if !last {
             shape.width = width;
@@ -169,18 +169,18 @@ impl Table {
 }
 
 impl Shape {
-    /// What it is not made narrower than while others are wider.
+    /// Returns the least width while other columns are wider.
     fn least(&self) -> usize {
         self.width.min(if self.instant { INSTANT_MIN } else { WIDTH_MIN })
     }
 
-    /// Where there is no room for all, fractions of a second go first.
+    /// Drops fractions of a second, the first to go if there is no room for all.
     fn drop_fraction(&mut self) {
         self.width = self.width.saturating_sub(7 - self.cut).max(self.name.width());
         self.cut = 7;
     }
 
-    /// An instant without the digits its column goes without, and a space for the `T`.
+    /// Shortens an instant by the digits that its column omits, and replaces the `T` by a space.
     fn shorten<'a>(&self, cell: &'a str) -> std::borrow::Cow<'a, str> {
         match cell.strip_suffix('Z') {
             Some(instant) if self.instant => {
@@ -192,7 +192,7 @@ impl Shape {
     }
 }
 
-/// Bytes of `.000000Z` that say nothing: the point and all six digits, the last three or none.
+/// Returns the bytes of `.000000Z` that can be omitted: the point and all six digits, the last three or none.
 fn spare_digits(instant: &str) -> usize {
     match instant.strip_suffix('Z') {
         Some(instant) if instant.ends_with(".000000") => 7,
@@ -219,8 +219,8 @@ fn fit(columns: &mut [Shape], width: usize) -> usize {
     }
 }
 
-/// Narrows the widest columns until all take no more than `room`. Half an instant says nothing: they stay whole where
-/// the others have room besides, else their time of day stays.
+/// Narrows the widest columns until all take no more than `room`. Half an instant is useless: instants stay whole if
+/// the others have room as well, else their time of day stays.
 fn narrow(columns: &mut [Shape], room: usize) {
     let instants: usize = columns.iter().filter(|shape| shape.instant).map(|shape| shape.width).sum();
     let others = columns.iter().filter(|shape| !shape.instant).map(|shape| shape.width.min(WIDTH_MIN + 2));
@@ -234,13 +234,13 @@ fn narrow(columns: &mut [Shape], room: usize) {
     narrowed.iter_mut().for_each(|shape| shape.width = shape.width.min(limit));
 }
 
-/// Cells for columns, where the header says how many are hidden.
+/// Returns the cells for columns, less those of the header's note on hidden columns.
 fn room_of(width: usize, hides: bool) -> usize {
     if hides { width.saturating_sub(8) } else { width }
 }
 
-/// Gives some of the room that is left to each column of text but the last, where rows yet to come may be wider; returns
-/// the rest.
+/// Distributes some of the remaining room over the columns of text but the last, because later rows may be wider;
+/// returns the rest.
 fn spread(columns: &mut [Shape], width: usize, roomy: bool) -> usize {
     let used = columns.iter().map(|shape| shape.width + GAP.len()).sum::<usize>() - GAP.len();
     let mut room = width.saturating_sub(used);
@@ -253,7 +253,7 @@ fn spread(columns: &mut [Shape], width: usize, roomy: bool) -> usize {
     room
 }
 
-/// The largest width at which columns cut to it take no more than `room`.
+/// Returns the largest width to which columns can be cut so that they take no more than `room`.
 fn widest_allowed(columns: &[&mut Shape], room: usize) -> usize {
     let total = |limit: usize| columns.iter().map(|shape| shape.width.min(limit)).sum::<usize>();
     let (mut low, mut high) = (1, columns.iter().map(|shape| shape.width).max().unwrap_or(1));
@@ -268,7 +268,7 @@ fn is_number(data_type: &DataType) -> bool {
     data_type.is_numeric() || matches!(data_type, DataType::Dictionary(_, values) if values.is_numeric())
 }
 
-/// The text cut to `width` cells, with `…` at its end if something went.
+/// Cuts a text to `width` cells, with `…` at its end if it was longer.
 pub fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
     if text.width() <= width {
         return text;
@@ -285,16 +285,16 @@ pub fn shorten(text: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Co
     kept.into()
 }
 
-/// An instant cut to `width` cells, with `…` at its start if something went: rows differ at its end.
+/// Cuts an instant to `width` cells, with `…` at its start if it was longer, because rows differ at its end.
 fn shorten_front(instant: std::borrow::Cow<'_, str>, width: usize) -> std::borrow::Cow<'_, str> {
     match instant.len().checked_sub(width) {
         None | Some(0) => instant,
-        // Digits and signs, a byte and a cell each.
+        // Digits and signs: a byte and a cell each.
         Some(over) => format!("…{}", instant.get(over + 1..).unwrap_or_default()).into(),
     }
 }
 
-/// Lines of cells below each other, cleaned and cut to `width`; columns whose index is in `right` stand at the right.
+/// Aligns lines of cells, cleaned and cut to `width`; columns whose index is in `right` are right-aligned.
 pub fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize], width: Option<usize>) -> String {
     let lines: Vec<[String; N]> = lines.iter().map(|line| line.each_ref().map(|cell| clean(cell))).collect();
     let widths: Vec<usize> = (0..N).map(|at| lines.iter().map(|line| line[at].width()).max().unwrap_or(0)).collect();
@@ -312,7 +312,7 @@ pub fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize], width: Op
     out
 }
 
-/// Text that cannot drive a terminal: control characters as their symbols, other invisible powers as U+FFFD.
+/// Returns text that cannot control a terminal: control characters as symbols, other invisible controls as U+FFFD.
 pub fn clean(text: &str) -> String {
     text.chars().take(CELL_CHARS).map(clean_char).collect()
 }
@@ -358,7 +358,7 @@ impl Encoder for Table {
         Ok(())
     }
 
-    /// Rows are shown now: widths that few rows decide leave some room for wider ones.
+    /// Shows the rows now: widths from few rows leave some room for wider ones.
     fn flush(&mut self, out: &mut Vec<u8>) {
         if !self.sample.is_empty() {
             self.roomy = true;

@@ -1,4 +1,4 @@
-//! What the tests of formats share: third-party data, rows of every kind, and ways through a file.
+//! Shared by the tests of formats: third-party data, rows of every kind, and ways through a file.
 
 use super::row::Builder;
 use super::{Body, EncodeOptions, Format, Input, Limits, Opened, Records, Rows, Splitter};
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::path::PathBuf;
 
-/// A file of the third-party data, or none where there is no such data: said, and under CI a failure.
+/// Returns a file of the third-party data. Without the data prints a notice and returns `None`; under CI it fails.
 pub fn data(path: &str) -> Option<PathBuf> {
     match std::env::var_os("EVT_DATA") {
         Some(root) => Some(PathBuf::from(root).join(path)),
@@ -23,20 +23,20 @@ pub fn data(path: &str) -> Option<PathBuf> {
     }
 }
 
-/// So many cases, the same ones each time.
+/// Returns a configuration with this many cases, the same ones each time.
 pub fn cases(cases: u32) -> ProptestConfig {
     let seed = proptest::test_runner::RngSeed::Fixed(7);
     ProptestConfig { cases, rng_seed: seed, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// The lines of a list of expected results.
+/// Reads the lines of a list of expected results.
 pub fn expected(path: &str) -> Vec<serde_json::Value> {
     let Some(path) = data(path) else { return vec![] };
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The bytes of a file that holds `batches`.
+/// Returns the bytes of a file with `batches`.
 pub fn encode(format: &Format, batches: &[RecordBatch]) -> Vec<u8> {
     let mut encoder = format.output.unwrap()(&batches[0].schema(), &EncodeOptions::default()).unwrap();
     let mut out = vec![];
@@ -47,7 +47,7 @@ pub fn encode(format: &Format, batches: &[RecordBatch]) -> Vec<u8> {
     out
 }
 
-/// A file that holds `bytes`.
+/// Returns a file with `bytes`.
 pub fn spool(bytes: &[u8]) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
@@ -55,7 +55,7 @@ pub fn spool(bytes: &[u8]) -> File {
     file
 }
 
-/// Bounds that no test meets by accident.
+/// Bounds that no test reaches by accident.
 pub const LIMITS: Limits = Limits { ratio: crate::ratio::RATIO_MAX, text: 4 << 20 };
 
 /// Opens a container.
@@ -69,7 +69,7 @@ pub fn open(format: &Format, bytes: &[u8]) -> Result<Opened> {
 /// A record as the tests compare it: line, raw bytes, JSON text or the fault's message.
 pub type Seen = (u64, Vec<u8>, Result<String, String>);
 
-/// Splits `input` handed over in chunks that end at `cuts`.
+/// Splits `input`, given in chunks that end at `cuts`.
 pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Result<Vec<Seen>> {
     let (mut seen, mut done) = (vec![], 0);
     let mut records = Records::default();
@@ -98,7 +98,7 @@ pub fn split(splitter: &mut dyn Splitter, input: &[u8], cuts: &[usize]) -> Resul
     Ok(seen)
 }
 
-/// JSON texts of all records of a file; its number and order are checked on the way.
+/// Returns the JSON texts of all records of a file; checks their numbers and order.
 pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
     let mut texts = vec![];
     if let Input::Text(splitter) = format.input {
@@ -122,7 +122,7 @@ pub fn texts(format: &Format, bytes: &[u8]) -> Result<Vec<String>> {
     Ok(texts)
 }
 
-/// The rows of a batch as JSON text.
+/// Returns the rows of a batch as JSON text.
 pub fn batch_texts(batch: &RecordBatch) -> Vec<String> {
     let mut records = Records::default();
     let count = super::jsonl::rows_to_json(batch, 1, LIMITS.text, &mut records).unwrap();
@@ -134,7 +134,7 @@ pub fn batch_texts(batch: &RecordBatch) -> Vec<String> {
     records.rows.iter().map(text).collect()
 }
 
-/// Rows of a kind from their JSON texts.
+/// Builds rows of a kind from their JSON texts.
 pub fn build(kind: Kind, texts: &[String]) -> RecordBatch {
     let mut builder = Builder::new(kind);
     for text in texts {
@@ -143,7 +143,7 @@ pub fn build(kind: Kind, texts: &[String]) -> RecordBatch {
     builder.finish().unwrap()
 }
 
-/// Text with what is hard for some format; never empty, because CSV knows no empty text.
+/// Generates text that is hard for some format; never empty, because CSV has no empty text.
 fn hard_text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z]{1,8}", "[ ,\"\t\r\n\\\\a]{1,6}", "\\PC{1,6}", Just("-".to_owned()), "[\u{0}-\u{1f}]{1,3}"]
 }
@@ -167,7 +167,7 @@ fn uuid() -> impl Strategy<Value = String> {
     any::<u128>().prop_map(|id| quoted(&uuid::Uuid::from_u128(id).to_string()))
 }
 
-/// Bytes of `name`: text, or base64 where they are none.
+/// Generates a payload `name`: text, or base64 if it is not UTF-8.
 fn payload(name: &'static str) -> impl Strategy<Value = String> {
     let bytes = prop_oneof![hard_text().prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 1..9)];
     bytes.prop_map(move |bytes| match std::str::from_utf8(&bytes) {
@@ -205,7 +205,7 @@ fn finite(value: f64) -> String {
     if value.is_finite() { format!("{value:?}") } else { "0.5".to_owned() }
 }
 
-/// JSON texts of rows of a kind, as `jsonl` writes them.
+/// Generates JSON texts of rows of a kind, as `jsonl` writes them.
 pub fn rows(kind: Kind) -> BoxedStrategy<Vec<String>> {
     let row = match kind {
         Kind::Metric => metric().boxed(),
@@ -262,7 +262,7 @@ fn dead() -> impl Strategy<Value = String> {
     })
 }
 
-/// The members of an event.
+/// Generates the members of an event.
 fn event() -> impl Strategy<Value = String> {
     let user = prop_oneof![Just(String::new()), hard_text().prop_map(|user| format!("\"user_id\":{},", quoted(&user)))];
     let schema = prop_oneof![Just(String::new()), any::<i64>().prop_map(|id| format!(",\"schema_id\":{id}"))];
@@ -285,17 +285,17 @@ pub const SYMBOLS: &str = r#"{"type":"enum","name":"e","symbols":["A","B"]}"#;
 /// A record.
 pub const POINT: &str = r#"{"type":"record","name":"p","fields":[{"name":"x","type":"int"}]}"#;
 
-/// A type with a logical type.
+/// Returns a type with a logical type.
 pub fn logical(base: &str, name: &str) -> String {
     format!(r#"{{"type":{base},"logicalType":"{name}"}}"#)
 }
 
-/// A decimal of six digits, two of them after the point.
+/// Returns a decimal of six digits, two of them after the point.
 pub fn decimal(base: &str) -> String {
     format!(r#"{{{base},"logicalType":"decimal","precision":6,"scale":2}}"#)
 }
 
-/// Types, and a value of each as the decoder writes it.
+/// Returns types, and a value of each as the decoder writes it.
 pub fn decoded_values() -> Vec<(String, &'static str)> {
     let int = |name| logical("\"int\"", name);
     let long = |name| logical("\"long\"", name);

@@ -1,8 +1,8 @@
-//! Gzip and zstd undone on the way, told by their first bytes; several members or frames in a row are one input.
+//! Decompresses gzip and zstd, detected by their first bytes; several members or frames in a row are one input.
 //!
-//! What ends early is torn, what follows that is neither is corrupt: no end is taken for granted. Zeros behind the last
-//! member of gzip are padding, as tapes and block devices leave it. A decompression bomb
-//! is stopped where more than 100 MiB came out and the ratio is beyond the bound.
+//! Input that ends early is torn; input that continues with neither is corrupt: an end is never assumed. Zeros after
+//! the last gzip member are padding, as tapes and block devices leave it. A decompression bomb is stopped once more
+//! than 100 MiB came out and the ratio exceeds the bound.
 
 use crate::error::{Error, Result};
 use crate::ratio::check;
@@ -12,7 +12,7 @@ use std::io::{self, BufRead, BufReader, Read};
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
-/// The bytes of `R`, unpacked where they are packed.
+/// The bytes of `R`, decompressed if they are compressed.
 pub struct Unpacked<R: Read> {
     state: State<R>,
     ratio_max: u64,
@@ -20,7 +20,7 @@ pub struct Unpacked<R: Read> {
 }
 
 enum State<R: Read> {
-    /// With the bytes read so far: a reader that has none for now is asked again.
+    /// With the bytes read so far, because a reader may have no more for now.
     Unread(R, Vec<u8>),
     Plain(Source<R>),
     Gzip(Box<Members<BufReader<Source<R>>>>),
@@ -30,7 +30,7 @@ enum State<R: Read> {
 
 /// The members of gzip, one after another.
 struct Members<B> {
-    /// None only while the next member begins.
+    /// `None` only while the next member starts.
     member: Option<GzDecoder<B>>,
     padded: bool,
 }
@@ -40,7 +40,7 @@ impl<B: BufRead> Members<B> {
         Self { member: Some(GzDecoder::new(packed)), padded: false }
     }
 
-    /// Begins the next member; false at the end of input.
+    /// Starts the next member; false at the end of input.
     fn advance(&mut self) -> io::Result<bool> {
         loop {
             let Some(member) = &mut self.member else { return Ok(false) };
@@ -76,8 +76,8 @@ impl<B: BufRead> Read for Members<B> {
     }
 }
 
-/// The packed bytes: those read to see what they are, then the rest; counts them and keeps the error that was not the
-/// decoder's.
+/// The compressed bytes: those read for detection, then the rest. Counts them, and keeps an error of the reader, as
+/// opposed to one of the decoder.
 struct Source<R> {
     first: Vec<u8>,
     inner: R,
@@ -108,7 +108,7 @@ impl<R: Read> Read for Source<R> {
     }
 }
 
-/// Reads, and again where a signal came in between.
+/// Reads, and retries if a signal interrupts.
 fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match from.read(buffer) {
@@ -119,12 +119,12 @@ fn read(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 impl<R: Read> Unpacked<R> {
-    /// Reads from `inner`; at most `ratio_max` bytes come out of one.
+    /// Creates a reader of `inner`; `ratio_max` bounds the decompressed bytes per compressed byte.
     pub fn new(inner: R, ratio_max: u64) -> Self {
         Self { state: State::Unread(inner, vec![]), ratio_max, out: 0 }
     }
 
-    /// Reads into `buffer`; 0 is the end. Fails with the reader's own error, or as corrupt where the packing is.
+    /// Reads into `buffer`; 0 is the end. Fails with the reader's own error, or as corrupt if the compressed data is.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if matches!(self.state, State::Unread(..)) {
             self.detect()?;
@@ -151,7 +151,7 @@ impl<R: Read> Unpacked<R> {
         Ok(n)
     }
 
-    /// Reads as many bytes as it takes to tell.
+    /// Reads as many bytes as the detection needs.
     fn detect(&mut self) -> Result<()> {
         let State::Unread(inner, first) = &mut self.state else { return Ok(()) };
         while [GZIP, ZSTD].iter().any(|magic| magic.len() > first.len() && magic.starts_with(first)) {
@@ -175,12 +175,12 @@ impl<R: Read> Unpacked<R> {
         Ok(())
     }
 
-    /// Whether what comes in is packed; known after the first read.
+    /// Whether the input is compressed; known after the first read.
     pub fn is_packed(&self) -> bool {
         matches!(self.state, State::Gzip(_) | State::Zstd(_))
     }
 
-    /// Packed bytes taken in so far: what a progress line counts.
+    /// Returns the compressed bytes read so far, for the progress line.
     pub fn bytes_read(&self) -> u64 {
         match &self.state {
             State::Plain(source) => source.read,

@@ -1,57 +1,57 @@
-//! Control: what a stream says beside its rows, as JSON under one metadata key each.
+//! Control messages: information beside a stream's rows, as JSON under one metadata key each.
 
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Where a partition stands.
+/// The state of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// More rows may come.
     Live,
-    /// No row for a while: leaves the minimum that makes the watermark until the next one.
+    /// No row for a while: excluded from the minimum that makes the watermark, until the next row.
     Idle,
     /// No more rows will come.
     Ended,
 }
 
-/// One partition, (origin, partition), as a progress frame tells of it.
+/// One partition, (origin, partition), as a progress frame reports it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionState {
-    /// The input argument of this run that the partition was told of by; a number of the run, never written.
+    /// The input argument of this run that reported the partition; a number of the run, never written.
     #[serde(skip)]
     pub input: u32,
     /// The file or topic.
     pub origin: String,
     /// The partition there.
     pub partition: String,
-    /// Its stream time (µs); none before its first row.
+    /// Its stream time (µs); `None` before its first row.
     pub stream_time: Option<i64>,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
 }
 
-/// What the source knows: partitions that changed since the last such frame, and how far it is.
+/// The progress of a source: partitions that changed since the last such frame, and the bytes read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Partitions that are new or have changed.
     pub partitions: Vec<PartitionState>,
-    /// Whether every partition there will be is known by now.
+    /// Whether every partition that will appear is known.
     pub complete: bool,
     /// Bytes of the input read so far.
     pub bytes_done: u64,
-    /// Bytes of the input altogether, where known.
+    /// Total bytes of the input, if known.
     pub bytes_total: Option<u64>,
 }
 
-/// Bytes that the names of the partitions in one message take at most, about: a header has a bound
-/// ([`super::HEADER_MAX`]), and so has a record of a topic. JSON escapes a byte by six.
+/// Approximate maximum bytes of partition names in one message: a header has a bound ([`super::HEADER_MAX`]), and so
+/// has a record of a topic. JSON escapes a byte by up to six.
 const PART_BYTES: usize = 128 << 10;
-/// Bytes of a partition beside its names, about.
+/// Approximate bytes of a partition beside its names.
 const STATE_BYTES: usize = 100;
 
 impl Progress {
-    /// The same in messages of bounded size; only the last one may say that all partitions are known.
+    /// Splits it into messages of bounded size; only the last one may say that all partitions are known.
     pub fn parts(&self) -> Vec<Progress> {
         let (mut parts, mut left) = (vec![], PART_BYTES);
         let mut part = self.without_partitions();
@@ -82,20 +82,20 @@ pub struct Barrier {
     pub number: u64,
 }
 
-/// How a stream came to its end.
+/// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum How {
     /// The input was read to its end: every window may fire.
     Exhausted,
-    /// A signal stopped the reading: open windows are held.
+    /// A signal stopped the reading: open windows stay open.
     Stopped,
 }
 
-/// The proof that nothing is missing.
+/// The proof that the stream is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
-    /// Read to the end, or stopped before.
+    /// Whether it was read to the end, or stopped before.
     pub how: How,
     /// Rows in the stream.
     pub rows: u64,
@@ -106,9 +106,9 @@ pub struct End {
 /// One control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// What the source knows.
+    /// The progress of the source.
     Progress(Progress),
-    /// An explicit promise: no event with an event time (µs) below this follows.
+    /// An explicit watermark: no event with an event time (µs) below this follows.
     Watermark(i64),
     /// A cut through the stream.
     Barrier(Barrier),
@@ -117,7 +117,7 @@ pub enum Control {
 }
 
 impl Control {
-    /// The metadata key and value of this message.
+    /// Returns the metadata key and value of this message.
     pub(super) fn to_metadata(&self) -> Result<(&'static str, String)> {
         let pair = match self {
             Control::Progress(progress) => ("evt.progress", serde_json::to_string(progress)),
@@ -128,7 +128,7 @@ impl Control {
         Ok((pair.0, pair.1.map_err(|error| Error::broken("control frame").because(error))?))
     }
 
-    /// The message a metadata pair holds; none for a key that is not ours, so that newer writers can add some.
+    /// Parses the message in a metadata pair; `None` for an unknown key, so that newer writers can add some.
     pub(super) fn from_metadata(key: &str, value: &str) -> Result<Option<Control>> {
         let control = match key {
             "evt.progress" => serde_json::from_str(value).map(Control::Progress),

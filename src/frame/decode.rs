@@ -1,4 +1,4 @@
-//! Bytes to frames: push-style, every length checked before it is used.
+//! Decodes bytes to frames: push-style; every length is checked before use.
 
 use super::control::{Control, End};
 use super::message::{BODY_MAX, HEADER_MAX, MARK};
@@ -13,7 +13,7 @@ use arrow_ipc::reader::{read_dictionary, read_record_batch};
 use arrow_ipc::{Message, MessageHeader};
 use std::collections::HashMap;
 
-/// What comes out of a stream.
+/// A decoded frame.
 #[derive(Debug)]
 pub enum Frame {
     /// The first frame: the schema and its metadata.
@@ -22,17 +22,17 @@ pub enum Frame {
     Batch(RecordBatch),
     /// A control message.
     Control(Control),
-    /// Arrow's end-of-stream marker, after control messages only behind a matching `evt.end`.
+    /// Arrow's end-of-stream marker; after control messages only if a matching `evt.end` precedes it.
     Eos,
 }
 
 /// How the input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// With the proof of ours.
+    /// With evt's proof.
     Ended(End),
-    /// A stream of another program, or one that another program passed on without its control messages, at Arrow's
-    /// marker.
+    /// At Arrow's marker: a stream of another program, or one that another program passed on without its control
+    /// messages.
     Foreign,
 }
 
@@ -47,19 +47,19 @@ enum Part {
     Done,
 }
 
-/// Decodes one stream. Fill [`Decoder::space`], then tell [`Decoder::filled`] how much.
+/// Decodes one stream. Fill [`Decoder::space`], then report the number of bytes with [`Decoder::filled`].
 pub struct Decoder {
     part: Part,
     small: Vec<u8>,
     body: MutableBuffer,
-    /// The body of the rows before: its memory is used again once nobody looks at it any more. It is as long as the
-    /// longest so far, so that none has to be cleared for the next.
+    /// The body of the last rows, whose memory is used again once nothing refers to it. It is as long as the longest so
+    /// far, so that none has to be cleared for the next.
     spent: Option<Buffer>,
     wanted: usize,
     have: usize,
     schema: Option<SchemaRef>,
     dictionaries: HashMap<i64, ArrayRef>,
-    /// Whether a control message has come: no end but `evt.end` is one then.
+    /// Whether a control message has been read: then only `evt.end` is a valid end.
     controlled: bool,
     end: Option<End>,
     rows: u64,
@@ -91,19 +91,19 @@ impl Default for Decoder {
     }
 }
 
-/// A batch may claim this many rows that take no bytes.
+/// Maximum number of rows that a batch may claim without bytes.
 const EMPTY_ROWS_MAX: u64 = 1_000_000;
 
-/// Memory for a body is claimed in steps, so that a corrupt length costs no more than the bytes that do arrive.
+/// Memory for a body is allocated in steps, so that a corrupt length costs no more than the bytes that arrive.
 const BODY_STEP: usize = 8 << 20;
 
 impl Decoder {
-    /// A decoder that lets at most `ratio_max` bytes come out of a packed one.
+    /// Creates a decoder; `ratio_max` bounds the decompressed bytes per compressed byte.
     pub fn new(ratio_max: u64) -> Self {
         Self { ratio: Ratio::new(ratio_max), ..Self::default() }
     }
 
-    /// Where the next bytes go; never empty.
+    /// Returns the space for the next bytes; never empty.
     pub fn space(&mut self) -> &mut [u8] {
         match self.part {
             Part::Body(_) => {
@@ -117,7 +117,7 @@ impl Decoder {
         }
     }
 
-    /// Takes the first `count` bytes of [`Decoder::space`] as read; a frame if they complete one.
+    /// Takes the first `count` bytes of [`Decoder::space`] as read; returns a frame if they complete one.
     pub fn filled(&mut self, count: usize) -> Result<Option<Frame>> {
         self.have += count;
         self.byte += count as u64;
@@ -130,7 +130,7 @@ impl Decoder {
         })
     }
 
-    /// Whether a control message has come: rows before the first may have passed through another program.
+    /// Whether a control message has been read: rows before the first may have passed through another program.
     pub fn is_controlled(&self) -> bool {
         self.controlled
     }
@@ -140,12 +140,14 @@ impl Decoder {
         matches!(self.part, Part::Prefix) && self.have == 0
     }
 
-    /// Frames decoded so far, for messages.
+    /// Returns the number of frames and bytes so far, for messages.
     pub fn position(&self) -> String {
         format!("frame {} (byte {})", self.frames, self.byte)
     }
 
-    /// The verdict at the end of input: proven, or torn (exit 65).
+    /// Returns how the input ended.
+    ///
+    /// Errors: exit status 65 if it is torn.
     pub fn finish(&self) -> Result<Finish> {
         match (&self.part, self.end) {
             (Part::Done, Some(end)) => Ok(Finish::Ended(end)),
@@ -190,7 +192,7 @@ impl Decoder {
         }
     }
 
-    /// Arrow's end-of-stream marker: after a control message only behind `evt.end`, with the rows it states.
+    /// Takes Arrow's end-of-stream marker: after a control message only after `evt.end`, with the rows it states.
     fn marker(&mut self) -> Result<Option<Frame>> {
         if self.schema.is_none() {
             return Err(Error::corrupt("the stream ends before its schema"));
@@ -213,7 +215,7 @@ impl Decoder {
         let length = message.as_ref().bodyLength();
         let length = usize::try_from(length).ok().filter(|length| *length <= BODY_MAX);
         let length = length.ok_or_else(|| Error::corrupt("not a frame: the length of its body is out of bounds"))?;
-        // A dictionary stays, and the memory of its body with it.
+        // A dictionary persists, and so does the memory of its body.
         let stays = message.as_ref().header_type() == MessageHeader::DictionaryBatch;
         let spent = if stays { None } else { self.spent.take() };
         let spent = spent.and_then(|spent| spent.into_mutable().ok());
@@ -293,15 +295,15 @@ impl Decoder {
     }
 }
 
-/// What arrow does not ask before it believes a batch: every buffer lies in the body, every length is one, and neither
-/// what is to be unpacked nor the rows are more than the bytes can stand for. Arrow panics on the former, and reserves
-/// memory for the latter, which nobody can catch.
+/// Checks what arrow trusts in a batch: every buffer lies in the body, lengths are valid, and neither the decompressed
+/// bytes nor the rows exceed what the bytes can contain. Arrow panics on the former, and for the latter allocates
+/// memory, which cannot be caught.
 pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio: &mut Ratio) -> Result<()> {
     let (mut packed, mut unpacked) = (0u64, 0u64);
     for buffer in batch.buffers().into_iter().flatten() {
         let bytes = part(body, buffer.offset(), buffer.length());
         let bytes = bytes.ok_or_else(|| Error::corrupt("a buffer outside of its body"))?;
-        // A packed buffer starts with the length it claims; -1 says that it is not packed after all.
+        // A compressed buffer starts with its decompressed length; -1 means that it is not compressed.
         let claimed =
             bytes.first_chunk().filter(|_| batch.compression().is_some()).map(|bytes| i64::from_le_bytes(*bytes));
         let claimed = claimed.and_then(|claimed| u64::try_from(claimed).ok());
@@ -322,13 +324,13 @@ pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio
     Ok(())
 }
 
-/// The bytes of a buffer.
+/// Returns the bytes of a buffer.
 fn part(body: &[u8], offset: i64, length: i64) -> Option<&[u8]> {
     let start = usize::try_from(offset).ok()?;
     body.get(start..start.checked_add(usize::try_from(length).ok()?)?)
 }
 
-/// Arrow's decoding of outside bytes.
+/// Decodes outside bytes with arrow; a panic becomes an error.
 fn guarded<T>(decode: impl FnOnce() -> Result<T, arrow::error::ArrowError>) -> Result<T> {
     crate::error::guarded(decode)?.map_err(|error| corrupt("message", error))
 }

@@ -1,4 +1,4 @@
-//! Batches and control messages to bytes.
+//! Encodes batches and control messages to bytes.
 
 use super::control::Control;
 use super::message::{ALIGNMENT, HEADER_MAX, MARK, Metadata, framed, of_rows};
@@ -9,21 +9,21 @@ use arrow::datatypes::SchemaRef;
 use arrow_ipc::root_as_message;
 use arrow_ipc::writer::{DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteOptions};
 
-/// Makes the bytes of one stream. Each call returns pieces to be written in order, in one write if possible.
+/// Encodes one stream. Each call returns pieces to be written in order, in one write if possible.
 pub struct Encoder {
     schema: SchemaRef,
     generator: IpcDataGenerator,
     tracker: DictionaryTracker,
     options: IpcWriteOptions,
-    /// A batch without rows, as arrow writes it: what control messages ride on.
+    /// A batch without rows as arrow writes it: the carrier of control messages.
     empty: Option<EncodedData>,
-    /// The dictionaries that were sent last, where all of them are known.
+    /// The dictionaries sent last, if all of them are known.
     words: Vec<ArrayData>,
     rows: u64,
 }
 
 impl Encoder {
-    /// A stream of `schema`, and its first bytes.
+    /// Starts a stream of `schema`; returns the encoder and the first bytes.
     pub fn new(schema: SchemaRef) -> (Self, Vec<u8>) {
         let options = IpcWriteOptions::default();
         let mut tracker = DictionaryTracker::new(false);
@@ -33,12 +33,12 @@ impl Encoder {
         (encoder, framed(&encoded.ipc_message))
     }
 
-    /// Rows encoded so far.
+    /// Returns the number of rows so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The frames of a batch: dictionaries that changed, then the rows. Large buffers are the batch's own.
+    /// Encodes a batch: dictionaries that changed, then the rows. Large buffers are shared with the batch.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
         self.rows += batch.num_rows() as u64;
         let mut pieces = self.dictionaries(batch)?;
@@ -53,7 +53,7 @@ impl Encoder {
         Ok(pieces)
     }
 
-    /// The frames of a control message: batches without rows. Progress of many partitions takes several.
+    /// Encodes a control message as batches without rows. Progress of many partitions takes several.
     pub fn control(&mut self, control: &Control) -> Result<Vec<Buffer>> {
         let Control::Progress(progress) = control else { return self.message(control) };
         let mut pieces = vec![];
@@ -82,12 +82,13 @@ impl Encoder {
         Ok(pieces)
     }
 
-    /// The frames of the batch's dictionaries that changed.
+    /// Encodes the batch's dictionaries that changed.
     ///
-    /// They are found with none of its rows. What that leaves is what control messages ride on from here: an empty batch
-    /// of the schema alone would replace every dictionary by an empty one and have all of them sent again.
+    /// Arrow encodes the batch without its rows to find them. The resulting empty batch carries control messages from
+    /// here on: an empty batch of the schema alone would replace every dictionary by an empty one, and all would be
+    /// sent again.
     fn dictionaries(&mut self, batch: &RecordBatch) -> Result<Vec<Buffer>> {
-        // Mostly they are the very ones of the batch before: their memory is looked at, not what is in it.
+        // Mostly they are the same arrays as in the last batch, so their addresses are compared, not their contents.
         let values = |column: &ArrayRef| Some(column.as_any_dictionary_opt()?.values().to_data());
         let words: Vec<ArrayData> = batch.columns().iter().filter_map(values).collect();
         let is_flat = !batch.columns().iter().any(|column| column.data_type().is_nested());
@@ -106,7 +107,7 @@ impl Encoder {
         Ok(self.generator.encode(batch, &mut self.tracker, &self.options, &mut Default::default())?)
     }
 
-    /// Arrow's end-of-stream marker; written only when the end is proven.
+    /// Returns Arrow's end-of-stream marker; write it only if the end is proven.
     pub fn finish(self) -> Vec<u8> {
         let mut bytes = MARK.to_vec();
         bytes.extend_from_slice(&[0; 4]);

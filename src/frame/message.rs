@@ -1,5 +1,4 @@
-//! Messages of record batches, made here where arrow's writer does too much or too little: it copies every buffer, and
-//! has no way to add metadata.
+//! Builds record batch messages where arrow's writer does not fit: it copies every buffer, and cannot add metadata.
 //!
 //! Layout: `Message.fbs` and "Encapsulated message format" of the Arrow columnar format.
 
@@ -15,20 +14,20 @@ use flatbuffers::FlatBufferBuilder;
 pub const STAGES_KEY: &str = "evt.stages";
 /// Schema metadata key: the name of the pipeline.
 pub const PIPELINE_KEY: &str = "evt.pipeline";
-/// Schema metadata key: `explicit` where watermarks come from control frames alone.
+/// Schema metadata key: `explicit` if watermarks come from control frames alone.
 pub const WATERMARK_KEY: &str = "evt.watermarks";
 
-/// The largest message header read, in bytes.
+/// Maximum bytes of a message header.
 pub(super) const HEADER_MAX: usize = 16 << 20;
-/// The largest message body read, in bytes.
+/// Maximum bytes of a message body.
 pub(super) const BODY_MAX: usize = 1 << 30;
 /// What precedes every message: a continuation mark, then the header's length.
 pub(super) const MARK: [u8; 4] = [0xff; 4];
 
-/// Where buffers begin in a body, in bytes; arrow's own choice.
+/// Alignment of buffers in a body, in bytes; arrow's own choice.
 pub(super) const ALIGNMENT: usize = 64;
 
-/// Shorter buffers are copied together, in bytes: a piece of its own costs more than its copy.
+/// Buffers shorter than this (bytes) are copied together: a piece of its own costs more than the copy.
 const SMALL: usize = 2 << 10;
 
 /// A pair of a message's metadata.
@@ -40,7 +39,7 @@ pub struct Metadata<'a> {
 }
 
 impl Metadata<'_> {
-    /// The record batch message `message` with this pair added; nothing for a message of another kind.
+    /// Returns the record batch message `message` with this pair added; `None` for a message of another kind.
     pub fn added_to(&self, message: Message<'_>) -> Option<Vec<u8>> {
         let batch = message.header_as_record_batch()?;
         let nodes: Vec<_> = batch.nodes().into_iter().flatten().copied().collect();
@@ -50,7 +49,7 @@ impl Metadata<'_> {
     }
 }
 
-/// The mark, the padded length and the message, padded so that the body is aligned.
+/// Returns the mark, the padded length and the message, padded so that the body is aligned.
 pub fn framed(message: &[u8]) -> Vec<u8> {
     let total = (8 + message.len()).next_multiple_of(ALIGNMENT);
     let mut bytes = Vec::with_capacity(total);
@@ -61,8 +60,8 @@ pub fn framed(message: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The frame of the rows of a batch, in pieces. Nothing where a column is nested, sliced or of a type whose layout is
-/// not known here: arrow's writer makes those.
+/// Returns the frame of a batch's rows, in pieces; `None` if a column is nested, sliced or of a type whose layout is
+/// not implemented here: arrow's writer encodes those.
 pub fn of_rows(batch: &RecordBatch) -> Option<Vec<Buffer>> {
     if batch.num_rows() == 0 {
         return None;
@@ -115,11 +114,11 @@ fn record_batch(
     builder.finished_data().to_vec()
 }
 
-/// The body of a record batch as it grows.
+/// The body of a record batch under construction.
 struct Body {
     nodes: Vec<FieldNode>,
     buffers: Vec<arrow_ipc::Buffer>,
-    /// The first is kept free for the message.
+    /// The first is reserved for the message.
     pieces: Vec<Buffer>,
     /// Bytes after the last piece.
     small: Vec<u8>,
@@ -183,7 +182,7 @@ impl Body {
     }
 }
 
-/// The first `length` bytes.
+/// Returns the first `length` bytes.
 fn prefix(buffer: &Buffer, length: usize) -> Option<Buffer> {
     (length <= buffer.len()).then(|| buffer.slice_with_length(0, length))
 }

@@ -1,11 +1,14 @@
-//! Frames: an Arrow IPC stream with control messages. No I/O: bytes in, frames out, and the other way.
+//! Frames: an Arrow IPC stream with control messages. No I/O: bytes in, frames out, and the reverse.
 //!
 //! A frame is one encapsulated IPC message. The first holds the schema, the following ones dictionaries and record
-//! batches, the last is Arrow's end-of-stream marker; any Arrow reader takes the whole for an ordinary stream. Control
-//! rides in the `custom_metadata` of record batches without rows, which others skip ([`Control`]).
+//! batches, the last is Arrow's end-of-stream marker; any Arrow reader accepts the whole as an ordinary stream. Control
+//! messages are in the `custom_metadata` of record batches without rows, which other readers skip ([`Control`]).
 //!
-//! A stream of ours ends with `evt.end` *and* the marker, and the reader compares the row count. End of input anywhere
-//! else is torn (exit 65), also between two messages, where Arrow's own readers see a clean end.
+//! A stream of evt ends with `evt.end` *and* the marker, and the reader compares the row count. End of input anywhere
+//! else is torn (exit status 65), also between two messages, where Arrow's own readers see a clean end.
+//!
+//! `decode.rs` reads streams, `encode.rs` writes them, `control.rs` defines control messages, `message.rs` builds
+//! record batch messages.
 
 mod control;
 mod decode;

@@ -52,7 +52,7 @@ fn stream(rows: u64) -> Vec<u8> {
     bytes
 }
 
-/// Pushes `bytes` in pieces of at most `step`.
+/// Decodes `bytes` in pieces of at most `step`.
 fn decode(bytes: &[u8], step: usize) -> (Vec<Frame>, Result<Finish>) {
     let mut decoder = Decoder::default();
     let (mut frames, mut rest) = (vec![], bytes);
@@ -215,7 +215,7 @@ mod reading_back {
     use proptest::prelude::*;
     use std::sync::Arc;
 
-    /// Rows of every type that is laid out here and one that is left to arrow, from optional texts.
+    /// Rows of every type that evt encodes itself, and one that is left to arrow, from optional texts.
     fn rows(texts: &[Option<String>]) -> RecordBatch {
         let texts = || texts.iter().map(Option::as_deref);
         let length = |text: Option<&str>| text.map(str::len);
@@ -243,7 +243,7 @@ mod reading_back {
             let cut = |(texts, start, share): (Vec<_>, f64, f64)| {
                 let all = rows(&texts);
                 let all = if bare { all.project(&[0, 1, 2, 3, 4, 5]).unwrap() } else { all };
-                // Half of them whole: what is sliced takes another way.
+                // Half of them whole, because slices take another path.
                 let start = if start < 0.5 { 0 } else { (start * texts.len() as f64) as usize };
                 let length =
                     if share < 0.5 { texts.len() - start } else { (share * (texts.len() - start) as f64) as usize };
@@ -274,7 +274,7 @@ mod reading_back {
             let theirs: Vec<_> = theirs.filter(|batch| batch.num_rows() > 0).collect();
             prop_assert_eq!(&theirs, &rows);
 
-            // Each batch is looked at and let go before the next, so that memory is used again.
+            // Each batch is compared and dropped before the next, so that memory is used again.
             let mut decoder = Decoder::default();
             let (mut rest, mut expected) = (&bytes[..], rows.iter());
             while !rest.is_empty() {

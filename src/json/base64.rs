@@ -1,4 +1,4 @@
-//! Base64 (RFC 4648, with padding): bytes that are no text, inside JSON.
+//! Base64 (RFC 4648, with padding), for bytes that are not text, inside JSON.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -14,7 +14,7 @@ pub fn encode(bytes: &[u8], out: &mut String) {
     }
 }
 
-/// The bytes that `text` stands for, or none if it is no base64 or not the one way to write them.
+/// Decodes `text`; `None` if it is not canonical base64.
 pub fn decode(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {

@@ -1,70 +1,71 @@
-//! Keys foretold: the records of a stream mostly look alike, so the key that followed a key last time follows it again.
+//! Predicts keys: the records of a stream are mostly alike, so the key that followed another last time is expected
+//! again.
 //!
-//! Comparing sixteen bytes with what is expected is cheaper than finding where a key ends and what it means. Measured in
-//! evt-validate's walk over objects of eight members, two of them wanted: 2,070 instructions an event before, 1,390 now
-//! (callgrind; that columns are proved once a batch is part of it).
+//! Comparing sixteen bytes with the prediction is cheaper than finding the end and the meaning of a key. Measured in
+//! evt-validate's walk over objects of eight members, two of them wanted: 1,390 instructions per event instead of 2,070
+//! (callgrind; checking columns once per batch is part of the difference).
 
-/// Most keys that are remembered: one for each bit of a word.
+/// Maximum number of remembered keys: one per bit of a word.
 const KEYS_MAX: usize = 64;
-/// Longest key that is remembered, with its quotes and colon.
+/// Maximum bytes of a remembered key, with its quotes and colon.
 const KEY_BYTES_MAX: usize = 64;
-/// How many bytes are compared at once.
+/// Number of bytes compared at once.
 const HEAD: usize = 16;
 
-/// What a key means to its reader where it means nothing.
+/// The mark of a key without a meaning.
 pub const UNMARKED: u32 = u32::MAX;
 
-/// Where a walk stands: the key it met last, and the one expected next.
+/// The state of a walk: the last key, and the expected next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foot {
     at: usize,
     next: usize,
 }
 
-/// No key: none is remembered at that place.
+/// The index of a key that is not remembered.
 const NOWHERE: usize = usize::MAX;
-/// After a key that is not remembered.
+/// The state after a key that is not remembered.
 const LOST: Foot = Foot { at: NOWHERE, next: NOWHERE };
 
 impl Foot {
-    /// A bit that stands for the key met last among all that are remembered.
+    /// Returns a bit that identifies the last key among all remembered ones.
     #[inline(always)]
     pub fn bit(self) -> u64 {
         1 << (self.at % KEYS_MAX)
     }
 
-    /// Whether the key met last is remembered.
+    /// Whether the last key is remembered.
     pub fn is_known(self) -> bool {
         self.at != NOWHERE
     }
 }
 
-/// A key that came as expected.
+/// A key that was predicted correctly.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
-    /// The walk after it.
+    /// The state after it.
     pub foot: Foot,
-    /// What it means.
+    /// Its mark.
     pub mark: u32,
     /// Index after its colon.
     pub end: usize,
 }
 
-/// Keys met so far, each with the one that followed it last. The first stands for the start of an object.
+/// The remembered keys, each with the one that followed it last. The first represents the start of an object.
 #[derive(Clone, Debug, Default)]
 pub struct Guide {
     keys: Vec<Key>,
 }
 
-/// One key as it is written: `"name":`.
+/// One key as written: `"name":`.
 #[derive(Clone, Debug)]
 struct Key {
-    /// Its first bytes; `mask` has ones where it has any.
+    /// Its first bytes; `mask` has ones for each of them.
     head: u128,
     mask: u128,
-    /// The last bytes of a longer one.
+    /// Its last bytes, if it is longer.
     tail: u128,
-    /// Those between the two.
+    /// The bytes between the two.
     rest: Box<[u8]>,
     length: usize,
     mark: u32,
@@ -92,7 +93,7 @@ impl Key {
 }
 
 impl Key {
-    /// Whether what follows its first bytes is there too.
+    /// Whether the bytes after its first ones match as well.
     #[inline(always)]
     fn is_longer_at(&self, bytes: &[u8], p: usize) -> bool {
         let Some(tail) = bytes.get(p + self.length - HEAD..).and_then(<[u8]>::first_chunk::<HEAD>) else {
@@ -108,13 +109,13 @@ impl Key {
 }
 
 impl Guide {
-    /// Before the first key.
+    /// Returns the state before the first key.
     #[inline(always)]
     pub fn start(&self) -> Foot {
         Foot { at: 0, next: self.keys.first().map_or(NOWHERE, |start| start.next) }
     }
 
-    /// The expected key, if it is the one at `p` (where its opening quote would be).
+    /// Returns the expected key if it is at `p` (where its opening quote would be).
     #[inline(always)]
     pub fn expect(&self, bytes: &[u8], p: usize, foot: Foot) -> Option<Step> {
         let key = self.keys.get(foot.next)?;
@@ -122,8 +123,8 @@ impl Guide {
         key.is_at(bytes, p).then_some(Step { foot, mark: key.mark, end: p + key.length })
     }
 
-    /// Remembers a key that was not expected: `written` is all of it from quote to colon, without white space and
-    /// escapes. The walk after it.
+    /// Remembers a key that was not predicted: `written` is all of it from quote to colon, without white space and
+    /// escapes. Returns the state after it.
     #[inline(never)]
     pub fn learn(&mut self, foot: Foot, written: &[u8], mark: u32) -> Foot {
         if self.keys.is_empty() {

@@ -1,7 +1,12 @@
-//! JSON text: one strict pass over what comes from outside, cheap walks over what has been proved.
+//! JSON text: one strict pass over outside text, and cheap walks over text that has passed it.
 //!
-//! The verdict of [`scan`] is that of serde_json's `RawValue`, plus a depth of at most [`DEPTH_MAX`]; fuzzing compares
-//! the two (`fuzz/`). Numbers and strings are never rewritten: no digit is lost.
+//! [`scan`] accepts what serde_json's `RawValue` accepts, to a depth of at most [`DEPTH_MAX`]; fuzzing compares the two
+//! (`fuzz/`). Numbers and strings are never rewritten: no digit is lost.
+//!
+//! - `scan.rs`: finds the end of a value and refuses what is not JSON.
+//! - `walk.rs`: visits the members of valid objects without validating again.
+//! - `guide.rs`: predicts the next key, for both.
+//! - `text.rs`: strings, escaped and unescaped; `base64.rs`: bytes inside JSON.
 
 pub mod base64;
 pub mod guide;
@@ -9,5 +14,5 @@ pub mod scan;
 pub mod text;
 pub mod walk;
 
-/// How many containers may be open at once, the record's own object included.
+/// Maximum number of open containers, the record's own object included.
 pub const DEPTH_MAX: u32 = 128;

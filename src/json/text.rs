@@ -1,13 +1,13 @@
-//! String content: out of JSON and into it.
+//! String content: unescapes JSON strings and writes them.
 
 use std::borrow::Cow;
 
-/// The content of a string, given what stands between its quotes (already proved to be JSON).
+/// Returns the content of a string, given the text between its quotes (valid JSON).
 ///
-/// A lone surrogate, which JSON's grammar allows and UTF-8 cannot hold, becomes U+FFFD.
+/// A lone surrogate, which JSON's grammar allows and UTF-8 cannot encode, becomes U+FFFD.
 #[inline]
 pub fn unescape(raw: &str) -> Cow<'_, str> {
-    // A loop in place: names are short, and a search is a call.
+    // An inline loop: names are short, and a search would be a call.
     if raw.bytes().any(|byte| byte == b'\\') { Cow::Owned(unescaped(raw)) } else { Cow::Borrowed(raw) }
 }
 
@@ -16,7 +16,7 @@ fn unescaped(raw: &str) -> String {
     serde_json::from_str::<String>(&format!("\"{raw}\"")).unwrap_or_else(|_| unescape_lossy(raw))
 }
 
-/// Whether a string's content is text at all: false for a lone surrogate.
+/// Whether a string's content can be text: false for a lone surrogate.
 pub fn is_text(raw: &str) -> bool {
     !raw.contains("\\u") || serde_json::from_str::<Cow<'_, str>>(&format!("\"{raw}\"")).is_ok()
 }
@@ -46,7 +46,7 @@ fn unescape_lossy(raw: &str) -> String {
     String::from_utf16_lossy(&units)
 }
 
-/// Appends `content` as a JSON string, escaped as RFC 8785 (3.2.2.2) says: the shortest form, lower-case hex.
+/// Appends `content` as a JSON string, escaped as in RFC 8785 (3.2.2.2): the shortest form, lower-case hex.
 pub fn write_string(out: &mut String, content: &str) {
     out.push('"');
     let mut rest = content;

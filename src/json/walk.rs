@@ -1,11 +1,11 @@
-//! Walks over text that [`super::scan`] has proved to be JSON: no validation again, but no panic either.
+//! Walks over JSON that [`super::scan`] has validated: no second validation, but no panic on other text either.
 
 use super::guide::Guide;
 use super::scan::{at, proved_string_end, skip_space};
 
 /// Calls `visit(key, value)` for each member of a JSON object, in order, until it returns false.
 ///
-/// `key` is what stands between the quotes, still escaped; `value` is the value's text as received.
+/// `key` is the text between the quotes, still escaped; `value` is the value's text as received.
 #[inline]
 pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> bool) {
     let bytes = object.as_bytes();
@@ -31,34 +31,34 @@ pub fn members<'a>(object: &'a str, mut visit: impl FnMut(&'a str, &'a str) -> b
     }
 }
 
-/// A member that a guided walk has come to.
+/// A member in a guided walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     object: &'a str,
     key: (usize, usize),
     value: (usize, usize),
-    /// What the walk's owner said that the key means.
+    /// The mark that `meaning` gave the key.
     pub mark: u32,
     /// Whether the value is a string without escapes.
     pub plain: bool,
 }
 
 impl<'a> Member<'a> {
-    /// What stands between the key's quotes, still escaped.
+    /// Returns the text between the key's quotes, still escaped.
     #[inline(always)]
     pub fn key(&self) -> &'a str {
         &self.object[self.key.0..self.key.1]
     }
 
-    /// The value's text as received.
+    /// Returns the value's text as received.
     #[inline(always)]
     pub fn value(&self) -> &'a str {
         &self.object[self.value.0..self.value.1]
     }
 }
 
-/// The same as [`members`] for objects that look alike: `guide` foretells their keys, and `meaning` marks each new one,
-/// still escaped.
+/// Does the same as [`members`] for objects that are alike: `guide` predicts their keys, and `meaning` marks each new
+/// key, still escaped.
 #[inline(always)]
 pub fn guided<'a>(
     object: &'a str,
@@ -102,7 +102,7 @@ pub fn guided<'a>(
     }
 }
 
-/// Index after the proved value that starts at `p`, and whether it is a string without escapes.
+/// Returns the index after the valid value that starts at `p`, and whether it is a string without escapes.
 #[inline(always)]
 fn proved_end(bytes: &[u8], p: usize) -> Option<(usize, bool)> {
     match at(bytes, p) {
@@ -137,7 +137,7 @@ fn container_end(bytes: &[u8], mut p: usize) -> Option<usize> {
     }
 }
 
-/// The content of `value` between its quotes, still escaped, if it is a string.
+/// Returns the content of `value` between its quotes, still escaped, if it is a string.
 #[inline]
 pub fn string_content(value: &str) -> Option<&str> {
     value.strip_prefix('"')?.strip_suffix('"')

@@ -1,4 +1,4 @@
-//! Alert: a rule that fires or is resolved.
+//! The kind "alert": a rule that fires or is resolved.
 
 use super::field::{instant, optional, text};
 use arrow::datatypes::{DataType, Field};

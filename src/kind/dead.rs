@@ -1,4 +1,4 @@
-//! Dead letter: a record that failed, byte for byte, with the cause and where it came from.
+//! The kind "dead": a dead letter is a record that failed, byte for byte, with the cause and its position.
 
 use super::field::{dictionary_type, instant, optional, text};
 use super::headers::{self, Headers};
@@ -41,12 +41,12 @@ pub mod column {
     pub const ORIGINAL_LENGTH: usize = 13;
 }
 
-/// What was wrong with a record.
+/// The type of a record's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ErrorType {
-    /// Not of the format it claims.
+    /// Not in its declared format.
     ParseError,
-    /// Of the format, but no event: a required field is missing or of the wrong type.
+    /// In the format, but not an event: a required field is missing or has the wrong type.
     EnvelopeError,
     /// A time that cannot be read.
     TimestampError,
@@ -56,16 +56,16 @@ pub enum ErrorType {
     UnknownSchemaError,
     /// It violates its schema.
     SchemaValidationError,
-    /// Longer than `--max-record`, or than any output can hold.
+    /// Longer than `--max-record`, or than any output accepts.
     TooLargeError,
-    /// An expression of a metric asked it for a value of another type.
+    /// An expression of a metric requires a value of another type.
     AggregationError,
     /// The store refused it.
     SinkError,
 }
 
 impl ErrorType {
-    /// Every type, in the order of the manual.
+    /// Returns the word in the column `error_type`.
     pub const ALL: [Self; 9] = [
         Self::ParseError,
         Self::EnvelopeError,
@@ -78,12 +78,10 @@ impl ErrorType {
         Self::SinkError,
     ];
 
-    /// The type that a word names.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|error_type| error_type.name() == name)
     }
 
-    /// The word in the column `error_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ParseError => "ParseError",
@@ -99,43 +97,43 @@ impl ErrorType {
     }
 }
 
-/// The fault of one record: the columns that say why.
+/// The fault of one record, for the columns that explain it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which kind of fault.
+    /// The type of the fault.
     pub error_type: ErrorType,
-    /// One line for a person: where in the record (path or byte) and why.
+    /// One line: where in the record (path or byte) and why.
     pub message: String,
-    /// Bytes of the record, where only its beginning was kept.
+    /// Bytes of the record, if only its beginning was kept.
     pub original_length: Option<u64>,
 }
 
 impl Fault {
-    /// A fault of `error_type` that says `message`.
+    /// Creates a fault with a message.
     #[cold]
     pub fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
         Self { error_type, message: message.into(), original_length: None }
     }
 
-    /// The same fault of a record of `length` bytes of which only the beginning was kept.
+    /// Returns the fault of a record of `length` bytes of which only the beginning was kept.
     #[must_use]
     pub fn of_cut(self, length: u64) -> Self {
         Self { original_length: Some(length), ..self }
     }
 }
 
-/// One dead letter, borrowed from whoever holds the record.
+/// One dead letter, borrowed from the owner of the record.
 #[derive(Clone, Copy)]
 pub struct Letter<'a> {
-    /// The record's exact bytes; the first ones where [`Fault::original_length`] says so.
+    /// The record's exact bytes; only the first if [`Fault::original_length`] is set.
     pub payload: &'a [u8],
-    /// Its key, where the source has keys.
+    /// Its key, if the source has keys.
     pub key: Option<&'a [u8]>,
-    /// Its headers; none where the source has no such thing.
+    /// Its headers, if the source has headers.
     pub headers: Option<&'a dyn Headers>,
-    /// When the record arrived, where that is known (µs).
+    /// When the record arrived (µs), if known.
     pub arrived_at: Option<i64>,
-    /// What was wrong.
+    /// Its fault.
     pub fault: &'a Fault,
     /// The file or topic it came from.
     pub origin: &'a str,

@@ -1,12 +1,12 @@
-//! Event: one fact with an id and an event time.
+//! The kind "event": one fact with an id and an event time.
 
 use super::field::{dictionary_type, id, instant, json, optional, text};
 use crate::time::is_in_calendar;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, TimestampMicrosecondType};
 
-/// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other
-/// field is a property.
+/// Columns of an event, in order. A field of a foreign record with one of these names is that column; every other field
+/// is a property.
 pub const COLUMNS: [&str; 14] = [
     "event_id",
     "source",
@@ -43,9 +43,9 @@ pub mod column {
     pub const SCHEMA_ID: usize = 13;
 }
 
-/// Name of the optional fifteenth column: the raw record, where ingest was told `--keep-raw`.
+/// Name of the optional fifteenth column: the raw record, if evt-ingest has `--keep-raw`.
 pub const RAW: &str = "raw";
-/// The member of JSON text that holds its bytes where they are not UTF-8.
+/// The member of JSON text with the raw record in base64, if it is not UTF-8.
 pub const RAW_BASE64: &str = "raw_base64";
 
 /// The names of the stamps that a record must have to carry any.
@@ -70,8 +70,8 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
-/// Whether every instant of a batch lies in the calendar: a stream or a file that says it is ours may hold any number there,
-/// windows are reckoned from it, and text that is written of it must be read again.
+/// Whether every instant of a batch is in the calendar. A stream or file that claims to be evt's may contain any
+/// number, windows are computed from it, and its text must be readable again.
 pub fn has_instants_in_calendar(batch: &RecordBatch) -> bool {
     batch.columns().iter().filter_map(|column| column.as_primitive_opt::<TimestampMicrosecondType>()).all(|instants| {
         match instants.null_count() {
@@ -81,23 +81,23 @@ pub fn has_instants_in_calendar(batch: &RecordBatch) -> bool {
     })
 }
 
-/// The column that holds the raw record.
+/// Returns the column of raw records.
 pub fn raw_field() -> Field {
     Field::new(RAW, DataType::Binary, true)
 }
 
-/// The same where it never leaves the stage: records stand in what was read.
+/// Returns the column of raw records inside a stage: views into the read buffers.
 pub fn lent_raw_field() -> Field {
     Field::new(RAW, DataType::BinaryView, true)
 }
 
-/// Whether rows of a schema bring their raw records.
+/// Whether rows of a schema have their raw records.
 pub fn has_raw(schema: &Schema) -> bool {
     schema.field_with_name(RAW).is_ok_and(|field| *field.data_type() == DataType::Binary)
 }
 
-/// A column beside the event's own that holds the JSON text of one property, read on the way where a stage that reads
-/// raw records needs it; it never leaves the stage.
+/// Returns a column beside the event's own with the JSON text of one property. A stage that reads raw records fills it
+/// during the mapping; it never leaves the stage.
 pub fn watched_field(name: &str) -> Field {
     Field::new(watched_name(name), DataType::Utf8, true)
 }
@@ -105,13 +105,13 @@ pub fn watched_field(name: &str) -> Field {
 /// Name of [`distinct_field`].
 pub const DISTINCT: &str = "distinct";
 
-/// Another such column: whether the properties surely name nothing twice, so that who looks for some names may stop at the
-/// last of them.
+/// Returns the column that tells whether the properties certainly contain no name twice, so that a search for names may
+/// stop at the last of them. It never leaves the stage.
 pub fn distinct_field() -> Field {
     Field::new(DISTINCT, DataType::Boolean, false)
 }
 
-/// The name of that column.
+/// Returns the name of the [`watched_field`] of a property.
 pub fn watched_name(name: &str) -> String {
     format!("properties.{name}")
 }

@@ -1,48 +1,48 @@
-//! The columns of the kinds: their types, and how the columns of other programs are recognised.
+//! Column types of the kinds, and how columns of other programs are recognised.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use std::collections::HashMap;
 
-/// Whether a column of our kinds is text that holds a JSON object.
+/// Whether a column of evt's kinds is text with a JSON object.
 pub fn holds_json(field: &Field) -> bool {
     matches!(field.name().as_str(), "properties" | "dimensions") && *field.data_type() == DataType::Utf8
 }
 
-/// Whether a column of rows of any program holds a JSON object as text, by its name, or a JSON value, by its extension.
+/// Whether a column of any program has JSON objects as text, by its name, or JSON values, by its extension.
 pub fn claims_json(field: &Field) -> bool {
     let is_named = matches!(field.name().as_str(), "properties" | "dimensions");
     is_named || field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
 }
 
-/// Whether a column of rows of any program is one of our ids, by its name.
+/// Whether a column of any program is an evt id, by its name.
 pub fn is_id(field: &Field) -> bool {
     matches!(field.name().as_str(), "event_id" | "metric_id")
 }
 
-/// A column of JSON values as text, which Arrow's readers know as such.
+/// Returns a column of JSON values as text, which Arrow readers recognise.
 pub fn json(name: &str) -> Field {
     let metadata = [(EXTENSION_KEY, JSON_EXTENSION), (EXTENSION_METADATA_KEY, "")];
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Field::new(name, DataType::Utf8, true).with_metadata(metadata.into())
 }
 
-/// Whether a column says that it holds JSON values as text.
+/// Whether a column declares JSON values as text.
 pub fn is_json(field: &Field) -> bool {
     *field.data_type() == DataType::Utf8
         && field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == JSON_EXTENSION)
 }
 
-/// The extension's own parameters: arrow.json has none and must say so.
+/// The extension's parameters: arrow.json has none but requires the key.
 const EXTENSION_METADATA_KEY: &str = "ARROW:extension:metadata";
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 const JSON_EXTENSION: &str = "arrow.json";
 
-/// The type of every instant: microseconds since 1970, UTC.
+/// Returns the type of every instant: microseconds since 1970, UTC.
 pub fn instant_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-/// The type of a column whose values repeat: nothing constant is sent per row.
+/// Returns the type of a column with repeating values: a constant is not sent per row.
 pub fn dictionary_type() -> DataType {
     DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
 }

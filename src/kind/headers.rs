@@ -1,7 +1,7 @@
-//! Headers of records as columns: name → bytes, in the record's order; a name may stand there more than once.
+//! Headers of records as columns: name → bytes, in the record's order; a name may occur more than once.
 //!
-//! In dead letters they are a column of maps. Beside events they travel only within a stage, from the record they came with
-//! to an output that can carry them, and there many rows in a row have the same: a dictionary of such maps.
+//! In dead letters they are a column of maps. Beside events they stay inside a stage, from the input to an output that
+//! supports headers. There many consecutive rows have the same headers, so the column is a dictionary of maps.
 
 use crate::error::Result;
 use arrow::array::{
@@ -13,15 +13,14 @@ use std::sync::Arc;
 
 /// Headers of a record, in its order.
 pub trait Headers {
-    /// Shows each one: its name, and its value if it has one.
+    /// Calls `show` with each name and its value, if it has one.
     fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>));
 }
 
-/// Name of the column beside those of an event that holds the headers of its record: always the last one, and it never
-/// leaves the stage.
+/// Name of the headers column of events: always the last one, and it never leaves the stage.
 pub const NAME: &str = "headers";
 
-/// The type of a column of headers.
+/// Returns the type of a column of headers.
 pub fn data_type() -> DataType {
     let key = Field::new("key", DataType::Utf8, false);
     let value = Field::new("value", DataType::Binary, true);
@@ -29,12 +28,12 @@ pub fn data_type() -> DataType {
     DataType::Map(Arc::new(Field::new("entries", entry, false)), false)
 }
 
-/// The column beside those of an event.
+/// Returns the headers column of events.
 pub fn field() -> Field {
     Field::new(NAME, DataType::Dictionary(Box::new(DataType::Int32), Box::new(data_type())), true)
 }
 
-/// Whether it stands in batches of a schema.
+/// Whether batches of a schema have it.
 pub fn is_in(schema: &Schema) -> bool {
     let last = schema.fields().last();
     last.is_some_and(|last| last.name() == NAME && matches!(last.data_type(), DataType::Dictionary(..)))
@@ -51,7 +50,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Adds a row, NULL where the record has no headers; their bytes.
+    /// Adds a row, NULL if the record has no headers; returns their bytes.
     pub fn push(&mut self, headers: Option<&dyn Headers>) -> Result<usize> {
         let (mut count, mut bytes) = (0, 0);
         if let Some(headers) = headers {
@@ -66,26 +65,26 @@ impl Builder {
         Ok(bytes)
     }
 
-    /// The column; the builder is empty again.
+    /// Returns the column and empties the builder.
     pub fn finish(&mut self) -> MapArray {
         self.0.finish()
     }
 }
 
-/// Builds the column beside those of an event: headers that many rows in a row have stand there once.
+/// Builds the headers column of events: headers that consecutive rows share are stored once.
 #[derive(Default)]
 pub struct Coded {
     codes: Vec<Option<i32>>,
     maps: Builder,
-    /// How many are in `maps`.
+    /// Number of entries in `maps`.
     count: i32,
-    /// The last of them as bytes, and room for the next: what is compared.
+    /// The last entry as bytes, and a buffer for the next, to compare them.
     last: Vec<u8>,
     next: Vec<u8>,
 }
 
 impl Coded {
-    /// Adds a row; the bytes that it takes up.
+    /// Adds a row; returns the bytes it takes.
     pub fn push(&mut self, headers: Option<&dyn Headers>) -> Result<usize> {
         self.next.clear();
         if let Some(headers) = headers {
@@ -103,7 +102,7 @@ impl Coded {
         Ok(bytes)
     }
 
-    /// The column; the builder is empty again.
+    /// Returns the column and empties the builder.
     pub fn finish(&mut self) -> Result<ArrayRef> {
         self.count = 0;
         let codes = Int32Array::from_iter(self.codes.drain(..));
@@ -111,7 +110,7 @@ impl Coded {
     }
 }
 
-/// One header as bytes that no other has.
+/// Encodes one header as unambiguous bytes.
 fn spell(out: &mut Vec<u8>, name: &str, value: Option<&[u8]>) {
     out.extend_from_slice(&name.len().to_le_bytes());
     out.extend_from_slice(name.as_bytes());
@@ -129,7 +128,7 @@ pub struct Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
-    /// Those of `row`, which is one of the column's.
+    /// Returns the headers of `row`, which must exist.
     pub fn new(maps: &'a MapArray, row: usize) -> Self {
         Self { maps, row }
     }
@@ -147,7 +146,7 @@ impl Headers for Stored<'_> {
     }
 }
 
-/// The column beside those of the events of a batch.
+/// The headers column of a batch.
 #[derive(Clone, Copy)]
 pub struct Rows<'a> {
     codes: &'a Int32Array,
@@ -155,25 +154,25 @@ pub struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// That of a batch which has one.
+    /// Returns the headers column of a batch, if it has one.
     pub fn of(batch: &'a RecordBatch) -> Option<Self> {
         let last = batch.columns().last().filter(|_| is_in(batch.schema_ref()))?;
         let coded = last.as_dictionary_opt::<Int32Type>()?;
         Some(Self { codes: coded.keys(), maps: coded.values().as_map_opt()? })
     }
 
-    /// What rows with the same headers have in common, in their order; none where a row has no headers.
+    /// Returns the code of a row, equal for rows with the same entry; `None` if the row has no headers.
     pub fn code(&self, row: usize) -> Option<usize> {
         self.codes.is_valid(row).then(|| usize::try_from(self.codes.value(row)).ok())?
     }
 
-    /// The headers of rows with this code.
+    /// Returns the headers of rows with this code.
     pub fn get(&self, code: usize) -> Stored<'a> {
         Stored::new(self.maps, code)
     }
 }
 
-/// A batch that has that column without it: what leaves the stage.
+/// Returns a batch without its headers column, before it leaves the stage; `None` if it has none.
 pub fn without(batch: &RecordBatch) -> Result<Option<RecordBatch>> {
     let kept: Vec<usize> = (1..batch.num_columns()).map(|column| column - 1).collect();
     Ok(is_in(batch.schema_ref()).then(|| batch.project(&kept)).transpose()?)
@@ -205,7 +204,7 @@ mod tests {
         RecordBatch::try_new(Arc::new(schema), vec![coded.finish().unwrap()]).unwrap()
     }
 
-    /// Few names and values, so that neighbours are often the same, or nearly so.
+    /// Few names and values, so that neighbours are often equal or nearly so.
     fn some() -> impl Strategy<Value = Pairs> {
         let value = prop_oneof![Just(None), Just(Some(vec![])), Just(Some(b"\xff".to_vec())), Just(Some(vec![b'a']))];
         prop::collection::vec((prop_oneof![Just("a".to_owned()), Just("aa".to_owned())], value), 0..3)

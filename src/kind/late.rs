@@ -1,4 +1,4 @@
-//! Late: an event and the metrics it came too late for.
+//! The kind "late": an event and the metrics it is late for.
 
 use super::event;
 use arrow::datatypes::{DataType, Field};
@@ -11,7 +11,7 @@ pub const COLUMNS: [&str; 3] = ["late_for", "lateness_ms", "partial"];
 pub const LATE_FOR: usize = event::COLUMNS.len();
 /// Index of `lateness_ms`: stream time minus event time, in milliseconds.
 pub const LATENESS_MS: usize = LATE_FOR + 1;
-/// Index of `partial`: whether some window of some metric did count it.
+/// Index of `partial`: whether some window of some metric counted it.
 pub const PARTIAL: usize = LATE_FOR + 2;
 
 pub(super) fn fields() -> Vec<Field> {

@@ -1,4 +1,4 @@
-//! Batches of dead letters: built, cut to a size, and completed where an older evt wrote them.
+//! Batches of dead letters: builds them, truncates them to a size, and completes those of older versions.
 
 use super::Kind;
 use super::dead::{Letter, column, fields};
@@ -11,8 +11,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Int32Type, Schema, SchemaRef};
 use std::sync::Arc;
 
-/// A letter, the one row of a batch, with so many bytes less: of its payload, then its headers, then its key. None where it
-/// has not so many.
+/// Removes `excess` bytes from a dead letter, the one row of a batch: from its payload, then its headers, then its key.
+/// `None` if it does not have that many.
 pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
     let payload = letter.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value(0);
     let keys = letter.column(column::ORIGINAL_KEY).as_binary::<i32>();
@@ -44,7 +44,7 @@ pub fn cut(letter: &RecordBatch, excess: usize) -> Result<Option<RecordBatch>> {
     Ok(Some(RecordBatch::try_new(letter.schema(), columns)?))
 }
 
-/// Letters that were written before there was a column `original_length`, with it.
+/// Adds the column `original_length` to dead letters written before it existed.
 pub fn widened(letters: RecordBatch) -> Result<RecordBatch> {
     if letters.num_columns() != column::ORIGINAL_LENGTH {
         return Ok(letters);
@@ -55,7 +55,7 @@ pub fn widened(letters: RecordBatch) -> Result<RecordBatch> {
     Ok(RecordBatch::try_new(schema, columns)?)
 }
 
-/// The schema of such letters, with that column.
+/// Adds that column to the schema of such dead letters.
 pub fn widened_schema(schema: &SchemaRef) -> SchemaRef {
     if Kind::of(schema) != Some(Kind::Dead) || schema.fields().len() != column::ORIGINAL_LENGTH {
         return schema.clone();
@@ -86,7 +86,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Letters of `stage` (the tool's name) written on `host`.
+    /// Creates a builder for dead letters of `stage` (the tool's name) on `host`.
     pub fn new(stage: &str, host: &str) -> Self {
         Self {
             stage: stage.to_owned(),
@@ -109,7 +109,7 @@ impl Builder {
         }
     }
 
-    /// Adds a letter that failed at `failed_at` (µs).
+    /// Adds a dead letter that failed at `failed_at` (µs).
     pub fn push(&mut self, letter: &Letter<'_>, failed_at: i64) -> Result<()> {
         self.bytes += letter.payload.len() + letter.fault.message.len();
         self.payload.append_value(letter.payload);
@@ -130,23 +130,23 @@ impl Builder {
         Ok(())
     }
 
-    /// Letters in the batch being built.
+    /// Returns the number of dead letters in the batch under construction.
     pub fn len(&self) -> usize {
         use arrow::array::ArrayBuilder;
         self.payload.len()
     }
 
-    /// Whether it holds none.
+    /// Whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of payload and message held: what bounds a batch.
+    /// Returns the bytes of payloads, headers and messages, which bound a batch.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The batch; the builder is empty again.
+    /// Returns the batch and empties the builder.
     pub fn finish(&mut self) -> Result<RecordBatch> {
         self.bytes = 0;
         let columns: Vec<ArrayRef> = vec![
@@ -183,7 +183,7 @@ mod tests {
         }
     }
 
-    /// What is left of payload, headers and key, and the length.
+    /// What remains of payload, headers and key, and the length.
     type Left = (usize, bool, Option<usize>, i64);
 
     fn left(payload: &[u8], excess: usize) -> Option<Left> {

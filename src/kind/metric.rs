@@ -1,4 +1,4 @@
-//! Metric: the result of one window of one named aggregate for one set of dimensions.
+//! The kind "metric": the result of one window of one named aggregate for one set of dimensions.
 
 use super::field::{id, instant, optional, text};
 use crate::error::Result;
@@ -54,7 +54,8 @@ pub(super) fn fields() -> Vec<Field> {
     ]
 }
 
-/// The id of a natural key: UUIDv5 over `name NUL start NUL end NUL dimensions`, instants in decimal microseconds.
+/// Derives the id of a natural key: UUIDv5 of `name NUL start NUL end NUL dimensions`, instants in decimal
+/// microseconds.
 pub fn metric_id(name: &str, window_start: i64, window_end: i64, dimensions: &str) -> [u8; 16] {
     let key = format!("{name}\0{window_start}\0{window_end}\0{dimensions}");
     *Uuid::new_v5(&NAMESPACE, key.as_bytes()).as_bytes()
@@ -63,7 +64,7 @@ pub fn metric_id(name: &str, window_start: i64, window_end: i64, dimensions: &st
 /// UUIDv5 of the name `evt.metric` in the DNS namespace.
 const NAMESPACE: Uuid = uuid::uuid!("09c4c0d2-7f8e-58af-96a5-42df8aab1690");
 
-/// One row of result, before it is a row of a batch.
+/// One result row, before it is a row of a batch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Row<'a> {
     /// The metric's name.
@@ -74,17 +75,17 @@ pub struct Row<'a> {
     pub end: i64,
     /// The dimensions as canonical JSON.
     pub dimensions: &'a str,
-    /// The value; none is NULL.
+    /// The value; `None` is NULL.
     pub value: Option<f64>,
     /// Rows in the window.
     pub rows: u64,
     /// Number of the firing, from 0.
     pub pane: u32,
-    /// Whether the row takes back an earlier one.
+    /// Whether the row retracts an earlier one.
     pub retracted: bool,
 }
 
-/// Rows in a batch at the most.
+/// Maximum rows in a batch.
 const BATCH_ROWS: usize = 1024;
 
 /// Builds batches of live metrics (revision 0).
@@ -137,17 +138,17 @@ impl Builder {
         Ok(())
     }
 
-    /// Whether it holds no rows.
+    /// Whether the batch is empty.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Whether a batch is full.
+    /// Whether the batch is full.
     pub fn is_full(&self) -> bool {
         self.count >= BATCH_ROWS
     }
 
-    /// The batch, with this schema's metadata; the builder is empty again.
+    /// Returns the batch with this schema's metadata and empties the builder.
     pub fn finish(&mut self, schema: SchemaRef) -> Result<RecordBatch> {
         self.count = 0;
         let columns: Vec<ArrayRef> = vec![

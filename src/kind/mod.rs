@@ -1,7 +1,12 @@
-//! The five kinds of stream: one Arrow schema and one module each.
+//! The five kinds of stream: one Arrow schema each.
 //!
-//! The kind travels in the schema metadata under [`KIND_KEY`]. Timestamps are UTC microseconds; ids are
+//! The kind is in the schema metadata under [`KIND_KEY`]. Timestamps are UTC microseconds; ids are
 //! `FixedSizeBinary(16)` with the `arrow.uuid` extension; strings are plain `Utf8` (nanoarrow reads no views).
+//!
+//! - `event.rs`, `metric.rs`, `dead.rs`, `late.rs`, `alert.rs`: the columns of each kind; `field.rs`: their types.
+//! - `rows.rs`: typed access to the rows of a batch of events.
+//! - `letters.rs`: builds batches of dead letters; `headers.rs`: record headers as columns.
+//! - `shadow.rs`: warns of properties that have the name of a column.
 
 pub mod alert;
 pub mod dead;
@@ -27,19 +32,20 @@ pub const VERSION_KEY: &str = "evt.version";
 /// The version of the frame format this crate writes.
 pub const VERSION: &str = "1";
 
-/// Schema metadata key of rows that are some columns of a kind, or values below them, and so of no kind any more.
+/// Schema metadata key of a selection: rows with some columns of a kind, or values below them, which have no kind any
+/// more.
 pub const SELECTION_KEY: &str = "evt.selection";
 
-/// What the rows of a stream are.
+/// The kind of a stream's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
-    /// Events: what happened.
+    /// Events: facts with an id and an event time.
     Event,
     /// Metrics: the result of a window.
     Metric,
     /// Dead letters: records that failed.
     Dead,
-    /// Late events: an event and the metrics it came too late for.
+    /// Late events: an event and the metrics it is late for.
     Late,
     /// Alerts: a rule that fires or is resolved.
     Alert,
@@ -49,7 +55,7 @@ impl Kind {
     /// Every kind, in the order of the man page.
     pub const ALL: [Kind; 5] = [Kind::Event, Kind::Metric, Kind::Dead, Kind::Late, Kind::Alert];
 
-    /// The word in the schema metadata and on the command line.
+    /// Returns the word in the schema metadata and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Event => "event",
@@ -60,12 +66,12 @@ impl Kind {
         }
     }
 
-    /// The kind a word names.
+    /// Returns the kind of a word.
     pub fn from_name(name: &str) -> Option<Kind> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    /// The table a store keeps this kind in.
+    /// Returns the table of this kind in a store.
     pub fn table(self) -> &'static str {
         match self {
             Kind::Event => "raw_events",
@@ -76,7 +82,7 @@ impl Kind {
         }
     }
 
-    /// The Arrow schema of this kind, with its metadata.
+    /// Returns the Arrow schema of this kind, with its metadata.
     pub fn schema(self) -> SchemaRef {
         let fields = match self {
             Kind::Event => event::fields(),
@@ -92,7 +98,8 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields, metadata))
     }
 
-    /// The same with the column of raw records behind its own, where `has_raw` says so: only events, late ones too, have one.
+    /// Returns the schema of this kind, with `has_raw` followed by the column of raw records; only events, late ones
+    /// too, have that column.
     pub fn schema_with(self, has_raw: bool) -> SchemaRef {
         let schema = self.schema();
         if !has_raw || !matches!(self, Kind::Event | Kind::Late) {
@@ -102,7 +109,7 @@ impl Kind {
         Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
     }
 
-    /// Whether rows of a schema begin with this kind's columns, whatever else their fields say of themselves.
+    /// Whether rows of a schema begin with this kind's columns, whatever the metadata of their fields.
     pub fn leads(self, schema: &Schema) -> bool {
         self.schema().fields().iter().enumerate().all(|(at, field)| {
             schema.fields().get(at).is_some_and(|got| {
@@ -112,7 +119,7 @@ impl Kind {
         })
     }
 
-    /// The kind a schema says it is of.
+    /// Returns the kind that a schema declares.
     pub fn of(schema: &Schema) -> Option<Kind> {
         schema.metadata().get(KIND_KEY).and_then(|name| Kind::from_name(name))
     }

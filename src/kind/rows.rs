@@ -1,4 +1,4 @@
-//! The rows of a batch of events, their columns' types looked at once.
+//! Typed access to the rows of a batch of events; the types of columns are checked once.
 
 use super::event::{COLUMNS, DISTINCT, column};
 use crate::error::{Error, Result};
@@ -8,14 +8,14 @@ use arrow::array::{
 };
 use arrow::datatypes::Int32Type;
 
-/// What a column holds in one row.
+/// The value of a column in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cell<'a> {
-    /// Nothing: it is null, or the batch has no such column.
+    /// Null, or the batch has no such column.
     None,
     /// Text.
     Text(&'a str),
-    /// A whole number.
+    /// An integer.
     Number(i64),
     /// An instant (µs).
     Instant(i64),
@@ -34,9 +34,9 @@ pub struct Rows<'a> {
 pub enum View<'a> {
     /// Text.
     Text(&'a StringArray),
-    /// Text, each value kept once.
+    /// Text as a dictionary.
     Coded(TypedDictionaryArray<'a, Int32Type, StringArray>),
-    /// Whole numbers.
+    /// Integers.
     Number(&'a Int64Array),
     /// Instants.
     Instant(&'a TimestampMicrosecondArray),
@@ -45,7 +45,9 @@ pub enum View<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Looks at a batch; 65 where it holds no events.
+    /// Checks the columns of a batch.
+    ///
+    /// Errors: exit status 65 if it does not hold events.
     pub fn new(batch: &'a RecordBatch) -> Result<Self> {
         let mut columns = [const { None }; COLUMNS.len()];
         for (view, name) in columns.iter_mut().zip(COLUMNS) {
@@ -60,24 +62,24 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// A row's properties, a JSON object.
+    /// Returns a row's properties, a JSON object.
     #[inline]
     pub fn properties(&self, row: usize) -> &'a str {
         self.properties.value(row)
     }
 
-    /// Whether a row's properties surely name nothing twice ([`distinct_field`](super::event::distinct_field)).
+    /// Whether a row's properties certainly contain no name twice ([`distinct_field`](super::event::distinct_field)).
     #[inline]
     pub fn is_distinct(&self, row: usize) -> bool {
         self.distinct.is_some_and(|distinct| distinct.value(row))
     }
 
-    /// A column by its index in [`COLUMNS`], if the batch has it.
+    /// Returns a column by its index in [`COLUMNS`], if the batch has it.
     pub fn column(&self, column: usize) -> Option<&View<'a>> {
         self.columns.get(column)?.as_ref()
     }
 
-    /// The number of a row's value among all that a coded column has.
+    /// Returns the code of a row's value, if the column is a dictionary.
     #[inline]
     pub fn code(&self, column: usize, row: usize) -> Option<usize> {
         match self.column(column)? {
@@ -86,7 +88,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// What a column holds in one row.
+    /// Returns the value of a column in one row.
     #[inline]
     pub fn cell(&self, column: usize, row: usize) -> Cell<'a> {
         self.column(column).map_or(Cell::None, |view| view.cell(row))
@@ -104,7 +106,7 @@ impl<'a> View<'a> {
         found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events cannot be {}", array.data_type())))
     }
 
-    /// Whether some row holds nothing.
+    /// Whether some row is null.
     pub fn has_nulls(&self) -> bool {
         match self {
             View::Text(array) => array.null_count() > 0,
@@ -115,7 +117,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What it holds in one row.
+    /// Returns the value of one row.
     #[inline]
     pub fn cell(&self, row: usize) -> Cell<'a> {
         match self {

@@ -1,5 +1,5 @@
-//! Names that are both a column's and a property's. In an expression such a name is the column; its writer may have meant the
-//! property.
+//! Finds names that are both a column's and a property's. In an expression such a name is the column, but its author
+//! may have meant the property.
 
 use super::event::{COLUMNS, column};
 use crate::json::text::unescape;
@@ -7,20 +7,20 @@ use crate::json::walk::members;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use memchr::memmem;
 
-/// Looks for properties that have the name of a column that expressions name.
+/// Finds properties with the name of a column that expressions use.
 #[derive(Debug, Default)]
 pub struct Shadows {
-    /// Bits of the columns whose names have been told of neither way.
+    /// Bits of the columns that have not been warned about.
     asked: u32,
 }
 
 impl Shadows {
-    /// Looks for the names of the columns whose bits are set in `named`.
+    /// Watches the names of the columns in the bits `named`.
     pub fn new(named: u32) -> Self {
         Self { asked: named & ((1 << COLUMNS.len()) - 1) & !(1 << column::PROPERTIES) }
     }
 
-    /// The warnings for names that some property has (`met`, as bits of their columns): one for each name, ever.
+    /// Returns warnings for names that some property has (`met`, as bits of their columns): one per name and run.
     pub fn warnings(&mut self, met: u32) -> impl Iterator<Item = String> + use<> {
         let news = self.asked & met;
         self.asked &= !news;
@@ -30,7 +30,7 @@ impl Shadows {
         })
     }
 
-    /// Bits of the columns asked for whose name some property of a batch has.
+    /// Returns the bits of the watched columns whose name some property of a batch has.
     pub fn met(&self, batch: &RecordBatch) -> u32 {
         if self.asked == 0 {
             return 0;
@@ -42,8 +42,8 @@ impl Shadows {
     }
 }
 
-/// Whether some of these objects has a member called `name`. Most batches have that text nowhere: all rows are searched at
-/// once, and an object is walked only where its text has the name. One that is written with escapes is passed over.
+/// Whether some of these objects has a member called `name`. Most batches do not contain that text at all: all rows are
+/// searched at once, and an object is walked only if its text contains the name. A name with escapes is not found.
 fn some_has(objects: &StringArray, name: &str) -> bool {
     let (Some(first), Some(last)) = (objects.value_offsets().first(), objects.value_offsets().last()) else {
         return false;

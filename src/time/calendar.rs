@@ -10,18 +10,18 @@ pub const MINUTE: i64 = 60 * SECOND;
 pub const HOUR: i64 = 60 * MINUTE;
 /// Microseconds in a day.
 pub const DAY: i64 = 24 * HOUR;
-/// 0001-01-01T00:00:00Z, the earliest instant a Python or SQL reader can hold.
+/// 0001-01-01T00:00:00Z (µs), the earliest instant that Python and SQL readers can represent.
 pub const EARLIEST: i64 = -62_135_596_800 * SECOND;
-/// 9999-12-31T23:59:59.999999Z, the last instant RFC 3339 can write.
+/// 9999-12-31T23:59:59.999999Z (µs), the last instant that RFC 3339 can represent.
 pub const LATEST: i64 = 253_402_300_800 * SECOND - 1;
 
-/// Whether an instant (µs) lies within the years 1 to 9999, UTC: only these are read and written.
+/// Whether an instant (µs) is within the years 1 to 9999, UTC: only these are read and written.
 #[inline]
 pub fn is_in_calendar(micros: i64) -> bool {
     (EARLIEST..=LATEST).contains(&micros)
 }
 
-/// Days from 1970-01-01 to a date; `month` and `day` count from 1.
+/// Returns the days from 1970-01-01 to a date; `month` and `day` count from 1.
 pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let shifted = if month <= 2 { year - 1 } else { year };
     let era = shifted.div_euclid(400);
@@ -31,7 +31,7 @@ pub fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The (year, month, day) that many days from 1970-01-01.
+/// Returns the (year, month, day) of a number of days from 1970-01-01.
 pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -44,7 +44,7 @@ pub fn civil_from_days(days: i64) -> (i64, i64, i64) {
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
-/// How many days a month has.
+/// Returns the number of days of a month.
 pub fn days_in_month(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,

@@ -1,4 +1,4 @@
-//! Durations: `90s`, `1h30m`, `2d`, `100ms`; never bare.
+//! Durations: `90s`, `1h30m`, `2d`, `100ms`; a unit is required.
 
 use super::calendar::{DAY, HOUR, MILLISECOND, MINUTE, SECOND};
 use crate::error::{Error, Result};
@@ -6,7 +6,9 @@ use crate::error::{Error, Result};
 const UNITS: [(&str, i64); 7] =
     [("w", 7 * DAY), ("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", MILLISECOND), ("us", 1)];
 
-/// Microseconds of a duration; a leading `-` makes it negative. Exit 2 if it is none.
+/// Parses a duration into microseconds; a leading `-` makes it negative.
+///
+/// Errors: exit status 2 if it is not a duration.
 pub fn parse_duration(text: &str) -> Result<i64> {
     read(text).ok_or_else(|| {
         Error::usage(format!("'{text}' is no duration: say a number with a unit, like 90s, 1h30m, 2d or 100ms"))
@@ -32,7 +34,7 @@ fn read(text: &str) -> Option<i64> {
     Some(sign * micros)
 }
 
-/// The shortest text that [`parse_duration`] reads as `micros`.
+/// Returns the shortest text that [`parse_duration`] reads as `micros`.
 pub fn format_duration(micros: i64) -> String {
     if micros == 0 {
         return "0s".to_owned();

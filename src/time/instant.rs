@@ -1,24 +1,24 @@
-//! RFC 3339 in and out.
+//! Reads and writes RFC 3339 instants.
 
 use super::calendar::{DAY, HOUR, MINUTE, SECOND, civil_from_days, days_from_civil, days_in_month, is_in_calendar};
 use super::duration::parse_duration;
 use crate::error::{Error, Result};
 
-/// Reads RFC 3339 instants; remembers the last date, because a stream's dates repeat (3 % of a whole parse saved).
+/// Reads RFC 3339 instants; caches the last date, because a stream's dates repeat (saves 3 % of a whole parse).
 #[derive(Clone, Debug, Default)]
 pub struct Parser {
-    /// The date read last, and its days since 1970.
+    /// The last date, and its days since 1970.
     last: Option<([u8; 10], i64)>,
 }
 
 impl Parser {
-    /// The instant `text` names (µs), or none if it is not RFC 3339 or lies outside the calendar in UTC.
+    /// Parses `text` (µs); `None` if it is not RFC 3339 or is outside the calendar in UTC.
     #[inline]
     pub fn parse(&mut self, text: &str) -> Option<i64> {
         self.read(text).filter(|micros| is_in_calendar(*micros))
     }
 
-    /// The same without the bound.
+    /// Parses `text` without the bound.
     #[inline(always)]
     fn read(&mut self, text: &str) -> Option<i64> {
         let bytes = text.as_bytes();
@@ -39,7 +39,7 @@ impl Parser {
             return None;
         }
         let (fraction, offset) = match *rest {
-            // What most programs write: milliseconds, UTC.
+            // The most common form: milliseconds, UTC.
             [b'.', a, b, c, b'Z'] if pair(a, b) < 100 && c.is_ascii_digit() => {
                 (i64::from(pair(a, b) * 10 + u32::from(c - b'0')) * 1000, 0)
             }
@@ -54,20 +54,20 @@ impl Parser {
     }
 }
 
-/// The number two digits make; 100 or more where one is no digit.
+/// Returns the number of two digits; 100 or more if one is not a digit.
 #[inline(always)]
 fn pair(tens: u8, ones: u8) -> u32 {
     let (tens, ones) = (u32::from(tens.wrapping_sub(b'0')), u32::from(ones.wrapping_sub(b'0')));
     if tens > 9 || ones > 9 { 100 } else { tens * 10 + ones }
 }
 
-/// The instant `text` names (µs), or none if it is not RFC 3339 or lies outside the calendar in UTC.
+/// Parses `text` (µs); `None` if it is not RFC 3339 or is outside the calendar in UTC.
 pub fn parse_instant(text: &str) -> Option<i64> {
     Parser::default().parse(text)
 }
 
-/// Whether `text` has the form of RFC 3339, or of [`write_instant`] for other years, and names an instant outside the
-/// calendar: what a message about a refused text says.
+/// Whether `text` has the form of RFC 3339, or of [`write_instant`] for other years, and is an instant outside the
+/// calendar; for messages about a refused text.
 pub fn is_beyond_calendar(text: &str) -> bool {
     let Some(unsigned) = text.strip_prefix(['+', '-']) else {
         return Parser::default().read(text).is_some_and(|micros| !is_in_calendar(micros));
@@ -76,8 +76,8 @@ pub fn is_beyond_calendar(text: &str) -> bool {
     year >= 4 && Parser::default().read(&format!("2000{}", &unsigned[year..])).is_some()
 }
 
-/// The part that does not exist of an instant whose text has the form of RFC 3339: what a message about a refused text
-/// says. None where the text has another form or names an instant.
+/// Returns the part that does not exist (such as the day) of a text in the form of RFC 3339, for messages about a
+/// refused text. `None` if the text has another form or is an instant.
 pub fn missing_part(text: &str) -> Option<&'static str> {
     let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
     let time = rest.first_chunk::<9>()?;
@@ -110,7 +110,7 @@ fn two(tens: u8, ones: u8) -> Option<i64> {
     (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
 }
 
-/// Days from 1970-01-01 to the date `YYYY-MM-DD` of RFC 3339; none if it is no date.
+/// Returns the days from 1970-01-01 to the date `YYYY-MM-DD` of RFC 3339; `None` if it is not a date.
 pub fn parse_date(text: &str) -> Option<i64> {
     days_of(text.as_bytes().try_into().ok()?)
 }
@@ -122,7 +122,7 @@ fn days_of(date: &[u8; 10]) -> Option<i64> {
     known.then(|| days_from_civil(year, month, day))
 }
 
-/// Microseconds of `.ffffff…` and what follows it; digits beyond the sixth are cut.
+/// Returns the microseconds of `.ffffff…` and the bytes after it; digits beyond the sixth are cut.
 fn fraction_of(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let Some(digits) = bytes.strip_prefix(b".") else { return Some((0, bytes)) };
     let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -133,7 +133,7 @@ fn fraction_of(bytes: &[u8]) -> Option<(i64, &[u8])> {
     Some((kept * 10i64.pow(6 - count.min(6) as u32), &digits[count..]))
 }
 
-/// Microseconds east of UTC.
+/// Returns the offset in microseconds east of UTC.
 fn offset_of(bytes: &[u8]) -> Option<i64> {
     match *bytes {
         [b'Z' | b'z'] => Some(0),
@@ -149,14 +149,15 @@ fn offset_of(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// `2024-01-15T10:00:00.000000Z`: RFC 3339 UTC with six digits. A year beyond 0000–9999 gets its sign.
+/// Formats an instant as RFC 3339 UTC with six digits: `2024-01-15T10:00:00.000000Z`. A year outside 0000–9999 gets its
+/// sign.
 pub fn format_instant(micros: i64) -> String {
     let mut out = String::with_capacity(27);
     write_instant(&mut out, micros);
     out
 }
 
-/// Appends what [`format_instant`] returns.
+/// Appends the text of [`format_instant`].
 pub fn write_instant(out: &mut String, micros: i64) {
     let (year, month, day) = civil_from_days(micros.div_euclid(DAY));
     let within = micros.rem_euclid(DAY);
@@ -186,7 +187,7 @@ fn digits(out: &mut String, value: i64, width: u32) {
     }
 }
 
-/// An instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
+/// Parses an instant (µs): RFC 3339, or `now` with or without a duration: `now-2h`.
 pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
     let instant = match text.strip_prefix("now") {
         Some("") => Some(now),

@@ -1,7 +1,11 @@
-//! Instants and durations: UTC microseconds since 1970, read and written as text.
+//! Instants and durations: UTC microseconds since 1970, parsed from text and formatted.
 //!
 //! An instant is RFC 3339 (any offset, lower-case `t` and `z`, `:60` read as `:59.999999`); digits beyond the sixth are
-//! cut. In UTC it lies within the years 1 to 9999 ([`is_in_calendar`]). A duration is never bare: `90s`, `1h30m`, `2d`, `100ms`.
+//! cut. In UTC it is within the years 1 to 9999 ([`is_in_calendar`]). A duration always has a unit: `90s`, `1h30m`,
+//! `2d`, `100ms`.
+//!
+//! `calendar.rs` has units and dates, `instant.rs` and `duration.rs` parse and format, `stamp.rs` formats whole columns
+//! fast.
 
 pub mod calendar;
 pub mod duration;

@@ -1,12 +1,12 @@
-//! Instants, dates and seconds as text, fast: what changed since the last instant is written, the rest is kept.
+//! Formats instants, dates and seconds fast: writes only the parts that changed since the last instant.
 
 use super::calendar::{DAY, SECOND, civil_from_days};
 use super::instant::write_instant;
 use arrow::datatypes::TimeUnit;
 use std::fmt::Write;
 
-/// Writes instants as `2024-01-15T10:00:00.000000Z`; the instants of a column lie near each other, so the last text is
-/// kept and only what differs is written again (a quarter of the time of writing each from nothing).
+/// Formats instants as `2024-01-15T10:00:00.000000Z`. The instants of a column are close together, so the last text is
+/// kept and only the differences are written (a quarter of the time of writing each one anew).
 pub struct Stamp {
     micros: i64,
     day: i64,
@@ -29,7 +29,7 @@ impl Stamp {
         out.push_str(&self.text);
     }
 
-    /// Appends an instant counted in `unit`; one beyond what microseconds can hold is the bare count.
+    /// Appends an instant in ticks of `unit`; one beyond the range of microseconds is written as the bare count.
     pub fn write_ticks(&mut self, out: &mut String, ticks: i64, unit: TimeUnit) {
         let micros = match unit {
             TimeUnit::Second => ticks.checked_mul(SECOND),
@@ -58,7 +58,7 @@ impl Stamp {
         }
         let seconds = within / SECOND;
         let fraction = within % SECOND;
-        // A year beyond 0000–9999 has a longer date, and its `T` stands where the text without the time ends.
+        // A year outside 0000–9999 has a longer date, so the position of the time is found from the end.
         self.text.truncate(self.text.len() - "00:00:00.000000Z".len());
         for (pair, mark) in [
             (seconds / 3_600, ":"),
@@ -79,13 +79,13 @@ const PAIRS: &str = "\
 4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798\
 99";
 
-/// Two decimal digits of `value`, which is below 100.
+/// Returns two decimal digits of `value`, which is below 100.
 fn two(value: i64) -> &'static str {
     let at = 2 * value as usize;
     &PAIRS[at..at + 2]
 }
 
-/// Appends the date that many days from 1970-01-01; a year beyond 0000–9999 gets its sign.
+/// Appends the date of a number of days from 1970-01-01; a year outside 0000–9999 gets its sign.
 pub fn write_date(out: &mut String, days: i64) {
     let (year, month, day) = civil_from_days(days);
     let _ = match year {

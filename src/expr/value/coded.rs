@@ -1,4 +1,4 @@
-//! Text that has few values: coded, and the values that JSON texts stand for.
+//! Dictionary-coded text, and the texts of JSON values.
 
 use crate::error::{Error, Result};
 use crate::json::text::unescape;
@@ -8,10 +8,10 @@ use arrow::compute::{concat, take};
 use std::cell::RefCell;
 use std::sync::Arc;
 
-/// Room made for each text, in bytes; the builder grows where it is not enough.
+/// Initial bytes per text; the builder grows if that is not enough.
 const TEXT_BYTES: usize = 16;
 
-/// A text per row, as the index of its value; NULL where the code is, or the value.
+/// One text per row, as the index of its value; NULL if the code or the value is.
 #[derive(Clone, Debug)]
 pub struct Coded {
     codes: Int32Array,
@@ -19,22 +19,22 @@ pub struct Coded {
 }
 
 impl Coded {
-    /// Rows of these codes; each is NULL or the index of one of the values, a `StringArray`.
+    /// Creates rows from codes; each is NULL or the index of one of the values, a `StringArray`.
     pub fn new(codes: Int32Array, values: ArrayRef) -> Self {
         Self { codes, values }
     }
 
-    /// The index of each row's value.
+    /// Returns the index of each row's value.
     pub fn codes(&self) -> &Int32Array {
         &self.codes
     }
 
-    /// The values: the same array for every batch until there is a new one.
+    /// Returns the values; the same array for every batch until a value is new.
     pub fn values(&self) -> &ArrayRef {
         &self.values
     }
 
-    /// The value of a row.
+    /// Returns the value of a row.
     #[inline]
     pub fn value(&self, row: usize) -> Option<&str> {
         let values: &StringArray = self.values.as_string();
@@ -42,12 +42,12 @@ impl Coded {
         values.is_valid(code).then(|| values.value(code))
     }
 
-    /// The value of every row, written out.
+    /// Returns the value of every row, expanded.
     pub(in crate::expr) fn rows(&self) -> Result<ArrayRef> {
         Ok(take(&self.values, &self.codes, None)?)
     }
 
-    /// As a leaf that asks only whether there is a value.
+    /// Returns whether each row has a value, as a leaf that requires only presence.
     pub(in crate::expr) fn presence(&self) -> ArrayRef {
         let present: Vec<bool> = (0..self.values.len()).map(|code| self.values.is_valid(code)).collect();
         let is_there = |code: Option<i32>| code.is_some_and(|code| present[code as usize]).then_some(true);
@@ -60,12 +60,12 @@ impl Coded {
 pub enum Dimension {
     /// A `StringArray`.
     Rows(ArrayRef),
-    /// The same, coded.
+    /// The same as a dictionary.
     Coded(Coded),
 }
 
 impl Dimension {
-    /// The value of every row, written out.
+    /// Returns the value of every row, expanded.
     pub fn rows(&self) -> Result<ArrayRef> {
         match self {
             Dimension::Rows(array) => Ok(array.clone()),
@@ -74,19 +74,19 @@ impl Dimension {
     }
 }
 
-/// What a leaf made of the values of a dictionary, for the batches that have the same or more of them.
+/// The texts that a leaf made of the values of a dictionary, for batches with the same values or more.
 #[derive(Clone, Debug)]
 struct Made {
     from: ArrayRef,
     texts: ArrayRef,
 }
 
-/// For each leaf what it made of a dictionary's values, so that most batches find it done.
+/// The texts that each leaf made of a dictionary's values, so that most batches find them ready.
 #[derive(Clone, Debug, Default)]
 pub(in crate::expr) struct TextCache(RefCell<Vec<Option<Made>>>);
 
 impl TextCache {
-    /// The texts that the JSON values `from` are.
+    /// Returns the texts of the JSON values `from`.
     pub(in crate::expr) fn texts(&self, leaf: usize, from: &ArrayRef) -> Result<ArrayRef> {
         let mut all = self.0.borrow_mut();
         if all.len() <= leaf {
@@ -96,7 +96,7 @@ impl TextCache {
         if let Some(made) = made.as_ref().filter(|made| Arc::ptr_eq(&made.from, from)) {
             return Ok(made.texts.clone());
         }
-        // Dictionaries grow: what was made of the values before is still right.
+        // Dictionaries grow: the texts of earlier values remain valid.
         let before = made.take().filter(|made| begins_with(from.as_string(), made.from.as_string()));
         let done = before.as_ref().map_or(0, |made| made.texts.len());
         let rest = from.slice(done, from.len() - done);
@@ -111,7 +111,7 @@ impl TextCache {
     }
 }
 
-/// Whether the first values of `all` are those of `first`; neither has NULLs.
+/// Whether `all` begins with the values of `first`; neither has NULL.
 fn begins_with(all: &StringArray, first: &StringArray) -> bool {
     all.value_offsets().starts_with(first.value_offsets()) && all.value_data().starts_with(first.value_data())
 }
@@ -121,7 +121,7 @@ pub(in crate::expr) fn texts_of<'a>(texts: impl Iterator<Item = Option<&'a str>>
     for text in texts {
         match text.map(|text| string_content(text).unwrap_or(text)) {
             None => builder.append_null(),
-            // A backslash stands in strings only, or in a container, which is kept as received.
+            // A backslash occurs in strings only, or in a container, which is kept as received.
             Some(content) if content.as_bytes().contains(&b'\\') && text.is_some_and(|text| text.starts_with('"')) => {
                 builder.append_value(unescape(content));
             }

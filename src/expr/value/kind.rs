@@ -1,6 +1,6 @@
-//! The kinds of values.
+//! The types of values and of contexts.
 
-/// What a value is; every leaf and every expression has one.
+/// The type of a value; every leaf and every expression has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ValueKind {
     /// A double: `Float64Array`.
@@ -14,7 +14,7 @@ pub enum ValueKind {
 }
 
 impl ValueKind {
-    /// The word in messages.
+    /// Returns the word in messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Number => "number",
@@ -24,7 +24,7 @@ impl ValueKind {
         }
     }
 
-    /// The word in `cast(x as ...)`.
+    /// Returns the word in `cast(x as ...)`.
     pub(crate) fn cast_name(self) -> &'static str {
         match self {
             Self::Number => "double",
@@ -35,12 +35,12 @@ impl ValueKind {
     }
 }
 
-/// What is asked of an expression by the place it stands in.
+/// What the context of an expression requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
-    /// A value of this kind: `where` asks Bool, `sum` Number.
+    /// A value of this type: `where` requires Bool, `sum` Number.
     Kind(ValueKind),
-    /// No kind: only whether it is NULL counts (`count(x)`).
+    /// No type: only whether it is NULL counts (`count(x)`).
     Presence,
     /// Any value, as text (`approx_distinct`).
     AsText,

@@ -1,4 +1,4 @@
-//! Values: their kinds, how they are held, and how one kind becomes another.
+//! Values: their types (`kind.rs`), their arrays (`operand.rs`, `coded.rs`) and casts between types (`cast.rs`).
 
 pub(in crate::expr) mod cast;
 mod coded;

@@ -5,7 +5,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Datum, UInt32Array};
 use arrow::compute::take;
 use std::sync::Arc;
 
-/// One value per row, or one for all.
+/// One value per row, or one for all rows.
 #[derive(Clone, Debug)]
 pub(in crate::expr) struct Value {
     pub(in crate::expr) array: ArrayRef,
@@ -23,17 +23,17 @@ impl Value {
         Self { array: Arc::new(array), scalar }
     }
 
-    /// The values; a single one for a scalar.
+    /// Returns the values; a single one for a scalar.
     pub(in crate::expr) fn array(&self) -> &ArrayRef {
         &self.array
     }
 
-    /// How many values it holds.
+    /// Returns the number of values.
     pub(in crate::expr) fn rows(&self) -> usize {
         self.array.len()
     }
 
-    /// The values of `rows` rows.
+    /// Returns the values of `rows` rows.
     pub(in crate::expr) fn full(&self, rows: usize) -> Result<ArrayRef> {
         if !self.scalar || rows == 1 {
             return Ok(self.array.clone());

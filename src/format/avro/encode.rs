@@ -1,16 +1,15 @@
-//! JSON text as Avro values: the way back of [`super::value`].
+//! Encodes JSON text as Avro values: the inverse of [`super::value`].
 //!
-//! A schema is made ready once: a table of nodes, in which names are found without a look at the schema, defaults are bytes
-//! and a union knows which of its branches may take a value of a form. A value is one walk over its text, which is proved
-//! to be JSON.
+//! A schema is compiled once to a table of nodes, in which fields are looked up by name, defaults are bytes, and a
+//! union lists its branches for each [`Form`] of value. A value takes one walk over its text, which must be valid JSON.
 //!
-//! - A field that is not there has its default, else null where its type takes that.
-//! - A member that no field holds is left out, and counted; of equal names the last counts.
-//! - Of a union the nearest branch that takes the value gets it ([`Leaf::rank`]), the first of equals; but rather one that
-//!   holds all of it.
+//! - A missing field gets its default, else null if its type takes null.
+//! - A member without a field is left out and counted; if a name occurs twice, the last value counts.
+//! - A union's value goes to the nearest branch that accepts it ([`Leaf::rank`]), the first of equals, but preferably
+//!   to one that keeps all of it.
 //!
-//! Where several branches take containers, each (union, place) is decided once and remembered for the row, so that records
-//! nested in records of several kinds cost no more than the product of both, not two to the depth.
+//! If several branches accept containers, the choice for each (union, place) is made once and cached for the row. So
+//! nested records of several types cost no more than the product of both, not two to the depth.
 
 use super::fit::{FORMS, Form, Given, Leaf};
 use super::resolve::Defaults;
@@ -28,10 +27,10 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Longest excerpt of a value in a message, in characters.
 const EXCERPT_CHARS_MAX: usize = 60;
-/// What is wrong with what nobody has proved.
+/// The fault of a value that is nested too deep, for text that was not validated.
 const TOO_DEEP: &str = "it is nested too deep";
 
-/// Why a value does not fit: where in it, and what.
+/// Why a value does not fit: the path and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Misfit {
     path: String,
@@ -44,12 +43,12 @@ impl Misfit {
         Self { path: String::new(), why: why.to_owned() }
     }
 
-    /// There is no value, and nothing that stands for none.
+    /// Returns the fault of a missing value without a default.
     fn missing() -> Self {
         Self::because("missing, and it has no default")
     }
 
-    /// The same of what `name` holds.
+    /// Puts `name` before the path.
     pub fn within(mut self, name: &str) -> Self {
         let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
         self.path = format!("{}{dot}{}", excerpt(name), self.path);
@@ -65,37 +64,37 @@ impl std::fmt::Display for Misfit {
 
 type Fits = Result<(), Misfit>;
 
-/// What of values stands nowhere.
+/// Parts of values that were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Loss {
-    /// Members that no field holds.
+    /// Number of members without a field.
     pub members: u64,
-    /// Times that were floored.
+    /// Number of times that were rounded down.
     pub digits: u64,
 }
 
-/// A row in the making; its memory is used again for the next.
+/// A row under construction; its memory is used again for the next.
 #[derive(Default)]
 pub struct Run {
     /// The bytes so far.
     pub out: Vec<u8>,
-    /// What was lost since [`Run::begin`].
+    /// Parts lost since [`Run::begin`].
     pub loss: Loss,
-    /// The first member that was ever left out.
+    /// The first member that was left out in any row.
     pub left_out: Option<String>,
-    /// Where members of the objects that are open stand in their text.
+    /// Byte ranges of the members of the open objects in their text.
     slots: Vec<Option<(usize, usize)>>,
-    /// Branches that ambiguous unions chose, by union and place; none where none fits.
+    /// Branches that ambiguous unions chose, by union and place; `None` if none fits.
     chosen: BTreeMap<(usize, usize), Option<usize>>,
-    /// Whether this is an attempt: nobody will read why it failed.
+    /// Whether this is an attempt whose error is discarded.
     quiet: bool,
-    /// How many JSON values are open.
+    /// Number of open JSON values.
     depth: u32,
     scratch: String,
 }
 
 impl Run {
-    /// Begins a row.
+    /// Starts a row.
     pub fn begin(&mut self) {
         self.loss = Loss::default();
         self.slots.clear();
@@ -103,7 +102,7 @@ impl Run {
         (self.quiet, self.depth) = (false, 0);
     }
 
-    /// A member that no field holds.
+    /// Counts a member without a field.
     pub fn leave_out(&mut self, key: &str) {
         self.loss.members += 1;
         if self.left_out.is_none() && !self.quiet {
@@ -112,7 +111,7 @@ impl Run {
     }
 }
 
-/// A schema ready to encode by.
+/// A schema compiled for encoding.
 pub struct Encoder {
     /// One per type of the schema, in its order.
     nodes: Vec<Node>,
@@ -129,16 +128,16 @@ enum Node {
 
 struct Union {
     branches: Vec<usize>,
-    /// By form: numbers of the branches that may take it, the nearest first.
+    /// By form: numbers of the branches that may accept it, the nearest first.
     orders: [Vec<usize>; FORMS.len()],
 }
 
 /// The fields of a record.
 pub struct Record {
-    /// They, in order.
+    /// The fields, in order.
     pub members: Vec<Member>,
     by_name: HashMap<String, u32, ahash::RandomState>,
-    /// Foretells the keys of objects, marked with the index of their field.
+    /// Predicts the keys of objects; a mark is the index of the field.
     guide: Cell<Guide>,
 }
 
@@ -149,12 +148,14 @@ pub struct Member {
     pub name: String,
     /// Its type.
     pub node: usize,
-    /// What it is where there is no value: its default, else null where its type takes that.
+    /// Its value if it is missing: its default, else null if its type takes null.
     pub absent: Option<Vec<u8>>,
 }
 
 impl Encoder {
-    /// Makes a schema ready; 78 where its defaults come to too much.
+    /// Compiles a schema.
+    ///
+    /// Errors: exit status 78 if its defaults are too large.
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let mut defaults = Defaults::new(schema);
         let nodes: Result<Vec<Node>> = schema.ids().map(|id| compile(schema, id, &mut defaults)).collect();
@@ -170,12 +171,12 @@ impl Encoder {
         Ok(Self { nodes, root: schema.root().index() })
     }
 
-    /// The outermost record; none where the schema is none.
+    /// Returns the outermost record; `None` if the schema is not a record.
     pub fn root(&self) -> Option<&Record> {
         self.record_at(self.root)
     }
 
-    /// The record at a node; none where it is another type.
+    /// Returns the record at a node; `None` if it is another type.
     pub fn record_at(&self, at: usize) -> Option<&Record> {
         match self.nodes.get(at) {
             Some(Node::Record(record)) => Some(record),
@@ -183,7 +184,7 @@ impl Encoder {
         }
     }
 
-    /// Whether some values of that form may be of a type.
+    /// Whether a type may accept some values of a form.
     pub fn may_take(&self, at: usize, form: Form) -> bool {
         self.nodes.get(at).is_some_and(|node| match node {
             Node::Union(union) => !union.orders[form as usize].is_empty(),
@@ -191,7 +192,7 @@ impl Encoder {
         })
     }
 
-    /// What a person calls a type.
+    /// Describes a type for messages.
     pub fn describe(&self, at: usize) -> String {
         match &self.nodes[at] {
             Node::Leaf(leaf) => leaf.describe().into_owned(),
@@ -324,7 +325,7 @@ impl Encoder {
         }
     }
 
-    /// The first of these branches that holds all of the value, else the one that holds most of it.
+    /// Returns the first of these branches that keeps all of the value, else the one that keeps most of it.
     fn choose(&self, run: &mut Run, (union, order): (&Union, &[usize]), given: &Given<'_>) -> Option<usize> {
         let (length, loss, quiet) = (run.out.len(), run.loss, std::mem::replace(&mut run.quiet, true));
         let mut best: Option<(Loss, usize)> = None;
@@ -350,12 +351,12 @@ impl Encoder {
 }
 
 impl Record {
-    /// The index of the field that a key, which may be written with escapes, is.
+    /// Returns the index of a key's field; the key may have escapes.
     fn slot(&self, key: &str) -> u32 {
         self.by_name.get(unescape(key).as_ref()).copied().unwrap_or(UNMARKED)
     }
 
-    /// Pushes where the value of each field stands in an object.
+    /// Pushes the byte range of each field's value in an object.
     fn find(&self, run: &mut Run, text: &str) {
         let base = run.slots.len();
         run.slots.resize(base + self.members.len(), None);
@@ -378,7 +379,7 @@ impl Record {
 }
 
 impl Member {
-    /// Appends what stands for no value.
+    /// Appends the value of a missing field.
     pub fn leave_empty(&self, run: &mut Run) -> Fits {
         match &self.absent {
             Some(bytes) => {
@@ -401,7 +402,7 @@ impl Node {
     }
 }
 
-/// The branches of a union that may take a form, the nearest first.
+/// Returns the branches of a union that may accept a form, the nearest first.
 fn order(nodes: &[Node], union: &Union, form: Form) -> Vec<usize> {
     let rank = |(number, at): (usize, &usize)| Some((nodes[*at].rank(form)?, number));
     let mut ranked: Vec<_> = union.branches.iter().enumerate().filter_map(rank).collect();
@@ -409,7 +410,7 @@ fn order(nodes: &[Node], union: &Union, form: Form) -> Vec<usize> {
     ranked.into_iter().map(|(_, number)| number).collect()
 }
 
-/// A JSON value taken apart; none for a string that is no text.
+/// Classifies a JSON value; `None` for a string with a lone surrogate.
 fn given(text: &str) -> Option<Given<'_>> {
     Some(match text.as_bytes().first() {
         Some(b'{') => Given::Object(text),
@@ -425,7 +426,7 @@ fn given(text: &str) -> Option<Given<'_>> {
     })
 }
 
-/// The items since `start` become one block of an array or map, which ends behind them.
+/// Makes the items since `start` one block of an array or map, and ends the array or map.
 fn block(out: &mut Vec<u8>, start: usize, count: i64) {
     if count > 0 {
         let end = out.len();
@@ -463,7 +464,7 @@ fn compile(schema: &Schema, id: NodeId, defaults: &mut Defaults<'_>) -> Result<N
     })
 }
 
-/// Null as a type has it; none where it takes none.
+/// Returns the encoding of null in a type; `None` if the type does not take null.
 fn null(schema: &Schema, id: NodeId) -> Option<Vec<u8>> {
     match &schema.node(id).shape {
         Shape::Null => Some(vec![]),
@@ -502,7 +503,7 @@ fn leaf(node: &schema::Node) -> Leaf {
     }
 }
 
-/// What a person calls a value.
+/// Describes a value for messages.
 fn found(given: &Given<'_>) -> String {
     match given {
         Given::Null => "null".to_owned(),
@@ -517,7 +518,7 @@ fn found(given: &Given<'_>) -> String {
     }
 }
 
-/// The start of a text that may be long or hold control characters.
+/// Returns the start of a text that may be long or contain control characters.
 fn excerpt(text: &str) -> String {
     let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {

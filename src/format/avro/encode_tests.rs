@@ -1,4 +1,4 @@
-//! Values encoded, and read back by the decoder.
+//! Encodes values and reads them back with the decoder.
 
 use super::encode::{Encoder, Loss, Run};
 use super::value::Decoder;
@@ -6,17 +6,17 @@ use crate::format::test_data::{FIXED, POINT, SYMBOLS, cases, decimal, decoded_va
 use crate::registry::Schema;
 use proptest::prelude::*;
 
-/// The schema of a record with these fields.
+/// Returns the schema of a record with these fields.
 fn schema(fields: &str) -> String {
     format!(r#"{{"type":"record","name":"r","fields":[{fields}]}}"#)
 }
 
-/// The schema of a record with the field `v` of a type.
+/// Returns the schema of a record with the field `v` of a type.
 fn of(kind: &str) -> String {
     schema(&format!(r#"{{"name":"v","type":{kind}}}"#))
 }
 
-/// The bytes of an object, and what was lost of it.
+/// Encodes an object; returns the bytes and the loss.
 fn bytes(schema: &str, object: &str) -> Result<(Vec<u8>, Loss), String> {
     let parsed = Schema::parse(schema).unwrap();
     let encoder = Encoder::try_new(&parsed).unwrap();
@@ -33,7 +33,7 @@ fn decoded(schema: &str, bytes: &[u8]) -> String {
     out
 }
 
-/// What is read back of an object that loses nothing.
+/// Encodes an object without loss and decodes it again.
 fn back(schema: &str, object: &str) -> String {
     let (bytes, loss) = bytes(schema, object).unwrap_or_else(|why| panic!("{schema} {object}: {why}"));
     assert_eq!(loss, Loss::default(), "{schema} {object}");

@@ -1,9 +1,9 @@
-//! Whether and how one value that holds no other stands in an Avro type.
+//! Encodes one scalar value in an Avro type, if it fits.
 //!
-//! What a decoder makes of a type ([`super::value`]) is taken back by it: bytes are base64, instants RFC 3339, a double may
-//! be the word `NaN`. So are the numbers of days and ticks that a producer may write itself. Nothing is changed to fit,
-//! but for two things that every reader of these types knows: a fraction is rounded to the nearest double or float, and
-//! an instant finer than the unit of its type is floored, which is said.
+//! The output of the decoder ([`super::value`]) is accepted back: bytes are base64, instants RFC 3339, a double may be
+//! the word `NaN`. So are the numbers of days and ticks that a producer may write itself. Values are not changed to
+//! fit, except in two ways that readers of these types expect: a fraction is rounded to the nearest double or float,
+//! and an instant finer than the unit of its type is rounded down, which is reported.
 
 use super::write::{write_bytes, write_long};
 use crate::json::base64;
@@ -13,12 +13,12 @@ use num_bigint::{BigInt, Sign};
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-/// A decimal may have this many digits: a decoder reads no more than 4,096 bytes of one.
+/// Maximum digits of a decimal: a decoder reads at most 4,096 bytes of one.
 const DIGITS_MAX: u32 = 9_800;
-/// Most symbols of an enum named in a message.
+/// Maximum number of enum symbols in a message.
 const SYMBOLS_MAX: usize = 8;
 
-/// A value on its way.
+/// A value to encode.
 #[derive(Clone, Debug)]
 pub enum Given<'a> {
     /// Null.
@@ -27,7 +27,7 @@ pub enum Given<'a> {
     Boolean(bool),
     /// A JSON number's text.
     Number(&'a str),
-    /// A whole number.
+    /// An integer.
     Whole(i64),
     /// Text.
     String(Cow<'a, str>),
@@ -41,20 +41,20 @@ pub enum Given<'a> {
     Object(&'a str),
 }
 
-/// What types are told apart by before a value is looked at.
+/// The form of a value, by which a union's branches are preselected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Null.
     Null,
     /// A boolean.
     Boolean,
-    /// A whole number without point and exponent.
+    /// An integer without point and exponent.
     Whole,
     /// Any other number.
     Fraction,
     /// Text.
     String,
-    /// Text that is a number JSON has no other way to write.
+    /// Text for a number that JSON cannot express (NaN, infinities).
     NoNumber,
     /// An instant.
     Instant,
@@ -66,7 +66,7 @@ pub enum Form {
     Object,
 }
 
-/// All of them.
+/// All forms.
 pub const FORMS: [Form; 10] = [
     Form::Null,
     Form::Boolean,
@@ -81,7 +81,7 @@ pub const FORMS: [Form; 10] = [
 ];
 
 impl Given<'_> {
-    /// Its form.
+    /// Returns its form.
     pub fn form(&self) -> Form {
         match self {
             Given::Null => Form::Null,
@@ -98,7 +98,7 @@ impl Given<'_> {
     }
 }
 
-/// A type that holds no other.
+/// A type that contains no other type.
 #[derive(Clone, Debug)]
 pub enum Leaf {
     /// `null`.
@@ -117,7 +117,7 @@ pub enum Leaf {
     String,
     /// A UUID as text, or as 16 bytes.
     Uuid(bool),
-    /// `bytes`, or a number of them.
+    /// `bytes`, or `fixed` with a size.
     Bytes(Option<u64>),
     /// Days since 1970.
     Date,
@@ -125,13 +125,13 @@ pub enum Leaf {
     Time(Unit),
     /// An instant.
     Timestamp(Unit),
-    /// One without zone, which is taken as UTC.
+    /// An instant without zone, which is taken as UTC.
     Local(Unit),
     /// A decimal.
     Decimal {
-        /// The bytes it takes; none for as many as it needs.
+        /// Its size in bytes; `None` for `bytes`.
         size: Option<u64>,
-        /// Digits at most.
+        /// Maximum number of digits.
         precision: u32,
         /// Digits after the point.
         scale: u32,
@@ -143,8 +143,8 @@ pub enum Leaf {
 }
 
 impl Leaf {
-    /// How near a form of value is to this type where a union has several: the least is tried first; none for a form that
-    /// is never one of this type.
+    /// Returns the distance of a form of value from this type, for the branches of a union: the least is tried first;
+    /// `None` if the type never accepts the form.
     pub fn rank(&self, form: Form) -> Option<u8> {
         use Form::{Boolean, Fraction, Instant, NoNumber, Null, String, Uuid, Whole};
         Some(match (self, form) {
@@ -169,7 +169,7 @@ impl Leaf {
         })
     }
 
-    /// What a person calls it.
+    /// Describes it for messages.
     pub fn describe(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Leaf::Null => "null",
@@ -192,7 +192,7 @@ impl Leaf {
         })
     }
 
-    /// Appends a value; whether all of it stands there. Where it does not fit there is nothing to be said for `out`.
+    /// Appends a value; returns whether it was exact, or `None` if it does not fit. `out` is then undefined.
     pub fn write(&self, given: &Given<'_>, out: &mut Vec<u8>, scratch: &mut String) -> Option<bool> {
         match (self, given) {
             (Leaf::Null, Given::Null) => {}
@@ -238,7 +238,7 @@ impl Leaf {
     }
 }
 
-/// The first symbols of an enum, in its order.
+/// Returns the first symbols of an enum, in its order.
 fn named(symbols: &HashMap<String, i64>) -> String {
     let mut list: Vec<_> = symbols.iter().map(|(symbol, number)| (*number, symbol.as_str())).collect();
     list.sort_unstable();
@@ -272,12 +272,12 @@ fn int(given: &Given<'_>) -> Option<i32> {
     i32::try_from(whole(given)?).ok()
 }
 
-/// Whether text is how evt writes a double that is no number, or none that ends.
+/// Whether text is evt's word for a double that is NaN or infinite.
 pub fn is_no_number(text: &str) -> bool {
     matches!(text, "NaN" | "Infinity" | "-Infinity")
 }
 
-/// A double, unless the number is a whole one that it would change, or beyond what it can hold.
+/// Converts to a double, unless the number is an integer that would change, or out of range.
 fn double(given: &Given<'_>) -> Option<f64> {
     match given {
         Given::Whole(value) => double(&Given::Number(&value.to_string())),
@@ -307,8 +307,8 @@ fn float(given: &Given<'_>) -> Option<f32> {
     }
 }
 
-/// Whether a number is the same as binary floating point: a whole one prints as it was, a fraction is the nearest and not
-/// nothing. `safe` digits are always kept.
+/// Whether a number survives in binary floating point: an integer prints unchanged, a fraction is the nearest and not
+/// 0. Up to `safe` digits always survive.
 fn keeps(text: &str, is_zero: bool, safe: usize, printed: impl FnOnce() -> String) -> bool {
     if is_zero {
         let mantissa = text.split(['e', 'E']).next().unwrap_or(text);
@@ -317,7 +317,7 @@ fn keeps(text: &str, is_zero: bool, safe: usize, printed: impl FnOnce() -> Strin
     text.len() <= safe || text.contains(['.', 'e', 'E']) || printed() == text
 }
 
-/// The digits of a JSON number with the point moved right by `scale`, if there are none left behind it and no more than
+/// Returns the digits of a JSON number with the point moved right by `scale`, if none are left after it and at most
 /// `precision` before it.
 fn unscaled(text: &str, precision: u32, scale: u32) -> Option<BigInt> {
     let (mantissa, power) = match text.split_once(['e', 'E']) {
@@ -357,7 +357,7 @@ fn write_decimal(out: &mut Vec<u8>, value: &BigInt, size: Option<u64>) -> Option
         write_bytes(out, &bytes);
         return Some(());
     };
-    // No decimal takes more digits than that, whatever its schema says of bytes.
+    // No decimal takes more bytes than that, whatever size its schema declares.
     let more = usize::try_from(size).ok()?.checked_sub(bytes.len()).filter(|more| *more <= DIGITS_MAX as usize)?;
     let fill = if value.sign() == Sign::Minus { 0xff } else { 0 };
     out.resize(out.len() + more, fill);
@@ -384,7 +384,7 @@ fn local(text: &str, scratch: &mut String) -> Option<i64> {
     parse_instant(text).or_else(|| joined(scratch, ["", text, "Z"]))
 }
 
-/// Appends ticks of a unit. `text` may have digits beyond the microsecond.
+/// Appends ticks of a unit; returns whether they are exact. `text` may have digits beyond the microsecond.
 fn write_ticks(out: &mut Vec<u8>, micros: i64, (unit, text): (Unit, &str)) -> Option<bool> {
     let finer = match text.split_once('.') {
         Some((_, rest)) => rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]).get(6..),
@@ -396,7 +396,7 @@ fn write_ticks(out: &mut Vec<u8>, micros: i64, (unit, text): (Unit, &str)) -> Op
         Unit::Micros => (micros, finer.is_empty()),
         Unit::Nanos => {
             let nanos: i64 = format!("{:0<3.3}", finer).parse().ok()?;
-            // The first of all nanoseconds lies between two microseconds that fit.
+            // The least nanosecond lies between two microseconds of which the first is out of range.
             (i64::try_from(i128::from(micros) * 1_000 + i128::from(nanos)).ok()?, finer.len() <= 3)
         }
     };
@@ -404,7 +404,7 @@ fn write_ticks(out: &mut Vec<u8>, micros: i64, (unit, text): (Unit, &str)) -> Op
     Some(exact)
 }
 
-/// The bytes of `P1M2DT3.004S`: months, days and milliseconds.
+/// Encodes `P1M2DT3.004S`: months, days and milliseconds.
 pub fn duration(text: &str) -> Option<Vec<u8>> {
     let (months, rest) = text.strip_prefix('P')?.split_once('M')?;
     let (days, rest) = rest.split_once("DT")?;

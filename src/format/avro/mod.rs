@@ -1,10 +1,14 @@
-//! Avro object container files.
+//! Avro: object container files, and single values by a schema.
 //!
-//! A header (magic, metadata with schema and codec, sync marker), then blocks: count, size, records, the marker again.
-//! Read: every block's size and marker is checked against the file, its codec undone within a bound, its records
-//! decoded one by one ([`value`]); what came before a corrupt record stands. Written: one block for at most 4,096 rows,
-//! deflate (which every reader has), the marker a digest of the schema, so that the same rows are the same bytes. The
-//! kind stands in the metadata under `evt.kind`; ids are text with the logical type uuid.
+//! A container file is a header (magic, metadata with schema and codec, sync marker), then blocks: count, size,
+//! records, the marker again. The reader (`read.rs`) checks every block's size and marker against the file,
+//! decompresses it within a bound and decodes its records one by one; the records before a corrupt one are returned.
+//! The writer (`write.rs`) writes one block per at most 4,096 rows with deflate (which every reader supports). The
+//! marker is a digest of the schema, so that the same rows are the same bytes. The kind is in the metadata under
+//! `evt.kind`; ids are text with the logical type uuid.
+//!
+//! Single values serve the records of topics: `value.rs` decodes to JSON text, `resolve.rs` compiles a decoder for a
+//! writer's and a reader's schema; `encode.rs` encodes JSON text, `fit.rs` its scalars.
 
 pub mod encode;
 pub mod fit;

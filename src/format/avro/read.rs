@@ -1,4 +1,4 @@
-//! Container files in, block by block.
+//! Reads container files, block by block.
 
 use super::value::{self, Decoder};
 use crate::error::{Error, Result};
@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufReader, Read};
 
-/// What a file begins with.
+/// The magic of a file.
 pub(super) const MAGIC: &[u8] = b"Obj\x01";
-/// A block may take this much memory once unpacked; writers use some 64 KiB.
+/// Maximum bytes of a decompressed block; writers use about 64 KiB.
 const BLOCK_MAX: u64 = 256 << 20;
-/// Text handed on at once.
+/// Maximum bytes of text returned at once.
 const TEXT_BYTES: usize = 512 << 10;
-/// A block may hold this many records that take no bytes.
+/// Maximum number of records without bytes in a block.
 const EMPTY_MAX: u64 = 1_000_000;
 
 /// Opens a container file.
@@ -41,7 +41,7 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     Ok(Opened { schema, is_text: true, rows: Box::new(reader) })
 }
 
-/// The file, and how far it has been read: no length in it is believed that goes beyond its end.
+/// The file and the read position. No length that exceeds the file is accepted.
 struct Source {
     reader: BufReader<File>,
     byte: u64,
@@ -118,7 +118,7 @@ impl Header {
     }
 }
 
-/// Whether a schema that we wrote has the column of raw records.
+/// Whether a schema written by evt has the column of raw records.
 fn has_raw(schema: &str) -> bool {
     let schema: Value = serde_json::from_str(schema).unwrap_or_default();
     let mut fields = schema["fields"].as_array().into_iter().flatten();
@@ -193,7 +193,7 @@ struct Reader {
     sync: Vec<u8>,
     block: Vec<u8>,
     cursor: usize,
-    /// Records of the block not decoded yet.
+    /// Records of the block that are not decoded yet.
     left: u64,
     blocks: u64,
     records: u64,
@@ -218,7 +218,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Decodes what is left of the block, up to the size handed on at once. A fault ends the run after what stands.
+    /// Decodes the rest of the block, up to [`TEXT_BYTES`]. A fault ends the run after the records before it.
     fn decode(&mut self, records: &mut Records) -> Result<()> {
         while self.left > 0 && records.text.len() < TEXT_BYTES {
             let start = records.text.len();
@@ -269,7 +269,7 @@ impl Iterator for Reader {
                 self.ended = true;
                 Some(Err(error.at(format!("block {} (before byte {})", self.blocks, self.source.byte))))
             }
-            // The fault is met again with the next call, which finds nothing before it.
+            // The next call meets the fault again, with no records before it.
             Err(_) => Some(Ok(Rows::Text(records))),
         }
     }

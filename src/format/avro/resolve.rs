@@ -1,17 +1,17 @@
-//! Values of one schema read as those of another: Avro's schema resolution, decided before the first byte.
+//! Reads values of one schema as those of another: Avro's schema resolution, compiled before the first byte.
 //!
-//! The two schemas are walked together, and each pair of types that meets becomes one node of the decoder's table: it
-//! reads as the writer's type stands in the bytes and writes as the reader's type means it. What meets is what
-//! [`Comparison`] says: both have the same rules as a registry's compatibility, so that what may follow can be read. What
-//! only some values show (a branch of a union, a symbol of an enum) is their fault when they come.
+//! The two schemas are walked together. Each pair of types that meets becomes one node of the decoder's table: it reads
+//! the writer's type and writes it as the reader's type. [`Comparison`] decides which types match, so the rules are
+//! those of a registry's compatibility, and a compatible schema can be read. Mismatches that depend on the value (a
+//! branch of a union, a symbol of an enum) are faults of that value.
 //!
-//! - Fields are matched by name, else by the reader's aliases; they stand in the writer's order, defaults behind them.
+//! - Fields match by name, else by the reader's aliases; they are in the writer's order, defaults after them.
 //! - A default is kept as the bytes that a writer would have written, and is decoded like them.
-//! - Of a reader's union the writer's type gets the branch of its full name, else of its kind, else one that it can be
-//!   promoted to; the first where there are several.
+//! - In a reader's union, the writer's type gets the branch of its full name, else of its type, else one to which it
+//!   can be promoted; the first if there are several.
 //! - The reader's logical types count, the writer's do not.
 //!
-//! Pairs wait in a list for their turn instead of on the stack: a chain of types may be as long as a schema's text.
+//! Pairs wait in a list instead of on the stack, because a chain of types may be as long as a schema's text.
 
 use super::value::{Decoder, Member, Node, Number, Source, logical_type, primitive};
 use super::write::{write_bytes, write_long};
@@ -25,17 +25,19 @@ use crate::registry::schema::{self, Field, Logical, NodeId, Shape};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
-/// Values and bytes that all defaults of a schema may have: those of records hold those of their fields, many times.
+/// Maximum values and bytes of all defaults of a schema: defaults of records contain those of their fields, many times.
 const VALUES_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 1 << 20;
-/// Nodes of a table: types of one schema may meet all types of the other.
+/// Maximum nodes of a table: all types of one schema may meet all types of the other.
 const NODES_MAX: usize = 1 << 20;
-/// The node of what the reader has no place for.
+/// The node of values without a counterpart in the reader's schema.
 const UNPLACED: usize = 0;
 
 impl Decoder {
-    /// Reads what `writer` wrote as `reader` has it; `kind` where the reader's schema is known to be that of our rows.
-    /// 78 with path and reason where no value of the one can be read as the other.
+    /// Compiles a decoder that reads `writer`'s values as `reader`'s; `kind` if the reader's schema is one of evt's
+    /// kinds.
+    ///
+    /// Errors: exit status 78 with path and reason if no value of the one can be read as the other.
     pub fn resolving(writer: &Schema, reader: &Schema, kind: Option<Kind>) -> Result<Self> {
         let comparison = Comparison::new(reader, writer, Demand::Some);
         if let Some(reason) = comparison.reasons().first() {
@@ -56,14 +58,14 @@ impl Decoder {
     }
 }
 
-/// What a node is made of.
+/// The types that a node is compiled from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Origin {
-    /// A type of the reader's that reads one of the writer's.
+    /// A reader's type that reads a writer's type.
     Pair(NodeId, NodeId),
-    /// A type of the writer's whose values are skipped.
+    /// A writer's type whose values are skipped.
     Writer(NodeId),
-    /// A type of the reader's whose values are defaults.
+    /// A reader's type whose values are defaults.
     Reader(NodeId),
 }
 
@@ -73,13 +75,13 @@ struct Compiler<'a> {
     comparison: Comparison<'a>,
     nodes: Vec<Node>,
     known: HashMap<Origin, usize>,
-    /// Nodes that are numbered and not yet made.
+    /// Nodes that have a number but are not compiled yet.
     open: Vec<(Origin, usize)>,
     defaults: Defaults<'a>,
 }
 
 impl<'a> Compiler<'a> {
-    /// Makes every node that is open, and those they lead to.
+    /// Compiles every open node, and the nodes they refer to.
     fn run(&mut self) -> Result<(), &'static str> {
         while let Some((origin, at)) = self.open.pop() {
             if self.nodes.len() > NODES_MAX {
@@ -94,7 +96,7 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The number of a node.
+    /// Returns the number of a node; adds it if it is new.
     fn at(&mut self, origin: Origin) -> usize {
         if let Some(at) = self.known.get(&origin) {
             return *at;
@@ -106,7 +108,7 @@ impl<'a> Compiler<'a> {
         at
     }
 
-    /// The number of the node that reads a type of the writer's as one of the reader's.
+    /// Returns the number of the node that reads a writer's type as a reader's type.
     fn meet(&mut self, r: NodeId, w: NodeId) -> usize {
         match self.choose(r, w) {
             Some(r) => self.at(Origin::Pair(r, w)),
@@ -114,7 +116,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The type of the reader's itself, or the branch of its union that the writer's type gets.
+    /// Returns the reader's type itself, or the branch of its union that the writer's type gets.
     fn choose(&self, r: NodeId, w: NodeId) -> Option<NodeId> {
         let reads = |r: &NodeId| self.comparison.reads(*r, w);
         match (&self.reader.node(r).shape, &self.writer.node(w).shape) {
@@ -144,7 +146,7 @@ impl<'a> Compiler<'a> {
             (Long | Float | Double, Int) => Node::Widened(Number::Int, Box::new(leaf(reader))),
             (Float | Double, Long) => Node::Widened(Number::Long, Box::new(leaf(reader))),
             (Double, Float) => Node::Widened(Number::Float, Box::new(leaf(reader))),
-            // The same bytes: strings and bytes too.
+            // Same encoding, as strings and bytes have, too.
             _ => leaf(reader),
         })
     }
@@ -176,7 +178,7 @@ impl<'a> Compiler<'a> {
         Ok(members)
     }
 
-    /// The node of a type by itself.
+    /// Compiles the node of a single type.
     fn alone(&mut self, schema: &'a Schema, id: NodeId, origin: fn(NodeId) -> Origin) -> Node {
         let node = schema.node(id);
         match &node.shape {
@@ -193,7 +195,7 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// How far a type of the writer's is from a branch of the reader's that reads it.
+/// Returns the distance of a writer's type from a branch of the reader's that reads it.
 fn distance(reader: &Shape, writer: &Shape) -> u8 {
     match (reader.name(), writer.name()) {
         _ if reader.word() != writer.word() => 2,
@@ -202,7 +204,7 @@ fn distance(reader: &Shape, writer: &Shape) -> u8 {
     }
 }
 
-/// The node of a type that holds no other.
+/// Compiles the node of a type that contains no other type.
 fn leaf(node: &schema::Node) -> Node {
     let plain = match &node.shape {
         Shape::Fixed { size, .. } => Node::Bytes(Some(usize::try_from(*size).unwrap_or(usize::MAX))),
@@ -221,10 +223,10 @@ fn json(symbol: &str) -> String {
     text
 }
 
-/// Writes defaults as a writer would have written them.
+/// Encodes defaults as a writer would have written them.
 pub(super) struct Defaults<'a> {
     schema: &'a Schema,
-    /// Values and bytes that may still be written.
+    /// Values and bytes that are left of the maximum.
     values: usize,
     bytes: usize,
 }
@@ -234,7 +236,7 @@ impl<'a> Defaults<'a> {
         Self { schema, values: VALUES_MAX, bytes: BYTES_MAX }
     }
 
-    /// The default of a field that the writer has not.
+    /// Encodes the default of a field that the writer does not have.
     pub(super) fn bytes(&mut self, field: &Field) -> Result<Vec<u8>, &'static str> {
         let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
         let mut out = vec![];
@@ -291,7 +293,7 @@ impl<'a> Defaults<'a> {
         Ok(())
     }
 
-    /// All items of an array or a map as one block, and its end.
+    /// Encodes all items of an array or a map as one block, and its end.
     fn block(
         &mut self,
         inner: NodeId,
@@ -313,7 +315,7 @@ impl<'a> Defaults<'a> {
     }
 }
 
-/// Bytes as Avro writes them in JSON: characters up to U+00FF.
+/// Decodes bytes from Avro's JSON encoding: characters up to U+00FF.
 fn latin(text: &str) -> Option<Vec<u8>> {
     text.chars().map(|c| u8::try_from(c).ok()).collect()
 }

@@ -1,4 +1,4 @@
-//! The rules of schema resolution, one by one, as the specification has them.
+//! Tests the rules of schema resolution, one by one, as in the specification.
 
 use super::value::Decoder;
 use crate::ErrorKind;
@@ -14,7 +14,7 @@ fn resolving(writer: &Value, reader: &Value) -> crate::Result<Decoder> {
     Decoder::resolving(&schema(writer), &schema(reader), None)
 }
 
-/// What a reader makes of bytes, all of which it must take.
+/// Decodes bytes with a reader's schema; all must be consumed.
 fn text(writer: &Value, reader: &Value, bytes: &[u8]) -> Result<String, &'static str> {
     let mut decoder = resolving(writer, reader).unwrap_or_else(|error| panic!("{error}: {writer} {reader}"));
     let (mut input, mut out) = (bytes, String::new());
@@ -24,7 +24,7 @@ fn text(writer: &Value, reader: &Value, bytes: &[u8]) -> Result<String, &'static
     Ok(out)
 }
 
-/// The same for the one field of a record.
+/// Decodes the one field of a record.
 fn value(writer: Value, reader: Value, bytes: &[u8]) -> Result<String, &'static str> {
     let record = |kind: &Value| json!({"type": "record", "name": "r", "fields": [{"name": "v", "type": kind}]});
     let out = text(&record(&writer), &record(&reader), bytes)?;
@@ -138,7 +138,7 @@ fn defaults_without_end_or_measure_are_refused() {
     };
     let many = record((0..40).map(doubled).collect());
     assert!(refused(&many).contains("default holds itself, or more than 65536 values"), "{}", refused(&many));
-    // Each of them is small enough, all together are not.
+    // Each of them is small enough, all together exceed the maximum.
     let reader = record((0..15).map(doubled).collect());
     assert_eq!(why(&record(json!([])), &reader), "r: its defaults hold more than 65,536 values");
     let long = json!({"name": "l", "type": "string", "default": "x".repeat(30_000)});
@@ -275,7 +275,7 @@ fn recursive_types_are_read_as_recursive_types() {
     assert_eq!(text(&endless, &none, &[]).unwrap_err(), "values are nested too deep", "also where it is passed over");
 }
 
-/// A chain of types is as long as a schema's text allows; the stack is not.
+/// A chain of types may be as long as a schema's text, but the stack is bounded.
 #[test]
 fn long_chains_of_types_need_no_stack() {
     let link = |at: usize| {
@@ -328,7 +328,7 @@ fn records_of_our_rows_are_read_as_our_columns_where_the_readers_schema_is_ours(
     );
 }
 
-/// Text that passing over makes is bounded as text that stays is: it costs time.
+/// Text of skipped values is bounded like written text, because it costs time.
 #[test]
 fn what_is_passed_over_is_bounded() {
     let nulls = json!({"type": "array", "items": "null"});
@@ -342,7 +342,7 @@ fn what_is_passed_over_is_bounded() {
     assert!(text(&record(fields(1)), &record(json!([])), &bytes[..5]).is_ok());
 }
 
-/// A schema resolved with itself reads as it does alone.
+/// A schema resolved with itself reads like the schema alone.
 #[test]
 fn every_type_read_as_itself_is_read_as_without_a_reader() {
     let all = record(json!([

@@ -25,7 +25,7 @@ fn every_third_party_file_gives_its_records_or_a_clear_error() {
     }
 }
 
-/// What the reference reader makes of the same file.
+/// Reads the file with the reference reader.
 fn reference(bytes: &[u8]) -> Vec<apache_avro::types::Value> {
     apache_avro::Reader::new(bytes).unwrap().map(Result::unwrap).collect()
 }
@@ -46,7 +46,7 @@ fn another_reader_reads_what_is_written() {
     }
 }
 
-/// A file of one schema and the values, as another program writes it.
+/// Returns a file of one schema with these values, as another program writes it.
 fn foreign(schema: &str, values: Vec<apache_avro::types::Value>) -> Vec<u8> {
     let schema = apache_avro::Schema::parse_str(schema).unwrap();
     let mut writer = apache_avro::Writer::new(&schema, vec![]).unwrap();

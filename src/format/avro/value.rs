@@ -1,13 +1,15 @@
-//! Avro values as JSON text, straight from their bytes.
+//! Decodes Avro values to JSON text, straight from their bytes.
 //!
-//! One pass over the schema makes a table of nodes (a name that recurs is the node it was first, so that recursive
-//! schemas need no care); one pass over a record's bytes writes its JSON. Nothing in the bytes is believed: lengths,
-//! indices, depth and the size of the text are checked, so that the worst input is an error that says why.
+//! One pass over the schema compiles a table of nodes (a name that recurs refers to its first node, so recursive
+//! schemas need no special case); one pass over a record's bytes writes its JSON. Nothing in the bytes is trusted:
+//! lengths, indices, depth and the size of the text are checked, so the worst input yields an error with the reason.
 //!
-//! The table may also have been made for two schemas ([`super::resolve`]): read as one wrote, written as the other means.
+//! The table may also be compiled for two schemas ([`super::resolve`]): it reads by the writer's and writes by the
+//! reader's.
 //!
-//! Values are written as [`crate::format::cell`] writes them: nulls of a record left out, bytes base64, decimals as numbers,
-//! instants RFC 3339, a union is its value. In files of our kinds payloads are text where they are, and JSON is JSON.
+//! Values are written as by [`crate::format::cell`]: nulls of a record left out, bytes base64, decimals as numbers,
+//! instants RFC 3339, a union as its value. In files of evt's kinds payloads are text if they are UTF-8, and JSON
+//! columns are JSON.
 
 use crate::error::{Error, Result};
 use crate::format::cell::{Form, key, write_decimal, write_float, write_float32, write_uuid};
@@ -20,21 +22,21 @@ use num_bigint::BigInt;
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
-/// A record's JSON text may take this much: arrays of nothing cost no input bytes.
+/// Maximum bytes of a record's JSON text: arrays of nulls take no input bytes.
 const TEXT_MAX: usize = 64 << 20;
 
-/// A decimal may have this many bytes: writing its digits takes the square of them.
+/// Maximum bytes of a decimal: writing its digits takes the square of their number.
 const DECIMAL_MAX: usize = 4_096;
 
-/// Why bytes are not of the schema.
+/// Why bytes do not match the schema.
 pub type Fault = &'static str;
 
 const NO_BRANCH: Fault = "a union holds a type that the reader's schema has no place for";
 const NO_SYMBOL: Fault = "an enum holds a symbol that the reader's schema has not";
-/// The faults of values that are as their writer's schema says, and have no place in the reader's.
+/// The faults of values that match their writer's schema and have no counterpart in the reader's.
 pub const UNPLACED: [Fault; 2] = [NO_BRANCH, NO_SYMBOL];
 
-/// A schema ready to decode.
+/// A schema compiled for decoding.
 pub struct Decoder {
     nodes: Vec<Node>,
     root: usize,
@@ -45,7 +47,7 @@ pub struct Decoder {
 pub(super) enum Node {
     /// A name that is not defined yet.
     Open,
-    /// What the reader's schema has no place for.
+    /// A value without a counterpart in the reader's schema.
     Unplaced,
     Null,
     Boolean,
@@ -63,11 +65,11 @@ pub(super) enum Node {
     Interval,
     /// A number that is read as one type and written as a wider one.
     Widened(Number, Box<Node>),
-    /// Text that holds a JSON object, in our own kinds.
+    /// Text with a JSON object, in evt's own kinds.
     Json,
-    /// Bytes that are text where they can be, in our own kinds.
+    /// Bytes that are written as text if they are UTF-8, in evt's own kinds.
     Payload,
-    /// Symbols as JSON strings; none for one that the reader's schema has not.
+    /// Symbols as JSON strings; `None` for a symbol that the reader's schema lacks.
     Enum(Vec<Option<String>>),
     Array(usize),
     Map(usize),
@@ -75,7 +77,7 @@ pub(super) enum Node {
     Record(Vec<Member>),
 }
 
-/// How a number stands in the bytes.
+/// The encoding of a number.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Number {
     Int,
@@ -93,16 +95,16 @@ pub(super) struct Member {
     source: Source,
 }
 
-/// Where the value of a member is from.
+/// The source of a member's value.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// The bytes that come next.
+    /// The next bytes.
     Next,
-    /// The bytes of the member before: two fields of a reader's may want one of a writer's.
+    /// The bytes of the last member: two fields of a reader may use one of the writer.
     Again,
-    /// The bytes that come next, which are read and not written.
+    /// The next bytes, which are read and not written.
     Skipped,
-    /// These bytes: what a reader's field has where its writer has none.
+    /// These bytes: the default of a reader's field that the writer lacks.
     Default(Vec<u8>),
 }
 
@@ -117,7 +119,7 @@ impl Member {
 }
 
 impl Decoder {
-    /// Reads by a table; `kind` where its outermost record is known to be one of ours.
+    /// Creates a decoder from a table; `kind` if its outermost record is one of evt's.
     pub(super) fn of(mut nodes: Vec<Node>, root: usize, kind: Option<Kind>) -> Self {
         if let (Some(_), Node::Record(members)) = (kind, nodes[root].clone()) {
             for member in members.iter().filter(|member| !matches!(member.source, Source::Skipped)) {
@@ -127,7 +129,7 @@ impl Decoder {
         Self { nodes, root, stamp: Stamp::default() }
     }
 
-    /// Reads a schema (JSON); `kind` where the file is known to be one of ours.
+    /// Compiles a schema (JSON); `kind` if the file is one of evt's.
     pub fn try_new(schema: &str, kind: Option<Kind>) -> Result<Self> {
         let wrong = |why: String| Error::corrupt("the Avro schema cannot be read").because(why);
         let json: Value = serde_json::from_str(schema).map_err(|error| wrong(error.to_string()))?;
@@ -136,8 +138,8 @@ impl Decoder {
         Ok(Self::of(compiler.nodes, root, kind))
     }
 
-    /// Appends one value as a JSON object: a record as it is, anything else as `{"value": …}`. Takes its bytes off
-    /// `input`.
+    /// Appends one value as a JSON object, a record as it is, anything else as `{"value": …}`, and removes its bytes
+    /// from `input`.
     pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Result<(), Fault> {
         let nodes = std::mem::take(&mut self.nodes);
         let mut run = Run { nodes: &nodes, stamp: &mut self.stamp, start: out.len(), skipped: 0 };
@@ -240,7 +242,7 @@ impl Compiler {
     }
 }
 
-/// Gives the node of a column of our kinds the form that it has in them.
+/// Sets the node of a column of evt's kinds to the form it has in them.
 fn own(nodes: &mut [Node], at: usize, holds_json: bool) {
     match nodes[at].clone() {
         Node::Union(branches) => branches.into_iter().for_each(|branch| own(nodes, branch, holds_json)),
@@ -255,7 +257,7 @@ fn qualify(name: &str, namespace: &str) -> String {
     if name.contains('.') || namespace.is_empty() { name.to_owned() } else { format!("{namespace}.{name}") }
 }
 
-/// The type of that name.
+/// Returns the primitive type of that name.
 pub(super) fn primitive(name: &str) -> Option<Node> {
     Some(match name {
         "null" => Node::Null,
@@ -270,7 +272,7 @@ pub(super) fn primitive(name: &str) -> Option<Node> {
     })
 }
 
-/// An unknown logical type, or one of another type than its own, is its type: so says the specification.
+/// Applies a logical type. By the specification, an unknown one, or one on the wrong type, is ignored.
 pub(super) fn logical_type(primitive: Node, logical: &str, scale: Option<u64>) -> Node {
     match (logical, primitive) {
         ("date", Node::Int) => Node::Date,
@@ -298,12 +300,12 @@ fn fixed(schema: &Map<String, Value>) -> Result<Node, String> {
     })
 }
 
-/// The scale of a decimal; none where it is no number.
+/// Returns the scale of a decimal; `None` if it is not a number.
 fn scale(schema: &Map<String, Value>) -> Option<u64> {
     schema.get("scale").map_or(Some(0), Value::as_u64)
 }
 
-/// Symbols as JSON strings.
+/// Compiles the symbols to JSON strings.
 fn enumeration(symbols: &Value) -> Result<Node, String> {
     let symbols = symbols.as_array().ok_or("'symbols' is no array")?;
     let string = |symbol: &Value| symbol.is_string().then(|| Some(symbol.to_string()));
@@ -316,7 +318,7 @@ struct Run<'n, 's> {
     nodes: &'n [Node],
     stamp: &'s mut Stamp,
     start: usize,
-    /// Bytes of text that were written and taken away again.
+    /// Bytes of text that were written and removed again.
     skipped: usize,
 }
 
@@ -333,7 +335,7 @@ impl<'n> Run<'n, '_> {
         }
     }
 
-    /// The node of the value that comes: a union's branch is in the input.
+    /// Returns the node of the next value; for a union reads the branch from the input.
     fn resolve(&self, mut at: usize, input: &mut &[u8]) -> Result<&'n Node, Fault> {
         for _ in 0..DEPTH_MAX {
             let Node::Union(branches) = &self.nodes[at] else { return Ok(&self.nodes[at]) };
@@ -368,12 +370,12 @@ impl<'n> Run<'n, '_> {
             Node::Payload if std::str::from_utf8(bytes(&mut &**input)?).is_err() => &member.base64_key,
             _ => &member.key,
         };
-        // No value ends with a brace that opens.
+        // No value ends with an opening brace.
         out.push_str(if out.ends_with('{') { &key[1..] } else { key });
         self.value(node, input, out, depth + 1)
     }
 
-    /// Reads a value and leaves nothing of it; its faults are the record's.
+    /// Reads a value and discards it; its faults are the record's.
     fn skip(&mut self, at: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), Fault> {
         let kept = out.len();
         let node = self.resolve(at, input)?;
@@ -415,7 +417,7 @@ impl<'n> Run<'n, '_> {
         quoted(out, |out| self.stamp.write_ticks(out, ticks, unit));
     }
 
-    /// An integer that is written as a wider type; what a float cannot hold is rounded, as the specification has it.
+    /// Writes an integer as a wider type; rounds what a float cannot represent, as in the specification.
     fn widened(&mut self, number: i64, wide: &Node, out: &mut String) {
         match wide {
             Node::Float => write_float32(out, number as f32, Form::Json),
@@ -549,7 +551,7 @@ fn unsigned(input: &mut &[u8]) -> Result<u32, Fault> {
     Ok(u32::from_le_bytes(array_of(input)?))
 }
 
-/// A zigzag varint.
+/// Reads a zigzag varint.
 pub fn long(input: &mut &[u8]) -> Result<i64, Fault> {
     let mut value = 0u64;
     for place in 0..10 {
@@ -573,18 +575,19 @@ fn float(input: &mut &[u8]) -> Result<f32, Fault> {
     Ok(f32::from_le_bytes(array_of(input)?))
 }
 
-/// Bytes after their length.
+/// Reads bytes after their length.
 pub fn bytes<'a>(input: &mut &'a [u8]) -> Result<&'a [u8], Fault> {
     let length = usize::try_from(long(input)?).map_err(|_| "a length is negative")?;
     take(input, length)
 }
 
-/// Text after its length.
+/// Reads text after its length.
 pub fn text<'a>(input: &mut &'a [u8]) -> Result<&'a str, Fault> {
     std::str::from_utf8(bytes(input)?).map_err(|_| "a string is not UTF-8")
 }
 
-/// How many items come next in an array or map, or none at its end. A negative count is followed by a size in bytes.
+/// Reads the number of items of the next block of an array or map; `None` at its end. A negative count is followed by a
+/// size in bytes.
 pub fn block(input: &mut &[u8]) -> Result<Option<u64>, Fault> {
     let count = long(input)?;
     if count < 0 {

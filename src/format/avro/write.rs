@@ -1,4 +1,4 @@
-//! Container files out.
+//! Writes container files.
 
 use super::read::MAGIC;
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use arrow_avro::writer::format::AvroBinaryFormat;
 use std::io::Write;
 use std::sync::Arc;
 
-/// Rows of a block we write.
+/// Maximum rows of a block.
 const BLOCK_ROWS: usize = 4_096;
 
 /// Writes a container file.
@@ -44,7 +44,7 @@ impl Writer {
     }
 }
 
-/// Rows as records of one schema, in Avro's binary form.
+/// Encodes rows as records of one schema, in Avro's binary form.
 pub struct RowEncoder {
     encoder: arrow_avro::writer::Encoder,
     schema: SchemaRef,
@@ -52,7 +52,7 @@ pub struct RowEncoder {
 }
 
 impl RowEncoder {
-    /// For rows of `schema`; the record is called after their kind, in `namespace` if there is one.
+    /// Creates an encoder for rows of `schema`; the record is named after their kind, in `namespace` if there is one.
     pub fn try_new(schema: &Schema, namespace: Option<&str>) -> Result<Self> {
         jsonl::unique_names(schema)?;
         let plain = Arc::new(plain(schema, namespace));
@@ -63,12 +63,12 @@ impl RowEncoder {
         Ok(Self { encoder, schema: plain, text: avro.json_string })
     }
 
-    /// The text of the schema.
+    /// Returns the text of the schema.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The rows of a batch, one behind the other.
+    /// Encodes the rows of a batch, one after another.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<EncodedRows> {
         let columns = batch.columns().iter().zip(self.schema.fields());
         let columns: Result<Vec<ArrayRef>, _> =
@@ -79,7 +79,7 @@ impl RowEncoder {
     }
 }
 
-/// The schema with what Avro has no word for written out: dictionaries as what they stand for, ids as uuids.
+/// Returns the schema without types that Avro lacks: dictionaries become their values' type, ids uuids.
 fn plain(schema: &Schema, namespace: Option<&str>) -> Schema {
     let field = |field: &Arc<Field>| {
         let plain = Field::new(field.name(), field.data_type().clone(), field.is_nullable());
@@ -109,7 +109,7 @@ fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A zigzag varint.
+/// Writes a zigzag varint.
 pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
@@ -119,7 +119,7 @@ pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
     out.push(rest as u8);
 }
 
-/// Bytes behind their length.
+/// Writes bytes after their length.
 pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_long(out, bytes.len() as i64);
     out.extend_from_slice(bytes);

@@ -1,18 +1,19 @@
-//! The footer of a Parquet file, looked at before the library believes it.
+//! Checks the footer and the page headers of a Parquet file before the library reads them.
 //!
-//! It is one struct in Thrift's compact form. The library reserves memory for as many elements as a list states before
-//! it reads one; a corrupt count is then no error but the end of the process. No element takes less than a byte.
+//! They are structs in Thrift's compact form. The library allocates memory for as many elements as a list declares
+//! before it reads one, so a corrupt count would end the process instead of being an error. No element takes less than
+//! a byte.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Length of the footer and the magic.
 const TAIL: u64 = 8;
-/// How deep values may nest.
+/// Maximum nesting of values.
 const DEPTH_MAX: u32 = 32;
 
-/// Whether no list in the footer states more elements than there are bytes for. A file without a footer is sound: the
-/// library says what is wrong with it.
+/// Whether no list in the footer declares more elements than there are bytes for. A file without a footer is sound: the
+/// library reports it.
 pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
     let Some(tail) = size.checked_sub(TAIL) else { return Ok(true) };
     let mut end = [0; TAIL as usize];
@@ -28,21 +29,21 @@ pub(super) fn is_sound(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(fields(&mut &footer[..], 0).is_some())
 }
 
-/// What the header of a page says of its size.
+/// The sizes in the header of a page.
 pub(super) struct PageHeader {
     /// Bytes of the header itself.
     pub(super) length: u64,
-    /// Bytes of the page as they stand in the file.
+    /// Bytes of the page in the file.
     pub(super) packed: u64,
-    /// Bytes of the page unpacked.
+    /// Bytes of the decompressed page.
     pub(super) unpacked: u64,
-    /// Values in the page, nulls and empty lists among them.
+    /// Number of values in the page, nulls and empty lists included.
     pub(super) values: u64,
-    /// Whether they are those of a dictionary.
+    /// Whether they are the values of a dictionary.
     pub(super) is_dictionary: bool,
 }
 
-/// The header of the page at the start of `bytes`; none where they do not hold all of it.
+/// Parses the header of the page at the start of `bytes`; `None` if they do not contain all of it.
 pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
     let (mut rest, mut field) = (bytes, 0i64);
     let [mut unpacked, mut packed, mut values] = [0; 3];
@@ -64,7 +65,7 @@ pub(super) fn page_header(bytes: &[u8]) -> Option<PageHeader> {
     Some(PageHeader { length, packed, unpacked, values, is_dictionary })
 }
 
-/// The number of values that the header of one sort of page states first.
+/// Reads the number of values, which is first in the header of each type of page.
 fn value_count(bytes: &mut &[u8]) -> Option<u64> {
     let (mut field, mut values) = (0, 0);
     while let Some(kind) = next_field(bytes, &mut field)? {
@@ -77,7 +78,7 @@ fn value_count(bytes: &mut &[u8]) -> Option<u64> {
     Some(values)
 }
 
-/// The type of the next field of a struct, whose number replaces that of the field before; none at the end of the struct.
+/// Reads the type of the next field of a struct, and its number into `field`; `Some(None)` at the end of the struct.
 fn next_field(bytes: &mut &[u8], field: &mut i64) -> Option<Option<u8>> {
     let head = byte(bytes)?;
     if head == 0 {
@@ -88,24 +89,24 @@ fn next_field(bytes: &mut &[u8], field: &mut i64) -> Option<Option<u8>> {
     Some(Some(head & 0xf))
 }
 
-/// A signed number that is not negative.
+/// Reads a signed number that is not negative.
 fn count(bytes: &mut &[u8]) -> Option<u64> {
     u64::try_from(signed(number(bytes)?)).ok()
 }
 
-/// A number whose lowest bit is its sign.
+/// Decodes a number whose lowest bit is its sign.
 fn signed(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 
-/// Passes over the fields of a struct, up to its end.
+/// Skips the fields of a struct, up to its end.
 fn fields(bytes: &mut &[u8], depth: u32) -> Option<()> {
     loop {
         let head = byte(bytes)?;
         if head == 0 {
             return Some(());
         }
-        // The number of the field follows where it is not told by its distance from the last one.
+        // The number of the field follows if it is not encoded as a distance from the last one.
         if head >> 4 == 0 {
             number(bytes)?;
         }
@@ -116,7 +117,7 @@ fn fields(bytes: &mut &[u8], depth: u32) -> Option<()> {
     }
 }
 
-/// Passes over a value of a type.
+/// Skips a value of a type.
 fn value(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
     if depth > DEPTH_MAX {
         return None;
@@ -148,7 +149,7 @@ fn value(bytes: &mut &[u8], kind: u8, depth: u32) -> Option<()> {
     }
 }
 
-/// `count` if there are bytes for as many elements.
+/// Returns `count` if there are bytes for as many elements.
 fn room(bytes: &[u8], count: u64) -> Option<u64> {
     (count <= bytes.len() as u64).then_some(count)
 }
@@ -164,7 +165,7 @@ fn take(bytes: &mut &[u8], count: u64) -> Option<()> {
     Some(())
 }
 
-/// A number in groups of seven bits.
+/// Reads a number in groups of seven bits.
 pub(super) fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for place in 0..10 {

@@ -1,10 +1,11 @@
-//! Parquet files, in and out.
+//! Reads and writes Parquet files.
 //!
-//! Read a few thousand rows at a time; a corrupt file may make the library panic, which is caught and is an error.
-//! Written with what measuring chose for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not
+//! The reader returns a few thousand rows at a time; a corrupt file may make the library panic, which is caught and
+//! becomes an error. `footer.rs` and `page.rs` check sizes and counts before the library allocates memory for them. The
+//! writer's settings are measured for events: zstd 1, row groups of 131,072 rows, no dictionary where values do not
 //! repeat (ids, users, properties, payloads, instants), ids uncompressed because they do not compress, instants as
-//! deltas, wide columns without statistics because nobody prunes by them. That is 0.8 CPU-s per million events
-//! instead of 1.15 with the defaults, and 7 % smaller. At most one row group is held in memory.
+//! deltas, wide columns without statistics because nobody prunes by them. That is 0.8 CPU-s per million events instead
+//! of 1.15 with the defaults, and 7 % smaller. At most one row group is in memory.
 
 mod footer;
 mod page;
@@ -69,8 +70,8 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
     Ok(Opened { schema: own, is_text: false, rows })
 }
 
-/// Column chunks lie inside the file: the library reserves the memory a chunk claims before it reads it. And the file
-/// counts as many rows as its row groups do: which of two counts is right is not for us to say.
+/// Checks that column chunks lie inside the file, because the library allocates the memory a chunk claims before it
+/// reads it. Checks that the file counts as many rows as its row groups, because neither count can be preferred.
 fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     let rows = metadata.file_metadata().num_rows();
     let grouped = metadata.row_groups().iter().fold(0i64, |sum, group| sum.saturating_add(group.num_rows()));
@@ -86,7 +87,7 @@ fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     Ok(())
 }
 
-/// How rows of `schema` are written.
+/// Returns the writer settings for rows of `schema`.
 pub fn writer_properties(schema: &Schema) -> WriterProperties {
     let level = ZstdLevel::try_new(1).map_or(Compression::UNCOMPRESSED, Compression::ZSTD);
     let mut properties = WriterProperties::builder()
@@ -114,7 +115,7 @@ pub fn writer_properties(schema: &Schema) -> WriterProperties {
     properties.build()
 }
 
-/// Writes a file; its bytes come out with each row group.
+/// Writes a file; its bytes are returned with each row group.
 struct Writer {
     writer: ArrowWriter<Vec<u8>>,
 }

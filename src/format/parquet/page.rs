@@ -1,12 +1,12 @@
-//! Pages of Parquet files, looked at before the library believes them.
+//! Checks the pages of Parquet files before the library reads them.
 //!
-//! The header of a page states how many bytes it unpacks to, and the library reserves memory for as many: they are
-//! compared with what the page takes in the file. A list may hold any number of values that take no bytes at all, and a
-//! row with its lists is decoded whole: what their levels and values will take in memory is compared as well.
+//! The header of a page declares its decompressed size, for which the library allocates memory: it is compared with the
+//! page's bytes in the file. A list may have any number of values that take no bytes, and a row with its lists is
+//! decoded whole, so the memory of its levels and values is checked as well.
 //!
-//! A page of delta-encoded byte arrays states how many lengths it holds, and the library reserves memory for as many
-//! before it reads one. A corrupt count is then no error but the end of the process. No page holds more lengths than
-//! the values its header counts.
+//! A page of delta-encoded byte arrays declares its number of lengths, for which the library allocates memory before it
+//! reads one. A corrupt count would end the process instead of being an error. No page has more lengths than the values
+//! its header counts.
 
 use super::footer::{PageHeader, number, page_header};
 use crate::ratio::Ratio;
@@ -21,7 +21,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
-/// The row groups of a file whose pages are looked at.
+/// The row groups of a file whose pages are checked.
 pub(super) struct Checked {
     file: Arc<File>,
     metadata: Arc<ParquetMetaData>,
@@ -36,10 +36,10 @@ impl Checked {
 
 /// Bytes of the repetition and the definition level of a value.
 const LEVEL_BYTES: u64 = 4;
-/// Bytes of where a list ends.
+/// Bytes of the end offset of a list.
 const OFFSET_BYTES: u64 = 4;
 
-/// Bytes of a decoded value of a column; a text is a view, the bytes it shows are those of the page.
+/// Returns the bytes of a decoded value of a column; a text is a view into the bytes of its page.
 fn width(column: &ColumnDescriptor) -> u64 {
     match column.physical_type() {
         Type::BOOLEAN => 1,
@@ -51,7 +51,7 @@ fn width(column: &ColumnDescriptor) -> u64 {
     }
 }
 
-/// Bytes that most headers of pages fit in.
+/// Bytes that most page headers fit in.
 const HEADER_BYTES: u64 = 512;
 
 impl RowGroups for Checked {
@@ -115,13 +115,13 @@ struct Reader {
     width: u64,
     file: Arc<File>,
     ratio: Arc<Mutex<Ratio>>,
-    /// Where the next page starts, and the last one ends.
+    /// Start of the next page, and end of the last one.
     at: u64,
     end: u64,
 }
 
 impl Reader {
-    /// The header of the next page, passed over as the library passes over the page; none behind the last.
+    /// Reads the header of the next page and skips the page, as the library does; `None` after the last.
     fn pass(&mut self) -> Result<Option<PageHeader>> {
         if self.at >= self.end {
             return Ok(None);
@@ -141,8 +141,8 @@ impl Reader {
         }
     }
 
-    /// Bytes of memory that the values of a page take at once. Values of a column without lists are decoded for a few
-    /// thousand rows at a time.
+    /// Returns the bytes that the values of a page take in memory at once. Values of a column without lists are decoded
+    /// for a few thousand rows at a time.
     fn decoded(&self, header: &PageHeader) -> u64 {
         let [rep_max, _] = self.levels;
         let bytes = match (header.is_dictionary, u64::try_from(rep_max).unwrap_or(0)) {
@@ -153,7 +153,7 @@ impl Reader {
         header.values.saturating_mul(bytes)
     }
 
-    /// Refuses a page that is a bomb, before memory is taken for it.
+    /// Refuses a decompression bomb before memory is allocated for it.
     fn check(&mut self) -> Result<()> {
         let Some(header) = self.pass()? else { return Ok(()) };
         let mut ratio = self.ratio.lock().map_err(|error| ParquetError::General(error.to_string()))?;
@@ -194,7 +194,7 @@ impl Iterator for Reader {
     }
 }
 
-/// Whether a page holds no more lengths than values.
+/// Whether a page has no more lengths than values.
 fn is_sound(page: &Page, levels: [i16; 2]) -> bool {
     let lists = match page.encoding() {
         Encoding::DELTA_LENGTH_BYTE_ARRAY => 1,
@@ -205,7 +205,7 @@ fn is_sound(page: &Page, levels: [i16; 2]) -> bool {
     (0..lists).all(|_| lengths(&mut bytes, page.num_values().into()).is_some())
 }
 
-/// The bytes of a page after its levels.
+/// Returns the bytes of a page after its levels.
 fn values(page: &Page, [rep_max, def_max]: [i16; 2]) -> Option<&[u8]> {
     match page {
         Page::DataPage { buf, num_values, def_level_encoding, rep_level_encoding, .. } => {
@@ -230,8 +230,8 @@ fn values(page: &Page, [rep_max, def_max]: [i16; 2]) -> Option<&[u8]> {
     }
 }
 
-/// Passes over a list of at most `most` delta-packed lengths: a header, then blocks of a least delta, a width for each
-/// of its parts, and the parts as far as there are values.
+/// Skips a list of at most `most` delta-packed lengths: a header, then blocks of a least delta, a width for each of
+/// their parts, and the parts as far as there are values.
 fn lengths(bytes: &mut &[u8], most: u64) -> Option<()> {
     let (block, parts, count) = (number(bytes)?, number(bytes)?, number(bytes)?);
     number(bytes)?;

@@ -3,7 +3,7 @@ use crate::format::test_data::{data, encode, expected, open as open_bytes, rows,
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
-/// Files that the library refuses though others read them: each lacks what the format requires, and is said to be corrupt.
+/// Files that the library refuses though others read them: each violates the format, and is reported as corrupt.
 const REFUSED: [&str; 3] =
     ["dict-page-offset-zero.parquet", "nation.dict-malformed.parquet", "repeated_no_annotation.parquet"];
 
@@ -15,7 +15,7 @@ fn every_third_party_file_gives_its_rows_or_a_clear_error() {
         let Some(path) = data("parquet") else { return };
         match texts(&FORMAT, &std::fs::read(path.join(&name)).unwrap()) {
             Ok(texts) => {
-                // One that pyarrow refuses for its schema has rows all the same.
+                // A file that pyarrow refuses for its schema still has rows.
                 assert_eq!(texts.len() as u64, line["rows"].as_u64().unwrap_or(1), "{name}");
                 let wrong = texts.iter().find(|text| !crate::json::scan::is_json(text));
                 assert_eq!(wrong, None, "{name}");
