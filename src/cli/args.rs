@@ -27,7 +27,7 @@ pub enum ColorArg {
 }
 
 impl ColorArg {
-    /// Whether output to something that is a terminal or not gets colour.
+    /// Whether output gets colour; `terminal` tells whether it goes to a terminal.
     pub fn is_on(self, terminal: bool) -> bool {
         match self {
             ColorArg::Always => true,
@@ -96,7 +96,7 @@ pub struct CommonArgs {
 }
 
 impl CommonArgs {
-    /// The file of `--prometheus`, where it is one.
+    /// Returns the file of `--prometheus`, if it is one.
     pub fn prometheus_file(&self) -> Option<String> {
         match self.prometheus.as_deref().map(Target::parse)? {
             Target::File(path) => Some(path.display().to_string()),
@@ -198,7 +198,7 @@ pub struct StageArgs {
 }
 
 impl StageArgs {
-    /// What the source is told.
+    /// Returns the options of the source.
     pub fn source(&self, mapping: mapping::Options) -> Result<SourceOptions> {
         let Self { input, map, .. } = self;
         Ok(SourceOptions {
@@ -212,14 +212,14 @@ impl StageArgs {
         })
     }
 
-    /// Whether the tool would wait at a terminal for input nobody meant to type.
+    /// Whether the tool would wait for input typed at a terminal.
     pub fn waits_at_terminal(&self) -> bool {
         self.input.inputs.iter().all(|input| input == "-") && self.input.input_format.is_none()
     }
 }
 
 impl MapArgs {
-    /// The mapping these flags ask for.
+    /// Returns the mapping options of these flags.
     pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
         if self.time_zone.is_some() && self.time_format.is_none() {
             return Err(Error::usage("--time-zone speaks of text without a zone: it needs --time-format"));
@@ -254,7 +254,7 @@ impl MapArgs {
 }
 
 impl InputArgs {
-    /// The inputs.
+    /// Returns the inputs.
     pub fn uris(&self) -> Result<Vec<Uri>> {
         self.inputs.iter().map(Uri::parse).collect()
     }
@@ -268,7 +268,7 @@ impl InputArgs {
     }
 }
 
-/// A duration in µs.
+/// Parses a duration (µs).
 pub fn duration(text: &str) -> Result<i64> {
     parse_duration(text)
 }
@@ -298,13 +298,13 @@ fn parse_unit(text: &str) -> Result<TimeUnit, String> {
     TimeUnit::from_name(text).ok_or_else(|| "one of s ms us ns d".to_owned())
 }
 
-/// Bytes that have to fit into memory: `1MiB`, `64KiB`, `10B`, up to `1GiB`.
+/// Parses a number of bytes in memory: `1MiB`, `64KiB`, `10B`, up to `1GiB`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(parse_room(text)?).ok();
     bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "between 1B and 1GiB".to_owned())
 }
 
-/// Bytes on a disk: `64MiB`, `10GiB`.
+/// Parses a number of bytes on a disk: `64MiB`, `10GiB`.
 pub fn parse_room(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale = match unit {
@@ -317,7 +317,7 @@ pub fn parse_room(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a size".to_owned())
 }
 
-/// A count: `10`, `5k`, `1M`.
+/// Parses a count: `10`, `5k`, `1M`.
 pub fn parse_count(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let scale = match unit {
@@ -330,7 +330,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a count".to_owned())
 }
 
-/// A share: `0.01` or `1%`, between 0 and 1.
+/// Parses a share: `0.01` or `1%`, between 0 and 1.
 pub fn parse_share(text: &str) -> Result<f64, String> {
     let (number, scale) = match text.strip_suffix('%') {
         Some(number) => (number, 100.0),

@@ -1,5 +1,6 @@
-//! `--check`: whether a run could begin. Configuration, inputs, outputs, side outputs and schemas are looked at; no data
-//! is read or written, nothing is made. Each has a line: it is ready, and what opening it would do first, or its fault.
+//! `--check`: checks whether a run could start. It looks at configuration, inputs, outputs, side outputs and schemas;
+//! it reads and writes no data and creates nothing. Each item has a line: it is ready, and what opening it would do
+//! first, or its fault.
 
 use super::args::StageArgs;
 use super::look::{Faults, Looked, Usual, check_ends, check_side, look, promise};
@@ -22,11 +23,11 @@ use std::rc::Rc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// How long all servers together have to answer.
+/// Time in which all servers together must answer.
 const LIMIT: Duration = Duration::from_secs(10);
-/// How much later a client that does not heed the limit is given up.
+/// Extra time for a client that exceeds the limit.
 const GRACE: Duration = Duration::from_secs(2);
-/// Kinds of faults, those first that no restart and no waiting heals: the first one found is the exit status.
+/// Kinds of faults in order of severity, permanent ones first: the first one that occurs is the exit status.
 const WORST_FIRST: [ErrorKind; 7] = [
     ErrorKind::Broken,
     ErrorKind::Usage,
@@ -37,17 +38,18 @@ const WORST_FIRST: [ErrorKind; 7] = [
     ErrorKind::Unavailable,
 ];
 
-/// What opening something would do first, if anything; or why it cannot be opened: an address may name several topics.
+/// What opening an item would do first, if anything; or why it cannot be opened (several faults, because an address may
+/// name several topics).
 type Answer = std::result::Result<Option<String>, Faults>;
 
 /// One line of a check.
 enum Finding {
     Known(Answer),
-    /// A server has been asked.
+    /// A server that has been asked and has not answered yet.
     Asked(Receiver<Answer>),
 }
 
-/// What was looked at, in order. Servers are asked at the same time.
+/// The checked items, in order. Servers are asked concurrently.
 pub struct Findings {
     run: Rc<Run>,
     found: Vec<(String, Finding)>,
@@ -56,34 +58,34 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// Nothing has been looked at yet; the time of the servers begins.
+    /// Creates an empty check; the servers' time starts now.
     pub fn new(run: &Rc<Run>) -> Self {
         let deadline = Instant::now() + LIMIT;
         run.stop.set_deadline(deadline);
         Self { run: run.clone(), found: vec![], faults: Faults::default(), deadline }
     }
 
-    /// What is good; a fault is kept.
+    /// Returns a good value; keeps a fault.
     pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
         self.faults.take(found)
     }
 
-    /// Something is ready.
+    /// Adds an item that is ready.
     pub fn ready(&mut self, name: impl std::fmt::Display) {
         self.know(name, Ok(None));
     }
 
-    /// Something was looked at.
+    /// Adds a checked item.
     fn know(&mut self, name: impl std::fmt::Display, answer: Result<Option<String>>) {
         self.found.push((name.to_string(), Finding::Known(answer.map_err(Faults::from))));
     }
 
-    /// Asks a server, in a thread that is left behind where it does not answer.
+    /// Asks a server, in a thread that is abandoned if the server does not answer.
     fn ask(&mut self, name: impl std::fmt::Display, question: impl FnOnce(&Rc<Run>) -> Answer + Send + 'static) {
         let (sender, answer) = channel();
         let run = self.run.for_thread();
         let work = move || {
-            // Nobody waits any more where the time is over.
+            // The receiver is gone if the time is over.
             let _ = sender.send(question(&Rc::new(run)));
         };
         let finding = match std::thread::Builder::new().name("check".to_owned()).spawn(work) {
@@ -93,7 +95,7 @@ impl Findings {
         self.found.push((name.to_string(), finding));
     }
 
-    /// Whether schemas can be asked for.
+    /// Checks that the registry is available.
     pub fn schemas(&mut self, text: &str) {
         let Some(name) = self.take(place::name(text)) else { return };
         let text = text.to_owned();
@@ -103,7 +105,9 @@ impl Findings {
         });
     }
 
-    /// An input can be read: a file is there, a store lets us in, topics have partitions. Exit 2, 69, 74 or 78 where not.
+    /// Checks that an input can be read: a file exists, a store accepts the connection, topics have partitions.
+    ///
+    /// Errors: exit status 2, 69, 74 or 78 if it cannot.
     fn input(&mut self, uri: Uri) {
         let name = uri.to_string();
         match uri {
@@ -117,13 +121,13 @@ impl Findings {
             }),
             Uri::Store(store, location) => {
                 let look = move || (store.tables)(&location).map(|_| None);
-                // What a file of this machine takes is no outage.
+                // A local file is checked at once, because it cannot be unavailable like a server.
                 if store.is_remote() { self.ask(name, move |_| Ok(look()?)) } else { self.know(name, look()) }
             }
         }
     }
 
-    /// An output can be written. Standard output always can.
+    /// Checks that an output can be written. Standard output always can.
     fn output(&mut self, output: Checked) {
         if output.name() != "-" {
             let name = output.name().to_owned();
@@ -131,15 +135,17 @@ impl Findings {
         }
     }
 
-    /// A front door could open: who may come to it, its tokens and its certificate. Exit 2, 74 or 78 where not.
+    /// Checks that the HTTP server could start: its address, tokens and certificate.
+    ///
+    /// Errors: exit status 2, 74 or 78 if it cannot.
     fn door(&mut self, options: &Options) {
         for found in Server::check(options) {
             self.take(found).iter().flatten().for_each(|file| self.ready(file.display()));
         }
     }
 
-    /// Looks at all that a stage of `args` would open, and says it; the exit status. `options` are none where their
-    /// fault is known; `side` is one more output, of the tool's own.
+    /// Checks everything that a stage of `args` would open, and reports it; returns the exit status. `options` is
+    /// `None` if their fault is already known; `side` is one more output of the tool.
     pub fn stage(
         mut self,
         args: &StageArgs,
@@ -165,7 +171,7 @@ impl Findings {
         self.tell()
     }
 
-    /// Says what is ready, then the faults; the exit status is that of the worst one.
+    /// Reports what is ready, then the faults; returns the exit status of the worst one.
     pub fn tell(mut self) -> Result<u8> {
         let mut ready = String::new();
         let last = self.deadline + GRACE;
@@ -185,7 +191,7 @@ impl Findings {
             }
         }
         print(&ready)?;
-        // What several parts of a tool look at is said once.
+        // A fault found by several parts of a tool is reported once.
         let mut said = BTreeSet::new();
         for fault in self.faults.0.iter().filter(|fault| said.insert(fault.to_string())) {
             self.run.console.fail(fault);

@@ -1,7 +1,7 @@
-//! `--config FILE`: flags in a file of TOML, for all tools at the top and for one in its section.
+//! `--config FILE`: flags in a TOML file, for all tools at the top and for one tool in its section.
 //!
-//! A value becomes the default of its flag: whatever the command line or the environment says beats it, and clap reads it
-//! as it reads any. What no tool knows is refused, with its line: a misspelt key must not be a setting that does nothing.
+//! A value becomes the default of its flag: the command line and the environment override it, and clap parses it like
+//! any value. A key that no tool has is refused with its line, because a misspelled key must not be ignored.
 
 use super::usage::sentence;
 use crate::error::{Error, Result};
@@ -13,14 +13,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// The flags of all tools, `evt-x: one two three` a line, tested against the tools themselves: a file for all of them is
-/// checked whole by each.
+/// The flags of all tools, one `evt-x: one two three` per line, tested against the tools themselves, so that each tool
+/// checks a shared file completely.
 const FLAGS: &str = include_str!("flags.txt");
 
 /// Flags that cannot be settings.
 pub const NO_SETTINGS: [&str; 3] = ["config", "help", "version"];
 
-/// The flags of a tool; none where there is no such tool.
+/// Returns the flags of a tool; `None` if there is no such tool.
 fn flags_of(tool: &str) -> Option<Vec<&'static str>> {
     let line = FLAGS.lines().find_map(|line| line.strip_prefix(tool)?.strip_prefix(": "))?;
     Some(line.split(' ').collect())
@@ -39,7 +39,7 @@ struct Setting {
     value: Value,
 }
 
-/// What may stand behind a key.
+/// The value of a key.
 #[derive(Debug, PartialEq)]
 enum Value {
     Switch(bool),
@@ -47,7 +47,9 @@ enum Value {
 }
 
 impl Config {
-    /// Reads what `path` says for `tool`; exit 78 where the file cannot be read or says what no tool knows.
+    /// Reads the settings of `tool` in `path`.
+    ///
+    /// Errors: exit status 78 if the file cannot be read or has a key that no tool has.
     pub fn read(path: &str, tool: &str) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             let cause = Error::io(path, &error).to_string();
@@ -90,7 +92,7 @@ impl Config {
         Ok(Self { path: path.to_owned(), settings })
     }
 
-    /// What the file says of a flag that takes one text.
+    /// Returns the setting of a flag that takes one text.
     pub fn text(&self, flag: &str) -> Option<&str> {
         match &self.settings.get(flag)?.value {
             Value::Texts(texts) => texts.first().map(String::as_str),
@@ -98,7 +100,9 @@ impl Config {
         }
     }
 
-    /// The command with these settings as its defaults; exit 78 where a value is none of its flag.
+    /// Returns the command with these settings as its defaults.
+    ///
+    /// Errors: exit status 78 if a value is invalid for its flag.
     pub fn apply(&self, command: Command) -> Result<Command> {
         let mut command = self.apply_here(command)?;
         let names: Vec<String> = command.get_subcommands().map(|action| action.get_name().to_owned()).collect();
@@ -120,7 +124,7 @@ impl Config {
                 .map_err(|why| Error::config(format!("{name}: {why}")).at(format!("{}:{}", self.path, setting.line)))?;
         }
         Ok(command.mut_args(|arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
-            // What is required is there; a default may be a secret and is not shown.
+            // The required value is given; the default is hidden because it may be a secret.
             Some(setting) => arg.required(false).hide_default_value(true).default_values(setting.value.texts()),
             None => arg,
         }))
@@ -136,7 +140,7 @@ impl Value {
     }
 }
 
-/// Refuses a name that is none of `all`, and says what is nearest.
+/// Refuses a name that is not in `all`, and suggests the nearest one.
 fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
     let candidates = all.iter().filter(|flag| !NO_SETTINGS.contains(flag));
     if candidates.clone().any(|flag| *flag == name) {
@@ -154,7 +158,7 @@ fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
     }))
 }
 
-/// How many letters differ (Levenshtein).
+/// Computes the Levenshtein distance.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -186,7 +190,7 @@ fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Sett
     Ok(Setting { line, value })
 }
 
-/// Whether the flag takes the value, asked as if it had been typed.
+/// Checks that the flag accepts the value as if it had been typed.
 fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     let texts = match (&setting.value, is_switch) {

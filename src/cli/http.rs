@@ -1,4 +1,4 @@
-//! Flags of the front door.
+//! Flags of the HTTP server.
 
 use super::args::{MapArgs, duration, parse_count, parse_size};
 use super::check::Findings;
@@ -18,9 +18,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How far ahead of its arrival an event may be over HTTP where nothing is said (µs).
+/// Default maximum distance of an event ahead of its arrival over HTTP (µs).
 const MAX_FUTURE: i64 = 5 * MINUTE;
-/// Columns that give an event its place, and that only the door knows.
+/// Columns with an event's position, which only the server sets.
 const PLACES: [&str; 3] = ["origin", "partition", "offset"];
 
 /// Flags of an input `http://HOST:PORT`.
@@ -75,7 +75,7 @@ pub struct HttpArgs {
 }
 
 impl HttpArgs {
-    /// Refuses flags that only a listener heeds where there is none.
+    /// Refuses flags of the HTTP server if there is none.
     pub fn check_unused(&self) -> Result<()> {
         // EVT_SCHEMAS may be meant for evt-validate in the same pipe.
         let schemas = self.schemas.is_some() && std::env::var("EVT_SCHEMAS").ok() != self.schemas;
@@ -96,7 +96,7 @@ impl HttpArgs {
         }
     }
 
-    /// How the door is set up whose records are mapped by `mapping`.
+    /// Returns the options of the server whose records are mapped by `mapping`.
     pub fn options(&self, address: &Address, map: &MapArgs, mapping: &mapping::Options, run: &Run) -> Result<Options> {
         if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| PLACES.contains(&name.as_str())) {
             return Err(Error::usage(format!("{name}: over HTTP an event's place is the door's: it cannot be mapped")));
@@ -105,7 +105,7 @@ impl HttpArgs {
         let mut edge = mapping.clone();
         let whole = edge.clone();
         edge.keep_raw = KeepRaw::No;
-        // Without schemas nobody reads more of a row than its answer tells.
+        // Without schemas only the columns of the answer are read.
         let columns = 1 << column::EVENT_ID | 1 << column::SOURCE;
         let registry = self.schemas.as_ref().map(|text| place::server_for_clients(text, &run.console));
         let registry = registry.transpose()?.flatten();
@@ -134,7 +134,7 @@ impl HttpArgs {
         })
     }
 
-    /// Looks whether what the flags name can be asked.
+    /// Checks that the resources of the flags are available.
     pub fn check(&self, findings: &mut Findings) {
         self.schemas.iter().for_each(|schemas| findings.schemas(schemas));
     }
@@ -157,7 +157,7 @@ impl HttpArgs {
     }
 }
 
-/// The mapping of what comes over HTTP: stamped at arrival, with a source and a type of its own.
+/// Returns the mapping of records over HTTP: stamped at arrival, with required source and event type.
 pub fn over_http(mut mapping: mapping::Options) -> mapping::Options {
     mapping.stamped_at_arrival = true;
     mapping.max_future.get_or_insert(MAX_FUTURE);

@@ -1,4 +1,4 @@
-//! The flags that say who has a request when it is acknowledged.
+//! Flags for when a request is acknowledged and where it is stored until then.
 
 use super::args::{duration, parse_room};
 use crate::spool::promise::{Ack, Keeping};
@@ -33,7 +33,7 @@ pub struct KeepArgs {
 }
 
 impl KeepArgs {
-    /// What the source is told.
+    /// Returns the options of the source.
     pub fn keeping(&self) -> Keeping {
         let ack = self.ack.map(|ack| match ack {
             AckArg::Output => Ack::Output,

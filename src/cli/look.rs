@@ -1,4 +1,4 @@
-//! What a stage looks at before it opens anything: its inputs and outputs, and whether they fit each other.
+//! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::StageArgs;
 use super::progress::terminal_width;
@@ -19,10 +19,10 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::rc::Rc;
 
-/// What a tool writes where no format is named.
+/// The formats that a tool writes by default.
 #[derive(Clone, Copy, Debug)]
 pub struct Usual {
-    /// To a pipe, or to a file whose name does not tell.
+    /// To a pipe, or to a file whose name implies no format.
     pub pipe: &'static str,
     /// To a terminal.
     pub terminal: &'static str,
@@ -30,10 +30,10 @@ pub struct Usual {
     pub control: bool,
 }
 
-/// What stages pass on to each other.
+/// The default of stages: frames to the next stage.
 pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
 
-/// How the outputs that `--to` names are written.
+/// Returns how the outputs of `--to` are written.
 fn output_spec(args: &StageArgs, usual: Usual) -> Result<OutputSpec> {
     let StageArgs { input, output, common, .. } = args;
     let color = common.color.is_on(std::io::stdout().is_terminal());
@@ -47,13 +47,13 @@ fn output_spec(args: &StageArgs, usual: Usual) -> Result<OutputSpec> {
     })
 }
 
-/// Looks at what `--to` names; nothing is opened, and nothing is read before all of it is found good.
+/// Checks the outputs of `--to` without opening them; all are checked before anything is read.
 pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Run) -> Result<Vec<Checked>> {
     let spec = output_spec(args, usual)?;
     args.output.to.iter().map(|text| Checked::try_new(text, &spec, run)).collect()
 }
 
-/// Looks at a side output: dead letters, late events. JSON lines unless its name says otherwise.
+/// Checks a side output: dead letters or late events. JSON lines unless its name implies another format.
 pub fn check_side(text: &OsStr, run: &Run) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
@@ -66,7 +66,7 @@ pub fn check_side(text: &OsStr, run: &Run) -> Result<Checked> {
     Checked::try_new(text, &spec, run)
 }
 
-/// What an acknowledgement of a request promises, where requests or the flags about them are among the inputs.
+/// Returns what the acknowledgement of a request guarantees, if the inputs include an HTTP server or its flags are set.
 pub fn promise<'a>(
     options: &SourceOptions,
     inputs: &[Uri],
@@ -85,7 +85,7 @@ pub fn promise<'a>(
     }
 }
 
-/// What becomes of the offsets of a consumer group, where rows go to these outputs.
+/// Returns how the offsets of a consumer group are handled if rows go to these outputs.
 pub fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offsets {
     match outputs.clone().all(Checked::acknowledges) {
         false => Offsets::Kept,
@@ -94,8 +94,8 @@ pub fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Of
     }
 }
 
-/// Whether rows bring the headers of their records along: an input has some, and an output carries them, or a filter may make
-/// a dead letter of a row, which shows them.
+/// Whether rows carry the headers of their records: an input has headers, and either an output supports them or a
+/// filter may make a dead letter of a row, which shows them.
 pub fn brings_headers(inputs: &[Uri], outputs: &[Checked], filters: bool) -> bool {
     let has_some = |input: &Uri| match input {
         Uri::Http(_) => true,
@@ -105,7 +105,9 @@ pub fn brings_headers(inputs: &[Uri], outputs: &[Checked], filters: bool) -> boo
     inputs.iter().any(has_some) && (filters || outputs.iter().any(Checked::takes_headers))
 }
 
-/// Exit 2 where an output replaces rows at the end of the input and an input has none.
+/// Checks that inputs end if an output needs it.
+///
+/// Errors: exit status 2 if an output replaces rows at the end of the input and an input has none.
 pub fn check_ends<'a>(
     options: &SourceOptions,
     inputs: &[Uri],
@@ -130,13 +132,13 @@ pub fn check_ends<'a>(
     }
 }
 
-/// Whether the environment or a configuration says where letters go, for every stage of a pipe and whatever reads them
-/// afterwards.
+/// Whether the environment or a configuration sets the dead-letter output, for every stage of a pipe and for whatever
+/// reads it afterwards.
 pub fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
     run.letters == args.output.dlq
 }
 
-/// Two stages of a pipe cannot write one container: the second one says what they can share.
+/// Adds a remedy to the error if two stages of a pipe write one container.
 pub fn alone(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Fenced => error.because("stages can share dead letters as JSONL, as CSV or in SQLite"),
@@ -144,12 +146,12 @@ pub fn alone(error: Error) -> Error {
     }
 }
 
-/// What is wrong with a command line, in the order in which it was found.
+/// The faults of a command line, in the order in which they were found.
 #[derive(Default)]
 pub struct Faults(pub Vec<Error>);
 
 impl Faults {
-    /// What is good; a fault is kept.
+    /// Returns a good value; keeps a fault.
     pub fn take<T>(&mut self, found: Result<T>) -> Option<T> {
         found.map_err(|error| self.0.push(error)).ok()
     }
@@ -161,7 +163,7 @@ impl From<Error> for Faults {
     }
 }
 
-/// What a stage would open.
+/// The resolved inputs and outputs of a stage.
 pub struct Looked {
     /// Inputs, in the order of the command line.
     pub inputs: Vec<Uri>,
@@ -169,12 +171,12 @@ pub struct Looked {
     pub checked: Vec<Checked>,
     /// The output of dead letters.
     pub dlq: Option<Checked>,
-    /// What is wrong with others.
+    /// The faults of the others.
     pub faults: Faults,
 }
 
 impl Looked {
-    /// All of it where nothing is wrong; else the first fault.
+    /// Returns it if there is no fault, else the first fault.
     pub fn sound(mut self) -> Result<Self> {
         match self.faults.0.is_empty() {
             true => Ok(self),
@@ -182,14 +184,14 @@ impl Looked {
         }
     }
 
-    /// Waits for the servers that hold the outputs without limit, where nothing else is said.
+    /// Removes the default limit of the wait for servers of outputs.
     pub fn without_limit(mut self) -> Self {
         self.checked = self.checked.into_iter().map(Checked::without_limit).collect();
         self.dlq = self.dlq.map(Checked::without_limit);
         self
     }
 
-    /// Asks the servers that hold the outputs.
+    /// Asks the servers of the outputs.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
         let ask = |output: Checked| {
             let name = output.name().to_owned();
@@ -204,7 +206,8 @@ impl Looked {
     }
 }
 
-/// Looks at every input and output, and that no two of them are one; nothing is opened or made, and no server asked.
+/// Resolves every input and output and checks that no two of them are one; opens and creates nothing, and asks no
+/// server.
 pub fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual, run: &Run) -> Looked {
     let (common, mut faults) = (&args.common, Faults::default());
     let spec = faults.take(output_spec(args, usual));
@@ -221,7 +224,7 @@ pub fn look(side: Option<&Checked>, args: &StageArgs, follow: bool, usual: Usual
     let mut named = Named::inputs(&inputs);
     let readable = |input: &Uri| faults.take(input::check(input, follow)).is_some();
     let inputs = Vec::from_iter(inputs.into_iter().filter(readable));
-    // Where letters are read, the place of all of a pipe's letters is no place for this stage's.
+    // If dead letters are the input, a dead-letter output shared by the pipe is not used for this stage's own.
     let dlq = dlq.filter(|dlq| !(is_of_every_stage(args, run) && named.is_input(dlq.identity().as_ref())));
     for output in checked.iter().chain(&dlq).chain(side) {
         faults.take(named.output(output.name(), output.identity()));

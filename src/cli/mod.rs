@@ -1,4 +1,12 @@
 //! The command line: the main wrapper, shared flags, messages, signals, exit statuses, the summary.
+//!
+//! [`main`] is the whole life of a tool's process: it reads settings and flags, starts the run (`Run`), calls
+//! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a [`stage::Stage`].
+//!
+//! - `args.rs`, `http.rs`, `keep.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
+//! - `look.rs`: resolves inputs and outputs; `check.rs`: `--check`.
+//! - `stage.rs`: source, dead letters, outputs and counts of one tool.
+//! - `progress.rs`, `summary.rs`, `prometheus.rs`: the progress line, the summary, metrics over HTTP or in a file.
 
 pub mod args;
 pub mod check;
@@ -43,7 +51,7 @@ pub trait Tool: Parser + CommandFactory + FromArgMatches {
     /// The flags every tool has.
     fn common(&self) -> &CommonArgs;
 
-    /// Whether the tool would wait at a terminal for input nobody meant to type.
+    /// Whether the tool would wait for input typed at a terminal.
     fn waits_at_terminal(&self) -> bool {
         false
     }
@@ -53,11 +61,11 @@ pub trait Tool: Parser + CommandFactory + FromArgMatches {
         false
     }
 
-    /// Does the work; the exit status, or the error that ended it.
+    /// Runs the tool; returns the exit status, or the error that ended the run.
     fn run(self, run: Rc<Run>) -> Result<u8>;
 }
 
-/// The command of a tool, every flag with its environment variable: a flag beats `EVT_FLAG`.
+/// Returns the command of a tool, every flag with its environment variable; a flag overrides `EVT_FLAG`.
 pub fn command<T: Tool>() -> Command {
     let with_variable = |arg: Arg| match arg.get_long() {
         Some(long) if !matches!(long, "help" | "version") => {
@@ -67,25 +75,25 @@ pub fn command<T: Tool>() -> Command {
         _ => arg,
     };
     let command = T::command().name(T::NAME).bin_name(T::NAME).version(env!("CARGO_PKG_VERSION"));
-    // What every tool has may stand on either side of the word that says what is to be done.
+    // Flags of every tool may precede or follow the subcommand.
     let has_actions = command.has_subcommands();
     let everywhere = |arg: Arg| if has_actions && arg.get_long().is_some() { arg.global(true) } else { arg };
     command.mut_args(|arg| everywhere(with_variable(arg))).mut_subcommands(|action| action.mut_args(with_variable))
 }
 
-/// The variable that stands for a flag.
+/// Returns the environment variable of a flag.
 fn variable(long: &str) -> String {
     format!("EVT_{}", long.to_uppercase().replace('-', "_"))
 }
 
-/// What the command line or the environment says of a flag that is needed before they can be read: how messages look, and
-/// where the other settings are.
+/// Returns the value of a flag on the command line or in the environment that is needed before clap runs: the format of
+/// messages, and the settings file.
 fn early(long: &str) -> Option<String> {
     let (alone, joined) = (format!("--{long}"), format!("--{long}="));
     let mut args = std::env::args_os().take_while(|arg| arg != "--");
     while let Some(arg) = args.next() {
         match arg.to_str().and_then(|arg| arg.strip_prefix(&joined)) {
-            // Where it is no UTF-8 the command line is refused later.
+            // If it is not UTF-8, the command line is refused later.
             _ if arg == *alone => return args.next()?.into_string().ok(),
             Some(value) => return Some(value.to_owned()),
             None => {}
@@ -94,7 +102,7 @@ fn early(long: &str) -> Option<String> {
     std::env::var(variable(long)).ok()
 }
 
-/// The whole life of a tool's process.
+/// Runs a tool's process from start to end.
 pub fn main<T: Tool>() -> ExitCode {
     let mut voice = Console::new(T::NAME, Colour::Off);
     if early("log-format").as_deref() == Some("json") {
@@ -112,7 +120,7 @@ pub fn main<T: Tool>() -> ExitCode {
         Err(error) => return usage(&voice, &error),
     };
     if tool.waits_at_terminal() && !tool.common().check && std::io::stdin().is_terminal() {
-        // Nothing better can be done where stderr is gone.
+        // Nothing better can be done if stderr is gone.
         let _ = shown.write_help(&mut std::io::stderr());
         return ExitCode::from(ErrorKind::Usage.exit_status());
     }
@@ -138,14 +146,16 @@ fn reader_gone() -> ExitCode {
     ExitCode::from(ErrorKind::ReaderGone.exit_status())
 }
 
-/// Says what ended the run, and how a shell shall see it.
+/// Reports what ended the run and returns the exit status; after a signal ends by that signal.
 fn end(run: &Run, result: Result<u8>) -> ExitCode {
-    // What could not be written is no verdict: a run that was asked to stop and then failed has not stopped well.
+    // A failed write has precedence over a signal: a run that was asked to stop and then failed has not stopped
+    // properly.
     let has_failed = matches!(&result, Err(error) if matches!(error.kind(), ErrorKind::Io | ErrorKind::Broken));
     let status = match result {
         Ok(status) => status,
         Err(error) if error.kind() == ErrorKind::ReaderGone => {
-            // A stage whose reader left holds undelivered events: it must not look done, whatever the parent ignored.
+            // A stage whose reader has left holds undelivered events, so it must not appear successful even if the
+            // parent ignores SIGPIPE.
             return reader_gone();
         }
         Err(error) => {
@@ -154,7 +164,7 @@ fn end(run: &Run, result: Result<u8>) -> ExitCode {
         }
     };
     if let Some(signal) = run.stop.signal().filter(|_| !has_failed) {
-        // So that the parent sees the signal; it wins over any verdict.
+        // The parent sees the signal, which has precedence over any verdict.
         let _ = signal_hook::low_level::emulate_default_handler(signal);
         return ExitCode::from(128u8.saturating_add(u8::try_from(signal).unwrap_or(0)));
     }
@@ -211,16 +221,17 @@ fn kafka_settings(path: &str) -> Result<Vec<(String, String)>> {
     Ok(settings.into_iter().map(|(name, value)| (name, secret::reveal(&value))).collect())
 }
 
-/// What lines of JSON say of this run: its id is when it began and its process, different for any two and readable.
+/// Returns the members of every JSON line of this run. The run's id is its start and its process id: readable, and
+/// different for any two runs.
 fn about(clock: Clock, pipeline: String) -> About {
     let run = format!("{}-{}", crate::time::format_instant(clock.now()), std::process::id());
-    // As W3C's traceparent has it: version-trace-parent-flags.
+    // The format of W3C's traceparent: version-trace-parent-flags.
     let trace = std::env::var("TRACEPARENT").ok().and_then(|text| text.split('-').nth(1).map(str::to_owned));
     let is_id = |id: &String| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     About { clock, run, pipeline, trace_id: trace.filter(is_id) }
 }
 
-/// A bug's last words are a line like all others.
+/// Reports panics as a line like all others.
 fn say_panics(console: &Console) {
     let console = Mutex::new(console.clone());
     std::panic::set_hook(Box::new(move |panic| {
@@ -230,7 +241,7 @@ fn say_panics(console: &Console) {
     }));
 }
 
-/// clap's message as ours: one line; help and version are no errors.
+/// Reports clap's message in evt's form, one line; help and version are not errors.
 fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
     use clap::error::ErrorKind as Clap;
     if matches!(error.kind(), Clap::DisplayHelp | Clap::DisplayVersion) {
@@ -243,7 +254,7 @@ fn usage(voice: &Console, error: &clap::Error) -> ExitCode {
     fail(voice, &Error::usage(format!("{} (see {} --help)", sentence(error), voice.tool())))
 }
 
-/// An error before there is a run.
+/// Reports an error that occurs before the run starts.
 fn fail(voice: &Console, error: &Error) -> ExitCode {
     voice.fail(error);
     ExitCode::from(error.kind().exit_status())

@@ -1,6 +1,6 @@
-//! The progress line: one per pipe, when a person watches.
+//! The progress line: one per pipe, if stderr is a terminal.
 //!
-//! The stage whose standard output is no pipe draws it, with what the source's progress frames bring.
+//! The stage whose standard output is not a pipe draws it, from the source's progress frames.
 
 use crate::frame::Progress;
 use crate::run::Run;
@@ -8,7 +8,7 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-/// How often the line changes.
+/// Interval of updates.
 const EVERY: Duration = Duration::from_millis(200);
 
 /// The progress line of a stage, drawn or not.
@@ -20,7 +20,7 @@ pub struct ProgressLine {
 }
 
 impl ProgressLine {
-    /// Draws if a person watches stderr and the next stage is not the one to do it.
+    /// Creates a line; it is drawn if stderr is a terminal and no later stage draws it.
     pub fn new(run: &Run, quiet: bool) -> Self {
         let watched = !quiet && !run.console.is_json() && std::io::stderr().is_terminal() && !stdout_is_pipe();
         let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
@@ -28,12 +28,12 @@ impl ProgressLine {
         Self { bar, rows: 0, start: Instant::now(), next: Instant::now() + EVERY }
     }
 
-    /// Never drawn: a tool that draws its own output on the terminal.
+    /// Creates a line that is never drawn, for a tool with its own output on the terminal.
     pub fn hidden() -> Self {
         Self { bar: None, rows: 0, start: Instant::now(), next: Instant::now() }
     }
 
-    /// More rows have passed.
+    /// Counts more rows.
     pub fn rows(&mut self, count: usize) {
         self.rows += count as u64;
         let Some(bar) = &self.bar else { return };
@@ -45,10 +45,10 @@ impl ProgressLine {
         }
     }
 
-    /// The source is this far.
+    /// Shows the progress of the source.
     pub fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
-        // Several inputs are told of one after the other; a total stays as long as it is the last word.
+        // Several inputs report one after another; the last known total stays.
         let Some(total) = progress.bytes_total.filter(|total| *total > 0) else { return };
         if bar.length() != Some(total) {
             bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));
@@ -75,7 +75,7 @@ fn stdout_is_pipe() -> bool {
     fstat(std::io::stdout()).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
 }
 
-/// How wide the terminal on standard output is.
+/// Returns the width of the terminal on standard output.
 pub fn terminal_width() -> Option<usize> {
     rustix::termios::tcgetwinsize(std::io::stdout())
         .ok()

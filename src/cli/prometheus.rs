@@ -1,6 +1,7 @@
-//! `--prometheus`: the metrics of a run over HTTP, or as a file that node_exporter's textfile collector picks up.
+//! `--prometheus`: serves the metrics of a run over HTTP, or writes them to a file for node_exporter's textfile
+//! collector.
 //!
-//! Both work in a thread of their own and only look at values: a slow reader cannot hold up the run.
+//! Both run in a thread of their own and only read values: a slow reader cannot delay the run.
 
 use crate::error::{Error, Result};
 use crate::metrics::{MEDIA_TYPE, Metrics};
@@ -20,14 +21,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How often the file is written.
+/// Interval of writes to the file.
 const WRITE_EVERY: Duration = Duration::from_secs(5);
-/// Scrapes at one time; others wait to be accepted.
+/// Maximum concurrent scrapes; others wait to be accepted.
 const CONNECTIONS_MAX: usize = 16;
-/// The longest a connection lives, its request included.
+/// Maximum lifetime of a connection, its request included.
 const CONNECTION_MAX: Duration = Duration::from_secs(10);
 
-/// Where metrics go.
+/// The target of metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// `HOST:PORT`; `:PORT` is the loopback.
@@ -37,7 +38,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// An address ends in a colon and a port; everything else is a file.
+    /// Parses a target. An address ends in a colon and a port; everything else is a file.
     pub fn parse(text: &str) -> Self {
         match text.rsplit_once(':') {
             Some((host, port)) if !text.contains('/') && port.parse::<u16>().is_ok() => {
@@ -48,10 +49,10 @@ impl Target {
     }
 }
 
-/// What shows the metrics while the run goes on.
+/// Exports the metrics during the run.
 #[derive(Default)]
 pub struct Exporter {
-    /// Where they are served, with the port that was found.
+    /// The address they are served at, with the actual port.
     pub address: Option<SocketAddr>,
     file: Option<FileWriter>,
 }
@@ -64,7 +65,9 @@ struct FileWriter {
 }
 
 impl Exporter {
-    /// Begins to serve or to write; exit 74 where that cannot be done.
+    /// Starts to serve or to write.
+    ///
+    /// Errors: exit status 74 if that is not possible.
     pub fn start(target: &Target, metrics: &Metrics) -> Result<Self> {
         match target {
             Target::Address(address) => Ok(Self { address: Some(serve(address, metrics.clone())?), file: None }),
@@ -72,7 +75,7 @@ impl Exporter {
         }
     }
 
-    /// The file shows the end of the run.
+    /// Writes the final metrics to the file.
     pub fn finish(self) -> Result<()> {
         self.file.map_or(Ok(()), FileWriter::finish)
     }
@@ -91,7 +94,7 @@ impl FileWriter {
 
     fn finish(self) -> Result<()> {
         drop(self.stop);
-        // It has nothing to panic about, and the last word is ours.
+        // The thread does not panic; the final write follows here.
         let _ = self.thread.join();
         write(&self.path, &self.metrics)
     }
@@ -99,12 +102,12 @@ impl FileWriter {
 
 fn keep_writing(path: &Path, metrics: &Metrics, stopped: &Receiver<()>) {
     while stopped.recv_timeout(WRITE_EVERY) == Err(RecvTimeoutError::Timeout) {
-        // The end writes once more, and tells.
+        // The final write repeats this and reports an error.
         let _ = write(path, metrics);
     }
 }
 
-/// Whoever reads sees the file as it was or as it is, never half of it.
+/// Writes the file atomically: a reader sees the old or the new content, never a part.
 fn write(path: &Path, metrics: &Metrics) -> Result<()> {
     let mut part = path.as_os_str().to_owned();
     part.push(".part");
@@ -131,7 +134,7 @@ async fn accept(listener: TcpListener, metrics: Metrics) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     while let Ok(permit) = room.clone().acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: later there may be some.
+            // Probably out of file descriptors: retry later.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -139,7 +142,7 @@ async fn accept(listener: TcpListener, metrics: Metrics) {
         tokio::spawn(async move {
             let service = service_fn(async |request| Ok::<_, Infallible>(answer(&request, &metrics)));
             let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
-            // Whoever is too slow, or speaks no HTTP, is not answered.
+            // Clients that are too slow or do not speak HTTP get no answer.
             let _ = tokio::time::timeout(CONNECTION_MAX, connection).await;
             drop(permit);
         });

@@ -31,7 +31,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The schema of what this stage writes: its name joins those of the stages before.
+/// Returns the schema that this stage writes: appends the stage's name to those before it.
 pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
     let mut metadata: HashMap<String, String> = schema.metadata().clone();
     let stages = match metadata.get(STAGES_KEY) {
@@ -47,13 +47,13 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
 pub struct Stage {
     run: Rc<Run>,
     common: CommonArgs,
-    /// Where rows come from.
+    /// The source of rows.
     pub source: Source,
-    /// Where faulty records go.
+    /// The output of faulty records.
     pub dead: DeadLetters,
     /// Outputs until [`Stage::begin`].
     checked: Vec<Checked>,
-    /// Outputs from then on.
+    /// Outputs after it.
     outputs: Vec<Output>,
     schema: SchemaRef,
     /// Fates of what came in.
@@ -67,19 +67,19 @@ pub struct Stage {
     notes: Vec<String>,
     details: serde_json::Map<String, serde_json::Value>,
     refused: u64,
-    /// Rows that outputs refused and whose letters could not be written, as far as no output has counted them.
+    /// Rows that outputs refused and whose dead letters could not be written, as far as no output has counted them.
     lost_rows: u64,
     stream_time: Option<i64>,
 }
 
 impl Stage {
-    /// Looks at all outputs, then opens the dead letters and the source and reads on until the schema is known: what can
-    /// fail without input fails before any is waited for, and a first record that is refused leaves no output behind.
+    /// Checks all outputs, then opens the dead letters and the source and reads until the schema is known. So failures
+    /// that need no input come before any wait for input, and a first record that is refused leaves no output behind.
     pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Self> {
         Self::open_beside(None, args, options, usual, run)
     }
 
-    /// The same for a tool with one more output, which it opens itself.
+    /// Opens a stage for a tool with one more output, which it opens itself.
     pub fn open_beside(
         side: Option<&Checked>,
         args: &StageArgs,
@@ -91,7 +91,8 @@ impl Stage {
         let looked = look(side, args, options.follow, usual, run).sound()?;
         check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
         show(run, &looked.checked, looked.dlq.as_ref());
-        // A spool keeps what comes while the servers behind it are away: it is filled before they are asked.
+        // A spool stores requests while the servers behind it are unavailable, so it accepts them before the servers
+        // are asked.
         let is_kept = options.keeping.spool.is_some();
         let Looked { inputs, checked, dlq, .. } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
         if checked.iter().any(Checked::asks_raw) && options.mapping.keep_raw == KeepRaw::No {
@@ -128,7 +129,7 @@ impl Stage {
         }
         learned?;
         dead.open()?;
-        // A progress line between rows on the same terminal would tear both.
+        // A progress line between rows on the same terminal would garble both.
         let shows_rows = checked.iter().any(Checked::is_terminal);
         Ok(Self {
             run: run.clone(),
@@ -150,7 +151,9 @@ impl Stage {
         })
     }
 
-    /// Refuses rows of another kind: exit 2.
+    /// Refuses rows of another kind.
+    ///
+    /// Errors: exit status 2.
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
             found if found == kind => Ok(()),
@@ -173,7 +176,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Passes all there is on as it is; the exit status.
+    /// Passes all rows on unchanged; returns the exit status.
     pub fn pass(mut self) -> Result<u8> {
         self.passes = true;
         let end = self.pass_rows().inspect_err(|_| self.source.tell_left())?;
@@ -193,7 +196,7 @@ impl Stage {
         }
     }
 
-    /// The next thing of the source. Between any two, outputs do what is due by the clock.
+    /// Reads the next item of the source. Before that, outputs do what is due by the clock.
     pub fn read(&mut self) -> Result<Item> {
         self.observe();
         self.outputs.iter_mut().try_for_each(Output::tick)?;
@@ -274,7 +277,7 @@ impl Stage {
         }
     }
 
-    /// The fates so far: until the end, what was lost on the way into batches is counted apart.
+    /// Returns the fates so far. Until the end, records that were lost before they became rows are counted separately.
     fn live_counts(&self) -> Counts {
         let of_source = self.source.counts();
         let mut counts = if self.passes { of_source } else { self.counts };
@@ -302,7 +305,7 @@ impl Stage {
         }
     }
 
-    /// The stream time of a batch's last row, which is the largest of its partition so far.
+    /// Records the stream time of a batch's last row, which is the largest of its partition so far.
     fn see_time(&mut self, batch: &RecordBatch) {
         let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
         let times = times.as_primitive_opt::<TimestampMicrosecondType>();
@@ -313,12 +316,12 @@ impl Stage {
         }
     }
 
-    /// The schema of the rows written.
+    /// Returns the schema of the rows written.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
 
-    /// Writes a batch to every output; what a store cannot hold becomes a dead letter.
+    /// Writes a batch to every output; a row that a store refuses becomes a dead letter.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.dead.flush_due()?;
         if batch.num_rows() == 0 {
@@ -334,14 +337,14 @@ impl Stage {
         self.take_bounced()
     }
 
-    /// Takes a row of `batch` that an output of the tool's own could not hold.
+    /// Makes a dead letter of a row that an output of the tool refused.
     pub fn refuse(&mut self, batch: &RecordBatch, refusal: &Refusal) -> Result<()> {
         self.refused += 1;
         self.dead.push_row(batch, refusal.row, &refusal.fault)
     }
 
-    /// Passes a control message on. What goes out is one stream: where two inputs named the same partition, its stream time
-    /// goes back in there, and no watermark may be made of it before its end.
+    /// Passes a control message on. The output is one stream: if two inputs named the same partition, its stream time
+    /// goes back there, so no watermark may be computed from it before its end.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         let Control::Progress(progress) = message else {
             return self.outputs.iter_mut().try_for_each(|output| output.control(message));
@@ -352,23 +355,23 @@ impl Stage {
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))
     }
 
-    /// Makes the rows so far visible to a reader who waits.
+    /// Makes the rows so far visible to a waiting reader.
     pub fn flush(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(Output::flush)
     }
 
-    /// Whether nothing of a row is written but its raw record.
+    /// Whether only the raw record of a row is written.
     pub fn writes_raw_alone(&self) -> bool {
         self.checked.iter().all(Checked::asks_raw)
             && self.outputs.iter().all(|output| output.format() == Some(format::raw::FORMAT.name))
     }
 
-    /// The format of each output that has one.
+    /// Returns the format of each output that has one.
     pub fn formats(&self) -> impl Iterator<Item = &'static str> {
         self.outputs.iter().filter_map(Output::format)
     }
 
-    /// Writes text of the tool's own: what `text` says for the format of an output, where it says something.
+    /// Writes text of the tool: `text` returns it for the format of an output, or `None`.
     pub fn text(&mut self, text: impl Fn(&str) -> Option<String>) -> Result<()> {
         for output in &mut self.outputs {
             if let Some(text) = output.format().and_then(&text) {
@@ -378,28 +381,29 @@ impl Stage {
         Ok(())
     }
 
-    /// One more line for the summary.
+    /// Adds a line to the summary.
     pub fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
     }
 
-    /// One more line at the end, about lost rows: `-q` keeps it.
+    /// Adds a line about lost rows to the end; `-q` keeps it.
     pub fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
 
-    /// One more entry of `--stats`.
+    /// Adds an entry to `--stats`.
     pub fn detail(&mut self, name: &str, value: impl serde::Serialize) {
         // Counts and names always serialize.
         self.details.insert(name.to_owned(), serde_json::to_value(value).unwrap_or_default());
     }
 
-    /// One more line at the end: no row had a value for a name that `--where` uses.
+    /// Adds a line to the end: no row had a value for a name of `--where`.
     pub fn warn_of_null(&mut self, name: &str) {
         self.warn(format!("--where: {name} was NULL in every row: is that its name?"));
     }
 
-    /// The proven end: checks the law of counts, ends the outputs, writes the summary; the exit status.
+    /// Ends the stage at the proven end: checks the law of counts, ends the outputs, writes the summary; returns the
+    /// exit status.
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
         self.counts = self.fates(self.counts);
@@ -426,17 +430,17 @@ impl Stage {
         Ok(end.verdict)
     }
 
-    /// Makes everything safe, and letters of what brokers refused.
+    /// Makes everything durable, and makes dead letters of rows that brokers refused.
     fn conclude(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(Output::conclude)?;
         self.take_bounced()?;
         self.dead.settle()
     }
 
-    /// Ends the outputs, stores and dead letters first: what they refuse changes the verdict that the end of a stream
-    /// carries. The reports are in the order of the command line.
+    /// Ends the outputs, stores and dead letters first, because rows that they refuse change the verdict in the end of
+    /// a stream. The reports are in the order of the command line.
     fn finish_outputs(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
-        // Which of several outputs a lost letter is of is not known: it counts with the first one that refused rows.
+        // The output of a lost dead letter is not known, so it counts with the first one that refused rows.
         self.lost_rows = self.dead.lost().of_outputs;
         let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
         let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
@@ -471,7 +475,7 @@ impl Stage {
         Ok(reports)
     }
 
-    /// Prints what an output has to say even without a summary, and lets it change the verdict.
+    /// Prints the notices of an output, even without a summary, and updates the verdict.
     pub fn tell_notices(&self, report: &OutputReport, end: &mut End) {
         for notice in &report.notices {
             self.run.console.warn(format!("{}: {}", report.name, notice.text));
@@ -479,7 +483,7 @@ impl Stage {
         }
     }
 
-    /// Says what became of the run, and writes `--stats`.
+    /// Prints the summary of the run, and writes `--stats`.
     fn summary(&mut self, end: &End, reports: &[OutputReport]) -> Result<()> {
         self.run.console.set_progress(None);
         self.progress = ProgressLine::hidden();
@@ -501,15 +505,13 @@ impl Stage {
     }
 }
 
-/// Control messages that wait for the first rows, which tell what text is.
+/// Sets the metrics of a stage to 0 before it waits for any server.
 const AHEAD_MAX: usize = 64;
 
-/// Reads ahead to the first rows: none where the end, or too much else, comes before them. Letters go where they belong at once.
 pub fn look_ahead(source: &mut Source, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
     let mut ahead = VecDeque::new();
     let first = loop {
         if source.can_commit() {
-            // Letters and records that hold nothing are all there was: no output has seen anything.
             dead.settle()?;
             source.commit()?;
         }
@@ -535,7 +537,6 @@ pub fn look_ahead(source: &mut Source, dead: &mut DeadLetters) -> Result<Option<
     Ok(first)
 }
 
-/// Shows the metrics of a stage before it waits for any server: nothing is counted yet.
 fn show(run: &Run, checked: &[Checked], dlq: Option<&Checked>) {
     let metrics = &run.metrics;
     for (outcome, _) in Counts::default().outcomes() {

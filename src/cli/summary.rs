@@ -1,4 +1,4 @@
-//! What a stage says at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
+//! The report of a stage at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
 
 use crate::clock::Clock;
 use crate::counts::Counts;
@@ -13,9 +13,9 @@ use crate::stream::source::Source;
 pub struct Summary<'a> {
     /// The run.
     pub run: &'a Run,
-    /// Where its rows came from.
+    /// The source of its rows.
     pub source: &'a Source,
-    /// Where faulty records went.
+    /// The output of faulty records.
     pub dead: &'a DeadLetters,
     /// Fates of what came in.
     pub counts: &'a Counts,
@@ -27,12 +27,12 @@ pub struct Summary<'a> {
     pub details: &'a serde_json::Map<String, serde_json::Value>,
     /// The end, with the verdict.
     pub end: &'a End,
-    /// What became of each output.
+    /// The report of each output.
     pub reports: &'a [OutputReport],
 }
 
 impl Summary<'_> {
-    /// Prints it; `quiet` leaves out all but what was lost.
+    /// Prints it; `quiet` keeps only lines about lost rows.
     pub fn say(&self, quiet: bool) {
         let console = &self.run.console;
         self.warnings.iter().for_each(|warning| console.warn(warning));
@@ -65,7 +65,7 @@ impl Summary<'_> {
         line
     }
 
-    /// The same as JSON.
+    /// Returns it as JSON.
     pub fn stats(&self) -> serde_json::Value {
         let seconds = metrics::cpu_seconds();
         let millions = self.counts.taken as f64 / 1e6;
@@ -92,7 +92,7 @@ impl Summary<'_> {
             "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
         });
         if let Some(object) = stats.as_object_mut() {
-            // Kafka's times are of real clocks, whatever --now says.
+            // Kafka's timestamps are from real clocks, whatever --now says.
             let lag = self.source.lag(Clock::System.now());
             if !lag.is_empty() {
                 object.insert("lag".to_owned(), serde_json::json!(lag));

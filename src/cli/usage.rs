@@ -1,6 +1,6 @@
-//! A wrong command line, in one line.
+//! Formats clap's error messages in one line.
 
-/// What clap says, without its advice, in one line.
+/// Returns clap's message without its advice, in one line.
 pub(super) fn sentence(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

@@ -299,9 +299,9 @@ pub fn is_proved(batch: &RecordBatch) -> bool {
     })
 }
 
-/// Writes rows of `batch` as records with JSON text to `out`, up to [`PIECE_BYTES`] of text; returns the number of
-/// these rows. `first` is the number of the first row. Text longer than `max` is cut. Raw ranges are empty, because the
-/// JSON text replaces a container's raw record.
+/// Writes rows of `batch` as records with JSON text to `out`, up to `PIECE_BYTES` of text; returns the number of these
+/// rows. `first` is the number of the first row. Text longer than `max` is cut. Raw ranges are empty, because the JSON
+/// text replaces a container's raw record.
 ///
 /// Errors: two columns have one name.
 pub fn rows_to_json(batch: &RecordBatch, first: u64, max: usize, out: &mut Records) -> Result<usize> {

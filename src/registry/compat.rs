@@ -1,21 +1,22 @@
-//! Compatibility: can data written with one schema be read with another, and may a schema follow a history?
+//! Compatibility: whether data written with one schema can be read with another, and whether a schema may follow a
+//! history.
 //!
 //! The rules are Avro's schema resolution as registries apply it: names of records, enums and fixed are compared
 //! without namespace, a reader's aliases count, logical types do not. Types may be recursive, so the verdict is the
-//! greatest fixed point: every pair of types that meets is taken for compatible until a rule says otherwise, and rules
-//! are asked again until nothing changes. A second walk tells the reasons, each pair once.
+//! greatest fixed point: every pair of types that meets is assumed compatible until a rule refutes it, and rules are
+//! applied again until nothing changes. A second walk collects the reasons, each pair once.
 //!
-//! A decoder asks for less: it reads what can be read. A writer's union then needs one branch that is readable, and an
-//! enum no symbol; the rest are faults of the values that meet them.
+//! A decoder requires less ([`Demand::Some`]): it reads what can be read. A writer's union then needs one readable
+//! branch, and an enum no common symbol; the rest are faults of single values.
 
 use super::schema::{Field, Name, NodeId, Schema, Shape};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// One reason why a reader cannot read what a writer wrote.
+/// One reason why a reader cannot read a writer's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incompatibility {
-    /// Where in the reader's schema: `Order.items[].price`; `[]` steps into an array, `{}` into a map.
+    /// The path in the reader's schema: `Order.items[].price`; `[]` steps into an array, `{}` into a map.
     pub path: String,
     /// Why.
     pub why: String,
@@ -27,27 +28,27 @@ impl fmt::Display for Incompatibility {
     }
 }
 
-/// Every reason why `reader` cannot read all data written with `writer`; none means that it can.
+/// Returns every reason why `reader` cannot read all data written with `writer`; empty if it can.
 pub fn check(reader: &Schema, writer: &Schema) -> Vec<Incompatibility> {
     Comparison::new(reader, writer, Demand::All).reasons()
 }
 
-/// A reader's type and the writer's type it meets.
+/// A reader's type and a writer's type that it meets.
 type Pair = (NodeId, NodeId);
 
-/// What makes a pair compatible.
+/// The condition under which a pair is compatible.
 enum Rule {
-    /// Nothing more is needed.
+    /// Always.
     Yes,
-    /// It never is.
+    /// Never.
     No(Why),
-    /// All of these must be, and nothing stands in `faults`; each with the step of the path that leads to it.
+    /// If all of these pairs are and `faults` is empty; each with its step of the path.
     All { faults: Vec<(String, String)>, pairs: Vec<(String, Pair)> },
-    /// One of these must be.
+    /// If one of these pairs is.
     Any(Vec<Pair>),
 }
 
-/// Why a pair never is compatible; told in words only where somebody asks.
+/// Why a pair is never compatible; formatted on demand.
 enum Why {
     Renamed,
     Size,
@@ -58,18 +59,18 @@ enum Why {
 /// How much of a writer's data must be readable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// Whatever the schema allows.
+    /// All that the schema allows.
     All,
     /// Some of it.
     Some,
 }
 
-/// What a reader's schema reads of a writer's data, type by type.
+/// The comparison of a reader's and a writer's schema, type by type.
 pub struct Comparison<'a> {
     reader: &'a Schema,
     writer: &'a Schema,
     demand: Demand,
-    /// The rules of the pairs that meet, but for branches of a union that never are compatible.
+    /// The rules of the pairs that meet, without branches of a union that are never compatible.
     rules: HashMap<Pair, Rule>,
     refuted: HashSet<Pair>,
 }
@@ -83,12 +84,12 @@ impl<'a> Comparison<'a> {
         comparison
     }
 
-    /// Whether the reader's type reads the writer's; two types that cannot meet do not.
+    /// Whether the reader's type reads the writer's; false for types that do not meet.
     pub fn reads(&self, reader: NodeId, writer: NodeId) -> bool {
         !self.is_refuted((reader, writer))
     }
 
-    /// Every reason why the reader's outermost type does not read the writer's.
+    /// Returns every reason why the reader's outermost type does not read the writer's.
     pub fn reasons(&self) -> Vec<Incompatibility> {
         let mut report = Report { comparison: self, told: HashSet::new(), found: vec![] };
         report.explain((self.reader.root(), self.writer.root()), &self.reader.title());
@@ -112,7 +113,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Refutes every pair whose rule does not hold, then those that relied on it, and so on.
+    /// Refutes every pair whose rule does not hold, then the pairs that relied on it, and so on.
     fn refute(&mut self) {
         let mut relying: HashMap<Pair, Vec<Pair>> = HashMap::new();
         let mut open = vec![];
@@ -144,7 +145,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// Whether a pair that met is not compatible; one without a rule never is.
+    /// Whether a pair that meets is not compatible; a pair without a rule never is.
     fn is_refuted(&self, pair: Pair) -> bool {
         self.refuted.contains(&pair) || !self.rules.contains_key(&pair)
     }
@@ -184,7 +185,7 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// In words why a pair never is compatible.
+    /// Formats why a pair is never compatible.
     fn words(&self, (r, w): Pair, why: &Why) -> String {
         use Shape::*;
         match (why, &self.reader.node(r).shape, &self.writer.node(w).shape) {
@@ -208,13 +209,13 @@ fn answers_to(reader: &Name, writer: &Name) -> bool {
     reader.short == writer.short || reader.aliases.iter().any(short)
 }
 
-/// The writer's symbols that the reader has not.
+/// Returns the writer's symbols that the reader lacks.
 fn unknown<'a>(reader: &[String], writer: &'a [String]) -> Vec<&'a str> {
     let known: HashSet<&str> = reader.iter().map(String::as_str).collect();
     writer.iter().map(String::as_str).filter(|symbol| !known.contains(symbol)).collect()
 }
 
-/// The name of a type that has one.
+/// Returns the name of a type, or its word if it has none.
 fn name_of(shape: &Shape) -> &str {
     shape.name().map_or_else(|| shape.word(), |name| &name.short)
 }
@@ -241,7 +242,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// Tells why `pair`, met at `path`, is not compatible, if so.
+    /// Collects why `pair` at `path` is not compatible, if it is not.
     fn explain(&mut self, pair: Pair, path: &str) {
         if !self.comparison.is_refuted(pair) || !self.told.insert(pair) {
             return;
@@ -261,8 +262,8 @@ impl Report<'_> {
         }
     }
 
-    /// No branch of the reader's reads the writer's type: the reasons of the branch that was meant, if one can be told.
-    /// Of a writer's union: the reasons of all.
+    /// Explains why no branch of the reader's union reads the writer's type: with the reasons of the branch that was
+    /// meant, if one can be found. For a writer's union: with the reasons of all branches.
     fn explain_union(&mut self, (r, w): Pair, pairs: &[Pair], path: &str) {
         let Comparison { reader, writer, .. } = self.comparison;
         if let Shape::Union(_) = &writer.node(w).shape {
@@ -281,10 +282,10 @@ impl Report<'_> {
     }
 }
 
-/// How strictly a new schema must agree with the ones before it.
+/// How strictly a new schema must be compatible with earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Level {
-    /// Anything goes.
+    /// Every schema is allowed.
     None,
     /// The new schema reads data of the latest one.
     #[default]
@@ -313,7 +314,7 @@ impl Level {
         Level::FullTransitive,
     ];
 
-    /// The word of registries: `BACKWARD_TRANSITIVE`.
+    /// Returns the word of registries: `BACKWARD_TRANSITIVE`.
     pub fn name(self) -> &'static str {
         match self {
             Level::None => "NONE",
@@ -326,7 +327,7 @@ impl Level {
         }
     }
 
-    /// The level a word names.
+    /// Returns the level of a word.
     pub fn from_name(name: &str) -> Option<Level> {
         Self::ALL.into_iter().find(|level| level.name() == name)
     }
@@ -346,7 +347,7 @@ impl Level {
     }
 }
 
-/// Who reads whose data.
+/// The direction of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// The new schema reads old data.
@@ -358,16 +359,16 @@ pub enum Direction {
 /// One reason why a new schema may not follow its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
-    /// Index in the history of the schema it disagrees with.
+    /// Index in the history of the schema that conflicts.
     pub against: usize,
-    /// Who cannot read.
+    /// The direction in which reading fails.
     pub direction: Direction,
-    /// Where and why.
+    /// The path and the reason.
     pub incompatibility: Incompatibility,
 }
 
 impl Conflict {
-    /// One line for a person; `old` is what they call the schema of the history (`version 3`, a file's name).
+    /// Formats it as one line; `old` is the name of the schema of the history (`version 3`, a file's name).
     pub fn describe(&self, old: &str) -> String {
         match self.direction {
             Direction::Backward => format!("cannot read data of {old}: {}", self.incompatibility),
@@ -376,7 +377,8 @@ impl Conflict {
     }
 }
 
-/// Every reason why `new` may not follow `history` (oldest first) at `level`; an empty history allows anything.
+/// Returns every reason why `new` may not follow `history` (oldest first) at `level`; an empty history allows every
+/// schema.
 pub fn check_level(new: &Schema, history: &[&Schema], level: Level) -> Vec<Conflict> {
     let first = if level.is_transitive() { 0 } else { history.len().saturating_sub(1) };
     let mut conflicts = vec![];

@@ -1,10 +1,10 @@
-//! Compatibility: the third-party facts, and the reasons we give.
+//! Tests compatibility against third-party facts, and the reasons evt reports.
 
 use super::*;
 use serde_json::Value;
 use std::path::PathBuf;
 
-/// A file of third-party facts; none, and said so, where they are not at hand (a failure in CI).
+/// Returns a file of third-party facts. Without it prints a notice and returns `None`; in CI it fails.
 fn facts(name: &str) -> Option<PathBuf> {
     match std::env::var_os("EVT_DATA") {
         Some(dir) => Some(PathBuf::from(dir).join(name)),
@@ -119,7 +119,7 @@ fn a_recursive_type_that_disagrees_deep_inside_is_refused_once() {
     assert_eq!(reasons(&tree("int"), &tree("string")), ["Tree.leaf: a string cannot be read as int"]);
 }
 
-/// What fails only by way of a cycle must not be taken for proved by the assumption made on the way in.
+/// A pair that fails only through a cycle must not be proved by the initial assumption.
 #[test]
 fn a_branch_that_holds_only_by_assumption_does_not_hold() {
     let reader = r#"{"type":"record","name":"A","fields":[
@@ -156,7 +156,7 @@ fn every_level_is_found_by_its_name() {
     assert_eq!(Level::from_name("backward"), None);
 }
 
-/// A union of records each of which holds the one before it, the first a field of `kind`.
+/// Returns a union of records, each with a field of the one before; the first has a field of `kind`.
 fn chain(length: usize, kind: &str) -> Schema {
     let record = |at: usize| {
         let inner = if at == 0 { kind.to_owned() } else { format!("R{}", at - 1) };

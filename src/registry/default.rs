@@ -1,11 +1,11 @@
-//! Whether defaults are values of their fields' types, and how much they come to.
+//! Checks that defaults are values of their fields' types, and limits their size.
 
 use super::schema::{Field, NodeId, Schema, Shape};
 use crate::json::DEPTH_MAX;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// The first default that is no value of its field's type: where, and why.
+/// Returns the path and reason of the first default that is not a value of its field's type.
 pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
     let mut defaults = Defaults { schema, verdicts: HashMap::new() };
     schema.ids().find_map(|id| {
@@ -18,7 +18,7 @@ pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
     })
 }
 
-/// The first default that comes to too much once the fields it leaves out have theirs: where, and why.
+/// Returns the path and reason of the first default that is too large with the defaults of the fields it leaves out.
 pub(super) fn measure_all(schema: &Schema) -> Option<(String, String)> {
     let defaults = Defaults { schema, verdicts: HashMap::new() };
     let mut sizes = Sizes { defaults, known: HashMap::new() };
@@ -38,11 +38,11 @@ impl Schema {
     }
 }
 
-/// Values that a default may come to: it may double with each level of records whose fields have defaults, and whoever works
-/// it out takes that long.
+/// Maximum number of values in a default: it may double with each level of records whose fields have defaults, and
+/// expanding it takes as long.
 const VALUES_MAX: u64 = 1 << 16;
 
-/// How many values defaults come to.
+/// Counts the values of expanded defaults.
 struct Sizes<'a> {
     defaults: Defaults<'a>,
     /// By record and index of the field.
@@ -55,7 +55,7 @@ impl Sizes<'_> {
             return *known;
         }
         let Some(value) = &field.default else { return 0 };
-        // Met again on the way, it holds itself.
+        // A default that is met again during its own expansion contains itself.
         self.known.insert(key, u64::MAX);
         let size = self.value(field.node, value, depth + 1);
         self.known.insert(key, size);
@@ -93,11 +93,11 @@ impl Sizes<'_> {
     }
 }
 
-/// Asks of each value once whether it is one of a union: unions of records that hold unions would otherwise take two to
-/// the depth of the value.
+/// Checks each value against a union once: unions of records that contain unions would otherwise take two to the depth
+/// of the value.
 struct Defaults<'a> {
     schema: &'a Schema,
-    /// By union and address of the value, which stays where it is in the schema.
+    /// By union and address of the value, which does not move in the schema.
     verdicts: HashMap<(NodeId, usize), bool>,
 }
 
@@ -138,7 +138,7 @@ impl Defaults<'_> {
     }
 }
 
-/// Avro writes bytes in JSON as characters up to U+00FF.
+/// Whether a character is a byte in Avro's JSON encoding: up to U+00FF.
 fn is_byte(c: char) -> bool {
     u32::from(c) <= 0xff
 }

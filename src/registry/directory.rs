@@ -10,11 +10,11 @@
 //! ```
 //!
 //! A subject's directory is its name with every byte but ASCII letters, digits, `-`, `_`, `.` written `%XX`, a leading
-//! dot too; so no name leaves the directory or hides in it. What begins with a dot is passed over; any other name that
-//! is not of this form is an error, because a schema that silently does not count is worse.
+//! dot too; so no name leaves the directory or is hidden in it. Entries that begin with a dot are skipped; any other name
+//! that does not have this form is an error, because ignoring a schema without notice would be worse.
 //!
-//! A version is written once, under a hidden name, and moved to its own without replacing another: of two registrars
-//! at the same time one wins, the other looks again. A file that is there is never changed.
+//! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
+//! one wins, the other lists again. An existing file is never changed.
 
 use super::parse::TEXT_BYTES_MAX;
 use super::percent::unescaped;
@@ -28,11 +28,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Name of the file that holds the levels.
+/// Name of the file with the levels.
 pub const LEVELS_FILE: &str = "levels.toml";
-/// The longest file name there is on the usual file systems, in bytes.
+/// Maximum bytes of a file name on the usual file systems.
 const FILE_NAME_BYTES_MAX: usize = 255;
-/// How often a registrar looks again after another one took its number.
+/// Maximum attempts after another registrar took the number.
 const ATTEMPTS_MAX: usize = 100;
 
 /// An open directory registry.
@@ -57,7 +57,9 @@ struct Levels {
 }
 
 impl Directory {
-    /// Opens the registry in `dir`, which must exist (78 if not), and reads its levels.
+    /// Opens the registry in `dir` and reads its levels.
+    ///
+    /// Errors: exit status 78 if `dir` does not exist.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {
@@ -179,9 +181,9 @@ impl Registry for Directory {
 }
 
 impl Schemas for Directory {
-    /// Lists the subject's directory each time; files are read once.
+    /// Lists the subject's directory each time; each file is read once.
     fn subject(&mut self, name: &str) -> Result<Lookup> {
-        // An event may carry any text as its type; one that cannot be a file name is simply unknown.
+        // An event's type may be any text; one that cannot be a file name is unknown.
         let Ok(_) = self.subject_dir(name) else { return Ok(Lookup::Unknown) };
         let numbers = self.numbers(name)?;
         if numbers.is_empty() {
@@ -225,12 +227,12 @@ fn io(path: &Path, error: &std::io::Error) -> Error {
     Error::io(path.display().to_string(), error)
 }
 
-/// A text file, no longer than a schema may be.
+/// Reads a text file, no longer than a schema may be.
 fn read_text(path: &Path) -> Result<String> {
     read_schema(File::open(path), &path.display().to_string())
 }
 
-/// The text of a schema, no longer than one may be, from what was opened as `shown`.
+/// Reads the text of a schema, no longer than one may be, from a file shown as `shown`.
 pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<String> {
     let mut text = String::new();
     let limit = TEXT_BYTES_MAX as u64 + 1;
@@ -250,14 +252,14 @@ fn not_a_subject(path: &Path) -> Error {
     Error::config(format!("{}: not a subject's directory: {way_out}", path.display()))
 }
 
-/// The number of the version a file name stands for.
+/// Returns the version number of a file name.
 fn number_of(name: &str) -> Option<u32> {
     let digits = name.strip_suffix(".avsc")?;
     let number: u32 = digits.parse().ok()?;
     (number > 0 && number.to_string() == digits).then_some(number)
 }
 
-/// The name of a subject's directory.
+/// Returns the name of a subject's directory.
 fn file_name_of(subject: &str) -> String {
     let mut name = String::with_capacity(subject.len());
     for (n, byte) in subject.bytes().enumerate() {
@@ -270,7 +272,7 @@ fn file_name_of(subject: &str) -> String {
     name
 }
 
-/// The subject whose directory has that name; none if no subject's has.
+/// Returns the subject of a directory name; `None` if no subject has it.
 fn subject_of(name: &str) -> Option<String> {
     unescaped(name).filter(|subject| file_name_of(subject) == name)
 }

@@ -1,4 +1,4 @@
-//! The directory registry: names, the gate, and two registrars at once.
+//! Tests the directory registry: names, the compatibility check, and concurrent registrars.
 
 use super::*;
 use tempfile::TempDir;
@@ -22,7 +22,7 @@ fn numbers(registry: &mut Directory, subject: &str) -> Vec<u32> {
     found.map_or(vec![], |subject| subject.versions.iter().map(|version| version.number).collect())
 }
 
-/// The message, with the temporary directory's path taken out.
+/// Returns the message without the temporary directory's path.
 fn message(dir: &TempDir, error: &Error) -> String {
     error.to_string().replace(&dir.path().display().to_string(), "DIR")
 }
@@ -164,7 +164,7 @@ fn a_registry_that_is_not_there_is_an_error() {
     assert_eq!(message(&dir, &error), "DIR/nowhere: no such directory of schemas");
 }
 
-/// Many registrars at once: every schema gets a number of its own, the same schema one number, nothing is lost.
+/// Concurrent registrars: every schema gets its own number, the same schema one number, nothing is lost.
 #[test]
 fn registrars_at_the_same_time_get_numbers_of_their_own() {
     let dir = TempDir::new().unwrap();
@@ -194,7 +194,7 @@ fn registrars_at_the_same_time_get_numbers_of_their_own() {
 fn a_registrar_checks_again_against_what_another_one_added() {
     let (dir, mut registry) = registry("");
     registry.register("r", V1).unwrap();
-    // The number is taken between looking and writing: the write is refused, and the next look sees it.
+    // The number is taken between the listing and the write: the write is refused, and the next listing shows it.
     std::fs::write(dir.path().join("r/2.avsc"), V2).unwrap();
     assert!(!registry.write("r", 2, V2).unwrap());
     assert!(matches!(registry.register("r", V2), Ok(Registration::Existing(2))));

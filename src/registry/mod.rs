@@ -1,9 +1,15 @@
 //! Schemas of events: subjects, their versions, ids and compatibility.
 //!
-//! A *subject* is the name of a line of schemas, one version after another; an event's subject is its type. The model
-//! ([`schema`]), its parser and the rules of compatibility ([`compat`]) are pure; [`directory`] reads and writes files,
-//! [`confluent`] asks a server, and [`wire`] reads the Avro whose schemas it has: they stand above the line with the
-//! stores. Who validates asks [`Schemas`]; who keeps schemas asks [`Registry`], whatever it is ([`place::open`]).
+//! A *subject* is the name of a sequence of schemas, one version after another; an event's subject is its type.
+//! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
+//! ([`place::open`]).
+//!
+//! - `schema.rs`, `parse.rs`, `default.rs`, `reference.rs`, `compat.rs`: the schema model, its parser and the rules of
+//!   compatibility. They do no I/O.
+//! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
+//!   names.
+//! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.
+//! - `percent.rs`: names in paths and options.
 
 pub mod compat;
 pub mod confluent;
@@ -25,28 +31,28 @@ use crate::error::Result;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Where subjects are looked up.
+/// A source of subjects.
 pub trait Schemas {
-    /// The subject of that name with all its versions. Asked again it returns the same `Arc` until a version has been
-    /// added, so that what was compiled for it can be kept.
+    /// Looks up the subject of that name with all its versions. Returns the same `Arc` until a version is added, so
+    /// that its compiled form can be kept.
     fn subject(&mut self, name: &str) -> Result<Lookup>;
 }
 
-/// What is known of a name.
+/// The result of looking up a subject.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// It is a subject.
     Found(Arc<Subject>),
     /// It has no version.
     Unknown,
-    /// It is a subject whose schemas evt cannot use, for this reason.
+    /// It is a subject with schemas that evt cannot use, for this reason.
     Useless(Arc<str>),
-    /// The registry cannot be asked, for this reason, and the run does not wait for it.
+    /// The registry is unavailable, for this reason, and the run does not wait for it.
     Away(Arc<str>),
 }
 
 impl Lookup {
-    /// The subject, if it was found.
+    /// Returns the subject, if it was found.
     pub fn found(self) -> Option<Arc<Subject>> {
         match self {
             Self::Found(subject) => Some(subject),
@@ -55,53 +61,55 @@ impl Lookup {
     }
 }
 
-/// Where schemas are kept.
+/// A store of schemas.
 pub trait Registry: Schemas {
-    /// Whether it can be asked now; nothing is waited for.
+    /// Checks that it is available now, without waiting.
     fn check(&mut self) -> Result<()> {
         Ok(())
     }
 
-    /// The subjects there are, by name.
+    /// Lists the subjects by name.
     fn subjects(&mut self) -> Result<Vec<String>>;
 
-    /// The level of a subject, which need not exist yet.
+    /// Returns the level of a subject, which need not exist yet.
     fn level(&mut self, subject: &str) -> Result<Level>;
 
-    /// Adds `text` as the next version of `subject`, if its level allows it. 78 if the text is no valid schema.
+    /// Adds `text` as the next version of `subject`, if its level allows it.
+    ///
+    /// Errors: exit status 78 if the text is not a valid schema.
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration>;
 
-    /// What the registry itself has against `text` as the next version of `subject`; none where it has no opinion of
+    /// Returns the registry's own objections to `text` as the next version of `subject`; `None` if it makes no check of
     /// its own.
     fn objections(&mut self, _subject: &str, _text: &str) -> Result<Option<Vec<String>>> {
         Ok(None)
     }
 }
 
-/// What came of a registration.
+/// The result of a registration.
 #[derive(Debug)]
 pub enum Registration {
-    /// It is a new version, this one.
+    /// It is a new version, with this number.
     Added(u32),
     /// It is the same as this version; nothing was written.
     Existing(u32),
-    /// It may not follow the versions there are; nothing was written.
+    /// It may not follow the existing versions; nothing was written.
     Refused {
-        /// What evt has against it, each with the number of the version it meets.
+        /// The conflicts that evt found, each with the version number.
         conflicts: Vec<(u32, Conflict)>,
-        /// What the registry said, where it is one that speaks for itself.
+        /// The registry's own refusal, if it makes a check.
         said: Option<String>,
     },
 }
 
-/// What `versions` have against a schema that would follow them, each conflict with the number of the version it meets.
+/// Returns the conflicts of `versions` with a schema that would follow them, each with the version number.
 pub fn conflicts(schema: &Schema, versions: &[Version], level: Level) -> Vec<(u32, Conflict)> {
     let history: Vec<&Schema> = versions.iter().map(|version| version.schema.as_ref()).collect();
     let numbered = |conflict: Conflict| Some((versions.get(conflict.against)?.number, conflict));
     check_level(schema, &history, level).into_iter().filter_map(numbered).collect()
 }
 
-/// A line of schemas.
+/// A sequence of schemas.
 #[derive(Debug)]
 pub struct Subject {
     /// Its name.
@@ -110,7 +118,7 @@ pub struct Subject {
     pub versions: Vec<Version>,
 }
 
-/// One schema of a subject; never changed once it is there.
+/// One schema of a subject; immutable once registered.
 #[derive(Clone, Debug)]
 pub struct Version {
     /// Its number, from 1; numbers may have gaps.
@@ -124,22 +132,22 @@ pub struct Version {
 }
 
 impl Subject {
-    /// The version with that number.
+    /// Returns the version with that number.
     pub fn version(&self, number: u32) -> Option<&Version> {
         self.versions.iter().find(|version| version.number == number)
     }
 
-    /// The version registered last.
+    /// Returns the latest version.
     pub fn latest(&self) -> Option<&Version> {
         self.versions.last()
     }
 }
 
-/// The schema id of a version of a directory registry: the low 31 bits of XXH3-64 over `SUBJECT NUL NUMBER`.
+/// Returns the schema id of a version in a directory registry: the low 31 bits of XXH3-64 over `SUBJECT NUL NUMBER`.
 ///
-/// A function of the two names alone: it is the same on every machine and needs no file that hands out numbers. It fits
-/// the four bytes of the Confluent wire format and every reader's integers. Among 1,000 schemas two share an id with a
-/// chance of 1 in 4,300; rows are still told apart by their subject.
+/// It depends on these two alone: it is the same on every machine and needs no file that allocates numbers. It fits the
+/// four bytes of the Confluent wire format and every reader's integers. Among 1,000 schemas two share an id with a
+/// chance of 1 in 4,300; their rows still differ by subject.
 pub fn schema_id(subject: &str, number: u32) -> i64 {
     let key = format!("{subject}\0{number}");
     i64::from((xxh3_64(key.as_bytes()) & 0x7fff_ffff) as u32)

@@ -1,7 +1,7 @@
-//! Avro schema text into a [`Schema`]: every error says where in the schema and why.
+//! Parses Avro schema text into a [`Schema`]: every error has the path in the schema and the reason.
 //!
-//! Two parsers must agree before a schema is taken: this one, which knows where it stands and checks defaults, and
-//! apache-avro's, because schemas we accept must be readable by others.
+//! Two parsers must accept a schema: this one, which knows the path and checks defaults, and apache-avro's, because
+//! others must be able to read the schemas that evt accepts.
 
 use super::default;
 use super::schema::{Field, Logical, Name, Node, NodeId, Schema, Shape, Unit};
@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
-/// How deep types may be nested in a schema's text.
+/// Maximum nesting of types in a schema's text.
 pub const DEPTH_MAX: usize = 64;
-/// How long a schema's text may be, in bytes.
+/// Maximum bytes of a schema's text.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// Why a schema is refused, and where: the path starts at the outermost type's name.
+/// The path and reason of a refusal; the path starts at the outermost type's name.
 struct Refused {
     path: String,
     why: String,
@@ -23,7 +23,9 @@ struct Refused {
 type Parsed<T> = std::result::Result<T, Refused>;
 
 impl Schema {
-    /// Reads schema text; 78 with path and reason if it is no valid Avro schema.
+    /// Parses schema text.
+    ///
+    /// Errors: exit status 78 with path and reason if it is not a valid Avro schema.
     pub fn parse(text: &str) -> Result<Schema> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(Error::config(format!("schema: longer than {} KiB", TEXT_BYTES_MAX >> 10)));
@@ -145,7 +147,7 @@ impl Parser {
         self.add(Shape::Union(ids), None)
     }
 
-    /// Registers a named type before its inside is read, so that the inside can refer to it.
+    /// Registers a named type before its definition is parsed, so that the definition can refer to it.
     fn declare(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<(NodeId, Name)> {
         let name = self.name(object, namespace)?;
         let full = name.full();
@@ -167,7 +169,7 @@ impl Parser {
         let Some(Value::Array(list)) = object.get("fields") else {
             return self.refuse(format!("record {}: 'fields' must be an array", name.short));
         };
-        // The name of a placeholder is needed where a union inside refers to the record.
+        // The placeholder has the name because a union inside may refer to the record.
         self.define(id, Shape::Record { name: name.clone(), fields: vec![] }, None)?;
         let mut fields: Vec<Field> = vec![];
         let mut seen = HashSet::new();
@@ -297,7 +299,7 @@ fn is_full_name(text: &str) -> bool {
     text.split('.').all(is_name)
 }
 
-/// The logical type of an object; one that does not fit its type is ignored, as Avro says.
+/// Returns the logical type of an object; one that does not fit its type is ignored, by the specification.
 fn logical(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
     let logical = match (object.get("logicalType")?.as_str()?, shape) {
         ("decimal", Shape::Bytes | Shape::Fixed { .. }) => return decimal(object, shape),
@@ -321,7 +323,7 @@ fn decimal(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
     let number = |key: &str| object.get(key).map(|n| n.as_u64().and_then(|n| u32::try_from(n).ok()));
     let precision = number("precision")??;
     let scale = number("scale").unwrap_or(Some(0))?;
-    // n bytes, two's complement, hold floor(log10(2^(8n-1) - 1)) digits.
+    // n bytes in two's complement hold floor(log10(2^(8n-1) - 1)) digits.
     let fits = match shape {
         Shape::Fixed { size, .. } => *size > 0 && f64::from(precision) <= (8.0 * *size as f64 - 1.0) * 2f64.log10(),
         _ => true,

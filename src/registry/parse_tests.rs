@@ -1,4 +1,4 @@
-//! Schema text: the third-party schemas, and what we say about bad ones.
+//! Tests the parser on third-party schemas, and its messages about invalid ones.
 
 use super::*;
 use std::path::PathBuf;
@@ -46,7 +46,7 @@ fn schemas_that_must_fail_do() {
     }
 }
 
-/// `<<INPUT` and `<<canonical` values of a case, each from its mark to the end of its paragraph.
+/// Returns the `<<INPUT` and `<<canonical` values of a case, each from its mark to the end of its paragraph.
 #[test]
 fn canonical_forms_are_those_of_the_specification() {
     let Some(path) = facts("avro/share/test/data/schema-tests.txt") else { return };

@@ -1,6 +1,6 @@
-//! Names inside paths and options: `%XX` for every byte that could mean something there.
+//! Percent-encodes names in paths and options: `%XX` for every byte with a meaning there.
 
-/// A name as one part of a path.
+/// Escapes a name as one part of a path.
 pub fn escaped(name: &str) -> String {
     let mut part = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -12,7 +12,7 @@ pub fn escaped(name: &str) -> String {
     part
 }
 
-/// The text of which `%XX` stands for a byte; none if it is not UTF-8 or an escape is none.
+/// Decodes `%XX`; `None` if the result is not UTF-8 or an escape is malformed.
 pub fn unescaped(text: &str) -> Option<String> {
     let (mut bytes, mut rest) = (vec![], text.as_bytes());
     while let Some((&byte, tail)) = rest.split_first() {

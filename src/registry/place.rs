@@ -1,4 +1,4 @@
-//! What `--schemas` names: a directory, or a server.
+//! Opens what `--schemas` names: a directory or a server.
 
 use super::Registry;
 use super::confluent::Confluent;
@@ -10,7 +10,7 @@ use crate::secret;
 use crate::store::Location;
 use std::sync::Arc;
 
-/// Opens the registry that `text` names: `http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]`, or a directory.
+/// Opens the registry at `text`: `http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]`, or a directory.
 pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     match server(text, console)? {
         Some(server) => Ok(Box::new(server)),
@@ -18,13 +18,17 @@ pub fn open(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     }
 }
 
-/// The same for who names subjects as they are; exit 2 where the address would make others of them.
+/// Opens the registry for callers with full subject names.
+///
+/// Errors: exit status 2 if the address would change subject names.
 pub fn open_plain(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
     check_plain(text)?;
     open(text, console)
 }
 
-/// Whether names of subjects are taken as they are; exit 2 where the address would make others of them.
+/// Checks that the address does not change subject names.
+///
+/// Errors: exit status 2 if it does.
 pub fn check_plain(text: &str) -> Result<()> {
     let Some(location) = address(text)? else { return Ok(()) };
     match ["subject", "topic"].iter().find(|name| location.options.contains_key(**name)) {
@@ -35,40 +39,42 @@ pub fn check_plain(text: &str) -> Result<()> {
     }
 }
 
-/// Opens the directory that `text` names.
+/// Opens the directory `text`.
 pub fn directory(text: &str) -> Result<Directory> {
     Directory::open(secret::reveal(&secret::conceal(text)?))
 }
 
-/// Looks whether the registry that `text` names can be asked; its name, without secrets.
+/// Checks that the registry at `text` is available; returns its name, without secrets.
 pub fn check(text: &str, console: &Console) -> Result<String> {
     open(text, console)?.check()?;
     name(text)
 }
 
-/// The name of the registry that `text` names, without secrets.
+/// Returns the name of the registry at `text`, without secrets.
 pub fn name(text: &str) -> Result<String> {
     Ok(address(text)?.map_or_else(|| text.to_owned(), |location| location.to_string()))
 }
 
-/// Opens the server that `text` names; none for a directory.
+/// Opens the server at `text`; `None` for a directory.
 pub fn server(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
     address(text)?.map(|location| Confluent::open(&location, console).map(Arc::new)).transpose()
 }
 
-/// The same for clients that come again by themselves: a question that is not answered fails at once.
+/// Opens the server for requests of clients that retry themselves: an unanswered request fails at once.
 pub fn server_for_clients(text: &str, console: &Console) -> Result<Option<Arc<Confluent>>> {
     let opened = address(text)?.map(|location| Confluent::open(&location, console));
     Ok(opened.transpose()?.map(|server| Arc::new(server.without_retry())))
 }
 
-/// Opens the server that `text` names; exit 2 for a directory.
+/// Opens the server at `text`.
+///
+/// Errors: exit status 2 for a directory.
 pub fn server_only(text: &str, console: &Console) -> Result<Arc<Confluent>> {
     let no_server = || Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"));
     server(text, console)?.ok_or_else(no_server)
 }
 
-/// The address of a server; none where it is no server's. What `{env:NAME}` stands for is not parsed.
+/// Parses the address of a server; `None` if it is not one. The values of `{env:NAME}` are not parsed.
 fn address(text: &str) -> Result<Option<Location>> {
     let text = &secret::conceal(text)?;
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {

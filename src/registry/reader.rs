@@ -1,8 +1,8 @@
-//! The schema that records of topics in Avro are read as, whatever they were written with: `reader=`.
+//! The reader's schema for Avro records of topics, whatever they were written with: `reader=`.
 //!
-//! An id, and a version of a subject, are looked up once, before the first record. So is the latest version of a topic's
-//! subject. Where records name their subject by their own name (`subject=record` or `topic-record` of the registry) the
-//! latest version is looked up when a writer's schema is first met.
+//! An id, a version of a subject, and the latest version of a topic's subject are looked up once, before the first
+//! record. If records name their subject by their own name (`subject=record` or `topic-record` of the registry), the
+//! latest version is looked up when a writer's schema first occurs.
 
 use super::confluent::{Confluent, Found, Key, Strategy};
 use super::schema::kind_of;
@@ -13,19 +13,19 @@ use crate::kind::Kind;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// What `reader=` names.
+/// The choice of `reader=`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// The schema of that id.
     Id(u32),
-    /// The latest version of the subject that the registry's strategy tells.
+    /// The latest version of the subject by the registry's strategy.
     Latest,
-    /// That version of a subject; the latest where none is named.
+    /// This version of a subject; the latest without a number.
     Subject(String, Option<u32>),
 }
 
 impl Choice {
-    /// Reads `ID`, `latest`, `SUBJECT` or `SUBJECT:VERSION`.
+    /// Parses `ID`, `latest`, `SUBJECT` or `SUBJECT:VERSION`.
     pub fn parse(text: &str) -> Self {
         match (text.parse(), text.rsplit_once(':').map(|(subject, version)| (subject, version.parse()))) {
             (Ok(id), _) => Self::Id(id),
@@ -51,7 +51,7 @@ impl Reader {
         Self { name, schema: version.schema.clone(), kind: kind_of(&version.text) }
     }
 
-    /// Reads what `writer` wrote; why not where nothing of it can be read.
+    /// Creates a decoder for `writer`'s data; returns the reason if none of it can be read.
     pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
         let decoder = Decoder::resolving(writer, &self.schema, self.kind);
         decoder.map_err(|error| format!("it cannot be read as the reader's, {}: {error}", self.name))
@@ -69,7 +69,9 @@ pub enum Readers {
 }
 
 impl Readers {
-    /// Looks up what can be looked up now. 78 where it is not there, 69 where the registry is away.
+    /// Looks up the schemas that can be looked up now.
+    ///
+    /// Errors: exit status 78 if one does not exist, 69 if the registry is unavailable.
     pub fn open(choice: &Choice, topics: &[String], registry: &Confluent) -> Result<Self> {
         match (choice, registry.strategy().unwrap_or(Strategy::Topic)) {
             (Choice::Id(id), _) => {
@@ -87,7 +89,7 @@ impl Readers {
         }
     }
 
-    /// Topics of the same number have the same readers.
+    /// Returns a number that topics with the same readers share.
     pub fn line(&self, topic: usize) -> usize {
         match self {
             Self::One(_) | Self::Records(Strategy::Record, _) => 0,
@@ -95,7 +97,7 @@ impl Readers {
         }
     }
 
-    /// The schema for what `writer` wrote in a topic, or why there is none.
+    /// Returns the reader's schema for `writer`'s data in a topic, or why there is none.
     pub fn find(
         &self,
         topic: usize,
@@ -131,7 +133,9 @@ fn absent(registry: &Confluent, subject: &str) -> String {
     format!("{}: there is no subject '{subject}'", registry.name())
 }
 
-/// A version of a subject, the latest without a number. 78 where it is not there, 69 where the registry is away.
+/// Returns a version of a subject, the latest without a number.
+///
+/// Errors: exit status 78 if it does not exist, 69 if the registry is unavailable.
 pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Result<Version> {
     let found = match registry.exactly(subject)? {
         Lookup::Found(found) => found,
@@ -151,7 +155,9 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
     })
 }
 
-/// The text of a schema by its id. 78 where it is not there, 69 where the registry is away.
+/// Returns the text of a schema by its id.
+///
+/// Errors: exit status 78 if it does not exist, 69 if the registry is unavailable.
 pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
     match registry.schema(Key::Id(id))? {
         Found::Schema(text) => Ok(text),

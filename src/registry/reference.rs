@@ -1,4 +1,5 @@
-//! Schemas that refer to others: what they name is written into them where it is first used, so that one text says all.
+//! Resolves references between schemas: writes each referenced type into the text where it is first used, so that one
+//! text is complete.
 
 use super::schema::Schema;
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ impl fmt::Display for Reference {
 }
 
 impl Reference {
-    /// The references in what a registry says of a schema.
+    /// Returns the references in a registry's answer about a schema.
     pub fn all(body: &Value) -> Result<Vec<Reference>> {
         let list = match body.get("references") {
             None | Some(Value::Null) => return Ok(vec![]),
@@ -37,7 +38,7 @@ impl Reference {
     }
 }
 
-/// The schema `text` with the named types of `others` written in where they are first used.
+/// Returns the schema `text` with the named types of `others` written in where they are first used.
 pub fn inlined<'a>(text: &str, others: impl Iterator<Item = &'a str>) -> Result<String> {
     let mut types = Types::default();
     for other in others {
@@ -50,7 +51,7 @@ pub fn inlined<'a>(text: &str, others: impl Iterator<Item = &'a str>) -> Result<
 
 fn parsed(text: &str) -> Result<Value> {
     let parsed: Result<Value, _> = serde_json::from_str(text);
-    // A schema that is a name alone need not be JSON.
+    // A schema that is only a name need not be JSON.
     parsed.or_else(|error| match text.trim().contains(['{', '[', '"']) {
         true => Err(Error::config("schema: no JSON").because(error)),
         false => Ok(Value::String(text.trim().to_owned())),
@@ -61,17 +62,17 @@ fn parsed(text: &str) -> Result<Value> {
 struct Types {
     /// Definitions by full name.
     known: BTreeMap<String, Map<String, Value>>,
-    /// Names that are defined by what has been written.
+    /// Names that the output already defines.
     written: HashSet<String>,
     nodes: usize,
 }
 
-/// How deep types may refer to each other, and how many there may be once all is written out.
+/// Maximum depth of references between types, and maximum number of types in the output.
 const DEPTH_MAX: u32 = 128;
 const NODES_MAX: usize = 100_000;
 
 impl Types {
-    /// Learns the named types of a schema.
+    /// Collects the named types of a schema.
     fn collect(&mut self, schema: &Value, namespace: &str) {
         match schema {
             Value::Array(branches) => branches.iter().for_each(|branch| self.collect(branch, namespace)),
@@ -93,7 +94,7 @@ impl Types {
         }
     }
 
-    /// A schema with every name that it does not define itself written out, once.
+    /// Returns a schema in which every name that it does not define is written out, once.
     fn whole(&mut self, schema: &Value, namespace: &str, depth: u32) -> Result<Value> {
         self.nodes += 1;
         if depth > DEPTH_MAX || self.nodes > NODES_MAX {
@@ -129,7 +130,7 @@ impl Types {
         if let Some(name) = &own
             && !self.written.insert(name.clone())
         {
-            // A type of the same name that stands in several of the schemas is one type.
+            // A type of the same name in several of the schemas is one type.
             return Ok(Value::String(name.clone()));
         }
         let namespace = own.as_deref().map_or(namespace, namespace_of);
@@ -153,7 +154,7 @@ impl Types {
     }
 }
 
-/// The full name of a record, an enum or a fixed.
+/// Returns the full name of a record, an enum or a fixed.
 fn full_name(object: &Map<String, Value>, namespace: &str) -> Option<String> {
     let kind = object.get("type")?.as_str()?;
     if !matches!(kind, "record" | "error" | "enum" | "fixed") {
@@ -163,7 +164,7 @@ fn full_name(object: &Map<String, Value>, namespace: &str) -> Option<String> {
     Some(qualified(name, object.get("namespace").and_then(Value::as_str).unwrap_or(namespace)))
 }
 
-/// Gives a definition its full name, so that it is the same wherever it stands.
+/// Gives a definition its full name, so that it is the same in every place.
 fn rename(object: &mut Map<String, Value>, name: &str) {
     let (namespace, short) = name.rsplit_once('.').unwrap_or(("", name));
     object.insert("name".to_owned(), short.into());

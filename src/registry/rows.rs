@@ -1,8 +1,8 @@
-//! Rows on a topic in Avro: each behind the id of a schema that the registry has.
+//! Encodes rows for a topic in Avro: each after the id of its schema in the registry.
 //!
-//! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as they
-//! are in every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise. Events
-//! can also be records of a schema that somebody else made ([`crate::op::record`]): then nothing is registered.
+//! The record is `evt.KIND`, its fields the kind's columns; properties and dimensions are JSON text in a string, as in
+//! every column. Its subject is the topic's (`TOPIC-value`) unless the registry's `subject=` says otherwise. Events can
+//! also be records of another given schema ([`crate::op::record`]): then nothing is registered.
 
 use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
@@ -26,7 +26,7 @@ pub struct AvroRows {
     name: String,
     /// 00 and the id.
     head: [u8; 5],
-    /// Rows that were written, and whether it was said that properties or digits were not.
+    /// Number of rows written, and whether lost properties and lost digits have been reported.
     written: u64,
     told: [bool; 2],
 }
@@ -34,23 +34,23 @@ pub struct AvroRows {
 enum Form {
     /// The rows as they are.
     Own(Box<RowEncoder>),
-    /// Events as somebody else's records.
+    /// Events as records of a given schema.
     Records(Box<Records>),
 }
 
-/// Where the rows of a topic have their schema.
+/// The topic and schema of rows.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a> {
-    /// The registry, as `--schemas` names it.
+    /// The registry, as in `--schemas`.
     pub schemas: &'a str,
     /// The topic.
     pub topic: &'a str,
-    /// The schema to use; none registers that of the rows.
+    /// The schema to use; `None` registers the schema of the rows.
     pub schema_id: Option<&'a Choice>,
 }
 
 impl Target<'_> {
-    /// Looks whether the registry can be asked, and has the schema that is named; registers nothing.
+    /// Checks that the registry is available and has the given schema; registers nothing.
     pub fn check(&self, console: &Console) -> Result<()> {
         place::check(self.schemas, console)?;
         let Some(choice) = self.schema_id else { return Ok(()) };
@@ -60,7 +60,7 @@ impl Target<'_> {
         if by_kind { Ok(()) } else { self.find(choice, &registry, "").map(|_| ()) }
     }
 
-    /// The schema that is named: its id, text, and what it is called.
+    /// Looks up the given schema: its id, text and name.
     fn find(&self, choice: &Choice, registry: &Confluent, kind: &str) -> Result<(u32, Arc<str>, String)> {
         let version = match choice {
             Choice::Id(id) => return Ok((*id, reader::by_id(registry, *id)?, format!("schema id {id}"))),
@@ -78,8 +78,9 @@ impl Target<'_> {
 }
 
 impl AvroRows {
-    /// Registers the schema of the rows, or finds the one that `schema_id=` names; 78 if it may not be written, 2 if rows
-    /// of this kind are written by their own schema only.
+    /// Registers the schema of the rows, or looks up the one of `schema_id=`.
+    ///
+    /// Errors: exit status 78 if the rows cannot be written with it, 2 if rows of this kind only have their own schema.
     pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
         let topic = target.topic;
         let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no kind of evt")))?;
@@ -101,7 +102,7 @@ impl AvroRows {
         Ok(Self { form, name, head, written: 0, told: [false; 2] })
     }
 
-    /// Rows of a batch, without their heads; a fault of each that has no place in the schema.
+    /// Encodes the rows of a batch without their heads; a fault for each row that does not fit the schema.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<std::result::Result<Bytes, Fault>>> {
         let records = match &mut self.form {
             Form::Own(rows) => return Ok(rows.encode(batch)?.iter().map(Ok).collect()),
@@ -123,12 +124,12 @@ impl AvroRows {
         Ok(rows)
     }
 
-    /// What stands before each record.
+    /// Returns the bytes before each record.
     pub fn head(&self) -> [u8; 5] {
         self.head
     }
 
-    /// What a person has to know of the rows so far, each once.
+    /// Returns notices about the rows so far, each once.
     pub fn news(&mut self) -> Vec<String> {
         let Form::Records(records) = &self.form else { return vec![] };
         let (name, lost) = (&self.name, records.lost());
@@ -144,7 +145,7 @@ impl AvroRows {
         news
     }
 
-    /// How many rows were written with less than they had; none where all had everything.
+    /// Returns how many rows were written incompletely; `None` if all were complete.
     pub fn summary(&self) -> Option<String> {
         let Form::Records(records) = &self.form else { return None };
         let lost = records.lost();
@@ -159,13 +160,13 @@ impl AvroRows {
     }
 }
 
-/// How rows of a kind are written by the schema `text`.
+/// Returns how rows of a kind are written with the schema `text`.
 fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
     let theirs = Schema::parse(text)?;
     if Schema::parse(own.text())?.canonical_form() == theirs.canonical_form() {
         return Ok(Form::Own(Box::new(own)));
     }
-    // What is called as our rows are is read as them.
+    // Readers take a record with evt's name for evt's rows.
     if kind_of(text).is_some() {
         return Err(Error::config(format!("it is another schema than that of the rows: {}", own.text())));
     }
@@ -180,7 +181,7 @@ fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
     }
 }
 
-/// The id of the schema once it is a version of the subject; the gate is the subject's level.
+/// Registers the schema, subject to the subject's level; returns its id.
 fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Result<u32> {
     if let Registration::Refused { conflicts, said } = registry.register(subject, text)? {
         let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));

@@ -1,7 +1,7 @@
-//! An Avro schema as a small arena: every type is a node, a named type is one node however often it is used.
+//! An Avro schema as a small arena: every type is a node; a named type is one node however often it is used.
 //!
-//! References are resolved when the text is read ([`super::parse`]), so that a recursive type is a cycle of [`NodeId`]s
-//! and nobody has to look names up again.
+//! The parser ([`super::parse`]) resolves references, so that a recursive type is a cycle of [`NodeId`]s and names need
+//! no further lookup.
 
 use crate::kind::Kind;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 pub struct NodeId(pub(super) u32);
 
 impl NodeId {
-    /// Its place among [`Schema::ids`].
+    /// Returns its index in [`Schema::ids`].
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -28,13 +28,13 @@ pub struct Schema {
 /// One type.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it is.
+    /// Its Avro type.
     pub shape: Shape,
-    /// What its values mean, where the schema says so and the type can carry it.
+    /// Its logical type, if the schema has one that fits.
     pub logical: Option<Logical>,
 }
 
-/// What a type is.
+/// An Avro type.
 #[derive(Clone, Debug)]
 pub enum Shape {
     /// `null`.
@@ -53,11 +53,11 @@ pub enum Shape {
     Bytes,
     /// `string`.
     String,
-    /// A number of bytes under a name.
+    /// A named type with a fixed number of bytes.
     Fixed {
         /// Its name.
         name: Name,
-        /// How many bytes.
+        /// The number of bytes.
         size: u64,
     },
     /// One of some symbols.
@@ -66,7 +66,7 @@ pub enum Shape {
         name: Name,
         /// The symbols, in order.
         symbols: Vec<String>,
-        /// The symbol a reader takes for one it does not know.
+        /// The symbol that a reader uses for unknown ones.
         default: Option<String>,
     },
     /// Named fields.
@@ -76,9 +76,9 @@ pub enum Shape {
         /// The fields, in order.
         fields: Vec<Field>,
     },
-    /// Many of one type.
+    /// Values of one type.
     Array(NodeId),
-    /// Many of one type, by string keys.
+    /// Values of one type by string keys.
     Map(NodeId),
     /// One of several types.
     Union(Vec<NodeId>),
@@ -89,14 +89,14 @@ pub enum Shape {
 pub struct Name {
     /// The name without namespace.
     pub short: String,
-    /// The namespace; none is Avro's null namespace.
+    /// The namespace; `None` is Avro's null namespace.
     pub namespace: Option<String>,
-    /// Other full names a reader knows it by.
+    /// Other full names under which a reader accepts it.
     pub aliases: Vec<String>,
 }
 
 impl Name {
-    /// `namespace.name`.
+    /// Returns `namespace.name`.
     pub fn full(&self) -> String {
         match &self.namespace {
             Some(namespace) => format!("{namespace}.{}", self.short),
@@ -110,23 +110,23 @@ impl Name {
 pub struct Field {
     /// Its name.
     pub name: String,
-    /// Other names a reader finds it under.
+    /// Other names under which a reader finds it.
     pub aliases: Vec<String>,
     /// Its type.
     pub node: NodeId,
-    /// What a reader takes where the writer has none; `Some(Value::Null)` is the default null.
+    /// The value if the writer has none; `Some(Value::Null)` is the default null.
     pub default: Option<Value>,
 }
 
 impl Field {
-    /// What a writer has for this field of a reader's: under its name, else under the first alias that is there.
+    /// Returns the writer's counterpart of this reader's field: by its name, else by the first alias that exists.
     pub fn find<'a, T>(&self, written: &'a HashMap<&str, T>) -> Option<&'a T> {
         let named = |name: &String| written.get(name.as_str());
         named(&self.name).or_else(|| self.aliases.iter().find_map(named))
     }
 }
 
-/// The unit of a number that stands for a time.
+/// The unit of a time as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Milliseconds.
@@ -137,14 +137,14 @@ pub enum Unit {
     Nanos,
 }
 
-/// What values of a type mean.
+/// A logical type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Logical {
     /// A decimal number.
     Decimal {
-        /// Digits at most.
+        /// Maximum number of digits.
         precision: u32,
-        /// Digits after the point at most.
+        /// Maximum digits after the point.
         scale: u32,
     },
     /// A UUID.
@@ -162,7 +162,7 @@ pub enum Logical {
 }
 
 impl Logical {
-    /// Avro's word for it.
+    /// Returns Avro's word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Decimal { .. } => "decimal",
@@ -182,22 +182,22 @@ impl Logical {
 }
 
 impl Schema {
-    /// The outermost type.
+    /// Returns the outermost type.
     pub fn root(&self) -> NodeId {
         self.root
     }
 
-    /// The type at `id`, an index of this schema.
+    /// Returns the type at `id`, an index of this schema.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.index()]
     }
 
-    /// Every index of this schema, in order.
+    /// Returns every index of this schema, in order.
     pub fn ids(&self) -> impl Iterator<Item = NodeId> {
         (0u32..).take(self.nodes.len()).map(NodeId)
     }
 
-    /// What a person calls the type at `id`: `string`, `record Order`, `array`.
+    /// Describes the type at `id` for messages: `string`, `record Order`, `array`.
     pub fn describe(&self, id: NodeId) -> String {
         match &self.node(id).shape {
             Shape::Fixed { name, .. } => format!("fixed {}", name.short),
@@ -207,20 +207,20 @@ impl Schema {
         }
     }
 
-    /// Where paths into this schema start: the name of its outermost type.
+    /// Returns the start of paths into this schema: the name of its outermost type.
     pub fn title(&self) -> String {
         let shape = &self.node(self.root).shape;
         shape.name().map_or_else(|| shape.word(), |name| &name.short).to_owned()
     }
 
-    /// Avro's parsing canonical form: what decides how bytes are read, and nothing else.
+    /// Returns Avro's parsing canonical form: only what determines how bytes are read.
     pub fn canonical_form(&self) -> String {
         self.write(false)
     }
 
-    /// Everything that decides what the schema accepts or reads: the canonical form with defaults, aliases and logical
-    /// types. Two schemas are the same version iff this text is equal; `doc`, `order` and attributes unknown to Avro
-    /// do not count.
+    /// Returns everything that determines what the schema accepts or reads: the canonical form with defaults, aliases
+    /// and logical types. Two schemas are the same version iff this text is equal; `doc`, `order` and attributes
+    /// unknown to Avro do not count.
     pub fn identity(&self) -> String {
         self.write(true)
     }
@@ -233,7 +233,7 @@ impl Schema {
 }
 
 impl Shape {
-    /// The name of a record, an enum or a fixed.
+    /// Returns the name of a record, an enum or a fixed.
     pub fn name(&self) -> Option<&Name> {
         match self {
             Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => Some(name),
@@ -241,7 +241,7 @@ impl Shape {
         }
     }
 
-    /// Avro's word for this shape.
+    /// Returns Avro's word for this shape.
     pub fn word(&self) -> &'static str {
         match self {
             Shape::Null => "null",
@@ -377,7 +377,7 @@ impl Writer<'_> {
     }
 }
 
-/// The kind whose rows records of a schema are: evt writes them as `evt.event`, `evt.metric`, …
+/// Returns the kind of evt's rows that a schema describes: evt writes them as `evt.event`, `evt.metric`, …
 pub fn kind_of(text: &str) -> Option<Kind> {
     let schema: serde_json::Value = serde_json::from_str(text).ok()?;
     match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {

@@ -19,35 +19,36 @@ use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The header that holds the id of a value's schema.
+/// The header with the id of a value's schema.
 pub const HEADER: &str = "__value_schema_id";
-/// Schemas kept ready; beyond that all are made ready again when next met.
+/// Maximum number of compiled decoders; beyond that all are dropped and compiled again on use.
 const DECODERS_MAX: usize = 1024;
 
-/// Reads records of one registry. Each thread has one of its own.
+/// Decodes records of one registry. Each thread has its own.
 pub struct Wire {
     registry: Arc<Confluent>,
     readers: Option<Readers>,
-    /// By the line of their topic and the writer's schema: decoders, and why there is none.
+    /// By the reader number of the topic and the writer's schema: decoders, or why there is none.
     ready: HashMap<(usize, Key), Result<Decoder, Fault>, ahash::RandomState>,
     text: String,
 }
 
 impl Wire {
-    /// A reader that knows no schema yet, and takes every record as it was written.
+    /// Creates a decoder without schemas that reads every record with its writer's schema.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self { registry, readers: None, ready: HashMap::default(), text: String::new() }
     }
 
-    /// One that takes the records of `topics` as a reader's schema has them. 78 where it is not there, 69 where the
-    /// registry is away.
+    /// Creates a decoder that reads the records of `topics` with a reader's schema.
+    ///
+    /// Errors: exit status 78 if it does not exist, 69 if the registry is unavailable.
     pub fn reading(registry: Arc<Confluent>, choice: &Choice, topics: &[String]) -> crate::Result<Self> {
         let readers = Some(Readers::open(choice, topics, &registry)?);
         Ok(Self { readers, ..Self::new(registry) })
     }
 
-    /// The JSON text of a record of the topic with that number, or what is wrong with it; `header` is the content of
-    /// [`HEADER`]. Fails only where the registry is away for longer than it is waited for, or does not let us in.
+    /// Returns the JSON text of a record of the topic with that number, or its fault; `header` is the content of
+    /// [`HEADER`]. Fails only if the registry is unavailable for longer than `retry=`, or refuses access.
     pub fn text(&mut self, payload: &[u8], header: Option<&[u8]>, topic: usize) -> crate::Result<Result<&str, Fault>> {
         let (key, body) = match framed(payload, header) {
             Ok(framed) => framed,
@@ -63,7 +64,7 @@ impl Wire {
         Ok(self.decode((line, key), payload, body))
     }
 
-    /// The same where the registry may not be asked; none where it has to be.
+    /// Decodes a record without a request to the registry; `None` if one is needed.
     pub fn recalled(&mut self, payload: &[u8], recall: &mut Recall) -> crate::Result<Option<Result<&str, Fault>>> {
         let (key, body) = match framed(payload, None) {
             Ok(framed) => framed,
@@ -78,7 +79,7 @@ impl Wire {
         Ok(Some(self.decode((0, key), payload, body)))
     }
 
-    /// The text of the record `body` of a payload, by a schema that is ready.
+    /// Returns the text of the record `body` of a payload, with a compiled decoder.
     fn decode(&mut self, at: (usize, Key), payload: &[u8], body: &[u8]) -> Result<&str, Fault> {
         let key = at.1;
         let decoder = match self.ready.get_mut(&at) {
@@ -98,7 +99,7 @@ impl Wire {
         Err(Fault::new(error_type, message))
     }
 
-    /// Makes what was found of a key ready; a fault that may pass is not kept.
+    /// Compiles the schema of a key. A fault that may be temporary is not kept.
     #[cold]
     fn prepare(&mut self, (line, key): (usize, Key), found: Found) -> crate::Result<Result<(), Fault>> {
         let text = match found {
@@ -125,7 +126,7 @@ impl Wire {
     }
 }
 
-/// The key of a record's schema, and the record.
+/// Splits a record into the key of its schema and the body.
 pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a [u8]), Fault> {
     let wrong = |why: String| Fault::new(ErrorType::ParseError, why);
     match header {

@@ -1,4 +1,5 @@
-//! evt-gen: make events, at any rate, disorder, lateness and fault, from a seed. (`gen` is a word of Rust's own.)
+//! evt-gen: generates events with a given rate, disorder, lateness and faults from a seed. (`gen` is a keyword of
+//! Rust.)
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, parse_count, parse_share};
@@ -192,7 +193,7 @@ impl Args {
         findings.tell()
     }
 
-    /// What to make.
+    /// Returns the options of the generator.
     pub fn options(&self) -> Options {
         Options {
             events: self.events,
@@ -218,7 +219,7 @@ impl Args {
         }
     }
 
-    /// How the truth reads it.
+    /// Returns the rules of the expected results.
     pub fn rules(&self) -> Rules {
         let rules = self.rules.clone();
         Rules {
@@ -240,10 +241,10 @@ impl Args {
 /// Bytes gathered before they are written.
 const CHUNK_BYTES: usize = 1 << 16;
 
-/// Writes the records to `out` as JSON lines and, once all are made, what they must come to as JSON to `truth`.
+/// Writes the records to `out` as JSON lines and, once all are generated, the expected results as JSON to `truth`. When
+/// `stop` returns true, it ends after a whole line, and the expected results are those of the lines written.
 ///
-/// Exit 2 if an option or a rule is out of its range, before anything is written. Once `stop` says so it ends after a
-/// whole line, and the truth is that of the lines written.
+/// Errors: exit status 2 if an option or a rule is out of range, before anything is written.
 pub fn write(
     options: Options,
     out: &mut dyn Write,

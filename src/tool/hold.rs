@@ -1,33 +1,34 @@
-//! What holds the watermark back, as processing time sees it: silent partitions, and a watermark that stands still.
+//! Finds what holds the watermark back in processing time: idle partitions, and a watermark that does not advance.
 //!
-//! None of it decides what is late. `--idle-after` takes a silent partition out of the minimum, which is impure and
-//! asked for; a watermark that stands still for a minute is only named, with the ways out.
+//! None of it decides what is late. `--idle-after` excludes an idle partition from the minimum; this depends on timing
+//! and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
 
 use crate::console::Console;
 use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
 use std::collections::HashMap;
 
-/// How often partitions are looked at (µs).
+/// Interval of checks (µs).
 const EVERY: i64 = 100_000;
 
 /// Watches the partitions of one run.
 pub struct Hold {
     idle_after: Option<i64>,
     next: i64,
-    /// Stream time of each partition when it last moved, and when that was.
+    /// Stream time of each partition when it last advanced, and the processing time of that.
     moved: HashMap<usize, (Option<i64>, i64)>,
     watermark: (Option<i64>, i64),
     said: bool,
 }
 
 impl Hold {
-    /// Partitions silent for `idle_after` µs become idle; none never do. `now` is the clock's.
+    /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do. `now` is
+    /// the clock's.
     pub fn new(idle_after: Option<i64>, now: i64) -> Self {
         Self { idle_after, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
     }
 
-    /// Looks at the partitions; the numbers of those that have become idle.
+    /// Checks the partitions; returns the numbers of those that have become idle.
     pub fn look(&mut self, watermark: &Watermark, now: i64, console: &Console) -> Vec<usize> {
         if now < self.next {
             return vec![];

@@ -99,7 +99,7 @@ impl Args {
         findings.stage(&self.stage, FRAMES, options.as_ref(), None)
     }
 
-    /// Where it listens, if that is its input.
+    /// Returns the address it listens at, if an HTTP server is its input.
     fn listener(&self) -> Result<Option<Address>> {
         let inputs = self.stage.input.uris()?;
         let found = inputs.iter().find_map(|uri| if let Uri::Http(address) = uri { Some(address) } else { None });

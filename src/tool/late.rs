@@ -1,4 +1,4 @@
-//! Late rows of evt-window: written to `--late`, or lost, which is said and makes the verdict 1.
+//! Late rows of evt-window: written to `--late`, or lost, which is reported and makes the verdict 1.
 
 use crate::console::Console;
 use crate::error::Result;
@@ -14,38 +14,38 @@ use arrow::array::RecordBatch;
 struct Tally {
     /// Rows that some metric lost.
     whole: u64,
-    /// Rows that every metric counted, though not in all their windows.
+    /// Rows that every metric counted, but not in all their windows.
     half: u64,
-    /// Of both, those late only because a partition was idle or new.
+    /// Of both, rows that are late only because a partition was idle or new.
     idle: u64,
-    /// The least out-of-orderness (µs) that would have lost none of the others.
+    /// The least out-of-orderness (µs) with which none of the others would be late.
     needed: i64,
 }
 
-/// Where late rows go, and what is said of them.
+/// The output of late rows, and the reports about them.
 pub struct Late {
     /// `--late`.
     pub output: Option<Output>,
     /// `--late-partial`.
     partial: bool,
-    /// Why a row was late that its own bound would have kept.
+    /// Why a row is late although its own bound would have kept it.
     why: &'static str,
     /// Rows written to `--late`.
     written: u64,
     tally: Tally,
-    /// What the last line said, and when the next one is due.
+    /// The counts of the last report, and when the next one is due.
     said: Tally,
     due: Option<i64>,
 }
 
 impl Late {
-    /// Late rows go to `output`, half-late ones too where `partial` says so; `why` tells why a row was late that its own bound
-    /// would have kept.
+    /// Sends late rows to `output`, with `partial` half-late ones too; `why` explains why a row is late although its
+    /// own bound would have kept it.
     pub fn new(output: Option<Output>, partial: bool, why: &'static str) -> Self {
         Self { output, partial, why, written: 0, tally: Tally::default(), said: Tally::default(), due: None }
     }
 
-    /// Takes the late rows of a batch; `names` are those of the metrics. Rows that the output cannot hold come back.
+    /// Takes the late rows of a batch; `names` are those of the metrics. Returns the rows that the output refused.
     pub fn take(&mut self, batch: &RecordBatch, outcome: &Outcome, names: &[&str]) -> Result<Vec<Refusal>> {
         let mut rows = vec![];
         for late in outcome.late.chunk_by(|one, other| one.row == other.row) {
@@ -63,7 +63,7 @@ impl Late {
         Ok(refused.into_iter().map(|refusal| Refusal { row: rows[refusal.row].row, ..refusal }).collect())
     }
 
-    /// Rows that the output took and its brokers refused since the last call.
+    /// Returns the rows that the output took and its brokers refused since the last call.
     pub fn bounced(&mut self) -> Vec<Bounced> {
         let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
         self.written -= bounced.len() as u64;
@@ -75,8 +75,8 @@ impl Late {
         self.output.as_mut().map_or(Ok(()), Output::conclude)
     }
 
-    /// Does what is due by the clock; lost rows are said a minute after the first one, and then once a minute while their
-    /// number grows.
+    /// Does what is due by the clock. Lost rows are reported a minute after the first one, then once a minute while
+    /// their number grows.
     pub fn tick(&mut self, now: i64, explicit: bool, console: &Console) -> Result<()> {
         if let Some(output) = &mut self.output {
             return output.tick();
@@ -89,12 +89,12 @@ impl Late {
         Ok(())
     }
 
-    /// Whether rows were late and had nowhere to go.
+    /// Whether rows were late and there is no `--late`.
     pub fn is_loss(&self) -> bool {
         self.output.is_none() && self.tally != Tally::default()
     }
 
-    /// Whether rows were late, wherever they went.
+    /// Whether rows were late, with `--late` or without.
     pub fn is_any(&self) -> bool {
         self.tally != Tally::default()
     }
@@ -104,8 +104,8 @@ impl Late {
         self.written
     }
 
-    /// How many were late and what would have kept them, unless the last line said so; `explicit` where watermarks come
-    /// from the input, so that no flag would have.
+    /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported;
+    /// `explicit` if the watermarks come from the input, so that no flag would have.
     pub fn rest(&self, explicit: bool) -> Option<String> {
         (self.tally != self.said).then(|| self.line(explicit))
     }
@@ -133,7 +133,7 @@ impl Late {
 }
 
 impl Tally {
-    /// Adds one row by what it is late for.
+    /// Adds one row with the metrics it is late for.
     fn add(&mut self, late: &[LateRow]) {
         if late.iter().all(|late| late.half) {
             self.half += 1;

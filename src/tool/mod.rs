@@ -1,4 +1,9 @@
-//! The tools: flags, options and `run`, one file each.
+//! The tools: flags, options and `run`, one file each. A tool implements [`Tool`](crate::cli::Tool): `source` turns its
+//! flags into options, `run` reads items from a stage and writes rows to it.
+//!
+//! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
+//!   others by name (evt-gen is `generate.rs`).
+//! - `late.rs`, `hold.rs`: the late rows of evt-window, and partitions that hold its watermark back.
 
 pub mod generate;
 mod hold;

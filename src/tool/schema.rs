@@ -118,7 +118,7 @@ impl Tool for Args {
 }
 
 impl Action {
-    /// `--check`: the schemas are there and can be read; nothing is registered.
+    /// `--check`: checks that the schemas exist and can be read; registers nothing.
     fn check(&self, run: &Rc<Run>) -> Result<u8> {
         let mut findings = Findings::new(run);
         let files: Vec<&String> = match self {
@@ -144,7 +144,7 @@ impl Action {
 }
 
 impl Args {
-    /// Does what is asked; the verdict.
+    /// Runs the subcommand; returns the verdict.
     fn act(&self, run: &Run) -> Result<u8> {
         let open = |schemas: &str| place::open_plain(schemas, &run.console);
         match &self.action {
@@ -192,7 +192,7 @@ fn check(run: &Run, new: &str, against: &[String], level: Level) -> Result<u8> {
     Ok(u8::from(!conflicts.is_empty()))
 }
 
-/// Against what is registered: our verdict, and that of a registry that has its own.
+/// Checks a schema against the registered versions: evt's verdict, and the registry's own if it has one.
 fn check_subject(
     run: &Run,
     new: &str,
@@ -203,7 +203,7 @@ fn check_subject(
     let schema = Schema::parse(&text).map_err(|error| error.at(new))?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
-    // The registry judges by its own level, so it is asked only where that is the one.
+    // The registry checks by its own level, so it is asked only if no other is given.
     let (asked, level) = (level.is_none(), level.map_or_else(|| registry.level(subject), Ok)?);
     let conflicts = conflicts(&schema, versions, level);
     for (number, conflict) in &conflicts {

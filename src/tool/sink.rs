@@ -86,7 +86,7 @@ impl Args {
         findings.stage(&self.stage, FRAMES, options.as_ref(), None)
     }
 
-    /// Adds `?ttl=` to the outputs that take it and do not say one.
+    /// Adds `?ttl=` to the outputs that support it and do not set one.
     fn expire_after(&mut self, ttl: &str) -> Result<()> {
         parse_duration(ttl)?;
         let mut takes = false;

@@ -1,4 +1,4 @@
-//! evt-validate: events against their envelope and the schemas of their subjects; repeats left out.
+//! evt-validate: checks events against their envelope and the schemas of their subjects, and drops duplicates.
 
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
@@ -93,13 +93,14 @@ impl Args {
     fn source(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {
-            // Where only validation is asked for, no time is needed.
+            // Validation alone needs no time.
             mapping.time = TimeFrom::Optional;
         }
         mapping.distinct = self.schemas.is_some();
-        // What was seen is forgotten by a restart.
+        // A restart loses the ids that were seen.
         let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
-        // All columns, for any may be a field of some schema; what few values repeat is judged by value.
+        // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
+        // value.
         let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schemas.is_some();
         Ok(SourceOptions { role, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
@@ -124,7 +125,7 @@ impl Args {
     }
 }
 
-/// The column of records that only dead letters are to show.
+/// Returns the column of raw records that is kept only for dead letters.
 fn lent_raw(schema: &Schema) -> Option<usize> {
     schema.fields().iter().position(|field| **field == lent_raw_field())
 }
@@ -189,7 +190,7 @@ impl Job {
         Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
     }
 
-    /// The columns that are written, the ids of their schemas among them.
+    /// Returns the columns that are written, the schema ids included.
     fn written(&self, mut batch: RecordBatch, schema_ids: Int64Array) -> Result<RecordBatch> {
         if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.stage.writes_raw_alone()) {
             return Ok(batch.project(&[raw])?);

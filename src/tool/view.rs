@@ -1,4 +1,4 @@
-//! evt-view: look into any stream, file or store: peek, filter, convert, count.
+//! evt-view: shows, filters, converts and counts the rows of any stream, file or store.
 
 use crate::cli::Tool;
 use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
@@ -35,13 +35,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Rows that `--tail` can hold.
+/// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
-/// What it writes where no format is named. Control lines are its own.
+/// The default formats. Control lines are the tool's own.
 const LOOK: Usual = Usual { pipe: "jsonl", terminal: "table", control: false };
-/// A batch of fewer rows was sent because nothing more was there: what a table holds back is shown.
+/// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
-/// Rows are not held back longer than this while others come.
+/// Maximum time that rows are held back while others arrive.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Look into any stream, file or store
@@ -157,7 +157,7 @@ impl Tool for Args {
             Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         })?;
         if !matches!(show, Show::Rows(_)) {
-            // A report comes at the end: until then nothing else is on the terminal.
+            // A report comes at the end, so the terminal is free for a progress line.
             stage.progress = ProgressLine::new(&run, self.stage.common.quiet);
         }
         if matches!(show, Show::Describe(_)) && stage.formats().any(|format| !matches!(format, "table" | "jsonl")) {
@@ -177,7 +177,7 @@ impl Tool for Args {
 }
 
 impl Args {
-    /// Letters are asked for: of a store with several tables it is theirs.
+    /// Selects the table of dead letters in a store with several tables, if dead letters are requested.
     fn name_letters(&mut self) -> Result<()> {
         let asks = self.show.summary || self.stage.output.output_format.as_deref() == Some(raw::FORMAT.name);
         let letters = Kind::Dead.table();
@@ -189,7 +189,7 @@ impl Args {
         Ok(())
     }
 
-    /// The tables of the one store that is the input, where none of them is named.
+    /// Returns the tables of the one store that is the input, if none of them is named.
     fn tables(&self) -> Result<Option<Tables>> {
         let inputs = self.stage.input.uris()?;
         let [Uri::Store(store, location)] = inputs.as_slice() else { return Ok(None) };
@@ -199,7 +199,7 @@ impl Args {
         Ok(Some((store.tables)(location)?).filter(|tables| tables.len() > 1))
     }
 
-    /// Writes the tables and their counts.
+    /// Writes the tables and their row counts.
     fn list(&self, tables: &Tables, run: &Rc<Run>) -> Result<u8> {
         let fields = vec![Field::new("table", DataType::Utf8, false), Field::new("rows", DataType::Int64, false)];
         let schema: SchemaRef = Arc::new(Schema::new(fields));
@@ -227,7 +227,7 @@ impl Args {
     fn source_options(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default {
-            // To be looked at, records need no time.
+            // Viewing needs no time.
             mapping.time = TimeFrom::Untimed;
         }
         let role = if self.follow { Role::Follows } else { Role::Looks };
@@ -235,10 +235,10 @@ impl Args {
         Ok(SourceOptions { follow: self.follow, salvage: true, role, holds_letters, ..self.stage.source(mapping)? })
     }
 
-    /// What is shown of the rows, of which `first` are the first.
+    /// Decides what is shown of the rows; `first` has the first rows.
     fn show(&self, first: Option<&RecordBatch>, untimed: bool, source: &Source) -> Result<Show> {
         let (kind, schema, show) = (source.kind(), source.schema(), &self.show);
-        // A person looks, and said nothing of how.
+        // Output to a terminal, without a format.
         let output = &self.stage.output;
         let screen = output.to == ["-"] && output.output_format.is_none() && std::io::stdout().is_terminal();
         if show.describe {
@@ -269,14 +269,14 @@ enum Show {
     /// Rows, all columns or some.
     Rows(Option<Selection>),
     Describe(Box<Describe>),
-    /// Dead letters summed up, as text for a person or as rows.
+    /// A summary of dead letters, as text or as rows.
     Summary {
         summary: DeadSummary,
         as_text: bool,
     },
 }
 
-/// Which rows of a stream are shown.
+/// Selects the rows that are shown.
 struct Chosen {
     kind: Kind,
     span: Span,
@@ -284,14 +284,14 @@ struct Chosen {
     /// Whether payloads of dead letters are written as lines.
     writes_letters: bool,
     excerpt: Excerpt,
-    /// Rows that were looked at.
+    /// Rows that were examined.
     looked_at: u64,
-    /// Those among them that `--where` could not judge, and letters that cannot be written as lines.
+    /// Those among them that `--where` could not judge, and dead letters that cannot be written as lines.
     faulty: Counts,
 }
 
 impl Chosen {
-    /// The rows of a batch that are to be shown now.
+    /// Returns the rows of a batch to show now.
     fn take(&mut self, batch: &RecordBatch, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
         let all = || BooleanArray::from(vec![true; batch.num_rows()]);
         let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
@@ -311,7 +311,7 @@ impl Chosen {
             keep = and(&keep, &BooleanArray::from(fits))?;
         }
         let needed = self.excerpt.needed(&keep);
-        // What lies behind the last row shown is not judged.
+        // Rows after the last row shown are not judged.
         dead.release_before(self.looked_at + needed as u64)?;
         for (row, fault) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
             dead.count(&mut self.faulty);
@@ -321,8 +321,8 @@ impl Chosen {
         self.excerpt.take(&batch.slice(0, needed), &keep.slice(0, needed))
     }
 
-    /// The fates of what came in, `out` rows of which were shown. Reading that stopped early (`--head`) has looked at
-    /// the rows up to there and judges nothing behind them.
+    /// Returns the fates of the rows, of which `out` were shown. If reading stopped early (`--head`), only the rows
+    /// examined so far count.
     fn counts(&self, source: Counts, out: u64, early: Option<&DeadLetters>) -> Counts {
         let before = early.map_or(source, |dead| {
             let letters = dead.from_source();
@@ -346,11 +346,11 @@ struct Job {
     show: Show,
     /// Rows shown.
     out: u64,
-    /// `--control`: control messages are shown.
+    /// Whether control messages are shown (`--control`).
     control: bool,
-    /// Whether control messages stand at their place among the rows: not with `--tail`.
+    /// Whether control messages are shown between the rows; not with `--tail`.
     passes_control: bool,
-    /// Whether a person watches the rows come.
+    /// Whether rows are shown live on a terminal.
     live: bool,
     flushed: Instant,
 }
@@ -361,7 +361,7 @@ impl Job {
             if self.chosen.excerpt.is_full() {
                 return self.finish(None);
             }
-            // The next row will be looked at, and with it what lies before it.
+            // The next row will be examined, and so are dead letters before it.
             self.stage.dead.release_before(self.chosen.looked_at + 1)?;
             match self.stage.read() {
                 Ok(Item::Batch(batch)) => self.batch(&batch)?,
@@ -369,7 +369,7 @@ impl Job {
                 Ok(Item::Control(control)) => self.pass(&control)?,
                 Ok(Item::End(end)) => return self.finish(Some(end)),
                 Err(error) => {
-                    // What came is worth seeing, whatever broke.
+                    // Shows the rows before the error.
                     self.stage.dead.release_before(u64::MAX)?;
                     self.show_rest()?;
                     self.stage.flush()?;
@@ -410,7 +410,7 @@ impl Job {
         self.tell(control)
     }
 
-    /// Shows a control message where it can be shown.
+    /// Shows a control message in formats that can.
     fn tell(&mut self, control: &Control) -> Result<()> {
         if !self.control {
             return Ok(());
@@ -422,7 +422,7 @@ impl Job {
         })
     }
 
-    /// The last rows and the report.
+    /// Writes the last rows and the report.
     fn show_rest(&mut self) -> Result<()> {
         for rows in self.chosen.excerpt.finish() {
             self.show(&rows)?;
@@ -442,7 +442,7 @@ impl Job {
         }
     }
 
-    /// The end of the stream, or of what is asked of it.
+    /// Ends the view at the end of the stream or of the excerpt.
     fn finish(mut self, end: Option<End>) -> Result<u8> {
         if end.is_some() {
             self.stage.dead.release_before(u64::MAX)?;

@@ -105,7 +105,7 @@ struct WatermarkArgs {
     new_partitions: Option<NewPartitions>,
 }
 
-/// How far an event may lie behind its partition's stream time.
+/// How far an event may be behind its partition's stream time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disorder {
     /// This far (µs).
@@ -162,7 +162,7 @@ impl Args {
         }
     }
 
-    /// `--check`; it explains the metrics as well.
+    /// `--check`, which also explains the metrics.
     fn check(&self, run: &Rc<Run>) -> Result<u8> {
         let mut findings = Findings::new(run);
         if let Some(spec) = findings.take(self.spec()) {
@@ -175,7 +175,8 @@ impl Args {
         findings.stage(&self.stage, FRAMES, options.as_ref(), self.late.as_deref())
     }
 
-    /// Two runs over parts of a topic would overwrite each other's rows of the same key.
+    /// Refuses a part of a topic without `--disjoint`: two runs over parts would overwrite each other's rows of the
+    /// same key.
     fn check_whole(&self) -> Result<()> {
         let inputs = self.stage.input.uris()?;
         let part = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.partitions.is_some());
@@ -188,7 +189,7 @@ impl Args {
         }
     }
 
-    /// Where windows wait for the end of the input, it must have one, and nothing else may make a watermark.
+    /// Checks that the input has an end, and that nothing else makes a watermark, if windows wait for the end.
     fn check_end(&self, run: &Run) -> Result<()> {
         if self.watermark.out_of_orderness != Disorder::All {
             return Ok(());
@@ -212,7 +213,7 @@ impl Args {
         Ok(())
     }
 
-    /// Why a row was late that its own bound would have kept.
+    /// Returns why a row is late although its own bound would have kept it.
     fn why_not_waited_for(&self) -> &'static str {
         match self.watermark.idle_after.is_some() || self.watermark.new_partitions.is_some() {
             true => "because a partition was idle or new",
@@ -232,7 +233,7 @@ impl Args {
     }
 }
 
-/// Whether it is a file, whose end is there.
+/// Whether it is a regular file, which has an end.
 fn is_regular(file: impl AsFd) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file())
 }
@@ -353,7 +354,7 @@ impl Job<'_> {
         }
     }
 
-    /// What the clock alone changes, and what is due after it.
+    /// Does what is due by the clock: idle partitions and late rows.
     fn look(&mut self) -> Result<()> {
         let now = self.run.clock.now();
         for partition in self.hold.look(self.window.watermark(), now, &self.run.console) {
@@ -366,7 +367,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Sets the metrics that only windows have.
+    /// Sets the Prometheus metrics of windows.
     fn observe(&self, now: i64) {
         let metrics = &self.run.metrics;
         if !metrics.is_on() {
@@ -379,7 +380,7 @@ impl Job<'_> {
         }
     }
 
-    /// Each row of a batch meets its fate.
+    /// Counts the fates of a batch's rows and writes dead and late ones.
     fn settle(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
         let counts = &mut self.stage.counts;
         counts.taken += batch.num_rows() as u64;
@@ -400,13 +401,13 @@ impl Job<'_> {
         self.take_bounced()
     }
 
-    /// Makes dead letters of late rows that `--late` took and refused later.
+    /// Makes dead letters of late rows that `--late` took and its brokers refused later.
     fn take_bounced(&mut self) -> Result<()> {
         let bounced = self.late.bounced();
         bounced.iter().try_for_each(|bounced| self.stage.bounce(bounced))
     }
 
-    /// Emits what is due.
+    /// Emits the results that are due.
     fn fire(&mut self) -> Result<()> {
         let results = &mut self.results;
         let stage = &mut self.stage;
@@ -450,7 +451,7 @@ impl Job<'_> {
         self.stage.finish(end, own)
     }
 
-    /// The law of counts, per metric.
+    /// Checks the law of counts per metric.
     fn check_metrics(&mut self) -> Result<()> {
         let counts = self.stage.counts;
         let before = self.stage.source.counts();
@@ -477,7 +478,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// What a person should know about the result.
+    /// Adds notes about the result to the summary.
     fn notes(&mut self) {
         let nulls: Vec<String> = self
             .window
@@ -502,7 +503,7 @@ impl Job<'_> {
     }
 }
 
-/// What one metric left out; what was late for it only where there are others.
+/// Describes the rows that one metric left out; late ones only if there are several metrics.
 fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     let MetricCounts { late, half_late, partial, .. } = counts;
     let mut told = vec![];
@@ -518,11 +519,11 @@ fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
     (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
 }
 
-/// Rows of result on their way to the outputs.
+/// Result rows that are not written yet.
 #[derive(Default)]
 struct Results {
     rows: metric::Builder,
-    /// How many were of a window that had fired before.
+    /// Number of rows of windows that had already fired.
     later_panes: u64,
 }
 
@@ -538,7 +539,7 @@ impl Results {
         stage.write(&batch)
     }
 
-    /// What readers of a file must know: stores and stages keep the last row of a window by themselves.
+    /// Returns a note for readers of a file: stores and stages keep only the last row of a window, a file has all.
     fn note(&self, stage: &Stage) -> Option<String> {
         let is_read_as_it_is = stage.formats().any(|format| format != "frames");
         (self.later_panes > 0 && is_read_as_it_is).then(|| {

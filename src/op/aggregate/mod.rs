@@ -6,8 +6,8 @@
 //!
 //! [`parse`] resolves a call such as `sum(a)`; [`Call::create`] makes its states. One [`Aggregate`] (`definition.rs`)
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
-//! [`Accumulator`](slots::Accumulator) that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs`
-//! ranks, `saved.rs` the saved forms.
+//! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks, `saved.rs` the
+//! saved forms.
 
 mod avg;
 mod count;

@@ -1,11 +1,11 @@
-//! What was fetched, for many threads: of those that ask for the same at the same time one fetches, the others wait.
+//! A cache for many threads: if several request the same key at once, one fetches and the others wait.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A bounded number of values, each with the time it was fetched.
+/// A bounded number of values, each with the time of its fetch.
 pub struct Cache<K, V> {
     slots: Mutex<HashMap<K, Slot<V>>>,
     max: usize,
@@ -16,7 +16,7 @@ type Slot<V> = Arc<Entry<V>>;
 /// The value of one key.
 struct Entry<V> {
     value: Mutex<Option<(V, Instant)>>,
-    /// Held while the value is fetched: other threads that want it wait here, those that only look at it do not.
+    /// Locked during a fetch: threads that request the value wait here, threads that only look do not.
     fetching: Mutex<()>,
 }
 
@@ -33,13 +33,13 @@ impl<V: Clone> Entry<V> {
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
-    /// Room for `max` values; when there are more all are forgotten.
+    /// Creates a cache of `max` values; beyond that all are dropped.
     pub fn new(max: usize) -> Self {
         Self { slots: Mutex::default(), max }
     }
 
-    /// The value of `key`: the one that is there if it is good for longer than its age, else what `fetch` makes of it.
-    /// A fetch that fails leaves everything as it was.
+    /// Returns the value of `key`: the cached one if it is still good, else the result of `fetch`. A failed fetch
+    /// changes nothing.
     pub fn get<E>(
         &self,
         key: &K,
@@ -62,13 +62,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         Ok(value)
     }
 
-    /// The value of `key` that is there, however old, and its age. Never waits for a fetch.
+    /// Returns the cached value of `key`, however old, and its age. Never waits for a fetch.
     pub fn look(&self, key: &K) -> Option<(V, Duration)> {
         let slot = held(&self.slots).get(key)?.clone();
         slot.look().map(|(value, since)| (value, since.elapsed()))
     }
 
-    /// Forgets what is known of `key`.
+    /// Drops the value of `key`.
     pub fn forget(&self, key: &K) {
         held(&self.slots).remove(key);
     }
@@ -85,7 +85,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     }
 }
 
-/// The lock, also after a thread that held it panicked: a value is there whole or not at all.
+/// Locks, even if a thread panicked while it held the lock: a value is complete or absent.
 pub fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Requests to a registry: every wait and every answer bounded, failures sorted by what may be done about them.
+//! Sends requests to a registry: every wait and every answer is bounded, and failures are classified by their remedy.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::base64;
@@ -14,9 +14,9 @@ use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-/// An answer may take this much, unpacked: a schema is at most 1 MiB, six times as much where JSON escapes all of it.
+/// Maximum bytes of a decompressed answer: a schema is at most 1 MiB, six times as much if JSON escapes all of it.
 const BODY_MAX: u64 = 8 << 20;
-/// What registries of Confluent's kind call their JSON.
+/// The media type of the JSON of registries with Confluent's API.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// One registry.
@@ -27,11 +27,11 @@ pub struct Http {
     waited: Duration,
 }
 
-/// What a registry answered: a success, or a refusal that means something (404, 409, 422).
+/// The answer of a registry: a success, or a meaningful refusal (404, 409, 422).
 pub struct Answer {
     /// The status.
     pub status: u16,
-    /// What it says; null where it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
@@ -41,12 +41,13 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// Whether a subject, a version or a schema is not there (40401, 40402, 40403): a path that no registry has is 404 alone.
+    /// Whether a subject, version or schema does not exist (40401, 40402, 40403). A path unknown to the registry has
+    /// the bare 404.
     pub fn names_unknown(&self) -> bool {
         self.body.get("error_code").and_then(Value::as_u64).is_some_and(|code| code / 100 == 404)
     }
 
-    /// What it says, for a message.
+    /// Returns the registry's message, or the status.
     pub fn message(&self) -> String {
         match self.body.get("message").and_then(Value::as_str) {
             Some(message) => message.to_owned(),
@@ -56,7 +57,9 @@ impl Answer {
 }
 
 impl Http {
-    /// What an address says; exit 2 where it names no server, 78 where its certificates cannot be read.
+    /// Reads an address.
+    ///
+    /// Errors: exit status 2 if it names no server, 78 if its certificates cannot be read.
     pub fn try_new(location: &Location, patience: Patience) -> Result<Self> {
         let (who, server) =
             location.path.rsplit_once('@').map_or((None, location.path.as_str()), |(who, server)| (Some(who), server));
@@ -90,7 +93,7 @@ impl Http {
         Ok(Self { agent: config.into(), base, authorization, waited })
     }
 
-    /// Asks once. `path` begins with a slash, its parts escaped.
+    /// Sends one request. `path` begins with a slash, its parts escaped.
     pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Trouble> {
         let uri = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&uri).header("accept", MEDIA_TYPE);
@@ -106,7 +109,7 @@ impl Http {
         answer(&response)
     }
 
-    /// The answer as it came. A signal bounds the wait: the request is made by a thread that is left behind then.
+    /// Returns the raw answer. A signal bounds the wait, because a thread that can be abandoned sends the request.
     fn exchange(&self, request: Request<String>) -> Result<Result<Response<Vec<u8>>, ureq::Error>, Trouble> {
         let (agent, (sender, receiver)) = (self.agent.clone(), channel());
         let ask = move || {
@@ -117,20 +120,20 @@ impl Http {
                 body.into_reader().take(BODY_MAX + 1).read_to_end(&mut bytes)?;
                 Ok(Response::from_parts(head, bytes))
             });
-            // Nobody waits any more where the run has ended.
+            // The receiver is gone if the run has ended.
             let _ = sender.send(read);
         };
         let spawned = std::thread::Builder::new().name("registry".into()).spawn(ask);
         spawned.map_err(|error| Error::io("a thread", &error))?;
-        // The agent's own limits end first.
+        // The agent's own timeouts expire first.
         let received = Stop::of_process().server_wait().receive(&receiver, 2 * self.waited);
         received.map_err(|_| Trouble::Passing("no answer".to_owned()))
     }
 
-    /// What a failure without an answer means.
+    /// Classifies a failure without an answer.
     fn classify(&self, error: ureq::Error) -> Trouble {
         match error {
-            // How a certificate that is not to be trusted comes out of a handshake.
+            // A TLS handshake reports an untrusted certificate this way.
             ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::InvalidData => {
                 Error::config("TLS").because(io).into()
             }
@@ -146,7 +149,7 @@ impl Http {
     }
 }
 
-/// What a response means.
+/// Classifies a response.
 fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
     let (status, bytes) = (response.status().as_u16(), response.body());
     if bytes.len() as u64 > BODY_MAX {
@@ -160,7 +163,7 @@ fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
         }
         200..300 | 404 | 409 | 422 => Ok(answer),
         300..=399 => {
-            // Another server's answer would be taken for this one's.
+            // A redirect is not followed, because another server's answer would count as this one's.
             let location = response.headers().get("location").and_then(|value| value.to_str().ok());
             let to = location.map_or(String::new(), |location| format!(" to {location}"));
             Err(Error::config(format!("it answers {status}: a redirect{to}, which is not followed")).into())
@@ -178,7 +181,7 @@ fn basic(who: &str, location: &Location) -> Result<String> {
     Ok(text)
 }
 
-/// TLS that trusts the machine's certificates, or those of `?ca=`.
+/// Configures TLS with the machine's certificates, or those of `?ca=`.
 fn tls(location: &Location) -> Result<TlsConfig> {
     use_ring();
     let certificates = match location.options.get("ca") {

@@ -1,12 +1,14 @@
-//! A registry that speaks Confluent's REST API, also below a base path.
+//! A registry with Confluent's REST API, also below a base path.
 //!
-//! What never changes is fetched once: a schema by its id or GUID, a version by its number. What may change (the list
-//! of a subject's versions, an id that nobody knew) is asked again after `refresh=`, when it is needed again. Many
-//! threads may ask; one of them fetches.
+//! Immutable data is fetched once: a schema by its id or GUID, a version by its number. Mutable data (the list of a
+//! subject's versions, an unknown id) is fetched again on use after `refresh=`. Many threads may request the same; one
+//! of them fetches.
 //!
-//! A registry that is away is waited for, with growing pauses, for `retry=`; then the run ends (69). With `down=dead`
-//! nobody waits: what cannot be asked is said to be [`Lookup::Away`], and becomes a dead letter. Nothing is ever taken
-//! for valid, or for unknown, because the registry did not answer.
+//! If the registry is unavailable, requests are retried with growing pauses for `retry=`; then the run ends (exit
+//! status 69). With `down=dead` there is no retry: a lookup that cannot be answered is [`Lookup::Away`], and its record
+//! becomes a dead letter. Nothing counts as valid or as unknown because the registry did not answer.
+//!
+//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait.
 
 mod cache;
 mod http;
@@ -29,21 +31,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use ureq::http::Method;
 
-/// Subjects and schemas kept; beyond that they are fetched again.
+/// Maximum subjects and schemas in the caches; beyond that they are fetched again.
 const SUBJECTS_MAX: usize = 4096;
 const SCHEMAS_MAX: usize = 4096;
-/// Bytes of the longest subject that is asked for: Apicurio has none that is longer.
+/// Maximum bytes of a subject name: Apicurio has no longer ones.
 const NAME_MAX: usize = 512;
-/// Schemas one schema may refer to, with theirs.
+/// Maximum number of schemas that one schema refers to, directly and indirectly.
 const REFERENCES_MAX: usize = 256;
-/// How long a registry that did not answer is taken to be away, where nobody waits for it.
+/// How long an unanswered registry counts as unavailable, with `down=dead`.
 const AWAY: Duration = Duration::from_secs(5);
 const EVER: Duration = Duration::MAX;
 
 /// Options of its addresses.
 pub const OPTIONS: [&str; 9] = ["ca", "connect", "down", "refresh", "retry", "subject", "timeout", "token", "topic"];
 
-/// Where a schema is found without its subject.
+/// The key of a schema without its subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Key {
     /// Its number.
@@ -52,16 +54,16 @@ pub enum Key {
     Guid([u8; 16]),
 }
 
-/// What is known of a key.
+/// The result of looking up a key.
 #[derive(Clone, Debug)]
 pub enum Found {
-    /// The schema's text, whole: what it refers to stands in it.
+    /// The schema's complete text, with its references written in.
     Schema(Arc<str>),
     /// The registry does not know it.
     Unknown,
-    /// It is there, and cannot be used, for this reason.
+    /// It exists but cannot be used, for this reason.
     Useless(Arc<str>),
-    /// The registry cannot be asked, for this reason, and the run does not wait for it.
+    /// The registry is unavailable, for this reason, and the run does not wait for it.
     Away(Arc<str>),
 }
 
@@ -87,7 +89,7 @@ impl Strategy {
         }
     }
 
-    /// The subject of a record in a topic.
+    /// Returns the subject of a record in a topic.
     pub fn subject(self, topic: &str, record: &str) -> String {
         match self {
             Self::Topic => format!("{topic}-value"),
@@ -97,14 +99,14 @@ impl Strategy {
     }
 }
 
-/// What becomes of a question that the registry does not answer.
+/// What happens if the registry does not answer a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Absence {
-    /// It is asked again for as long as `retry=` says.
+    /// The request is retried for as long as `retry=` says.
     Wait,
-    /// What needs the answer becomes a dead letter (`down=dead`).
+    /// The record that needs the answer becomes a dead letter (`down=dead`).
     Dead,
-    /// The question fails at once.
+    /// The request fails at once.
     Fail,
 }
 
@@ -118,29 +120,31 @@ pub struct Confluent {
     absence: Absence,
     strategy: Option<Strategy>,
     topic: Option<String>,
-    /// Until when, and why, it is not asked.
+    /// Until when no requests are sent, and why.
     away: Mutex<Option<(Instant, Arc<str>)>>,
     subjects: Cache<String, Lookup>,
     schemas: Cache<Key, Found>,
 }
 
-/// Whether a registry may have a subject of that name. Events name what they like: what breaks a path, or what a registry refuses
-/// to be asked for, is a subject that it does not have.
+/// Whether a registry may have a subject of that name. The names come from events: one that breaks a path, or that
+/// registries refuse, is a subject that does not exist.
 fn can_be_subject(name: &str) -> bool {
     let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     !matches!(name, "" | "." | "..") && name.len() <= NAME_MAX && !name.contains(breaks)
 }
 
-/// The type of a schema that was answered, where it is not Avro.
+/// Returns the type of a fetched schema if it is not Avro.
 fn other_type(body: &Value) -> Option<&str> {
     body.get("schemaType").and_then(Value::as_str).filter(|name| *name != "AVRO")
 }
 
-/// An answer, or why nobody waits for one.
+/// An answer, or the reason why there is none and the run does not wait.
 type Asked<T> = Result<std::result::Result<T, Arc<str>>>;
 
 impl Confluent {
-    /// Reads an address; nothing is asked yet. Exit 2 for what is no address, 78 for certificates that cannot be read.
+    /// Opens the registry at an address without a request.
+    ///
+    /// Errors: exit status 2 for an invalid address, 78 for certificates that cannot be read.
     pub fn open(location: &Location, console: &Console) -> Result<Self> {
         location.check_options("--schemas", &OPTIONS)?;
         let wrong = |name: &str, words: &str| Error::usage(format!("{location}: {name}=: {words}"));
@@ -172,7 +176,7 @@ impl Confluent {
         })
     }
 
-    /// The same for a caller that tries again by itself: `retry=` does not count.
+    /// Disables `retry=`, for callers that retry themselves.
     #[must_use]
     pub fn without_retry(mut self) -> Self {
         if self.absence == Absence::Wait {
@@ -181,12 +185,12 @@ impl Confluent {
         self
     }
 
-    /// Its name, for messages.
+    /// Returns its name, for messages.
     pub fn name(&self) -> &str {
         &self.shown
     }
 
-    /// Asks for nothing in particular: whether it answers, and lets us in.
+    /// Checks that it answers and accepts the credentials.
     pub fn check(&self) -> Result<()> {
         let attempt = self.http.ask(Method::GET, "/subjects", None);
         match attempt.map_err(|trouble| trouble.into_error(&self.shown).at(&self.shown))? {
@@ -195,7 +199,7 @@ impl Confluent {
         }
     }
 
-    /// The schema of a key.
+    /// Looks up the schema of a key.
     pub fn schema(&self, key: Key) -> Result<Found> {
         self.schemas.get(&key, |found| self.schema_good_for(found), |_| self.fetch_schema(key))
     }
@@ -223,14 +227,14 @@ impl Confluent {
             Ok(Some(body)) => match self.text(&body) {
                 Ok(Ok(text)) => Ok(Found::Schema(text)),
                 Ok(Err(cause)) => Ok(Found::Away(cause)),
-                // A schema that is no good is the fault of the records that name it.
+                // An unusable schema is the fault of the records that refer to it.
                 Err(error) if error.kind() == ErrorKind::Config => Ok(Found::Useless(error.to_string().into())),
                 Err(error) => Err(error),
             },
         }
     }
 
-    /// The text of a schema that was answered, with what it refers to written into it.
+    /// Returns the text of a fetched schema, with its references written in.
     fn text(&self, body: &Value) -> Asked<Arc<str>> {
         let Some(text) = body.get("schema").and_then(Value::as_str) else {
             return Err(Error::config("its answer holds no schema"));
@@ -263,12 +267,12 @@ impl Confluent {
         reference::inlined(text, known.values().map(String::as_str)).map(|text| Ok(text.into()))
     }
 
-    /// `subject=`, if it was given.
+    /// Returns `subject=`, if set.
     pub fn strategy(&self) -> Option<Strategy> {
         self.strategy
     }
 
-    /// The subject of that very name with all its versions.
+    /// Looks up the subject of exactly this name with all its versions.
     pub fn exactly(&self, name: &str) -> Result<Lookup> {
         let good_for = |found: &Lookup| self.subject_good_for(found);
         self.subjects.get(&name.to_owned(), good_for, |known| self.fetch_subject(name, known))
@@ -309,7 +313,7 @@ impl Confluent {
         Ok(Lookup::Found(Arc::new(Subject { name: name.to_owned(), versions })))
     }
 
-    /// A version of a subject, none where it is not there; or what the lookup of the subject ends with.
+    /// Fetches a version of a subject; `None` if it does not exist; or returns how the lookup of the subject ends.
     fn fetch_version(&self, name: &str, number: u32) -> Result<std::result::Result<Option<Version>, Lookup>> {
         let at = |error: Error| error.at(format!("{}: subject '{name}' version {number}", self.shown));
         let body = match self.get(&format!("/subjects/{}/versions/{number}", escaped(name)))? {
@@ -331,21 +335,21 @@ impl Confluent {
         Ok(Ok(Some(Version { number, id, schema, text })))
     }
 
-    /// What is at a path; none where nothing is.
+    /// Fetches the JSON at a path; `None` if there is nothing.
     fn get(&self, path: &str) -> Asked<Option<Value>> {
         let answer = match self.ask(Method::GET, path, None)? {
             Err(cause) => return Ok(Err(cause)),
             Ok(answer) => answer,
         };
         match answer.status {
-            // Not every registry knows GUIDs; what else is not there is said to be unknown, or the base path is wrong.
+            // Not every registry supports GUIDs. Any other 404 must have an error code, or the base path is wrong.
             404 if answer.names_unknown() || path.starts_with("/schemas/guids/") => Ok(Ok(None)),
             _ if answer.is_good() => Ok(Ok(Some(answer.body))),
             _ => Err(self.refused(path, &answer)),
         }
     }
 
-    /// Asks until there is an answer, or once where nobody waits.
+    /// Sends a request, with retries as `retry=` and `down=` say.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<Answer> {
         let attempt = || self.http.ask(method.clone(), path, body).map_err(|trouble| self.named(trouble));
         match self.absence {
@@ -386,7 +390,7 @@ impl Confluent {
         }
     }
 
-    /// The same where somebody types: a registry that is away is an error whatever `down=` says.
+    /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
     fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         self.ask(method, path, body)?.map_err(|cause| Error::new(ErrorKind::Unavailable, cause.as_ref()))
     }
@@ -401,7 +405,7 @@ impl Confluent {
         Error::config(format!("{}: its answer is no list of {what}", self.shown))
     }
 
-    /// The version and id of a subject that has that schema.
+    /// Finds the version and id of a schema in a subject.
     fn find(&self, subject: &str, text: &str) -> Result<Option<(u32, u32)>> {
         let path = format!("/subjects/{}", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
@@ -415,7 +419,7 @@ impl Confluent {
         }
     }
 
-    /// The id of a schema that is a version of the subject.
+    /// Returns the id of a schema that is a version of the subject.
     pub fn id(&self, subject: &str, text: &str) -> Result<u32> {
         let found = self.find(subject, text)?;
         found.map(|(_, id)| id).ok_or_else(|| self.lost())
@@ -426,8 +430,7 @@ impl Confluent {
         Error::config(format!("{}: the schema was taken and is not there", self.shown))
     }
 
-    /// Registers a schema under the subject itself, whatever the strategy; its id if it is there then, else what the
-    /// registry says.
+    /// Registers a schema under exactly this subject, whatever the strategy; returns its id, or the registry's refusal.
     fn post(&self, subject: &str, text: &str) -> Result<std::result::Result<u32, String>> {
         let path = format!("/subjects/{}/versions", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
@@ -440,14 +443,14 @@ impl Confluent {
 }
 
 impl Confluent {
-    /// The subject of events with this name.
+    /// Returns the subject of events with this name.
     fn subject_of<'a>(&self, name: &'a str) -> Result<Cow<'a, str>> {
         match self.strategy {
             None | Some(Strategy::Record) => Ok(name.into()),
             Some(Strategy::TopicRecord) if self.topic.is_none() => {
                 Err(Error::usage(format!("{}: subject=topic-record needs topic=NAME here", self.shown)))
             }
-            // Without `topic=` the name is the topic's: evt-validate --subject origin.
+            // Without `topic=` the name is the topic: evt-validate --subject origin.
             Some(strategy) => Ok(strategy.subject(self.topic.as_deref().unwrap_or(name), name).into()),
         }
     }
@@ -505,13 +508,14 @@ impl Registry for Arc<Confluent> {
     }
 
     fn objections(&mut self, subject: &str, text: &str) -> Result<Option<Vec<String>>> {
-        // Without a version Apicurio judges by all of them whatever the level, Confluent's by as many as the level says.
+        // Without a version in the path, Apicurio checks against all versions whatever the level, Confluent's registry
+        // against as many as the level says.
         let latest = if self.level(subject)?.is_transitive() { "" } else { "/latest" };
         let path = format!("/compatibility/subjects/{}/versions{latest}?verbose=true", escaped(subject));
         let answer = self.answered(Method::POST, &path, Some(&json!({ "schema": text })))?;
         match answer.body.get("is_compatible").and_then(Value::as_bool) {
             Some(true) => Ok(Some(vec![])),
-            // There is nothing that it would have to follow.
+            // There is no version that it must follow.
             None if answer.status == 404 => Ok(Some(vec![])),
             Some(false) => {
                 let said = answer.body.get("messages").and_then(Value::as_array);

@@ -1,6 +1,6 @@
-//! What is known of a registry without asking it, and the questions that are left.
+//! Cached knowledge of a registry without requests, and the questions that remain.
 //!
-//! A caller that may not wait judges with a [`Recall`]. Where something is lacking its verdict does not count: it asks
+//! A caller that may not wait judges with a [`Recall`]. If something is missing, its verdict does not count: it asks
 //! the questions, adds the answers, and judges again.
 
 use super::{Confluent, Found, Key, can_be_subject};
@@ -9,10 +9,10 @@ use crate::registry::{Lookup, Schemas};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Something that a registry can be asked.
+/// A request to a registry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Question {
-    /// The subject of this very name.
+    /// The subject of exactly this name.
     Subject(String),
     /// The schema with this key.
     Schema(Key),
@@ -20,19 +20,19 @@ pub enum Question {
     Check,
 }
 
-/// What it answered.
+/// The answer to a question.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// What is known of the subject.
+    /// The result of the subject lookup.
     Subject(Lookup),
-    /// What is known of the key.
+    /// The result of the key lookup.
     Schema(Found),
     /// It answers.
     Check,
 }
 
 impl Question {
-    /// Asks the registry, unless it remembers the answer.
+    /// Asks the registry, unless the answer is cached.
     pub fn ask(&self, registry: &Confluent) -> Result<Answer> {
         match self {
             Self::Subject(name) => registry.exactly(name).map(Answer::Subject),
@@ -42,20 +42,20 @@ impl Question {
     }
 }
 
-/// What is remembered of a registry, and what was answered since. It never asks.
+/// The cached answers of a registry, and those learned since. Never sends a request.
 pub struct Recall {
     registry: Arc<Confluent>,
     subjects: HashMap<String, Lookup>,
     schemas: HashMap<Key, Found>,
     lacking: BTreeSet<Question>,
-    /// Subjects that may have got another version since they were fetched: they prove events valid, not invalid.
+    /// Subjects that may have a new version since their fetch: they prove events valid, not invalid.
     old: BTreeSet<String>,
     /// Whether a schema has refused an event.
     refused: bool,
 }
 
 impl Recall {
-    /// What this registry has answered before.
+    /// Starts with the cached answers of this registry.
     pub fn new(registry: Arc<Confluent>) -> Self {
         Self {
             registry,
@@ -67,7 +67,7 @@ impl Recall {
         }
     }
 
-    /// Adds the answer to a question; it counts however soon it is out of date.
+    /// Adds the answer to a question; it counts even if it expires soon.
     pub fn learn(&mut self, question: Question, answer: Answer) {
         match (question, answer) {
             (Question::Subject(name), Answer::Subject(lookup)) => drop(self.subjects.insert(name, lookup)),
@@ -76,12 +76,12 @@ impl Recall {
         }
     }
 
-    /// A schema has refused an event: that counts only where it cannot have got another version.
+    /// Records that a schema refused an event, which counts only if the subject cannot have a new version.
     pub fn refused(&mut self) {
         self.refused = true;
     }
 
-    /// The questions that verdicts since the last call depend on.
+    /// Returns the questions on which verdicts since the last call depend.
     pub fn lacking(&mut self) -> Vec<Question> {
         let old = std::mem::take(&mut self.old);
         if std::mem::take(&mut self.refused) {
@@ -90,7 +90,7 @@ impl Recall {
         std::mem::take(&mut self.lacking).into_iter().collect()
     }
 
-    /// What is known of a key; none where the registry has to be asked.
+    /// Returns what is known of a key; `None` if the registry must be asked.
     pub fn schema(&mut self, key: Key) -> Option<Found> {
         let remembered = || {
             let (found, age) = self.registry.schemas.look(&key)?;
