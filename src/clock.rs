@@ -1,19 +1,19 @@
-//! The clock: the one place that asks what time it is.
+//! The clock: the one place that reads the current time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// What processing time is. It never decides a window.
+/// The source of processing time. It never decides a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// The machine's.
+    /// The machine's clock.
     #[default]
     System,
-    /// Always this instant (µs): `--now`, for output that can be repeated.
+    /// Always this instant (µs): `--now`, for repeatable output.
     Fixed(i64),
 }
 
 impl Clock {
-    /// Now, in microseconds since 1970.
+    /// Returns the current time in microseconds since 1970.
     pub fn now(self) -> i64 {
         match self {
             Clock::Fixed(instant) => instant,

@@ -1,4 +1,4 @@
-//! What a tool says on stderr: one line each, nothing but clean text, or one JSON object each; never a secret.
+//! Diagnostics on stderr: one line of clean text each, or one JSON object each; never a secret.
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -8,17 +8,17 @@ use serde::Serialize;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// How diagnostics look.
+/// Whether diagnostics have colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Colour {
     /// Plain text.
     #[default]
     Off,
-    /// The tool's name stands out.
+    /// The tool's name is highlighted.
     On,
 }
 
-/// What every line of JSON says of the run.
+/// The members of every JSON line that identify the run.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
     /// The clock that stamps lines.
@@ -28,15 +28,15 @@ pub struct About {
     pub run: String,
     /// The pipeline's name.
     pub pipeline: String,
-    /// The trace this run, or the request under way, belongs to (32 hexadecimal digits).
+    /// The trace of this run or of the current request (32 hexadecimal digits).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<String>,
 }
 
-/// Where a faulty record stands, and what is wrong with it.
+/// The position of a faulty record, and the type of its fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct Faulty<'a> {
-    /// As a person reads it: `FILE:LINE`, `topic/partition@offset`.
+    /// The position as text: `FILE:LINE`, `topic/partition@offset`.
     pub position: String,
     /// The file or topic.
     pub origin: &'a str,
@@ -62,7 +62,7 @@ struct Line<'a> {
     message: String,
 }
 
-/// The tool's voice on stderr.
+/// Writes a tool's diagnostics to stderr.
 #[derive(Clone)]
 pub struct Console {
     tool: &'static str,
@@ -72,51 +72,51 @@ pub struct Console {
 }
 
 impl Console {
-    /// The voice of `tool`.
+    /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
         Self { tool, colour, json: None, progress: Arc::default() }
     }
 
-    /// The same voice, as JSON.
+    /// Switches it to JSON.
     pub fn as_json(self, about: About) -> Self {
         Self { json: Some(Arc::new(about)), ..self }
     }
 
-    /// The same voice for what belongs to a trace: its id stands in every line of JSON.
+    /// Returns the console with a trace, whose id is in every JSON line.
     pub fn with_trace(&self, trace_id: &str) -> Self {
         let about = |about: &Arc<About>| About { trace_id: Some(trace_id.to_owned()), ..(**about).clone() };
         Self { json: self.json.as_ref().map(|json| Arc::new(about(json))), ..self.clone() }
     }
 
-    /// Whether it speaks JSON: then nothing else may stand on stderr.
+    /// Whether it writes JSON; then nothing else may be written to stderr.
     pub fn is_json(&self) -> bool {
         self.json.is_some()
     }
 
-    /// The tool's name.
+    /// Returns the tool's name.
     pub fn tool(&self) -> &'static str {
         self.tool
     }
 
-    /// One diagnostic line, prefixed with the tool's name.
+    /// Writes one diagnostic line, prefixed with the tool's name.
     pub fn say(&self, message: impl std::fmt::Display) {
         self.line("info", None, None, &message.to_string());
     }
 
-    /// One diagnostic line about something that was lost or refused.
+    /// Writes one diagnostic line about something that was lost or refused.
     pub fn warn(&self, message: impl std::fmt::Display) {
         self.line("warn", None, None, &message.to_string());
     }
 
-    /// One line that says why the verdict is no.
+    /// Writes one line with the reason for a negative verdict.
     pub fn deny(&self, message: impl std::fmt::Display) {
         self.line("error", None, None, &message.to_string());
     }
 
-    /// One line about a record that is no good.
+    /// Writes one line about a faulty record.
     pub fn report(&self, faulty: &Faulty<'_>, message: &str) {
         match self.json {
-            // They have members of their own.
+            // In JSON, position and error type are members of their own.
             Some(_) => self.line("warn", None, Some(faulty), message),
             None => {
                 let text = format!("{}: {}: {message}", faulty.position, faulty.error_type);
@@ -125,7 +125,7 @@ impl Console {
         }
     }
 
-    /// The line of an error that ends the run.
+    /// Writes the line of an error that ends the run.
     pub fn fail(&self, error: &Error) {
         self.line("error", error.position().map(secret::hide), None, &error.to_string());
     }
@@ -143,7 +143,7 @@ impl Console {
             (None, Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
         };
         let write = || {
-            // Nobody can be told that stderr is gone.
+            // A failure of stderr cannot be reported.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());
         };
         match self.progress.lock().ok().and_then(|bar| bar.clone()) {
@@ -152,7 +152,7 @@ impl Console {
         }
     }
 
-    /// From here on diagnostics make room for this progress line.
+    /// Sets the progress line that diagnostics must not overwrite.
     pub fn set_progress(&self, bar: Option<indicatif::ProgressBar>) {
         if let Ok(mut slot) = self.progress.lock() {
             *slot = bar;
@@ -160,7 +160,8 @@ impl Console {
     }
 }
 
-/// Outside text may hold terminal escapes and newlines; a diagnostic is one clean line.
+/// Replaces control characters: outside text may contain terminal escapes and newlines, and a diagnostic is one clean
+/// line.
 fn clean(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -4,13 +4,13 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Fates of the rows of one stage.
+/// Counts of the rows of one stage, by fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Records that came in.
+    /// Records read.
     #[serde(rename = "in")]
     pub taken: u64,
-    /// Rows that went on (for windows: counted in at least one).
+    /// Rows passed on (for windows: counted in at least one).
     pub out: u64,
     /// Dead letters written.
     pub dead: u64,
@@ -18,19 +18,19 @@ pub struct Counts {
     pub dropped: u64,
     /// Repeats of an event already seen.
     pub duplicate: u64,
-    /// Events that came too late for every window.
+    /// Events too late for every window.
     pub late: u64,
-    /// Left out by a user's rule.
+    /// Rows left out by a user's rule.
     pub filtered: u64,
 }
 
 impl Counts {
-    /// The sum of all fates.
+    /// Returns the sum of all fates.
     pub fn fates(&self) -> u64 {
         self.out + self.dead + self.dropped + self.duplicate + self.late + self.filtered
     }
 
-    /// Adds what was lost before it became a row: a stage that reads raw records lost it itself.
+    /// Adds records that were lost before they became rows, if the stage itself reads raw records.
     pub fn add_lost(&mut self, before: &Counts) {
         self.taken += before.dead + before.dropped + before.filtered;
         self.dead += before.dead;
@@ -38,7 +38,7 @@ impl Counts {
         self.filtered += before.filtered;
     }
 
-    /// Each outcome by its name, `in` first.
+    /// Returns each outcome by its name, `in` first.
     pub fn outcomes(&self) -> [(&'static str, u64); 7] {
         let Counts { taken, out, dead, dropped, duplicate, late, filtered } = *self;
         [
@@ -52,7 +52,9 @@ impl Counts {
         ]
     }
 
-    /// Exit 70 unless every record has exactly one fate.
+    /// Checks that every record has exactly one fate.
+    ///
+    /// Errors: exit status 70 if not.
     pub fn check(&self) -> Result<()> {
         if self.taken == self.fates() {
             return Ok(());
@@ -73,32 +75,32 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Fates of the rows of one output of a sink.
+/// Counts of the rows of one output of a sink, by fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkCounts {
     /// Rows written to it.
     #[serde(rename = "in")]
     pub taken: u64,
-    /// Keys that were not there.
+    /// Keys that were new.
     pub inserted: u64,
     /// Keys whose row was replaced by a greater (`revision`, `rows`).
     pub updated: u64,
-    /// Keys whose row was the same already.
+    /// Keys whose row was already the same.
     pub unchanged: u64,
-    /// Rows taken back by a retraction.
+    /// Rows removed by a retraction.
     pub deleted: u64,
-    /// Rows refused because a greater (`revision`, `rows`) is there.
+    /// Rows refused because the store has a greater (`revision`, `rows`).
     pub stale: u64,
     /// Events refused because other content is stored under their key.
     pub conflict: u64,
-    /// Rows the store could not hold, written as dead letters.
+    /// Rows that the store refused, written as dead letters.
     pub dead: u64,
-    /// The same without a dead-letter output.
+    /// Rows that the store refused, without a dead-letter output.
     pub dropped: u64,
 }
 
 impl SinkCounts {
-    /// The sums of both.
+    /// Returns the sums of both.
     pub fn plus(&self, other: &SinkCounts) -> SinkCounts {
         let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, conflict, dead, dropped } = other;
         SinkCounts {
@@ -120,13 +122,13 @@ impl SinkCounts {
         self.conflict += rows;
     }
 
-    /// Counts every row that was to be applied as stale: the store was left as it was.
+    /// Counts every row that was not refused as stale, because the store was left unchanged.
     pub fn refuse_all(&mut self) {
         let SinkCounts { taken, dead, dropped, .. } = *self;
         *self = SinkCounts { taken, dead, dropped, stale: taken - dead - dropped, ..SinkCounts::default() };
     }
 
-    /// Each outcome by its name, `in` first.
+    /// Returns each outcome by its name, `in` first.
     pub fn outcomes(&self) -> [(&'static str, u64); 9] {
         let SinkCounts { taken, inserted, updated, unchanged, deleted, stale, conflict, dead, dropped } = *self;
         [
@@ -142,7 +144,9 @@ impl SinkCounts {
         ]
     }
 
-    /// Exit 70 unless every row has exactly one fate.
+    /// Checks that every row has exactly one fate.
+    ///
+    /// Errors: exit status 70 if not.
     pub fn check(&self) -> Result<()> {
         let fates: u64 = self.outcomes().iter().skip(1).map(|(_, rows)| rows).sum();
         if self.taken == fates {

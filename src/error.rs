@@ -1,7 +1,7 @@
-//! The one error type: what stops a tool, where, and why.
+//! The one error type: what ends a tool, where, and why.
 //!
-//! A record's fault is data, not an [`Error`]: it becomes a dead letter ([`crate::kind::dead`]) and the tool goes on.
-//! An `Error` ends the run; its [`ErrorKind`] decides the exit status (evt(7), EXIT STATUS).
+//! A record's fault is data, not an [`Error`]: it becomes a dead letter ([`crate::kind::dead`]) and the tool continues.
+//! An `Error` ends the run; its [`ErrorKind`] determines the exit status (evt(7), EXIT STATUS).
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a run ends; each kind has one exit status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The verdict is no: rejects, a discrepancy, windows held (1).
+    /// The verdict is negative: rejects, a discrepancy, windows that stay open (1).
     Verdict,
     /// The command line is wrong (2).
     Usage,
@@ -19,7 +19,7 @@ pub enum ErrorKind {
     Corrupt,
     /// A service is unavailable after retries (69).
     Unavailable,
-    /// An invariant of ours is broken (70).
+    /// An invariant of evt is broken (70).
     Broken,
     /// Reading or writing failed (74).
     Io,
@@ -27,12 +27,13 @@ pub enum ErrorKind {
     Fenced,
     /// A configuration, metric or schema file is wrong (78).
     Config,
-    /// The reader of our output has gone: die of SIGPIPE, say nothing.
+    /// The reader of the output has left: end by SIGPIPE without a message.
     ReaderGone,
 }
 
 impl ErrorKind {
-    /// Exit status; `ReaderGone` is what a shell shows for SIGPIPE where the signal cannot be raised.
+    /// Returns the exit status; `ReaderGone` has the status that a shell shows for SIGPIPE, if the signal cannot be
+    /// raised.
     pub fn exit_status(self) -> u8 {
         match self {
             Self::Verdict => 1,
@@ -59,54 +60,54 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind` that says `message`.
+    /// Creates an error of `kind` with a message.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Inner { kind, position: None, message: message.into(), cause: None }))
     }
 
-    /// The command line is wrong.
+    /// Creates an error: the command line is wrong.
     #[cold]
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)
     }
 
-    /// A configuration, metric or schema file is wrong.
+    /// Creates an error: a configuration, metric or schema file is wrong.
     #[cold]
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, message)
     }
 
-    /// Input is torn or corrupt.
+    /// Creates an error: input is torn or corrupt.
     #[cold]
     pub fn corrupt(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Corrupt, message)
     }
 
-    /// An invariant of ours is broken.
+    /// Creates an error: an invariant of evt is broken.
     #[cold]
     pub fn broken(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Broken, message)
     }
 
-    /// Reading or writing `what` failed; a broken pipe becomes [`ErrorKind::ReaderGone`].
+    /// Creates an error: reading or writing `what` failed. A broken pipe becomes [`ErrorKind::ReaderGone`].
     #[cold]
     pub fn io(what: impl Into<String>, error: &std::io::Error) -> Self {
         let kind = if error.kind() == std::io::ErrorKind::BrokenPipe { ErrorKind::ReaderGone } else { ErrorKind::Io };
         Self::new(kind, what).because(io_cause(error))
     }
 
-    /// The same error with the place it happened at (`FILE:LINE`, `frame 12 (byte 40960)`); an inner place is kept.
+    /// Adds the position to the error (`FILE:LINE`, `frame 12 (byte 40960)`), before an inner position.
     #[cold]
     pub fn at(mut self, position: impl Into<String>) -> Self {
         let outer = position.into();
         if self.0.position.as_ref().unwrap_or(&self.0.message).starts_with(&outer) {
-            // It says so already.
+            // The position or message already starts with it.
             return self;
         }
         let rest = self.0.message.strip_prefix(&outer);
         if self.0.position.is_none() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':')) {
-            // It names the place already.
+            // The message already names the position.
             return self;
         }
         self.0.position = Some(match self.0.position.take() {
@@ -116,15 +117,15 @@ impl Error {
         self
     }
 
-    /// The same error with its cause.
+    /// Adds the cause to the error.
     #[cold]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.0.cause = Some(one_line(&cause.to_string()));
         self
     }
 
-    /// The same error with what a library says of bytes it cannot decode, as far as that is a sentence: the values of
-    /// its own that some libraries print are for their makers.
+    /// Adds a library's message about bytes that it cannot decode, up to the end of its sentence: debug output of
+    /// values that some libraries append is cut.
     #[cold]
     pub fn because_library(self, cause: impl fmt::Display) -> Self {
         let cause = cause.to_string();
@@ -136,18 +137,18 @@ impl Error {
         if sentence.is_empty() { self } else { self.because(sentence) }
     }
 
-    /// Where it happened, where that is known.
+    /// Returns the position, if known.
     pub fn position(&self) -> Option<&str> {
         self.0.position.as_deref()
     }
 
-    /// What kind it is.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 }
 
-/// The operating system's words without Rust's "(os error 2)".
+/// Returns the operating system's message without Rust's "(os error 2)".
 fn io_cause(error: &std::io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
@@ -156,10 +157,10 @@ fn io_cause(error: &std::io::Error) -> String {
     }
 }
 
-/// What libraries put before each of their messages: the text before it says as much.
+/// Prefixes that libraries put before each message, without information.
 const LIBRARY_PREFIXES: [&str; 3] = ["Parquet argument error: ", "Parquet error: ", "External: "];
 
-/// The words before the first `Name { … }` or `Name(…)`.
+/// Returns the text before the first `Name { … }` or `Name(…)`.
 fn sentence(text: &str) -> &str {
     let bytes = text.as_bytes();
     let value = (0..bytes.len()).find(|at| match bytes[*at] {
@@ -173,7 +174,7 @@ fn sentence(text: &str) -> &str {
     before[..name].trim_end_matches(|c: char| c.is_whitespace() || matches!(c, ':' | '.' | ','))
 }
 
-/// A library's message may hold newlines and terminal escapes; ours is one clean line.
+/// Makes one clean line of a library's message, which may contain newlines and terminal escapes.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace(char::is_control, "?")
 }
@@ -199,7 +200,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {}
 
-/// Our own batches are well-formed by construction; arrow refusing one is a bug of ours.
+/// evt's own batches are well-formed by construction, so an arrow error about one is a bug.
 impl From<arrow::error::ArrowError> for Error {
     fn from(error: arrow::error::ArrowError) -> Self {
         Self::broken("arrow").because(error)
@@ -210,10 +211,11 @@ thread_local! {
     static GUARDED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
-/// Calls `decode`, which reads bytes from outside with a library that may panic on them: a panic is corrupt input.
+/// Calls `decode`, which reads outside bytes with a library that may panic on them: a panic becomes the error "corrupt
+/// input".
 ///
-/// What `decode` worked on must not be used again after an error. The panic prints nothing: the hook that prints is
-/// passed over for this thread while `decode` runs, and is what it was for all others.
+/// Do not use the data of `decode` after an error. The panic prints nothing: this thread bypasses the panic hook while
+/// `decode` runs; other threads keep it.
 pub fn guarded<T>(decode: impl FnOnce() -> T) -> Result<T> {
     static HOOK: std::sync::Once = std::sync::Once::new();
     HOOK.call_once(|| {

@@ -1,8 +1,8 @@
-//! Metrics for Prometheus: one table of names ([`all`], evt(7)), values set once a batch from the counts there are. Those of the
-//! front door are counted where requests are served.
+//! Metrics for Prometheus: one table of names ([`all`], evt(7)); values are set once per batch from the existing
+//! counts. Those of the HTTP server are counted where requests are served.
 //!
-//! A value is set, not counted up: the counts of a stage are the truth, and a scrape sees them as they were after the
-//! last batch. Labels are few and bounded by what the command line names: no ids, no keys.
+//! A value is set, not incremented: the counts of a stage are the truth, and a scrape shows them as of the last batch.
+//! Labels are few and bounded by the command line: no ids, no keys.
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -16,19 +16,19 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How a metric moves.
+/// The type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// It only grows, from 0 when the process starts.
     Counter,
     /// It goes up and down.
     Gauge,
-    /// Counts of what was at most as large as each of some bounds, their sum, and how many there were.
+    /// Counts of values up to each of some bounds, their sum, and their number.
     Histogram,
 }
 
 impl Shape {
-    /// Prometheus' word for it.
+    /// Returns Prometheus' word for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -43,16 +43,16 @@ impl Shape {
 pub struct Definition {
     /// Its name; that of a counter ends in `_total`.
     pub name: &'static str,
-    /// How it moves.
+    /// Its type.
     pub shape: Shape,
     /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it says, one sentence.
+    /// Its help text, one sentence.
     pub about: &'static str,
 }
 
 impl Definition {
-    /// The name without what the client library adds to that of a counter.
+    /// Returns the name without the suffix that the client library adds to counters.
     pub fn family(&self) -> &'static str {
         self.name.strip_suffix("_total").filter(|_| self.shape == Shape::Counter).unwrap_or(self.name)
     }
@@ -81,7 +81,7 @@ pub static SINK_ROWS: Definition = counter(
     &["output", "outcome"],
     "Rows given to an output, and their fates there; written where it counts no others.",
 );
-/// Outputs that are away.
+/// Whether an output is available.
 pub static OUTPUT_UP: Definition =
     gauge("evt_output_up", &["output"], "1 while the server of an output answers, 0 while it is away and waited for.");
 /// Time blocked.
@@ -90,10 +90,10 @@ pub static BACKPRESSURE: Definition = counter(
     &["side"],
     "Time spent waiting for input (side input) or in writing to outputs (side output).",
 );
-/// How far the stream is.
+/// The stream time.
 pub static STREAM_TIME: Definition =
     gauge("evt_stream_time_seconds", &[], "The largest event time so far, in seconds since 1970.");
-/// How far the watermark is behind the clock.
+/// The distance of the watermark behind the clock.
 pub static WATERMARK_LAG: Definition =
     gauge("evt_watermark_lag_seconds", &[], "The clock's now less the watermark (evt-window).");
 /// Records not yet read.
@@ -102,7 +102,7 @@ pub static CONSUMER_LAG_RECORDS: Definition = gauge(
     &["topic", "partition"],
     "Records of a partition of a topic that have not been read.",
 );
-/// The same in time.
+/// The lag in seconds.
 pub static CONSUMER_LAG_SECONDS: Definition = gauge(
     "evt_consumer_lag_seconds",
     &["topic", "partition"],
@@ -114,31 +114,31 @@ pub static OPEN_WINDOWS: Definition =
 /// Bytes of the spool.
 pub static SPOOL: Definition =
     gauge("evt_spool_bytes", &[], "Bytes of the segments of the spool (evt-ingest --spool).");
-/// Which build.
+/// The running version.
 pub static BUILD: Definition = gauge("evt_build_info", &["stage", "version"], "1; the labels say what runs.");
-/// When the process began.
+/// The start of the process.
 pub static START: Definition =
     gauge("process_start_time_seconds", &[], "When the process began, in seconds since 1970.");
-/// What it cost so far.
+/// CPU time so far.
 pub static CPU: Definition = counter("process_cpu_seconds_total", &[], "CPU time used, user and system.");
 /// Its memory.
 pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Memory that is resident.");
 
-/// Fates of events at the front door.
+/// Events over HTTP, by outcome.
 pub static HTTP_EVENTS: Definition = counter(
     "evt_http_events_total",
     &["outcome"],
     "Events that came over HTTP: accepted, duplicate (acknowledged again, by id or by Idempotency-Key) or rejected.",
 );
-/// Answers of the front door.
+/// Requests over HTTP, by status.
 pub static HTTP_REQUESTS: Definition =
     counter("evt_http_requests_total", &["status"], "Requests over HTTP, by the status of their answer.");
-/// What came in.
+/// Bytes of bodies over HTTP.
 pub static HTTP_BODY: Definition =
     counter("evt_http_body_bytes_total", &[], "Bytes of bodies over HTTP as they came, packed or not.");
-/// Who is there.
+/// Open connections.
 pub static HTTP_CONNECTIONS: Definition = gauge("evt_http_connections", &[], "Connections of clients that are open.");
-/// Who was sent away.
+/// Refused connections.
 pub static HTTP_REFUSED: Definition = counter(
     "evt_http_refused_connections_total",
     &["reason"],
@@ -152,7 +152,7 @@ pub static HTTP_SECONDS: Definition = Definition {
     about: "Seconds from the head of a request over HTTP to its answer.",
 };
 
-/// What every run shows.
+/// The metrics of every run.
 pub static STAGE: [&Definition; 15] = [
     &EVENTS,
     &DEAD_LETTERS,
@@ -171,11 +171,11 @@ pub static STAGE: [&Definition; 15] = [
     &MEMORY,
 ];
 
-/// What a front door shows besides, at its own `GET /metrics`.
+/// The further metrics of the HTTP server, at its own `GET /metrics`.
 pub static HTTP: [&Definition; 6] =
     [&HTTP_EVENTS, &HTTP_REQUESTS, &HTTP_BODY, &HTTP_CONNECTIONS, &HTTP_REFUSED, &HTTP_SECONDS];
 
-/// Every metric there is.
+/// Returns all metrics.
 pub fn all() -> impl Iterator<Item = &'static Definition> {
     STAGE.into_iter().chain(HTTP)
 }
@@ -183,27 +183,27 @@ pub fn all() -> impl Iterator<Item = &'static Definition> {
 /// The media type of [`Metrics::render`].
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Label values that a run holds at most: a topic may have many partitions.
+/// Maximum number of label values of a run: a topic may have many partitions.
 const SAMPLES_MAX: usize = 10_000;
 
 type Samples = BTreeMap<(&'static str, Vec<String>), f64>;
 
-/// Says whether the server of one output answers.
+/// Reports whether the server of one output is available.
 #[derive(Clone, Default)]
 pub struct Up {
     metrics: Metrics,
     output: String,
-    /// What was said last: 0 where nothing was.
+    /// The last report: 0 before the first.
     last: Arc<AtomicU8>,
 }
 
 impl Up {
-    /// For the output of this name.
+    /// Creates a reporter for the output of this name.
     pub fn new(metrics: &Metrics, output: &str) -> Self {
         Self { metrics: metrics.clone(), output: output.to_owned(), last: Arc::default() }
     }
 
-    /// Says so where it is news.
+    /// Sets the metric if the state has changed.
     pub fn set(&self, is_up: bool) {
         let now = if is_up { 2 } else { 1 };
         if self.last.swap(now, Ordering::Relaxed) != now {
@@ -212,12 +212,12 @@ impl Up {
     }
 }
 
-/// The metrics of a run; a clone is the same ones. Switched off it holds nothing and costs nothing.
+/// The metrics of a run; clones share them. Disabled, it stores nothing and costs nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics(Option<Arc<Mutex<Samples>>>);
 
 impl Metrics {
-    /// Metrics that somebody will read, of `stage`.
+    /// Creates enabled metrics of `stage`.
     pub fn new(stage: &str) -> Self {
         let metrics = Self(Some(Arc::default()));
         metrics.set(&BUILD, &[stage, env!("CARGO_PKG_VERSION")], 1.0);
@@ -226,33 +226,33 @@ impl Metrics {
         metrics
     }
 
-    /// Whether anybody will read them.
+    /// Whether they are enabled.
     pub fn is_on(&self) -> bool {
         self.0.is_some()
     }
 
     fn samples(&self) -> Option<MutexGuard<'_, Samples>> {
-        // A panic between two sets leaves nothing half done.
+        // A panic between two sets leaves no partial update.
         self.0.as_ref().map(|samples| samples.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Says what a metric is now, for the values of its labels in the order of its definition.
+    /// Sets a metric, for label values in the order of its definition.
     pub fn set(&self, definition: &'static Definition, labels: &[&str], value: f64) {
         self.change(definition, labels, |sample| *sample = value);
     }
 
-    /// Adds to a counter that has no other home.
+    /// Adds to a counter that is not kept elsewhere.
     pub fn add(&self, definition: &'static Definition, labels: &[&str], value: f64) {
         self.change(definition, labels, |sample| *sample += value);
     }
 
-    /// Adds the time that was spent on one side, `input` or `output`.
+    /// Adds time spent on one side, `input` or `output`.
     pub fn blocked(&self, side: &str, time: Duration) {
         self.add(&BACKPRESSURE, &[side], time.as_secs_f64());
     }
 
-    /// How far reading is behind, for each partition that is read: its topic and number, records, and seconds where they are
-    /// known. A partition that is none of them has no lag any more.
+    /// Sets the lag of each partition that is read: its topic and number, records, and seconds if known. Any other
+    /// partition loses its lag.
     pub fn set_consumer_lag<'a>(&self, lags: impl IntoIterator<Item = (&'a str, i32, u64, Option<f64>)>) {
         let Some(mut samples) = self.samples() else { return };
         let known = |name: &str| name == CONSUMER_LAG_RECORDS.name || name == CONSUMER_LAG_SECONDS.name;
@@ -275,7 +275,8 @@ impl Metrics {
         }
     }
 
-    /// All of them as Prometheus' text ([`MEDIA_TYPE`]): each of the table with its help and type, also without a value.
+    /// Returns all metrics as Prometheus' text ([`MEDIA_TYPE`]): each of the table with its help and type, even without
+    /// a value.
     pub fn render(&self) -> String {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(self.clone()));
@@ -283,7 +284,7 @@ impl Metrics {
     }
 }
 
-/// A registry as the text that all readers take: OpenMetrics describes a counter without the suffix of its name.
+/// Returns a registry as text that all scrapers accept: OpenMetrics describes a counter without the suffix of its name.
 pub fn text(registry: &Registry) -> String {
     let mut open = String::new();
     // Writing to a String cannot fail.
@@ -302,7 +303,7 @@ pub fn text(registry: &Registry) -> String {
     open.lines().filter(|line| *line != "# EOF").map(classic).collect()
 }
 
-/// As a part of a larger registry, its values are those of the moment that is rendered.
+/// As part of a larger registry, the values are those at the time of rendering.
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         self.set(&CPU, &[], cpu_seconds());
@@ -334,18 +335,18 @@ impl Collector for Metrics {
 fn encode_value(encoder: MetricEncoder<'_>, shape: Shape, value: f64) -> Result<(), std::fmt::Error> {
     match shape {
         Shape::Counter => ConstCounter::new(value).encode(encoder),
-        // A histogram is no one value: those there are keep their own.
+        // A histogram is not a single value; histograms keep their own.
         Shape::Gauge | Shape::Histogram => ConstGauge::new(value).encode(encoder),
     }
 }
 
-/// CPU time of this process so far.
+/// Returns the CPU time of this process in seconds.
 pub fn cpu_seconds() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// Resident memory of this process; 0 where the system does not say.
+/// Returns the resident memory of this process in bytes; 0 if the system does not report it.
 fn resident_bytes() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

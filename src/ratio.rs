@@ -1,14 +1,14 @@
-//! Decompression bombs: few bytes that unpack to very many.
+//! Detects decompression bombs: few bytes that decompress to very many.
 
 use crate::error::{Error, Result};
 
-/// How many bytes may come out of a packed one, unless `--max-ratio` says otherwise.
+/// Default maximum of decompressed bytes per compressed byte (`--max-ratio`).
 pub const RATIO_MAX: u64 = 1_000;
 
-/// Below this nobody is hurt, whatever the ratio.
+/// Decompressed bytes that are always allowed, whatever the ratio.
 pub const HARMLESS: u64 = 100 << 20;
 
-/// How many bytes have come out of packed ones, against the bound.
+/// Tracks decompressed against compressed bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Ratio {
     max: u64,
@@ -17,12 +17,13 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// Nothing yet; at most `max` bytes may come out of one.
+    /// Starts at 0; allows `max` decompressed bytes per compressed byte.
     pub fn new(max: u64) -> Self {
         Self { max, packed: 0, unpacked: 0 }
     }
 
-    /// Counts a block before memory is taken for it: neither it nor all blocks so far may be a bomb. `what` is packed.
+    /// Counts a block before memory is allocated for it: neither it nor all blocks so far may be a bomb. `what` names
+    /// the compressed data.
     pub fn take(&mut self, what: &str, packed: u64, unpacked: u64) -> Result<()> {
         self.packed = self.packed.saturating_add(packed);
         self.unpacked = self.unpacked.saturating_add(unpacked);
@@ -31,7 +32,7 @@ impl Ratio {
     }
 }
 
-/// Refuses a decompression bomb: `what` are `packed` bytes that unpack to `unpacked`.
+/// Refuses a decompression bomb: `packed` bytes of `what` that decompress to `unpacked`.
 pub fn check(what: &str, packed: u64, unpacked: u64, max: u64) -> Result<()> {
     let ratio = unpacked / packed.max(1);
     if unpacked <= HARMLESS || ratio <= max {

@@ -1,44 +1,46 @@
-//! Placeholders in URIs: `{env:NAME}` and `{file:PATH}` keep secrets out of command lines, and out of everything shown.
+//! Placeholders in URIs: `{env:NAME}` and `{file:PATH}` keep secrets out of command lines and of all output.
 //!
-//! What stands in a placeholder must not be parsed: a password may hold `@`, `/` or `&`. So a URI is first [`conceal`]ed
-//! (each placeholder becomes a mark that no syntax knows), then taken apart, and each part is [`reveal`]ed where it is
-//! used. What is shown is the placeholder: [`written`] knows the names that were revealed as a whole, [`hide`] goes
-//! through text that others have made, like the messages of libraries.
+//! The value of a placeholder must not be parsed: a password may contain `@`, `/` or `&`. So a URI is first
+//! [`conceal`]ed (each placeholder becomes a mark that no syntax contains), then parsed, and each part is [`reveal`]ed
+//! where it is used. Output shows the placeholder: [`written`] knows the names that were revealed as a whole, [`hide`]
+//! replaces values in foreign text such as messages of libraries.
 
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What begins and ends the mark of a placeholder: characters of a plane for private use.
+/// The first and last character of a mark, from a private-use plane.
 const MARK: (char, char) = ('\u{F0000}', '\u{F0001}');
-/// The longest secret that is read from a file.
+/// Maximum bytes of a secret in a file.
 const FILE_MAX: u64 = 64 << 10;
-/// A shorter value is not looked for in the text of others: it would be found everywhere.
+/// Minimum bytes of a value that is replaced in foreign text: shorter ones would occur everywhere.
 const HIDDEN_MIN: usize = 4;
 
-/// A placeholder, and what it stands for.
+/// A placeholder and its value.
 struct Known {
     placeholder: String,
     value: String,
 }
 
-/// What this process has revealed; bounded by what its command line and configuration name.
+/// The values that this process has revealed; bounded by its command line and configuration.
 #[derive(Default)]
 struct Revealed {
     known: Vec<Known>,
-    /// Names that were revealed as a whole, with the marks they were made from.
+    /// Names that were revealed as a whole, with the concealed text they came from.
     whole: Vec<(String, String)>,
 }
 
 static REVEALED: Mutex<Revealed> = Mutex::new(Revealed { known: vec![], whole: vec![] });
 
 fn revealed() -> MutexGuard<'static, Revealed> {
-    // Whoever panicked while it held the lock had only pushed.
+    // A thread that panicked while it held the lock can only have pushed, so the data is valid.
     REVEALED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Puts a mark in the place of every placeholder; exit 78 where a variable or a file is missing.
+/// Replaces every placeholder by a mark.
+///
+/// Errors: exit status 78 if a variable or a file is missing.
 pub fn conceal(text: &str) -> Result<String> {
     let mut concealed = String::with_capacity(text.len());
     let mut rest = text;
@@ -53,7 +55,7 @@ pub fn conceal(text: &str) -> Result<String> {
     Ok(concealed)
 }
 
-/// Where the first placeholder begins and ends.
+/// Returns the range of the first placeholder.
 fn find(text: &str) -> Option<(usize, usize)> {
     let starts = ["{env:", "{file:"].map(|start| text.find(start));
     let start = starts.into_iter().flatten().min()?;
@@ -74,7 +76,7 @@ fn value(what: &str) -> Result<String> {
     }
 }
 
-/// The content of a file but for one newline at its end.
+/// Reads a file without one newline at its end.
 fn of_file(path: &str) -> Result<String> {
     let failed = |why: String| Error::config(format!("{{file:{path}}}")).because(why);
     let file = std::fs::File::open(path).map_err(|error| failed(Error::io(path, &error).to_string()))?;
@@ -97,7 +99,7 @@ fn mark(placeholder: &str, value: String) -> String {
     format!("{}{index}{}", MARK.0, MARK.1)
 }
 
-/// Text with what `of` says in the place of every mark.
+/// Replaces every mark by the result of `of`.
 fn replaced(text: &str, known: &[Known], of: impl Fn(&Known) -> String) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -111,12 +113,12 @@ fn replaced(text: &str, known: &[Known], of: impl Fn(&Known) -> String) -> Strin
     out
 }
 
-/// What a concealed part stands for, as it is.
+/// Replaces the marks of a concealed part by their values.
 pub fn reveal(text: &str) -> String {
     reveal_as(text, |value| value.to_owned())
 }
 
-/// The same for a part of a URL: what is revealed is percent-encoded, so that nothing in it is syntax.
+/// Replaces the marks of a part of a URL by their percent-encoded values, so that nothing in them is syntax.
 pub fn reveal_encoded(text: &str) -> String {
     reveal_as(text, encoded)
 }
@@ -133,18 +135,18 @@ fn reveal_as(text: &str, of: impl Fn(&str) -> String) -> String {
     whole
 }
 
-/// A URL with the values of its placeholders, percent-encoded: what a client is given.
+/// Returns a URL with the values of its placeholders, percent-encoded, for a client.
 pub fn url(text: &str) -> Result<String> {
     conceal(text).map(|text| reveal_encoded(&text))
 }
 
-/// Everything but letters, digits and `-._~` as `%XX`.
+/// Percent-encodes everything but letters, digits and `-._~`.
 fn encoded(value: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
-/// What the user wrote where `name` was revealed, concealed; else the name itself.
+/// Returns the concealed text from which `name` was revealed; else the name itself.
 pub fn written(name: &str) -> Cow<'_, str> {
     let revealed = revealed();
     match revealed.whole.iter().find(|(whole, _)| whole == name) {
@@ -153,22 +155,22 @@ pub fn written(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// The same with its placeholders: a name that may be shown.
+/// Returns a name with its placeholders, which may be shown.
 pub fn shown(name: &str) -> String {
     named(&written(name))
 }
 
-/// Concealed text with its placeholders.
+/// Returns concealed text with its placeholders.
 pub fn named(concealed: &str) -> String {
     replaced(concealed, &revealed().known, |known| known.placeholder.clone())
 }
 
-/// Text that may be shown: the placeholder stands for its mark and for its value.
+/// Replaces marks and values by their placeholders, so that the text may be shown.
 pub fn hide(text: &str) -> String {
     let revealed = revealed();
     let mut text = replaced(text, &revealed.known, |known| known.placeholder.clone());
     let mut known: Vec<&Known> = revealed.known.iter().filter(|known| known.value.len() >= HIDDEN_MIN).collect();
-    // One value may be a part of another.
+    // Longer values first, because one value may be part of another.
     known.sort_by_key(|known| std::cmp::Reverse(known.value.len()));
     for Known { placeholder, value } in known {
         for form in [value.clone(), encoded(value)] {

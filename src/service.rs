@@ -1,13 +1,13 @@
-//! What a service manager is told (sd_notify(3)): ready, what is going on, stopping. Without one, nothing.
+//! Notifies a service manager (sd_notify(3)): ready, status, stopping. Without a manager it does nothing.
 
 use sd_notify::NotifyState;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How often the status line changes.
+/// Interval of status updates.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The manager that started this process, if one did.
+/// The service manager that started this process, if any.
 pub struct Service {
     listens: bool,
     next: Cell<Instant>,
@@ -15,18 +15,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// Whoever the environment names.
+    /// Reads the manager from the environment.
     pub fn of_environment() -> Self {
         let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
         Self { listens, next: Cell::new(Instant::now()), stopping: Cell::new(false) }
     }
 
-    /// Inputs and outputs are open: whoever waits for this service may go on.
+    /// Reports that inputs and outputs are open, so that dependent services may start.
     pub fn ready(&self) {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// What is going on, now and then.
+    /// Reports the status, at most every [`EVERY`].
     pub fn status(&self, text: impl FnOnce() -> String) {
         if self.listens && Instant::now() >= self.next.get() {
             self.next.set(Instant::now() + EVERY);
@@ -34,7 +34,7 @@ impl Service {
         }
     }
 
-    /// Asked to stop: what is under way is brought to its end.
+    /// Reports that the process is stopping, and completes its work.
     pub fn stopping(&self) {
         if !self.stopping.replace(true) {
             self.tell(&[NotifyState::Stopping]);
@@ -43,7 +43,7 @@ impl Service {
 
     fn tell(&self, states: &[NotifyState<'_>]) {
         if self.listens {
-            // A manager that has gone cannot be told so.
+            // A failed notification cannot be reported.
             let _ = sd_notify::notify(states);
         }
     }

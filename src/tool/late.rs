@@ -99,7 +99,7 @@ impl Late {
         self.tally != Tally::default()
     }
 
-    /// Rows written to `--late`.
+    /// Returns the number of rows written to `--late`.
     pub fn written(&self) -> u64 {
         self.written
     }
