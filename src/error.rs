@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-/// Result of everything that can end a run.
+/// The result of an operation that can end a run.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a run ends; each kind has one exit status.

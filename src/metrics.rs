@@ -21,7 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub enum Shape {
     /// It only grows, from 0 when the process starts.
     Counter,
-    /// It goes up and down.
+    /// It can increase and decrease.
     Gauge,
     /// Counts of values up to each of some bounds, their sum, and their number.
     Histogram,
@@ -144,7 +144,7 @@ pub static HTTP_REFUSED: Definition = counter(
     &["reason"],
     "Connections that were refused or broken off: too_many, tls, malformed, slow_head, slow_reader, idle, broken, accept.",
 );
-/// How long requests take.
+/// Seconds per request over HTTP.
 pub static HTTP_SECONDS: Definition = Definition {
     name: "evt_http_request_seconds",
     shape: Shape::Histogram,

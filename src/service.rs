@@ -26,7 +26,7 @@ impl Service {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// Reports the status, at most every [`EVERY`].
+    /// Reports the status, at most every 5 s.
     pub fn status(&self, text: impl FnOnce() -> String) {
         if self.listens && Instant::now() >= self.next.get() {
             self.next.set(Instant::now() + EVERY);

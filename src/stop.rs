@@ -2,7 +2,7 @@
 //!
 //! The first signal is recorded and interrupts waits for input. A stage that reads raw input then stops reading; a
 //! stage that reads frames from a pipe continues to the end that its source sends. A second signal ends the process at
-//! once, unless it arrives within [`REPEATED`] of the first.
+//! once, unless it arrives within 200 ms of the first.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

@@ -1,6 +1,6 @@
 //! A stage: a source, the dead letters, the outputs and the counts of one tool, from opening to the proven end.
 //!
-//! [`Stage::open`], then [`Stage::begin`] with the schema of what is written, [`Stage::read`] until the end,
+//! [`Stage::open`], then [`Stage::begin`] with the schema of the rows written, [`Stage::read`] until the end,
 //! [`Stage::finish`].
 
 use super::args::{CommonArgs, StageArgs};
@@ -56,7 +56,7 @@ pub struct Stage {
     /// Outputs after it.
     outputs: Vec<Output>,
     schema: SchemaRef,
-    /// Fates of what came in.
+    /// Counts of the records read, by fate.
     pub counts: Counts,
     /// Whether the source's counts are the stage's.
     passes: bool,

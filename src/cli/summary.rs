@@ -9,7 +9,7 @@ use crate::stream::dead::DeadLetters;
 use crate::stream::output::OutputReport;
 use crate::stream::source::Source;
 
-/// A stage at its end.
+/// The results of a stage at its end.
 pub struct Summary<'a> {
     /// The run.
     pub run: &'a Run,
@@ -17,13 +17,13 @@ pub struct Summary<'a> {
     pub source: &'a Source,
     /// The output of faulty records.
     pub dead: &'a DeadLetters,
-    /// Fates of what came in.
+    /// Counts of the records read, by fate.
     pub counts: &'a Counts,
     /// Lines about lost rows, printed even with `-q`.
     pub warnings: &'a [String],
     /// Lines that `-q` leaves out.
     pub notes: &'a [String],
-    /// What the tool adds to the statistics.
+    /// Entries that the tool adds to the statistics.
     pub details: &'a serde_json::Map<String, serde_json::Value>,
     /// The end, with the verdict.
     pub end: &'a End,

@@ -34,7 +34,7 @@ fn space_end(bytes: &[u8], mut p: usize) -> usize {
 pub struct StringEnd {
     /// Index of the closing quote.
     pub quote: usize,
-    /// Whether the content holds a backslash.
+    /// Whether the content has a backslash.
     pub escaped: bool,
 }
 

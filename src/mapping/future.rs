@@ -17,9 +17,9 @@ pub const LOOKAHEAD: usize = 101;
 pub struct Held {
     /// Its JSON text.
     pub text: String,
-    /// Its exact bytes; none where the text is the record itself.
+    /// Its exact bytes; `None` if the text is the record itself.
     pub raw: Option<Vec<u8>>,
-    /// Its number in its input.
+    /// Its number (line or offset) in its input.
     pub offset: i64,
     /// The partition of its input.
     pub input: u32,

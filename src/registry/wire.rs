@@ -1,13 +1,13 @@
-//! Avro as it travels: each record with the id of its writer's schema, before it or in a header.
+//! Avro records of topics: each with the id of its writer's schema, before it or in a header.
 //!
 //! ```text
 //! 00 IIIIIIII body…    the id, big-endian, then the record in Avro's binary form
 //! 01 G×16 body…        the GUID of the schema
 //! ```
 //!
-//! The same five or seventeen bytes may stand in the header `__value_schema_id` instead; then the record is the body
-//! alone. A record is decoded by the schema it was written with, into the JSON text that all raw input is mapped from;
-//! where a reader's schema is named ([`super::reader`]), the text is that of the record as the reader has it.
+//! The header `__value_schema_id` may have the same five or seventeen bytes instead; then the record is the body alone. A
+//! record is decoded by the schema it was written with, to the JSON text that the mapping reads. With a reader's schema
+//! ([`super::reader`]), the text is that of the record as the reader reads it.
 
 use super::Schema;
 use super::confluent::recall::Recall;

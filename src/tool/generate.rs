@@ -179,7 +179,7 @@ struct RuleArgs {
 }
 
 impl Args {
-    /// `--check`: options and rules are in their range, and the truth has room.
+    /// `--check`: checks that options and rules are in range, and that the truth file can be written.
     fn check(&self, run: &Rc<Run>) -> Result<u8> {
         let mut findings = Findings::new(run);
         findings.take(Generator::new(self.options()));
@@ -238,7 +238,7 @@ impl Args {
     }
 }
 
-/// Bytes gathered before they are written.
+/// Bytes that are buffered before a write.
 const CHUNK_BYTES: usize = 1 << 16;
 
 /// Writes the records to `out` as JSON lines and, once all are generated, the expected results as JSON to `truth`. When

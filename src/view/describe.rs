@@ -61,7 +61,7 @@ pub struct Range {
     pub rows_per_second: Option<f64>,
 }
 
-/// How often a column or path is null.
+/// The number of NULLs of a column or path.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Nulls {
     /// The column or path.
@@ -304,7 +304,7 @@ impl ValueCounts {
     }
 }
 
-/// Returns the words of a column, and how many rows each stands for; `None` means one each.
+/// Returns the words of a column, and the number of rows of each; `None` means one each.
 fn words_of(column: &ArrayRef) -> Result<(StringArray, Option<Vec<u64>>)> {
     let Some(dictionary) = column.as_any_dictionary_opt() else {
         return Ok((arrow::compute::cast(column, &DataType::Utf8)?.as_string::<i32>().clone(), None));

@@ -307,8 +307,8 @@ fn float(given: &Given<'_>) -> Option<f32> {
     }
 }
 
-/// Whether a number survives in binary floating point: an integer prints unchanged, a fraction is the nearest and not
-/// 0. Up to `safe` digits always survive.
+/// Whether a number survives in binary floating point: an integer prints unchanged; a fraction is the nearest double and
+/// does not become zero. Up to `safe` digits always survive.
 fn keeps(text: &str, is_zero: bool, safe: usize, printed: impl FnOnce() -> String) -> bool {
     if is_zero {
         let mantissa = text.split(['e', 'E']).next().unwrap_or(text);

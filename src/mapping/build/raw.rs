@@ -98,7 +98,7 @@ impl Lent {
     }
 }
 
-/// Where in `block` the bytes of `raw` stand; none if they do not.
+/// Returns the position of `raw` in `block`; `None` if it is not inside.
 #[inline]
 fn place(block: &[u8], raw: &[u8]) -> Option<usize> {
     let start = raw.as_ptr().addr().checked_sub(block.as_ptr().addr())?;

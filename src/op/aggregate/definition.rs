@@ -36,7 +36,7 @@ pub struct Definition {
     pub usage: &'static str,
     /// Its result and accuracy, for the manual.
     pub about: &'static str,
-    /// Whether `*` (every row) may stand for its argument.
+    /// Whether `*` (every row) is allowed as its argument.
     pub(super) star: bool,
     /// The types of its arguments.
     pub(super) args: &'static [Want],

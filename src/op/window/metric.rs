@@ -6,7 +6,7 @@ use crate::op::aggregate::Call;
 /// The shape of a metric's windows; all durations in µs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// `[start, start + size)` for every start that is a multiple of `slide` plus `align`; tumbling where slide = size.
+    /// `[start, start + size)` for every start that is a multiple of `slide` plus `align`; tumbling if slide = size.
     Sliding {
         /// Length of a window.
         size: i64,

@@ -25,7 +25,7 @@ pub struct Outcome {
     pub counted: u64,
     /// Rows late for some metric and counted by none.
     pub late_rows: u64,
-    /// Rows that are neither.
+    /// Rows that are neither dead, counted nor late.
     pub filtered: u64,
     /// For each row, whether some metric counted it.
     pub is_counted: Vec<bool>,

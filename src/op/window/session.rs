@@ -44,7 +44,7 @@ struct Session {
     dirty: bool,
 }
 
-/// A result row that is no longer true.
+/// A retraction of a result row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retraction {
     /// The key's number; the caller must release it once the retraction is written.

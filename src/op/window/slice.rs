@@ -119,7 +119,7 @@ pub struct Slices {
     halves: BTreeSet<(i64, i64)>,
     /// Sums of whole slices inside windows that have fired.
     tree: Tree,
-    /// Ends of windows that hold rows and have not fired.
+    /// Ends of windows that have rows and have not fired.
     waiting: Ends,
     fired: BTreeMap<i64, Refire>,
     /// The slots of the slice that the last row fell into, since most rows fall into the same.
