@@ -122,7 +122,7 @@ impl SinkCounts {
         self.conflict += rows;
     }
 
-    /// Counts every row that was not refused as stale, because the store was left unchanged.
+    /// Counts every row that is neither dead nor dropped as stale, because the store was left unchanged.
     pub fn refuse_all(&mut self) {
         let SinkCounts { taken, dead, dropped, .. } = *self;
         *self = SinkCounts { taken, dead, dropped, stale: taken - dead - dropped, ..SinkCounts::default() };

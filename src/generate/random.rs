@@ -33,7 +33,7 @@ impl Random {
         high_half(self.bits(), bound)
     }
 
-    /// Returns a number below `bound` that is mostly small: a number below another draw.
+    /// Returns a number below `bound` that is mostly small: a number up to that of another draw.
     #[inline]
     pub fn mostly_small(&mut self, bound: u64) -> u64 {
         let once = self.below(bound);

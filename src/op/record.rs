@@ -269,8 +269,8 @@ impl Plan<'_> {
 }
 
 impl Field {
-    /// Writes an object of all other properties. If there are none and the type refuses an object, writes the type's
-    /// value for absent.
+    /// Writes an object of all other properties. If there are none and the type refuses an object, writes the value
+    /// of a missing field.
     fn write_rest(&self, encoder: &Encoder, run: &mut Run, rest: &str) -> std::result::Result<(), Misfit> {
         let (length, loss) = (run.out.len(), run.loss);
         let done = encoder.json(run, self.member.node, rest);

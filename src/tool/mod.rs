@@ -1,5 +1,5 @@
-//! The tools: flags, options and `run`, one file each. A tool implements [`Tool`](crate::cli::Tool): `source` turns its
-//! flags into options, `run` reads items from a stage and writes rows to it.
+//! The tools: flags, options and `run`, one file each. Each implements [`Tool`](crate::cli::Tool): `run` turns the flags into
+//! options, reads items from a stage and writes rows to it (evt-gen and evt-schema need no stage).
 //!
 //! - `ingest.rs`, `validate.rs`, `window.rs`, `sink.rs`, `view.rs`, `schema.rs`, `generate.rs`: evt-ingest and the
 //!   others by name (evt-gen is `generate.rs`).
