@@ -3,14 +3,14 @@
 //! ```text
 //!  files, pipes, HTTP, Kafka    frames: an Arrow IPC stream + control     files, Kafka, SQLite, PostgreSQL, Redis, Parquet
 //!      |          ┌──────────────┐  ┌────────────┐  ┌──────────┐
-//!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ SQLite, PostgreSQL, Redis, Parquet, files
+//!  evt-ingest ──▶ │ evt-validate ├─▶│ evt-window ├─▶│ evt-sink │──▶ stores and topics
 //!      │          └──────┬───────┘  └─────┬──────┘  └──────────┘
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`http`], [`kafka`], [`spool`] → [`uri`] → [`run`] → [`store`],
-//! [`registry`] (all of these do I/O) → [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`],
-//! [`time`] (these do no I/O and read no clock).
+//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`http`], [`kafka`], [`spool`] → [`uri`] → [`run`] → [`store`], [`registry`]
+//! (all of these do I/O) → [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`],
+//! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -1,8 +1,8 @@
 //! Signals: SIGINT and SIGTERM reach every stage of a pipe at once.
 //!
-//! The first signal is recorded and interrupts waits for input. A stage that reads raw input then stops reading; a
-//! stage that reads frames from a pipe continues to the end that its source sends. A second signal ends the process at
-//! once, unless it arrives within 200 ms of the first.
+//! The first signal is stored and wakes a wait for input. A stage that reads raw input then stops reading; a stage that reads
+//! frames from a pipe reads on until its source sends the end. A second signal ends the process at once, unless it arrives
+//! together with the first.
 
 use crate::error::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,22 +14,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How long a wait for a server continues after the first signal: a stage that reads its source itself ends within 5 s
-/// of it.
+/// Stop timeout: how long a wait for a server goes on after the first signal. A stage that reads its source itself thus ends
+/// within 5 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
 /// The same for a stage behind a pipe, which must read to the end that its source sends: it ends within 30 s.
 const STOP_TIMEOUT_BEHIND_PIPE: Duration = Duration::from_secs(28);
-/// How long further waits continue once the stop timeout has expired: enough for a server that answers.
+/// How long each further wait goes on once the stop timeout has expired: enough for a server that answers.
 const STOP_TIMEOUT_EXPIRED: Duration = Duration::from_secs(1);
-/// A signal this soon after the first is the same request: timeout(1) sends one to the process and one to its group.
+/// A second signal within this time is the same request: timeout(1) sends one to the process and one to its process group.
 const REPEATED: Duration = Duration::from_millis(200);
-/// Interval at which a wait checks for a signal if nothing wakes it.
+/// Poll interval of waits that a signal does not wake.
 pub const LOOK: Duration = Duration::from_millis(100);
 
-/// The signals of this process, once it listens for them.
+/// The stop signal of this process, once handlers are installed.
 static PROCESS: OnceLock<Stop> = OnceLock::new();
 
-/// Whether the run is asked to stop, and by which signal. Clones share the state.
+/// The stop signal of a run. Clones share their state.
 #[derive(Clone)]
 pub struct Stop {
     signal: Arc<AtomicUsize>,
@@ -38,23 +38,23 @@ pub struct Stop {
     since: Arc<OnceLock<Instant>>,
     is_behind_pipe: Arc<AtomicBool>,
     has_expired: Arc<AtomicBool>,
-    /// When waits for servers end, with or without a signal.
+    /// The time at which waits for servers end, with or without a signal.
     deadline: Arc<OnceLock<Instant>>,
 }
 
-/// The result of a wait for input.
+/// How a wait for input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// Input or its end is available.
+    /// Input can be read, or is at its end.
     Ready,
-    /// The timeout has expired.
+    /// The timeout has passed.
     Timeout,
     /// A signal has arrived.
     Stopped,
 }
 
 impl Stop {
-    /// Creates a handle that is never asked to stop, for tests and library callers.
+    /// Makes a stop signal that never arrives: for tests and library callers.
     pub fn never() -> Self {
         Self {
             signal: Arc::default(),
@@ -66,20 +66,20 @@ impl Stop {
         }
     }
 
-    /// Starts to listen for SIGINT and SIGTERM.
+    /// Installs handlers of SIGINT and SIGTERM.
     pub fn on_signals() -> Result<Self> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);
         let (read, write) = UnixStream::pair().map_err(failed)?;
         let stop = Self { wake: Some(Arc::new(read)), ..Self::never() };
         let armed = Arc::new(AtomicBool::new(false));
         for number in [SIGINT, SIGTERM] {
-            // The flag is registered first: from then on no signal is lost.
+            // Storing the number must be registered first, so that no signal is lost.
             signal_hook::flag::register_usize(number, stop.signal.clone(), number as usize).map_err(failed)?;
             signal_hook::flag::register_conditional_default(number, armed.clone()).map_err(failed)?;
             let write = write.try_clone().map_err(failed)?;
             signal_hook::low_level::pipe::register(number, write).map_err(failed)?;
         }
-        // A thread in a call that no signal interrupts learns afterwards how long ago the signal came.
+        // This thread notes the time of the signal for code that is in a call that no signal interrupts.
         let seen = stop.clone();
         let watch = move || {
             if seen.wait_for_signal() {
@@ -92,33 +92,33 @@ impl Stop {
         Ok(PROCESS.get_or_init(|| stop).clone())
     }
 
-    /// Returns the signals of this process, for clients of servers, which do not outlive the run. If the process does
-    /// not listen, it is never asked to stop.
+    /// Returns the stop signal of this process, for clients of servers; one that never arrives if no handlers are installed.
     pub fn of_process() -> Self {
         PROCESS.get().cloned().unwrap_or_else(Self::never)
     }
 
-    /// Sets whether the run reads from other stages: it then waits longer for servers, so that their end is not lost.
+    /// Sets whether the run reads from another stage: the stop timeout is then longer, so that the end of the stream is not
+    /// lost.
     pub fn set_behind_pipe(&self, is_behind_pipe: bool) {
         self.is_behind_pipe.store(is_behind_pipe, Ordering::Relaxed);
     }
 
-    /// Ends all waits for servers at `deadline`, whatever their own limits are. Only the first call counts.
+    /// Ends all waits for servers at `deadline`, whatever their own limits are. Only the first call has an effect.
     pub fn set_deadline(&self, deadline: Instant) {
         _ = self.deadline.set(deadline);
     }
 
-    /// Starts a wait for a server, which the first signal bounds.
+    /// Begins a wait for a server, which the first signal bounds.
     pub fn server_wait(&self) -> Wait {
         Wait { stop: self.clone(), from: Instant::now(), least: i32::MAX }
     }
 
-    /// Returns when a signal asked to stop, if one did.
+    /// Returns when the first signal was noted.
     fn since(&self) -> Option<Instant> {
         self.signal().map(|_| *self.since.get_or_init(Instant::now))
     }
 
-    /// Waits for the first signal; returns false at once if the process does not listen.
+    /// Waits for the first signal; returns false at once if no handlers are installed.
     pub fn wait_for_signal(&self) -> bool {
         let Some(wake) = self.wake.as_deref() else { return false };
         while self.signal().is_none() {
@@ -129,7 +129,7 @@ impl Stop {
         true
     }
 
-    /// Returns the signal that asked to stop, if one did.
+    /// Returns the number of the first signal, if there was one.
     pub fn signal(&self) -> Option<i32> {
         match self.signal.load(Ordering::Relaxed) {
             0 => None,
@@ -137,7 +137,7 @@ impl Stop {
         }
     }
 
-    /// Waits until `input` can be read, a signal arrives (if `heed`), or `timeout` expires.
+    /// Waits until `input` can be read, a signal arrives (if `heed`), or `timeout` has passed.
     pub fn wait(&self, input: &impl AsFd, heed: bool, timeout: Option<Duration>) -> Result<Woken> {
         if heed && self.signal().is_some() {
             return Ok(Woken::Stopped);
@@ -159,7 +159,7 @@ impl Stop {
 
     /// Sleeps for `time`, or until a signal arrives.
     pub fn sleep(&self, time: Duration) -> Result<Woken> {
-        // A signal before the registration of its wake-up leaves nothing to wake by.
+        // A signal that arrived before the wake-up was registered does not wake the sleep.
         if self.signal().is_some() {
             return Ok(Woken::Stopped);
         }
@@ -174,12 +174,12 @@ impl Stop {
     }
 }
 
-/// A wait for a server. It is unbounded until a signal arrives, which leaves it the stop timeout.
+/// A wait for a server. Without a signal it has no end of its own; the first signal limits it to the stop timeout.
 pub struct Wait {
     stop: Stop,
     /// When the wait began, or the server last made progress.
     from: Instant,
-    /// The least number of items left so far.
+    /// The smallest amount of work left so far.
     least: i32,
 }
 
@@ -196,7 +196,7 @@ impl Wait {
         is_over
     }
 
-    /// Returns the rest of the stop timeout, once a signal has arrived.
+    /// Returns what is left of the stop timeout, after a signal.
     fn stop_timeout(&self) -> Option<Duration> {
         let since = self.stop.since()?;
         let period = match self.stop.has_expired.load(Ordering::Relaxed) {
@@ -207,38 +207,38 @@ impl Wait {
         Some(period.saturating_sub(since.max(self.from).elapsed()))
     }
 
-    /// Returns the timeout of a call that no signal interrupts: at most `most`, and no longer than this wait.
+    /// Returns the timeout of a call that no signal interrupts: `most`, or what is left of this wait.
     pub fn call_timeout(&self, most: Duration) -> Duration {
         let deadline = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(Instant::now()));
         [self.stop_timeout(), deadline].into_iter().flatten().fold(most, Duration::min)
     }
 
-    /// Returns the limit of this wait: `limit` or the deadline, whichever is earlier.
+    /// Returns the smaller of `limit` and the time to the deadline.
     pub fn limit(&self, limit: Option<Duration>) -> Option<Duration> {
         let left = self.stop.deadline.get().map(|deadline| deadline.saturating_duration_since(self.from));
-        // Rounded up to whole seconds for messages; [`Wait::is_over`] uses the exact value.
+        // Round up to whole seconds for messages; [`Wait::is_over`] compares exactly.
         let left = left.map(|left| Duration::from_secs(left.as_secs() + u64::from(left.subsec_nanos() > 0)));
         limit.into_iter().chain(left).min()
     }
 
-    /// Records the number of items left. A new minimum is progress, and the stop timeout starts again.
+    /// Notes how much work is left: less than ever before is progress, which restarts the stop timeout.
     pub fn left(&mut self, count: i32) {
         if count < self.least {
             (self.least, self.from) = (count, Instant::now());
         }
     }
 
-    /// Returns the time without progress.
+    /// Returns the time since the last progress.
     pub fn idle(&self) -> Duration {
         self.from.elapsed()
     }
 
-    /// Sleeps for `time` before the next attempt, or until a signal arrives; returns false if there is no next attempt.
+    /// Sleeps for `time`, or until a signal arrives; returns whether there is another attempt.
     pub fn pause(&self, time: Duration) -> bool {
         let goes_on = |wait: &Self| !wait.is_over() && !wait.stop.has_expired.load(Ordering::Relaxed);
         if goes_on(self) {
             match self.stop.signal() {
-                // If the sleep fails, only the interval is lost.
+                // If the sleep fails, the next attempt only comes early.
                 None => _ = self.stop.sleep(time),
                 Some(_) => std::thread::sleep(time.min(LOOK)),
             }
@@ -246,7 +246,7 @@ impl Wait {
         goes_on(self)
     }
 
-    /// Receives what another thread sends within `limit`; also a timeout once the stop timeout has expired.
+    /// Receives what another thread sends within `limit`; times out early if the stop timeout expires.
     pub fn receive<T>(&self, from: &Receiver<T>, limit: Duration) -> Result<T, RecvTimeoutError> {
         let start = Instant::now();
         loop {
@@ -263,7 +263,7 @@ impl Wait {
 mod tests {
     use super::*;
 
-    /// Returns a handle that was asked to stop `ago` before now.
+    /// A stop signal that arrived `ago` before now.
     fn signalled(ago: Duration) -> Stop {
         let stop = Stop::never();
         stop.signal.store(15, Ordering::Relaxed);
@@ -271,7 +271,7 @@ mod tests {
         stop
     }
 
-    /// Returns a wait that began `ago` before now.
+    /// A wait that began `ago` before now.
     fn since(stop: &Stop, ago: Duration) -> Wait {
         Wait { from: before(ago), ..stop.server_wait() }
     }

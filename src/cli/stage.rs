@@ -505,13 +505,16 @@ impl Stage {
     }
 }
 
-/// Sets the metrics of a stage to 0 before it waits for any server.
+/// Control messages that are kept while the first rows are awaited; they decide what the text of an input holds.
 const AHEAD_MAX: usize = 64;
 
+/// Reads up to the first rows and puts back what was read. Dead letters are taken at once. Returns the first batch; none if the
+/// end, or [`AHEAD_MAX`] control messages, come before it.
 pub fn look_ahead(source: &mut Source, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
     let mut ahead = VecDeque::new();
     let first = loop {
         if source.can_commit() {
+            // Only dead letters and records without content came: no output has rows to write.
             dead.settle()?;
             source.commit()?;
         }
@@ -537,6 +540,7 @@ pub fn look_ahead(source: &mut Source, dead: &mut DeadLetters) -> Result<Option<
     Ok(first)
 }
 
+/// Sets the metrics of a stage to 0 before it waits for any server.
 fn show(run: &Run, checked: &[Checked], dlq: Option<&Checked>) {
     let metrics = &run.metrics;
     for (outcome, _) in Counts::default().outcomes() {

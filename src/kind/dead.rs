@@ -65,7 +65,7 @@ pub enum ErrorType {
 }
 
 impl ErrorType {
-    /// Returns the word in the column `error_type`.
+    /// Every type, in the order of the manual.
     pub const ALL: [Self; 9] = [
         Self::ParseError,
         Self::EnvelopeError,
@@ -78,10 +78,12 @@ impl ErrorType {
         Self::SinkError,
     ];
 
+    /// Returns the type that a word names.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|error_type| error_type.name() == name)
     }
 
+    /// Returns the word in the column `error_type`.
     pub fn name(self) -> &'static str {
         match self {
             Self::ParseError => "ParseError",
