@@ -38,9 +38,9 @@ pub struct Options {
     pub future: f64,
     /// Minimum distance of those clocks ahead (µs).
     pub future_by: i64,
-    /// Share of records that are not events: [`defect::MALFORMED`].
+    /// Share of records that are not events: [`MALFORMED`](super::defect::MALFORMED).
     pub malformed: f64,
-    /// Share of records that violate their schema: [`defect::INVALID`].
+    /// Share of records that violate their schema: [`INVALID`](super::defect::INVALID).
     pub invalid: f64,
     /// Share of records longer than 1 MiB.
     pub too_large: f64,
