@@ -179,7 +179,7 @@ fn dead_letters_are_repaired_and_replayed_as_the_manual_says() {
 #[test]
 fn every_file_that_a_document_links_to_is_there() {
     let link = regex::Regex::new(r"\]\(([^)#:]+)\)").expect("a pattern");
-    for name in ["README.md", "CHANGELOG.md", "docs/design.md"] {
+    for name in ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/design.md", "docs/decisions/README.md"] {
         let path = Path::new(ROOT).join(name);
         let directory = path.parent().expect("it lies in a directory");
         for found in link.captures_iter(&read(name)) {
