@@ -25,10 +25,10 @@ pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAccept
         (None, false) => return Ok(None),
         (Some(_), false) => {
             let host = &address.host;
-            return Err(Error::usage(format!("{}: with --tls-cert it is https://{host}", address)));
+            return Err(Error::usage(format!("{address}: with --tls-cert it is https://{host}")));
         }
         (None, true) => {
-            return Err(Error::usage(format!("{}: TLS needs --tls-cert and --tls-key", address)));
+            return Err(Error::usage(format!("{address}: TLS needs --tls-cert and --tls-key")));
         }
     };
     let unread = |path: &PathBuf| Error::config(format!("{}: no PEM of the kind asked for", path.display()));

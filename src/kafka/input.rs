@@ -249,7 +249,7 @@ impl KafkaInput {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
                     if let Some(at) = self.part_of(&message)
-                        && self.reading.take(at, &Borrowed(&message).message(), (&self.address.topics, intake))?
+                        && self.reading.take(at, &Borrowed(&message).message(), &self.address.topics, intake)?
                     {
                         self.end(at, intake)?;
                     }

@@ -57,12 +57,7 @@ impl Reading {
 
     /// Takes a message of part `at`; returns whether the part is at its end.
     #[inline]
-    pub fn take(
-        &mut self,
-        at: usize,
-        message: &Message<'_>,
-        (topics, intake): (&[String], &mut Intake),
-    ) -> Result<bool> {
+    pub fn take(&mut self, at: usize, message: &Message<'_>, topics: &[String], intake: &mut Intake) -> Result<bool> {
         let part = &mut self.parts[at];
         let (of, offset, arrival) = ((part.topic, part.number), message.offset, message.arrival);
         if part.is_behind(offset) {

@@ -251,7 +251,7 @@ impl DeadLetters {
         if self.is_written() {
             self.end_batch()?;
             self.held.batches.push(letters.clone());
-            self.hold_on(letters.num_rows(), letters.get_array_memory_size())?;
+            self.hold_on(letters.num_rows(), payload_bytes(letters))?;
         }
         Ok(())
     }
@@ -447,6 +447,12 @@ impl Drop for DeadLetters {
         // The error that ended the run is the one to report.
         let _ = self.flush();
     }
+}
+
+/// Returns the bytes of the payloads of `letters`. Their arrays may be slices of larger ones.
+fn payload_bytes(letters: &RecordBatch) -> usize {
+    let offsets = letters.column(column::ORIGINAL_PAYLOAD).as_binary::<i32>().value_offsets();
+    offsets.first().zip(offsets.last()).map_or(0, |(first, last)| (last - first) as usize)
 }
 
 /// Whether a letter is that of a row which an output refused.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 /// Minimum interval between two messages of the same reason.
 const NOTICE_EVERY: Duration = Duration::from_secs(60);
+
 /// A writer of messages about recurring problems, at most one a minute per reason.
 pub struct Notices {
     console: Console,

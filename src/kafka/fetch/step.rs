@@ -133,7 +133,7 @@ impl KafkaInput {
                     taken += records.left();
                     let Some(at) = self.reading.find(of) else { continue };
                     let topics = self.address.topics.as_slice();
-                    take_records(&mut self.reading, at, records, (topics, intake))?.then_some(at)
+                    take_records(&mut self.reading, at, records, topics, intake)?.then_some(at)
                 }
             };
             if let Some(at) = done {
@@ -162,7 +162,8 @@ fn take_records(
     reading: &mut Reading,
     at: usize,
     records: Records<'_>,
-    (topics, intake): (&[String], &mut Intake),
+    topics: &[String],
+    intake: &mut Intake,
 ) -> Result<bool> {
     for record in records {
         let record = record.map_err(|error| {
@@ -172,7 +173,7 @@ fn take_records(
         let Record { offset, key, value, headers, .. } = &record;
         let arrival = Message::arrival((record.time, record.is_fact));
         let message = Message { offset: *offset, key: *key, value: *value, headers, arrival };
-        if reading.take(at, &message, (topics, intake))? {
+        if reading.take(at, &message, topics, intake)? {
             return Ok(true);
         }
     }
