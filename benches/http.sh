@@ -5,8 +5,10 @@
 #   scripts/bench http [SECONDS]        # for each batch size (1, 10, 100, 1000) and server; EVT_BENCH_DIR names the disk
 set -euo pipefail
 seconds=${1:-5}
-cargo build --release --quiet --bin evt-ingest --examples
+cargo build --release --quiet --bin evt-ingest
 target=$(realpath "${CARGO_TARGET_DIR:-target}")/release
+CARGO_TARGET_DIR=$(dirname "$target")/http cargo build --release --quiet --manifest-path benches/http/Cargo.toml
+tools=$(dirname "$target")/http/release
 work=$(mktemp -d -p "${EVT_BENCH_DIR:-$target}")
 server=
 trap '[[ -z $server ]] || kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -29,12 +31,12 @@ end() {
     server=
 }
 
-"$target/examples/http-load" sync "$work" "$seconds"
+"$tools/http-load" sync "$work" "$seconds"
 echo "axum, parsing only:"
-serve "$target/examples/http-parse-only"
-"$target/examples/http-load" "$host" "$server" "$seconds"
+serve "$tools/http-parse-only"
+"$tools/http-load" "$host" "$server" "$seconds"
 end
 echo "evt-ingest, durable spool, events into null: :"
 serve "$target/evt-ingest" http://127.0.0.1:0 --spool "$work/spool" --spool-max 16GiB --to null: --dlq null: -q
-"$target/examples/http-load" "$host" "$server" "$seconds"
+"$tools/http-load" "$host" "$server" "$seconds"
 end
