@@ -8,7 +8,7 @@
 //!      ▼ dead letters    ▼ dead           ▼ late
 //! ```
 //!
-//! Imports point down: [`tool`] → [`cli`] → [`stream`], [`http`], [`kafka`], [`spool`] → [`uri`] → [`run`] → [`store`], [`registry`]
+//! Imports point down: [`tool`] → [`cli`] → [`source`], [`output`] → [`http`], [`kafka`], [`spool`], [`input`], [`ingest`] → [`uri`] → [`run`] → [`store`], [`registry`]
 //! (all of these do I/O) → [`view`], [`generate`], [`op`], [`mapping`], [`format`](mod@format), [`frame`], [`kind`], [`expr`], [`json`],
 //! [`time`] (which do none, and read no clock).
 #![forbid(unsafe_code)]
@@ -26,21 +26,24 @@ pub mod generate;
 pub mod http;
 #[cfg(test)]
 mod in_ci;
+pub mod ingest;
+pub mod input;
 pub mod json;
 pub mod kafka;
 pub mod kind;
 pub mod mapping;
 pub mod metrics;
 pub mod op;
+pub mod output;
 pub mod ratio;
 pub mod registry;
 pub mod run;
 pub mod secret;
 pub mod service;
+pub mod source;
 pub mod spool;
 pub mod stop;
 pub mod store;
-pub mod stream;
 pub mod time;
 pub mod tool;
 pub mod uri;

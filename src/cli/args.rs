@@ -6,7 +6,7 @@ use crate::format;
 use crate::kind::Kind;
 use crate::mapping::{self, KeepRaw, Provenance, TimeFrom, TimeUnit, When};
 use crate::run::Report;
-use crate::stream::source::SourceOptions;
+use crate::source::SourceOptions;
 use crate::time::parse_duration;
 pub use crate::time::parse_instant_or_now;
 use crate::uri::Uri;

@@ -10,7 +10,7 @@ use crate::mapping::{self, KeepRaw, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
 use crate::registry::{Schemas, place};
 use crate::run::Run;
-use crate::stream::source::door::ORIGIN;
+use crate::source::door::ORIGIN;
 use crate::time::MINUTE;
 use crate::uri::http::Address;
 use clap::Args;

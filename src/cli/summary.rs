@@ -4,10 +4,10 @@ use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::frame::{End, How};
 use crate::metrics;
+use crate::output::OutputReport;
+use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
-use crate::stream::dead::DeadLetters;
-use crate::stream::output::OutputReport;
-use crate::stream::source::Source;
+use crate::source::Source;
 
 /// The results of a stage at its end.
 pub struct Summary<'a> {

@@ -13,9 +13,9 @@ use super::input::KafkaInput;
 use super::position;
 use super::range::{self, Part, Role};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::Ingest;
 use crate::run::Run;
 use crate::stop::{LOOK, Stop};
-use crate::stream::intake::Intake;
 use crate::uri::kafka::Address;
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
@@ -220,14 +220,14 @@ pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)
 }
 
 impl KafkaInput {
-    /// Notes positions if a commit is due; returns whether it did. Every row before them has been passed on once the intake's
+    /// Notes positions if a commit is due; returns whether it did. Every row before them has been passed on once the ingest's
     /// queue is empty.
-    pub fn note(&mut self, intake: &mut Intake) -> Result<bool> {
+    pub fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
         if !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
-        intake.flush()?;
-        let cut = self.cut(intake);
+        ingest.flush()?;
+        let cut = self.cut(ingest);
         if let Some(group) = &mut self.group {
             group.note(cut);
         }
@@ -235,10 +235,10 @@ impl KafkaInput {
     }
 
     /// Returns the position of each partition: its first record that still waits for a verdict, else its next offset.
-    fn cut(&self, intake: &mut Intake) -> Cut {
+    fn cut(&self, ingest: &mut Ingest) -> Cut {
         cut(&self.reading.parts, |part| {
-            let offset = intake.first_held(part.stamp).unwrap_or(part.next);
-            (offset, intake.stamper.stream_time(part.stamp))
+            let offset = ingest.first_held(part.stamp).unwrap_or(part.next);
+            (offset, ingest.stamper.stream_time(part.stamp))
         })
     }
 
@@ -248,14 +248,14 @@ impl KafkaInput {
     }
 
     /// Commits the noted positions, whose rows the outputs have confirmed, and releases revoked partitions.
-    pub fn commit(&mut self, intake: &mut Intake) -> Result<()> {
+    pub fn commit(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&self.client, &self.address) {
-            Ok(()) => self.let_go(intake),
+            Ok(()) => self.let_go(ingest),
             // The group has removed this member: another member reads again what was not committed.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.run.console.say(error);
-                self.let_go(intake)
+                self.let_go(ingest)
             }
             // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the last commit
             // of a run must succeed. An outage has already been reported.
@@ -269,8 +269,8 @@ impl KafkaInput {
     }
 
     /// Commits the end of the run, once the outputs have confirmed all rows.
-    pub fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
-        let cut = self.cut(intake);
+    pub fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let cut = self.cut(ingest);
         let Some(group) = &mut self.group else { return Ok(()) };
         let (start, wait) = (Instant::now(), self.run.stop.server_wait());
         loop {
@@ -284,24 +284,24 @@ impl KafkaInput {
     }
 
     /// Drops the records that still wait for later ones: the next run reads them again from the last commit.
-    pub fn stop(&mut self, intake: &mut Intake) {
+    pub fn stop(&mut self, ingest: &mut Ingest) {
         if self.group.is_some() {
             self.reading.parts.iter_mut().for_each(|part| {
-                part.next = intake.first_held(part.stamp).unwrap_or(part.next);
-                intake.forget(part.stamp);
+                part.next = ingest.first_held(part.stamp).unwrap_or(part.next);
+                ingest.forget(part.stamp);
             });
         }
     }
 
     /// Acts on a rebalance; returns true while nothing may be read.
-    pub(super) fn follow_group(&mut self, intake: &mut Intake) -> Result<bool> {
+    pub(super) fn follow_group(&mut self, ingest: &mut Ingest) -> Result<bool> {
         let Some(group) = &mut self.group else { return Ok(false) };
         if group.is_overdue() {
             self.run.console.say(format!(
                 "{}: partitions go to another member without a commit: the outputs took too long",
                 self.address
             ));
-            self.let_go(intake)?;
+            self.let_go(ingest)?;
             return Ok(true);
         }
         if group.is_leaving() {
@@ -311,13 +311,13 @@ impl KafkaInput {
         }
         match self.client.context().take_change() {
             None => return Ok(false),
-            Some(Change::Assigned(partitions)) => self.take_over(&partitions, intake)?,
+            Some(Change::Assigned(partitions)) => self.take_over(&partitions, ingest)?,
             Some(Change::Revoked(partitions)) => {
                 group.leave(partitions.clone());
                 self.tell_of_change("lets go", &partitions);
                 if self.client.assignment_lost() {
                     self.run.console.say(format!("{}: the group had given the partitions away already: another member reads again what was not committed", self.address));
-                    self.let_go(intake)?;
+                    self.let_go(ingest)?;
                 }
             }
         }
@@ -325,7 +325,7 @@ impl KafkaInput {
     }
 
     /// Begins to read assigned partitions, from the committed offsets.
-    fn take_over(&mut self, partitions: &[(String, i32)], intake: &mut Intake) -> Result<()> {
+    fn take_over(&mut self, partitions: &[(String, i32)], ingest: &mut Ingest) -> Result<()> {
         self.tell_of_change("takes", partitions);
         let mut parts = vec![];
         for (topic, number) in partitions {
@@ -341,7 +341,7 @@ impl KafkaInput {
         range::resolve(&self.client, &self.address, &self.run, (self.role, &mut parts))?;
         let mut list = TopicPartitionList::new();
         for part in &mut parts {
-            part.stamp = self.announce_one(part, intake);
+            part.stamp = self.announce_one(part, ingest);
             range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
         }
         self.reading.parts.append(&mut parts);
@@ -354,14 +354,14 @@ impl KafkaInput {
     }
 
     /// Releases revoked partitions.
-    fn let_go(&mut self, intake: &mut Intake) -> Result<()> {
+    fn let_go(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(group) = self.group.as_mut().filter(|group| group.is_leaving()) else { return Ok(()) };
         let leaving = group.take_leaving();
         let topics = &self.address.topics;
         self.reading.parts.retain(|part| {
             let stays = !leaving.iter().any(|(topic, number)| *topic == topics[part.topic] && *number == part.number);
             if !stays {
-                intake.forget(part.stamp);
+                ingest.forget(part.stamp);
                 if let Some(fetcher) = &mut self.fetcher {
                     fetcher.leave((part.topic, part.number));
                 }

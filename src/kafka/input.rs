@@ -11,12 +11,11 @@ use super::range::{self, Part, Role};
 use super::records::{self, Borrowed, Framed, Reading, Records};
 use crate::error::{Error, ErrorKind, Result};
 use crate::frame::Progress;
+use crate::ingest::{ByteProgress, Ingest};
+use crate::input::Step;
 use crate::kafka::fetch::Fetcher;
 use crate::registry::place;
 use crate::run::Run;
-use crate::stream::input;
-use crate::stream::intake::Intake;
-use crate::stream::raw::Step;
 use crate::uri::kafka::{Address, Form};
 use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -80,7 +79,7 @@ impl KafkaInput {
         (role, offsets): (Role, Offsets),
         origin: Option<&str>,
         run: &Rc<Run>,
-        intake: &mut Intake,
+        ingest: &mut Ingest,
     ) -> Result<Self> {
         if origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
@@ -120,9 +119,9 @@ impl KafkaInput {
             input.reading.parts.clear();
             group::subscribe(&input.client, address)?;
         } else {
-            input.announce(intake);
+            input.announce(ingest);
             input.tell_of_empty();
-            input.begin(intake)?;
+            input.begin(ingest)?;
         }
         input.tell_of_commits();
         input.client.context().begin();
@@ -130,17 +129,17 @@ impl KafkaInput {
     }
 
     /// Announces every partition, with its committed stream time.
-    fn announce(&mut self, intake: &mut Intake) {
+    fn announce(&mut self, ingest: &mut Ingest) {
         for at in 0..self.reading.parts.len() {
-            self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], intake);
+            self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], ingest);
         }
     }
 
     /// Announces a partition with its committed stream time; returns its index in the run's stamper.
-    pub(super) fn announce_one(&self, part: &Part, intake: &mut Intake) -> u32 {
+    pub(super) fn announce_one(&self, part: &Part, ingest: &mut Ingest) -> u32 {
         let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
-        let stamp = self.reading.records.announce(&mut intake.stamper, origin, part.number);
-        intake.stamper.resume(stamp, part.stream_time);
+        let stamp = self.reading.records.announce(&mut ingest.stamper, origin, part.number);
+        ingest.stamper.resume(stamp, part.stream_time);
         stamp
     }
 
@@ -157,13 +156,13 @@ impl KafkaInput {
     }
 
     /// Begins to read: all topics at once, or the first one if there is an end.
-    fn begin(&mut self, intake: &mut Intake) -> Result<()> {
+    fn begin(&mut self, ingest: &mut Ingest) -> Result<()> {
         let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
         self.waiting = if bounded { (1..self.address.topics.len()).rev().collect() } else { vec![] };
         for at in 0..self.reading.parts.len() {
             if self.reading.parts[at].is_done() {
                 self.reading.parts[at].ended = true;
-                intake.stamper.end_one(self.reading.parts[at].stamp);
+                ingest.stamper.end_one(self.reading.parts[at].stamp);
             }
         }
         self.assign(if bounded { Some(0) } else { None })
@@ -183,8 +182,8 @@ impl KafkaInput {
     }
 
     /// Returns the number of payload bytes read so far.
-    pub fn extent(&self) -> input::Extent {
-        input::Extent { done: self.reading.bytes, total: None }
+    pub fn extent(&self) -> ByteProgress {
+        ByteProgress { done: self.reading.bytes, total: None }
     }
 
     /// Returns its address, for messages.
@@ -219,25 +218,25 @@ impl KafkaInput {
     }
 
     /// Reads one step: at most about `MESSAGES` records or [`Run::TICK`] of waiting.
-    pub fn step(&mut self, intake: &mut Intake) -> Result<Step> {
+    pub fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
         }
-        self.watch(intake)?;
-        if self.follow_group(intake)? {
+        self.watch(ingest)?;
+        if self.follow_group(ingest)? {
             return Ok(Step::More);
         }
         if let Some(step) = self.next_topic()? {
             return Ok(step);
         }
-        intake.look_at_clock();
-        if self.fetcher.is_some() { self.fetch(intake) } else { self.poll(intake) }
+        ingest.look_at_clock();
+        if self.fetcher.is_some() { self.fetch(ingest) } else { self.poll(ingest) }
     }
 
     /// Takes messages from librdkafka's queue.
-    fn poll(&mut self, intake: &mut Intake) -> Result<Step> {
+    fn poll(&mut self, ingest: &mut Ingest) -> Result<Step> {
         let start = Instant::now();
-        let mut timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+        let mut timeout = if ingest.has_rows() { Run::LINGER } else { Run::TICK };
         let client = self.client.clone();
         let (mut held, mut held_bytes) = (Vec::with_capacity(MESSAGES), 0);
         for taken in 0..MESSAGES {
@@ -249,9 +248,9 @@ impl KafkaInput {
                 Some(Ok(message)) => {
                     self.health.good(&self.address, &self.run);
                     if let Some(at) = self.part_of(&message)
-                        && self.reading.take(at, &Borrowed(&message).message(), &self.address.topics, intake)?
+                        && self.reading.take(at, &Borrowed(&message).message(), &self.address.topics, ingest)?
                     {
-                        self.end(at, intake)?;
+                        self.end(at, ingest)?;
                     }
                     held_bytes += message.payload_len();
                     held.push(message);
@@ -260,7 +259,7 @@ impl KafkaInput {
                         held_bytes = 0;
                     }
                 }
-                Some(Err(error)) => self.trouble(&error, intake)?,
+                Some(Err(error)) => self.trouble(&error, ingest)?,
                 None if taken == 0 => {
                     self.health.check(&self.address, self.client.context())?;
                     return Ok(Step::Idle);
@@ -302,15 +301,15 @@ impl KafkaInput {
     }
 
     /// Ends a part: it no longer takes part in the minimum that makes the watermark.
-    pub(crate) fn end(&mut self, at: usize, intake: &mut Intake) -> Result<()> {
+    pub(crate) fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<()> {
         let part = &mut self.reading.parts[at];
         if std::mem::replace(&mut part.ended, true) {
             return Ok(());
         }
         let (stamp, number, topic) = (part.stamp, part.number, part.topic);
-        intake.drain_one(stamp)?;
-        intake.flush()?;
-        intake.stamper.end_one(stamp);
+        ingest.drain_one(stamp)?;
+        ingest.flush()?;
+        ingest.stamper.end_one(stamp);
         if let Some(fetcher) = &mut self.fetcher {
             fetcher.leave((topic, number));
             return Ok(());
@@ -321,13 +320,13 @@ impl KafkaInput {
     }
 
     /// Handles an error that polling returned; an end of partition is one of them.
-    pub(crate) fn trouble(&mut self, error: &KafkaError, intake: &mut Intake) -> Result<()> {
+    pub(crate) fn trouble(&mut self, error: &KafkaError, ingest: &mut Ingest) -> Result<()> {
         let code = match error {
-            KafkaError::PartitionEOF(number) => return self.at_end(*number, intake),
+            KafkaError::PartitionEOF(number) => return self.at_end(*number, ingest),
             error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
         };
         match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(intake),
+            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(ingest),
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
@@ -347,17 +346,17 @@ impl KafkaInput {
     }
 
     /// Ends the part with this number of the topic being read: it has reached its present end.
-    fn at_end(&mut self, number: i32, intake: &mut Intake) -> Result<()> {
+    fn at_end(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
         let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
         match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
-            Some(at) => self.end(at, intake),
+            Some(at) => self.end(at, ingest),
             None => Ok(()),
         }
     }
 
     /// Handles an offset that no longer exists: librdkafka has stopped reading there and does not say in which partition, so
     /// that all parts are checked.
-    pub(crate) fn look_for_gaps(&mut self, intake: &mut Intake) -> Result<()> {
+    pub(crate) fn look_for_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
         let mut list = TopicPartitionList::new();
         for at in 0..self.reading.parts.len() {
             let part = &self.reading.parts[at];
@@ -370,9 +369,9 @@ impl KafkaInput {
                 range::settle_gap((&self.address, &self.run), (name, number), gap)?;
                 (self.reading.parts[at].next, self.reading.parts[at].extent) = (gap.found, extent);
                 if gap.begins_anew() {
-                    intake.drain_one(stamp)?;
-                    intake.flush()?;
-                    intake.stamper.resume(stamp, None);
+                    ingest.drain_one(stamp)?;
+                    ingest.flush()?;
+                    ingest.stamper.resume(stamp, None);
                 }
             }
             range::add(&mut list, name, (number, self.reading.parts[at].next))?;

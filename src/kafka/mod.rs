@@ -1,7 +1,7 @@
 //! Kafka: topics as input and as output.
 //!
 //! ```text
-//! brokers ─► fetch, or librdkafka's own fetching ─► records ─► stream::intake ─► rows
+//! brokers ─► fetch, or librdkafka's own fetching ─► records ─► ingest ─► rows
 //! rows ─► produce ─► librdkafka's queue ─► brokers
 //! ```
 //!

@@ -1,10 +1,11 @@
-//! Passes the payloads of a topic to the intake, by the topic's format: JSON, Avro, dead letters or frames.
+//! Passes the payloads of a topic to the ingest, by the topic's format: JSON, Avro, dead letters or frames.
 
 use super::framing::{self, Heard};
 use super::letter;
 use super::range::Part;
 use crate::error::{Error, Result, guarded};
 use crate::frame::{Control, Frame, PartitionState, Progress};
+use crate::ingest::{Ingest, Spot, Wrapper};
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::headers::Headers;
@@ -12,7 +13,6 @@ use crate::mapping::{Arrival, Stamper};
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
-use crate::stream::intake::{Intake, Spot, Wrapper};
 use crate::uri::kafka::{Address, Form};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -57,7 +57,7 @@ impl Reading {
 
     /// Takes a message of part `at`; returns whether the part is at its end.
     #[inline]
-    pub fn take(&mut self, at: usize, message: &Message<'_>, topics: &[String], intake: &mut Intake) -> Result<bool> {
+    pub fn take(&mut self, at: usize, message: &Message<'_>, topics: &[String], ingest: &mut Ingest) -> Result<bool> {
         let part = &mut self.parts[at];
         let (of, offset, arrival) = ((part.topic, part.number), message.offset, message.arrival);
         if part.is_behind(offset) {
@@ -70,12 +70,12 @@ impl Reading {
         let done = part.is_done();
         match message.value {
             // A tombstone is neither an event nor a fault.
-            None => intake.tombstone(),
+            None => ingest.tombstone(),
             Some(payload) => {
                 self.bytes += payload.len() as u64;
                 let wrapper = Wrapper { key: message.key, headers: message.headers, arrival };
                 let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
-                self.records.take((payload, offset), of, spot, intake)?;
+                self.records.take((payload, offset), of, spot, ingest)?;
             }
         }
         Ok(done)
@@ -195,11 +195,11 @@ impl Records {
         (payload, offset): (&[u8], i64),
         of: (usize, i32),
         spot: Spot<'_>,
-        intake: &mut Intake,
+        ingest: &mut Ingest,
     ) -> Result<()> {
         match self.form {
-            Form::Json => self.record((payload, offset), spot, intake),
-            Form::Avro => self.avro((payload, offset), (of.0, spot), intake),
+            Form::Json => self.record((payload, offset), spot, ingest),
+            Form::Avro => self.avro((payload, offset), (of.0, spot), ingest),
             Form::Frames => match framing::frames(payload) {
                 Ok(frames) => {
                     frames.into_iter().for_each(|frame| self.frame(frame, of));
@@ -207,37 +207,37 @@ impl Records {
                 }
                 Err(error) => {
                     let fault = Fault::new(ErrorType::ParseError, format!("no frames: {error}"));
-                    intake.refuse((payload, offset), &fault, spot)
+                    ingest.refuse((payload, offset), &fault, spot)
                 }
             },
         }
     }
 
     /// Takes a record: a dead letter, or the value of an event.
-    fn record(&mut self, (payload, offset): (&[u8], i64), spot: Spot<'_>, intake: &mut Intake) -> Result<()> {
-        let Some(wrapper) = spot.wrapper else { return intake.message(payload, offset, spot) };
+    fn record(&mut self, (payload, offset): (&[u8], i64), spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
+        let Some(wrapper) = spot.wrapper else { return ingest.message(payload, offset, spot) };
         let letters =
-            *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && intake.becomes(Kind::Dead));
+            *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && ingest.becomes(Kind::Dead));
         if !letters {
             // A dead letter read as its original record must hold all of that record.
             return match letter::whole_length(wrapper.headers) {
-                None => intake.message(payload, offset, spot),
-                Some(length) => intake.refuse((payload, offset), &cut_short(payload.len(), length), spot),
+                None => ingest.message(payload, offset, spot),
+                Some(length) => ingest.refuse((payload, offset), &cut_short(payload.len(), length), spot),
             };
         }
         if !letter::is_letter(wrapper.headers) {
             let fault = Fault::new(ErrorType::EnvelopeError, "no dead letter: its headers say nothing of a failure");
-            return intake.refuse((payload, offset), &fault, spot);
+            return ingest.refuse((payload, offset), &fault, spot);
         }
         let json = letter::to_json(payload, wrapper.key, wrapper.headers);
-        intake.text((payload, &json), offset, spot)
+        ingest.text((payload, &json), offset, spot)
     }
 
     fn avro(
         &mut self,
         (payload, offset): (&[u8], i64),
         (topic, spot): (usize, Spot<'_>),
-        intake: &mut Intake,
+        ingest: &mut Ingest,
     ) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
         let mut header = None;
@@ -249,8 +249,8 @@ impl Records {
             });
         }
         match wire.text(payload, header.as_deref(), topic)? {
-            Ok(text) => intake.text((payload, text), offset, spot),
-            Err(fault) => intake.refuse((payload, offset), &fault, spot),
+            Ok(text) => ingest.text((payload, text), offset, spot),
+            Err(fault) => ingest.refuse((payload, offset), &fault, spot),
         }
     }
 

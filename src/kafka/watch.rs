@@ -6,38 +6,14 @@ use super::client::{self, Told};
 use super::input::KafkaInput;
 use super::range::{self, Part};
 use crate::error::Result;
-use crate::stream::intake::Intake;
+use crate::ingest::Ingest;
+use crate::input::Lag;
 use rdkafka::consumer::Consumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
-/// The lag of one partition.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct Lag {
-    /// The topic.
-    pub topic: String,
-    /// The partition's number.
-    pub partition: i32,
-    /// Offsets not read yet. Compaction and transactions leave gaps, so this is an upper bound of the number of records.
-    pub records: u64,
-    /// Seconds between now and the Kafka timestamp of the last record read; 0 if all records are read, `None` before the first
-    /// record.
-    pub seconds: Option<f64>,
-}
-
-impl Lag {
-    /// Computes the lag of a partition whose next offset is `next` and whose end is `end`. `last` is the time of the last
-    /// record read, `now` the current time (both µs).
-    pub fn new((topic, partition): (&str, i32), (next, end): (i64, i64), (last, now): (Option<i64>, i64)) -> Self {
-        let records = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
-        let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;
-        let seconds = if records == 0 { Some(0.0) } else { last.map(behind) };
-        Self { topic: topic.to_owned(), partition, records, seconds }
-    }
-}
-
 impl KafkaInput {
     /// Acts on the statistics since the last call.
-    pub(super) fn watch(&mut self, intake: &mut Intake) -> Result<()> {
+    pub(super) fn watch(&mut self, ingest: &mut Ingest) -> Result<()> {
         let told = self.client.context().take_told();
         if told.as_ref().is_some_and(|told| told.is_up) {
             self.reported_down = false;
@@ -54,7 +30,7 @@ impl KafkaInput {
                 part.extent.high = end;
             }
         }
-        if self.grows() { self.take_new(&told, intake) } else { Ok(()) }
+        if self.grows() { self.take_new(&told, ingest) } else { Ok(()) }
     }
 
     /// Whether the input reads partitions that are added to its topics. With a subscription the group assigns them.
@@ -65,7 +41,7 @@ impl KafkaInput {
 
     /// Begins to read partitions that were added to a topic: from their start, whatever `start=` is, since all their records
     /// are newer than the run.
-    fn take_new(&mut self, told: &Told, intake: &mut Intake) -> Result<()> {
+    fn take_new(&mut self, told: &Told, ingest: &mut Ingest) -> Result<()> {
         let mut new = vec![];
         for (at, name) in self.address.topics.iter().enumerate() {
             let is_known =
@@ -81,7 +57,7 @@ impl KafkaInput {
             let name = &self.address.topics[part.topic];
             part.extent = range::extent(&self.client, &self.address, &self.run, part)?;
             part.next = part.extent.low;
-            part.stamp = self.announce_one(part, intake);
+            part.stamp = self.announce_one(part, ingest);
             range::add(&mut list, name, (part.number, part.next))?;
             self.tell_of_new(part);
         }
@@ -123,23 +99,5 @@ impl KafkaInput {
             Lag::new(place, (part.next, part.extent.high), (part.last, now))
         };
         self.reading.parts.iter().map(lag).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_read_to_its_end_is_not_behind_however_old_its_last_record_is() {
-        let lag = |next, end, last| {
-            let lag = Lag::new(("t", 0), (next, end), (last, 5_500_000));
-            (lag.records, lag.seconds)
-        };
-        assert_eq!(lag(7, 7, Some(1)), (0, Some(0.0)));
-        assert_eq!(lag(7, 5, None), (0, Some(0.0)), "an end that was told before the last record was read");
-        assert_eq!(lag(3, 7, Some(4_000_000)), (4, Some(1.5)));
-        assert_eq!(lag(3, 7, Some(9_000_000)), (4, Some(0.0)), "a clock that is ahead of ours");
-        assert_eq!(lag(0, 7, None), (7, None));
     }
 }

@@ -11,7 +11,7 @@ use crate::expr::Filter;
 use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::run::Run;
-use crate::stream::source::SourceOptions;
+use crate::source::SourceOptions;
 use crate::uri::Uri;
 use crate::uri::http::Address;
 use clap::Parser;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::kafka::produce::Bounced;
 use crate::op::late_rows;
 use crate::op::window::{LateRow, Outcome};
-use crate::stream::output::{Output, Refusal};
+use crate::output::{Output, Refusal};
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
 

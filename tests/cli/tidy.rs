@@ -40,7 +40,7 @@ const LAYERS: [&[&str]; 7] = [
     &["clock", "secret", "console", "metrics", "service", "stop", "registry", "store"],
     &["run"],
     &["uri"],
-    &["http", "kafka", "spool", "stream"],
+    &["http", "ingest", "input", "kafka", "output", "source", "spool"],
     &["cli"],
     &["tool"],
 ];

@@ -3,14 +3,14 @@
 use super::batch::{Record, Records};
 use super::{Fetcher, News, Piece, is_ours};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ingest::Ingest;
+use crate::input::Step;
 use crate::kafka::client::{self, Client};
 use crate::kafka::health;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range;
 use crate::kafka::records::{Message, Reading};
 use crate::run::Run;
-use crate::stream::intake::Intake;
-use crate::stream::raw::Step;
 use crate::uri::kafka::Address;
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer;
@@ -50,23 +50,23 @@ impl KafkaInput {
     }
 
     /// Reads one step of what has been fetched.
-    pub(crate) fn fetch(&mut self, intake: &mut Intake) -> Result<Step> {
-        self.hear(intake)?;
+    pub(crate) fn fetch(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        self.hear(ingest)?;
         if self.reported_down && !self.is_fetching() {
             self.reported_down = false;
             self.health.trouble(&self.address, &self.run, Code::AllBrokersDown);
         }
         let Some(fetcher) = &mut self.fetcher else { return Ok(Step::More) };
         let start = Instant::now();
-        let news = fetcher.wait(if intake.has_rows() { Run::LINGER } else { Run::TICK });
+        let news = fetcher.wait(if ingest.has_rows() { Run::LINGER } else { Run::TICK });
         self.run.metrics.blocked("input", start.elapsed());
         match news.map_err(|error| client::failed(&self.address, "reading failed", &error))? {
             News::Answer => {
                 self.reported_down = false;
                 self.health.good(&self.address, &self.run);
-                self.take_pieces(intake)?;
+                self.take_pieces(ingest)?;
             }
-            News::Gap => self.look_for_gaps(intake)?,
+            News::Gap => self.look_for_gaps(ingest)?,
             News::Unfit(why) => self.leave_to_library(&why)?,
             News::Quiet => {
                 self.check_health()?;
@@ -83,7 +83,7 @@ impl KafkaInput {
 
     /// Handles librdkafka's events: it keeps the group. Its transient errors are ignored while the fetcher reads, because the
     /// fetcher's own connections tell more.
-    fn hear(&mut self, intake: &mut Intake) -> Result<()> {
+    fn hear(&mut self, ingest: &mut Ingest) -> Result<()> {
         let reads = self.is_fetching();
         for _ in 0..WORDS {
             // A message was fetched before the partition was paused.
@@ -92,7 +92,7 @@ impl KafkaInput {
             self.reported_down |= reads && code == Some(Code::AllBrokersDown);
             let is_ours = |code: Code| reads && client::is_passing(code) || code == Code::AutoOffsetReset;
             if !matches!(error, KafkaError::PartitionEOF(_)) && !code.is_some_and(is_ours) {
-                self.trouble(&error, intake)?;
+                self.trouble(&error, ingest)?;
             }
         }
         Ok(())
@@ -119,7 +119,7 @@ impl KafkaInput {
     }
 
     /// Reads pieces of answers, up to about [`RECORDS`] records.
-    fn take_pieces(&mut self, intake: &mut Intake) -> Result<()> {
+    fn take_pieces(&mut self, ingest: &mut Ingest) -> Result<()> {
         let mut taken = 0;
         while taken < RECORDS {
             let Some(fetcher) = &mut self.fetcher else { break };
@@ -133,11 +133,11 @@ impl KafkaInput {
                     taken += records.left();
                     let Some(at) = self.reading.find(of) else { continue };
                     let topics = self.address.topics.as_slice();
-                    take_records(&mut self.reading, at, records, topics, intake)?.then_some(at)
+                    take_records(&mut self.reading, at, records, topics, ingest)?.then_some(at)
                 }
             };
             if let Some(at) = done {
-                self.end(at, intake)?;
+                self.end(at, ingest)?;
             }
         }
         Ok(())
@@ -163,7 +163,7 @@ fn take_records(
     at: usize,
     records: Records<'_>,
     topics: &[String],
-    intake: &mut Intake,
+    ingest: &mut Ingest,
 ) -> Result<bool> {
     for record in records {
         let record = record.map_err(|error| {
@@ -173,7 +173,7 @@ fn take_records(
         let Record { offset, key, value, headers, .. } = &record;
         let arrival = Message::arrival((record.time, record.is_fact));
         let message = Message { offset: *offset, key: *key, value: *value, headers, arrival };
-        if reading.take(at, &message, topics, intake)? {
+        if reading.take(at, &message, topics, ingest)? {
             return Ok(true);
         }
     }

@@ -1,15 +1,16 @@
 //! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
 
-use super::follow::watch::Watch;
-use super::follow::{Follow, Reading};
-use super::input::{Bytes, Extent};
-use super::intake::{Intake, Item, Sent, Spot};
-use super::raw::{Step, TextInput};
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::format::{Input, Limits, Records, Rows};
 use crate::frame::{Control, End, How, Progress, WATERMARK_KEY};
+use crate::ingest::{ByteProgress, Ingest, Item, Sent, Spot};
+use crate::input::Step;
+use crate::input::bytes::Bytes;
+use crate::input::follow::watch::Watch;
+use crate::input::follow::{Follow, Reading};
+use crate::input::text::TextInput;
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
@@ -79,7 +80,7 @@ pub struct Source {
     /// Files to be followed that were not there when their turn came.
     awaited: BTreeSet<String>,
     current: Option<Current>,
-    intake: Intake,
+    ingest: Ingest,
     /// Names in expressions that are a column's and may be a property's too.
     shadows: Shadows,
     /// What was read ahead.
@@ -87,7 +88,7 @@ pub struct Source {
     queue: VecDeque<Sent>,
     /// Where the input broke: told when what came before it is out.
     failure: Option<Error>,
-    /// The schema that frames or a container brought; else it is the intake's.
+    /// The schema that frames or a container brought; else it is the ingest's.
     schema: Option<SchemaRef>,
     framed: Counts,
     /// Whether a line has said that raw records are left out.
@@ -95,7 +96,7 @@ pub struct Source {
     verdict: u8,
     how: How,
     proven: bool,
-    read: Extent,
+    read: ByteProgress,
     done: bool,
 }
 
@@ -111,7 +112,7 @@ impl Source {
         // evt-ingest makes events, whatever the records look like.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
-        let intake = Intake::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
+        let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
         let mut source = Self {
             run,
             options,
@@ -129,7 +130,7 @@ impl Source {
             current: None,
             schema: None,
             shadows,
-            intake,
+            ingest,
             ahead: VecDeque::new(),
             queue: VecDeque::new(),
             failure: None,
@@ -138,7 +139,7 @@ impl Source {
             verdict: 0,
             how: How::Exhausted,
             proven: true,
-            read: Extent::default(),
+            read: ByteProgress::default(),
             done: false,
         };
         source.check_origins(inputs)?;
@@ -155,7 +156,7 @@ impl Source {
     /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
-            self.intake.stamper.set_input(number);
+            self.ingest.stamper.set_input(number);
             match input {
                 Uri::Kafka(address) => {
                     self.open_topics(address)?;
@@ -168,10 +169,10 @@ impl Source {
             let origin = self.origin(input);
             match &self.options.partitions {
                 Some(names) => names.iter().for_each(|name| {
-                    self.intake.stamper.partition(&origin, name);
+                    self.ingest.stamper.partition(&origin, name);
                 }),
                 None if !self.is_mapped() => {
-                    self.intake.stamper.partition(&origin, "0");
+                    self.ingest.stamper.partition(&origin, "0");
                 }
                 None => {}
             }
@@ -196,7 +197,7 @@ impl Source {
 
     /// The schema of the batches; right once it has been learned.
     pub fn schema(&self) -> SchemaRef {
-        let schema = self.schema.clone().unwrap_or_else(|| self.intake.schema());
+        let schema = self.schema.clone().unwrap_or_else(|| self.ingest.schema());
         if !self.options.control {
             return schema;
         }
@@ -222,22 +223,22 @@ impl Source {
 
     /// What came in, and what was lost on the way into batches.
     pub fn counts(&self) -> Counts {
-        let raw = self.intake.counts();
+        let raw = self.ingest.counts();
         Counts { taken: raw.taken + self.framed.taken, out: raw.out + self.framed.out, ..raw }
     }
 
     /// The defaults the mapping used.
     pub fn defaults(&self) -> mapping::Defaults {
-        self.intake.defaults()
+        self.ingest.defaults()
     }
 
     /// Names in the rule of the source that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
-        self.intake.always_null()
+        self.ingest.always_null()
     }
 
     /// How far the current input is.
-    pub fn extent(&self) -> Extent {
+    pub fn extent(&self) -> ByteProgress {
         match &self.current {
             Some(Current::Text(text)) => text.bytes().extent(),
             Some(Current::Followed(follow)) => follow.bytes().extent(),
@@ -266,11 +267,11 @@ impl Source {
             let met = match &ready {
                 Some(Sent { item: Item::Batch(batch), .. }) => self.shadows.met(batch),
                 Some(_) => 0,
-                None if self.intake.is_ready() => self.intake.shadowed(),
+                None if self.ingest.is_ready() => self.ingest.shadowed(),
                 None => 0,
             };
             self.warn_of_shadows(met);
-            if let Some(Sent { input, item }) = ready.or_else(|| self.intake.pop()) {
+            if let Some(Sent { input, item }) = ready.or_else(|| self.ingest.pop()) {
                 match &item {
                     Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
                     // One input promises nothing for those that come after it, or in turn with it.
@@ -286,13 +287,13 @@ impl Source {
             if self.done && self.current.is_none() {
                 return Ok(Item::End(self.end()));
             }
-            self.intake.set_rows_before(self.framed.out);
+            self.ingest.set_rows_before(self.framed.out);
             if let Err(error) = self.step() {
                 let salvages = self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
                 if salvages {
-                    self.intake.drain()?;
+                    self.ingest.drain()?;
                 }
-                self.intake.end(salvages)?;
+                self.ingest.end(salvages)?;
                 self.failure = Some(error);
             }
         }
@@ -317,7 +318,7 @@ impl Source {
             Some(Current::Door(door)) => self.step_door(door)?,
             None => self.advance()?,
         }
-        if self.is_live() { self.intake.flush_due() } else { Ok(()) }
+        if self.is_live() { self.ingest.flush_due() } else { Ok(()) }
     }
 
     /// Whether the next rows of the input may be a while in coming. A file that is read to its end has them all: its batches,
@@ -335,13 +336,13 @@ impl Source {
     }
 
     fn step_text(&mut self, mut text: Box<TextInput>) -> Result<()> {
-        match text.step(&mut self.intake)? {
+        match text.step(&mut self.ingest)? {
             Step::More => {
                 self.tell(text.bytes().extent());
                 self.current = Some(Current::Text(text));
             }
             Step::Idle => {
-                self.intake.rest()?;
+                self.ingest.rest()?;
                 self.send(Item::Idle);
                 self.take_turns(Current::Text(text))?;
             }
@@ -355,16 +356,16 @@ impl Source {
     }
 
     /// Tells of partitions that are new, and now and then how far the input is.
-    fn tell(&mut self, extent: Extent) {
-        if self.intake.counts().taken == 0 {
+    fn tell(&mut self, extent: ByteProgress) {
+        if self.ingest.counts().taken == 0 {
             // What the rows are is not known before the first record.
             return;
         }
         let step = extent.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
         let far = extent.done.saturating_sub(self.read.done) >= step;
-        if far || extent.done < self.read.done || self.intake.has_news() {
+        if far || extent.done < self.read.done || self.ingest.has_news() {
             self.read = extent;
-            self.intake.progress(self.is_complete(), extent);
+            self.ingest.progress(self.is_complete(), extent);
         }
     }
 
@@ -392,7 +393,7 @@ impl Source {
     }
 
     fn take_text(&mut self, records: &Records, name: &str, partition: u32) -> Result<()> {
-        self.intake.records(records, (&[], Some("")), Spot { name, partition, wrapper: None })
+        self.ingest.records(records, (&[], Some("")), Spot { name, partition, wrapper: None })
     }
 
     fn send(&mut self, item: Item) {
@@ -417,21 +418,21 @@ impl Source {
     /// A raw input is at its end: its partitions have ended. Only a container proves that it is whole.
     fn finish_raw(&mut self, proven: bool) -> Result<()> {
         self.proven &= proven;
-        self.intake.drain()?;
-        self.intake.flush()?;
-        self.intake.stamper.end(self.input);
+        self.ingest.drain()?;
+        self.ingest.flush()?;
+        self.ingest.stamper.end(self.input);
         let partitions = self.carried.ended(self.input);
         if !partitions.is_empty() {
             self.send(Item::Control(Control::Progress(Progress { partitions, ..Progress::default() })));
         }
         let complete = self.is_complete() || self.is_last();
-        self.intake.progress(complete, self.read);
+        self.ingest.progress(complete, self.read);
         Ok(())
     }
 
     fn stop(&mut self) -> Result<()> {
-        self.intake.drain()?;
-        self.intake.flush()?;
+        self.ingest.drain()?;
+        self.ingest.flush()?;
         self.end_stopped();
         Ok(())
     }
@@ -491,7 +492,7 @@ impl Source {
             Input::Text(splitter) => {
                 bytes.set_heed(true);
                 self.run.stop.set_behind_pipe(false);
-                self.intake.set_splitter(splitter);
+                self.ingest.set_splitter(splitter);
                 let reading = Reading { splitter, json: format.name == "jsonl", partition: self.partition(&origin) };
                 self.current = Some(turn::begin(bytes, named, reading));
                 Ok(())
@@ -500,19 +501,19 @@ impl Source {
     }
 
     fn limits(&self) -> Limits {
-        Limits { ratio: self.run.ratio_max, text: self.intake.line_max() }
+        Limits { ratio: self.run.ratio_max, text: self.ingest.line_max() }
     }
 
     /// What comes next is of this input.
     fn turn_to(&mut self, input: u32) {
         self.input = input;
-        self.intake.stamper.set_input(input);
+        self.ingest.stamper.set_input(input);
     }
 
     /// The partition of an input's records that name none of their own.
     fn partition(&mut self, origin: &str) -> u32 {
         let mapped = self.is_mapped();
-        let stamper = &mut self.intake.stamper;
+        let stamper = &mut self.ingest.stamper;
         if mapped { stamper.unnamed(origin) } else { stamper.partition(origin, "0") }
     }
 

@@ -10,11 +10,12 @@ mod tests;
 mod turns;
 pub mod watch;
 
-use super::input::{Bytes, Chunk};
-use super::intake::Intake;
-use super::raw::{Step, TextInput};
 use crate::error::Result;
 use crate::format::Splitter;
+use crate::ingest::Ingest;
+use crate::input::Step;
+use crate::input::bytes::{Bytes, Chunk};
+use crate::input::text::TextInput;
 use crate::run::Run;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -89,12 +90,12 @@ impl Follow {
     }
 
     /// Reads once, from the first of its files that has something.
-    pub fn step(&mut self, intake: &mut Intake, run: &Rc<Run>) -> Result<Step> {
+    pub fn step(&mut self, ingest: &mut Ingest, run: &Rc<Run>) -> Result<Step> {
         self.take_arrivals(run)?;
         while let Some(at) = self.turns.next() {
             let file = &mut self.files[at];
             file.count_from(self.lines);
-            let chunk = file.read(intake)?;
+            let chunk = file.read(ingest)?;
             self.lines = self.lines.max(file.lines());
             match chunk {
                 Chunk::Bytes(_) => {
@@ -103,11 +104,11 @@ impl Follow {
                     return Ok(Step::More);
                 }
                 Chunk::Stopped => return Ok(Step::Stopped),
-                Chunk::Idle | Chunk::End if self.is_cut(at, run)? => self.restart(at, intake)?,
+                Chunk::Idle | Chunk::End if self.is_cut(at, run)? => self.restart(at, ingest)?,
                 Chunk::Idle | Chunk::End => self.turns.ended(at, self.began.elapsed()),
             }
         }
-        self.close_quiet(intake, run)?;
+        self.close_quiet(ingest, run)?;
         Ok(Step::Idle)
     }
 
@@ -151,15 +152,15 @@ impl Follow {
         Ok(is_cut)
     }
 
-    fn restart(&mut self, at: usize, intake: &mut Intake) -> Result<()> {
+    fn restart(&mut self, at: usize, ingest: &mut Ingest) -> Result<()> {
         let file = &mut self.files[at];
-        file.close(intake)?;
+        file.close(ingest)?;
         self.lines = self.lines.max(file.lines());
         file.restart((self.reading.splitter)())
     }
 
     /// Closes files that lost the name and to which nothing has come for long enough.
-    fn close_quiet(&mut self, intake: &mut Intake, run: &Rc<Run>) -> Result<()> {
+    fn close_quiet(&mut self, ingest: &mut Ingest, run: &Rc<Run>) -> Result<()> {
         loop {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
             let Some(at) = self.turns.to_close(owner, self.began.elapsed(), is_full) else { return Ok(()) };
@@ -169,7 +170,7 @@ impl Follow {
             }
             let mut file = self.files.remove(at);
             file.count_from(self.lines);
-            file.close(intake)?;
+            file.close(ingest)?;
             self.lines = self.lines.max(file.lines());
             let id = self.turns.remove(at);
             self.last = self.files.len().saturating_sub(1);

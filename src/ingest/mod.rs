@@ -1,6 +1,7 @@
-//! The intake: what all raw inputs of a run share. Records in, batches and dead letters out.
+//! The ingest: what all raw inputs of a run share. Records in, batches and dead letters out.
 
 mod fault;
+mod item;
 mod letters;
 mod wrapper;
 
@@ -27,6 +28,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Instant;
 
+pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
 pub use wrapper::Wrapper;
 
@@ -35,30 +37,6 @@ const COLUMNS_BYTES: usize = 8 << 10;
 
 /// Control lines that evt-view shows and that say nothing of their own in text.
 const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
-
-/// What a source gives to a stage.
-#[derive(Debug)]
-pub enum Item {
-    /// Rows of the source's kind.
-    Batch(RecordBatch),
-    /// Records that could not become rows.
-    Dead(Dead),
-    /// A control message, never an end.
-    Control(Control),
-    /// Nothing has come for a while.
-    Idle,
-    /// The proven end; nothing follows.
-    End(crate::frame::End),
-}
-
-/// An item, and the number of the input argument that it came from.
-#[derive(Debug)]
-pub struct Sent {
-    /// The input's number, from 0.
-    pub input: u32,
-    /// What came.
-    pub item: Item,
-}
 
 /// Where the records of an input come from.
 #[derive(Clone, Copy)]
@@ -72,7 +50,7 @@ pub struct Spot<'a> {
 }
 
 /// Maps records onto events, for one input after another.
-pub struct Intake {
+pub struct Ingest {
     run: Rc<Run>,
     mapper: Mapper,
     /// Partitions and stream time.
@@ -100,8 +78,8 @@ pub struct Intake {
     since: Option<Instant>,
 }
 
-impl Intake {
-    /// An intake by these mapping options; rows `filter` refuses are left out. The first record's names tell the kind
+impl Ingest {
+    /// An ingest by these mapping options; rows `filter` refuses are left out. The first record's names tell the kind
     /// where none is given.
     pub fn new(
         run: Rc<Run>,
@@ -555,7 +533,7 @@ impl Intake {
     }
 
     /// Queues a progress message.
-    pub fn progress(&mut self, complete: bool, extent: super::input::Extent) {
+    pub fn progress(&mut self, complete: bool, extent: ByteProgress) {
         let partitions = self.stamper.news();
         let progress = Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
         self.send(Item::Control(Control::Progress(progress)));

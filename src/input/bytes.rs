@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
+use crate::ingest::ByteProgress;
 use crate::run::Run;
 use crate::run::standard;
 use crate::stop::Woken;
@@ -28,15 +29,6 @@ pub enum Chunk {
     Stopped,
 }
 
-/// Bytes read so far, of how many: for progress.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// Bytes read, as they stand in the file.
-    pub done: u64,
-    /// Bytes altogether, where known.
-    pub total: Option<u64>,
-}
-
 /// One input, unpacked on the way.
 pub struct Bytes {
     name: String,
@@ -57,7 +49,7 @@ struct WireState {
     file: File,
     regular: bool,
     run: Rc<Run>,
-    extent: Extent,
+    extent: ByteProgress,
     heed: bool,
     timeout: Option<Duration>,
     woken: Cell<Woken>,
@@ -110,7 +102,7 @@ impl Bytes {
             return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
         }
         let regular = metadata.is_file();
-        let extent = Extent { done: 0, total: regular.then_some(metadata.len()) };
+        let extent = ByteProgress { done: 0, total: regular.then_some(metadata.len()) };
         let wire = Wire(Rc::new(RefCell::new(WireState {
             file,
             regular,
@@ -151,7 +143,7 @@ impl Bytes {
     }
 
     /// How far the reading is.
-    pub fn extent(&self) -> Extent {
+    pub fn extent(&self) -> ByteProgress {
         self.wire.0.borrow().extent
     }
 

@@ -1,11 +1,11 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
 
-use super::intake::Dead;
-use super::output::{Output, OutputReport};
+use super::{Output, OutputReport};
 use crate::console::Faulty;
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::frame::End;
+use crate::ingest::Dead;
 use crate::kafka::produce::Bounced;
 use crate::kind::dead::{ErrorType, Fault, Letter, column};
 use crate::kind::headers::Headers;

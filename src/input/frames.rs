@@ -1,6 +1,6 @@
 //! Frames from a file or a pipe.
 
-use super::input::{Bytes, Chunk};
+use super::bytes::{Bytes, Chunk};
 use crate::error::Result;
 use crate::frame::{Decoder, Finish, Frame};
 use std::time::Duration;

@@ -1,14 +1,13 @@
 //! Raw input: records of a text format, mapped onto rows.
 
-mod lending;
-
-use super::input::{Bytes, Chunk};
-use super::intake::{Intake, Spot};
+use super::Step;
+use super::buffer_pool::BufferPool;
+use super::bytes::{Bytes, Chunk};
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
+use crate::ingest::{Ingest, Spot};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::run::Run;
-use lending::Lending;
 
 /// Bytes read at once: a buffer of this size stays in the cache.
 const READ_BYTES: usize = 256 << 10;
@@ -16,25 +15,12 @@ const READ_BYTES: usize = 256 << 10;
 /// What some editors put before UTF-8 text.
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// What a step came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// There may be more.
-    More,
-    /// Nothing has come for a while.
-    Idle,
-    /// The input is at its end.
-    End,
-    /// A signal stopped the reading.
-    Stopped,
-}
-
 /// One text input being read.
 pub struct TextInput {
     bytes: Bytes,
     splitter: Box<dyn Splitter>,
     records: Records,
-    chunk: Lending,
+    chunk: BufferPool,
     start: usize,
     end: usize,
     /// Bytes of a record that is too long, found so far; none while records fit.
@@ -63,7 +49,7 @@ impl TextInput {
             splitter,
             json,
             records: Records::default(),
-            chunk: Lending::new(READ_BYTES),
+            chunk: BufferPool::new(READ_BYTES),
             start: 0,
             end: 0,
             oversized: None,
@@ -90,34 +76,34 @@ impl TextInput {
     }
 
     /// Reads once and maps what came.
-    pub fn step(&mut self, intake: &mut Intake) -> Result<Step> {
-        match self.read(intake)? {
+    pub fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        match self.read(ingest)? {
             Chunk::Bytes(_) => Ok(Step::More),
             Chunk::Idle => Ok(Step::Idle),
             Chunk::Stopped => Ok(Step::Stopped),
             Chunk::End => {
-                self.close(intake)?;
+                self.close(ingest)?;
                 Ok(Step::End)
             }
         }
     }
 
     /// The same for a file whose end may not be the last one: an unfinished line waits for its rest.
-    pub fn read(&mut self, intake: &mut Intake) -> Result<Chunk> {
-        self.make_room(intake.line_max());
-        let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+    pub fn read(&mut self, ingest: &mut Ingest) -> Result<Chunk> {
+        self.make_room(ingest.line_max());
+        let timeout = if ingest.has_rows() { Run::LINGER } else { Run::TICK };
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
             self.check_start()?;
-            self.take(false, intake)?;
+            self.take(false, ingest)?;
         }
         Ok(chunk)
     }
 
     /// Nothing more comes: an unfinished last line is a record.
-    pub fn close(&mut self, intake: &mut Intake) -> Result<()> {
-        self.take(true, intake)
+    pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
+        self.take(true, ingest)
     }
 
     /// Begins the file again.
@@ -160,20 +146,20 @@ impl TextInput {
     }
 
     /// Maps the whole records in the buffer.
-    fn take(&mut self, last: bool, intake: &mut Intake) -> Result<()> {
+    fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
         let chunk = self.chunk.lend();
         // A row that keeps a little of it keeps all of it.
-        intake.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
-        let taken = self.take_from(&chunk, last, intake);
-        intake.lend(None);
+        ingest.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
+        let taken = self.take_from(&chunk, last, ingest);
+        ingest.lend(None);
         let start = self.chunk.take_back(chunk, self.start..self.end);
         (self.start, self.end) = (start, start + self.end - self.start);
         taken
     }
 
-    fn take_from(&mut self, chunk: &[u8], last: bool, intake: &mut Intake) -> Result<()> {
+    fn take_from(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<()> {
         loop {
-            if self.oversized.is_some() && !self.skip(chunk, last, intake)? {
+            if self.oversized.is_some() && !self.skip(chunk, last, ingest)? {
                 return Ok(());
             }
             let input = &chunk[self.start..self.end];
@@ -189,15 +175,15 @@ impl TextInput {
                 let before = self.lines_before.cast_unsigned();
                 self.records.rows.iter_mut().for_each(|record| record.line += before);
             }
-            intake.records(&self.records, (input, whole), spot)?;
+            ingest.records(&self.records, (input, whole), spot)?;
             self.line = last_line.unwrap_or(self.line);
             self.start += done;
             let rest = self.end - self.start;
-            if rest <= intake.line_max() || last {
+            if rest <= ingest.line_max() || last {
                 return Ok(());
             }
             self.oversized = Some(Oversized {
-                payload: chunk[self.start..self.start + intake.record_max()].to_vec(),
+                payload: chunk[self.start..self.start + ingest.record_max()].to_vec(),
                 length: 0,
                 line: self.line + 1,
             });
@@ -205,7 +191,7 @@ impl TextInput {
     }
 
     /// Passes over the rest of a record that is too long; true once its end is found.
-    fn skip(&mut self, chunk: &[u8], last: bool, intake: &mut Intake) -> Result<bool> {
+    fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
         let (count, found) = self.splitter.skip(&chunk[self.start..self.end]);
         self.start += count;
         let Some(mut oversized) = self.oversized.take() else { return Ok(true) };
@@ -216,10 +202,10 @@ impl TextInput {
         }
         let length = oversized.length - u64::from(found);
         let message =
-            format!("the record has {length} bytes, --max-record is {}; the payload is cut there", intake.record_max());
+            format!("the record has {length} bytes, --max-record is {}; the payload is cut there", ingest.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
-        intake.dead(&oversized.payload, &fault, (self.partition, self.lines()))?;
+        ingest.dead(&oversized.payload, &fault, (self.partition, self.lines()))?;
         Ok(true)
     }
 }

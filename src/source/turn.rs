@@ -2,12 +2,13 @@
 
 use super::{Current, Source, Watch};
 use crate::error::{Error, Result};
+use crate::ingest::Item;
+use crate::input::Step;
+use crate::input::bytes::Bytes;
+use crate::input::follow::watch::LOOK_EVERY;
+use crate::input::follow::{FileId, Follow, Reading};
+use crate::input::text::TextInput;
 use crate::stop::Woken;
-use crate::stream::follow::watch::LOOK_EVERY;
-use crate::stream::follow::{FileId, Follow, Reading};
-use crate::stream::input::Bytes;
-use crate::stream::intake::Item;
-use crate::stream::raw::{Step, TextInput};
 use crate::uri::Uri;
 use std::path::PathBuf;
 
@@ -60,7 +61,7 @@ impl Source {
 
     /// Reads from the files of a name once. Names take turns, so that a busy one does not hold the others up.
     pub(super) fn step_followed(&mut self, mut follow: Box<Follow>) -> Result<()> {
-        let step = follow.step(&mut self.intake, &self.run)?;
+        let step = follow.step(&mut self.ingest, &self.run)?;
         if follow.has_missed() {
             self.verdict = self.verdict.max(1);
         }
@@ -88,7 +89,7 @@ impl Source {
             return Ok(());
         }
         // The rows of a batch are of one input.
-        self.intake.flush()?;
+        self.ingest.flush()?;
         self.turns.push_back((self.input, input));
         if !self.pending.is_empty() {
             return self.advance();
@@ -125,7 +126,7 @@ impl Source {
         if self.idle <= self.turns.len() + self.pending.len() {
             return Ok(false);
         }
-        self.intake.rest()?;
+        self.ingest.rest()?;
         self.rest()
     }
 

@@ -5,6 +5,7 @@
 //! replaced: a file of that name stays, and so does the part. Dropping an output without [`Output::finish`] leaves
 //! nothing that looks whole, and no part that fills the disk.
 
+pub mod dead_letters;
 mod file;
 pub mod identity;
 mod spec;

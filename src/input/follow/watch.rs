@@ -114,7 +114,7 @@ impl Directory for Place<'_> {
     }
 
     fn open(&mut self) -> std::io::Result<Option<Opened<File>>> {
-        let Some(file) = found(crate::stream::input::open(self.0))? else { return Ok(None) };
+        let Some(file) = found(crate::input::bytes::open(self.0))? else { return Ok(None) };
         let metadata = file.metadata()?;
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());

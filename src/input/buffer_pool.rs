@@ -10,14 +10,14 @@ use std::collections::VecDeque;
 const KEPT: usize = 12;
 
 /// The buffer that is read into, and those that rows hold.
-pub struct Lending {
+pub struct BufferPool {
     /// What is read into; empty while it is lent.
     pub buffer: Vec<u8>,
     length: usize,
     lent: VecDeque<Buffer>,
 }
 
-impl Lending {
+impl BufferPool {
     /// Buffers of `length` bytes.
     pub fn new(length: usize) -> Self {
         Self { buffer: vec![0; length], length, lent: VecDeque::new() }
@@ -68,32 +68,32 @@ mod tests {
 
     #[test]
     fn what_nobody_holds_comes_back_as_it_was() {
-        let mut lending = Lending::new(8);
-        lending.buffer.copy_from_slice(b"abcdefgh");
-        let place = lending.buffer.as_ptr();
-        let lent = lending.lend();
-        assert_eq!(lending.take_back(lent, 3..8), 3);
-        assert_eq!((lending.buffer.as_ptr(), &lending.buffer[..]), (place, &b"abcdefgh"[..]));
+        let mut pool = BufferPool::new(8);
+        pool.buffer.copy_from_slice(b"abcdefgh");
+        let place = pool.buffer.as_ptr();
+        let lent = pool.lend();
+        assert_eq!(pool.take_back(lent, 3..8), 3);
+        assert_eq!((pool.buffer.as_ptr(), &pool.buffer[..]), (place, &b"abcdefgh"[..]));
     }
 
     #[test]
     fn what_is_held_stays_and_its_rest_moves_on() {
-        let mut lending = Lending::new(8);
+        let mut pool = BufferPool::new(8);
         let mut held = vec![];
         for round in 0..3 * KEPT as u8 {
-            lending.buffer.fill(round);
-            let lent = lending.lend();
+            pool.buffer.fill(round);
+            let lent = pool.lend();
             held.push((round, lent.slice(1)));
-            assert_eq!(lending.take_back(lent, 6..8), 0);
-            assert_eq!((lending.buffer.len(), &lending.buffer[..2]), (8, &[round; 2][..]));
+            assert_eq!(pool.take_back(lent, 6..8), 0);
+            assert_eq!((pool.buffer.len(), &pool.buffer[..2]), (8, &[round; 2][..]));
         }
         assert!(held.iter().all(|(round, bytes)| bytes.iter().all(|byte| byte == round)));
-        assert_eq!(lending.lent.len(), KEPT);
-        let first = lending.lent[0].as_ptr();
+        assert_eq!(pool.lent.len(), KEPT);
+        let first = pool.lent[0].as_ptr();
         held.clear();
-        let lent = lending.lend();
+        let lent = pool.lend();
         let _held = lent.clone();
-        lending.take_back(lent, 0..0);
-        assert_eq!(lending.buffer.as_ptr(), first, "one that is free again is used again");
+        pool.take_back(lent, 0..0);
+        assert_eq!(pool.buffer.as_ptr(), first, "one that is free again is used again");
     }
 }

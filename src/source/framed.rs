@@ -6,12 +6,12 @@ use crate::error::{Error, Result};
 use crate::format::container::Pieces;
 use crate::format::{jsonl, row};
 use crate::frame::{Control, Finish, Frame, How};
+use crate::ingest::Item;
+use crate::input::bytes::Bytes;
+use crate::input::frames::{FrameInput, Framed};
 use crate::kind::event::{RAW, has_raw};
 use crate::kind::{Kind, event, letters};
 use crate::run::Run;
-use crate::stream::frames::{FrameInput, Framed};
-use crate::stream::input::Bytes;
-use crate::stream::intake::Item;
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Schema};
 
@@ -45,7 +45,7 @@ impl Source {
             Some(kind) => {
                 self.check_columns(&schema, input.bytes().name())?;
                 self.same_kind(kind)?;
-                self.intake.decide_raw(has_raw(&schema));
+                self.ingest.decide_raw(has_raw(&schema));
                 self.schema = Some(schema);
                 None
             }
@@ -119,7 +119,7 @@ impl Source {
     /// Rows with or without their raw records, as those of the first input are.
     fn conform(&mut self, batch: RecordBatch, name: &str) -> Result<RecordBatch> {
         let at = batch.schema_ref().index_of(RAW).ok();
-        let has_raw = self.intake.decide_raw(at.is_some());
+        let has_raw = self.ingest.decide_raw(at.is_some());
         let Some(kind) = Kind::of(batch.schema_ref()).filter(|_| has_raw != at.is_some()) else { return Ok(batch) };
         if !has_raw && !std::mem::replace(&mut self.left_raw, true) {
             self.run.console.warn(format!("{name}: its raw records are left out: the first input has none"));
@@ -140,7 +140,7 @@ impl Source {
                 progress.complete = is_known && self.pending.is_empty();
                 for partition in &mut progress.partitions {
                     partition.input = self.input;
-                    self.intake.stamper.take_over(self.input, &partition.origin, &partition.partition);
+                    self.ingest.stamper.take_over(self.input, &partition.origin, &partition.partition);
                 }
                 self.send(Item::Control(Control::Progress(progress)));
                 if is_known {
@@ -155,8 +155,8 @@ impl Source {
 
     /// A stream has told of its own partitions: what was announced in their stead holds no watermark back any more.
     pub(super) fn withdraw(&mut self) {
-        if self.intake.stamper.withdraw(self.input) {
-            self.intake.progress(self.is_complete(), self.read);
+        if self.ingest.stamper.withdraw(self.input) {
+            self.ingest.progress(self.is_complete(), self.read);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::Source;
 use crate::error::Result;
 use crate::format::{self, Format};
-use crate::stream::input::Bytes;
+use crate::input::bytes::Bytes;
 
 impl Source {
     /// What an input is: as told, by its first bytes, by its name, else JSON lines.

@@ -13,7 +13,7 @@ impl Source {
         self.same_kind(kind)?;
         // Events that are mapped anew get records anew.
         let brings_raw = has_raw(&schema) && !(is_text && self.options.raw_only);
-        let has_raw = self.intake.decide_raw(brings_raw);
+        let has_raw = self.ingest.decide_raw(brings_raw);
         self.schema = Some(kind.schema_with(has_raw));
         Ok(())
     }

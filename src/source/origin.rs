@@ -4,11 +4,11 @@ use super::Source;
 use crate::error::{Error, Result};
 use crate::format::{Body, Input, Records, Splitter, row};
 use crate::frame::Frame;
+use crate::input::bytes::{Bytes, Chunk};
+use crate::input::frames::{FrameInput, Framed};
 use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::event::STAMPS;
-use crate::stream::frames::{FrameInput, Framed};
-use crate::stream::input::{Bytes, Chunk};
 use crate::uri::Uri;
 use std::collections::HashMap;
 

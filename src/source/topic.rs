@@ -3,13 +3,12 @@
 use super::{Current, Source};
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress};
+use crate::ingest::Item;
+use crate::input::{Lag, Step};
 use crate::kafka::input::{KafkaInput, endless};
 use crate::kafka::range::Role;
 use crate::kafka::records::Framed;
-use crate::kafka::watch::Lag;
 use crate::kind::{Kind, letters};
-use crate::stream::intake::Item;
-use crate::stream::raw::Step;
 use crate::uri::kafka::Address;
 use std::collections::VecDeque;
 
@@ -38,7 +37,7 @@ impl Source {
         }
         let role = (self.options.role, offsets);
         let origin = self.options.origin.as_deref();
-        let input = KafkaInput::open(address, role, origin, &self.run, &mut self.intake)?;
+        let input = KafkaInput::open(address, role, origin, &self.run, &mut self.ingest)?;
         self.topics.waiting.push_back(Box::new(input));
         Ok(())
     }
@@ -60,13 +59,13 @@ impl Source {
             Some(Current::Door(door)) => door.has_noted(),
             _ => false,
         };
-        noted && self.ahead.is_empty() && self.queue.is_empty() && !self.intake.is_ready() && !self.intake.has_letters()
+        noted && self.ahead.is_empty() && self.queue.is_empty() && !self.ingest.is_ready() && !self.ingest.has_letters()
     }
 
     /// The outputs are safe up to the positions that were noted.
     pub fn commit(&mut self) -> Result<()> {
         match &mut self.current {
-            Some(Current::Topics(input)) => input.commit(&mut self.intake),
+            Some(Current::Topics(input)) => input.commit(&mut self.ingest),
             Some(Current::Door(door)) => door.commit(&self.run),
             _ => Ok(()),
         }
@@ -78,8 +77,8 @@ impl Source {
             Some(Current::Topics(input)) => Some(input),
             _ => None,
         };
-        self.door.as_mut().map_or(Ok(()), |door| door.commit_end(&mut self.intake))?;
-        current.into_iter().chain(&mut self.topics.read).try_for_each(|input| input.commit_end(&mut self.intake))
+        self.door.as_mut().map_or(Ok(()), |door| door.commit_end(&mut self.ingest))?;
+        current.into_iter().chain(&mut self.topics.read).try_for_each(|input| input.commit_end(&mut self.ingest))
     }
 
     /// How far reading is behind in each partition of a topic; `now` is the time (µs).
@@ -117,8 +116,8 @@ impl Source {
     }
 
     pub(super) fn step_topics(&mut self, mut input: Box<KafkaInput>) -> Result<()> {
-        let step = input.step(&mut self.intake)?;
-        let noted = input.note(&mut self.intake)?;
+        let step = input.step(&mut self.ingest)?;
+        let noted = input.note(&mut self.ingest)?;
         while let Some((framed, complete)) = input.framed() {
             self.take_framed(framed, complete, &input.name())?;
         }
@@ -132,13 +131,13 @@ impl Source {
                 self.current = Some(Current::Topics(input));
             }
             Step::Idle => {
-                self.intake.rest()?;
+                self.ingest.rest()?;
                 self.tell_of(&input);
                 self.send(Item::Idle);
                 self.current = Some(Current::Topics(input));
             }
             Step::End => {
-                self.intake.flush()?;
+                self.ingest.flush()?;
                 self.read = input.extent();
                 if input.is_framed() {
                     let (progress, verdict) = input.framed_end();
@@ -146,11 +145,11 @@ impl Source {
                     self.take_control(Control::Progress(progress));
                 }
                 let complete = self.is_complete() || self.pending.is_empty();
-                self.intake.progress(complete, self.read);
+                self.ingest.progress(complete, self.read);
                 self.topics.read.push_back(input);
             }
             Step::Stopped => {
-                input.stop(&mut self.intake);
+                input.stop(&mut self.ingest);
                 self.stop()?;
                 self.how = How::Stopped;
                 self.topics.read.push_back(input);

@@ -4,6 +4,9 @@ use super::{Current, Source, SourceOptions};
 use crate::error::{Error, Result};
 use crate::frame::How;
 use crate::http::Server;
+use crate::ingest::ByteProgress;
+use crate::ingest::{Ingest, Item, Spot, Wrapper};
+use crate::input::Step;
 use crate::kind::headers::Headers;
 use crate::mapping::Arrival;
 use crate::run::Run;
@@ -13,9 +16,6 @@ use crate::spool::request::Fate;
 use crate::spool::shelf::Position;
 use crate::spool::{self, SpoolReader};
 use crate::stop::Woken;
-use crate::stream::input::Extent;
-use crate::stream::intake::{Intake, Item, Spot, Wrapper};
-use crate::stream::raw::Step;
 use crate::uri::Uri;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -83,12 +83,12 @@ impl Door {
     }
 
     /// Bytes of payload so far.
-    pub(super) fn extent(&self) -> Extent {
-        Extent { done: self.bytes, total: None }
+    pub(super) fn extent(&self) -> ByteProgress {
+        ByteProgress { done: self.bytes, total: None }
     }
 
     /// Reads for a while.
-    fn step(&mut self, intake: &mut Intake, run: &Run) -> Result<Step> {
+    fn step(&mut self, ingest: &mut Ingest, run: &Run) -> Result<Step> {
         if run.stop.signal().is_some()
             && let Some(drain) = self.drain.take()
         {
@@ -106,14 +106,14 @@ impl Door {
             run.console.say(format!("{left} records are left in the spool for the next run: the outputs are slow"));
             return Ok(Step::Stopped);
         }
-        intake.look_at_clock();
+        ingest.look_at_clock();
         let start = Instant::now();
         for taken in 0..ENTRIES {
-            self.idle = !self.take(intake)?;
+            self.idle = !self.take(ingest)?;
             if self.idle {
                 return match (taken, end) {
                     (0, Some(_)) => Ok(Step::End),
-                    (0, None) => self.wait(intake, run),
+                    (0, None) => self.wait(ingest, run),
                     _ => Ok(Step::More),
                 };
             }
@@ -130,7 +130,7 @@ impl Door {
     }
 
     /// Takes the next entry, if there is one.
-    fn take(&mut self, to: &mut Intake) -> Result<bool> {
+    fn take(&mut self, to: &mut Ingest) -> Result<bool> {
         let Some(entry) = self.inlet.next()? else { return Ok(false) };
         if entry.end() > self.next {
             self.bytes += feed(&entry, (&self.name, self.stamp), self.next, to)?;
@@ -140,8 +140,8 @@ impl Door {
         Ok(true)
     }
 
-    fn wait(&mut self, intake: &Intake, run: &Run) -> Result<Step> {
-        let timeout = if intake.has_rows() { Run::LINGER } else { Run::TICK };
+    fn wait(&mut self, ingest: &Ingest, run: &Run) -> Result<Step> {
+        let timeout = if ingest.has_rows() { Run::LINGER } else { Run::TICK };
         let heed = self.drain.is_some();
         match run.stop.wait(self.inlet.bell(), heed, Some(timeout))? {
             Woken::Ready | Woken::Stopped => Ok(Step::More),
@@ -160,20 +160,20 @@ impl Door {
     }
 
     /// Notes where reading is, if that is due: every row before has been handed out once the queue is empty.
-    fn note(&mut self, intake: &mut Intake) -> Result<bool> {
+    fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
         if !self.is_due() {
             return Ok(false);
         }
-        intake.flush()?;
+        ingest.flush()?;
         self.since = None;
-        self.noted = Some(self.position(intake));
+        self.noted = Some(self.position(ingest));
         Ok(true)
     }
 
     /// Where the outputs are once they have all rows that were handed out.
-    fn position(&self, intake: &mut Intake) -> Position {
-        let offset = intake.first_held(self.stamp).unwrap_or(self.next);
-        Position { offset, stream_time: intake.stamper.stream_time(self.stamp) }
+    fn position(&self, ingest: &mut Ingest) -> Position {
+        let offset = ingest.first_held(self.stamp).unwrap_or(self.next);
+        Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
     }
 
     pub(super) fn has_noted(&self) -> bool {
@@ -225,8 +225,8 @@ impl Door {
     }
 
     /// The run is at its end and the outputs are safe.
-    pub(super) fn commit_end(&mut self, intake: &mut Intake) -> Result<()> {
-        let position = self.position(intake);
+    pub(super) fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let position = self.position(ingest);
         match self.inlet.pace() {
             Pace::Never => Ok(()),
             _ if position.offset == self.settled => Ok(()),
@@ -244,8 +244,8 @@ impl Headers for Around<'_> {
     }
 }
 
-/// Gives the records of an entry that stand at offset `from` or behind to the intake; bytes of payload.
-fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, intake: &mut Intake) -> Result<u64> {
+/// Gives the records of an entry that stand at offset `from` or behind to the ingest; bytes of payload.
+fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, ingest: &mut Ingest) -> Result<u64> {
     let around = Around(entry);
     let arrival = Some(Arrival { at: entry.arrived_at, is_fact: true });
     let spot = Spot { name, partition, wrapper: Some(Wrapper { key: None, headers: &around, arrival }) };
@@ -253,9 +253,9 @@ fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, intake: &m
     for (seen, offset) in entry.records().zip(entry.offset..).filter(|(_, offset)| *offset >= from) {
         bytes += seen.payload.len() as u64;
         match &seen.fate {
-            Fate::New => intake.message(seen.payload, offset, spot)?,
-            Fate::Duplicate => intake.duplicate(),
-            Fate::Rejected(fault) => intake.refuse((seen.payload, offset), fault, spot)?,
+            Fate::New => ingest.message(seen.payload, offset, spot)?,
+            Fate::Duplicate => ingest.duplicate(),
+            Fate::Rejected(fault) => ingest.refuse((seen.payload, offset), fault, spot)?,
         }
     }
     Ok(bytes)
@@ -272,10 +272,10 @@ impl Source {
     /// The next input is what was kept of requests. It never ends by itself: nothing can follow it.
     pub(super) fn open_door(&mut self, reader: SpoolReader, drain: Drain) {
         let origin = self.options.origin.clone().unwrap_or_else(|| ORIGIN.to_owned());
-        let stamp = self.intake.stamper.partition(&origin, "0");
-        self.intake.stamper.resume(stamp, reader.start().stream_time);
+        let stamp = self.ingest.stamper.partition(&origin, "0");
+        self.ingest.stamper.resume(stamp, reader.start().stream_time);
         // What rows are is known: requests are answered while none has come yet.
-        self.schema = Some(self.intake.schema());
+        self.schema = Some(self.ingest.schema());
         self.current = Some(Current::Door(Box::new(Door::new((reader, drain), &origin, stamp))));
     }
 
@@ -303,13 +303,13 @@ impl Source {
     }
 
     pub(super) fn step_door(&mut self, mut door: Box<Door>) -> Result<()> {
-        let step = door.step(&mut self.intake, &self.run)?;
-        let noted = door.note(&mut self.intake)?;
+        let step = door.step(&mut self.ingest, &self.run)?;
+        let noted = door.note(&mut self.ingest)?;
         let stopped = self.run.stop.signal().is_some() || step == Step::Stopped;
         match step {
             Step::More | Step::Idle => {
                 if step == Step::Idle {
-                    self.intake.flush()?;
+                    self.ingest.flush()?;
                 }
                 self.tell(door.extent());
                 if step == Step::Idle || noted {
