@@ -17,6 +17,7 @@ mod lag;
 pub mod text;
 
 use crate::error::Result;
+use crate::frame::How;
 use crate::ingest::{ByteProgress, Ingest};
 use std::time::Duration;
 
@@ -37,22 +38,37 @@ pub enum Step {
 
 /// One input of a run.
 pub trait Input {
-    /// Reads what is there, at most about a batch, into `ingest`. Never waits.
+    /// Reads what is there, at most about a batch, into `ingest`. Does not wait for more.
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step>;
 
     /// Waits until there may be something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()>;
 
-    /// Returns how far the reading is.
-    fn extent(&self) -> ByteProgress;
+    /// Returns how much of it has been read.
+    fn progress(&self) -> ByteProgress;
 
-    /// Whether the input brings the progress messages of its partitions itself, as frames do. The source makes those of the
-    /// other inputs.
-    fn tells_progress(&self) -> bool {
+    /// Whether the next rows may be a while in coming. A file that is read to its end has them all: its batches, and with them
+    /// the panes of its windows, do not depend on how busy the machine is.
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    /// Whether the input reports its partitions itself, as frames do. The source reports those of the other inputs.
+    fn reports_partitions(&self) -> bool {
         false
     }
 
-    /// Notes the positions before which every row has been handed to `ingest`, if a commit is due; returns whether it did.
+    /// Returns what is known of its end, once it has ended or was stopped.
+    fn end(&self) -> InputEnd {
+        InputEnd { how: How::Exhausted, is_proven: true, verdict: 0 }
+    }
+
+    /// Whether it commits positions. Such an input is kept until the run has ended.
+    fn commits(&self) -> bool {
+        false
+    }
+
+    /// Notes the positions before which every record has been handed to `ingest`, if a commit is due; returns whether it did.
     fn note(&mut self, _ingest: &mut Ingest) -> Result<bool> {
         Ok(false)
     }
@@ -77,6 +93,17 @@ pub trait Input {
         vec![]
     }
 
-    /// Reports the records that were read or acknowledged and that the outputs lack: the run fails.
+    /// Reports the records that were acknowledged and that the outputs lack: the run fails.
     fn report_lost(&mut self) {}
+}
+
+/// What is known of the end of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InputEnd {
+    /// How the stages before this one ended.
+    pub how: How,
+    /// Whether it is proven that nothing is missing.
+    pub is_proven: bool,
+    /// The worst verdict of the stages before this one, and of the input itself.
+    pub verdict: u8,
 }
