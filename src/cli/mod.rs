@@ -185,7 +185,7 @@ fn start(
         None => Clock::System,
     };
     let mut console = Console::new(tool, colour);
-    let about = about(clock, common.pipeline.clone());
+    let about = about(clock.clone(), common.pipeline.clone());
     let id = about.run.clone();
     if common.log_format == LogFormat::Json {
         console = console.as_json(about);

@@ -118,7 +118,7 @@ impl Stage {
         let mut dead = DeadLetters::new(run.clone(), opening);
         let mut source = Source::open(&inputs, options, run.clone())?;
         if is_kept {
-            dead.open().inspect_err(|_| source.tell_left())?;
+            dead.open().inspect_err(|_| source.report_lost())?;
         }
         if holds_letters {
             dead.hold();
@@ -179,7 +179,7 @@ impl Stage {
     /// Passes all rows on unchanged; returns the exit status.
     pub fn pass(mut self) -> Result<u8> {
         self.passes = true;
-        let end = self.pass_rows().inspect_err(|_| self.source.tell_left())?;
+        let end = self.pass_rows().inspect_err(|_| self.source.report_lost())?;
         self.counts = self.source.counts();
         self.finish(end, 0)
     }
@@ -407,7 +407,7 @@ impl Stage {
     pub fn finish(mut self, end: End, own: u8) -> Result<u8> {
         let mut own = own;
         self.counts = self.fates(self.counts);
-        self.conclude().inspect_err(|_| self.source.tell_left())?;
+        self.conclude().inspect_err(|_| self.source.report_lost())?;
         let lost = self.dead.lost().of_stage.min(self.counts.dead);
         self.counts.dead -= lost;
         self.counts.dropped += lost;
@@ -423,7 +423,7 @@ impl Stage {
         self.run.service.stopping();
         self.set_rows();
         let mut end = End { verdict: own.max(end.verdict), ..end };
-        let reports = self.finish_outputs(&mut end).inspect_err(|_| self.source.tell_left())?;
+        let reports = self.finish_outputs(&mut end).inspect_err(|_| self.source.report_lost())?;
         self.source.commit_end()?;
         self.source.always_null().iter().for_each(|name| self.warn_of_null(name));
         self.summary(&end, &reports)?;

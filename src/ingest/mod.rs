@@ -1,20 +1,29 @@
-//! The ingest: what all raw inputs of a run share. Records in, batches and dead letters out.
+//! What all inputs of a run share: records come in, batches, dead letters and control messages go out, through one queue.
+//!
+//! ```text
+//! text, messages, requests ─► records ─► mapper ─► rows ──────┐
+//!                                 └────► letters ─────────────┼─► queue ─► Source
+//! frames, containers, stores ─► batches (rows with stamps) ───┤
+//!                           control messages, progress ───────┘
+//! ```
 
+mod batches;
 mod fault;
 mod item;
 mod letters;
+mod progress;
 mod wrapper;
 
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::format::jsonl::{not_utf8, one_line};
-use crate::format::{Body, Records, Splitter, row};
-use crate::frame::{Control, Progress};
+use crate::format::{Body, Limits, Records, row};
+use crate::frame::Control;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
-use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column};
+use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column, has_raw};
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
 use crate::op::row_letter::with_letter;
 use crate::run::Run;
@@ -22,14 +31,17 @@ use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use batches::Batches;
 use fault::no_time;
 use letters::Letters;
+use progress::Reported;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
+pub use progress::Rest;
 pub use wrapper::Wrapper;
 
 /// Bytes of the columns beside the longest one of a row, about.
@@ -60,10 +72,15 @@ pub struct Ingest {
     /// Whether rows bring their raw records; none until the first input tells.
     brings_raw: Option<bool>,
     control: bool,
-    splitter: fn() -> Box<dyn Splitter>,
+    /// Whether a flag maps the partition or the origin of a record.
+    is_mapped: bool,
     queue: VecDeque<Sent>,
+    /// The input that is read.
+    current: u32,
     /// The input of the rows that wait in a batch: a batch is of one input.
     input: u32,
+    batches: Batches,
+    reported: Reported,
     counts: Counts,
     letters: Letters,
     now: i64,
@@ -75,7 +92,7 @@ pub struct Ingest {
     time: String,
     told_held: bool,
     /// Since when rows wait in a batch that is not full.
-    since: Option<Instant>,
+    since: Option<Duration>,
 }
 
 impl Ingest {
@@ -97,7 +114,8 @@ impl Ingest {
             stamper.set_explicit();
         }
         let now = run.clock.now();
-        let splitter = || -> Box<dyn Splitter> { Box::new(crate::format::jsonl::Lines::default()) };
+        let mut names = options.fields.iter().chain(&options.sets).map(|(column, _)| column);
+        let is_mapped = names.any(|column| column == "partition" || column == "origin");
         let time = match &options.time {
             TimeFrom::Field(name) => name.clone(),
             _ => COLUMNS[column::SERVER_TIMESTAMP].to_owned(),
@@ -112,9 +130,12 @@ impl Ingest {
             keep_raw,
             brings_raw: None,
             control,
-            splitter,
+            is_mapped,
             queue: VecDeque::new(),
+            current: 0,
             input: 0,
+            batches: Batches::default(),
+            reported: Reported::new(),
             counts: Counts::default(),
             letters,
             now,
@@ -126,12 +147,40 @@ impl Ingest {
         })
     }
 
-    /// The schema of the batches; right once a record has been seen.
+    /// The schema of the batches; right once a record has been seen or an input has brought a schema.
     pub fn schema(&self) -> SchemaRef {
-        match self.kind {
-            None | Some(Kind::Event) => crate::mapping::schema(self.keep_raw),
-            Some(kind) => kind.schema_with(self.brings_raw == Some(true)),
+        match (&self.batches.schema, self.kind) {
+            (Some(schema), _) => schema.clone(),
+            (None, None | Some(Kind::Event)) => crate::mapping::schema(self.keep_raw),
+            (None, Some(kind)) => kind.schema_with(self.brings_raw == Some(true)),
         }
+    }
+
+    /// Whether an input has brought a schema.
+    pub fn has_schema(&self) -> bool {
+        self.batches.schema.is_some()
+    }
+
+    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 or 2 if it does not fit.
+    pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
+        self.batches.take_schema(schema.clone(), name)?;
+        self.decide_raw(has_raw(&schema));
+        Ok(())
+    }
+
+    /// Decides that the rows are events as the mapping makes them, before the first record has come.
+    pub fn decide_schema(&mut self) {
+        self.batches.schema = Some(self.schema());
+    }
+
+    /// Takes rows that have stamps. Errors: exit status 65 if a time lies outside of the calendar.
+    pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
+        let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
+        let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
+        let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
+        self.letters.set_rows_before(self.batches.counts.out);
+        self.queue.push_back(Sent { input: self.current, item: Item::Batch(batch) });
+        Ok(())
     }
 
     /// Whether rows bring their raw records: the first call decides for all inputs of the run, because they have one schema.
@@ -146,19 +195,15 @@ impl Ingest {
         *self.brings_raw.insert(brings)
     }
 
-    /// Records so far, with the fates they met here.
+    /// Records and rows so far, with the fates they met here.
     pub fn counts(&self) -> Counts {
-        self.counts
+        let Batches { counts, .. } = &self.batches;
+        Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
     }
 
-    /// How the inputs' text is cut into records.
-    pub fn set_splitter(&mut self, splitter: fn() -> Box<dyn Splitter>) {
-        self.splitter = splitter;
-    }
-
-    /// How the inputs' text is cut into records.
-    pub fn splitter(&self) -> fn() -> Box<dyn Splitter> {
-        self.splitter
+    /// Returns what bounds the reading of containers.
+    pub fn limits(&self) -> Limits {
+        Limits { ratio: self.run.ratio_max, text: self.line_max() }
     }
 
     /// `--max-record`.
@@ -189,8 +234,18 @@ impl Ingest {
 
     /// Hands out rows that have waited for long enough, however steadily others come.
     pub fn flush_due(&mut self) -> Result<()> {
-        let waits = self.has_rows() && self.since.get_or_insert_with(Instant::now).elapsed() >= Run::LINGER;
-        if waits { self.flush() } else { Ok(()) }
+        let waited = self.waited(self.run.clock.monotonic());
+        if waited.is_some_and(|waited| waited >= Run::LINGER) { self.flush() } else { Ok(()) }
+    }
+
+    /// Returns how long rows have waited in a batch that is not full, if there are any.
+    pub fn waited(&mut self, now: Duration) -> Option<Duration> {
+        self.has_rows().then(|| now.saturating_sub(*self.since.get_or_insert(now)))
+    }
+
+    /// Queues a sign that nothing comes for now, or that the items before it may be committed.
+    pub fn idle(&mut self) {
+        self.send(Item::Idle);
     }
 
     /// Names in the rule that had no value in any row.
@@ -522,21 +577,67 @@ impl Ingest {
         Ok(())
     }
 
-    /// Rows of the source that are no records of its own, so far: letters are counted behind them.
-    pub fn set_rows_before(&mut self, rows: u64) {
-        self.letters.set_rows_before(rows);
+    /// What is read from here on is of input number `input`, of which `bytes` have been read; `rest` follows.
+    pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
+        self.current = input;
+        self.stamper.set_input(input);
+        self.reported.rest = rest;
+        self.reported.set_bytes(bytes);
     }
 
-    /// Whether a partition is new or has ended since the last progress message.
-    pub fn has_news(&self) -> bool {
-        self.stamper.has_news()
+    /// Whether a flag maps the partition or the origin of a record.
+    pub fn is_mapped(&self) -> bool {
+        self.is_mapped
     }
 
-    /// Queues a progress message.
-    pub fn progress(&mut self, complete: bool, extent: ByteProgress) {
-        let partitions = self.stamper.news();
-        let progress = Progress { partitions, complete, bytes_done: extent.done, bytes_total: extent.total };
+    /// Returns the partition of records of `origin` that name none.
+    pub fn partition(&mut self, origin: &str) -> u32 {
+        if self.is_mapped { self.stamper.unnamed(origin) } else { self.stamper.partition(origin, "0") }
+    }
+
+    /// Reports new partitions, and from time to time how far the input is.
+    pub fn report_progress(&mut self, bytes: ByteProgress) {
+        // The kind of the rows is not known before the first record.
+        if self.counts.taken > 0 && self.reported.is_due(bytes, self.stamper.has_news()) {
+            self.reported.set_bytes(bytes);
+            self.progress(self.reported.rest.complete);
+        }
+    }
+
+    /// The input that is read is at its end, `bytes` from its start: its partitions have ended.
+    pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
+        self.stamper.end(self.current);
+        self.reported.set_bytes(bytes);
+        self.progress(complete || self.reported.rest.complete);
+    }
+
+    fn progress(&mut self, complete: bool) {
+        let progress = self.reported.message(&mut self.stamper, complete);
         self.send(Item::Control(Control::Progress(progress)));
+    }
+
+    /// Takes a control message of an input. Only the last input completes the partitions.
+    pub fn control(&mut self, control: Control) {
+        let Control::Progress(mut progress) = control else {
+            return self.send(Item::Control(control));
+        };
+        let is_complete = progress.complete;
+        progress.complete &= !self.reported.rest.pending;
+        for partition in &mut progress.partitions {
+            partition.input = self.current;
+            self.stamper.take_over(self.current, &partition.origin, &partition.partition);
+        }
+        self.send(Item::Control(Control::Progress(progress)));
+        if is_complete {
+            self.withdraw();
+        }
+    }
+
+    /// Withdraws the partitions announced for the input that is read: its stream has named its own.
+    pub fn withdraw(&mut self) {
+        if self.stamper.withdraw(self.current) {
+            self.progress(self.reported.rest.complete);
+        }
     }
 
     fn send(&mut self, item: Item) {

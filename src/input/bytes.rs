@@ -14,7 +14,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a read ended with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ struct WireState {
     file: File,
     regular: bool,
     run: Rc<Run>,
-    extent: ByteProgress,
+    progress: ByteProgress,
     heed: bool,
     timeout: Option<Duration>,
     woken: Cell<Woken>,
@@ -102,12 +102,12 @@ impl Bytes {
             return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
         }
         let regular = metadata.is_file();
-        let extent = ByteProgress { done: 0, total: regular.then_some(metadata.len()) };
+        let progress = ByteProgress { done: 0, total: regular.then_some(metadata.len()) };
         let wire = Wire(Rc::new(RefCell::new(WireState {
             file,
             regular,
             run: run.clone(),
-            extent,
+            progress,
             heed,
             timeout: None,
             woken: Cell::new(Woken::Ready),
@@ -134,7 +134,7 @@ impl Bytes {
     /// Whether a file that is packed by its name has ended before its first bytes could tell how.
     fn is_cut_short(&self) -> bool {
         let packed_name = [".gz", ".zst"].iter().any(|extension| self.name.ends_with(extension));
-        packed_name && self.is_plain_file() && self.extent().done < 4
+        packed_name && self.is_plain_file() && self.progress().done < 4
     }
 
     /// Whether a signal stops the reading, from here on.
@@ -142,9 +142,18 @@ impl Bytes {
         self.wire.0.borrow_mut().heed = heed;
     }
 
-    /// How far the reading is.
-    pub fn extent(&self) -> ByteProgress {
-        self.wire.0.borrow().extent
+    /// Returns how much has been read.
+    pub fn progress(&self) -> ByteProgress {
+        self.wire.0.borrow().progress
+    }
+
+    /// Waits until bytes can be read, a signal arrives, or `timeout` has passed.
+    pub fn wait(&self, timeout: Duration) -> Result<()> {
+        let state = self.wire.0.borrow();
+        match state.regular {
+            true => Ok(()),
+            false => state.run.stop.wait(&state.file, state.heed, Some(timeout)).map(|_| ()),
+        }
     }
 
     /// How long the file is now.
@@ -158,7 +167,7 @@ impl Bytes {
         {
             let mut state = self.wire.0.borrow_mut();
             state.file.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
-            state.extent.done = 0;
+            state.progress.done = 0;
         }
         let ratio_max = self.wire.0.borrow().run.ratio_max;
         self.reader = Unpacked::new(self.wire.clone(), ratio_max);
@@ -171,13 +180,22 @@ impl Bytes {
         self.wire.0.borrow().file.try_clone().map_err(|error| Error::io(self.name.clone(), &error))
     }
 
-    /// The first unpacked bytes, which will be read again.
-    pub fn head(&mut self) -> Result<Vec<u8>> {
-        let mut head = vec![0; HEAD];
-        let have = self.fill(&mut head)?;
-        head.truncate(have);
-        self.front = head.clone();
-        Ok(head)
+    /// Reads the first decompressed bytes, which will be read again: they tell the format. Ends with `Bytes` or `End` once they
+    /// are there, as far as the input has so many.
+    pub fn read_head(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
+        while self.front.len() < HEAD {
+            let mut rest = [0; HEAD];
+            match self.read_on(&mut rest[..HEAD - self.front.len()], timeout)? {
+                Chunk::Bytes(count) => self.front.extend(&rest[..count]),
+                other => return Ok(other),
+            }
+        }
+        Ok(Chunk::Bytes(HEAD))
+    }
+
+    /// Returns what [`Bytes::read_head`] has read.
+    pub fn head(&self) -> &[u8] {
+        &self.front
     }
 
     /// All of the input as a file of its own: itself, or spooled to disk where it is packed or a pipe.
@@ -204,18 +222,6 @@ impl Bytes {
         Ok(spool)
     }
 
-    fn fill(&mut self, head: &mut [u8]) -> Result<usize> {
-        let mut have = 0;
-        while have < head.len() {
-            match self.read(&mut head[have..], None)? {
-                Chunk::Bytes(count) => have += count,
-                Chunk::Idle => {}
-                Chunk::End | Chunk::Stopped => break,
-            }
-        }
-        Ok(have)
-    }
-
     /// Reads into `buffer`, waiting at most `timeout` (for ever where there is none).
     pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
         if !self.front.is_empty() {
@@ -224,6 +230,10 @@ impl Bytes {
             self.front.drain(..count);
             return Ok(Chunk::Bytes(count));
         }
+        self.read_on(buffer, timeout)
+    }
+
+    fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
         {
             let mut state = self.wire.0.borrow_mut();
             // A decompressor may not be interrupted in the middle of a block.
@@ -252,17 +262,14 @@ impl Read for Wire {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
             (false, false) => {
-                let asked = Instant::now();
-                let woken = state.run.stop.wait(&state.file, state.heed, state.timeout);
-                state.run.metrics.blocked("input", asked.elapsed());
-                woken.map_err(std::io::Error::other)?
+                state.run.stop.wait(&state.file, state.heed, state.timeout).map_err(std::io::Error::other)?
             }
         };
         state.woken.set(woken);
         match woken {
             Woken::Ready => {
                 let count = state.file.read(buffer)?;
-                state.extent.done += count as u64;
+                state.progress.done += count as u64;
                 Ok(count)
             }
             Woken::Timeout | Woken::Stopped => Err(std::io::ErrorKind::WouldBlock.into()),

@@ -1,49 +1,51 @@
-//! Frames from a file or a pipe.
+//! Frames from a file or a pipe: rows with their stamps, and what their stream says of its partitions. Rows of other programs
+//! are read as text.
 
 use super::bytes::{Bytes, Chunk};
-use crate::error::Result;
-use crate::frame::{Decoder, Finish, Frame};
+use super::{Input, InputEnd, Step};
+use crate::error::{Error, Result};
+use crate::format::container::Pieces;
+use crate::format::{jsonl, row};
+use crate::frame::{Control, Decoder, End, Finish, Frame, How};
+use crate::ingest::{ByteProgress, Ingest, Spot};
+use crate::kind::event::RAW;
+use crate::kind::{Kind, letters};
+use crate::run::Run;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use std::rc::Rc;
 use std::time::Duration;
 
-/// One framed input being read.
-pub struct FrameInput {
+/// Frames as they are read.
+pub struct FrameReader {
     bytes: Bytes,
     decoder: Decoder,
 }
 
-/// What a framed input gives.
+/// What a reader of frames gives.
 pub enum Framed {
     /// A frame.
     Frame(Frame),
     /// The end, proven or Arrow's.
     End(Finish),
-    /// Nothing for a while.
+    /// There is nothing to read now.
     Idle,
     /// A signal stopped the reading before the end.
     Stopped,
 }
 
-impl FrameInput {
-    /// Reads `bytes` as frames; of packed columns at most `ratio_max` bytes come out of one.
+impl FrameReader {
+    /// Reads `bytes` as frames; columns may be decompressed to at most `ratio_max` times their size.
     pub fn new(bytes: Bytes, ratio_max: u64) -> Self {
         Self { bytes, decoder: Decoder::new(ratio_max) }
     }
 
-    /// Whether a control message has come: rows before the first may have passed through another program.
-    pub fn is_controlled(&self) -> bool {
-        self.decoder.is_controlled()
-    }
-
-    /// The bytes behind it.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// The next frame, waited for at most `timeout` (for ever where there is none); exit 65 where the stream is torn.
+    /// Reads the next frame; waits at most `timeout`, without limit if there is none. Errors: exit status 65 if the stream is
+    /// torn.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
             let read = self.bytes.read(self.decoder.space(), timeout)?;
-            let at = |error: crate::Error| error.at(self.bytes.name());
+            let at = |error: Error| error.at(self.bytes.name());
             match read {
                 Chunk::Bytes(count) => {
                     if let Some(frame) = self.decoder.filled(count).map_err(at)? {
@@ -56,4 +58,147 @@ impl FrameInput {
             }
         }
     }
+}
+
+/// What the rows of a stream are.
+enum Rows {
+    /// The schema has not been read yet.
+    Unknown,
+    /// Rows of a kind of ours, with their stamps.
+    Own,
+    /// Rows of another program: the batch that is being read as text.
+    Foreign(Pieces),
+}
+
+/// An input of frames.
+pub struct FrameInput {
+    reader: FrameReader,
+    run: Rc<Run>,
+    origin: String,
+    /// Whether a signal stops the reading at once; else a stage before this one ends the stream.
+    raw_only: bool,
+    rows: Rows,
+    /// The partition of rows of another program.
+    partition: u32,
+    finish: Option<Finish>,
+}
+
+impl FrameInput {
+    /// Makes an input of `bytes`; rows of other programs are of `origin`. `raw_only`: a signal stops the reading at once.
+    pub fn new(bytes: Bytes, run: Rc<Run>, origin: &str, raw_only: bool) -> Self {
+        let reader = FrameReader::new(bytes, run.ratio_max);
+        let origin = origin.to_owned();
+        Self { reader, run, origin, raw_only, rows: Rows::Unknown, partition: 0, finish: None }
+    }
+
+    fn take(&mut self, frame: Frame, ingest: &mut Ingest) -> Result<()> {
+        match (frame, &mut self.rows) {
+            (Frame::Schema(schema), Rows::Unknown) => self.begin(&schema, ingest),
+            (_, Rows::Unknown) => Err(self.without_schema()),
+            (Frame::Batch(batch), Rows::Foreign(pieces)) => {
+                pieces.push(batch);
+                Ok(())
+            }
+            (Frame::Batch(batch), Rows::Own) => {
+                self.check_json(&batch)?;
+                ingest.batch(batch, self.reader.bytes.name())
+            }
+            (Frame::Control(Control::End(_)) | Frame::Schema(_) | Frame::Eos, _) => Ok(()),
+            (Frame::Control(control), _) => {
+                ingest.control(control);
+                Ok(())
+            }
+        }
+    }
+
+    /// Learns from the schema what the rows are.
+    fn begin(&mut self, schema: &SchemaRef, ingest: &mut Ingest) -> Result<()> {
+        let bytes = &self.reader.bytes;
+        // A stage that has begun to send frames through a pipe also sends their end.
+        let heeds_signals = self.raw_only || bytes.is_plain_file();
+        bytes.set_heed(heeds_signals);
+        self.run.stop.set_behind_pipe(!heeds_signals);
+        let schema = letters::widened_schema(schema);
+        self.rows = match own_kind(&schema) {
+            None => Rows::Foreign(Pieces::new(ingest.limits().text)),
+            Some(_) => {
+                ingest.take_schema(schema, bytes.name())?;
+                Rows::Own
+            }
+        };
+        self.partition = ingest.partition(&self.origin);
+        Ok(())
+    }
+
+    /// Checks JSON columns: rows before the first control message may have been changed by another program.
+    fn check_json(&self, batch: &RecordBatch) -> Result<()> {
+        if self.reader.decoder.is_controlled() || jsonl::is_proved(batch) {
+            return Ok(());
+        }
+        let kind = Kind::of(batch.schema_ref()).map_or("", Kind::name);
+        let told = format!("it says its rows are of kind {kind}, but a JSON column holds none");
+        Err(Error::corrupt(told).at(self.reader.bytes.name()))
+    }
+
+    #[cold]
+    fn without_schema(&self) -> Error {
+        Error::corrupt("the stream does not start with a schema").at(self.reader.bytes.name())
+    }
+}
+
+impl Input for FrameInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        if let Rows::Foreign(pieces) = &mut self.rows
+            && let Some(records) = pieces.next_rows()?
+        {
+            let spot = Spot { name: self.reader.bytes.name(), partition: self.partition, wrapper: None };
+            ingest.records(&records, (&[], Some("")), spot)?;
+            return Ok(Step::More);
+        }
+        match self.reader.read(Some(Duration::ZERO))? {
+            Framed::Idle => Ok(Step::Idle),
+            Framed::Frame(frame) => self.take(frame, ingest).map(|()| Step::More),
+            Framed::Stopped => Ok(Step::Stopped),
+            Framed::End(_) if matches!(self.rows, Rows::Unknown) => Err(self.without_schema()),
+            Framed::End(finish) => {
+                self.finish = Some(finish);
+                if self.reports_partitions() {
+                    ingest.withdraw();
+                }
+                Ok(Step::End)
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        self.reader.bytes.wait(timeout)
+    }
+
+    fn progress(&self) -> ByteProgress {
+        self.reader.bytes.progress()
+    }
+
+    fn reports_partitions(&self) -> bool {
+        let is_proven = matches!(self.finish, None | Some(Finish::Ended(_)));
+        !matches!(self.rows, Rows::Foreign(_)) && is_proven
+    }
+
+    fn end(&self) -> InputEnd {
+        // Rows of no kind may be from a stage of ours all the same: mapped, and proven.
+        match self.finish {
+            Some(Finish::Ended(End { how, verdict, .. })) => InputEnd { how, is_proven: true, verdict },
+            finish => InputEnd { how: How::Exhausted, is_proven: finish != Some(Finish::Foreign), verdict: 0 },
+        }
+    }
+}
+
+/// Returns the kind whose columns a stream has, or pretends to have. Another program may have removed or added columns, or
+/// written them with other types: such rows are read by their columns.
+fn own_kind(schema: &Schema) -> Option<Kind> {
+    let kind = Kind::of(schema)?;
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let added = &schema.fields()[schema.fields().len().min(kind.schema().fields().len())..];
+    let has_its_columns =
+        kind.leads(schema) && added.iter().all(|field| field.name() == RAW && *field.data_type() == DataType::Binary);
+    (has_its_columns || row::kind_of(&names) != kind).then_some(kind)
 }

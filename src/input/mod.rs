@@ -11,10 +11,13 @@
 
 pub mod buffer_pool;
 pub mod bytes;
+pub mod container;
 pub mod follow;
 pub mod frames;
 mod lag;
+pub mod spool;
 pub mod text;
+pub mod unopened;
 
 use crate::error::Result;
 use crate::frame::How;
@@ -24,7 +27,6 @@ use std::time::Duration;
 pub use lag::Lag;
 
 /// How a step of an input ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There may be more.
     More,
@@ -34,6 +36,8 @@ pub enum Step {
     End,
     /// A signal stopped the reading.
     Stopped,
+    /// The format is known: this input takes the place of the one that found it.
+    Opened(Box<dyn Input>),
 }
 
 /// One input of a run.
@@ -55,6 +59,11 @@ pub trait Input {
 
     /// Whether the input reports its partitions itself, as frames do. The source reports those of the other inputs.
     fn reports_partitions(&self) -> bool {
+        false
+    }
+
+    /// Whether it never ends, so that the other inputs must have their turn while it is read (`--follow`).
+    fn takes_turns(&self) -> bool {
         false
     }
 

@@ -1,13 +1,14 @@
 //! Raw input: records of a text format, mapped onto rows.
 
-use super::Step;
 use super::buffer_pool::BufferPool;
 use super::bytes::{Bytes, Chunk};
+use super::{Input, InputEnd, Step};
 use crate::error::{Error, Result};
 use crate::format::{Records, Splitter, jsonl};
-use crate::ingest::{Ingest, Spot};
+use crate::frame::How;
+use crate::ingest::{ByteProgress, Ingest, Spot};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::run::Run;
+use std::time::Duration;
 
 /// Bytes read at once: a buffer of this size stays in the cache.
 const READ_BYTES: usize = 256 << 10;
@@ -75,24 +76,10 @@ impl TextInput {
         self.lines_before = lines - self.line;
     }
 
-    /// Reads once and maps what came.
-    pub fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        match self.read(ingest)? {
-            Chunk::Bytes(_) => Ok(Step::More),
-            Chunk::Idle => Ok(Step::Idle),
-            Chunk::Stopped => Ok(Step::Stopped),
-            Chunk::End => {
-                self.close(ingest)?;
-                Ok(Step::End)
-            }
-        }
-    }
-
-    /// The same for a file whose end may not be the last one: an unfinished line waits for its rest.
+    /// Reads once, without waiting, and maps the whole records; an unfinished line waits for its rest.
     pub fn read(&mut self, ingest: &mut Ingest) -> Result<Chunk> {
         self.make_room(ingest.line_max());
-        let timeout = if ingest.has_rows() { Run::LINGER } else { Run::TICK };
-        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(timeout))?;
+        let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
             self.check_start()?;
@@ -207,5 +194,33 @@ impl TextInput {
         self.line = oversized.line;
         ingest.dead(&oversized.payload, &fault, (self.partition, self.lines()))?;
         Ok(true)
+    }
+}
+
+impl Input for TextInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        match self.read(ingest)? {
+            Chunk::Bytes(_) => Ok(Step::More),
+            Chunk::Idle => Ok(Step::Idle),
+            Chunk::Stopped => Ok(Step::Stopped),
+            Chunk::End => self.close(ingest).map(|()| Step::End),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        self.bytes.wait(timeout)
+    }
+
+    fn progress(&self) -> ByteProgress {
+        self.bytes.progress()
+    }
+
+    fn is_live(&self) -> bool {
+        self.bytes.progress().total.is_none()
+    }
+
+    fn end(&self) -> InputEnd {
+        // Text does not say whether its last line was the last one.
+        InputEnd { how: How::Exhausted, is_proven: false, verdict: 0 }
     }
 }

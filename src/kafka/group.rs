@@ -222,7 +222,7 @@ pub fn cut(parts: &[Part], mut position: impl FnMut(&Part) -> (i64, Option<i64>)
 impl KafkaInput {
     /// Notes positions if a commit is due; returns whether it did. Every row before them has been passed on once the ingest's
     /// queue is empty.
-    pub fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
+    pub fn note_positions(&mut self, ingest: &mut Ingest) -> Result<bool> {
         if !self.group.as_ref().is_some_and(Membership::is_due) {
             return Ok(false);
         }
@@ -243,12 +243,12 @@ impl KafkaInput {
     }
 
     /// Whether noted positions wait for the outputs to confirm their rows.
-    pub fn has_noted(&self) -> bool {
+    pub fn has_noted_positions(&self) -> bool {
         self.group.as_ref().is_some_and(Membership::has_noted)
     }
 
     /// Commits the noted positions, whose rows the outputs have confirmed, and releases revoked partitions.
-    pub fn commit(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub fn commit_positions(&mut self, ingest: &mut Ingest) -> Result<()> {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&self.client, &self.address) {
             Ok(()) => self.let_go(ingest),
@@ -269,7 +269,7 @@ impl KafkaInput {
     }
 
     /// Commits the end of the run, once the outputs have confirmed all rows.
-    pub fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+    pub fn commit_last(&mut self, ingest: &mut Ingest) -> Result<()> {
         let cut = self.cut(ingest);
         let Some(group) = &mut self.group else { return Ok(()) };
         let (start, wait) = (Instant::now(), self.run.stop.server_wait());

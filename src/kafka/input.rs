@@ -218,7 +218,7 @@ impl KafkaInput {
     }
 
     /// Reads one step: at most about `MESSAGES` records or [`Run::TICK`] of waiting.
-    pub fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+    pub fn read(&mut self, ingest: &mut Ingest) -> Result<Step> {
         if self.run.stop.signal().is_some() {
             return Ok(Step::Stopped);
         }

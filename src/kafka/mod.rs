@@ -30,4 +30,5 @@ pub mod position;
 pub mod produce;
 pub mod range;
 pub mod records;
+pub mod topic;
 pub mod watch;

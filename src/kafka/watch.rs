@@ -93,7 +93,7 @@ impl KafkaInput {
     }
 
     /// Returns the lag of each partition; `now` is the current time (µs). End offsets are as old as the last statistics.
-    pub fn lag(&self, now: i64) -> Vec<Lag> {
+    pub fn lags(&self, now: i64) -> Vec<Lag> {
         let lag = |part: &Part| {
             let place = (self.address.topics[part.topic].as_str(), part.number);
             Lag::new(place, (part.next, part.extent.high), (part.last, now))

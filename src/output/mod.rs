@@ -261,7 +261,7 @@ pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
 }
 
 fn open_options(run: &Run, up: Up) -> OpenOptions {
-    let (pipeline, clock) = (run.pipeline.clone(), run.clock);
+    let (pipeline, clock) = (run.pipeline.clone(), run.clock.clone());
     let (run, console) = (run.id.clone(), run.console.clone());
     OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
 }

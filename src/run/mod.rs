@@ -82,7 +82,7 @@ impl Run {
     pub fn for_thread(&self) -> Self {
         Self {
             console: self.console.clone(),
-            clock: self.clock,
+            clock: self.clock.clone(),
             stop: self.stop.clone(),
             report: self.report,
             pipeline: self.pipeline.clone(),

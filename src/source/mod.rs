@@ -1,56 +1,56 @@
-//! The source of a stage: its inputs, one after another, as one stream of batches with a proven end.
+//! The inputs of a stage, one after another, as one stream of items with a proven end.
+//!
+//! ```text
+//! URIs ─► open ─► Box<dyn Input> ─step─► Ingest ─► queue ─► Source::poll ─► stage
+//! ```
+//!
+//! An input is opened when the one before it has ended. Inputs that are followed never end: they are all open and take turns.
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
-use crate::format::{Input, Limits, Records, Rows};
-use crate::frame::{Control, End, How, Progress, WATERMARK_KEY};
-use crate::ingest::{ByteProgress, Ingest, Item, Sent, Spot};
-use crate::input::Step;
-use crate::input::bytes::Bytes;
-use crate::input::follow::watch::Watch;
-use crate::input::follow::{Follow, Reading};
-use crate::input::text::TextInput;
+use crate::frame::{Control, End, How, WATERMARK_KEY};
+use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
+use crate::input::follow::watch::{LOOK_EVERY, Watch};
+use crate::input::spool::Shutdown;
+use crate::input::{Input, InputEnd, Lag, Step};
 use crate::kafka::input::KafkaInput;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
 use crate::mapping;
 use crate::run::Run;
+use crate::spool::SpoolReader;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use arrow::datatypes::{Schema, SchemaRef};
-use door::Door;
-use framed::FramedInput;
-use named::{Carried, Named};
+use named::Named;
 pub use options::SourceOptions;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use topic::Topics;
+use std::time::Duration;
 
-mod detect;
-pub mod door;
-mod framed;
 mod named;
+mod open;
 mod options;
-pub mod origin;
-mod sort;
-mod topic;
-mod turn;
+mod origin;
 
-/// How many bytes of input lie between two progress messages at most.
-const PROGRESS_BYTES: u64 = 16 << 20;
-/// How many progress messages an input of known size gets at least.
-const PROGRESS_STEPS: u64 = 64;
-enum Current {
-    Text(Box<TextInput>),
-    Followed(Box<Follow>),
-    Rows { rows: Box<dyn Iterator<Item = Result<Rows>>>, name: String, partition: u32 },
-    Frames(Box<FramedInput>),
-    Topics(Box<KafkaInput>),
-    Door(Box<Door>),
+/// What a source gives when it is polled.
+pub enum Polled {
+    /// An item, and the number of the input argument that it came from.
+    Item(Sent),
+    /// Nothing yet; there may be something at once.
+    Progress,
+    /// Nothing can be read now. Something is due at the latest after this time.
+    Waiting(Duration),
+}
+
+/// An open input and its number on the command line.
+struct Running {
+    number: u32,
+    input: Box<dyn Input>,
 }
 
 /// All inputs of a stage.
@@ -59,49 +59,34 @@ pub struct Source {
     options: SourceOptions,
     /// Inputs that were not opened yet, with their numbers.
     pending: VecDeque<(u32, Uri)>,
-    /// The number of the input that is read.
-    input: u32,
-    /// The number of the input that the last item came from.
-    given: u32,
-    /// Which input named each partition.
-    named: Named,
-    /// The partitions in the rows of the input that is read, where only rows name them.
-    carried: Carried,
-    /// Topics: all are asked at the start what partitions they have.
-    topics: Topics,
-    /// The front door, where reading it has ended.
-    door: Option<Box<Door>>,
+    /// Open inputs: the first one is read, others take turns with it.
+    running: VecDeque<Running>,
+    /// Inputs that have ended and commit positions at the end of the run.
+    ended: Vec<Box<dyn Input>>,
+    /// Topics that were not begun yet: their partitions are known from the start.
+    topics: VecDeque<Box<KafkaInput>>,
     /// Names that are followed.
     watches: Vec<(PathBuf, Watch)>,
-    /// Inputs that are read in turn with the current one, with their numbers.
-    turns: VecDeque<(u32, Current)>,
-    /// How many inputs in turn had nothing.
-    idle: usize,
-    /// Files to be followed that were not there when their turn came.
-    awaited: BTreeSet<String>,
-    current: Option<Current>,
+    /// How many inputs in turn had nothing to read.
+    idle_turns: usize,
+    /// Since when nothing could be read, on the monotonic clock.
+    idle_since: Option<Duration>,
+    /// The partitions that the inputs have named.
+    named: Named,
     ingest: Ingest,
     /// Names in expressions that are a column's and may be a property's too.
     shadows: Shadows,
-    /// What was read ahead.
-    ahead: VecDeque<Sent>,
-    queue: VecDeque<Sent>,
-    /// Where the input broke: told when what came before it is out.
+    /// The error of an input; returned after the items that came before it.
     failure: Option<Error>,
-    /// The schema that frames or a container brought; else it is the ingest's.
-    schema: Option<SchemaRef>,
-    framed: Counts,
-    /// Whether a line has said that raw records are left out.
-    left_raw: bool,
     verdict: u8,
     how: How,
-    proven: bool,
-    read: ByteProgress,
-    done: bool,
+    is_proven: bool,
+    ahead: VecDeque<Sent>,
+    given: u32,
 }
 
 impl Source {
-    /// Opens the first input and learns what the rows are.
+    /// Opens the inputs as far as their order allows.
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
@@ -117,61 +102,66 @@ impl Source {
             run,
             options,
             pending: (0..).zip(inputs.iter().cloned()).collect(),
-            input: 0,
-            given: 0,
-            named: Named::default(),
-            carried: Carried::default(),
-            topics: Topics::default(),
-            door: None,
+            running: VecDeque::new(),
+            ended: vec![],
+            topics: VecDeque::new(),
             watches: vec![],
-            turns: VecDeque::new(),
-            idle: 0,
-            awaited: BTreeSet::new(),
-            current: None,
-            schema: None,
-            shadows,
+            idle_turns: 0,
+            idle_since: None,
+            named: Named::default(),
             ingest,
-            ahead: VecDeque::new(),
-            queue: VecDeque::new(),
+            shadows,
             failure: None,
-            framed: Counts::default(),
-            left_raw: false,
             verdict: 0,
             how: How::Exhausted,
-            proven: true,
-            read: ByteProgress::default(),
-            done: false,
+            is_proven: true,
+            ahead: VecDeque::new(),
+            given: 0,
         };
-        source.check_origins(inputs)?;
+        origin::check(inputs, &source.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
-        source.watch_names()?;
-        // Named inputs are there; the first of them may have nothing to say for hours. A front door is when it is open.
+        source.watches = open::watches(inputs, &source.options)?;
+        // Named inputs exist; the first of them may have nothing to read for hours. An HTTP server is ready when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
         }
-        source.advance()?;
+        source.open_next()?;
+        while source.options.follow && !source.pending.is_empty() {
+            source.open_next()?;
+        }
+        source.turn_to_first();
         Ok(source)
     }
 
-    /// Every file of the command line is a partition, known from the start; mapped ones are if the user names them.
+    /// Makes a source of nothing but the requests in a spool; `shutdown` is called at a signal.
+    pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        let mut source = Self::open(&[], SourceOptions { raw_only: true, ..options }, run)?;
+        let input = open::spool(&mut source, reader, shutdown);
+        source.running.push_back(Running { number: 0, input });
+        source.turn_to_first();
+        Ok(source)
+    }
+
+    /// Announces the partitions that are known from the start: each file is one, and mapped ones are if the user names them.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
-            self.ingest.stamper.set_input(number);
+            self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
             match input {
                 Uri::Kafka(address) => {
-                    self.open_topics(address)?;
+                    let input = open::topics(address, &self.options, &self.run, &mut self.ingest)?;
+                    self.topics.push_back(Box::new(input));
                     continue;
                 }
                 // Its one partition is announced when it is opened.
                 Uri::Http(_) => continue,
                 _ => {}
             }
-            let origin = self.origin(input);
+            let origin = self.options.origin_of(input);
             match &self.options.partitions {
                 Some(names) => names.iter().for_each(|name| {
                     self.ingest.stamper.partition(&origin, name);
                 }),
-                None if !self.is_mapped() => {
+                None if !self.ingest.is_mapped() => {
                     self.ingest.stamper.partition(&origin, "0");
                 }
                 None => {}
@@ -180,24 +170,25 @@ impl Source {
         Ok(())
     }
 
-    fn is_mapped(&self) -> bool {
-        let names = self.options.mapping.fields.iter().chain(&self.options.mapping.sets);
-        names.into_iter().any(|(column, _)| column == "partition" || column == "origin")
+    /// Returns what the inputs that were not opened yet may bring. Frames of a topic name their partitions when they are read.
+    fn rest(&self) -> Rest {
+        let is_named = !self.ingest.is_mapped() || self.options.partitions.is_some();
+        let complete = is_named && !self.topics.iter().any(|input| input.is_framed());
+        Rest { pending: !self.pending.is_empty(), complete }
     }
 
-    /// Whether every partition there will be is known, as far as raw inputs can tell: frames of a topic tell of theirs
-    /// when they are read.
-    fn is_complete(&self) -> bool {
-        (!self.is_mapped() || self.options.partitions.is_some()) && !self.topics.is_framed_waiting()
+    /// Opens the next input.
+    fn open_next(&mut self) -> Result<()> {
+        let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
+        self.ingest.turn_to(number, ByteProgress::default(), self.rest());
+        let input = open::input(self, &uri)?;
+        self.running.push_back(Running { number, input });
+        Ok(())
     }
 
-    fn origin(&self, input: &Uri) -> String {
-        self.options.origin.clone().unwrap_or_else(|| input.origin())
-    }
-
-    /// The schema of the batches; right once it has been learned.
+    /// Returns the schema of the batches; it is right once [`Source::has_schema`] or a batch has come.
     pub fn schema(&self) -> SchemaRef {
-        let schema = self.schema.clone().unwrap_or_else(|| self.ingest.schema());
+        let schema = self.ingest.schema();
         if !self.options.control {
             return schema;
         }
@@ -206,7 +197,12 @@ impl Source {
         Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
     }
 
-    /// The kind of the rows; right once the schema has been learned.
+    /// Whether an input has brought the schema; else the first rows tell it.
+    pub fn has_schema(&self) -> bool {
+        self.ingest.has_schema()
+    }
+
+    /// Returns the kind of the rows; it is right once the schema is.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.schema()).unwrap_or(Kind::Event)
     }
@@ -218,316 +214,259 @@ impl Source {
 
     /// Whether every input came with the proof of its end.
     pub fn is_proven(&self) -> bool {
-        self.proven
+        self.is_proven
     }
 
-    /// What came in, and what was lost on the way into batches.
+    /// Returns how many records came in, and what was lost on the way into batches.
     pub fn counts(&self) -> Counts {
-        let raw = self.ingest.counts();
-        Counts { taken: raw.taken + self.framed.taken, out: raw.out + self.framed.out, ..raw }
+        self.ingest.counts()
     }
 
-    /// The defaults the mapping used.
+    /// Returns the defaults that the mapping used.
     pub fn defaults(&self) -> mapping::Defaults {
         self.ingest.defaults()
     }
 
-    /// Names in the rule of the source that had no value in any row.
+    /// Returns the names in the filter of the source that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
         self.ingest.always_null()
     }
 
-    /// How far the current input is.
-    pub fn extent(&self) -> ByteProgress {
-        match &self.current {
-            Some(Current::Text(text)) => text.bytes().extent(),
-            Some(Current::Followed(follow)) => follow.bytes().extent(),
-            Some(Current::Frames(framed)) => framed.input.bytes().extent(),
-            Some(Current::Topics(input)) => input.extent(),
-            Some(Current::Door(door)) => door.extent(),
-            _ => self.read,
+    /// Sets the columns that expressions name: a property with the name of one is worth a warning.
+    pub fn set_named(&mut self, columns: u32) {
+        self.shadows = Shadows::new(columns);
+    }
+
+    /// Whether two inputs named one partition: in one stream of both its stream time goes back.
+    pub fn repeats_partitions(&self) -> bool {
+        self.named.is_repeated()
+    }
+
+    /// Returns the next item, or lets an input read on. Never waits; the end comes last.
+    pub fn poll(&mut self) -> Result<Polled> {
+        if let Some(sent) = self.ingest.pop() {
+            return Ok(self.take(sent).map_or(Polled::Progress, Polled::Item));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.running.is_empty() && self.pending.is_empty() {
+            let end = End { how: self.how, rows: 0, verdict: self.verdict };
+            return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
+        }
+        self.step().or_else(|error| {
+            let salvages = self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
+            if salvages {
+                self.ingest.drain()?;
+            }
+            self.ingest.end(salvages)?;
+            self.failure = Some(error);
+            Ok(Polled::Progress)
+        })
+    }
+
+    /// Returns the next item; waits for it.
+    pub fn next_item(&mut self) -> Result<Item> {
+        if let Some(Sent { input, item }) = self.ahead.pop_front() {
+            self.given = input;
+            return Ok(item);
+        }
+        loop {
+            match self.poll()? {
+                Polled::Item(Sent { input, item }) => {
+                    self.given = input;
+                    return Ok(item);
+                }
+                Polled::Progress => {}
+                Polled::Waiting(timeout) => self.wait(timeout)?,
+            }
         }
     }
 
-    /// Whether the schema is right: frames and containers say it, else the first rows do.
-    pub fn has_schema(&self) -> bool {
-        self.schema.is_some()
-    }
-
-    /// Takes back items that were read ahead, each with the number of its input.
+    /// Takes back items that were read ahead.
     pub fn put_back(&mut self, mut items: VecDeque<Sent>) {
         items.append(&mut self.ahead);
         self.ahead = items;
     }
 
-    /// The next batch or control message, or a sign of life where nothing comes; the end comes last.
-    pub fn next_item(&mut self) -> Result<Item> {
-        loop {
-            let ready = self.ahead.pop_front().or_else(|| self.queue.pop_front());
-            let met = match &ready {
-                Some(Sent { item: Item::Batch(batch), .. }) => self.shadows.met(batch),
-                Some(_) => 0,
-                None if self.ingest.is_ready() => self.ingest.shadowed(),
-                None => 0,
-            };
-            self.warn_of_shadows(met);
-            if let Some(Sent { input, item }) = ready.or_else(|| self.ingest.pop()) {
-                match &item {
-                    Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
-                    // One input promises nothing for those that come after it, or in turn with it.
-                    Item::Control(Control::Watermark(_)) if !self.is_last() => continue,
-                    _ => {}
-                }
-                self.given = input;
-                return Ok(item);
-            }
-            if let Some(failure) = self.failure.take() {
-                return Err(failure);
-            }
-            if self.done && self.current.is_none() {
-                return Ok(Item::End(self.end()));
-            }
-            self.ingest.set_rows_before(self.framed.out);
-            if let Err(error) = self.step() {
-                let salvages = self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
-                if salvages {
-                    self.ingest.drain()?;
-                }
-                self.ingest.end(salvages)?;
-                self.failure = Some(error);
-            }
-        }
-    }
-
-    /// Says which columns expressions name: a property that has the name of one is worth a warning.
-    pub fn set_named(&mut self, columns: u32) {
-        self.shadows = Shadows::new(columns);
-    }
-
-    fn warn_of_shadows(&mut self, met: u32) {
-        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
-    }
-
-    fn step(&mut self) -> Result<()> {
-        match self.current.take() {
-            Some(Current::Text(text)) => self.step_text(text)?,
-            Some(Current::Followed(follow)) => self.step_followed(follow)?,
-            Some(Current::Rows { rows, name, partition }) => self.step_rows(rows, name, partition)?,
-            Some(Current::Frames(framed)) => self.step_frames(framed)?,
-            Some(Current::Topics(input)) => self.step_topics(input)?,
-            Some(Current::Door(door)) => self.step_door(door)?,
-            None => self.advance()?,
-        }
-        if self.is_live() { self.ingest.flush_due() } else { Ok(()) }
-    }
-
-    /// Whether the next rows of the input may be a while in coming. A file that is read to its end has them all: its batches,
-    /// and with them the panes of its windows, do not depend on how busy the machine is.
-    fn is_live(&self) -> bool {
-        match &self.current {
-            Some(Current::Text(text)) => text.bytes().extent().total.is_none(),
-            Some(Current::Rows { .. }) => false,
-            _ => true,
-        }
-    }
-
-    fn end(&self) -> End {
-        End { how: self.how, rows: 0, verdict: self.verdict }
-    }
-
-    fn step_text(&mut self, mut text: Box<TextInput>) -> Result<()> {
-        match text.step(&mut self.ingest)? {
-            Step::More => {
-                self.tell(text.bytes().extent());
-                self.current = Some(Current::Text(text));
-            }
-            Step::Idle => {
-                self.ingest.rest()?;
-                self.send(Item::Idle);
-                self.take_turns(Current::Text(text))?;
-            }
-            Step::End => {
-                self.read = text.bytes().extent();
-                self.finish_raw(false)?;
-            }
-            Step::Stopped => self.stop()?,
-        }
-        Ok(())
-    }
-
-    /// Tells of partitions that are new, and now and then how far the input is.
-    fn tell(&mut self, extent: ByteProgress) {
-        if self.ingest.counts().taken == 0 {
-            // What the rows are is not known before the first record.
-            return;
-        }
-        let step = extent.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
-        let far = extent.done.saturating_sub(self.read.done) >= step;
-        if far || extent.done < self.read.done || self.ingest.has_news() {
-            self.read = extent;
-            self.ingest.progress(self.is_complete(), extent);
-        }
-    }
-
-    fn step_rows(
-        &mut self,
-        mut rows: Box<dyn Iterator<Item = Result<Rows>>>,
-        name: String,
-        partition: u32,
-    ) -> Result<()> {
-        if self.run.stop.signal().is_some() {
-            return self.stop();
-        }
-        match rows.next() {
-            None => return self.finish_raw(true),
-            Some(next) => match next.map_err(|error| error.at(name.clone()))? {
-                Rows::Text(records) => self.take_text(&records, &name, partition)?,
-                Rows::Batch(batch) => {
-                    self.carried.learn(&batch);
-                    self.push_batch(batch, &name)?;
-                }
-            },
-        }
-        self.current = Some(Current::Rows { rows, name, partition });
-        Ok(())
-    }
-
-    fn take_text(&mut self, records: &Records, name: &str, partition: u32) -> Result<()> {
-        self.ingest.records(records, (&[], Some("")), Spot { name, partition, wrapper: None })
-    }
-
-    fn send(&mut self, item: Item) {
-        self.queue.push_back(Sent { input: self.input, item });
-    }
-
-    /// Whether nothing comes any more but from the input that is read.
-    fn is_last(&self) -> bool {
-        self.pending.is_empty() && self.turns.is_empty()
-    }
-
-    /// The number of the input argument that the last item came from.
+    /// Returns the number of the input argument that the last item came from.
     pub fn given(&self) -> u32 {
         self.given
     }
 
-    /// Whether some partition was named by two inputs: in one stream of all of them its stream time goes back.
-    pub fn repeats_partitions(&self) -> bool {
-        self.named.is_repeated()
+    /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
+    pub fn wait(&mut self, timeout: Duration) -> Result<()> {
+        match self.running.make_contiguous() {
+            [] => Ok(()),
+            [one] => one.input.wait(timeout),
+            _ => self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ()),
+        }
     }
 
-    /// A raw input is at its end: its partitions have ended. Only a container proves that it is whole.
-    fn finish_raw(&mut self, proven: bool) -> Result<()> {
-        self.proven &= proven;
-        self.ingest.drain()?;
-        self.ingest.flush()?;
-        self.ingest.stamper.end(self.input);
-        let partitions = self.carried.ended(self.input);
-        if !partitions.is_empty() {
-            self.send(Item::Control(Control::Progress(Progress { partitions, ..Progress::default() })));
+    /// Returns an item to the stage, unless it promises what only the last input can promise.
+    fn take(&mut self, sent: Sent) -> Option<Sent> {
+        let met = match &sent.item {
+            Item::Batch(batch) => self.shadows.met(batch) | self.ingest.shadowed(),
+            _ => 0,
+        };
+        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
+        match &sent.item {
+            Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
+            Item::Control(Control::Watermark(_)) if !self.is_last() => return None,
+            _ => {}
         }
-        let complete = self.is_complete() || self.is_last();
-        self.ingest.progress(complete, self.read);
+        Some(sent)
+    }
+
+    /// Whether no input follows the one that is read, or takes turns with it.
+    fn is_last(&self) -> bool {
+        self.pending.is_empty() && self.running.len() <= 1
+    }
+
+    fn step(&mut self) -> Result<Polled> {
+        let Some(Running { input, .. }) = self.running.front_mut() else {
+            self.open_next()?;
+            self.turn_to_first();
+            return Ok(Polled::Progress);
+        };
+        let step = input.step(&mut self.ingest)?;
+        let noted = input.note(&mut self.ingest)?;
+        let (is_live, takes_turns) = (input.is_live(), input.takes_turns());
+        if matches!(step, Step::More | Step::Idle) && !input.reports_partitions() {
+            self.ingest.report_progress(input.progress());
+        }
+        match step {
+            Step::Opened(opened) => *input = opened,
+            Step::Idle if !noted => return self.idle(),
+            Step::More | Step::Idle => {
+                (self.idle_turns, self.idle_since) = (0, None);
+                if is_live {
+                    self.ingest.flush_due()?;
+                }
+                if noted {
+                    // The stage commits once it has taken all items before this one.
+                    self.ingest.idle();
+                }
+                if takes_turns {
+                    self.turn()?;
+                }
+            }
+            Step::End => self.end_input()?,
+            Step::Stopped => self.stop()?,
+        }
+        Ok(Polled::Progress)
+    }
+
+    /// Nothing can be read from the first input: the others have their turn, then rows that have waited are handed out.
+    fn idle(&mut self) -> Result<Polled> {
+        self.idle_turns += 1;
+        if self.idle_turns < self.running.len() {
+            self.turn()?;
+            return Ok(Polled::Progress);
+        }
+        self.idle_turns = 0;
+        self.turn()?;
+        let now = self.run.clock.monotonic();
+        let since = *self.idle_since.get_or_insert(now);
+        let due = match self.ingest.waited(now) {
+            Some(waited) => Run::LINGER.saturating_sub(waited),
+            None => Run::TICK.saturating_sub(now.saturating_sub(since)),
+        };
+        if !due.is_zero() {
+            return Ok(Polled::Waiting(due));
+        }
+        self.idle_since = Some(now);
+        self.ingest.rest()?;
+        self.ingest.idle();
+        Ok(Polled::Progress)
+    }
+
+    /// Turns to the input that has waited longest.
+    fn turn(&mut self) -> Result<()> {
+        if self.running.len() > 1 {
+            // The rows of a batch are of one input.
+            self.ingest.flush()?;
+            self.running.rotate_left(1);
+            self.turn_to_first();
+        }
         Ok(())
     }
 
+    fn turn_to_first(&mut self) {
+        let rest = self.rest();
+        if let Some(Running { number, input }) = self.running.front() {
+            self.ingest.turn_to(*number, input.progress(), rest);
+        }
+    }
+
+    /// The first input is at its end: its partitions have ended.
+    fn end_input(&mut self) -> Result<()> {
+        let Some(Running { input, .. }) = self.running.pop_front() else { return Ok(()) };
+        let InputEnd { how, is_proven, verdict } = input.end();
+        self.is_proven &= is_proven;
+        self.verdict = self.verdict.max(verdict);
+        self.how = if how == How::Stopped { how } else { self.how };
+        self.ingest.drain()?;
+        self.ingest.flush()?;
+        if !input.reports_partitions() {
+            self.ingest.end_input(input.progress(), self.pending.is_empty() && self.running.is_empty());
+        }
+        if input.commits() {
+            self.ended.push(input);
+        }
+        self.turn_to_first();
+        Ok(())
+    }
+
+    /// Ends the reading of all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
         self.ingest.drain()?;
         self.ingest.flush()?;
-        self.end_stopped();
-        Ok(())
-    }
-
-    fn end_stopped(&mut self) {
         self.how = How::Stopped;
         self.pending.clear();
-        self.turns.clear();
-        self.done = true;
-    }
-
-    /// Opens the next input.
-    fn advance(&mut self) -> Result<()> {
-        let Some((input, uri)) = self.pending.pop_front() else {
-            self.next_turn();
-            self.done = self.current.is_none();
-            return Ok(());
-        };
-        self.turn_to(input);
-        match &uri {
-            Uri::Store(store, location) => return self.open_store(store, location, &uri),
-            Uri::Kafka(_) => return self.begin_topics(),
-            Uri::Http(_) => return self.listen(&uri),
-            _ => {}
-        }
-        let heed = self.options.raw_only || !matches!(uri, Uri::Standard);
-        self.run.stop.set_behind_pipe(!heed);
-        let (mut bytes, named) = match self.watch(&uri) {
-            None => (Bytes::open(&uri, self.run.clone(), heed)?, None),
-            Some(watch) => match self.first_file(watch, &uri)? {
-                None => return self.wait_for(uri),
-                Some(turn::First { watch, id, bytes }) => (bytes, Some((watch, id))),
-            },
-        };
-        let origin = self.origin(&uri);
-        let format = self.detect(&mut bytes)?;
-        if heed && bytes.extent().done == 0 && self.run.stop.signal().is_some() {
-            // Nothing has come, perhaps not even a writer.
-            self.end_stopped();
-            return Ok(());
-        }
-        if let Some((watch, _)) =
-            named.as_ref().filter(|_| !matches!(format.input, Input::Text(_)) || !bytes.is_regular())
-        {
-            watch.end();
-        }
-        match format.input {
-            Input::None => Err(Error::usage(format!("-f {}: evt writes it but does not read it", format.name))),
-            Input::Frames => self.open_frames(bytes, &origin),
-            Input::Container(open) => {
-                let opened = open(bytes.whole_file()?, self.limits()).map_err(|error| error.at(bytes.name()))?;
-                self.become_rows(opened.schema, opened.is_text)?;
-                let partition = self.partition(&origin);
-                self.current = Some(Current::Rows { rows: opened.rows, name: bytes.name().to_owned(), partition });
-                Ok(())
-            }
-            Input::Text(splitter) => {
-                bytes.set_heed(true);
-                self.run.stop.set_behind_pipe(false);
-                self.ingest.set_splitter(splitter);
-                let reading = Reading { splitter, json: format.name == "jsonl", partition: self.partition(&origin) };
-                self.current = Some(turn::begin(bytes, named, reading));
-                Ok(())
+        for Running { input, .. } in self.running.drain(..) {
+            self.verdict = self.verdict.max(input.end().verdict);
+            if input.commits() {
+                self.ended.push(input);
             }
         }
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { ratio: self.run.ratio_max, text: self.ingest.line_max() }
-    }
-
-    /// What comes next is of this input.
-    fn turn_to(&mut self, input: u32) {
-        self.input = input;
-        self.ingest.stamper.set_input(input);
-    }
-
-    /// The partition of an input's records that name none of their own.
-    fn partition(&mut self, origin: &str) -> u32 {
-        let mapped = self.is_mapped();
-        let stamper = &mut self.ingest.stamper;
-        if mapped { stamper.unnamed(origin) } else { stamper.partition(origin, "0") }
-    }
-
-    fn open_store(
-        &mut self,
-        store: &'static crate::store::Store,
-        location: &crate::store::Location,
-        uri: &Uri,
-    ) -> Result<()> {
-        let (kind, rows) = store.rows(location)?;
-        self.become_rows(Some(kind.schema()), false)?;
-        let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
-        let partition = self.partition(&uri.origin());
-        self.current = Some(Current::Rows { rows, name: uri.to_string(), partition });
         Ok(())
     }
+
+    fn inputs(&self) -> impl Iterator<Item = &dyn Input> {
+        let running = self.running.iter().map(|running| running.input.as_ref());
+        self.ended.iter().map(AsRef::as_ref).chain(running)
+    }
+
+    /// Whether positions are noted and every row before them has been taken: the outputs may be asked to make them durable.
+    pub fn can_commit(&self) -> bool {
+        let noted = self.running.front().is_some_and(|running| running.input.has_noted());
+        noted && self.ahead.is_empty() && !self.ingest.is_ready() && !self.ingest.has_letters()
+    }
+
+    /// Commits the noted positions: the outputs have made every row before them durable.
+    pub fn commit(&mut self) -> Result<()> {
+        let Some(Running { input, .. }) = self.running.front_mut() else { return Ok(()) };
+        input.commit(&mut self.ingest)
+    }
+
+    /// Commits the last positions: the run has ended and its outputs are durable.
+    pub fn commit_end(&mut self) -> Result<()> {
+        let running = self.running.iter_mut().map(|running| &mut running.input);
+        self.ended.iter_mut().chain(running).try_for_each(|input| input.commit_end(&mut self.ingest))
+    }
+
+    /// Returns how far reading is behind in each partition of a topic; `now` is the current time (µs).
+    pub fn lag(&self, now: i64) -> Vec<Lag> {
+        self.inputs().flat_map(|input| input.lag(now)).collect()
+    }
+
+    /// Reports the records that were acknowledged and that the outputs lack: the run fails.
+    pub fn report_lost(&mut self) {
+        let running = self.running.iter_mut().map(|running| &mut running.input);
+        self.ended.iter_mut().chain(running).for_each(|input| input.report_lost());
+    }
 }
+
+#[cfg(test)]
+mod spool_tests;

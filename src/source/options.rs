@@ -3,11 +3,13 @@
 use crate::expr::Filter;
 use crate::format::Format;
 use crate::http;
+use crate::input::unopened::ReadOptions;
 use crate::kafka::group::Offsets;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::mapping::{self, Lean};
 use crate::spool::promise::{Keeping, Promise};
+use crate::uri::Uri;
 
 /// What a source is told.
 #[derive(Default)]
@@ -51,4 +53,16 @@ pub struct SourceOptions {
     pub salvage: bool,
     /// Whether letters wait until the rows before them have been looked at (`--head` of evt-view).
     pub holds_letters: bool,
+}
+
+impl SourceOptions {
+    /// Returns the origin of the records of an input.
+    pub fn origin_of(&self, input: &Uri) -> String {
+        self.origin.clone().unwrap_or_else(|| input.origin())
+    }
+
+    /// Returns how files and pipes are read.
+    pub fn reading(&self) -> ReadOptions {
+        ReadOptions { format: self.format, raw_only: self.raw_only }
+    }
 }

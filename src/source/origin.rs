@@ -1,81 +1,86 @@
-//! Two raw inputs of a run have two origins.
+//! Checks that two raw inputs of a run have two origins.
 
-use super::Source;
+use super::SourceOptions;
 use crate::error::{Error, Result};
 use crate::format::{Body, Input, Records, Splitter, row};
 use crate::frame::Frame;
+use crate::ingest::Ingest;
 use crate::input::bytes::{Bytes, Chunk};
-use crate::input::frames::{FrameInput, Framed};
+use crate::input::frames::{FrameReader, Framed};
 use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::event::STAMPS;
+use crate::run::Run;
 use crate::uri::Uri;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Bytes of an input in which its first record is looked for.
 const FIRST_BYTES: usize = 64 << 10;
 
-impl Source {
-    /// Exit 2 where two raw inputs have one origin: their events would stand at the same positions, and could get the same ids.
-    pub(super) fn check_origins(&self, inputs: &[Uri]) -> Result<()> {
-        let mut first: HashMap<String, &Uri> = HashMap::new();
-        for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {
-            let origin = self.origin(input);
-            let Some(other) = first.get(&origin) else {
-                first.insert(origin, input);
-                continue;
-            };
-            if self.is_raw(other)? && self.is_raw(input)? {
-                return Err(Error::usage(format!(
-                    "{other} and {input}: two raw inputs of one origin ({origin}): read them in runs of their own, with \
-                     --origin NAME for one of them"
-                )));
-            }
+/// Errors: exit status 2 if two raw inputs have one origin: their events would have the same positions, and could get the same
+/// ids.
+pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<()> {
+    let mut first: HashMap<String, &Uri> = HashMap::new();
+    for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {
+        let origin = options.origin_of(input);
+        let Some(other) = first.get(&origin) else {
+            first.insert(origin, input);
+            continue;
+        };
+        if is_raw(other, options, ingest, run)? && is_raw(input, options, ingest, run)? {
+            return Err(Error::usage(format!(
+                "{other} and {input}: two raw inputs of one origin ({origin}): read them in runs of their own, with \
+                 --origin NAME for one of them"
+            )));
         }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Whether an input holds records that are stamped here. What comes through a pipe cannot be looked at beforehand.
-    fn is_raw(&self, input: &Uri) -> Result<bool> {
-        let Uri::File(path) = input else { return Ok(true) };
-        if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
-            return Ok(true);
-        }
-        let mut bytes = Bytes::open(input, self.run.clone(), false)?;
-        match self.detect(&mut bytes)?.input {
-            Input::None => Ok(true),
-            Input::Frames => match FrameInput::new(bytes, self.run.ratio_max).read(None)? {
-                Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),
-                _ => Ok(true),
-            },
-            Input::Container(open) => {
-                let opened = open(bytes.whole_file()?, self.limits());
-                Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
-            }
-            Input::Text(splitter) => self.is_raw_text(&mut bytes, splitter()),
-        }
+/// Whether an input has records that are stamped here. A pipe cannot be looked into beforehand.
+fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<bool> {
+    let Uri::File(path) = input else { return Ok(true) };
+    if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
+        return Ok(true);
     }
+    let mut bytes = Bytes::open(input, run.clone(), false)?;
+    if options.format.is_none() {
+        bytes.read_head(None)?;
+    }
+    match options.reading().format_of(&bytes)?.input {
+        Input::None => Ok(true),
+        Input::Frames => match FrameReader::new(bytes, run.ratio_max).read(None)? {
+            Framed::Frame(Frame::Schema(schema)) => Ok(Kind::of(&schema).is_none()),
+            _ => Ok(true),
+        },
+        Input::Container(open) => {
+            let opened = open(bytes.whole_file()?, ingest.limits());
+            Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
+        }
+        Input::Text(splitter) => is_raw_text(&mut bytes, splitter(), options),
+    }
+}
 
-    /// The same for text, by its first record.
-    fn is_raw_text(&self, bytes: &mut Bytes, mut splitter: Box<dyn Splitter>) -> Result<bool> {
-        let mut head = vec![0; FIRST_BYTES];
-        let mut length = 0;
-        while length < head.len()
-            && let Chunk::Bytes(count) = bytes.read(&mut head[length..], None)?
-        {
-            length += count;
-        }
-        let mut records = Records::default();
-        splitter.split(&head[..length], true, &mut records).map_err(|error| error.at(bytes.name()))?;
-        let text = records.rows.first().and_then(|record| match &record.body {
-            Body::Raw => std::str::from_utf8(&head[record.raw.clone()]).ok(),
-            Body::Text(range) => Some(&records.text[range.clone()]),
-            Body::Cut(_) | Body::Fault(_) => None,
-        });
-        let Some(text) = text.filter(|text| is_json(text)) else { return Ok(true) };
-        let names = row::names_of(text);
-        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
-        let carries = !self.options.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));
-        Ok(self.options.kind.unwrap_or_else(|| row::kind_of(&names)) == Kind::Event && !carries)
+/// Whether the first record of a text is stamped here.
+fn is_raw_text(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>, options: &SourceOptions) -> Result<bool> {
+    let mut head = vec![0; FIRST_BYTES];
+    let mut length = 0;
+    while length < head.len()
+        && let Chunk::Bytes(count) = bytes.read(&mut head[length..], None)?
+    {
+        length += count;
     }
+    let mut records = Records::default();
+    splitter.split(&head[..length], true, &mut records).map_err(|error| error.at(bytes.name()))?;
+    let text = records.rows.first().and_then(|record| match &record.body {
+        Body::Raw => std::str::from_utf8(&head[record.raw.clone()]).ok(),
+        Body::Text(range) => Some(&records.text[range.clone()]),
+        Body::Cut(_) | Body::Fault(_) => None,
+    });
+    let Some(text) = text.filter(|text| is_json(text)) else { return Ok(true) };
+    let names = row::names_of(text);
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    let carries = !options.raw_only && STAMPS.iter().all(|stamp| names.contains(stamp));
+    Ok(options.kind.unwrap_or_else(|| row::kind_of(&names)) == Kind::Event && !carries)
 }

@@ -64,8 +64,8 @@ pub fn open(promise: &Promise, run: &Run) -> Result<(Arc<dyn Keeper>, SpoolReade
 fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc<dyn Keeper>, SpoolReader)> {
     let shelf = Arc::new(claim(dir, bounds, run)?);
     let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
-    let (console, clock) = (run.console.clone(), run.clock);
-    let voice = Voice { console, clock, bell };
+    let (console, clock) = (run.console.clone(), run.clock.clone());
+    let voice = Voice { console, clock: clock.clone(), bell };
     let mut writer = Writer::new(shelf.clone(), (0, voice, create));
     let start = recover::recover(&shelf, &mut writer, &run.console)?;
     let queue = Arc::new(Queue::default());

@@ -12,15 +12,16 @@ pub mod watch;
 
 use crate::error::Result;
 use crate::format::Splitter;
-use crate::ingest::Ingest;
-use crate::input::Step;
+use crate::frame::How;
+use crate::ingest::{ByteProgress, Ingest};
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::text::TextInput;
+use crate::input::{Input, InputEnd, Step};
 use crate::run::Run;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use turns::Turns;
-use watch::Watch;
+use watch::{LOOK_EVERY, Watch};
 
 pub use name::FileId;
 
@@ -37,8 +38,19 @@ pub struct Reading {
     pub partition: u32,
 }
 
-/// A name that is followed, and its files.
-pub struct Follow {
+/// A followed name and the file that has it.
+pub struct WatchedFile {
+    /// The name.
+    pub watch: Watch,
+    /// What tells the file from others.
+    pub id: FileId,
+    /// The file itself.
+    pub bytes: Bytes,
+}
+
+/// A followed name and its files, as an input.
+pub struct FollowedInput {
+    run: Rc<Run>,
     watch: Watch,
     reading: Reading,
     files: Vec<TextInput>,
@@ -47,29 +59,32 @@ pub struct Follow {
     last: usize,
     /// Lines of the partition so far.
     lines: i64,
-    began: Instant,
+    began: Duration,
     told_gone: bool,
     told_full: bool,
     /// Files that were gone before they could be opened.
     missed: u64,
 }
 
-impl Follow {
-    /// Follows a name whose first file is `bytes`.
-    pub fn new(watch: Watch, id: FileId, first: Bytes, reading: Reading) -> Self {
+impl FollowedInput {
+    /// Follows a name from its first file on.
+    pub fn new(run: Rc<Run>, watched: WatchedFile, reading: Reading) -> Self {
+        let WatchedFile { watch, id, bytes } = watched;
+        let began = run.clock.monotonic();
         let mut follow = Self {
+            run,
             watch,
             reading,
             files: vec![],
             turns: Turns::default(),
             last: 0,
             lines: 0,
-            began: Instant::now(),
+            began,
             told_gone: false,
             told_full: false,
             missed: 0,
         };
-        follow.push(id, first);
+        follow.push(id, bytes);
         follow
     }
 
@@ -79,75 +94,52 @@ impl Follow {
         self.turns.push(id);
     }
 
+    /// Returns the time since the name is followed.
+    fn elapsed(&self) -> Duration {
+        self.run.clock.monotonic().saturating_sub(self.began)
+    }
+
     /// The file that was read last.
-    pub fn bytes(&self) -> &Bytes {
+    fn bytes(&self) -> &Bytes {
         self.files[self.last].bytes()
     }
 
-    /// Whether a file was lost: it was gone before it could be opened.
-    pub fn has_missed(&self) -> bool {
-        self.missed > 0
-    }
-
-    /// Reads once, from the first of its files that has something.
-    pub fn step(&mut self, ingest: &mut Ingest, run: &Rc<Run>) -> Result<Step> {
-        self.take_arrivals(run)?;
-        while let Some(at) = self.turns.next() {
-            let file = &mut self.files[at];
-            file.count_from(self.lines);
-            let chunk = file.read(ingest)?;
-            self.lines = self.lines.max(file.lines());
-            match chunk {
-                Chunk::Bytes(_) => {
-                    self.last = at;
-                    self.turns.came(at);
-                    return Ok(Step::More);
-                }
-                Chunk::Stopped => return Ok(Step::Stopped),
-                Chunk::Idle | Chunk::End if self.is_cut(at, run)? => self.restart(at, ingest)?,
-                Chunk::Idle | Chunk::End => self.turns.ended(at, self.began.elapsed()),
-            }
-        }
-        self.close_quiet(ingest, run)?;
-        Ok(Step::Idle)
-    }
-
     /// Takes over what the thread has opened and found.
-    fn take_arrivals(&mut self, run: &Rc<Run>) -> Result<()> {
+    fn take_arrivals(&mut self) -> Result<()> {
         let name = self.bytes().name().to_owned();
         let (opened, missed, refusal, gone) = self.watch.with(|watched| {
             let opened: Vec<_> = std::iter::from_fn(|| watched.name.pop()).collect();
             (opened, watched.name.take_missed(), watched.refusal.take(), watched.gone)
         });
         for opened in opened {
-            run.console.say(format!("{name}: another file has its name: following that"));
-            self.push(opened.id, Bytes::of_file(name.clone(), opened.file, run.clone())?);
+            self.run.console.say(format!("{name}: another file has its name: following that"));
+            self.push(opened.id, Bytes::of_file(name.clone(), opened.file, self.run.clone())?);
         }
         if missed > 0 {
             self.missed += missed;
             let files = if missed == 1 { "a file was" } else { "files were" };
-            run.console.say(format!(
+            self.run.console.say(format!(
                 "{name}: {files} renamed or deleted before it could be opened ({missed}): its records are lost"
             ));
         }
         if let Some(refusal) = refusal {
-            run.console.say(format!("{name}: the file that took its name cannot be opened yet: {refusal}"));
+            self.run.console.say(format!("{name}: the file that took its name cannot be opened yet: {refusal}"));
         }
         let is_gone = gone.is_some_and(|since| since.elapsed() >= GONE);
         if is_gone && !std::mem::replace(&mut self.told_gone, is_gone) {
-            run.console.say(format!("{name}: it is gone: waiting for another one"));
+            self.run.console.say(format!("{name}: it is gone: waiting for another one"));
         }
         self.told_gone &= gone.is_some();
         Ok(())
     }
 
     /// Whether a file is shorter than what was read of it.
-    fn is_cut(&self, at: usize, run: &Rc<Run>) -> Result<bool> {
+    fn is_cut(&self, at: usize) -> Result<bool> {
         let bytes = self.files[at].bytes();
         let length = bytes.length()?;
-        let is_cut = length < bytes.extent().done;
+        let is_cut = length < bytes.progress().done;
         if is_cut {
-            run.console.say(format!("{}: it was cut to {length} bytes: reading it from its start", bytes.name()));
+            self.run.console.say(format!("{}: it was cut to {length} bytes: reading it from its start", bytes.name()));
         }
         Ok(is_cut)
     }
@@ -160,13 +152,13 @@ impl Follow {
     }
 
     /// Closes files that lost the name and to which nothing has come for long enough.
-    fn close_quiet(&mut self, ingest: &mut Ingest, run: &Rc<Run>) -> Result<()> {
+    fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
         loop {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
-            let Some(at) = self.turns.to_close(owner, self.began.elapsed(), is_full) else { return Ok(()) };
+            let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
             if is_full && !std::mem::replace(&mut self.told_full, true) {
                 let (name, files) = (self.bytes().name(), self.files.len());
-                run.console.say(format!("{name}: {files} renamed files are open: closing the oldest ones early"));
+                self.run.console.say(format!("{name}: {files} renamed files are open: closing the oldest ones early"));
             }
             let mut file = self.files.remove(at);
             file.count_from(self.lines);
@@ -176,5 +168,46 @@ impl Follow {
             self.last = self.files.len().saturating_sub(1);
             self.watch.with(|watched| watched.name.close(id));
         }
+    }
+}
+
+impl Input for FollowedInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        self.take_arrivals()?;
+        while let Some(at) = self.turns.next() {
+            let file = &mut self.files[at];
+            file.count_from(self.lines);
+            let chunk = file.read(ingest)?;
+            self.lines = self.lines.max(file.lines());
+            match chunk {
+                Chunk::Bytes(_) => {
+                    self.last = at;
+                    self.turns.came(at);
+                    return Ok(Step::More);
+                }
+                Chunk::Stopped => return Ok(Step::Stopped),
+                Chunk::Idle | Chunk::End if self.is_cut(at)? => self.restart(at, ingest)?,
+                Chunk::Idle | Chunk::End => self.turns.ended(at, self.elapsed()),
+            }
+        }
+        self.close_quiet(ingest)?;
+        Ok(Step::Idle)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ())
+    }
+
+    fn progress(&self) -> ByteProgress {
+        self.bytes().progress()
+    }
+
+    fn takes_turns(&self) -> bool {
+        true
+    }
+
+    fn end(&self) -> InputEnd {
+        // A file that was gone before it could be opened is lost.
+        InputEnd { how: How::Stopped, is_proven: true, verdict: u8::from(self.missed > 0) }
     }
 }

@@ -1,7 +1,7 @@
-//! A stage's loop over what was kept, with clients on threads.
+//! A source that reads a spool, with clients on threads.
 
 use super::*;
-use crate::clock::Clock;
+use crate::clock::{Clock, SimulatedClock};
 use crate::counts::Counts;
 use crate::format::EncodeOptions;
 use crate::frame::End;
@@ -24,7 +24,11 @@ use std::sync::mpsc::{Receiver, channel};
 const SECOND: i64 = 1_000_000;
 
 fn run() -> Rc<Run> {
-    Rc::new(Run::unwatched("evt-ingest", Clock::Fixed(100 * SECOND)))
+    at(Clock::Fixed(100 * SECOND))
+}
+
+fn at(clock: Clock) -> Rc<Run> {
+    Rc::new(Run::unwatched("evt-ingest", clock))
 }
 
 /// A stage of which the outputs are a list of batches.
@@ -56,7 +60,7 @@ impl Bench {
             ..mapping::Options::default()
         };
         let options = SourceOptions { mapping, ..SourceOptions::default() };
-        let source = Source::of_door(reader, Box::new(|| {}), options, run.clone()).unwrap();
+        let source = Source::of_spool(reader, Box::new(|| {}), options, run.clone()).unwrap();
         Self { source, dead, batches: vec![], settled: 0 }
     }
 
@@ -180,27 +184,29 @@ fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else
 #[test]
 fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
-    let run = run();
+    let clock = SimulatedClock::at(100 * SECOND);
+    let run = at(Clock::Simulated(clock.clone()));
     let letters = dir.path().join("dead.jsonl");
     let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
-    let mut bench = Bench::new(reader, &letters, &run);
     let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
-    kept(ask(&keeper, SECOND, vec![record(0, None), record(0, None)]));
+    // One more than a step takes.
+    let answers: Vec<_> = (0..1025).map(|_| ask(&keeper, SECOND, vec![record(0, None)])).collect();
+    answers.into_iter().for_each(kept);
     drop(keeper);
-    let Some(Current::Door(door)) = &mut bench.source.current else { panic!("the door is open") };
-    while door.inlet.end().is_none() {
+    while reader.end().is_none() {
         std::thread::yield_now();
     }
-    door.patience = Duration::ZERO;
+    let mut bench = Bench::new(reader, &letters, &run);
     let end = loop {
         if let Some(end) = bench.turn() {
             break end;
         }
+        clock.advance(Duration::from_secs(10));
     };
-    assert_eq!((end.how, bench.source.counts().taken), (How::Stopped, 0));
+    assert_eq!((end.how, bench.source.counts().taken), (How::Stopped, 1024));
     bench.source.commit_end().unwrap();
     drop(bench);
-    assert_eq!(Bench::new(left(dir.path(), &run), &letters, &run).finish().1.out, 2);
+    assert_eq!(Bench::new(left(dir.path(), &run), &letters, &run).finish().1.out, 1);
 }
 
 #[test]

@@ -1,0 +1,88 @@
+//! Rows that inputs bring as batches, with their stamps: checked and made alike.
+
+use crate::console::Console;
+use crate::counts::Counts;
+use crate::error::{Error, Result};
+use crate::kind::event::{self, RAW};
+use crate::kind::{Kind, letters};
+use arrow::array::{RecordBatch, new_null_array};
+use arrow::datatypes::{DataType, SchemaRef};
+
+/// The rows that the inputs of a run brought as batches.
+#[derive(Default)]
+pub(super) struct Batches {
+    /// The schema of the first input that brought one.
+    pub(super) schema: Option<SchemaRef>,
+    pub(super) counts: Counts,
+    /// Whether a message has said that raw records are left out.
+    reported_raw: bool,
+}
+
+impl Batches {
+    /// Takes the schema of an input. Errors: exit status 65 if it lacks the columns of its kind, 2 if an input before has rows of
+    /// another kind.
+    pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
+        let Some(kind) = Kind::of(&schema) else {
+            return Err(Error::corrupt("its frames hold rows of no kind of evt").at(name));
+        };
+        if !kind.leads(&schema) {
+            let message = format!("it says its rows are of kind {}, but has other columns", kind.name());
+            return Err(Error::corrupt(message).at(name));
+        }
+        match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
+            Some(known) if known != kind => {
+                let (known, kind) = (known.name(), kind.name());
+                Err(Error::usage(format!("one input has rows of kind {known}, another of kind {kind}")))
+            }
+            _ => {
+                self.schema.get_or_insert(schema);
+                Ok(())
+            }
+        }
+    }
+
+    /// Counts a batch and returns it with the columns of its kind; with raw records if `has_raw`. Errors: exit status 65 if a
+    /// time lies outside of the calendar.
+    pub(super) fn take(
+        &mut self,
+        batch: RecordBatch,
+        has_raw: bool,
+        name: &str,
+        console: &Console,
+    ) -> Result<RecordBatch> {
+        self.counts.taken += batch.num_rows() as u64;
+        self.counts.out += batch.num_rows() as u64;
+        match Kind::of(batch.schema_ref()) {
+            Some(kind @ (Kind::Event | Kind::Late)) => {
+                if !event::has_instants_in_calendar(&batch) {
+                    return Err(Error::corrupt("a time lies outside the years 1 to 9999").at(name));
+                }
+                self.conform(batch, kind, has_raw, |message| console.warn(format!("{name}: {message}")))
+            }
+            Some(Kind::Dead) => Ok(letters::widened(batch)?),
+            _ => Ok(batch),
+        }
+    }
+
+    /// Adds or removes the raw records, so that all rows of a run have those columns that the first ones have.
+    fn conform(
+        &mut self,
+        batch: RecordBatch,
+        kind: Kind,
+        has_raw: bool,
+        warn: impl FnOnce(&str),
+    ) -> Result<RecordBatch> {
+        let at = batch.schema_ref().index_of(RAW).ok();
+        if has_raw == at.is_some() {
+            return Ok(batch);
+        }
+        if !has_raw && !std::mem::replace(&mut self.reported_raw, true) {
+            warn("its raw records are left out: the first input has none");
+        }
+        let mut columns = batch.columns()[..kind.schema().fields().len()].to_vec();
+        if has_raw {
+            columns.push(new_null_array(&DataType::Binary, batch.num_rows()));
+        }
+        Ok(RecordBatch::try_new(kind.schema_with(has_raw), columns)?)
+    }
+}

@@ -1,0 +1,118 @@
+//! Rows of a container (Parquet, Avro, …) or of a store, read a batch at a time.
+
+use super::{Input, Step};
+use crate::error::Result;
+use crate::format::Rows;
+use crate::frame::{Control, PartitionState, Progress, State};
+use crate::ingest::{ByteProgress, Ingest, Spot};
+use crate::kind::Kind;
+use crate::kind::event::{column, has_raw};
+use crate::run::Run;
+use ahash::AHashSet;
+use arrow::array::{AnyDictionaryArray, AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Rows as a container or a store gives them.
+pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
+
+/// An input of rows that are all there.
+pub struct RowInput {
+    rows: RowIterator,
+    name: String,
+    partition: u32,
+    run: Rc<Run>,
+    carried: CarriedPartitions,
+}
+
+impl RowInput {
+    /// Makes an input of `rows`; those without stamps are of `partition`.
+    pub fn new(rows: RowIterator, name: String, partition: u32, run: Rc<Run>) -> Self {
+        Self { rows, name, partition, run, carried: CarriedPartitions::default() }
+    }
+}
+
+impl Input for RowInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        if self.run.stop.signal().is_some() {
+            return Ok(Step::Stopped);
+        }
+        let Some(rows) = self.rows.next() else {
+            ingest.drain()?;
+            ingest.flush()?;
+            self.carried.report_ended(ingest);
+            return Ok(Step::End);
+        };
+        match rows.map_err(|error| error.at(self.name.clone()))? {
+            Rows::Text(records) => {
+                let spot = Spot { name: &self.name, partition: self.partition, wrapper: None };
+                ingest.records(&records, (&[], Some("")), spot)?;
+            }
+            Rows::Batch(batch) => {
+                self.carried.learn(&batch);
+                ingest.batch(batch, &self.name)?;
+            }
+        }
+        Ok(Step::More)
+    }
+
+    fn wait(&mut self, _timeout: Duration) -> Result<()> {
+        Ok(())
+    }
+
+    fn progress(&self) -> ByteProgress {
+        ByteProgress::default()
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+/// Takes the schema of a container or a store, if its rows are of a kind of ours. `is_mapped_anew`: the rows are text and become
+/// other events, whose raw records are their own.
+pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, ingest: &mut Ingest) -> Result<()> {
+    let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
+    ingest.take_schema(kind.schema_with(has_raw(&schema) && !is_mapped_anew), name)
+}
+
+/// The partitions in the rows of an input that brings no progress messages.
+#[derive(Default)]
+struct CarriedPartitions(AHashSet<(String, String)>);
+
+impl CarriedPartitions {
+    /// Learns the partitions of a batch of events.
+    fn learn(&mut self, batch: &RecordBatch) {
+        if Kind::of(batch.schema_ref()) != Some(Kind::Event) {
+            return;
+        }
+        let origins = batch.column(column::ORIGIN).as_any_dictionary();
+        let names = batch.column(column::PARTITION).as_any_dictionary();
+        let mut known = AHashSet::new();
+        let mut last = None;
+        for code in origins.normalized_keys().into_iter().zip(names.normalized_keys()) {
+            if last.replace(code) != Some(code) && known.insert(code) {
+                self.0.insert((text(origins, code.0), text(names, code.1)));
+            }
+        }
+    }
+
+    /// Reports all of them as ended, in the order of their names.
+    fn report_ended(&mut self, ingest: &mut Ingest) {
+        let mut names: Vec<(String, String)> = self.0.drain().collect();
+        names.sort_unstable();
+        let ended = |(origin, partition)| {
+            let (stream_time, state) = (None, State::Ended);
+            PartitionState { input: 0, origin, partition, stream_time, state }
+        };
+        let partitions: Vec<_> = names.into_iter().map(ended).collect();
+        if !partitions.is_empty() {
+            ingest.control(Control::Progress(Progress { partitions, ..Progress::default() }));
+        }
+    }
+}
+
+fn text(column: &dyn AnyDictionaryArray, code: usize) -> String {
+    column.values().as_string::<i32>().value(code).to_owned()
+}

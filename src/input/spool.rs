@@ -1,0 +1,278 @@
+//! Acknowledged requests of the HTTP server as an input, in the order in which the spool holds them.
+
+use super::{Input, InputEnd, Step};
+use crate::error::Result;
+use crate::frame::How;
+use crate::ingest::{ByteProgress, Ingest, Spot, Wrapper};
+use crate::kind::headers::Headers;
+use crate::mapping::Arrival;
+use crate::run::Run;
+use crate::spool::SpoolReader;
+use crate::spool::entry::Entry;
+use crate::spool::inlet::{Pace, hear};
+use crate::spool::request::Fate;
+use crate::spool::shelf::Position;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Maximum number of entries per step.
+const ENTRIES: usize = 1024;
+/// Interval of commits while requests are acknowledged once they are on disk.
+const RELAXED: Duration = Duration::from_secs(1);
+/// Longest time from the first unsettled record to a commit while clients wait for it.
+const EAGER: Duration = Duration::from_millis(50);
+/// How long a stopped run reads on in a spool on disk: the next run reads the rest.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a failed run waits until requests under way are stored, so that it can count them.
+const LAST_KEPT: Duration = Duration::from_secs(1);
+
+/// The name of the origin where `--origin` gives none.
+pub const ORIGIN: &str = "http";
+
+/// Shuts the HTTP server down, once, at a signal: it accepts no more requests, answers those under way, and closes its end of
+/// the spool.
+pub type Shutdown = Box<dyn FnOnce()>;
+
+/// A spool being read.
+pub struct SpoolInput {
+    run: Rc<Run>,
+    reader: SpoolReader,
+    shutdown: Option<Shutdown>,
+    name: String,
+    /// The number of its one partition.
+    stamp: u32,
+    /// The offset read next.
+    next: i64,
+    /// Records before this offset are committed.
+    settled: i64,
+    noted: Option<Position>,
+    /// When the first record after the last noted position was read, on the monotonic clock.
+    since: Option<Duration>,
+    /// Whether all records have been read.
+    idle: bool,
+    /// When the spool was closed, on the same clock.
+    closed: Option<Duration>,
+    /// Whether the last commit failed.
+    is_failing: bool,
+    bytes: u64,
+}
+
+impl SpoolInput {
+    /// Reads what `reader` has, as the one partition of `origin`; calls `shutdown` at a signal.
+    pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
+        let stamp = ingest.stamper.partition(origin, "0");
+        let Position { offset, stream_time } = reader.start();
+        ingest.stamper.resume(stamp, stream_time);
+        // The kind of the rows is known: requests are acknowledged before the first record has come.
+        ingest.decide_schema();
+        Self {
+            run,
+            reader,
+            shutdown: Some(shutdown),
+            name: origin.to_owned(),
+            stamp,
+            next: offset,
+            settled: offset,
+            noted: None,
+            since: None,
+            idle: true,
+            closed: None,
+            is_failing: false,
+            bytes: 0,
+        }
+    }
+
+    /// Whether the run was stopped and what is left must be read by the next one, because the outputs are slow.
+    fn gives_up(&mut self, end: i64) -> bool {
+        let now = self.run.clock.monotonic();
+        let closed = self.closed.get_or_insert(now);
+        let gives_up = now.saturating_sub(*closed) >= DRAIN_TIMEOUT && self.next < end && self.is_left_behind();
+        if gives_up {
+            let left = end - self.next;
+            self.run
+                .console
+                .say(format!("{left} records are left in the spool for the next run: the outputs are slow"));
+        }
+        gives_up
+    }
+
+    /// Whether the next run can read what this one leaves.
+    fn is_left_behind(&self) -> bool {
+        self.reader.pace() == Pace::Relaxed
+    }
+
+    /// Reads the next entry, if there is one.
+    fn take(&mut self, to: &mut Ingest) -> Result<bool> {
+        let Some(entry) = self.reader.next()? else { return Ok(false) };
+        if entry.end() > self.next {
+            self.bytes += feed(&entry, (&self.name, self.stamp), self.next, to)?;
+            self.next = entry.end();
+            self.since.get_or_insert(self.run.clock.monotonic());
+        }
+        Ok(true)
+    }
+
+    /// Whether a commit is due.
+    fn is_due(&self) -> bool {
+        let Some(since) = self.since.filter(|_| self.noted.is_none()) else { return false };
+        let waited = self.run.clock.monotonic().saturating_sub(since);
+        match self.reader.pace() {
+            Pace::Never => false,
+            Pace::Relaxed => waited >= RELAXED,
+            Pace::Eager => self.idle || waited >= EAGER,
+        }
+    }
+
+    /// Returns the position before which every record has been handed to `ingest`.
+    fn position(&self, ingest: &mut Ingest) -> Position {
+        let offset = ingest.first_held(self.stamp).unwrap_or(self.next);
+        Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
+    }
+}
+
+impl Input for SpoolInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        if self.run.stop.signal().is_some()
+            && let Some(shutdown) = self.shutdown.take()
+        {
+            shutdown();
+        }
+        hear(self.reader.bell());
+        // Asked before reading: what came before the end is read after this.
+        let end = self.reader.end();
+        if let Some(end) = end
+            && self.gives_up(end)
+        {
+            return Ok(Step::Stopped);
+        }
+        ingest.look_at_clock();
+        let start = self.run.clock.monotonic();
+        for taken in 0..ENTRIES {
+            self.idle = !self.take(ingest)?;
+            if self.idle {
+                return Ok(match (taken, end) {
+                    (0, Some(_)) if self.run.stop.signal().is_some() => Step::Stopped,
+                    (0, Some(_)) => Step::End,
+                    (0, None) => Step::Idle,
+                    _ => Step::More,
+                });
+            }
+            if taken % 64 == 0 && self.run.clock.monotonic().saturating_sub(start) >= Run::LINGER {
+                break;
+            }
+        }
+        Ok(Step::More)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        let heed = self.shutdown.is_some();
+        self.run.stop.wait(self.reader.bell(), heed, Some(timeout)).map(|_| ())
+    }
+
+    fn progress(&self) -> ByteProgress {
+        ByteProgress { done: self.bytes, total: None }
+    }
+
+    fn end(&self) -> InputEnd {
+        let how = if self.run.stop.signal().is_some() { How::Stopped } else { How::Exhausted };
+        InputEnd { how, is_proven: true, verdict: 0 }
+    }
+
+    fn commits(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
+        if !self.is_due() {
+            return Ok(false);
+        }
+        ingest.flush()?;
+        self.since = None;
+        self.noted = Some(self.position(ingest));
+        Ok(true)
+    }
+
+    fn has_noted(&self) -> bool {
+        self.noted.is_some()
+    }
+
+    fn commit(&mut self, _ingest: &mut Ingest) -> Result<()> {
+        let Some(position) = self.noted.take() else { return Ok(()) };
+        match self.reader.settle(position) {
+            Ok(()) => {
+                self.settled = position.offset;
+                self.is_failing = false;
+            }
+            Err(error) => {
+                // The next commit contains this one; the last one of a run must succeed.
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    self.run.console.say(format!("{error}: trying again"));
+                }
+                self.since.get_or_insert(self.run.clock.monotonic());
+            }
+        }
+        Ok(())
+    }
+
+    fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let position = self.position(ingest);
+        match self.reader.pace() {
+            Pace::Never => Ok(()),
+            _ if position.offset == self.settled => Ok(()),
+            _ => self.reader.settle(position),
+        }
+    }
+
+    fn report_lost(&mut self) {
+        if let Some(shutdown) = self.shutdown.take() {
+            shutdown();
+        }
+        let start = self.run.clock.monotonic();
+        while self.is_left_behind()
+            && self.reader.end().is_none()
+            && self.run.clock.monotonic().saturating_sub(start) < LAST_KEPT
+        {
+            hear(self.reader.bell());
+            if self.run.stop.wait(self.reader.bell(), false, Some(EAGER)).is_err() {
+                break;
+            }
+        }
+        let kept = self.reader.end().unwrap_or_else(|| self.reader.kept());
+        let (left, what) = match self.reader.pace() {
+            Pace::Relaxed => (kept - self.settled, "records are left in the spool for the next run"),
+            Pace::Eager => {
+                (kept - self.settled, "records were not acknowledged: their clients have to send them again")
+            }
+            Pace::Never => (kept - self.next, "acknowledged records were never read and are lost (--ack memory)"),
+        };
+        if left > 0 {
+            self.run.console.warn(format!("{left} {what}"));
+        }
+    }
+}
+
+/// Headers of a request.
+struct EntryHeaders<'a>(&'a Entry<'a>);
+
+impl Headers for EntryHeaders<'_> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        self.0.headers().for_each(|(name, value)| show(name, Some(value.as_bytes())));
+    }
+}
+
+/// Hands the records of an entry from offset `from` on to `ingest`; returns their payload bytes.
+fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, ingest: &mut Ingest) -> Result<u64> {
+    let around = EntryHeaders(entry);
+    let arrival = Some(Arrival { at: entry.arrived_at, is_fact: true });
+    let spot = Spot { name, partition, wrapper: Some(Wrapper { key: None, headers: &around, arrival }) };
+    let mut bytes = 0;
+    for (seen, offset) in entry.records().zip(entry.offset..).filter(|(_, offset)| *offset >= from) {
+        bytes += seen.payload.len() as u64;
+        match &seen.fate {
+            Fate::New => ingest.message(seen.payload, offset, spot)?,
+            Fate::Duplicate => ingest.duplicate(),
+            Fate::Rejected(fault) => ingest.refuse((seen.payload, offset), fault, spot)?,
+        }
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,189 @@
+//! A file or a pipe whose format is not known yet.
+
+use super::bytes::{Bytes, Chunk};
+use super::container::{RowInput, take_schema};
+use super::follow::watch::{LOOK_EVERY, Watch};
+use super::follow::{FollowedInput, Reading, WatchedFile};
+use super::frames::FrameInput;
+use super::text::TextInput;
+use super::{Input, Step};
+use crate::error::{Error, Result};
+use crate::format::{self, Format, Input as Decoder};
+use crate::ingest::{ByteProgress, Ingest};
+use crate::run::Run;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How files and pipes are read.
+#[derive(Clone, Copy)]
+pub struct ReadOptions {
+    /// `-f`.
+    pub format: Option<&'static Format>,
+    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
+    pub raw_only: bool,
+}
+
+impl ReadOptions {
+    /// Returns the format of an input whose head has been read: the given one, by its first bytes, by its name, else JSON lines.
+    pub fn format_of(&self, bytes: &Bytes) -> Result<&'static Format> {
+        let jsonl = format::by_name("jsonl");
+        if let Some(format) = self.format {
+            return Ok(format);
+        }
+        let head = bytes.head();
+        if let Some(format) = format::by_magic(head) {
+            return Ok(format);
+        }
+        // The name of a format that is only written says nothing about an input.
+        let named = format::by_extension(bytes.name());
+        if let Some(format) = named.filter(|format| !matches!(format.input, Decoder::None)) {
+            return Ok(format);
+        }
+        if let Some(format) = format::by_part_of_magic(head).map_err(|error| error.at(bytes.name()))? {
+            return Ok(format);
+        }
+        if head.is_empty() && !self.raw_only {
+            return format::by_name("frames");
+        }
+        jsonl
+    }
+}
+
+/// Where the bytes come from.
+enum From {
+    Bytes(Bytes),
+    /// A followed name that no file has had yet.
+    Awaited(Watch),
+    /// The first file of a followed name.
+    Watched(WatchedFile),
+    Taken,
+}
+
+/// An input that becomes another one when its first bytes have told the format.
+pub struct UnopenedInput {
+    run: Rc<Run>,
+    options: ReadOptions,
+    name: String,
+    origin: String,
+    from: From,
+    has_reported: bool,
+}
+
+impl UnopenedInput {
+    /// Makes an input of `bytes`; its records are of `origin`.
+    pub fn new(run: Rc<Run>, options: ReadOptions, origin: String, bytes: Bytes) -> Self {
+        let name = bytes.name().to_owned();
+        Self { run, options, name, origin, from: From::Bytes(bytes), has_reported: false }
+    }
+
+    /// Makes an input of the followed name `name`.
+    pub fn of_watch(run: Rc<Run>, options: ReadOptions, origin: String, name: String, watch: Watch) -> Self {
+        Self { run, options, name, origin, from: From::Awaited(watch), has_reported: false }
+    }
+
+    /// Opens the first file of a followed name, if one has had it; returns whether one has.
+    fn find(&mut self) -> Result<bool> {
+        let From::Awaited(watch) = &self.from else { return Ok(true) };
+        let (opened, refusal) = watch.with(|watched| (watched.name.pop(), watched.refusal.take()));
+        if let Some(refusal) = refusal {
+            return Err(Error::io(self.name.clone(), &refusal));
+        }
+        let Some(opened) = opened else {
+            if !std::mem::replace(&mut self.has_reported, true) {
+                self.run.console.say(format!("{}: it is not there yet: waiting for it", self.name));
+            }
+            return Ok(false);
+        };
+        let bytes = Bytes::of_file(self.name.clone(), opened.file, self.run.clone())?;
+        self.from = From::Watched(WatchedFile { watch: watch.clone(), id: opened.id, bytes });
+        Ok(true)
+    }
+
+    fn bytes(&mut self) -> Option<&mut Bytes> {
+        match &mut self.from {
+            From::Bytes(bytes) => Some(bytes),
+            From::Watched(file) => Some(&mut file.bytes),
+            From::Awaited(_) | From::Taken => None,
+        }
+    }
+
+    /// Opens the input as its format wants it.
+    fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+        let file = match std::mem::replace(&mut self.from, From::Taken) {
+            From::Watched(file) if matches!(format.input, Decoder::Text(_)) && file.bytes.is_regular() => Ok(file),
+            From::Watched(file) => {
+                file.watch.end();
+                Err(file.bytes)
+            }
+            From::Bytes(bytes) => Err(bytes),
+            From::Awaited(_) | From::Taken => return Err(Error::broken("an input is opened twice")),
+        };
+        match (file, &format.input) {
+            (Ok(WatchedFile { bytes, .. }) | Err(bytes), Decoder::None) => {
+                let message = format!("-f {}: evt writes it but does not read it", format.name);
+                drop(bytes);
+                Err(Error::usage(message))
+            }
+            (Ok(file), Decoder::Text(splitter)) => {
+                let reading = self.reading(&file.bytes, *splitter, format, ingest);
+                Ok(Box::new(FollowedInput::new(self.run.clone(), file, reading)))
+            }
+            (Err(bytes), Decoder::Text(splitter)) => {
+                let Reading { splitter, json, partition } = self.reading(&bytes, *splitter, format, ingest);
+                Ok(Box::new(TextInput::new(bytes, (splitter(), json), partition)))
+            }
+            (Ok(WatchedFile { bytes, .. }) | Err(bytes), Decoder::Frames) => {
+                Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))
+            }
+            (Ok(WatchedFile { mut bytes, .. }) | Err(mut bytes), Decoder::Container(open)) => {
+                let opened = open(bytes.whole_file()?, ingest.limits()).map_err(|error| error.at(bytes.name()))?;
+                take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
+                let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
+                Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))
+            }
+        }
+    }
+
+    /// Prepares the reading of text: a signal stops it at once.
+    fn reading(
+        &self,
+        bytes: &Bytes,
+        splitter: fn() -> Box<dyn format::Splitter>,
+        format: &Format,
+        ingest: &mut Ingest,
+    ) -> Reading {
+        bytes.set_heed(true);
+        self.run.stop.set_behind_pipe(false);
+        Reading { splitter, json: format.name == "jsonl", partition: ingest.partition(&self.origin) }
+    }
+}
+
+impl Input for UnopenedInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        if !self.find()? {
+            return Ok(if self.run.stop.signal().is_some() { Step::Stopped } else { Step::Idle });
+        }
+        let (options, is_told) = (self.options, self.options.format.is_some());
+        let Some(bytes) = self.bytes() else { return Ok(Step::End) };
+        let head = if is_told { Chunk::End } else { bytes.read_head(Some(Duration::ZERO))? };
+        match head {
+            Chunk::Idle => Ok(Step::Idle),
+            Chunk::Stopped => Ok(Step::Stopped),
+            Chunk::Bytes(_) | Chunk::End => {
+                let format = options.format_of(bytes)?;
+                self.open(format, ingest).map(Step::Opened)
+            }
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        match self.bytes() {
+            Some(bytes) => bytes.wait(timeout),
+            None => self.run.stop.sleep(timeout.min(LOOK_EVERY)).map(|_| ()),
+        }
+    }
+
+    fn progress(&self) -> ByteProgress {
+        ByteProgress::default()
+    }
+}
