@@ -30,12 +30,23 @@ impl Counts {
         self.out + self.dead + self.dropped + self.duplicate + self.late + self.filtered
     }
 
-    /// Adds records that were lost before they became rows, if the stage itself reads raw records.
-    pub fn add_lost(&mut self, before: &Counts) {
-        self.taken += before.dead + before.dropped + before.filtered;
-        self.dead += before.dead;
-        self.dropped += before.dropped;
-        self.filtered += before.filtered;
+    /// Adds other rows and their fates.
+    pub fn add(&mut self, other: &Counts) {
+        let Counts { taken, out, dead, dropped, duplicate, late, filtered } = *other;
+        self.taken += taken;
+        self.out += out;
+        self.dead += dead;
+        self.dropped += dropped;
+        self.duplicate += duplicate;
+        self.late += late;
+        self.filtered += filtered;
+    }
+
+    /// Adds records of the source that were lost before they became rows.
+    pub fn add_lost(&mut self, source: &Counts) {
+        let Counts { dead, dropped, duplicate, filtered, .. } = *source;
+        let taken = dead + dropped + duplicate + filtered;
+        self.add(&Counts { taken, dead, dropped, duplicate, filtered, ..Counts::default() });
     }
 
     /// Returns each outcome by its name, `in` first.

@@ -42,6 +42,7 @@ pub mod secret;
 pub mod service;
 pub mod source;
 pub mod spool;
+pub mod stage;
 pub mod stop;
 pub mod store;
 pub mod time;

@@ -14,7 +14,7 @@ use evt::op::window::Window;
 use evt::output::dead_letters::DeadLetters;
 use evt::output::{Checked, OutputSpec};
 use evt::run::Run;
-use evt::source::{Source, SourceOptions};
+use evt::source::{Polled, Source, SourceOptions};
 use evt::uri::Uri;
 use std::io::{Seek, Write};
 use std::rc::Rc;
@@ -74,8 +74,12 @@ fn drain(mut source: Source, dead: &mut DeadLetters) {
     let mut window = Window::new(snapshot::options());
     let mut dedup = Dedup::new(snapshot::span());
     let mut rows = 0;
-    for _ in 0..256 {
-        let Ok(item) = source.next_item() else { return };
+    for _ in 0..4096 {
+        let item = match source.poll() {
+            Ok(Polled::Item(sent)) => sent.item,
+            Ok(Polled::Progress | Polled::Waiting(_)) => continue,
+            Err(_) => return,
+        };
         match item {
             Item::Batch(batch) => {
                 rows += batch.num_rows() as u64;

@@ -1,7 +1,7 @@
 //! Resolves the inputs and outputs of a stage before anything is opened, and checks that they fit each other.
 
 use super::args::StageArgs;
-use super::progress::terminal_width;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions};
 use crate::input::bytes as input;
@@ -12,6 +12,7 @@ use crate::output::{Checked, OutputSpec, given_up};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::spool::promise::Promise;
+use crate::stage::progress::terminal_width;
 use crate::store::room;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;

@@ -1,12 +1,11 @@
 //! The command line: the main wrapper, shared flags, messages, signals, exit statuses, the summary.
 //!
 //! [`main`] is the whole life of a tool's process: it reads settings and flags, starts the run (`Run`), calls
-//! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a [`stage::Stage`].
+//! [`Tool::run`] and turns the result into an exit status. A tool that reads and writes rows drives a [`Stage`](crate::stage::Stage).
 //!
 //! - `args.rs`, `http.rs`, `keep.rs`: shared flags; `config.rs`: flags in a file; `usage.rs`: clap's messages.
-//! - `look.rs`: resolves inputs and outputs; `check.rs`: `--check`.
-//! - `stage.rs`: source, dead letters, outputs and counts of one tool.
-//! - `progress.rs`, `summary.rs`, `prometheus.rs`: the progress line, the summary, metrics over HTTP or in a file.
+//! - `look.rs`: resolves inputs and outputs; `check.rs`: `--check`; `open.rs`: opens a stage.
+//! - `prometheus.rs`: metrics over HTTP or in a file.
 
 pub mod args;
 pub mod check;
@@ -14,10 +13,8 @@ pub mod config;
 pub mod http;
 pub mod keep;
 pub mod look;
-pub mod progress;
+pub mod open;
 pub mod prometheus;
-pub mod stage;
-mod summary;
 mod usage;
 
 use crate::clock::Clock;

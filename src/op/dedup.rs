@@ -161,6 +161,11 @@ impl Dedup {
         dropped
     }
 
+    /// Returns the options.
+    pub fn into_options(self) -> Options {
+        self.options
+    }
+
     /// Returns the state as bytes; changes nothing.
     pub fn snapshot(&self) -> Vec<u8> {
         let State { partitions, next, forgotten } = &self.state;

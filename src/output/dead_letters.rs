@@ -386,7 +386,7 @@ impl DeadLetters {
         };
         let refused = output.write(&letters)?;
         output.flush()?;
-        refused.iter().for_each(|refusal| self.lose(&refusal.fault, is_of_output(&letters, refusal.row)));
+        refused.iter().for_each(|rejected| self.lose(&rejected.fault, is_of_output(&letters, rejected.row)));
         self.take_bounced();
         Ok(())
     }

@@ -152,6 +152,14 @@ impl Checked {
         }
     }
 
+    /// Returns the format that is written, if it is not a store's or a topic's.
+    pub fn format(&self) -> Option<&'static str> {
+        match &self.place {
+            Place::Standard(format) | Place::File(_, format) => Some(format.name),
+            Place::Null | Place::Store(..) | Place::Kafka(..) => None,
+        }
+    }
+
     /// Whether it writes raw records, so that rows have to bring them.
     pub fn asks_raw(&self) -> bool {
         matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.name == format::raw::FORMAT.name)
@@ -329,7 +337,7 @@ impl format::Encoder for Narrow {
 }
 
 /// A row an output could not hold.
-pub struct Refusal {
+pub struct Rejected {
     /// Index of the row in the batch.
     pub row: usize,
     /// Why.
@@ -383,7 +391,7 @@ impl Output {
     }
 
     /// Writes a batch; rows a store cannot hold come back.
-    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Refusal>> {
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.rows += batch.num_rows() as u64;
         let asked = Instant::now();
         let bare = if self.own_headers { None } else { headers::without(batch)? };
@@ -418,7 +426,7 @@ impl Output {
         }
     }
 
-    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::Rows<'_>>) -> Result<Vec<Refusal>> {
+    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::Rows<'_>>) -> Result<Vec<Rejected>> {
         let name = &self.name;
         match &mut self.sink {
             Target::Null => {}
@@ -439,7 +447,7 @@ impl Output {
             }
             Target::Kafka(topic) => {
                 let refused = topic.write(batch, headers)?;
-                return Ok(refused.into_iter().map(|(row, fault)| Refusal { row, fault }).collect());
+                return Ok(refused.into_iter().map(|(row, fault)| Rejected { row, fault }).collect());
             }
             Target::Store { kind, sink } => {
                 let before = sink.counts().taken;
@@ -448,7 +456,7 @@ impl Output {
                     let lost = (batch.num_rows() as u64).saturating_sub(sink.counts().taken - before);
                     unwritten(error, name, lost)
                 })?;
-                return Ok(refused.into_iter().map(|r| Refusal { row: r.row, fault: r.fault }).collect());
+                return Ok(refused.into_iter().map(|r| Rejected { row: r.row, fault: r.fault }).collect());
             }
         }
         Ok(vec![])

@@ -81,8 +81,6 @@ pub struct Source {
     verdict: u8,
     how: How,
     is_proven: bool,
-    ahead: VecDeque<Sent>,
-    given: u32,
 }
 
 impl Source {
@@ -115,8 +113,6 @@ impl Source {
             verdict: 0,
             how: How::Exhausted,
             is_proven: true,
-            ahead: VecDeque::new(),
-            given: 0,
         };
         origin::check(inputs, &source.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
@@ -263,35 +259,6 @@ impl Source {
             self.failure = Some(error);
             Ok(Polled::Progress)
         })
-    }
-
-    /// Returns the next item; waits for it.
-    pub fn next_item(&mut self) -> Result<Item> {
-        if let Some(Sent { input, item }) = self.ahead.pop_front() {
-            self.given = input;
-            return Ok(item);
-        }
-        loop {
-            match self.poll()? {
-                Polled::Item(Sent { input, item }) => {
-                    self.given = input;
-                    return Ok(item);
-                }
-                Polled::Progress => {}
-                Polled::Waiting(timeout) => self.wait(timeout)?,
-            }
-        }
-    }
-
-    /// Takes back items that were read ahead.
-    pub fn put_back(&mut self, mut items: VecDeque<Sent>) {
-        items.append(&mut self.ahead);
-        self.ahead = items;
-    }
-
-    /// Returns the number of the input argument that the last item came from.
-    pub fn given(&self) -> u32 {
-        self.given
     }
 
     /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
@@ -441,7 +408,7 @@ impl Source {
     /// Whether positions are noted and every row before them has been taken: the outputs may be asked to make them durable.
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
-        noted && self.ahead.is_empty() && !self.ingest.is_ready() && !self.ingest.has_letters()
+        noted && !self.ingest.is_ready() && !self.ingest.has_letters()
     }
 
     /// Commits the noted positions: the outputs have made every row before them durable.

@@ -31,6 +31,17 @@ fn at(clock: Clock) -> Rc<Run> {
     Rc::new(Run::unwatched("evt-ingest", clock))
 }
 
+/// Returns the next item; waits for it.
+fn next_item(source: &mut Source) -> Item {
+    loop {
+        match source.poll().unwrap() {
+            Polled::Item(Sent { item, .. }) => return item,
+            Polled::Progress => {}
+            Polled::Waiting(timeout) => source.wait(timeout).unwrap(),
+        }
+    }
+}
+
 /// A stage of which the outputs are a list of batches.
 struct Bench {
     source: Source,
@@ -71,7 +82,7 @@ impl Bench {
             self.settled = self.batches.len();
             self.source.commit().unwrap();
         }
-        match self.source.next_item().unwrap() {
+        match next_item(&mut self.source) {
             Item::Dead(letters) => self.dead.take(&letters).unwrap(),
             Item::Batch(batch) => self.batches.push(batch),
             Item::Control(_) | Item::Idle => {}

@@ -5,7 +5,8 @@ use crate::cli::args::{CommonArgs, StageArgs};
 use crate::cli::check::Findings;
 use crate::cli::http::{HttpArgs, over_http};
 use crate::cli::keep::KeepArgs;
-use crate::cli::stage::{FRAMES, Stage};
+use crate::cli::look::FRAMES;
+use crate::cli::open::{open, pass};
 use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::kind::Kind;
@@ -67,7 +68,7 @@ impl Tool for Args {
         if self.stage.common.check {
             return self.check(&run);
         }
-        Stage::open(&self.stage, self.source(&run)?, FRAMES, &run)?.pass()
+        open(&self.stage, self.source(&run)?, FRAMES, &run)?.stage(Box::new(pass)).run()
     }
 }
 

@@ -1,11 +1,10 @@
 //! Late rows of evt-window: written to `--late`, or lost, which is reported and makes the verdict 1.
 
-use crate::console::Console;
 use crate::error::Result;
-use crate::kafka::produce::Bounced;
 use crate::op::late_rows;
 use crate::op::window::{LateRow, Outcome};
-use crate::output::{Output, Refusal};
+use crate::output::Rejected;
+use crate::stage::operator::Collector;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;
 
@@ -22,16 +21,12 @@ struct Tally {
     needed: i64,
 }
 
-/// The output of late rows, and the reports about them.
+/// Which late rows are written, and the reports about them.
 pub struct Late {
-    /// `--late`.
-    pub output: Option<Output>,
     /// `--late-partial`.
     partial: bool,
     /// Why a row is late although its own bound would have kept it.
     why: &'static str,
-    /// Rows written to `--late`.
-    written: u64,
     tally: Tally,
     /// The counts of the last report, and when the next one is due.
     said: Tally,
@@ -39,14 +34,19 @@ pub struct Late {
 }
 
 impl Late {
-    /// Sends late rows to `output`, with `partial` half-late ones too; `why` explains why a row is late although its
-    /// own bound would have kept it.
-    pub fn new(output: Option<Output>, partial: bool, why: &'static str) -> Self {
-        Self { output, partial, why, written: 0, tally: Tally::default(), said: Tally::default(), due: None }
+    /// Writes half-late rows too if `partial`; `why` explains why a row is late although its own bound would have kept it.
+    pub fn new(partial: bool, why: &'static str) -> Self {
+        Self { partial, why, tally: Tally::default(), said: Tally::default(), due: None }
     }
 
-    /// Takes the late rows of a batch; `names` are those of the metrics. Returns the rows that the output refused.
-    pub fn take(&mut self, batch: &RecordBatch, outcome: &Outcome, names: &[&str]) -> Result<Vec<Refusal>> {
+    /// Writes the late rows of a batch to the side output; `names` are those of the metrics.
+    pub fn take(
+        &mut self,
+        batch: &RecordBatch,
+        outcome: &Outcome,
+        names: &[&str],
+        out: &mut dyn Collector,
+    ) -> Result<()> {
         let mut rows = vec![];
         for late in outcome.late.chunk_by(|one, other| one.row == other.row) {
             let row = late[0].row as usize;
@@ -57,60 +57,37 @@ impl Late {
                 rows.push(late_rows::Row { row, metrics, partial: outcome.is_counted[row] });
             }
         }
-        let Some(output) = self.output.as_mut().filter(|_| !rows.is_empty()) else { return Ok(vec![]) };
-        let refused = output.write(&late_rows::batch(batch, &rows, names)?)?;
-        self.written += (rows.len() - refused.len()) as u64;
-        Ok(refused.into_iter().map(|refusal| Refusal { row: rows[refusal.row].row, ..refusal }).collect())
-    }
-
-    /// Returns the rows that the output took and its brokers refused since the last call.
-    pub fn bounced(&mut self) -> Vec<Bounced> {
-        let bounced = self.output.as_mut().map_or(vec![], Output::bounced);
-        self.written -= bounced.len() as u64;
-        bounced
-    }
-
-    /// Waits until the output has accepted or refused every row.
-    pub fn conclude(&mut self) -> Result<()> {
-        self.output.as_mut().map_or(Ok(()), Output::conclude)
-    }
-
-    /// Does what is due by the clock. Lost rows are reported a minute after the first one, then once a minute while
-    /// their number grows.
-    pub fn tick(&mut self, now: i64, explicit: bool, console: &Console) -> Result<()> {
-        if let Some(output) = &mut self.output {
-            return output.tick();
+        if rows.is_empty() || !out.has_side() {
+            return Ok(());
         }
-        if self.tally != self.said && now >= *self.due.get_or_insert(now.saturating_add(MINUTE)) {
-            self.due = Some(now.saturating_add(MINUTE));
-            self.said = self.tally;
-            console.warn(self.line(explicit));
+        for rejected in out.side(&late_rows::batch(batch, &rows, names)?)? {
+            out.rejected(batch, &Rejected { row: rows[rejected.row].row, ..rejected })?;
         }
         Ok(())
     }
 
-    /// Whether rows were late and there is no `--late`.
-    pub fn is_loss(&self) -> bool {
-        self.output.is_none() && self.tally != Tally::default()
+    /// Returns a report of lost rows a minute after the first one, then once a minute while their number grows.
+    pub fn due(&mut self, now: i64, explicit: bool) -> Option<String> {
+        if self.tally == self.said || now < *self.due.get_or_insert(now.saturating_add(MINUTE)) {
+            return None;
+        }
+        self.due = Some(now.saturating_add(MINUTE));
+        self.said = self.tally;
+        Some(self.line(explicit, false))
     }
 
-    /// Whether rows were late, with `--late` or without.
+    /// Whether rows were late.
     pub fn is_any(&self) -> bool {
         self.tally != Tally::default()
     }
 
-    /// Returns the number of rows written to `--late`.
-    pub fn written(&self) -> u64 {
-        self.written
-    }
-
     /// Returns how many rows were late and the out-of-orderness that would have kept them, unless already reported;
     /// `explicit` if the watermarks come from the input, so that no flag would have.
-    pub fn rest(&self, explicit: bool) -> Option<String> {
-        (self.tally != self.said).then(|| self.line(explicit))
+    pub fn rest(&self, explicit: bool, is_kept: bool) -> Option<String> {
+        (self.tally != self.said).then(|| self.line(explicit, is_kept))
     }
 
-    fn line(&self, explicit: bool) -> String {
+    fn line(&self, explicit: bool, is_kept: bool) -> String {
         let Tally { whole, half, idle, needed } = self.tally;
         let told = [(whole, "late"), (half, "half late")];
         let told: Vec<String> = told.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
@@ -122,7 +99,7 @@ impl Late {
             let others = if idle > 0 { " of the others" } else { "" };
             advice.push(format!("--out-of-orderness {} would have lost none{others}", format_duration(needed)));
         }
-        if self.output.is_none() {
+        if !is_kept {
             advice.push(format!("--late FILE{} keeps them", if half > 0 { " --late-partial" } else { "" }));
         }
         match advice.is_empty() {

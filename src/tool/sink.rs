@@ -3,7 +3,8 @@
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs};
 use crate::cli::check::Findings;
-use crate::cli::stage::{FRAMES, Stage};
+use crate::cli::look::FRAMES;
+use crate::cli::open::{open, pass};
 use crate::error::{Error, Result};
 use crate::mapping::Provenance;
 use crate::run::Run;
@@ -66,7 +67,7 @@ impl Tool for Args {
         if let Some(ttl) = self.ttl.take() {
             self.expire_after(&ttl)?;
         }
-        Stage::open(&self.stage, self.source()?, FRAMES, &run)?.pass()
+        open(&self.stage, self.source()?, FRAMES, &run)?.stage(Box::new(pass)).run()
     }
 }
 

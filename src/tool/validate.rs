@@ -3,9 +3,10 @@
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
 use crate::cli::check::Findings;
-use crate::cli::stage::{FRAMES, Stage};
+use crate::cli::look::FRAMES;
+use crate::cli::open::open;
+use crate::counts::Counts;
 use crate::error::Result;
-use crate::ingest::Item;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
@@ -15,6 +16,8 @@ use crate::op::validate::{Options, SubjectOf, Validator};
 use crate::registry::{Registry, place};
 use crate::run::Run;
 use crate::source::SourceOptions;
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::{Learned, Started};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
@@ -77,15 +80,20 @@ impl Tool for Args {
         }
         let options = self.source()?;
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        let mut stage = Stage::open(&self.stage, options, FRAMES, &run)?;
-        stage.expect(Kind::Event, "events are validated")?;
-        let schema = stage.source.schema();
-        let lent = if stage.writes_raw_alone() { None } else { lent_raw(&schema) };
-        let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
-        stage.begin(&Arc::new(schema.project(&names)?))?;
-        let validator = Validator::new(self.validator_options());
-        let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
-        Job { stage, validator, schemas, dedup }.run()
+        let opened = open(&self.stage, options, FRAMES, &run)?;
+        let writes_raw_alone = opened.writes_raw_alone();
+        let start = move |learned: Learned<'_>| {
+            learned.expect(Kind::Event, "events are validated")?;
+            let schema = learned.source.schema();
+            let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
+            let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
+            let schema = Arc::new(schema.project(&names)?);
+            let validator = Validator::new(self.validator_options());
+            let dedup = self.dedup.map(|span| Dedup::new(dedup::Options::new(span)));
+            let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
+            Ok(Started { operator, schema, side: None, is_report: false })
+        };
+        opened.stage(Box::new(start)).run()
     }
 }
 
@@ -130,55 +138,55 @@ fn lent_raw(schema: &Schema) -> Option<usize> {
     schema.fields().iter().position(|field| **field == lent_raw_field())
 }
 
-/// One run of the tool.
-struct Job {
-    stage: Stage,
+/// Validates events and leaves out repeated ones.
+struct Validate {
     validator: Validator,
     schemas: Option<Box<dyn Registry>>,
     dedup: Option<Dedup>,
+    /// Whether only the raw record of a row is written.
+    writes_raw_alone: bool,
 }
 
-impl Job {
-    fn run(mut self) -> Result<u8> {
-        loop {
-            match self.stage.read()? {
-                Item::Batch(batch) => self.batch(batch)?,
-                Item::Control(control) => self.stage.control(&control)?,
-                Item::Dead(_) | Item::Idle => {}
-                Item::End(end) => {
-                    self.stage.counts.add_lost(&self.stage.source.counts());
-                    if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
-                        let why = "too many within --dedup: repeats of theirs may have passed";
-                        self.stage.warn(format!("{forgotten} ids were forgotten before their time: {why}"));
-                    }
-                    return self.stage.finish(end, 0);
-                }
-            }
-        }
-    }
-
-    fn batch(&mut self, batch: RecordBatch) -> Result<()> {
-        self.stage.counts.taken += batch.num_rows() as u64;
+impl Operator for Validate {
+    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        let taken = batch.num_rows() as u64;
         let batch = self.without_repeats(batch)?;
-        let batch = self.valid(batch)?;
-        self.stage.counts.out += batch.num_rows() as u64;
-        self.stage.write(&batch)
+        let duplicate = taken - batch.num_rows() as u64;
+        let batch = self.valid(batch, out)?;
+        out.rows(&batch)?;
+        Ok(Counts { taken, duplicate, out: batch.num_rows() as u64, ..Counts::default() })
     }
 
+    fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
+            let why = "too many within --dedup: repeats of theirs may have passed";
+            out.note(Message::Warning(format!("{forgotten} ids were forgotten before their time: {why}")));
+        }
+        Ok(Counts::default())
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.dedup.as_ref().map(Dedup::snapshot).unwrap_or_default()
+    }
+
+    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
+        let dedup = self.dedup.map(|dedup| Dedup::restore(dedup.into_options(), state)).transpose()?;
+        Ok(Box::new(Self { dedup, ..*self }))
+    }
+}
+
+impl Validate {
     fn without_repeats(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
         let Some(dedup) = &mut self.dedup else { return Ok(batch) };
         let keep = dedup.on_batch(&batch)?;
-        let repeats = batch.num_rows() - keep.true_count();
-        self.stage.counts.duplicate += repeats as u64;
-        if repeats == 0 { Ok(batch) } else { Ok(filter_record_batch(&batch, &keep)?) }
+        if keep.true_count() == batch.num_rows() { Ok(batch) } else { Ok(filter_record_batch(&batch, &keep)?) }
     }
 
-    fn valid(&mut self, batch: RecordBatch) -> Result<RecordBatch> {
+    fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
         for (row, fault) in &verdicts.faults {
-            self.stage.dead.count(&mut self.stage.counts);
-            self.stage.dead.push_row(&batch, *row, fault)?;
+            out.dead(&batch, *row, fault)?;
         }
         let rows = batch.num_rows();
         let batch = self.written(batch, verdicts.schema_ids)?;
@@ -192,7 +200,7 @@ impl Job {
 
     /// Returns the columns that are written, the schema ids included.
     fn written(&self, mut batch: RecordBatch, schema_ids: Int64Array) -> Result<RecordBatch> {
-        if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.stage.writes_raw_alone()) {
+        if let Some(raw) = batch.schema_ref().index_of(RAW).ok().filter(|_| self.writes_raw_alone) {
             return Ok(batch.project(&[raw])?);
         }
         let own = |batch: &RecordBatch| lent_raw(batch.schema_ref()).or(batch.schema_ref().index_of(DISTINCT).ok());

@@ -3,22 +3,22 @@
 use crate::cli::Tool;
 use crate::cli::args::{self, CommonArgs, StageArgs, duration, parse_count};
 use crate::cli::check::Findings;
-use crate::cli::progress::ProgressLine;
-use crate::cli::progress::terminal_width;
-use crate::cli::stage::{Stage, Usual, check_outputs, look_ahead};
+use crate::cli::look::{Usual, check_outputs};
+use crate::cli::open::open;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::format::raw;
 use crate::frame::{Control, End, How};
-use crate::ingest::Item;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::{Provenance, TimeFrom};
-use crate::output::dead_letters::DeadLetters;
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::progress::terminal_width;
+use crate::stage::{Learned, Started, always_null};
 use crate::store::Tables;
 use crate::uri::Uri;
 use crate::view::dead_summary::DeadSummary;
@@ -33,7 +33,7 @@ use clap::Parser;
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
@@ -141,42 +141,55 @@ impl Tool for Args {
             return self.list(&tables, &run);
         }
         let span = self.span(run.clock.now())?;
-        let mut stage = Stage::open(&self.stage, self.source_options()?, LOOK, &run)?;
-        let first = look_ahead(&mut stage.source, &mut stage.dead)?;
-        let (schema, kind) = (stage.source.schema(), stage.source.kind());
-        let untimed = kind == Kind::Event && first.as_ref().is_some_and(|first| !selection::has_time(first));
-        let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
-        if let (Some(filter), Kind::Event | Kind::Late) = (&filter, kind) {
-            stage.source.set_named(filter.columns());
-        }
-        let show = self.show(first.as_ref(), untimed, &stage.source)?;
-        stage.begin(&match &show {
-            Show::Rows(None) => schema,
-            Show::Rows(Some(selection)) => selection.schema(),
-            Show::Summary { as_text: false, .. } => DeadSummary::schema(),
-            Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
-        })?;
-        if !matches!(show, Show::Rows(_)) {
-            // A report comes at the end, so the terminal is free for a progress line.
-            stage.progress = ProgressLine::new(&run, self.stage.common.quiet);
-        }
-        if matches!(show, Show::Describe(_)) && stage.formats().any(|format| !matches!(format, "table" | "jsonl")) {
-            return Err(Error::usage("--describe writes a report or one JSON object: -o table or -o jsonl"));
-        }
-        if untimed {
-            stage.note("the first rows have no time: their event_time is the clock of this run (--time FIELD)");
-        }
-        let excerpt = Excerpt::new(self.choice.head, self.choice.tail);
-        let writes_letters = kind == Kind::Dead && stage.formats().any(|format| format == raw::FORMAT.name);
-        let chosen = Chosen { kind, span, filter, writes_letters, excerpt, looked_at: 0, faulty: Counts::default() };
-        let control = self.stage.input.control && matches!(show, Show::Rows(_));
-        let passes_control = self.choice.tail.is_none();
-        let live = std::io::stdout().is_terminal();
-        Job { stage, chosen, show, out: 0, control, passes_control, live, flushed: Instant::now() }.run()
+        let opened = open(&self.stage, self.source_options()?, LOOK, &run)?.with_first_rows();
+        let formats = opened.formats();
+        opened.stage(Box::new(move |learned| self.start(learned, span, &formats))).run()
     }
 }
 
 impl Args {
+    /// Makes the operator once the first rows are known.
+    fn start(&self, learned: Learned<'_>, span: Span, formats: &[&str]) -> Result<Started> {
+        let Learned { source, first } = learned;
+        let (schema, kind) = (source.schema(), source.kind());
+        let untimed = kind == Kind::Event && first.is_some_and(|first| !selection::has_time(first));
+        let filter = self.choice.filter.as_deref().map(|text| Filter::new(text, &schema)).transpose()?;
+        if let (Some(filter), Kind::Event | Kind::Late) = (&filter, kind) {
+            source.set_named(filter.columns());
+        }
+        let show = self.show(first, untimed, source)?;
+        let schema = match &show {
+            Show::Rows(None) => schema,
+            Show::Rows(Some(selection)) => selection.schema(),
+            Show::Summary { as_text: false, .. } => DeadSummary::schema(),
+            Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
+        };
+        if matches!(show, Show::Describe(_)) && formats.iter().any(|format| !matches!(*format, "table" | "jsonl")) {
+            return Err(Error::usage("--describe writes a report or one JSON object: -o table or -o jsonl"));
+        }
+        let is_rows = matches!(show, Show::Rows(_));
+        let chosen = Chosen {
+            kind,
+            span,
+            filter,
+            writes_letters: kind == Kind::Dead && formats.contains(&raw::FORMAT.name),
+            excerpt: Excerpt::new(self.choice.head, self.choice.tail),
+        };
+        let operator = View {
+            chosen,
+            show,
+            untimed,
+            looked_at: 0,
+            shown: 0,
+            faulty: 0,
+            control: self.stage.input.control && is_rows,
+            passes_control: self.choice.tail.is_none(),
+            live: std::io::stdout().is_terminal(),
+            flushed: Duration::ZERO,
+        };
+        Ok(Started { operator: Box::new(operator), schema, side: None, is_report: !is_rows })
+    }
+
     /// Selects the table of dead letters in a store with several tables, if dead letters are requested.
     fn name_letters(&mut self) -> Result<()> {
         let asks = self.show.summary || self.stage.output.output_format.as_deref() == Some(raw::FORMAT.name);
@@ -284,138 +297,151 @@ struct Chosen {
     /// Whether payloads of dead letters are written as lines.
     writes_letters: bool,
     excerpt: Excerpt,
-    /// Rows that were examined.
-    looked_at: u64,
-    /// Those among them that `--where` could not judge, and dead letters that cannot be written as lines.
-    faulty: Counts,
+}
+
+/// The rows of a batch that are looked at, up to the last one that is shown.
+struct Choice {
+    /// How many.
+    rows: usize,
+    /// Those among them that are inside of the time range and cannot be judged or written.
+    faulty: Vec<(usize, Fault)>,
+    /// Those that are shown now.
+    shown: Option<RecordBatch>,
 }
 
 impl Chosen {
-    /// Returns the rows of a batch to show now.
-    fn take(&mut self, batch: &RecordBatch, dead: &mut DeadLetters) -> Result<Option<RecordBatch>> {
+    fn take(&mut self, batch: &RecordBatch) -> Result<Choice> {
         let all = || BooleanArray::from(vec![true; batch.num_rows()]);
         let inside = self.span.keep(self.kind, batch).unwrap_or_else(all);
-        let (mut keep, mut wrong) = (inside.clone(), vec![]);
+        let (mut keep, mut faulty) = (inside.clone(), vec![]);
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            wrong =
-                passed.wrong.into_iter().map(|(row, why)| (row, Fault::new(ErrorType::EnvelopeError, why))).collect();
+            let fault = |(row, why)| (row, Fault::new(ErrorType::EnvelopeError, why));
+            faulty = passed.wrong.into_iter().map(fault).collect();
         }
         if self.writes_letters {
             let mut fits = vec![true; batch.num_rows()];
             for (row, fault) in raw::unfit(batch).into_iter().filter(|(row, _)| keep.value(*row)) {
                 fits[row] = false;
-                wrong.push((row, fault));
+                faulty.push((row, fault));
             }
             keep = and(&keep, &BooleanArray::from(fits))?;
         }
-        let needed = self.excerpt.needed(&keep);
-        // Rows after the last row shown are not judged.
-        dead.release_before(self.looked_at + needed as u64)?;
-        for (row, fault) in wrong.iter().filter(|(row, _)| *row < needed && inside.value(*row)) {
-            dead.count(&mut self.faulty);
-            dead.push_row(batch, *row, fault)?;
-        }
-        self.looked_at += needed as u64;
-        self.excerpt.take(&batch.slice(0, needed), &keep.slice(0, needed))
-    }
-
-    /// Returns the fates of the rows, of which `out` were shown. If reading stopped early (`--head`), only the rows
-    /// examined so far count.
-    fn counts(&self, source: Counts, out: u64, early: Option<&DeadLetters>) -> Counts {
-        let before = early.map_or(source, |dead| {
-            let letters = dead.from_source();
-            Counts { taken: self.looked_at + letters, dead: letters, ..Counts::default() }
-        });
-        let faulty = self.faulty;
-        Counts {
-            out,
-            dead: before.dead + faulty.dead,
-            dropped: before.dropped + faulty.dropped,
-            filtered: before.filtered + self.looked_at - out - faulty.dead - faulty.dropped,
-            ..before
-        }
+        let rows = self.excerpt.needed(&keep);
+        faulty.retain(|(row, _)| *row < rows && inside.value(*row));
+        let shown = self.excerpt.take(&batch.slice(0, rows), &keep.slice(0, rows))?;
+        Ok(Choice { rows, faulty, shown })
     }
 }
 
-/// One run of the tool.
-struct Job {
-    stage: Stage,
+/// The operator of evt-view: selects rows and shows them, or a report about them.
+struct View {
     chosen: Chosen,
     show: Show,
-    /// Rows shown.
-    out: u64,
+    /// Whether the first rows have no time.
+    untimed: bool,
+    /// Rows that were looked at; those among them that were shown, and those that cannot be judged or written.
+    looked_at: u64,
+    shown: u64,
+    faulty: u64,
     /// Whether control messages are shown (`--control`).
     control: bool,
     /// Whether control messages are shown between the rows; not with `--tail`.
     passes_control: bool,
     /// Whether rows are shown live on a terminal.
     live: bool,
-    flushed: Instant,
+    /// When rows were made visible last.
+    flushed: Duration,
 }
 
-impl Job {
-    fn run(mut self) -> Result<u8> {
-        loop {
-            if self.chosen.excerpt.is_full() {
-                return self.finish(None);
-            }
-            // The next row will be examined, and so are dead letters before it.
-            self.stage.dead.release_before(self.chosen.looked_at + 1)?;
-            match self.stage.read() {
-                Ok(Item::Batch(batch)) => self.batch(&batch)?,
-                Ok(Item::Dead(_) | Item::Idle) => {}
-                Ok(Item::Control(control)) => self.pass(&control)?,
-                Ok(Item::End(end)) => return self.finish(Some(end)),
-                Err(error) => {
-                    // Shows the rows before the error.
-                    self.stage.dead.release_before(u64::MAX)?;
-                    self.show_rest()?;
-                    self.stage.flush()?;
-                    self.stage.dead.flush()?;
-                    return Err(error);
-                }
-            }
+impl Operator for View {
+    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        let Choice { rows, faulty, shown } = self.chosen.take(&batch)?;
+        // Letters after the last row shown are held: nobody looks at what they stand for.
+        out.release_letters(self.looked_at + rows as u64)?;
+        for (row, fault) in &faulty {
+            out.dead(&batch, *row, fault)?;
         }
+        self.looked_at += rows as u64;
+        self.faulty += faulty.len() as u64;
+        let before = self.shown;
+        if let Some(shown) = shown {
+            self.show(&shown, out)?;
+        }
+        if self.live && (batch.num_rows() < LULL_ROWS || out.elapsed().saturating_sub(self.flushed) >= SHOW_EVERY) {
+            out.flush()?;
+            self.flushed = out.elapsed();
+        }
+        if !self.chosen.excerpt.is_full() {
+            // The next row will be looked at, and so are letters before it.
+            out.release_letters(self.looked_at + 1)?;
+        }
+        // Which rows are left out is known at the end: --tail shows the last ones there.
+        Ok(Counts { taken: rows as u64, out: self.shown - before, ..Counts::default() })
     }
 
-    fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        if let Some(rows) = self.chosen.take(batch, &mut self.stage.dead)? {
-            self.show(&rows)?;
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        if !self.passes_control {
+            return Ok(());
         }
-        self.stage.counts = Counts { taken: self.chosen.looked_at, out: self.out, ..self.chosen.faulty };
-        if self.live && (batch.num_rows() < LULL_ROWS || self.flushed.elapsed() >= SHOW_EVERY) {
-            self.stage.flush()?;
-            self.flushed = Instant::now();
-        }
-        Ok(())
+        out.control(&message)?;
+        self.tell(&message, out)
     }
 
-    fn show(&mut self, rows: &RecordBatch) -> Result<()> {
-        self.out += rows.num_rows() as u64;
+    fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        if !self.is_done() {
+            out.release_letters(u64::MAX)?;
+        }
+        if self.untimed {
+            let line = "the first rows have no time: their event_time is the clock of this run (--time FIELD)";
+            out.note(Message::Info(line.to_owned()));
+        }
+        for name in self.chosen.filter.as_ref().map_or(vec![], Filter::always_null) {
+            out.note(Message::Warning(always_null(&name)));
+        }
+        let before = self.shown;
+        self.show_rest(out)?;
+        if ended.is_proven {
+            self.tell(&Control::End(ended.end), out)?;
+        }
+        let filtered = self.looked_at - self.shown - self.faulty;
+        Ok(Counts { out: self.shown - before, filtered, ..Counts::default() })
+    }
+
+    fn on_failure(&mut self, out: &mut dyn Collector) -> Result<()> {
+        // Shows the rows before the error.
+        out.release_letters(u64::MAX)?;
+        self.show_rest(out)?;
+        out.flush()
+    }
+
+    fn is_done(&self) -> bool {
+        self.chosen.excerpt.is_full()
+    }
+
+    fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {
+        Ok(self)
+    }
+}
+
+impl View {
+    fn show(&mut self, rows: &RecordBatch, out: &mut dyn Collector) -> Result<()> {
+        self.shown += rows.num_rows() as u64;
         match &mut self.show {
-            Show::Rows(None) => self.stage.write(rows),
-            Show::Rows(Some(selection)) => self.stage.write(&selection.apply(rows)?),
+            Show::Rows(None) => out.rows(rows),
+            Show::Rows(Some(selection)) => out.rows(&selection.apply(rows)?),
             Show::Describe(describe) => describe.push(rows),
             Show::Summary { summary, .. } => summary.push(rows),
         }
     }
 
-    fn pass(&mut self, control: &Control) -> Result<()> {
-        if !self.passes_control {
-            return Ok(());
-        }
-        self.stage.control(control)?;
-        self.tell(control)
-    }
-
     /// Shows a control message in formats that can.
-    fn tell(&mut self, control: &Control) -> Result<()> {
+    fn tell(&self, control: &Control, out: &mut dyn Collector) -> Result<()> {
         if !self.control {
             return Ok(());
         }
-        self.stage.text(|format| match format {
+        out.text(&|format| match format {
             "jsonl" => Some(control_text::line(control)),
             "table" => Some(control_text::note(control)),
             _ => None,
@@ -423,41 +449,22 @@ impl Job {
     }
 
     /// Writes the last rows and the report.
-    fn show_rest(&mut self) -> Result<()> {
+    fn show_rest(&mut self, out: &mut dyn Collector) -> Result<()> {
         for rows in self.chosen.excerpt.finish() {
-            self.show(&rows)?;
+            self.show(&rows, out)?;
         }
-        self.stage.progress = ProgressLine::hidden();
         match std::mem::replace(&mut self.show, Show::Rows(None)) {
             Show::Rows(_) => Ok(()),
             Show::Describe(describe) => {
                 let description = describe.finish();
-                self.stage.text(|format| match format {
+                out.text(&|format| match format {
                     "table" => Some(describe_text::report(&description, terminal_width())),
                     _ => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
                 })
             }
-            Show::Summary { summary, as_text: true } => self.stage.text(|_| Some(summary.report(terminal_width()))),
-            Show::Summary { summary, as_text: false } => self.stage.write(&summary.rows()?),
+            Show::Summary { summary, as_text: true } => out.text(&|_| Some(summary.report(terminal_width()))),
+            Show::Summary { summary, as_text: false } => out.rows(&summary.rows()?),
         }
-    }
-
-    /// Ends the view at the end of the stream or of the excerpt.
-    fn finish(mut self, end: Option<End>) -> Result<u8> {
-        if end.is_some() {
-            self.stage.dead.release_before(u64::MAX)?;
-        }
-        let unknown = self.chosen.filter.as_ref().map_or(vec![], Filter::always_null);
-        unknown.iter().for_each(|name| self.stage.warn_of_null(name));
-        self.show_rest()?;
-        let source = &self.stage.source;
-        let early = end.is_none().then_some(&self.stage.dead);
-        self.stage.counts = self.chosen.counts(source.counts(), self.out, early);
-        if let Some(end) = end.filter(|_| source.is_proven()) {
-            self.tell(&Control::End(End { rows: self.stage.source.counts().out, ..end }))?;
-        }
-        let end = end.unwrap_or(End { how: How::Exhausted, rows: 0, verdict: 0 });
-        self.stage.finish(end, 0)
     }
 }
 

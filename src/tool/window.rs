@@ -1,14 +1,15 @@
 //! evt-window: events in, metrics of event-time windows out.
 
-use super::hold::Hold;
 use super::late::Late;
+use super::stall::StallMonitor;
 use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, StageArgs, duration};
 use crate::cli::check::Findings;
-use crate::cli::stage::{FRAMES, Stage, check_side, stamped};
+use crate::cli::look::{FRAMES, check_side};
+use crate::cli::open::open_beside;
+use crate::counts::Counts;
 use crate::error::{Error, Result};
-use crate::frame::{Control, End, How, State};
-use crate::ingest::Item;
+use crate::frame::{Control, How, Progress, State};
 use crate::kafka::range::Role;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::has_raw;
@@ -19,9 +20,12 @@ use crate::op::window::metric::Emit;
 use crate::op::window::spec::{self, Inline, Spec};
 use crate::op::window::watermark;
 use crate::op::window::{MetricCounts, Options, Outcome, Window};
+use crate::output::Checked;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
+use crate::stage::operator::{Collector, InputEnded, Message, Operator};
+use crate::stage::{Learned, Started, stamped};
 use crate::time::SECOND;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -281,95 +285,168 @@ impl Tool for Args {
         self.check_end(&run)?;
         // A row that a metric cannot read becomes a dead letter with its record.
         let options = SourceOptions { role: Role::Recomputes, shows_records: true, ..self.stage.source(mapping)? };
-        let mut stage = Stage::open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
-        stage.expect(Kind::Event, "windows are made of events")?;
-        stage.source.set_named(spec.leaves.columns());
-        let rows = stamped(&Kind::Late.schema_with(has_raw(&stage.source.schema())), &run);
-        let late = late.map(|late| late.open(&rows, &run)).transpose()?;
-        if stage.source.is_explicit() && self.watermark.out_of_orderness == Disorder::All {
+        let opened = open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
+        opened.stage(Box::new(move |learned| self.start(learned, spec, late, &run))).run()
+    }
+}
+
+impl Args {
+    /// Makes the operator once the rows are known, and opens `--late` for them.
+    fn start(&self, learned: Learned<'_>, spec: Spec, late: Option<Checked>, run: &Rc<Run>) -> Result<Started> {
+        learned.expect(Kind::Event, "windows are made of events")?;
+        let Learned { source, .. } = learned;
+        source.set_named(spec.leaves.columns());
+        let rows = stamped(&Kind::Late.schema_with(has_raw(&source.schema())), run);
+        let side = late.map(|late| late.open(&rows, run)).transpose()?;
+        let explicit = source.is_explicit();
+        if explicit && self.watermark.out_of_orderness == Disorder::All {
             return Err(Error::usage(
                 "--out-of-orderness all: the watermarks that the input brings would not be heeded",
             ));
         }
-        stage.begin(&Kind::Metric.schema())?;
-        let emit = if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes };
-        let window = Window::new(Options {
-            leaves: spec.leaves,
-            metrics: spec.metrics,
-            watermark: self.watermark(stage.source.is_explicit()),
-            emit,
-        });
-        let results = Results::default();
-        let hold = Hold::new(self.watermark.idle_after, run.clock.now());
-        let late = Late::new(late, self.late_partial, self.why_not_waited_for());
-        Job { args: &self, run, stage, window, hold, late, results }.run()
+        let operator = Windows {
+            window: Window::new(Options {
+                leaves: spec.leaves,
+                metrics: spec.metrics,
+                watermark: self.watermark(explicit),
+                emit: if self.watermark.emit == EmitArg::Final { Emit::Final } else { Emit::Panes },
+            }),
+            stall: StallMonitor::new(self.watermark.idle_after, run.clock.now()),
+            late: Late::new(self.late_partial, self.why_not_waited_for()),
+            results: Results::default(),
+            seen: 0,
+            options: WindowsOptions {
+                at_end: self.watermark.at_end,
+                strict: self.stage.common.strict,
+                quiet: self.stage.common.quiet,
+            },
+            has_told_stop: false,
+        };
+        Ok(Started { operator: Box::new(operator), schema: Kind::Metric.schema(), side, is_report: false })
     }
 }
 
-/// One run of the tool.
-struct Job<'a> {
-    args: &'a Args,
-    run: Rc<Run>,
-    stage: Stage,
+/// Flags that matter to the operator itself.
+#[derive(Clone, Copy)]
+struct WindowsOptions {
+    at_end: Option<AtEnd>,
+    strict: bool,
+    quiet: bool,
+}
+
+/// The operator of evt-window: windows, late rows, and reports about a watermark that does not advance.
+struct Windows {
     window: Window,
-    hold: Hold,
+    stall: StallMonitor,
     late: Late,
     results: Results,
+    /// Rows that were not dead.
+    seen: u64,
+    options: WindowsOptions,
+    /// Whether it was said that reading goes on after a signal.
+    has_told_stop: bool,
 }
 
-impl Job<'_> {
-    fn run(mut self) -> Result<u8> {
-        let mut waited = false;
-        loop {
-            match self.stage.read()? {
-                Item::Batch(batch) => {
-                    let outcome = self.window.on_batch(&batch, self.stage.source.given())?;
-                    self.settle(&batch, &outcome)?;
-                    self.look()?;
-                }
-                Item::Dead(_) => {}
-                Item::Idle => self.look()?,
-                Item::Control(Control::Progress(progress)) => {
-                    self.window.on_progress(&progress)?;
-                    self.fire()?;
-                    let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
-                    self.stage.control(&Control::Progress(crate::frame::Progress {
-                        partitions: if news { progress.partitions } else { vec![] },
-                        ..progress
-                    }))?;
-                }
-                Item::Control(Control::Watermark(instant)) => {
-                    self.window.on_promise(instant);
-                    self.fire()?;
-                }
-                Item::Control(other) => self.stage.control(&other)?,
-                Item::End(end) => return self.end(end),
+impl Operator for Windows {
+    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        let outcome = self.window.on_batch(&batch, input)?;
+        for (row, message) in &outcome.dead {
+            out.dead(&batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
+        }
+        if !outcome.late.is_empty() {
+            let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
+            self.late.take(&batch, &outcome, &names, out)?;
+        }
+        let taken = batch.num_rows() as u64;
+        self.seen += taken - outcome.dead.len() as u64;
+        self.on_idle(out)?;
+        let Outcome { counted, late_rows, filtered, .. } = outcome;
+        Ok(Counts { taken, out: counted, late: late_rows, filtered, ..Counts::default() })
+    }
+
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        match message {
+            Control::Progress(progress) => {
+                self.window.on_progress(&progress)?;
+                self.fire(out)?;
+                let news = progress.partitions.iter().any(|partition| partition.state == State::Ended);
+                let partitions = if news { progress.partitions } else { vec![] };
+                out.control(&Control::Progress(Progress { partitions, ..progress }))
             }
-            if self.run.stop.signal().is_some()
-                && !std::mem::replace(&mut waited, true)
-                && !self.args.stage.common.quiet
-            {
-                self.run.console.say("stopping: reading on to the end that the source sends");
+            Control::Watermark(instant) => {
+                self.window.on_promise(instant);
+                self.fire(out)
             }
+            other => out.control(&other),
         }
     }
 
-    /// Does what is due by the clock: idle partitions and late rows.
-    fn look(&mut self) -> Result<()> {
-        let now = self.run.clock.now();
-        for partition in self.hold.look(self.window.watermark(), now, &self.run.console) {
+    /// Does what is due by the clock: idle partitions and reports.
+    fn on_idle(&mut self, out: &mut dyn Collector) -> Result<()> {
+        let now = out.now();
+        let explicit = self.window.watermark().is_explicit();
+        for partition in self.stall.idle(self.window.watermark(), now) {
             self.window.set_idle(partition);
         }
-        self.late.tick(now, self.window.watermark().is_explicit(), &self.run.console)?;
-        self.take_bounced()?;
-        self.fire()?;
-        self.observe(now);
+        if let Some(line) = self.stall.stalled(self.window.watermark(), now) {
+            out.report(Message::Info(line));
+        }
+        if let Some(line) = if out.has_side() { None } else { self.late.due(now, explicit) } {
+            out.report(Message::Warning(line));
+        }
+        if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.options.quiet {
+            out.report(Message::Info("stopping: reading on to the end that the source sends".to_owned()));
+        }
+        self.fire(out)?;
+        self.set_metrics(out);
         Ok(())
     }
 
-    /// Sets the Prometheus metrics of windows.
-    fn observe(&self, now: i64) {
-        let metrics = &self.run.metrics;
+    fn on_end(&mut self, ended: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
+        let fires = match self.options.at_end {
+            None => ended.end.how == How::Exhausted,
+            Some(at_end) => at_end == AtEnd::Fire,
+        };
+        if fires {
+            let results = &mut self.results;
+            self.window.on_exhausted(&mut |row| results.push(row, out))?;
+        }
+        self.results.write(out)?;
+        let held = self.window.held();
+        if held > 0 {
+            out.note(Message::Warning(format!("{held} windows held: they had not ended (--at-end fire)")));
+            out.set_verdict(1);
+        }
+        self.check_metrics(out)?;
+        self.report(out);
+        out.detail("held", held.into());
+        out.detail("late_rows", out.side_rows().into());
+        if self.late.is_any() && (!out.has_side() || self.options.strict) {
+            out.set_verdict(1);
+        }
+        Ok(Counts::default())
+    }
+
+    fn snapshot(&mut self) -> Vec<u8> {
+        self.window.snapshot()
+    }
+
+    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>> {
+        let window = Window::restore(self.window.into_options(), state)?;
+        Ok(Box::new(Self { window, ..*self }))
+    }
+}
+
+impl Windows {
+    /// Emits the results that are due.
+    fn fire(&mut self, out: &mut dyn Collector) -> Result<()> {
+        let results = &mut self.results;
+        self.window.fire(&mut |row| results.push(row, out))?;
+        self.results.write(out)
+    }
+
+    fn set_metrics(&self, out: &mut dyn Collector) {
+        let (now, metrics) = (out.now(), out.metrics());
         if !metrics.is_on() {
             return;
         }
@@ -380,126 +457,41 @@ impl Job<'_> {
         }
     }
 
-    /// Counts the fates of a batch's rows and writes dead and late ones.
-    fn settle(&mut self, batch: &RecordBatch, outcome: &Outcome) -> Result<()> {
-        let counts = &mut self.stage.counts;
-        counts.taken += batch.num_rows() as u64;
-        counts.out += outcome.counted;
-        counts.late += outcome.late_rows;
-        counts.filtered += outcome.filtered;
-        for (row, message) in &outcome.dead {
-            self.stage.dead.count(&mut self.stage.counts);
-            self.stage.dead.push_row(batch, *row, &Fault::new(ErrorType::AggregationError, message))?;
-        }
-        if outcome.late.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<&str> = self.window.metrics().iter().map(|metric| metric.name.as_str()).collect();
-        for refusal in self.late.take(batch, outcome, &names)? {
-            self.stage.refuse(batch, &refusal)?;
-        }
-        self.take_bounced()
-    }
-
-    /// Makes dead letters of late rows that `--late` took and its brokers refused later.
-    fn take_bounced(&mut self) -> Result<()> {
-        let bounced = self.late.bounced();
-        bounced.iter().try_for_each(|bounced| self.stage.bounce(bounced))
-    }
-
-    /// Emits the results that are due.
-    fn fire(&mut self) -> Result<()> {
-        let results = &mut self.results;
-        let stage = &mut self.stage;
-        self.window.fire(&mut |row| results.push(stage, row))?;
-        self.flush()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        if self.results.rows.is_empty() { Ok(()) } else { self.results.write(&mut self.stage) }
-    }
-
-    fn end(mut self, mut end: End) -> Result<u8> {
-        let fire = match self.args.watermark.at_end {
-            None => end.how == How::Exhausted,
-            Some(at_end) => at_end == AtEnd::Fire,
-        };
-        let mut own = 0;
-        if fire {
-            let results = &mut self.results;
-            let stage = &mut self.stage;
-            self.window.on_exhausted(&mut |row| results.push(stage, row))?;
-        }
-        self.flush()?;
-        let held = self.window.held();
-        if held > 0 {
-            self.stage.warn(format!("{held} windows held: they had not ended (--at-end fire)"));
-            own = 1;
-        }
-        self.stage.counts.add_lost(&self.stage.source.counts());
-        self.check_metrics()?;
-        self.notes();
-        self.stage.detail("held", held);
-        if self.late.is_loss() || self.late.is_any() && self.args.stage.common.strict {
-            own = 1;
-        }
-        self.late.conclude()?;
-        self.take_bounced()?;
-        if let Some(output) = self.late.output.take() {
-            self.stage.tell_notices(&output.finish(&end)?, &mut end);
-        }
-        self.stage.finish(end, own)
-    }
-
     /// Checks the law of counts per metric.
-    fn check_metrics(&mut self) -> Result<()> {
-        let counts = self.stage.counts;
-        let before = self.stage.source.counts();
-        let seen = counts.taken - counts.dead - counts.dropped - before.filtered;
-        let all = self.window.counts();
-        for (metric, each) in self.window.metrics().iter().zip(&all) {
-            let MetricCounts { counted, late, filtered, half_late, .. } = *each;
+    fn check_metrics(&self, out: &mut dyn Collector) -> Result<()> {
+        let mut named = serde_json::Map::new();
+        for (metric, counts) in self.window.metrics().iter().zip(self.window.counts()) {
+            let (name, seen) = (&metric.name, self.seen);
+            let MetricCounts { counted, late, filtered, half_late, .. } = counts;
             if seen != counted + late + filtered || half_late > counted {
-                let name = &metric.name;
                 return Err(Error::broken(format!(
                     "law of counts: {name}: {seen} seen, {counted} counted, {late} late, {filtered} filtered, {half_late} half late"
                 )));
             }
+            // Counts always serialize.
+            named.insert(name.clone(), serde_json::to_value(counts).unwrap_or_default());
         }
-        let named: serde_json::Map<_, _> = self
-            .window
-            .metrics()
-            .iter()
-            .zip(&all)
-            .map(|(metric, counts)| (metric.name.clone(), serde_json::to_value(counts).unwrap_or_default()))
-            .collect();
-        self.stage.detail("metrics", named);
-        self.stage.detail("late_rows", self.late.written());
+        out.detail("metrics", named.into());
         Ok(())
     }
 
     /// Adds notes about the result to the summary.
-    fn notes(&mut self) {
-        let nulls: Vec<String> = self
-            .window
-            .always_null()
-            .into_iter()
-            .map(|(metric, path)| format!("{metric}: {path} was NULL in every event: is that its name?"))
-            .collect();
-        nulls.into_iter().for_each(|warning| self.stage.warn(warning));
+    fn report(&self, out: &mut dyn Collector) {
+        for (metric, path) in self.window.always_null() {
+            let line = format!("{metric}: {path} was NULL in every event: is that its name?");
+            out.note(Message::Warning(line));
+        }
         let explicit = self.window.watermark().is_explicit();
-        let is_loss = self.late.is_loss();
-        match self.late.rest(explicit) {
-            Some(line) if is_loss => self.stage.warn(line),
-            Some(line) => self.stage.note(line),
+        match self.late.rest(explicit, out.has_side()) {
+            Some(line) if !out.has_side() => out.note(Message::Warning(line)),
+            Some(line) => out.note(Message::Info(line)),
             None => {}
         }
         let counts = self.window.counts();
         let of_each = counts.len() > 1;
         let each = self.window.metrics().iter().zip(counts);
-        let notes: Vec<String> = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each)).collect();
-        let panes = self.results.note(&self.stage);
-        notes.into_iter().chain(panes).for_each(|note| self.stage.note(note));
+        let notes = each.filter_map(|(metric, counts)| note(&metric.name, counts, of_each));
+        notes.chain(self.results.note(out)).for_each(|note| out.note(Message::Info(note)));
     }
 }
 
@@ -528,20 +520,23 @@ struct Results {
 }
 
 impl Results {
-    fn push(&mut self, stage: &mut Stage, row: &metric::Row<'_>) -> Result<()> {
+    fn push(&mut self, row: &metric::Row<'_>, out: &mut dyn Collector) -> Result<()> {
         self.later_panes += u64::from(row.pane > 0 && !row.retracted);
         self.rows.push(row)?;
-        if self.rows.is_full() { self.write(stage) } else { Ok(()) }
+        if self.rows.is_full() { self.write(out) } else { Ok(()) }
     }
 
-    fn write(&mut self, stage: &mut Stage) -> Result<()> {
-        let batch = self.rows.finish(stage.schema())?;
-        stage.write(&batch)
+    fn write(&mut self, out: &mut dyn Collector) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let batch = self.rows.finish(out.schema())?;
+        out.rows(&batch)
     }
 
     /// Returns a note for readers of a file: stores and stages keep only the last row of a window, a file has all.
-    fn note(&self, stage: &Stage) -> Option<String> {
-        let is_read_as_it_is = stage.formats().any(|format| format != "frames");
+    fn note(&self, out: &mut dyn Collector) -> Option<String> {
+        let is_read_as_it_is = out.formats().iter().any(|format| *format != "frames");
         (self.later_panes > 0 && is_read_as_it_is).then(|| {
             let later = self.later_panes;
             format!(

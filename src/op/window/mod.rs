@@ -107,6 +107,11 @@ impl Window {
         &self.options.metrics
     }
 
+    /// Returns the options.
+    pub fn into_options(self) -> Options {
+        self.options
+    }
+
     /// Returns the operator's watermark.
     pub fn watermark(&self) -> &Watermark {
         &self.watermark

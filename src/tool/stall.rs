@@ -3,17 +3,17 @@
 //! None of it decides what is late. `--idle-after` excludes an idle partition from the minimum; this depends on timing
 //! and is opt-in. A watermark that has not advanced for a minute is only reported, with remedies.
 
-use crate::console::Console;
 use crate::op::window::watermark::Watermark;
 use crate::time::{MINUTE, format_duration};
 use std::collections::HashMap;
 
-/// Interval of checks (µs).
+/// Interval of checks for idle partitions (µs).
 const EVERY: i64 = 100_000;
 
-/// Watches the partitions of one run.
-pub struct Hold {
+/// Watches the partitions of one run. It does not read the clock: the caller says what time it is.
+pub struct StallMonitor {
     idle_after: Option<i64>,
+    /// When idle partitions are looked for next.
     next: i64,
     /// Stream time of each partition when it last advanced, and the processing time of that.
     moved: HashMap<usize, (Option<i64>, i64)>,
@@ -21,21 +21,17 @@ pub struct Hold {
     said: bool,
 }
 
-impl Hold {
+impl StallMonitor {
     /// Creates a monitor: partitions without rows for `idle_after` µs become idle; with `None` they never do. `now` is
     /// the clock's.
     pub fn new(idle_after: Option<i64>, now: i64) -> Self {
         Self { idle_after, next: now, moved: HashMap::new(), watermark: (None, now), said: false }
     }
 
-    /// Checks the partitions; returns the numbers of those that have become idle.
-    pub fn look(&mut self, watermark: &Watermark, now: i64, console: &Console) -> Vec<usize> {
-        if now < self.next {
-            return vec![];
-        }
+    /// Returns the numbers of the partitions that have become idle.
+    pub fn idle(&mut self, watermark: &Watermark, now: i64) -> Vec<usize> {
+        let Some(limit) = self.idle_after.filter(|_| now >= self.next) else { return vec![] };
         self.next = now + EVERY;
-        self.name_slowest(watermark, now, console);
-        let Some(limit) = self.idle_after else { return vec![] };
         let mut idle = vec![];
         for (at, stream_time) in watermark.live() {
             let (known, since) = self.moved.entry(at).or_insert((stream_time, now));
@@ -48,30 +44,31 @@ impl Hold {
         idle
     }
 
-    fn name_slowest(&mut self, watermark: &Watermark, now: i64, console: &Console) {
+    /// Returns a message, once, if the watermark has not advanced for a minute.
+    pub fn stalled(&mut self, watermark: &Watermark, now: i64) -> Option<String> {
         if watermark.waits_for_end() {
-            return;
+            return None;
         }
         if watermark.get() != self.watermark.0 {
             self.watermark = (watermark.get(), now);
             self.said = false;
-            return;
+            return None;
         }
         if self.said || now - self.watermark.1 < MINUTE {
-            return;
+            return None;
         }
         self.said = true;
         let stood = format_duration(MINUTE);
         match watermark.slowest() {
-            _ if !watermark.is_complete() => console.say(format!(
+            _ if !watermark.is_complete() => Some(format!(
                 "no window has fired for {stood}: partitions are mapped, and not all are known before the end \
                  (--partitions NAME,… names them)"
             )),
-            Some((origin, name)) => console.say(format!(
+            Some((origin, name)) => Some(format!(
                 "no window has fired for {stood}: partition {name} of {origin} holds the watermark back \
                  (--idle-after DURATION lets it go)"
             )),
-            None => {}
+            None => None,
         }
     }
 }
@@ -79,7 +76,6 @@ impl Hold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::console::Colour;
     use crate::frame::{PartitionState, Progress, State};
     use crate::op::window::watermark::Options;
 
@@ -100,14 +96,13 @@ mod tests {
     #[test]
     fn a_partition_that_does_not_move_becomes_idle_and_one_that_does_stays_live() {
         let options = Options { out_of_orderness: Some(0), explicit: false, new_partitions: false };
-        let console = Console::new("evt-test", Colour::Off);
         let mut watermark = Watermark::new(options);
-        let mut hold = Hold::new(Some(1_000_000), 0);
+        let mut monitor = StallMonitor::new(Some(1_000_000), 0);
         watermark.on_progress(&told(&[("a", Some(1)), ("b", Some(1))])).unwrap();
-        assert!(hold.look(&watermark, 0, &console).is_empty());
+        assert!(monitor.idle(&watermark, 0).is_empty());
         watermark.on_progress(&told(&[("a", Some(9))])).unwrap();
-        assert!(hold.look(&watermark, 500_000, &console).is_empty());
-        let idle = hold.look(&watermark, 1_200_000, &console);
+        assert!(monitor.idle(&watermark, 500_000).is_empty());
+        let idle = monitor.idle(&watermark, 1_200_000);
         assert_eq!(idle, [1]);
         watermark.set_idle(1);
         assert_eq!(watermark.get(), Some(9));

@@ -1,5 +1,6 @@
 //! The report of a stage at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
 
+use super::outputs::Report;
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::frame::{End, How};
@@ -19,25 +20,21 @@ pub struct Summary<'a> {
     pub dead: &'a DeadLetters,
     /// Counts of the records read, by fate.
     pub counts: &'a Counts,
-    /// Lines about lost rows, printed even with `-q`.
-    pub warnings: &'a [String],
-    /// Lines that `-q` leaves out.
-    pub notes: &'a [String],
-    /// Entries that the tool adds to the statistics.
-    pub details: &'a serde_json::Map<String, serde_json::Value>,
+    /// What the operator reports.
+    pub report: &'a Report,
     /// The end, with the verdict.
     pub end: &'a End,
     /// The report of each output.
-    pub reports: &'a [OutputReport],
+    pub outputs: &'a [OutputReport],
 }
 
 impl Summary<'_> {
     /// Prints it; `quiet` keeps only lines about lost rows.
     pub fn say(&self, quiet: bool) {
         let console = &self.run.console;
-        self.warnings.iter().for_each(|warning| console.warn(warning));
+        self.report.warnings.iter().for_each(|warning| console.warn(warning));
         if !quiet {
-            self.notes.iter().for_each(|note| console.say(note));
+            self.report.notes.iter().for_each(|note| console.say(note));
             console.say(self.line());
         }
     }
@@ -47,7 +44,7 @@ impl Summary<'_> {
         if self.dead.total() > 0 {
             line.push_str(&format!(" ({})", self.dead.describe()));
         }
-        for report in self.reports {
+        for report in self.outputs {
             line.push_str(&describe(report));
         }
         if self.end.how == How::Stopped {
@@ -70,7 +67,7 @@ impl Summary<'_> {
         let seconds = metrics::cpu_seconds();
         let millions = self.counts.taken as f64 / 1e6;
         let outputs: Vec<_> = self
-            .reports
+            .outputs
             .iter()
             .map(|report| {
                 serde_json::json!({
@@ -97,7 +94,7 @@ impl Summary<'_> {
             if !lag.is_empty() {
                 object.insert("lag".to_owned(), serde_json::json!(lag));
             }
-            object.extend(self.details.clone());
+            object.extend(self.report.details.clone());
         }
         stats
     }

@@ -1,0 +1,392 @@
+//! A stage: the source, the operator and the outputs of one tool, from the first row to the proven end.
+//!
+//! ```text
+//!          ┌──────── Stage::step ────────┐
+//! Source ──┤ batch, control, idle, end ──┼─► Operator ──► Collector: rows, control, dead letters, side output
+//!          └ dead letters of records ────┴──────────────► dead letters
+//! ```
+//!
+//! [`Stage::step`] never waits for input: [`Stage::run`] is `step` and `wait`. A simulation steps several stages in one process.
+//! The stage keeps the counts and checks the law of counts at its end.
+
+pub mod operator;
+pub mod outputs;
+pub mod progress;
+mod summary;
+
+use self::operator::{Collector, InputEnded, Operator};
+use self::outputs::Outputs;
+use self::progress::ProgressLine;
+use crate::clock::Clock;
+use crate::counts::Counts;
+use crate::error::{Error, ErrorKind, Result};
+use crate::frame::{End, How, PIPELINE_KEY, STAGES_KEY};
+use crate::ingest::{Item, Sent};
+use crate::kind::Kind;
+use crate::metrics;
+use crate::output::Output;
+use crate::run::Run;
+use crate::source::{Polled, Source};
+use crate::time::SECOND;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use summary::Summary;
+
+/// Control messages that are kept while the first rows are awaited; they decide what the text of an input holds.
+const AHEAD_MAX: usize = 64;
+
+/// Returns the schema that this stage writes: appends the stage's name to those before it.
+pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
+    let mut metadata: HashMap<String, String> = schema.metadata().clone();
+    let stages = match metadata.get(STAGES_KEY) {
+        Some(before) => format!("{before},{}", run.console.tool()),
+        None => run.console.tool().to_owned(),
+    };
+    metadata.insert(STAGES_KEY.to_owned(), stages);
+    metadata.entry(PIPELINE_KEY.to_owned()).or_insert_with(|| run.pipeline.clone());
+    Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
+}
+
+/// What is known when the operator is made.
+pub struct Learned<'a> {
+    /// The source; its schema and kind are right.
+    pub source: &'a mut Source,
+    /// The first rows, unless the schema was known before, or there are none.
+    pub first: Option<&'a RecordBatch>,
+}
+
+impl Learned<'_> {
+    /// Refuses rows of another kind. Errors: exit status 2.
+    pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
+        match self.source.kind() {
+            found if found == kind => Ok(()),
+            found => Err(Error::usage(format!("{why}, these rows are of kind {}", found.name()))),
+        }
+    }
+}
+
+/// An operator and what it writes.
+pub struct Started {
+    /// The operator.
+    pub operator: Box<dyn Operator>,
+    /// The schema of the rows it writes.
+    pub schema: SchemaRef,
+    /// The side output of late rows.
+    pub side: Option<Output>,
+    /// Whether it writes a report at the end instead of rows, so that the terminal is free for a progress line.
+    pub is_report: bool,
+}
+
+/// Makes the operator once the rows are known.
+pub type Start = Box<dyn FnOnce(Learned<'_>) -> Result<Started>>;
+
+/// Settings of a stage.
+#[derive(Clone, Debug, Default)]
+pub struct StageOptions {
+    /// `-q`.
+    pub quiet: bool,
+    /// `--strict`.
+    pub strict: bool,
+    /// `--stats`.
+    pub stats: Option<String>,
+    /// Whether the operator needs the first rows to start, even if the schema is known.
+    pub needs_rows: bool,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was done; there may be more at once.
+    Ready,
+    /// There is no input. Something is due at the latest after this time.
+    Waiting(Duration),
+    /// The stage has ended with this exit status.
+    Ended(u8),
+}
+
+enum Phase {
+    /// The rows are not known yet.
+    Learning(Start),
+    Running(Box<dyn Operator>),
+    Ended(u8),
+}
+
+/// The running stage.
+pub struct Stage {
+    run: Rc<Run>,
+    options: StageOptions,
+    source: Source,
+    outputs: Outputs,
+    phase: Phase,
+    /// Items that were read before the operator was made.
+    ahead: VecDeque<Sent>,
+    counts: Counts,
+    stream_time: Option<i64>,
+}
+
+impl Stage {
+    /// Makes a stage; `start` makes its operator when the rows are known.
+    pub fn new(run: Rc<Run>, options: StageOptions, source: Source, outputs: Outputs, start: Start) -> Self {
+        Self {
+            run,
+            options,
+            source,
+            outputs,
+            phase: Phase::Learning(start),
+            ahead: VecDeque::new(),
+            counts: Counts::default(),
+            stream_time: None,
+        }
+    }
+
+    /// Runs the stage to its end; returns the exit status.
+    pub fn run(mut self) -> Result<u8> {
+        loop {
+            match self.step()? {
+                Progress::Ready => {}
+                Progress::Waiting(timeout) => self.wait(timeout)?,
+                Progress::Ended(status) => return Ok(status),
+            }
+        }
+    }
+
+    /// Waits until an input may have something to read, a signal arrives, or `timeout` has passed.
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        let start = self.run.clock.monotonic();
+        let waited = self.source.wait(timeout);
+        self.run.metrics.blocked("input", self.run.clock.monotonic().saturating_sub(start));
+        waited
+    }
+
+    /// Does one step: takes one item, or lets an input read on. Does not wait for input.
+    pub fn step(&mut self) -> Result<Progress> {
+        let step = match &self.phase {
+            Phase::Learning(_) => self.learn(),
+            Phase::Running(_) => self.advance(),
+            Phase::Ended(status) => Ok(Progress::Ended(*status)),
+        };
+        step.inspect_err(|_| self.source.report_lost())
+    }
+
+    /// Reads towards the first rows.
+    fn learn(&mut self) -> Result<Progress> {
+        if self.source.has_schema() && !self.options.needs_rows {
+            return self.start(None);
+        }
+        if self.source.can_commit() {
+            // Only dead letters and records without content came: no output has rows to write.
+            self.outputs.dead.settle()?;
+            self.source.commit()?;
+        }
+        let Sent { input, item } = match self.source.poll() {
+            Ok(Polled::Item(sent)) => sent,
+            Ok(Polled::Progress) => return Ok(Progress::Ready),
+            Ok(Polled::Waiting(timeout)) => return Ok(Progress::Waiting(timeout)),
+            Err(error) => {
+                if error.kind() == ErrorKind::Usage {
+                    self.outputs.dead.discard();
+                }
+                return Err(error);
+            }
+        };
+        let first = match &item {
+            Item::Dead(letters) => return self.outputs.dead.take(letters).map(|()| Progress::Ready),
+            Item::Idle => return self.outputs.dead.flush().map(|()| Progress::Ready),
+            Item::Batch(batch) => Some(batch.clone()),
+            Item::Control(_) | Item::End(_) => None,
+        };
+        let is_known = first.is_some() || matches!(item, Item::End(_)) || self.ahead.len() + 1 >= AHEAD_MAX;
+        self.ahead.push_back(Sent { input, item });
+        if is_known { self.start(first.as_ref()) } else { Ok(Progress::Ready) }
+    }
+
+    /// Makes the operator and opens the outputs.
+    fn start(&mut self, first: Option<&RecordBatch>) -> Result<Progress> {
+        self.outputs.dead.open()?;
+        let Phase::Learning(start) = std::mem::replace(&mut self.phase, Phase::Ended(0)) else {
+            return Err(Error::broken("a stage starts twice"));
+        };
+        let Started { operator, schema, side, is_report } = start(Learned { source: &mut self.source, first })?;
+        self.outputs.open(stamped(&schema, &self.run), side, self.source.counts().taken)?;
+        if is_report {
+            self.outputs.progress = ProgressLine::new(&self.run, self.options.quiet);
+        }
+        self.phase = Phase::Running(operator);
+        Ok(Progress::Ready)
+    }
+
+    fn advance(&mut self) -> Result<Progress> {
+        self.set_metrics();
+        self.outputs.repeats_partitions = self.source.repeats_partitions();
+        match self.next() {
+            Ok(Polled::Item(sent)) => self.take(sent),
+            Ok(Polled::Progress) => Ok(Progress::Ready),
+            Ok(Polled::Waiting(timeout)) => Ok(Progress::Waiting(timeout)),
+            Err(error) => {
+                self.outputs.progress = ProgressLine::hidden();
+                let (operator, outputs) = self.parts()?;
+                operator.on_failure(outputs)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what is due, commits what can be committed, and returns what comes next.
+    fn next(&mut self) -> Result<Polled> {
+        self.outputs.tick()?;
+        if let Some(sent) = self.ahead.pop_front() {
+            return Ok(Polled::Item(sent));
+        }
+        if self.source.can_commit() {
+            self.outputs.settle()?;
+            self.source.commit()?;
+        }
+        self.source.poll()
+    }
+
+    fn parts(&mut self) -> Result<(&mut Box<dyn Operator>, &mut Outputs)> {
+        match &mut self.phase {
+            Phase::Running(operator) => Ok((operator, &mut self.outputs)),
+            Phase::Learning(_) | Phase::Ended(_) => Err(Error::broken("a stage without an operator")),
+        }
+    }
+
+    fn take(&mut self, Sent { input, item }: Sent) -> Result<Progress> {
+        if let Item::Batch(batch) = &item {
+            self.see_time(batch);
+        }
+        let (operator, outputs) = self.parts()?;
+        let mut fates = Counts::default();
+        match item {
+            Item::Batch(batch) => fates = operator.on_batch(batch, input, outputs)?,
+            Item::Control(control) => operator.on_control(control, outputs)?,
+            Item::Dead(letters) => outputs.dead.take(&letters)?,
+            Item::Idle => {
+                outputs.dead.flush()?;
+                operator.on_idle(outputs)?;
+            }
+            Item::End(end) => return self.finish(end, false),
+        }
+        let is_done = operator.is_done();
+        self.count(&fates);
+        match is_done {
+            true => self.finish(End { how: How::Exhausted, rows: 0, verdict: 0 }, true),
+            false => Ok(Progress::Ready),
+        }
+    }
+
+    /// Adds the fates of rows, with the dead ones since the last call.
+    fn count(&mut self, fates: &Counts) {
+        self.counts.add(fates);
+        self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
+    }
+
+    /// Ends the stage at the proven end, or early because the operator needs no more rows: checks the law of counts, ends the
+    /// outputs, writes the summary.
+    fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
+        self.outputs.progress = ProgressLine::hidden();
+        let rows = self.source.counts().out;
+        let ended = InputEnded { end: End { rows, ..end }, is_proven: !is_early && self.source.is_proven() };
+        let (operator, outputs) = self.parts()?;
+        let fates = operator.on_end(&ended, outputs)?;
+        self.count(&fates);
+        self.outputs.conclude()?;
+        self.counts = self.with_lost(is_early);
+        let lost = self.outputs.dead.lost();
+        let of_stage = lost.of_stage.min(self.counts.dead);
+        self.counts.dead -= of_stage;
+        self.counts.dropped += of_stage;
+        let (strict, refused) = (self.options.strict, self.outputs.refused);
+        if self.counts.dropped > 0
+            || lost.total() > 0
+            || strict && self.counts.dead + refused > 0
+            || refused > 0 && !self.outputs.dead.is_written()
+        {
+            self.outputs.set_verdict(1);
+        }
+        self.counts.check()?;
+        self.set_counts(&self.counts);
+        self.run.service.stopping();
+        self.outputs.set_metrics();
+        let mut end = End { verdict: self.outputs.report.verdict.max(end.verdict), ..end };
+        let reports = self.outputs.finish(&mut end)?;
+        self.source.commit_end()?;
+        for name in self.source.always_null() {
+            self.outputs.report.warnings.push(always_null(&name));
+        }
+        self.run.console.set_progress(None);
+        let summary = Summary {
+            run: &self.run,
+            source: &self.source,
+            dead: &self.outputs.dead,
+            counts: &self.counts,
+            report: &self.outputs.report,
+            end: &end,
+            outputs: &reports,
+        };
+        summary.say(self.options.quiet);
+        if let Some(path) = &self.options.stats {
+            std::fs::write(path, format!("{}\n", summary.stats())).map_err(|error| Error::io(path.clone(), &error))?;
+        }
+        self.phase = Phase::Ended(end.verdict);
+        Ok(Progress::Ended(end.verdict))
+    }
+
+    /// Returns the fates so far, with those of records that were lost before they became rows. At an early end only records
+    /// before the last row count.
+    fn with_lost(&self, is_early: bool) -> Counts {
+        let mut lost = self.source.counts();
+        if is_early {
+            lost = Counts { dead: self.outputs.dead.from_source(), ..Counts::default() };
+        }
+        let mut counts = self.counts;
+        counts.add_lost(&lost);
+        if !self.outputs.dead.is_written() {
+            counts.dropped += std::mem::take(&mut counts.dead);
+        }
+        counts
+    }
+
+    /// Sets the metrics and tells the service manager.
+    fn set_metrics(&self) {
+        let run = &self.run;
+        if run.stop.signal().is_some() {
+            run.service.stopping();
+        }
+        run.service.status(|| self.with_lost(false).to_string());
+        if run.metrics.is_on() {
+            self.set_counts(&self.with_lost(false));
+            self.outputs.set_metrics();
+            let lags = self.source.lag(Clock::System.now());
+            let lags = lags.iter().map(|lag| (lag.topic.as_str(), lag.partition, lag.records, lag.seconds));
+            run.metrics.set_consumer_lag(lags);
+        }
+    }
+
+    fn set_counts(&self, counts: &Counts) {
+        let metrics = &self.run.metrics;
+        for (outcome, records) in counts.outcomes() {
+            metrics.set(&metrics::EVENTS, &[self.run.console.tool(), outcome], records as f64);
+        }
+    }
+
+    /// Records the stream time of a batch's last row, which is the largest of its partition so far.
+    fn see_time(&mut self, batch: &RecordBatch) {
+        let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
+        let times = times.as_primitive_opt::<TimestampMicrosecondType>();
+        let last = times.and_then(|times| Some(times.value(times.len().checked_sub(1)?)));
+        self.stream_time = self.stream_time.max(last);
+        if let Some(stream_time) = self.stream_time {
+            self.run.metrics.set(&metrics::STREAM_TIME, &[], stream_time as f64 / SECOND as f64);
+        }
+    }
+}
+
+/// Returns the warning that no row had a value for a name of `--where`.
+pub fn always_null(name: &str) -> String {
+    format!("--where: {name} was NULL in every row: is that its name?")
+}

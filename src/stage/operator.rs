@@ -1,0 +1,150 @@
+//! What a tool does with its rows: an operator, which gives its results to a collector.
+//!
+//! An operator knows no files, no outputs and no clock of its own. So the same operator runs in a tool and in a simulation.
+
+use crate::counts::Counts;
+use crate::error::Result;
+use crate::frame::{Control, End};
+use crate::kind::dead::Fault;
+use crate::metrics::Metrics;
+use crate::output::Rejected;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::time::Duration;
+
+/// Processes the rows of one stage.
+pub trait Operator {
+    /// Processes a batch of input argument number `input`; returns the fates of its rows. Dead ones are counted by
+    /// [`Collector::dead`].
+    fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
+
+    /// Processes a control message, never an end.
+    fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
+        out.control(&message)
+    }
+
+    /// Does what is due by the clock: nothing has come for a while.
+    fn on_idle(&mut self, _out: &mut dyn Collector) -> Result<()> {
+        Ok(())
+    }
+
+    /// Emits what is left at the end of the input; returns the fates of rows that had none before.
+    fn on_end(&mut self, _end: &InputEnded, _out: &mut dyn Collector) -> Result<Counts> {
+        Ok(Counts::default())
+    }
+
+    /// Shows what it has: reading has failed.
+    fn on_failure(&mut self, _out: &mut dyn Collector) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether it needs no more rows.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    /// Returns its state; empty if it has none.
+    fn snapshot(&mut self) -> Vec<u8> {
+        vec![]
+    }
+
+    /// Returns the operator with a state that [`Operator::snapshot`] returned. Errors: exit status 78 if the state was made with
+    /// other options, 65 if it is damaged.
+    fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
+}
+
+/// How the input of an operator ended.
+#[derive(Clone, Copy, Debug)]
+pub struct InputEnded {
+    /// The end; `rows` is the number of rows that were read.
+    pub end: End,
+    /// Whether it is proven that nothing is missing.
+    pub is_proven: bool,
+}
+
+/// Takes the results of an operator.
+pub trait Collector {
+    /// Writes rows to every output.
+    fn rows(&mut self, batch: &RecordBatch) -> Result<()>;
+
+    /// Returns the schema of the rows that are written.
+    fn schema(&self) -> SchemaRef;
+
+    /// Writes a control message to the outputs that carry them.
+    fn control(&mut self, message: &Control) -> Result<()>;
+
+    /// Makes a dead letter of a row of the input and counts it.
+    fn dead(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()>;
+
+    /// Writes rows to the side output, if there is one. Returns the rows that it rejected.
+    fn side(&mut self, rows: &RecordBatch) -> Result<Vec<Rejected>>;
+
+    /// Whether there is a side output.
+    fn has_side(&self) -> bool;
+
+    /// Returns how many rows the side output has accepted.
+    fn side_rows(&self) -> u64;
+
+    /// Makes a dead letter of a row that the side output rejected.
+    fn rejected(&mut self, batch: &RecordBatch, rejected: &Rejected) -> Result<()>;
+
+    /// Writes the held dead letters of records that come before row number `end` of the input.
+    fn release_letters(&mut self, end: u64) -> Result<()>;
+
+    /// Makes the rows and dead letters so far visible to a waiting reader.
+    fn flush(&mut self) -> Result<()>;
+
+    /// Writes text of the tool itself; `text` returns it for the format of an output, or `None`.
+    fn text(&mut self, text: &dyn Fn(&str) -> Option<String>) -> Result<()>;
+
+    /// Returns the format of each output that has one.
+    fn formats(&self) -> Vec<&'static str>;
+
+    /// Returns the current time (µs since 1970).
+    fn now(&self) -> i64;
+
+    /// Returns the monotonic time.
+    fn elapsed(&self) -> Duration;
+
+    /// Whether a signal asks the run to stop.
+    fn is_stopping(&self) -> bool;
+
+    /// Returns the metrics of the run.
+    fn metrics(&self) -> &Metrics;
+
+    /// Reports something at once.
+    fn report(&mut self, message: Message);
+
+    /// Adds something to the report at the end of the run.
+    fn note(&mut self, message: Message);
+
+    /// Adds an entry to `--stats`.
+    fn detail(&mut self, name: &str, value: serde_json::Value);
+
+    /// Makes the exit verdict at least `verdict`.
+    fn set_verdict(&mut self, verdict: u8);
+}
+
+/// A line of a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// A line that `-q` leaves out.
+    Info(String),
+    /// A line about lost rows, which `-q` keeps.
+    Warning(String),
+}
+
+/// Passes rows and control messages on unchanged (evt-ingest, evt-sink).
+pub struct Pass;
+
+impl Operator for Pass {
+    fn on_batch(&mut self, batch: RecordBatch, _input: u32, out: &mut dyn Collector) -> Result<Counts> {
+        out.rows(&batch)?;
+        let rows = batch.num_rows() as u64;
+        Ok(Counts { taken: rows, out: rows, ..Counts::default() })
+    }
+
+    fn restore(self: Box<Self>, _state: &[u8]) -> Result<Box<dyn Operator>> {
+        Ok(self)
+    }
+}

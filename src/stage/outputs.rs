@@ -1,0 +1,318 @@
+//! The outputs of a stage: rows, dead letters, a side output, control messages, and the report at the end.
+
+use super::operator::{Collector, Message};
+use super::progress::ProgressLine;
+use crate::counts::{Counts, SinkCounts};
+use crate::error::Result;
+use crate::frame::{Control, End, Progress};
+use crate::kafka::produce::Bounced;
+use crate::kind::dead::Fault;
+use crate::metrics::{self, Metrics};
+use crate::output::dead_letters::DeadLetters;
+use crate::output::{Checked, Output, OutputReport, Rejected, given_up};
+use crate::run::Run;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// The outputs of a stage.
+pub struct Outputs {
+    run: Rc<Run>,
+    /// Outputs until [`Outputs::open`].
+    checked: Vec<Checked>,
+    /// Outputs after it.
+    outputs: Vec<Output>,
+    side: Option<Output>,
+    side_rows: u64,
+    /// The output of faulty records.
+    pub dead: DeadLetters,
+    schema: SchemaRef,
+    pub(super) progress: ProgressLine,
+    /// Whether two inputs named one partition.
+    pub(super) repeats_partitions: bool,
+    /// Rows of the input that became dead letters, not counted by the stage yet.
+    pub(super) dead_rows: Counts,
+    /// Rows that outputs refused.
+    pub(super) refused: u64,
+    /// Rows that outputs refused and whose dead letters could not be written, as far as no output has counted them.
+    lost_rows: u64,
+    pub(super) report: Report,
+}
+
+/// What a stage reports at its end.
+#[derive(Default)]
+pub struct Report {
+    /// Lines about lost rows, which `-q` keeps.
+    pub warnings: Vec<String>,
+    /// Lines that `-q` leaves out.
+    pub notes: Vec<String>,
+    /// Entries that the operator adds to the statistics.
+    pub details: serde_json::Map<String, serde_json::Value>,
+    /// The verdict of the operator.
+    pub verdict: u8,
+}
+
+impl Outputs {
+    /// Makes the outputs of a stage; none is open yet.
+    pub fn new(run: Rc<Run>, checked: Vec<Checked>, dead: DeadLetters, schema: SchemaRef, quiet: bool) -> Self {
+        // A progress line between rows on the same terminal would garble both.
+        let shows_rows = checked.iter().any(Checked::is_terminal);
+        let progress = ProgressLine::new(&run, quiet || shows_rows);
+        Self {
+            run,
+            checked,
+            outputs: vec![],
+            side: None,
+            side_rows: 0,
+            dead,
+            schema,
+            progress,
+            repeats_partitions: false,
+            dead_rows: Counts::default(),
+            refused: 0,
+            lost_rows: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// Opens the outputs for rows of `schema`; `taken` rows have been read.
+    pub fn open(&mut self, schema: SchemaRef, side: Option<Output>, taken: u64) -> Result<()> {
+        (self.schema, self.side) = (schema, side);
+        let outcome = match taken {
+            0 => "nothing is written".to_owned(),
+            rows => format!("none of the {rows} rows that were read is counted as written"),
+        };
+        for checked in self.checked.drain(..) {
+            let name = checked.name().to_owned();
+            let opened = checked.open(&self.schema, &self.run);
+            self.outputs.push(opened.map_err(|error| given_up(error, &name, &outcome))?);
+        }
+        Ok(())
+    }
+
+    /// Does what is due by the clock.
+    pub fn tick(&mut self) -> Result<()> {
+        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
+        self.take_bounced()?;
+        self.dead.tick()
+    }
+
+    /// Makes every row so far durable.
+    pub fn settle(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(Output::settle)?;
+        self.take_bounced()?;
+        self.dead.settle()
+    }
+
+    /// Makes dead letters of rows that outputs took and their brokers rejected later.
+    fn take_bounced(&mut self) -> Result<()> {
+        let bounced: Vec<Bounced> = self.outputs.iter_mut().flat_map(Output::bounced).collect();
+        let of_side = self.side.as_mut().map_or(vec![], Output::bounced);
+        self.side_rows -= of_side.len() as u64;
+        for bounced in bounced.iter().chain(&of_side) {
+            self.refused += 1;
+            self.dead.push_bounced(bounced)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every row is accepted or rejected, and makes dead letters of those that brokers rejected.
+    pub fn conclude(&mut self) -> Result<()> {
+        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::conclude)?;
+        self.take_bounced()?;
+        self.dead.settle()
+    }
+
+    /// Ends the outputs: the side output, stores and dead letters first, because rows that they reject change the verdict in the
+    /// end of a stream. The reports are in the order of the command line.
+    pub fn finish(&mut self, end: &mut End) -> Result<Vec<OutputReport>> {
+        if let Some(side) = self.side.take() {
+            let report = side.finish(end)?;
+            self.tell_notices(&report, end);
+        }
+        // The output of a lost dead letter is not known, so it counts with the first one that rejected rows.
+        self.lost_rows = self.dead.lost().of_outputs;
+        let outputs = std::mem::take(&mut self.outputs).into_iter().enumerate();
+        let (stores, streams): (Vec<_>, Vec<_>) = outputs.partition(|(_, output)| output.fates().is_some());
+        let mut reports = self.finish_each(stores, end)?;
+        if let Some(report) = self.dead.finish(end)? {
+            self.tell_notices(&report, end);
+        }
+        reports.extend(self.finish_each(streams, end)?);
+        reports.sort_by_key(|(position, _)| *position);
+        Ok(reports.into_iter().map(|(_, report)| report).collect())
+    }
+
+    /// Ends outputs, each with its position on the command line.
+    fn finish_each(&mut self, outputs: Vec<(usize, Output)>, end: &mut End) -> Result<Vec<(usize, OutputReport)>> {
+        let mut reports = vec![];
+        for (position, output) in outputs {
+            let is_store = output.fates().is_some();
+            let mut report = output.finish(end)?;
+            if let Some(counts) = &mut report.counts {
+                let dropped = if self.dead.is_written() { counts.dead.min(self.lost_rows) } else { counts.dead };
+                self.lost_rows = self.lost_rows.saturating_sub(dropped);
+                counts.dead -= dropped;
+                counts.dropped += dropped;
+                counts.check()?;
+                if is_store {
+                    self.set_fates(&report.name, counts);
+                }
+            }
+            self.tell_notices(&report, end);
+            reports.push((position, report));
+        }
+        Ok(reports)
+    }
+
+    /// Prints the notices of an output, even without a summary, and updates the verdict.
+    fn tell_notices(&self, report: &OutputReport, end: &mut End) {
+        for notice in &report.notices {
+            self.run.console.warn(format!("{}: {}", report.name, notice.text));
+            end.verdict = end.verdict.max(u8::from(notice.fails));
+        }
+    }
+
+    /// Sets the metrics of the outputs.
+    pub fn set_metrics(&self) {
+        for output in &self.outputs {
+            match output.fates() {
+                Some(mut counts) => {
+                    if !self.dead.is_written() {
+                        counts.dropped += std::mem::take(&mut counts.dead);
+                    }
+                    self.set_fates(output.name(), &counts);
+                }
+                None => self.run.metrics.set(&metrics::SINK_ROWS, &[output.name(), "written"], output.rows() as f64),
+            }
+        }
+        for (error_type, letters) in self.dead.by_type() {
+            self.run.metrics.set(&metrics::DEAD_LETTERS, &[error_type.name()], *letters as f64);
+        }
+    }
+
+    fn set_fates(&self, output: &str, counts: &SinkCounts) {
+        for (outcome, rows) in counts.outcomes() {
+            self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
+        }
+    }
+}
+
+impl Collector for Outputs {
+    fn rows(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.dead.flush_due()?;
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.progress.rows(batch.num_rows());
+        for output in &mut self.outputs {
+            for rejected in output.write(batch)? {
+                self.refused += 1;
+                self.dead.push_row(batch, rejected.row, &rejected.fault)?;
+            }
+        }
+        self.take_bounced()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn control(&mut self, message: &Control) -> Result<()> {
+        let Control::Progress(progress) = message else {
+            return self.outputs.iter_mut().try_for_each(|output| output.control(message));
+        };
+        self.progress.progress(progress);
+        // The output is one stream: if two inputs named one partition, its stream time goes back there, so no watermark may be
+        // computed from it before its end.
+        let complete = progress.complete && !self.repeats_partitions;
+        let message = Control::Progress(Progress { complete, ..progress.clone() });
+        self.outputs.iter_mut().try_for_each(|output| output.control(&message))
+    }
+
+    fn dead(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
+        self.dead.count(&mut self.dead_rows);
+        self.dead.push_row(batch, row, fault)
+    }
+
+    fn side(&mut self, rows: &RecordBatch) -> Result<Vec<Rejected>> {
+        let Some(side) = &mut self.side else { return Ok(vec![]) };
+        let rejected = side.write(rows)?;
+        self.side_rows += (rows.num_rows() - rejected.len()) as u64;
+        Ok(rejected)
+    }
+
+    fn has_side(&self) -> bool {
+        self.side.is_some()
+    }
+
+    fn side_rows(&self) -> u64 {
+        self.side_rows
+    }
+
+    fn rejected(&mut self, batch: &RecordBatch, rejected: &Rejected) -> Result<()> {
+        self.refused += 1;
+        self.dead.push_row(batch, rejected.row, &rejected.fault)
+    }
+
+    fn release_letters(&mut self, end: u64) -> Result<()> {
+        self.dead.release_before(end)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.outputs.iter_mut().try_for_each(Output::flush)?;
+        self.dead.flush()
+    }
+
+    fn text(&mut self, text: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+        for output in &mut self.outputs {
+            if let Some(text) = output.format().and_then(text) {
+                output.text(&text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn formats(&self) -> Vec<&'static str> {
+        self.outputs.iter().filter_map(Output::format).collect()
+    }
+
+    fn now(&self) -> i64 {
+        self.run.clock.now()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.run.clock.monotonic()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.run.stop.signal().is_some()
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.run.metrics
+    }
+
+    fn report(&mut self, message: Message) {
+        match message {
+            Message::Info(line) => self.run.console.say(line),
+            Message::Warning(line) => self.run.console.warn(line),
+        }
+    }
+
+    fn note(&mut self, message: Message) {
+        match message {
+            Message::Info(line) => self.report.notes.push(line),
+            Message::Warning(line) => self.report.warnings.push(line),
+        }
+    }
+
+    fn detail(&mut self, name: &str, value: serde_json::Value) {
+        self.report.details.insert(name.to_owned(), value);
+    }
+
+    fn set_verdict(&mut self, verdict: u8) {
+        self.report.verdict = self.report.verdict.max(verdict);
+    }
+}
