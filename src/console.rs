@@ -6,7 +6,7 @@ use crate::secret;
 use crate::time::format_instant;
 use serde::Serialize;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Whether diagnostics have colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,12 +69,19 @@ pub struct Console {
     colour: Colour,
     json: Option<Arc<About>>,
     progress: Arc<Mutex<Option<indicatif::ProgressBar>>>,
+    /// Where lines go instead of stderr.
+    captured: Option<Arc<Mutex<String>>>,
 }
 
 impl Console {
     /// Creates a console for `tool`.
     pub fn new(tool: &'static str, colour: Colour) -> Self {
-        Self { tool, colour, json: None, progress: Arc::default() }
+        Self { tool, colour, json: None, progress: Arc::default(), captured: None }
+    }
+
+    /// Keeps the lines in memory instead of writing them to stderr.
+    pub fn captured(self, lines: &Arc<Mutex<String>>) -> Self {
+        Self { captured: Some(lines.clone()), ..self }
     }
 
     /// Switches it to JSON.
@@ -142,6 +149,9 @@ impl Console {
             (None, Colour::Off) => format!("{}: {message}\n", self.tool),
             (None, Colour::On) => format!("\x1b[1m{}\x1b[0m: {message}\n", self.tool),
         };
+        if let Some(lines) = &self.captured {
+            return lines.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line);
+        }
         let write = || {
             // A failure of stderr cannot be reported.
             let _ = std::io::stderr().lock().write_all(line.as_bytes());

@@ -66,6 +66,11 @@ impl Stop {
         }
     }
 
+    /// Stores a signal, as its handler does.
+    pub fn raise(&self, number: i32) {
+        self.signal.store(number.unsigned_abs() as usize, Ordering::Relaxed);
+    }
+
     /// Installs handlers of SIGINT and SIGTERM.
     pub fn on_signals() -> Result<Self> {
         let failed = |error: std::io::Error| Error::io("signal handlers", &error);

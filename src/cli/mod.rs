@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::console::{About, Colour, Console};
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics::Metrics;
+use crate::run::io::Io;
 use crate::run::standard;
 use crate::run::{Report, Run};
 use crate::secret;
@@ -196,6 +197,7 @@ fn start(
     }
     let run = Run {
         console,
+        io: Io::Process,
         clock,
         stop: Stop::on_signals()?,
         report: common.report.unwrap_or(Report::First(10)),

@@ -4,12 +4,12 @@ use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
 use crate::ingest::ByteProgress;
 use crate::run::Run;
-use crate::run::standard;
+use crate::run::io::ByteStream;
 use crate::stop::Woken;
 use crate::uri::Uri;
 use rustix::fs::{Access, OFlags, access, fcntl_getfl, fcntl_setfl};
 use std::cell::{Cell, RefCell};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -46,7 +46,7 @@ const HEAD: usize = 8;
 struct Wire(Rc<RefCell<WireState>>);
 
 struct WireState {
-    file: File,
+    stream: Box<dyn ByteStream>,
     regular: bool,
     run: Rc<Run>,
     progress: ByteProgress,
@@ -82,29 +82,31 @@ impl Bytes {
     pub fn open(uri: &Uri, run: Rc<Run>, heed: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
-        let file = match uri {
-            Uri::Standard => standard::input()?,
-            Uri::File(path) => open(path).map_err(failed)?,
+        let stream: Box<dyn ByteStream> = match uri {
+            Uri::Standard => run.io.stdin()?,
+            Uri::File(path) => Box::new(open(path).map_err(failed)?),
             Uri::Http(_) => return Err(Error::usage(format!("{name}: only evt-ingest listens"))),
             _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
         };
-        Self::of(name, file, run, heed)
+        Self::of(name, stream, run, heed)
     }
 
     /// Reads a file that is open; a signal stops the reading.
     pub fn of_file(name: String, file: File, run: Rc<Run>) -> Result<Self> {
-        Self::of(name, file, run, true)
+        Self::of(name, Box::new(file), run, true)
     }
 
-    fn of(name: String, file: File, run: Rc<Run>, heed: bool) -> Result<Self> {
-        let metadata = file.metadata().map_err(|error| Error::io(name.clone(), &error))?;
-        if metadata.is_dir() {
+    fn of(name: String, stream: Box<dyn ByteStream>, run: Rc<Run>, heed: bool) -> Result<Self> {
+        let metadata =
+            stream.file().map(File::metadata).transpose().map_err(|error| Error::io(name.clone(), &error))?;
+        if metadata.as_ref().is_some_and(Metadata::is_dir) {
             return Err(Error::io(name, &std::io::ErrorKind::IsADirectory.into()));
         }
-        let regular = metadata.is_file();
-        let progress = ByteProgress { done: 0, total: regular.then_some(metadata.len()) };
+        let total = metadata.filter(Metadata::is_file).map(|metadata| metadata.len());
+        let regular = total.is_some();
+        let progress = ByteProgress { done: 0, total };
         let wire = Wire(Rc::new(RefCell::new(WireState {
-            file,
+            stream,
             regular,
             run: run.clone(),
             progress,
@@ -152,32 +154,30 @@ impl Bytes {
         let state = self.wire.0.borrow();
         match state.regular {
             true => Ok(()),
-            false => state.run.stop.wait(&state.file, state.heed, Some(timeout)).map(|_| ()),
+            false => state.stream.wait(&state.run.stop, state.heed, Some(timeout)).map(|_| ()),
         }
     }
 
-    /// How long the file is now.
+    /// Returns the size of the file.
     pub fn length(&self) -> Result<u64> {
-        let metadata = self.wire.0.borrow().file.metadata();
-        metadata.map(|metadata| metadata.len()).map_err(|error| Error::io(self.name.clone(), &error))
+        self.file()?.metadata().map(|metadata| metadata.len()).map_err(|error| Error::io(self.name.clone(), &error))
     }
 
     /// Reads the file from its start again.
     pub fn restart(&mut self) -> Result<()> {
-        {
-            let mut state = self.wire.0.borrow_mut();
-            state.file.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
-            state.progress.done = 0;
-        }
+        self.file()?.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
+        self.wire.0.borrow_mut().progress.done = 0;
         let ratio_max = self.wire.0.borrow().run.ratio_max;
         self.reader = Unpacked::new(self.wire.clone(), ratio_max);
         self.front.clear();
         Ok(())
     }
 
-    /// The file itself, from its start, for formats that need all of it.
-    pub fn file(&self) -> Result<File> {
-        self.wire.0.borrow().file.try_clone().map_err(|error| Error::io(self.name.clone(), &error))
+    /// Returns another handle of the file, which shares its position.
+    fn file(&self) -> Result<File> {
+        let file = self.wire.0.borrow().stream.file().map(File::try_clone);
+        let file = file.unwrap_or_else(|| Err(std::io::ErrorKind::Unsupported.into()));
+        file.map_err(|error| Error::io(self.name.clone(), &error))
     }
 
     /// Reads the first decompressed bytes, which will be read again: they tell the format. Ends with `Bytes` or `End` once they
@@ -262,13 +262,13 @@ impl Read for Wire {
             (_, true) => Woken::Stopped,
             (true, false) => Woken::Ready,
             (false, false) => {
-                state.run.stop.wait(&state.file, state.heed, state.timeout).map_err(std::io::Error::other)?
+                state.stream.wait(&state.run.stop, state.heed, state.timeout).map_err(std::io::Error::other)?
             }
         };
         state.woken.set(woken);
         match woken {
             Woken::Ready => {
-                let count = state.file.read(buffer)?;
+                let count = state.stream.read(buffer)?;
                 state.progress.done += count as u64;
                 Ok(count)
             }

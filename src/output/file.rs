@@ -5,6 +5,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::Format;
 use crate::frame::How;
 use crate::run::Run;
+use crate::run::io::Disk;
 use crate::stop::Woken;
 use crate::store::{Notice, durable, room};
 use arrow::buffer::Buffer;
@@ -21,11 +22,13 @@ const TRY_EVERY: Duration = Duration::from_millis(100);
 /// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
 pub enum Plain {
     /// Standard output.
-    Standard(File),
+    Standard(Box<dyn Write>),
     /// A batch is written under one lock; `length` is what was there before.
     Appended {
         /// The file itself.
         file: File,
+        /// The disk it is on.
+        disk: Disk,
         /// Its name.
         path: PathBuf,
         /// Bytes it had when it was opened.
@@ -45,6 +48,7 @@ pub enum Plain {
 /// A file without its name: locked, so that a second run cannot write it too, and removed where the run fails.
 pub struct Part {
     file: File,
+    disk: Disk,
     /// The name to be.
     path: PathBuf,
     /// Whether it stays, as `NAME.part` or under its name.
@@ -64,7 +68,7 @@ impl Part {
     /// Gives the file its name.
     fn name(mut self) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(self.path.display().to_string(), &error);
-        self.file.sync_all().map_err(failed)?;
+        self.disk.check().and_then(|()| self.file.sync_all()).map_err(failed)?;
         std::fs::rename(part_of(&self.path), &self.path).map_err(failed)?;
         durable::sync_name(&self.path).map_err(failed)?;
         self.kept = true;
@@ -97,9 +101,10 @@ impl Plain {
 
     /// Opens a file of `format` at `path`.
     pub fn create(path: PathBuf, format: &Format, overwrite: bool, run: &Run) -> Result<Self> {
+        let disk = run.io.disk();
         if !is_regular(&path) {
             let file = open_special(&path, run)?;
-            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
+            return Ok(Plain::Appended { file, disk, path, length: 0, header: vec![] });
         }
         if is_appended(&path, format, overwrite) {
             let options = OpenOptions::new().read(true).append(true).create(true).open(&path);
@@ -109,9 +114,9 @@ impl Plain {
                 // Before any row: a file that another run has just made holds none either until its name is durable.
                 durable::sync_name(&path).map_err(failed)?;
             }
-            return Ok(Plain::Appended { file, path, length: 0, header: vec![] });
+            return Ok(Plain::Appended { file, disk, path, length: 0, header: vec![] });
         }
-        let part = create_part(path)?;
+        let part = create_part(path, disk)?;
         // Asked once more: another run may have ended since the first look.
         let existed = is_replaced(&part.path, overwrite)?;
         Ok(Plain::Part { part, existed })
@@ -125,7 +130,7 @@ impl Plain {
         bytes: impl FnOnce() -> Result<Vec<u8>>,
         (is_json, console): (bool, &Console),
     ) -> Result<bool> {
-        let Plain::Appended { file, path, length, header } = self else { return Ok(false) };
+        let Plain::Appended { file, path, length, header, .. } = self else { return Ok(false) };
         if !is_regular(path) {
             return Ok(false);
         }
@@ -164,13 +169,15 @@ impl Plain {
     pub fn write(&mut self, pieces: &[&[u8]]) -> Result<()> {
         match self {
             // Whoever else appends to the same file shall not come between.
-            Plain::Standard(file) => write_all(file, pieces, usize::MAX).map_err(|error| Error::io("stdout", &error)),
+            Plain::Standard(out) => {
+                write_all(out, &Disk::default(), pieces, usize::MAX).map_err(|error| Error::io("stdout", &error))
+            }
             Plain::Part { part, .. } => {
-                let written = write_all(&mut part.file, pieces, CALL_BYTES);
+                let written = write_all(&mut part.file, &part.disk, pieces, CALL_BYTES);
                 written.map_err(|error| Error::io(part.path.display().to_string(), &error))
             }
-            Plain::Appended { file, path, header, .. } => {
-                append_locked(file, &path.display().to_string(), header, pieces)
+            Plain::Appended { file, disk, path, header, .. } => {
+                append_locked(file, disk, &path.display().to_string(), header, pieces)
             }
         }
     }
@@ -178,9 +185,10 @@ impl Plain {
     /// Makes what was appended safe.
     pub fn settle(&mut self) -> Result<()> {
         match self {
-            Plain::Appended { file, path, .. } if is_regular(path) => {
-                file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))
-            }
+            Plain::Appended { file, disk, path, .. } if is_regular(path) => disk
+                .check()
+                .and_then(|()| file.sync_data())
+                .map_err(|error| Error::io(path.display().to_string(), &error)),
             _ => Ok(()),
         }
     }
@@ -189,11 +197,13 @@ impl Plain {
     pub fn finish(self, how: How) -> Result<Ended> {
         let remark = match self {
             Plain::Standard(_) => return Ok(Ended::default()),
-            Plain::Appended { mut file, path, length, mut header } => {
+            Plain::Appended { mut file, disk, path, length, mut header } => {
                 if is_regular(&path) {
                     // No rows have come: the header stands above none.
-                    append_locked(&mut file, &path.display().to_string(), &mut header, &[])?;
-                    file.sync_data().map_err(|error| Error::io(path.display().to_string(), &error))?;
+                    append_locked(&mut file, &disk, &path.display().to_string(), &mut header, &[])?;
+                    disk.check()
+                        .and_then(|()| file.sync_data())
+                        .map_err(|error| Error::io(path.display().to_string(), &error))?;
                 }
                 if length > 0 { "appended" } else { "new" }
             }
@@ -236,7 +246,7 @@ fn part_of(path: &Path) -> PathBuf {
 }
 
 /// Makes `NAME.part`, or takes over what a killed run left; exit 75 where another run is writing it.
-fn create_part(path: PathBuf) -> Result<Part> {
+fn create_part(path: PathBuf, disk: Disk) -> Result<Part> {
     let part = part_of(&path);
     let shown = path.display();
     let failed = |error: std::io::Error| Error::io(shown.to_string(), &error);
@@ -254,7 +264,7 @@ fn create_part(path: PathBuf) -> Result<Part> {
         // The run that held the lock may have ended in between: given this very file its name, or removed it.
         if is_same(&file, &part) {
             file.set_len(0).map_err(failed)?;
-            return Ok(Part { file, path, kept: false });
+            return Ok(Part { file, disk, path, kept: false });
         }
     }
 }
@@ -302,7 +312,12 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
 const CALL_BYTES: usize = 64 << 10;
 
 /// Writes all pieces, in calls of so many bytes.
-fn write_all(file: &mut File, pieces: &[&[u8]], call_bytes: usize) -> std::io::Result<()> {
+fn write_all(out: &mut impl Write, disk: &Disk, pieces: &[&[u8]], call_bytes: usize) -> std::io::Result<()> {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    if let Some(torn) = disk.begin(length) {
+        out.write_all(&pieces.concat()[..torn])?;
+        return Err(std::io::ErrorKind::StorageFull.into());
+    }
     let mut slices: Vec<IoSlice<'_>> =
         pieces.iter().flat_map(|piece| piece.chunks(call_bytes)).map(IoSlice::new).collect();
     let mut rest = &mut slices[..];
@@ -313,7 +328,7 @@ fn write_all(file: &mut File, pieces: &[&[u8]], call_bytes: usize) -> std::io::R
             bytes <= call_bytes
         };
         let count = rest.iter().take_while(fits).count();
-        match file.write_vectored(&rest[..count]) {
+        match out.write_vectored(&rest[..count]) {
             Ok(0) => return Err(std::io::ErrorKind::WriteZero.into()),
             Ok(count) => IoSlice::advance_slices(&mut rest, count),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -325,7 +340,7 @@ fn write_all(file: &mut File, pieces: &[&[u8]], call_bytes: usize) -> std::io::R
 
 /// Written under one lock, after `header` where it is the first and finds the file empty; what a full disk took of it is cut
 /// off again, so that no half line stays.
-fn append_locked(file: &mut File, shown: &str, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
+fn append_locked(file: &mut File, disk: &Disk, shown: &str, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
     if header.is_empty() && pieces.iter().all(|piece| piece.is_empty()) {
         return Ok(());
     }
@@ -339,7 +354,7 @@ fn append_locked(file: &mut File, shown: &str, header: &mut Vec<u8>, pieces: &[&
         return Err(other_columns(shown));
     }
     let header = if is_first { &header[..] } else { &[] };
-    let written = write_all(file, &[&[header], pieces].concat(), CALL_BYTES);
+    let written = write_all(file, disk, &[&[header], pieces].concat(), CALL_BYTES);
     if let (Err(_), Some(length)) = (&written, length) {
         // The write's own error is the one to report.
         let _ = file.set_len(length);

@@ -24,7 +24,6 @@ use crate::kind::event::has_raw;
 use crate::kind::headers;
 use crate::metrics::{self, Metrics, Up};
 use crate::run::Run;
-use crate::run::standard;
 use crate::store::remote::FOREVER;
 use crate::store::{Location, Notice, OpenOptions, Sink, Store};
 use crate::uri::Uri;
@@ -80,7 +79,7 @@ impl Checked {
         let mut first = None;
         let place = match uri {
             Uri::Null => Place::Null,
-            Uri::Standard => Place::Standard(standard_format(spec)?),
+            Uri::Standard => Place::Standard(standard_format(spec, &run.io)?),
             Uri::File(path) => {
                 let format = written(spec.file_format(&path, &name)?)?;
                 let path = identity::target(&path);
@@ -223,7 +222,7 @@ impl Checked {
         let sink = match place {
             Place::Null => Target::Null,
             Place::Standard(format) => {
-                encoded(Plain::Standard(standard::output()?), format, schema, (&spec, &run.console))?
+                encoded(Plain::Standard(run.io.stdout()?), format, schema, (&spec, &run.console))?
             }
             Place::File(path, format) => {
                 let file = Plain::create(path, format, spec.overwrite, run)?;

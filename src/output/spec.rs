@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
-use crate::run::standard;
-use std::io::IsTerminal;
+use crate::run::io::Io;
 use std::path::Path;
 
 /// How rows are written, where their URI leaves a choice.
@@ -57,9 +56,9 @@ pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     }
 }
 
-pub(super) fn standard_format(spec: &OutputSpec) -> Result<&'static Format> {
-    standard::output()?;
-    let terminal = std::io::stdout().is_terminal();
+pub(super) fn standard_format(spec: &OutputSpec, io: &Io) -> Result<&'static Format> {
+    io.stdout()?;
+    let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
     let format = written(spec.format.map_or_else(|| format::by_name(fallback), Ok)?)?;
     match terminal && format.name == "frames" {

@@ -1,11 +1,13 @@
 //! The context that all parts of one run share: console, clock, stop signal, limits, metrics.
 //!
 //! `cli` makes one [`Run`] per process and passes it down; a thread gets its own copy by [`Run::for_thread`]. [`outages`]
-//! decides which Kafka client reports an outage; [`standard`] opens standard input and output.
+//! decides which Kafka client reports an outage; [`io`] and [`standard`] open standard input and output.
 
+pub mod io;
 pub mod outages;
 pub mod standard;
 
+use self::io::Io;
 use self::outages::Outages;
 use crate::clock::Clock;
 use crate::console::{Colour, Console};
@@ -27,6 +29,8 @@ pub enum Report {
 pub struct Run {
     /// Writes messages to stderr.
     pub console: Console,
+    /// Standard input and output.
+    pub io: Io,
     /// The clock.
     pub clock: Clock,
     /// The stop signal.
@@ -63,6 +67,7 @@ impl Run {
     pub fn unwatched(tool: &'static str, clock: Clock) -> Self {
         Self {
             console: Console::new(tool, Colour::Off),
+            io: Io::Process,
             clock,
             stop: Stop::never(),
             report: Report::First(0),
@@ -82,6 +87,7 @@ impl Run {
     pub fn for_thread(&self) -> Self {
         Self {
             console: self.console.clone(),
+            io: Io::Process,
             clock: self.clock.clone(),
             stop: self.stop.clone(),
             report: self.report,

@@ -13,6 +13,7 @@ use crate::kind::Kind;
 use crate::mapping::{KeepRaw, Provenance};
 use crate::run::Run;
 use crate::source::SourceOptions;
+use crate::stage::Stage;
 use crate::uri::Uri;
 use crate::uri::http::Address;
 use clap::Parser;
@@ -68,11 +69,16 @@ impl Tool for Args {
         if self.stage.common.check {
             return self.check(&run);
         }
-        open(&self.stage, self.source(&run)?, FRAMES, &run)?.stage(Box::new(pass)).run()
+        self.stage(&run)?.run()
     }
 }
 
 impl Args {
+    /// Opens the stage.
+    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
+        Ok(open(&self.stage, self.source(run)?, FRAMES, run)?.stage(Box::new(pass)))
+    }
+
     fn source(&self, run: &Run) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Overwrite)?;
         mapping.keep_raw = if self.keep_raw { KeepRaw::Column } else { KeepRaw::No };

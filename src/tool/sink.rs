@@ -10,6 +10,7 @@ use crate::mapping::Provenance;
 use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
+use crate::stage::Stage;
 use crate::store;
 use crate::time::parse_duration;
 use crate::uri::Uri;
@@ -67,11 +68,16 @@ impl Tool for Args {
         if let Some(ttl) = self.ttl.take() {
             self.expire_after(&ttl)?;
         }
-        open(&self.stage, self.source()?, FRAMES, &run)?.stage(Box::new(pass)).run()
+        self.stage(&run)?.run()
     }
 }
 
 impl Args {
+    /// Opens the stage.
+    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
+        Ok(open(&self.stage, self.source()?, FRAMES, run)?.stage(Box::new(pass)))
+    }
+
     fn source(&self) -> Result<SourceOptions> {
         let source = self.stage.source(self.stage.map.options(Provenance::Keep)?)?;
         Ok(SourceOptions { headers: true, ..source })

@@ -17,7 +17,7 @@ use crate::registry::{Registry, place};
 use crate::run::Run;
 use crate::source::SourceOptions;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::stage::{Learned, Started};
+use crate::stage::{Learned, Stage, Started};
 use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Schema;
@@ -78,9 +78,16 @@ impl Tool for Args {
         if self.stage.common.check {
             return self.check(&run);
         }
+        self.stage(&run)?.run()
+    }
+}
+
+impl Args {
+    /// Opens the stage.
+    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let options = self.source()?;
         let schemas = self.schemas.as_ref().map(|text| place::open(text, &run.console)).transpose()?;
-        let opened = open(&self.stage, options, FRAMES, &run)?;
+        let opened = open(&self.stage, options, FRAMES, run)?;
         let writes_raw_alone = opened.writes_raw_alone();
         let start = move |learned: Learned<'_>| {
             learned.expect(Kind::Event, "events are validated")?;
@@ -93,11 +100,9 @@ impl Tool for Args {
             let operator = Box::new(Validate { validator, schemas, dedup, writes_raw_alone });
             Ok(Started { operator, schema, side: None, is_report: false })
         };
-        opened.stage(Box::new(start)).run()
+        Ok(opened.stage(Box::new(start)))
     }
-}
 
-impl Args {
     fn source(&self) -> Result<SourceOptions> {
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         if mapping.time == TimeFrom::Default && self.stage.output.to.iter().all(|to| to == "null:") {

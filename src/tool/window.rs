@@ -25,7 +25,7 @@ use crate::run::Run;
 use crate::run::standard::print;
 use crate::source::SourceOptions;
 use crate::stage::operator::{Collector, InputEnded, Message, Operator};
-use crate::stage::{Learned, Started, stamped};
+use crate::stage::{Learned, Stage, Started, stamped};
 use crate::time::SECOND;
 use crate::uri::Uri;
 use arrow::array::RecordBatch;
@@ -272,6 +272,13 @@ impl Tool for Args {
         if self.stage.common.check {
             return self.check(&run);
         }
+        self.stage(&run)?.run()
+    }
+}
+
+impl Args {
+    /// Opens the stage.
+    pub fn stage(self, run: &Rc<Run>) -> Result<Stage> {
         let spec = self.spec()?;
         let mut mapping = self.stage.map.options(Provenance::Keep)?;
         mapping.watch = spec.leaves.properties();
@@ -280,17 +287,16 @@ impl Tool for Args {
         let (texts, coded) = spec.leaves.texts();
         mapping.coded = coded;
         mapping.lean = lean.then(|| Lean { columns: spec.leaves.columns(), coded: texts });
-        let late = self.late.as_deref().map(|text| check_side(text, &run)?.ask(&run)).transpose()?;
+        let late = self.late.as_deref().map(|text| check_side(text, run)?.ask(run)).transpose()?;
         self.check_whole()?;
-        self.check_end(&run)?;
+        self.check_end(run)?;
         // A row that a metric cannot read becomes a dead letter with its record.
         let options = SourceOptions { role: Role::Recomputes, shows_records: true, ..self.stage.source(mapping)? };
-        let opened = open_beside(late.as_ref(), &self.stage, options, FRAMES, &run)?;
-        opened.stage(Box::new(move |learned| self.start(learned, spec, late, &run))).run()
+        let opened = open_beside(late.as_ref(), &self.stage, options, FRAMES, run)?;
+        let run = run.clone();
+        Ok(opened.stage(Box::new(move |learned| self.start(learned, spec, late, &run))))
     }
-}
 
-impl Args {
     /// Makes the operator once the rows are known, and opens `--late` for them.
     fn start(&self, learned: Learned<'_>, spec: Spec, late: Option<Checked>, run: &Rc<Run>) -> Result<Started> {
         learned.expect(Kind::Event, "windows are made of events")?;

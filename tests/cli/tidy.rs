@@ -32,7 +32,7 @@ const TABLES: [&str; 4] = ["src/format", "src/kind", "src/op/aggregate", "src/to
 const NAMES_BANNED: [&str; 6] = ["util", "utils", "common", "helpers", "misc", "types"];
 
 /// Modules from the bottom to the top; each may import its own layer and those before it.
-const LAYERS: [&[&str]; 7] = [
+const LAYERS: [&[&str]; 8] = [
     &[
         "error", "counts", "ratio", "time", "json", "kind", "format", "frame", "expr", "mapping", "op", "view",
         "generate",
@@ -41,6 +41,7 @@ const LAYERS: [&[&str]; 7] = [
     &["run"],
     &["uri"],
     &["http", "ingest", "input", "kafka", "output", "source", "spool"],
+    &["stage"],
     &["cli"],
     &["tool"],
 ];
@@ -61,7 +62,7 @@ const CLIENTS: [(&str, &str); 13] = [
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
     ("apache_avro::", "src/format/avro|src/registry/|src/op/schema_|src/op/validate|src/generate/"),
-    ("indicatif::", "src/cli/|src/console.rs"),
+    ("indicatif::", "src/stage/|src/console.rs"),
     ("clap::", "src/cli/|src/tool/"),
 ];
 

@@ -1,0 +1,197 @@
+//! Standard input and output of a run, and the faults of its disk: those of the process, or simulated ones.
+
+use super::standard;
+use crate::error::Result;
+use crate::stop::{Stop, Woken};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A stream of bytes that can be waited for.
+pub trait ByteStream: Read {
+    /// Waits until bytes can be read or the end has come, a signal arrives (if `heeds_signals`), or `timeout` has passed.
+    fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken>;
+
+    /// Returns the file, if it is one.
+    fn file(&self) -> Option<&File>;
+}
+
+impl ByteStream for File {
+    fn wait(&self, stop: &Stop, heeds_signals: bool, timeout: Option<Duration>) -> Result<Woken> {
+        stop.wait(self, heeds_signals, timeout)
+    }
+
+    fn file(&self) -> Option<&File> {
+        Some(self)
+    }
+}
+
+/// Standard input and output.
+#[derive(Default)]
+pub enum Io {
+    /// Those of the process.
+    #[default]
+    Process,
+    /// Pipes in memory, and a disk that fails.
+    Simulated {
+        /// Standard input.
+        stdin: Pipe,
+        /// Standard output.
+        stdout: Pipe,
+        /// What the disk does.
+        disk: Disk,
+    },
+}
+
+impl Io {
+    /// Opens standard input. Errors: exit status 74 if it is closed.
+    pub fn stdin(&self) -> Result<Box<dyn ByteStream>> {
+        match self {
+            Io::Process => Ok(Box::new(standard::input()?)),
+            Io::Simulated { stdin, .. } => Ok(Box::new(stdin.clone())),
+        }
+    }
+
+    /// Opens standard output. Errors: exit status 74 if it is closed.
+    pub fn stdout(&self) -> Result<Box<dyn Write>> {
+        match self {
+            Io::Process => Ok(Box::new(standard::output()?)),
+            Io::Simulated { stdout, .. } => Ok(Box::new(stdout.clone())),
+        }
+    }
+
+    /// Whether standard output is a terminal.
+    pub fn has_terminal(&self) -> bool {
+        matches!(self, Io::Process) && std::io::stdout().is_terminal()
+    }
+
+    /// Returns the disk.
+    pub fn disk(&self) -> Disk {
+        match self {
+            Io::Process => Disk::default(),
+            Io::Simulated { disk, .. } => disk.clone(),
+        }
+    }
+}
+
+/// A pipe in memory. Clones are its ends; it is closed explicitly.
+#[derive(Clone, Debug, Default)]
+pub struct Pipe(Arc<Mutex<PipeState>>);
+
+#[derive(Debug, Default)]
+struct PipeState {
+    bytes: VecDeque<u8>,
+    is_closed: bool,
+}
+
+impl Pipe {
+    /// Returns the number of bytes that were written and not read.
+    pub fn len(&self) -> usize {
+        lock(&self.0).bytes.len()
+    }
+
+    /// Whether no bytes wait to be read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Closes the writing end.
+    pub fn close(&self) {
+        lock(&self.0).is_closed = true;
+    }
+
+    /// Whether the writing end is closed.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0).is_closed
+    }
+
+    /// Moves the first `count` bytes to another pipe.
+    pub fn transfer(&self, to: &Pipe, count: usize) {
+        let mut from = lock(&self.0);
+        let count = count.min(from.bytes.len());
+        lock(&to.0).bytes.extend(from.bytes.drain(..count));
+    }
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let mut state = lock(&self.0);
+        match state.bytes.is_empty() && !state.is_closed {
+            true => Err(ErrorKind::WouldBlock.into()),
+            false => state.bytes.read(buffer),
+        }
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        lock(&self.0).bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl ByteStream for Pipe {
+    fn wait(&self, stop: &Stop, heeds_signals: bool, _timeout: Option<Duration>) -> Result<Woken> {
+        let state = lock(&self.0);
+        Ok(match (heeds_signals && stop.signal().is_some(), state.is_closed || !state.bytes.is_empty()) {
+            (true, _) => Woken::Stopped,
+            (false, true) => Woken::Ready,
+            (false, false) => Woken::Timeout,
+        })
+    }
+
+    fn file(&self) -> Option<&File> {
+        None
+    }
+}
+
+/// The disk of a run. In a simulation one of its operations fails, and so do all after it.
+#[derive(Clone, Debug, Default)]
+pub struct Disk(Option<Arc<Mutex<DiskFault>>>);
+
+/// When a simulated disk is full.
+#[derive(Debug)]
+struct DiskFault {
+    /// Operations that still succeed.
+    left: u64,
+    /// How many bytes of the write that fails are written.
+    torn: usize,
+}
+
+impl Disk {
+    /// Makes a disk of which `left` operations succeed. The first write that fails writes `torn` bytes at most.
+    pub fn failing_after(left: u64, torn: usize) -> Self {
+        Self(Some(Arc::new(Mutex::new(DiskFault { left, torn }))))
+    }
+
+    /// Whether an operation has failed.
+    pub fn has_failed(&self) -> bool {
+        self.0.as_ref().is_some_and(|fault| lock(fault).left == 0)
+    }
+
+    /// Begins an operation that writes `length` bytes; returns how many of them are written before it fails, if it does.
+    pub fn begin(&self, length: usize) -> Option<usize> {
+        let mut fault = lock(self.0.as_ref()?);
+        if fault.left > 1 {
+            fault.left -= 1;
+            return None;
+        }
+        fault.left = 0;
+        Some(std::mem::take(&mut fault.torn).min(length))
+    }
+
+    /// Begins an operation that writes nothing. Errors: no space is left.
+    pub fn check(&self) -> std::io::Result<()> {
+        self.begin(0).map_or(Ok(()), |_| Err(ErrorKind::StorageFull.into()))
+    }
+}
+
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
