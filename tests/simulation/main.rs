@@ -1,0 +1,104 @@
+//! Seeded simulation: pipes of two to four stages in one process, stepped in an order that a seed decides, under a simulated
+//! clock, with random chunk sizes, delays, signals, killed stages and disks that fail.
+//!
+//! ```text
+//! EVT_SIMULATION_SEEDS=10000 cargo test --release --test simulation     # so many seeds, from 0 on
+//! EVT_SIMULATION_SEED=4711 cargo test --test simulation                 # one seed again
+//! ```
+//!
+//! A run that ends whole must have the results of an undisturbed run: every stage keeps the law of counts (it ends with 70 if
+//! not), the last row per natural key, the dead letters and the late events are the same. A stopped run must have fired no
+//! window early; a torn one also leaves no file that looks whole.
+#![forbid(unsafe_code)]
+
+mod events;
+mod pipeline;
+mod results;
+
+use events::Input;
+use evt::ErrorKind;
+use evt::generate::random::Random;
+use evt::run::io::Disk;
+use pipeline::{Disturbance, Pipeline, Shape};
+use results::Results;
+use std::path::Path;
+
+/// Seeds of a run without EVT_SIMULATION_SEEDS.
+const SEEDS: u64 = 300;
+
+/// One seed: an undisturbed run and a disturbed one of the same input.
+fn simulate(seed: u64, dir: &Path) -> Disturbance {
+    let mut random = Random::at(seed, 0);
+    let input = Input::random(&mut random);
+    let shape = Shape::random(&mut random);
+    let disturbance = Disturbance::random(&mut random, &shape);
+    let calm_dir = dir.join("calm");
+    let calm = Pipeline::new(&shape, &calm_dir, &Disk::default()).run_calmly(&input);
+    assert!(calm.errors().is_empty(), "seed {seed}: an undisturbed run of {shape:?} fails: {:?}", calm.errors());
+    let expected = Results::read(&calm_dir);
+    assert!(!expected.is_empty(), "seed {seed}: an undisturbed run of {shape:?} has no results");
+
+    let wild_dir = dir.join("wild");
+    let disk = disturbance.disk();
+    let run = Pipeline::new(&shape, &wild_dir, &disk).run_wildly(&input, disturbance, &mut random);
+    let found = Results::read(&wild_dir);
+    let context = format!("seed {seed}: {shape:?}, {disturbance:?}, {:?}", run.statuses());
+    assert!(run.errors().iter().all(|kind| *kind != ErrorKind::Broken), "{context}: {}", run.messages());
+    // No window ends behind the stream time of what was fed, unless the end of the input is proven where windows are.
+    let horizon = if run.proves_end(&shape) { i64::MAX } else { input.stream_time(run.fed()) };
+    found.assert_not_early(horizon.saturating_sub(shape.out_of_orderness()), &context);
+    found.assert_part_of(&expected, &context);
+    match disturbance {
+        Disturbance::None => {
+            assert!(run.is_whole(), "{context}: {}", run.messages());
+            assert_eq!(run.statuses(), calm.statuses(), "{context}");
+        }
+        Disturbance::Signal { .. } => assert!(run.errors().is_empty(), "{context}: {}", run.messages()),
+        Disturbance::Kill { stage, .. } => run.assert_torn_behind(stage, &context),
+        Disturbance::Disk { .. } => {
+            assert!(run.errors().iter().all(|kind| *kind == ErrorKind::Io), "{context}: {}", run.messages());
+        }
+    }
+    if run.is_whole() {
+        found.assert_same(&expected, &context);
+    }
+    assert_eq!(run.has_whole_file(), run.last_stage_has_ended(), "{context}: a file looks whole");
+    disturbance
+}
+
+/// Says which seed it was that panicked.
+struct Announced(u64);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("again: EVT_SIMULATION_SEED={} cargo test --test simulation", self.0);
+        }
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+#[test]
+fn disturbed_pipes_lose_nothing_count_nothing_twice_and_fire_nothing_early() {
+    // Files in memory, where there is such a directory: a disk would take most of the time.
+    let shm = Path::new("/dev/shm");
+    let base = if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }.expect("a directory");
+    let seeds = match number("EVT_SIMULATION_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("EVT_SIMULATION_SEEDS").unwrap_or(SEEDS),
+    };
+    let is_many = seeds.end - seeds.start >= SEEDS;
+    let mut counts = [0u64; 4];
+    for seed in seeds {
+        let dir = base.path().join(seed.to_string());
+        let _announced = Announced(seed);
+        let disturbance = simulate(seed, &dir);
+        counts[disturbance.index()] += 1;
+        std::fs::remove_dir_all(&dir).expect("the directory of a seed");
+    }
+    println!("whole {} signalled {} killed {} failing disks {}", counts[0], counts[1], counts[2], counts[3]);
+    assert!(!is_many || counts.iter().all(|count| *count >= 20), "too few of a kind: {counts:?}");
+}

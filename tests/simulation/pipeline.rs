@@ -1,0 +1,358 @@
+//! A pipe of stages in one process, and what may happen to it.
+
+use crate::events::Input;
+use clap::Parser;
+use evt::ErrorKind;
+use evt::clock::{Clock, SimulatedClock};
+use evt::console::{Colour, Console};
+use evt::error::Result;
+use evt::generate::random::Random;
+use evt::run::Run;
+use evt::run::io::{Disk, Io, Pipe};
+use evt::stage::{Progress, Stage};
+use evt::stop::Stop;
+use evt::tool::{ingest, sink, validate, window};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SECOND: i64 = 1_000_000;
+/// Steps after which a run hangs.
+const STEPS_MAX: u64 = 100_000;
+
+/// The tools of a pipe, and a flag.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    tools: Vec<Tool>,
+    /// `--out-of-orderness`, in seconds.
+    bound: i64,
+    session: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tool {
+    Ingest,
+    Validate,
+    Window,
+    Sink,
+}
+
+impl Shape {
+    pub fn random(random: &mut Random) -> Self {
+        use Tool::{Ingest, Sink, Validate, Window};
+        let tools = match random.below(6) {
+            0 => vec![Ingest, Sink],
+            1 => vec![Ingest, Window],
+            2 => vec![Ingest, Validate, Sink],
+            3 => vec![Ingest, Validate, Window],
+            _ => vec![Ingest, Validate, Window, Sink],
+        };
+        Self { tools, bound: 10 + random.below(40) as i64, session: random.below(4) == 0 }
+    }
+
+    /// How far windows fire behind stream time (µs).
+    pub fn out_of_orderness(&self) -> i64 {
+        self.bound * SECOND
+    }
+
+    fn args(&self, at: usize, dir: &Path) -> Vec<String> {
+        let file = |name: &str| dir.join(name).display().to_string();
+        let mut args = vec!["evt".to_owned(), "--dlq".to_owned(), file(&format!("dead{at}.jsonl"))];
+        let mut add = |more: &[&str]| args.extend(more.iter().map(|&arg| arg.to_owned()));
+        match self.tools[at] {
+            Tool::Ingest => add(&["-f", "jsonl", "--origin", "in"]),
+            Tool::Validate => add(&["--dedup", "1h"]),
+            Tool::Window => {
+                let bound = format!("{}s", self.bound);
+                add(&["--by", "event_type", "--agg", "sum(amount)", "--agg", "count(*)", "--out-of-orderness", &bound]);
+                add(if self.session { &["--gap", "20s"] } else { &["--size", "1m", "--lateness", "30s"] });
+                add(&["--late", &file("late.jsonl")]);
+            }
+            Tool::Sink => {}
+        }
+        if at + 1 == self.tools.len() {
+            add(&["--to", &file("out.jsonl"), "--to", &file("whole.parquet")]);
+        } else {
+            add(&["-o", "frames"]);
+        }
+        args
+    }
+
+    fn name(&self, at: usize) -> &'static str {
+        match self.tools[at] {
+            Tool::Ingest => "evt-ingest",
+            Tool::Validate => "evt-validate",
+            Tool::Window => "evt-window",
+            Tool::Sink => "evt-sink",
+        }
+    }
+
+    fn open(&self, at: usize, dir: &Path, run: &Rc<Run>) -> Result<Stage> {
+        let args = self.args(at, dir);
+        match self.tools[at] {
+            Tool::Ingest => ingest::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Validate => validate::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Window => window::Args::try_parse_from(args).expect("flags").stage(run),
+            Tool::Sink => sink::Args::try_parse_from(args).expect("flags").stage(run),
+        }
+    }
+}
+
+/// What happens to a run, beside delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    None,
+    /// All stages get a signal after so many steps.
+    Signal {
+        after: u64,
+    },
+    /// A stage is killed after so many steps.
+    Kill {
+        stage: usize,
+        after: u64,
+    },
+    /// The disk of the last stage fails after so many operations.
+    Disk {
+        after: u64,
+        torn: usize,
+    },
+}
+
+impl Disturbance {
+    pub fn random(random: &mut Random, shape: &Shape) -> Self {
+        let after = random.mostly_small(400);
+        match random.below(20) {
+            0..11 => Disturbance::None,
+            11..14 => Disturbance::Signal { after },
+            14..17 => Disturbance::Kill { stage: random.below(shape.tools.len() as u64) as usize, after },
+            _ => Disturbance::Disk { after: 1 + random.below(12), torn: random.below(200) as usize },
+        }
+    }
+
+    /// The disk of the last stage.
+    pub fn disk(self) -> Disk {
+        match self {
+            Disturbance::Disk { after, torn } => Disk::failing_after(after, torn),
+            _ => Disk::default(),
+        }
+    }
+
+    pub fn index(self) -> usize {
+        match self {
+            Disturbance::None => 0,
+            Disturbance::Signal { .. } => 1,
+            Disturbance::Kill { .. } => 2,
+            Disturbance::Disk { .. } => 3,
+        }
+    }
+}
+
+/// How a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Ended(u8),
+    Failed(ErrorKind),
+    Killed,
+}
+
+struct Node {
+    stage: Option<Stage>,
+    status: Option<Status>,
+    /// What the stage before this one has written, and what this one can read.
+    inlet: Pipe,
+    stdin: Pipe,
+    stdout: Pipe,
+    console: Arc<Mutex<String>>,
+}
+
+/// A pipe of stages.
+pub struct Pipeline {
+    nodes: Vec<Node>,
+    clock: SimulatedClock,
+    stop: Stop,
+    dir: PathBuf,
+    fed: usize,
+    steps: u64,
+}
+
+impl Pipeline {
+    /// Opens the stages; their files are in `dir`.
+    pub fn new(shape: &Shape, dir: &Path, disk: &Disk) -> Pipeline {
+        std::fs::create_dir_all(dir).expect("a directory");
+        let (clock, stop) = (SimulatedClock::at(1_800_000_000 * SECOND), Stop::never());
+        let mut nodes: Vec<Node> = vec![];
+        for at in 0..shape.tools.len() {
+            let inlet = nodes.last().map_or_else(Pipe::default, |before| before.stdout.clone());
+            let (stdin, stdout, console) = (Pipe::default(), Pipe::default(), Arc::default());
+            let disk = if at + 1 == shape.tools.len() { disk.clone() } else { Disk::default() };
+            let run = Rc::new(Run {
+                io: Io::Simulated { stdin: stdin.clone(), stdout: stdout.clone(), disk },
+                console: Console::new(shape.name(at), Colour::Off).captured(&console),
+                stop: stop.clone(),
+                ..Run::unwatched(shape.name(at), Clock::Simulated(clock.clone()))
+            });
+            let (stage, status) = match shape.open(at, dir, &run) {
+                Ok(stage) => (Some(stage), None),
+                Err(error) => (None, Some(Status::Failed(error.kind()))),
+            };
+            nodes.push(Node { stage, status, inlet, stdin, stdout, console });
+        }
+        Self { nodes, clock, stop, dir: dir.to_owned(), fed: 0, steps: 0 }
+    }
+
+    /// Feeds everything, then steps one stage after another to its end.
+    pub fn run_calmly(mut self, input: &Input) -> Ended {
+        self.feed(input, input.bytes.len());
+        for at in 0..self.nodes.len() {
+            self.transfer(at, usize::MAX);
+            while self.nodes[at].status.is_none() {
+                self.step(at);
+                self.clock.advance(Duration::from_millis(1));
+            }
+        }
+        Ended(self)
+    }
+
+    /// Feeds, transfers and steps in an order of `random`.
+    pub fn run_wildly(mut self, input: &Input, disturbance: Disturbance, random: &mut Random) -> Ended {
+        // Slower than this, a run takes most of its steps waiting for bytes.
+        let pace = 200 + random.mostly_small(20_000);
+        while self.nodes.iter().any(|node| node.status.is_none()) {
+            self.disturb(disturbance);
+            let at = random.below(self.nodes.len() as u64) as usize;
+            match random.below(10) {
+                0..2 => self.feed(input, 1 + random.below(pace) as usize),
+                2..4 => self.transfer(at, 1 + random.below(pace) as usize),
+                4 => self.clock.advance(Duration::from_millis(random.mostly_small(400))),
+                _ => self.step(at),
+            }
+        }
+        Ended(self)
+    }
+
+    /// Writes the next bytes of the input; at its end its writer closes the pipe.
+    fn feed(&mut self, input: &Input, count: usize) {
+        let rest = &input.bytes[self.fed..];
+        let count = count.min(rest.len());
+        let mut to = self.nodes[0].inlet.clone();
+        to.write_all(&rest[..count]).expect("a pipe in memory");
+        self.fed += count;
+        if self.fed == input.bytes.len() {
+            to.close();
+        }
+    }
+
+    /// Lets a stage read bytes that the one before it has written.
+    fn transfer(&self, at: usize, count: usize) {
+        let Node { inlet, stdin, .. } = &self.nodes[at];
+        inlet.transfer(stdin, count);
+        if inlet.is_empty() && inlet.is_closed() {
+            stdin.close();
+        }
+    }
+
+    fn step(&mut self, at: usize) {
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "the pipe hangs: {:?}", Ended::statuses_of(&self.nodes));
+        let Some(stage) = &mut self.nodes[at].stage else { return };
+        match stage.step() {
+            Ok(Progress::Ready | Progress::Waiting(_)) => {}
+            Ok(Progress::Ended(status)) => self.end(at, Status::Ended(status)),
+            Err(error) => {
+                let line = format!("{}\n", error);
+                self.nodes[at].console.lock().expect("a console").push_str(&line);
+                self.end(at, Status::Failed(error.kind()));
+            }
+        }
+    }
+
+    /// A process is gone: its pipe is closed, and those that write to it die when they write on.
+    fn end(&mut self, at: usize, status: Status) {
+        let node = &mut self.nodes[at];
+        node.stage = None;
+        node.status = Some(status);
+        node.stdout.close();
+        if !matches!(status, Status::Ended(_)) {
+            for before in (0..at).filter(|at| self.nodes[*at].status.is_none()).collect::<Vec<_>>() {
+                self.nodes[before].stage = None;
+                self.nodes[before].status = Some(Status::Killed);
+                self.nodes[before].stdout.close();
+            }
+        }
+    }
+
+    fn disturb(&mut self, disturbance: Disturbance) {
+        match disturbance {
+            Disturbance::Signal { after } if self.steps == after => self.stop.raise(15),
+            Disturbance::Kill { stage, after } if self.steps >= after && self.nodes[stage].status.is_none() => {
+                self.end(stage, Status::Killed);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A run that has ended.
+pub struct Ended(Pipeline);
+
+impl Ended {
+    fn statuses_of(nodes: &[Node]) -> Vec<Option<Status>> {
+        nodes.iter().map(|node| node.status).collect()
+    }
+
+    pub fn statuses(&self) -> Vec<Status> {
+        self.0.nodes.iter().filter_map(|node| node.status).collect()
+    }
+
+    /// What the stages said.
+    pub fn messages(&self) -> String {
+        self.0.nodes.iter().map(|node| node.console.lock().expect("a console").clone()).collect()
+    }
+
+    pub fn errors(&self) -> Vec<ErrorKind> {
+        let error = |status: Status| if let Status::Failed(kind) = status { Some(kind) } else { None };
+        self.statuses().into_iter().filter_map(error).collect()
+    }
+
+    /// Whether every stage ended by itself, and nothing stopped the reading.
+    pub fn is_whole(&self) -> bool {
+        self.0.stop.signal().is_none() && self.statuses().iter().all(|status| matches!(status, Status::Ended(_)))
+    }
+
+    /// Whether all stages before the windows have ended at the end of the whole input.
+    pub fn proves_end(&self, shape: &Shape) -> bool {
+        let before = shape.tools.iter().take_while(|tool| **tool != Tool::Window).count();
+        let has_ended = |status: &Status| matches!(status, Status::Ended(_));
+        // A signal that comes when the source has read its end changes nothing; its summary says so.
+        let is_stopped = self.0.nodes[0].console.lock().expect("a console").contains("; stopped");
+        !is_stopped && self.statuses()[..before].iter().all(has_ended)
+    }
+
+    /// Bytes of the input that were written into the pipe.
+    pub fn fed(&self) -> usize {
+        self.0.fed
+    }
+
+    pub fn last_stage_has_ended(&self) -> bool {
+        matches!(self.statuses().last(), Some(Status::Ended(_)))
+    }
+
+    /// Whether the file that appears at a proven end is there.
+    pub fn has_whole_file(&self) -> bool {
+        self.0.dir.join("whole.parquet").exists()
+    }
+
+    /// Asserts that the stages behind a killed one saw that the stream is torn, unless they had ended before.
+    pub fn assert_torn_behind(&self, stage: usize, context: &str) {
+        let statuses = self.statuses();
+        if statuses[stage] != Status::Killed {
+            // It had ended before.
+            return assert!(self.errors().is_empty(), "{context}: {}", self.messages());
+        }
+        for status in &statuses[stage + 1..] {
+            assert_eq!(*status, Status::Failed(ErrorKind::Corrupt), "{context}: {}", self.messages());
+        }
+    }
+}
