@@ -18,7 +18,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// A stage without its operator.
-pub struct Opened {
+pub struct OpenedStage {
     run: Rc<Run>,
     options: StageOptions,
     source: Source,
@@ -28,7 +28,7 @@ pub struct Opened {
 
 /// Checks all outputs, then opens the dead letters and the source. So failures that need no input come before any wait for
 /// input, and a first record that is refused leaves no output behind.
-pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<Opened> {
+pub fn open(args: &StageArgs, options: SourceOptions, usual: Usual, run: &Rc<Run>) -> Result<OpenedStage> {
     open_beside(None, args, options, usual, run)
 }
 
@@ -39,7 +39,7 @@ pub fn open_beside(
     mut options: SourceOptions,
     usual: Usual,
     run: &Rc<Run>,
-) -> Result<Opened> {
+) -> Result<OpenedStage> {
     let looked = look(side, args, options.follow, usual, run).sound()?;
     check_ends(&options, &looked.inputs, looked.checked.iter().chain(&looked.dlq).chain(side))?;
     show(run, &looked.checked, looked.dlq.as_ref());
@@ -71,7 +71,7 @@ pub fn open_beside(
     let common = &args.common;
     let options =
         StageOptions { quiet: common.quiet, strict: common.strict, stats: common.stats.clone(), needs_rows: false };
-    Ok(Opened { run: run.clone(), options, source, dead, checked })
+    Ok(OpenedStage { run: run.clone(), options, source, dead, checked })
 }
 
 /// Keeps raw records beside the rows if an output writes them, or if dead letters of rows have to show them.
@@ -87,7 +87,7 @@ fn keep_raw(options: &mut SourceOptions, checked: &[Checked], has_dlq: bool) {
     }
 }
 
-impl Opened {
+impl OpenedStage {
     /// Makes the operator wait for the first rows, even if the schema is known before.
     pub fn with_first_rows(mut self) -> Self {
         self.options.needs_rows = true;

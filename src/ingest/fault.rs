@@ -1,6 +1,7 @@
 //! Faults of records, as they are counted and told.
 
 use crate::error::Error;
+use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping;
 
 #[cold]
@@ -11,4 +12,10 @@ pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {
         false => format!("say which field it is: {}", found.join("  or  ")),
     };
     Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
+}
+
+#[cold]
+pub(super) fn too_large(bytes: &str, limit: usize) -> Fault {
+    let message = format!("the record has {bytes} bytes, --max-record is {limit}; the payload is cut there");
+    Fault::new(ErrorType::TooLargeError, message)
 }

@@ -8,17 +8,18 @@
 //! ```
 
 mod batches;
+mod control_line;
 mod fault;
 mod item;
 mod letters;
-mod progress;
+mod outbox;
 mod wrapper;
 
 use crate::counts::Counts;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::expr::Filter;
 use crate::format::jsonl::{not_utf8, one_line};
-use crate::format::{Body, Limits, Records, row};
+use crate::format::{Body, Records, row};
 use crate::frame::Control;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
@@ -27,39 +28,24 @@ use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column, has_raw};
 use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
 use crate::op::row_letter::with_letter;
 use crate::run::Run;
-use crate::time::parse_instant;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use batches::Batches;
-use fault::no_time;
+use control_line::ControlLine;
+use fault::{no_time, too_large};
 use letters::Letters;
-use progress::Reported;
-use std::collections::VecDeque;
+use outbox::Outbox;
 use std::rc::Rc;
 use std::time::Duration;
 
 pub use item::{ByteProgress, Item, Sent};
 pub use letters::Dead;
-pub use progress::Rest;
-pub use wrapper::Wrapper;
+pub use outbox::Rest;
+pub use wrapper::{Spot, Wrapper};
 
 /// Bytes of the columns beside the longest one of a row, about.
 const COLUMNS_BYTES: usize = 8 << 10;
-
-/// Control lines that evt-view shows and that say nothing of their own in text.
-const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
-
-/// Where the records of an input come from.
-#[derive(Clone, Copy)]
-pub struct Spot<'a> {
-    /// The input's name.
-    pub name: &'a str,
-    /// The number of its partition.
-    pub partition: u32,
-    /// What a record has around its payload, where the input has records of that sort.
-    pub wrapper: Option<Wrapper<'a>>,
-}
 
 /// Maps records onto events, for one input after another.
 pub struct Ingest {
@@ -74,13 +60,10 @@ pub struct Ingest {
     control: bool,
     /// Whether a flag maps the partition or the origin of a record.
     is_mapped: bool,
-    queue: VecDeque<Sent>,
-    /// The input that is read.
-    current: u32,
+    outbox: Outbox,
     /// The input of the rows that wait in a batch: a batch is of one input.
     input: u32,
     batches: Batches,
-    reported: Reported,
     counts: Counts,
     letters: Letters,
     now: i64,
@@ -131,11 +114,9 @@ impl Ingest {
             brings_raw: None,
             control,
             is_mapped,
-            queue: VecDeque::new(),
-            current: 0,
+            outbox: Outbox::new(),
             input: 0,
             batches: Batches::default(),
-            reported: Reported::new(),
             counts: Counts::default(),
             letters,
             now,
@@ -179,7 +160,7 @@ impl Ingest {
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
         let batch = self.batches.take(batch, has_raw, name, &self.run.console)?;
         self.letters.set_rows_before(self.batches.counts.out);
-        self.queue.push_back(Sent { input: self.current, item: Item::Batch(batch) });
+        self.outbox.send_of_current(Item::Batch(batch));
         Ok(())
     }
 
@@ -199,11 +180,6 @@ impl Ingest {
     pub fn counts(&self) -> Counts {
         let Batches { counts, .. } = &self.batches;
         Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
-    }
-
-    /// Returns what bounds the reading of containers.
-    pub fn limits(&self) -> Limits {
-        Limits { ratio: self.run.ratio_max, text: self.line_max() }
     }
 
     /// `--max-record`.
@@ -245,7 +221,7 @@ impl Ingest {
 
     /// Queues a sign that nothing comes for now, or that the items before it may be committed.
     pub fn idle(&mut self) {
-        self.send(Item::Idle);
+        self.outbox.send(self.input, Item::Idle);
     }
 
     /// Names in the rule that had no value in any row.
@@ -255,7 +231,7 @@ impl Ingest {
 
     /// Whether something is ready.
     pub fn is_ready(&self) -> bool {
-        !self.queue.is_empty()
+        self.outbox.is_ready()
     }
 
     /// Whether letters wait to be handed out.
@@ -265,7 +241,7 @@ impl Ingest {
 
     /// The next thing that is ready.
     pub fn pop(&mut self) -> Option<Sent> {
-        self.queue.pop_front()
+        self.outbox.pop()
     }
 
     /// Records that come now stand in `block`, and rows may hold on to it.
@@ -286,8 +262,9 @@ impl Ingest {
                 Body::Text(range) => Ok(&records.text[range.clone()]),
                 Body::Cut(range) => {
                     let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
-                    let fault = self.too_large(&format!("more than {}", self.line_max())).of_cut(range.len() as u64);
-                    self.dead(start, &fault, (spot.partition, record.line as i64))?;
+                    let fault = too_large(&format!("more than {}", self.line_max()), self.run.record_max)
+                        .of_cut(range.len() as u64);
+                    self.refuse((start, record.line as i64), &fault, spot)?;
                     continue;
                 }
                 Body::Fault(fault) => Err(fault.clone()),
@@ -309,7 +286,7 @@ impl Ingest {
         let text = match text {
             Err(fault) => return self.letter(raw, &fault, (spot.partition, offset), spot.wrapper),
             Ok(text) if raw.len() > self.run.record_max && !self.may_be_longer(text) => {
-                let fault = self.too_large(&raw.len().to_string()).of_cut(raw.len() as u64);
+                let fault = too_large(&raw.len().to_string(), self.run.record_max).of_cut(raw.len() as u64);
                 return self.letter(&raw[..self.run.record_max], &fault, (spot.partition, offset), spot.wrapper);
             }
             Ok(text) => text,
@@ -317,13 +294,6 @@ impl Ingest {
         let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
         let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
         self.map(text, place, spot)
-    }
-
-    #[cold]
-    fn too_large(&self, bytes: &str) -> Fault {
-        let limit = self.run.record_max;
-        let message = format!("the record has {bytes} bytes, --max-record is {limit}; the payload is cut there");
-        Fault::new(ErrorType::TooLargeError, message)
     }
 
     /// Whether the records are rows of ours that hold a record beside their columns.
@@ -500,12 +470,6 @@ impl Ingest {
         self.now = self.run.clock.now();
     }
 
-    /// A record that never reached the mapper.
-    pub fn dead(&mut self, raw: &[u8], fault: &Fault, at: (u32, i64)) -> Result<()> {
-        self.counts.taken += 1;
-        self.letter(raw, fault, at, None)
-    }
-
     fn letter(
         &mut self,
         raw: &[u8],
@@ -531,7 +495,7 @@ impl Ingest {
             let batch = rows.finish()?;
             self.send_letters()?;
             self.counts.out += batch.num_rows() as u64;
-            self.send(Item::Batch(batch));
+            self.outbox.send(self.input, Item::Batch(batch));
         }
         // A row that the rule refuses comes behind the letters of its batch.
         let rows_before = self.counts.out + self.mapper.rows() as u64;
@@ -559,7 +523,7 @@ impl Ingest {
                 batch = batch.project(&kept.collect::<Vec<_>>())?;
             }
             self.counts.out += batch.num_rows() as u64;
-            self.send(Item::Batch(batch));
+            self.outbox.send(self.input, Item::Batch(batch));
         }
         Ok(())
     }
@@ -572,17 +536,15 @@ impl Ingest {
     /// Hands out the letters so far.
     fn send_letters(&mut self) -> Result<()> {
         if let Some(dead) = self.letters.take()? {
-            self.send(Item::Dead(dead));
+            self.outbox.send(self.input, Item::Dead(dead));
         }
         Ok(())
     }
 
     /// What is read from here on is of input number `input`, of which `bytes` have been read; `rest` follows.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
-        self.current = input;
         self.stamper.set_input(input);
-        self.reported.rest = rest;
-        self.reported.set_bytes(bytes);
+        self.outbox.turn_to(input, bytes, rest);
     }
 
     /// Whether a flag maps the partition or the origin of a record.
@@ -598,65 +560,37 @@ impl Ingest {
     /// Reports new partitions, and from time to time how far the input is.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         // The kind of the rows is not known before the first record.
-        if self.counts.taken > 0 && self.reported.is_due(bytes, self.stamper.has_news()) {
-            self.reported.set_bytes(bytes);
-            self.progress(self.reported.rest.complete);
+        if self.counts.taken > 0 {
+            self.outbox.report_progress(&mut self.stamper, bytes);
         }
     }
 
     /// The input that is read is at its end, `bytes` from its start: its partitions have ended.
     pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
-        self.stamper.end(self.current);
-        self.reported.set_bytes(bytes);
-        self.progress(complete || self.reported.rest.complete);
-    }
-
-    fn progress(&mut self, complete: bool) {
-        let progress = self.reported.message(&mut self.stamper, complete);
-        self.send(Item::Control(Control::Progress(progress)));
+        self.outbox.end_input(&mut self.stamper, bytes, complete);
     }
 
     /// Takes a control message of an input. Only the last input completes the partitions.
     pub fn control(&mut self, control: Control) {
-        let Control::Progress(mut progress) = control else {
-            return self.send(Item::Control(control));
-        };
-        let is_complete = progress.complete;
-        progress.complete &= !self.reported.rest.pending;
-        for partition in &mut progress.partitions {
-            partition.input = self.current;
-            self.stamper.take_over(self.current, &partition.origin, &partition.partition);
-        }
-        self.send(Item::Control(Control::Progress(progress)));
-        if is_complete {
-            self.withdraw();
-        }
+        self.outbox.control(&mut self.stamper, control);
     }
 
     /// Withdraws the partitions announced for the input that is read: its stream has named its own.
     pub fn withdraw(&mut self) {
-        if self.stamper.withdraw(self.current) {
-            self.progress(self.reported.rest.complete);
-        }
-    }
-
-    fn send(&mut self, item: Item) {
-        self.queue.push_back(Sent { input: self.input, item });
+        self.outbox.withdraw(&mut self.stamper);
     }
 
     /// Whether `text` is a control line (`--control`); if so, it has been acted on.
     fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64) -> Result<bool> {
-        let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(false) };
-        let shown = || rest.chars().take(60).collect::<String>();
-        let wrong = || Error::corrupt(format!("{}:{line}: not a control line: {{\"$evt\"{}", spot.name, shown()));
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
-        if PASSED_OVER.iter().any(|name| value["$evt"][name].is_object()) {
-            return Ok(true);
+        match control_line::parse(text, spot.name, line)? {
+            None => return Ok(false),
+            Some(ControlLine::PassedOver) => {}
+            Some(ControlLine::Watermark(watermark)) => {
+                self.flush()?;
+                self.stamper.promise(spot.partition, watermark);
+                self.outbox.send(self.input, Item::Control(Control::Watermark(watermark)));
+            }
         }
-        let watermark = value["$evt"]["watermark"].as_str().and_then(parse_instant).ok_or_else(wrong)?;
-        self.flush()?;
-        self.stamper.promise(spot.partition, watermark);
-        self.send(Item::Control(Control::Watermark(watermark)));
         Ok(true)
     }
 }

@@ -1,9 +1,20 @@
-//! What stands around the payload of a record of a topic.
+//! Where a record comes from, and what surrounds its payload.
 
 use crate::kind::headers::Headers;
 use crate::mapping::{Arrival, Wrapping};
 
-/// What a record of a topic has around its payload.
+/// Where the records of an input come from.
+#[derive(Clone, Copy)]
+pub struct Spot<'a> {
+    /// The input's name.
+    pub name: &'a str,
+    /// The number of its partition.
+    pub partition: u32,
+    /// What a record has around its payload, where the input has records of that sort.
+    pub wrapper: Option<Wrapper<'a>>,
+}
+
+/// What surrounds the payload of a record of a topic or of a request.
 #[derive(Clone, Copy)]
 pub struct Wrapper<'a> {
     /// Its key.

@@ -192,7 +192,8 @@ impl TextInput {
             format!("the record has {length} bytes, --max-record is {}; the payload is cut there", ingest.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
-        ingest.dead(&oversized.payload, &fault, (self.partition, self.lines()))?;
+        let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };
+        ingest.refuse((&oversized.payload, self.lines()), &fault, spot)?;
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use super::frames::FrameInput;
 use super::text::TextInput;
 use super::{Input, Step};
 use crate::error::{Error, Result};
-use crate::format::{self, Format, Input as Decoder};
+use crate::format::{self, Format, Input as Decoder, Limits};
 use crate::ingest::{ByteProgress, Ingest};
 use crate::run::Run;
 use std::rc::Rc;
@@ -47,6 +47,11 @@ impl ReadOptions {
         }
         jsonl
     }
+}
+
+/// Returns what bounds the reading of a container.
+pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
+    Limits { ratio: run.ratio_max, text: ingest.line_max() }
 }
 
 /// Where the bytes come from.
@@ -136,7 +141,8 @@ impl UnopenedInput {
                 Ok(Box::new(FrameInput::new(bytes, self.run.clone(), &self.origin, self.options.raw_only)))
             }
             (Ok(WatchedFile { mut bytes, .. }) | Err(mut bytes), Decoder::Container(open)) => {
-                let opened = open(bytes.whole_file()?, ingest.limits()).map_err(|error| error.at(bytes.name()))?;
+                let opened =
+                    open(bytes.whole_file()?, limits(&self.run, ingest)).map_err(|error| error.at(bytes.name()))?;
                 take_schema(opened.schema, opened.is_text && self.options.raw_only, bytes.name(), ingest)?;
                 let (name, partition) = (bytes.name().to_owned(), ingest.partition(&self.origin));
                 Ok(Box::new(RowInput::new(opened.rows, name, partition, self.run.clone())))

@@ -11,10 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::expr::Filter;
 use crate::frame::{Control, End, How, WATERMARK_KEY};
 use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
-use crate::input::follow::watch::{LOOK_EVERY, Watch};
+use crate::input::follow::watch::LOOK_EVERY;
 use crate::input::spool::Shutdown;
 use crate::input::{Input, InputEnd, Lag, Step};
-use crate::kafka::input::KafkaInput;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
@@ -25,9 +24,9 @@ use crate::uri::Uri;
 use crate::uri::kafka::Form;
 use arrow::datatypes::{Schema, SchemaRef};
 use named::Named;
+use open::Opener;
 pub use options::SourceOptions;
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,17 +55,13 @@ struct Running {
 /// All inputs of a stage.
 pub struct Source {
     run: Rc<Run>,
-    options: SourceOptions,
+    opener: Opener,
     /// Inputs that were not opened yet, with their numbers.
     pending: VecDeque<(u32, Uri)>,
     /// Open inputs: the first one is read, others take turns with it.
     running: VecDeque<Running>,
     /// Inputs that have ended and commit positions at the end of the run.
     ended: Vec<Box<dyn Input>>,
-    /// Topics that were not begun yet: their partitions are known from the start.
-    topics: VecDeque<Box<KafkaInput>>,
-    /// Names that are followed.
-    watches: Vec<(PathBuf, Watch)>,
     /// How many inputs in turn had nothing to read.
     idle_turns: usize,
     /// Since when nothing could be read, on the monotonic clock.
@@ -97,13 +92,11 @@ impl Source {
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
         let mut source = Self {
+            opener: Opener::new(inputs, options, run.clone())?,
             run,
-            options,
             pending: (0..).zip(inputs.iter().cloned()).collect(),
             running: VecDeque::new(),
             ended: vec![],
-            topics: VecDeque::new(),
-            watches: vec![],
             idle_turns: 0,
             idle_since: None,
             named: Named::default(),
@@ -114,15 +107,14 @@ impl Source {
             how: How::Exhausted,
             is_proven: true,
         };
-        origin::check(inputs, &source.options, &source.ingest, &source.run)?;
+        origin::check(inputs, &source.opener.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
-        source.watches = open::watches(inputs, &source.options)?;
         // Named inputs exist; the first of them may have nothing to read for hours. An HTTP server is ready when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
         }
         source.open_next()?;
-        while source.options.follow && !source.pending.is_empty() {
+        while source.opener.options.follow && !source.pending.is_empty() {
             source.open_next()?;
         }
         source.turn_to_first();
@@ -132,7 +124,7 @@ impl Source {
     /// Makes a source of nothing but the requests in a spool; `shutdown` is called at a signal.
     pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut source = Self::open(&[], SourceOptions { raw_only: true, ..options }, run)?;
-        let input = open::spool(&mut source, reader, shutdown);
+        let input = source.opener.spool(reader, shutdown, &mut source.ingest);
         source.running.push_back(Running { number: 0, input });
         source.turn_to_first();
         Ok(source)
@@ -144,16 +136,15 @@ impl Source {
             self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
             match input {
                 Uri::Kafka(address) => {
-                    let input = open::topics(address, &self.options, &self.run, &mut self.ingest)?;
-                    self.topics.push_back(Box::new(input));
+                    self.opener.announce_topics(address, &mut self.ingest)?;
                     continue;
                 }
                 // Its one partition is announced when it is opened.
                 Uri::Http(_) => continue,
                 _ => {}
             }
-            let origin = self.options.origin_of(input);
-            match &self.options.partitions {
+            let origin = self.opener.options.origin_of(input);
+            match &self.opener.options.partitions {
                 Some(names) => names.iter().for_each(|name| {
                     self.ingest.stamper.partition(&origin, name);
                 }),
@@ -168,8 +159,8 @@ impl Source {
 
     /// Returns what the inputs that were not opened yet may bring. Frames of a topic name their partitions when they are read.
     fn rest(&self) -> Rest {
-        let is_named = !self.ingest.is_mapped() || self.options.partitions.is_some();
-        let complete = is_named && !self.topics.iter().any(|input| input.is_framed());
+        let is_named = !self.ingest.is_mapped() || self.opener.options.partitions.is_some();
+        let complete = is_named && !self.opener.has_framed_topics();
         Rest { pending: !self.pending.is_empty(), complete }
     }
 
@@ -177,7 +168,7 @@ impl Source {
     fn open_next(&mut self) -> Result<()> {
         let Some((number, uri)) = self.pending.pop_front() else { return Ok(()) };
         self.ingest.turn_to(number, ByteProgress::default(), self.rest());
-        let input = open::input(self, &uri)?;
+        let input = self.opener.open(&uri, self.pending.is_empty(), &mut self.ingest)?;
         self.running.push_back(Running { number, input });
         Ok(())
     }
@@ -185,7 +176,7 @@ impl Source {
     /// Returns the schema of the batches; it is right once [`Source::has_schema`] or a batch has come.
     pub fn schema(&self) -> SchemaRef {
         let schema = self.ingest.schema();
-        if !self.options.control {
+        if !self.opener.options.control {
             return schema;
         }
         let mut metadata = schema.metadata().clone();
@@ -251,7 +242,7 @@ impl Source {
             return Ok(Polled::Item(Sent { input: 0, item: Item::End(end) }));
         }
         self.step().or_else(|error| {
-            let salvages = self.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
+            let salvages = self.opener.options.salvage && matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Io);
             if salvages {
                 self.ingest.drain()?;
             }

@@ -1,6 +1,6 @@
 //! Opens the inputs of a source.
 
-use super::{Source, SourceOptions};
+use super::options::SourceOptions;
 use crate::error::{Error, Result};
 use crate::format::Rows;
 use crate::http::Server;
@@ -18,33 +18,102 @@ use crate::spool::{self, SpoolReader};
 use crate::store::{Location, Store};
 use crate::uri::Uri;
 use crate::uri::kafka::Address;
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Opens an input, whose turn it is.
-pub(super) fn input(source: &mut Source, uri: &Uri) -> Result<Box<dyn Input>> {
-    match uri {
-        Uri::Store(store, location) => rows(store, location, uri, &source.run, &mut source.ingest),
-        Uri::Kafka(_) => begin_topics(source),
-        Uri::Http(_) => listen(source, uri),
-        _ => bytes(source, uri),
-    }
+/// Opens inputs, each when it is its turn.
+pub(super) struct Opener {
+    run: Rc<Run>,
+    pub(super) options: SourceOptions,
+    /// Topics that were not begun yet: their partitions are known from the start.
+    topics: VecDeque<Box<KafkaInput>>,
+    /// Names that are followed, watched before the first of them is read.
+    watches: Vec<(PathBuf, Watch)>,
 }
 
-/// Opens a file or a pipe; a followed name may not exist yet.
-fn bytes(source: &Source, uri: &Uri) -> Result<Box<dyn Input>> {
-    let (options, run) = (source.options.reading(), source.run.clone());
-    let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
-    run.stop.set_behind_pipe(!heeds_signals);
-    let origin = source.options.origin_of(uri);
-    let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
-    Ok(Box::new(match source.watches.iter().find(|(path, _)| is_followed(path)) {
-        Some((_, watch)) => UnopenedInput::of_watch(run, options, origin, uri.to_string(), watch.clone()),
-        None => {
-            let bytes = Bytes::open(uri, run.clone(), heeds_signals)?;
-            UnopenedInput::new(run, options, origin, bytes)
+impl Opener {
+    pub(super) fn new(inputs: &[Uri], options: SourceOptions, run: Rc<Run>) -> Result<Self> {
+        let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
+        let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
+        let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
+        let watches = paths.into_iter().zip(watches).collect();
+        Ok(Self { run, options, topics: VecDeque::new(), watches })
+    }
+
+    /// Asks the brokers which partitions the topics have; the topics are begun when it is their turn.
+    pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
+        let Self { options, run, .. } = self;
+        let commits = matches!(options.role, Role::Works | Role::Recomputes);
+        if commits && address.options.group.is_some() && ingest.is_mapped() {
+            return Err(Error::usage(format!(
+                "{address}: group=: a committed offset keeps the stream time of its own partition, and a flag maps rows onto others"
+            )));
         }
-    }))
+        let mode = (options.role, options.offsets);
+        let input = KafkaInput::open(address, mode, options.origin.as_deref(), run, ingest)?;
+        self.topics.push_back(Box::new(input));
+        Ok(())
+    }
+
+    /// Whether topics of frames were not begun yet: they name their partitions when they are read.
+    pub(super) fn has_framed_topics(&self) -> bool {
+        self.topics.iter().any(|input| input.is_framed())
+    }
+
+    /// Opens an input whose turn it is; `is_last` if none follows.
+    pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+        match uri {
+            Uri::Store(store, location) => rows(store, location, uri, &self.run, ingest),
+            Uri::Kafka(_) => self.begin_topics(is_last),
+            Uri::Http(_) => self.listen(uri, ingest),
+            _ => self.bytes(uri),
+        }
+    }
+
+    /// Opens a file or a pipe; a followed name may not exist yet.
+    fn bytes(&self, uri: &Uri) -> Result<Box<dyn Input>> {
+        let (options, run) = (self.options.reading(), self.run.clone());
+        let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
+        run.stop.set_behind_pipe(!heeds_signals);
+        let origin = self.options.origin_of(uri);
+        let is_followed = |path: &PathBuf| matches!(uri, Uri::File(named) if named == path);
+        Ok(Box::new(match self.watches.iter().find(|(path, _)| is_followed(path)) {
+            Some((_, watch)) => UnopenedInput::of_watch(run, options, origin, uri.to_string(), watch.clone()),
+            None => {
+                let bytes = Bytes::open(uri, run.clone(), heeds_signals)?;
+                UnopenedInput::new(run, options, origin, bytes)
+            }
+        }))
+    }
+
+    fn begin_topics(&mut self, is_last: bool) -> Result<Box<dyn Input>> {
+        let input = self.topics.pop_front().ok_or_else(|| Error::broken("topics were not announced"))?;
+        match input.is_endless() && !is_last {
+            true => Err(endless(&input.name())),
+            false => Ok(input),
+        }
+    }
+
+    /// Opens the HTTP server and the spool in which it stores requests.
+    fn listen(&mut self, uri: &Uri, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
+        let Some(options) = self.options.http.take() else {
+            return Err(Error::usage(format!("{uri}: only evt-ingest listens")));
+        };
+        let Some(promise) = &self.options.promise else {
+            return Err(Error::broken(format!("{uri}: nobody says what an acknowledgement promises")));
+        };
+        let (keeper, reader) = spool::open(promise, &self.run)?;
+        let server = Server::open(*options, keeper, &self.run)?;
+        self.run.service.ready();
+        Ok(self.spool(reader, Box::new(move || server.drain()), ingest))
+    }
+
+    /// Makes the input that reads a spool. It never ends by itself: nothing can follow it.
+    pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, ingest: &mut Ingest) -> Box<dyn Input> {
+        let origin = self.options.origin.as_deref().unwrap_or(ORIGIN);
+        Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
+    }
 }
 
 /// Opens the rows of a store.
@@ -55,57 +124,4 @@ fn rows(store: &Store, location: &Location, uri: &Uri, run: &Rc<Run>, ingest: &m
     let rows = Box::new(rows.map(|batch| batch.map(Rows::Batch)));
     let partition = ingest.partition(&uri.origin());
     Ok(Box::new(RowInput::new(rows, name, partition, run.clone())))
-}
-
-/// Asks the brokers which partitions there are.
-pub(super) fn topics(
-    address: &Address,
-    options: &SourceOptions,
-    run: &Rc<Run>,
-    ingest: &mut Ingest,
-) -> Result<KafkaInput> {
-    let commits = matches!(options.role, Role::Works | Role::Recomputes);
-    if commits && address.options.group.is_some() && ingest.is_mapped() {
-        return Err(Error::usage(format!(
-            "{address}: group=: a committed offset keeps the stream time of its own partition, and a flag maps rows onto others"
-        )));
-    }
-    KafkaInput::open(address, (options.role, options.offsets), options.origin.as_deref(), run, ingest)
-}
-
-/// Begins to read topics whose brokers were asked already.
-fn begin_topics(source: &mut Source) -> Result<Box<dyn Input>> {
-    let input = source.topics.pop_front().ok_or_else(|| Error::broken("topics were not opened"))?;
-    match input.is_endless() && !source.pending.is_empty() {
-        true => Err(endless(&input.name())),
-        false => Ok(input),
-    }
-}
-
-/// Opens the HTTP server and the spool in which it stores requests.
-fn listen(source: &mut Source, uri: &Uri) -> Result<Box<dyn Input>> {
-    let Some(options) = source.options.http.take() else {
-        return Err(Error::usage(format!("{uri}: only evt-ingest listens")));
-    };
-    let Some(promise) = &source.options.promise else {
-        return Err(Error::broken(format!("{uri}: nobody says what an acknowledgement promises")));
-    };
-    let (keeper, reader) = spool::open(promise, &source.run)?;
-    let server = Server::open(*options, keeper, &source.run)?;
-    source.run.service.ready();
-    Ok(spool(source, reader, Box::new(move || server.drain())))
-}
-
-/// Makes the input that reads a spool. It never ends by itself: nothing can follow it.
-pub(super) fn spool(source: &mut Source, reader: SpoolReader, shutdown: Shutdown) -> Box<dyn Input> {
-    let origin = source.options.origin.as_deref().unwrap_or(ORIGIN);
-    Box::new(SpoolInput::new(source.run.clone(), reader, shutdown, origin, &mut source.ingest))
-}
-
-/// Begins to watch the names that are followed, before the first of them is read.
-pub(super) fn watches(inputs: &[Uri], options: &SourceOptions) -> Result<Vec<(PathBuf, Watch)>> {
-    let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
-    let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
-    let watches = if paths.is_empty() { vec![] } else { Watch::start(&paths)? };
-    Ok(paths.into_iter().zip(watches).collect())
 }

@@ -7,6 +7,7 @@ use crate::frame::Frame;
 use crate::ingest::Ingest;
 use crate::input::bytes::{Bytes, Chunk};
 use crate::input::frames::{FrameReader, Framed};
+use crate::input::unopened::limits;
 use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::event::STAMPS;
@@ -55,7 +56,7 @@ fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) 
             _ => Ok(true),
         },
         Input::Container(open) => {
-            let opened = open(bytes.whole_file()?, ingest.limits());
+            let opened = open(bytes.whole_file()?, limits(run, ingest));
             Ok(opened.map_err(|error| error.at(bytes.name()))?.schema.is_none())
         }
         Input::Text(splitter) => is_raw_text(&mut bytes, splitter(), options),

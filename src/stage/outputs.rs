@@ -37,12 +37,12 @@ pub struct Outputs {
     pub(super) refused: u64,
     /// Rows that outputs refused and whose dead letters could not be written, as far as no output has counted them.
     lost_rows: u64,
-    pub(super) report: Report,
+    pub(super) report: EndReport,
 }
 
 /// What a stage reports at its end.
 #[derive(Default)]
-pub struct Report {
+pub struct EndReport {
     /// Lines about lost rows, which `-q` keeps.
     pub warnings: Vec<String>,
     /// Lines that `-q` leaves out.
@@ -72,7 +72,7 @@ impl Outputs {
             dead_rows: Counts::default(),
             refused: 0,
             lost_rows: 0,
-            report: Report::default(),
+            report: EndReport::default(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The report of a stage at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
 
-use super::outputs::Report;
+use super::outputs::EndReport;
 use crate::clock::Clock;
 use crate::counts::Counts;
 use crate::frame::{End, How};
@@ -21,7 +21,7 @@ pub struct Summary<'a> {
     /// Counts of the records read, by fate.
     pub counts: &'a Counts,
     /// What the operator reports.
-    pub report: &'a Report,
+    pub report: &'a EndReport,
     /// The end, with the verdict.
     pub end: &'a End,
     /// The report of each output.

@@ -19,11 +19,11 @@ const CONVENTIONAL: [&str; 12] = [
 ];
 
 // What there still is too much of.
-const FILES_IN_CYCLES: usize = 7;
+const FILES_IN_CYCLES: usize = 2;
 const MANY_ARGUMENTS: usize = 11;
 const MANY_FIELDS: usize = 19;
-const MANY_MEANINGS: usize = 24;
-const SPREAD_IMPLS: usize = 8;
+const MANY_MEANINGS: usize = 21;
+const SPREAD_IMPLS: usize = 7;
 
 /// Files in a directory, those of tests not counted.
 const FILES_MAX: usize = 12;
