@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod avro;
 pub mod cli;
 pub mod clock;
 pub mod console;

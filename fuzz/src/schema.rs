@@ -1,8 +1,9 @@
 //! Avro schemas: read, written, compared with themselves, and used to judge values.
 
+use evt::avro::Schema;
+use evt::avro::compat::{Level, check, check_level};
 use evt::json::scan::is_json;
 use evt::op::validate::walk::{Checks, Explain, Quiet};
-use evt::registry::{Level, Schema, check, check_level};
 
 /// A schema on the first line, then values or other schemas, one a line.
 pub fn run(input: &[u8]) {

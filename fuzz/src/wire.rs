@@ -1,9 +1,9 @@
 //! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything. Behind a
 //! tab the line may have a second schema: the reader's.
 
-use evt::format::avro::value::Decoder;
+use evt::avro::Schema;
+use evt::avro::value::Decoder;
 use evt::json::scan::is_json;
-use evt::registry::Schema;
 use evt::registry::wire::framed;
 
 /// What is taken is JSON, within bounds, and the same bytes in a header are as good as before the record.

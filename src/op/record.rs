@@ -11,15 +11,15 @@
 //!
 //! A value that does not fit its field is the fault of its event, with the path to the field.
 
+use crate::avro::Schema;
+use crate::avro::encode::{Encoder, Loss, Member, Misfit, Run};
+use crate::avro::fit::{Form, Given};
 use crate::error::{Error, Result};
-use crate::format::avro::encode::{Encoder, Loss, Member, Misfit, Run};
-use crate::format::avro::fit::{Form, Given};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::rows::{Cell, Rows};
-use crate::registry::Schema;
 use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;

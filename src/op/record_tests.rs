@@ -1,7 +1,7 @@
 //! Encodes events as records and reads them again through the mapping.
 
 use super::*;
-use crate::format::avro::value::Decoder;
+use crate::avro::value::Decoder;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
 use crate::mapping::{Mapper, Options, Outcome, Place, Stamper, TimeFrom};

@@ -16,9 +16,11 @@
 //! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
 //! one wins, the other lists again. An existing file is never changed.
 
-use super::parse::TEXT_BYTES_MAX;
 use super::percent::unescaped;
-use super::{Level, Lookup, Registration, Registry, Schema, Schemas, Subject, Version, conflicts, schema_id};
+use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts, schema_id};
+use crate::avro::Schema;
+use crate::avro::compat::Level;
+use crate::avro::parse::TEXT_BYTES_MAX;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};

@@ -4,29 +4,21 @@
 //! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
 //! ([`place::open`]).
 //!
-//! - `schema.rs`, `parse.rs`, `default.rs`, `reference.rs`, `compat.rs`: the schema model, its parser and the rules of
-//!   compatibility. They do no I/O.
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.
 //! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.
 //! - `percent.rs`: names in paths and options.
 
-pub mod compat;
 pub mod confluent;
-mod default;
 pub mod directory;
-pub mod parse;
 pub mod percent;
 pub mod place;
 pub mod reader;
-mod reference;
 pub mod rows;
-pub mod schema;
 pub mod wire;
 
-pub use compat::{Conflict, Direction, Incompatibility, Level, check, check_level};
-pub use schema::Schema;
-
+use crate::avro::Schema;
+use crate::avro::compat::{Conflict, Level, check_level};
 use crate::error::Result;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;

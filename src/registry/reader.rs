@@ -5,10 +5,11 @@
 //! latest version is looked up when a writer's schema first occurs.
 
 use super::confluent::{Confluent, Found, Key, Strategy};
-use super::schema::kind_of;
-use super::{Lookup, Schema, Version};
+use super::{Lookup, Version};
+use crate::avro::Schema;
+use crate::avro::schema::kind_of;
+use crate::avro::value::Decoder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::avro::value::Decoder;
 use crate::kind::Kind;
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -6,8 +6,9 @@
 
 use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
-use super::schema::{NAMESPACE, kind_of};
-use super::{Registration, Registry, Schema, place};
+use super::{Registration, Registry, place};
+use crate::avro::Schema;
+use crate::avro::schema::{NAMESPACE, kind_of};
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;

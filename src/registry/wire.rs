@@ -9,12 +9,12 @@
 //! record is decoded by the schema it was written with, to the JSON text that the mapping reads. With a reader's schema
 //! ([`super::reader`]), the text is that of the record as the reader reads it.
 
-use super::Schema;
 use super::confluent::recall::Recall;
 use super::confluent::{Confluent, Found, Key};
 use super::reader::{Choice, Readers};
-use super::schema::kind_of;
-use crate::format::avro::value::{Decoder, UNPLACED};
+use crate::avro::Schema;
+use crate::avro::schema::kind_of;
+use crate::avro::value::{Decoder, UNPLACED};
 use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,12 +1,14 @@
 //! evt-schema: check, register, list and show the schemas of events.
 
+use crate::avro::Schema;
+use crate::avro::compat::{Level, check_level};
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::Findings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
-use crate::registry::{Level, Lookup, Registration, Registry, Schema, Subject, check_level, conflicts, place};
+use crate::registry::{Lookup, Registration, Registry, Subject, conflicts, place};
 use crate::run::Run;
 use crate::run::standard::print;
 use clap::{Parser, Subcommand};

@@ -3,7 +3,8 @@
 
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, cases, in_ci, python};
-use evt::registry::{Level, Schema, check_level};
+use evt::avro::Schema;
+use evt::avro::compat::{Level, check_level};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};

@@ -3,8 +3,9 @@
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, data, python};
 use crate::registry::{BAD, V1, V2, behind, click, put, registry, unique};
-use evt::format::avro::value::Decoder;
-use evt::registry::{Schema, check};
+use evt::avro::Schema;
+use evt::avro::compat::check;
+use evt::avro::value::Decoder;
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 

@@ -10,14 +10,10 @@
 //! Single values serve the records of topics: `value.rs` decodes to JSON text, `resolve.rs` compiles a decoder for a
 //! writer's and a reader's schema; `encode.rs` encodes JSON text, `fit.rs` its scalars.
 
-pub mod encode;
-pub mod fit;
 mod read;
-mod resolve;
-pub mod value;
 mod write;
 
-pub use write::RowEncoder;
+pub use write::{RowEncoder, write_bytes, write_long};
 
 use super::definition::{Format, Input};
 
@@ -31,9 +27,5 @@ pub const FORMAT: Format = Format {
     appendable: false,
 };
 
-#[cfg(test)]
-mod encode_tests;
-#[cfg(test)]
-mod resolve_tests;
 #[cfg(test)]
 mod tests;

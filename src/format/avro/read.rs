@@ -1,6 +1,6 @@
 //! Reads container files, block by block.
 
-use super::value::{self, Decoder};
+use crate::avro::value::{self, Decoder};
 use crate::error::{Error, Result};
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
 use crate::kind::event::RAW;

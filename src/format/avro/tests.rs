@@ -1,5 +1,5 @@
 use super::FORMAT;
-use super::value::Decoder;
+use crate::avro::value::Decoder;
 use crate::format::Rows;
 use crate::format::test_data::{build, data, encode, expected, open as open_bytes, rows, texts};
 use crate::kind::Kind;

@@ -110,7 +110,7 @@ fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
 }
 
 /// Writes a zigzag varint.
-pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
+pub fn write_long(out: &mut Vec<u8>, value: i64) {
     let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
     while rest >= 0x80 {
         out.push((rest & 0x7f) as u8 | 0x80);
@@ -120,7 +120,7 @@ pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
 }
 
 /// Writes bytes after their length.
-pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     write_long(out, bytes.len() as i64);
     out.extend_from_slice(bytes);
 }

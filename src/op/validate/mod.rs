@@ -24,6 +24,7 @@ use self::fields::CheckId;
 use self::fields::{Field, Fields};
 use self::walk::{Check, Checks, Explain, Quiet, Report, Step};
 use self::walk::{excerpt, is_required, is_string, missing};
+use crate::avro::schema::Shape;
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
@@ -31,7 +32,6 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{self, column};
 use crate::kind::rows::{Cell, Rows, View};
-use crate::registry::schema::Shape;
 use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
@@ -400,7 +400,7 @@ impl Plan {
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
-        let plain = |field: &crate::registry::schema::Field| Field {
+        let plain = |field: &crate::avro::schema::Field| Field {
             name: field.name.clone(),
             check: checks.of(field.node),
             required: is_required(schema, field),

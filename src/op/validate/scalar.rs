@@ -4,7 +4,7 @@
 //! Numbers count by value, as in JSON: `1.0` and `1e2` are integers. No digit is lost, because conversion to binary
 //! floating point only decides whether a number is finite.
 
-use crate::format::avro::fit;
+use crate::avro::fit;
 use crate::json::base64;
 use crate::time::{parse_date, parse_instant};
 

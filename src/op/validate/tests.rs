@@ -1,8 +1,9 @@
 //! Tests the validation of event batches: the mapping rule, versions, subjects, and the message of every fault.
 
 use super::*;
+use crate::avro::Schema;
 use crate::kind::Kind;
-use crate::registry::{Schema, schema_id};
+use crate::registry::schema_id;
 use arrow::array::{
     Array, ArrayRef, DictionaryArray, FixedSizeBinaryArray, StringArray, TimestampMicrosecondArray, new_null_array,
 };

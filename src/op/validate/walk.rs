@@ -6,12 +6,12 @@
 
 use super::fields::{CheckId, Field, Fields, Met, is_escaped};
 use super::scalar;
-use crate::format::avro::fit;
+use crate::avro::fit;
+use crate::avro::schema::{Logical, NodeId, Schema, Shape};
 use crate::json::guide::UNMARKED;
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{guided, members, string_content};
-use crate::registry::schema::{Logical, NodeId, Schema, Shape};
 use std::collections::BTreeMap;
 
 /// Longest excerpt of a value in a message, in characters.
@@ -475,7 +475,7 @@ pub fn is_bare(check: &Check, text: &str) -> bool {
 
 /// Whether a field is required: it has no default and does not take null, because null is left out of records read from
 /// Avro.
-pub fn is_required(schema: &Schema, field: &crate::registry::schema::Field) -> bool {
+pub fn is_required(schema: &Schema, field: &crate::avro::schema::Field) -> bool {
     let is_null = |id: &NodeId| matches!(schema.node(*id).shape, Shape::Null);
     let takes_null = match &schema.node(field.node).shape {
         Shape::Union(branches) => branches.iter().any(is_null),
@@ -520,7 +520,7 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             Check::Union(Union { branches: branches.iter().map(check).collect(), takes_null, ambiguous })
         }
         Shape::Record { fields, .. } => {
-            let field = |field: &crate::registry::schema::Field| Field {
+            let field = |field: &crate::avro::schema::Field| Field {
                 name: field.name.clone(),
                 check: check(&field.node),
                 required: is_required(schema, field),

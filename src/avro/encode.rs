@@ -13,15 +13,14 @@
 
 use super::fit::{FORMS, Form, Given, Leaf};
 use super::resolve::Defaults;
-use super::write::{write_bytes, write_long};
+use super::schema::{self, Field, Logical, NodeId, Schema, Shape};
 use crate::error::{Error, Result};
+use crate::format::avro::{write_bytes, write_long};
 use crate::json::DEPTH_MAX;
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{guided, members, string_content};
-use crate::registry::Schema;
-use crate::registry::schema::{self, Field, Logical, NodeId, Shape};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 

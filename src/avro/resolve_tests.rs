@@ -1,9 +1,10 @@
 //! Tests the rules of schema resolution, one by one, as in the specification.
 
+use super::compat::check;
+use super::schema::Schema;
 use super::value::Decoder;
 use crate::ErrorKind;
 use crate::kind::Kind;
-use crate::registry::{Schema, check};
 use serde_json::{Value, json};
 
 fn schema(value: &Value) -> Schema {

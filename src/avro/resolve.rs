@@ -13,15 +13,14 @@
 //!
 //! Pairs wait in a list instead of on the stack, because a chain of types may be as long as a schema's text.
 
+use super::compat::{Comparison, Demand};
+use super::schema::{self, Field, Logical, NodeId, Schema, Shape};
 use super::value::{Decoder, Member, Node, Number, Source, logical_type, primitive};
-use super::write::{write_bytes, write_long};
 use crate::error::{Error, Result};
+use crate::format::avro::{write_bytes, write_long};
 use crate::json::DEPTH_MAX;
 use crate::json::text::write_string;
 use crate::kind::Kind;
-use crate::registry::Schema;
-use crate::registry::compat::{Comparison, Demand};
-use crate::registry::schema::{self, Field, Logical, NodeId, Shape};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 

@@ -1,9 +1,9 @@
 //! Encodes values and reads them back with the decoder.
 
 use super::encode::{Encoder, Loss, Run};
+use super::schema::Schema;
 use super::value::Decoder;
 use crate::format::test_data::{FIXED, POINT, SYMBOLS, cases, decimal, decoded_values, logical};
-use crate::registry::Schema;
 use proptest::prelude::*;
 
 /// Returns the schema of a record with these fields.

@@ -5,9 +5,9 @@
 //! fit, except in two ways that readers of these types expect: a fraction is rounded to the nearest double or float,
 //! and an instant finer than the unit of its type is rounded down, which is reported.
 
-use super::write::{write_bytes, write_long};
+use super::schema::Unit;
+use crate::format::avro::{write_bytes, write_long};
 use crate::json::base64;
-use crate::registry::schema::Unit;
 use crate::time::{parse_date, parse_instant, write_instant};
 use num_bigint::{BigInt, Sign};
 use std::borrow::Cow;
