@@ -1,144 +1,230 @@
-//! Checks that defaults are values of their fields' types, and limits their size.
+//! Defaults of fields: whether they are values of their types, how large they are, and their bytes.
 
-use super::schema::{Field, NodeId, Schema, Shape};
+use super::binary::{write_bytes, write_long};
+use super::schema::{AvroType, Field, NodeId, Schema};
 use crate::json::DEPTH_MAX;
+use crate::json::text::excerpt;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Returns the path and reason of the first default that is not a value of its field's type.
-pub(super) fn check_all(schema: &Schema) -> Option<(String, String)> {
-    let mut defaults = Defaults { schema, verdicts: HashMap::new() };
-    schema.ids().find_map(|id| {
-        let Shape::Record { name, fields } = &schema.node(id).shape else { return None };
-        let mut bad = |field: &&Field| field.default.as_ref().is_some_and(|value| !defaults.fit(field.node, value));
-        let field = fields.iter().find(|field| bad(field))?;
-        let default = field.default.as_ref()?;
-        let why = format!("default {default} is no {}", schema.describe(field.node));
-        Some((format!("{}.{}", name.short, field.name), why))
-    })
-}
-
-/// Returns the path and reason of the first default that is too large with the defaults of the fields it leaves out.
-pub(super) fn measure_all(schema: &Schema) -> Option<(String, String)> {
-    let defaults = Defaults { schema, verdicts: HashMap::new() };
-    let mut sizes = Sizes { defaults, known: HashMap::new() };
-    schema.ids().find_map(|id| {
-        let Shape::Record { name, fields } = &schema.node(id).shape else { return None };
-        let field = (0..fields.len()).find(|at| sizes.field((id, *at), &fields[*at], 0) > VALUES_MAX)?;
-        let why =
-            format!("default holds itself, or more than {VALUES_MAX} values with the defaults of what it leaves out");
-        Some((format!("{}.{}", name.short, fields[field].name), why))
-    })
-}
-
-impl Schema {
-    /// Whether `value` is a default of the type at `id`.
-    pub fn takes(&self, id: NodeId, value: &Value) -> bool {
-        Defaults { schema: self, verdicts: HashMap::new() }.fit(id, value)
-    }
-}
-
-/// Maximum number of values in a default: it may double with each level of records whose fields have defaults, and
-/// expanding it takes as long.
+/// Maximum number of values in a default, and in all defaults that a decoder needs: it may double with each level of
+/// records whose fields have defaults, and expanding it takes as long.
 const VALUES_MAX: u64 = 1 << 16;
+/// Maximum bytes of all defaults that a decoder needs.
+const BYTES_MAX: usize = 1 << 20;
 
-/// Counts the values of expanded defaults.
-struct Sizes<'a> {
-    defaults: Defaults<'a>,
-    /// By record and index of the field.
-    known: HashMap<(NodeId, usize), u64>,
+/// A default that its schema may not have.
+pub(super) struct BadDefault {
+    /// The record and the field.
+    pub(super) path: String,
+    pub(super) why: String,
 }
 
-impl Sizes<'_> {
-    fn field(&mut self, key: (NodeId, usize), field: &Field, depth: u32) -> u64 {
-        if let Some(known) = self.known.get(&key) {
-            return *known;
+/// Returns the first default that is not a value of its field's type, or is too large with the defaults of the fields
+/// it leaves out.
+pub(super) fn check(schema: &Schema) -> Result<(), BadDefault> {
+    let mut defaults = Defaults { schema, verdicts: HashMap::new(), sizes: HashMap::new() };
+    defaults.each(|defaults, _, field| match &field.default {
+        Some(value) if !defaults.is_value(field.node, value) => {
+            let found = excerpt(&value.to_string());
+            Err(format!("expected a default of type {}, found {found}", schema.describe(field.node)))
         }
-        let Some(value) = &field.default else { return 0 };
-        // A default that is met again during its own expansion contains itself.
-        self.known.insert(key, u64::MAX);
-        let size = self.value(field.node, value, depth + 1);
-        self.known.insert(key, size);
-        size
-    }
-
-    fn value(&mut self, id: NodeId, value: &Value, depth: u32) -> u64 {
-        if depth > DEPTH_MAX {
-            return u64::MAX;
-        }
-        let schema = self.defaults.schema;
-        match (&schema.node(id).shape, value) {
-            (Shape::Array(item), Value::Array(values)) => {
-                values.iter().fold(1, |sum, value| sum.saturating_add(self.value(*item, value, depth + 1)))
-            }
-            (Shape::Map(inner), Value::Object(values)) => {
-                values.values().fold(1, |sum, value| sum.saturating_add(self.value(*inner, value, depth + 1)))
-            }
-            (Shape::Record { fields, .. }, Value::Object(values)) => {
-                fields.iter().enumerate().fold(1, |sum, (at, field)| {
-                    sum.saturating_add(match values.get(&field.name) {
-                        Some(value) => self.value(field.node, value, depth + 1),
-                        None => self.field((id, at), field, depth + 1),
-                    })
-                })
-            }
-            (Shape::Union(branches), value) => {
-                match branches.iter().find(|branch| self.defaults.fit(**branch, value)) {
-                    Some(branch) => self.value(*branch, value, depth + 1),
-                    None => 0,
-                }
-            }
-            _ => 1,
-        }
-    }
+        _ => Ok(()),
+    })?;
+    defaults.each(|defaults, key, field| match defaults.field_size(key, field, 0) {
+        0..=VALUES_MAX => Ok(()),
+        _ => Err(format!(
+            "the default contains itself or more than {VALUES_MAX} values, those that it leaves out included"
+        )),
+    })
 }
 
-/// Checks each value against a union once: unions of records that contain unions would otherwise take two to the depth
-/// of the value.
+/// A field: its record, and its index there.
+type FieldKey = (NodeId, usize);
+
+/// What is known of a schema's defaults.
 struct Defaults<'a> {
     schema: &'a Schema,
-    /// By union and address of the value, which does not move in the schema.
+    /// Whether a value is one of a union, by union and address of the value, which does not move in the schema. Each is
+    /// checked once: unions of records that contain unions would otherwise take two to the depth of the value.
     verdicts: HashMap<(NodeId, usize), bool>,
+    /// Numbers of values.
+    sizes: HashMap<FieldKey, u64>,
 }
 
-impl Defaults<'_> {
-    /// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
-    fn fit(&mut self, id: NodeId, value: &Value) -> bool {
-        match (&self.schema.node(id).shape, value) {
-            (Shape::Null, value) => value.is_null(),
-            (Shape::Boolean, value) => value.is_boolean(),
-            (Shape::Int, value) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
-            (Shape::Long, value) => value.is_i64(),
-            (Shape::Float | Shape::Double, value) => value.is_number(),
-            (Shape::String, value) => value.is_string(),
-            (Shape::Bytes, Value::String(text)) => text.chars().all(is_byte),
-            (Shape::Fixed { size, .. }, Value::String(text)) => {
-                text.chars().all(is_byte) && text.chars().count() as u64 == *size
+impl<'a> Defaults<'a> {
+    /// Checks each field of each record.
+    fn each(&mut self, check: impl Fn(&mut Self, FieldKey, &'a Field) -> Result<(), String>) -> Result<(), BadDefault> {
+        let schema = self.schema;
+        for id in schema.ids() {
+            let AvroType::Record { name, fields } = &schema.node(id).avro_type else { continue };
+            for (at, field) in fields.iter().enumerate() {
+                let path = || format!("{}.{}", name.short, field.name);
+                check(self, (id, at), field).map_err(|why| BadDefault { path: path(), why })?;
             }
-            (Shape::Enum { symbols, .. }, Value::String(symbol)) => symbols.contains(symbol),
-            (Shape::Array(item), Value::Array(values)) => values.iter().all(|value| self.fit(*item, value)),
-            (Shape::Map(inner), Value::Object(values)) => values.values().all(|value| self.fit(*inner, value)),
-            (Shape::Record { fields, .. }, Value::Object(values)) => {
+        }
+        Ok(())
+    }
+
+    /// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
+    fn is_value(&mut self, id: NodeId, value: &Value) -> bool {
+        match (&self.schema.node(id).avro_type, value) {
+            (AvroType::Null, value) => value.is_null(),
+            (AvroType::Boolean, value) => value.is_boolean(),
+            (AvroType::Int, value) => value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()),
+            (AvroType::Long, value) => value.is_i64(),
+            (AvroType::Float | AvroType::Double, value) => value.is_number(),
+            (AvroType::String, value) => value.is_string(),
+            (AvroType::Bytes, Value::String(text)) => latin(text).is_some(),
+            (AvroType::Fixed { size, .. }, Value::String(text)) => {
+                latin(text).is_some_and(|bytes| bytes.len() as u64 == *size)
+            }
+            (AvroType::Enum { symbols, .. }, Value::String(symbol)) => symbols.contains(symbol),
+            (AvroType::Array(item), Value::Array(values)) => values.iter().all(|value| self.is_value(*item, value)),
+            (AvroType::Map(inner), Value::Object(values)) => values.values().all(|value| self.is_value(*inner, value)),
+            (AvroType::Record { fields, .. }, Value::Object(values)) => {
                 fields.iter().all(|field| match values.get(&field.name) {
-                    Some(value) => self.fit(field.node, value),
+                    Some(value) => self.is_value(field.node, value),
                     None => field.default.is_some(),
                 })
             }
-            (Shape::Union(branches), value) => {
+            (AvroType::Union(branches), value) => {
                 let key = (id, std::ptr::from_ref(value).addr());
                 if let Some(verdict) = self.verdicts.get(&key) {
                     return *verdict;
                 }
-                let verdict = branches.iter().any(|branch| self.fit(*branch, value));
+                let verdict = branches.iter().any(|branch| self.is_value(*branch, value));
                 self.verdicts.insert(key, verdict);
                 verdict
             }
             _ => false,
         }
     }
+
+    /// Returns the number of values of a field's default.
+    fn field_size(&mut self, key: FieldKey, field: &Field, depth: u32) -> u64 {
+        if let Some(known) = self.sizes.get(&key) {
+            return *known;
+        }
+        let Some(value) = &field.default else { return 0 };
+        // A default that is met again during its own expansion contains itself.
+        self.sizes.insert(key, u64::MAX);
+        let size = self.size(field.node, value, depth + 1);
+        self.sizes.insert(key, size);
+        size
+    }
+
+    fn size(&mut self, id: NodeId, value: &Value, depth: u32) -> u64 {
+        if depth > DEPTH_MAX {
+            return u64::MAX;
+        }
+        let add = |sum: u64, size: u64| sum.saturating_add(size);
+        match (&self.schema.node(id).avro_type, value) {
+            (AvroType::Array(item), Value::Array(values)) => {
+                values.iter().map(|value| self.size(*item, value, depth + 1)).fold(1, add)
+            }
+            (AvroType::Map(inner), Value::Object(values)) => {
+                values.values().map(|value| self.size(*inner, value, depth + 1)).fold(1, add)
+            }
+            (AvroType::Record { fields, .. }, Value::Object(values)) => {
+                let size = |(at, field): (usize, &Field)| match values.get(&field.name) {
+                    Some(value) => self.size(field.node, value, depth + 1),
+                    None => self.field_size((id, at), field, depth + 1),
+                };
+                fields.iter().enumerate().map(size).fold(1, add)
+            }
+            (AvroType::Union(branches), value) => {
+                let branch = branches.iter().find(|branch| self.is_value(**branch, value));
+                branch.map_or(0, |branch| self.size(*branch, value, depth + 1))
+            }
+            _ => 1,
+        }
+    }
 }
 
-/// Whether a character is a byte in Avro's JSON encoding: up to U+00FF.
-fn is_byte(c: char) -> bool {
-    u32::from(c) <= 0xff
+/// Encodes defaults as a writer would have written them.
+pub(super) struct DefaultEncoder<'a> {
+    defaults: Defaults<'a>,
+    /// Values and bytes that are left of the maximum.
+    values: u64,
+    bytes: usize,
+}
+
+impl<'a> DefaultEncoder<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        let defaults = Defaults { schema, verdicts: HashMap::new(), sizes: HashMap::new() };
+        Self { defaults, values: VALUES_MAX, bytes: BYTES_MAX }
+    }
+
+    /// Encodes the default of a field that the writer does not have.
+    pub(super) fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
+        let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
+        let mut out = vec![];
+        self.write(field.node, default, &mut out, 0)?;
+        self.bytes = self.bytes.checked_sub(out.len()).ok_or("its defaults are longer than 1 MiB")?;
+        Ok(out)
+    }
+
+    fn write(&mut self, id: NodeId, value: &Value, out: &mut Vec<u8>, depth: u32) -> Result<(), &'static str> {
+        const NO_VALUE: &str = "a default is no value of its type";
+        self.values = self.values.checked_sub(1).ok_or("its defaults hold more than 65,536 values")?;
+        if depth > DEPTH_MAX {
+            return Err("a default is nested too deep");
+        }
+        if out.len() > self.bytes {
+            return Err("its defaults are longer than 1 MiB");
+        }
+        match (&self.defaults.schema.node(id).avro_type, value) {
+            (AvroType::Null, _) => {}
+            (AvroType::Boolean, value) => out.push(u8::from(value.as_bool().ok_or(NO_VALUE)?)),
+            (AvroType::Int | AvroType::Long, value) => write_long(out, value.as_i64().ok_or(NO_VALUE)?),
+            (AvroType::Float, value) => out.extend((value.as_f64().ok_or(NO_VALUE)? as f32).to_le_bytes()),
+            (AvroType::Double, value) => out.extend(value.as_f64().ok_or(NO_VALUE)?.to_le_bytes()),
+            (AvroType::String, Value::String(text)) => write_bytes(out, text.as_bytes()),
+            (AvroType::Bytes, Value::String(text)) => write_bytes(out, &latin(text).ok_or(NO_VALUE)?),
+            (AvroType::Fixed { .. }, Value::String(text)) => out.extend(latin(text).ok_or(NO_VALUE)?),
+            (AvroType::Enum { symbols, .. }, Value::String(text)) => {
+                let at = symbols.iter().position(|symbol| symbol == text).ok_or(NO_VALUE)?;
+                write_long(out, at as i64);
+            }
+            (AvroType::Array(items), Value::Array(values)) => {
+                write_block_start(out, values.len());
+                values.iter().try_for_each(|value| self.write(*items, value, out, depth + 1))?;
+                write_long(out, 0);
+            }
+            (AvroType::Map(inner), Value::Object(values)) => {
+                write_block_start(out, values.len());
+                for (key, value) in values {
+                    write_bytes(out, key.as_bytes());
+                    self.write(*inner, value, out, depth + 1)?;
+                }
+                write_long(out, 0);
+            }
+            (AvroType::Record { fields, .. }, Value::Object(values)) => {
+                for field in fields {
+                    let value = values.get(&field.name).or(field.default.as_ref()).ok_or(NO_VALUE)?;
+                    self.write(field.node, value, out, depth + 1)?;
+                }
+            }
+            (AvroType::Union(branches), value) => {
+                let at = branches.iter().position(|branch| self.defaults.is_value(*branch, value)).ok_or(NO_VALUE)?;
+                write_long(out, at as i64);
+                self.write(branches[at], value, out, depth + 1)?;
+            }
+            _ => return Err(NO_VALUE),
+        }
+        Ok(())
+    }
+}
+
+/// Writes the number of items of an array's or map's only block; an empty one has none.
+fn write_block_start(out: &mut Vec<u8>, count: usize) {
+    if count > 0 {
+        write_long(out, count as i64);
+    }
+}
+
+/// Decodes bytes from Avro's JSON encoding: characters up to U+00FF.
+fn latin(text: &str) -> Option<Vec<u8>> {
+    text.chars().map(|c| u8::try_from(c).ok()).collect()
 }

@@ -1,42 +1,43 @@
-//! Encodes JSON text as Avro values: the inverse of [`super::value`].
+//! Encodes JSON text as Avro values: the inverse of [`super::decode`].
 //!
 //! A schema is compiled once to a table of nodes, in which fields are looked up by name, defaults are bytes, and a
-//! union lists its branches for each [`Form`] of value. A value takes one walk over its text, which must be valid JSON.
+//! union lists its branches for each [`ValueClass`]. A value takes one walk over its text, which must be valid JSON.
 //!
 //! - A missing field gets its default, else null if its type takes null.
 //! - A member without a field is left out and counted; if a name occurs twice, the last value counts.
-//! - A union's value goes to the nearest branch that accepts it ([`Leaf::rank`]), the first of equals, but preferably
+//! - A union's value goes to the nearest branch that accepts it ([`distance`]), the first of equals, but preferably
 //!   to one that keeps all of it.
 //!
 //! If several branches accept containers, the choice for each (union, place) is made once and cached for the row. So
 //! nested records of several types cost no more than the product of both, not two to the depth.
 
-use super::fit::{FORMS, Form, Given, Leaf};
-use super::resolve::Defaults;
-use super::schema::{self, Field, Logical, NodeId, Schema, Shape};
+use super::binary::{write_bytes, write_long};
+use super::coerce::{AvroInput, ValueClass, coerce, distance};
+use super::default::DefaultEncoder;
+use super::scalar::Scalar;
+use super::schema::{AvroType, Field, NodeId, Schema};
 use crate::error::{Error, Result};
-use crate::format::avro::{write_bytes, write_long};
 use crate::json::DEPTH_MAX;
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::scan::{at, skip_space, value_end};
-use crate::json::text::{is_text, unescape};
+use crate::json::text::{excerpt, is_text, unescape};
 use crate::json::walk::{guided, members, string_content};
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 
-/// Longest excerpt of a value in a message, in characters.
-const EXCERPT_CHARS_MAX: usize = 60;
+/// Maximum number of enum symbols in a message.
+const SYMBOLS_MAX: usize = 8;
 /// The fault of a value that is nested too deep, for text that was not validated.
 const TOO_DEEP: &str = "it is nested too deep";
 
 /// Why a value does not fit: the path and the reason.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub struct EncodeError {
     path: String,
     why: String,
 }
 
-impl Misfit {
+impl EncodeError {
     #[cold]
     fn because(why: &str) -> Self {
         Self { path: String::new(), why: why.to_owned() }
@@ -55,13 +56,13 @@ impl Misfit {
     }
 }
 
-impl std::fmt::Display for Misfit {
+impl std::fmt::Display for EncodeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.path, self.why)
     }
 }
 
-type Fits = Result<(), Misfit>;
+type Encoded = Result<(), EncodeError>;
 
 /// Parts of values that were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,10 +75,10 @@ pub struct Loss {
 
 /// A row under construction; its memory is used again for the next.
 #[derive(Default)]
-pub struct Run {
+pub struct RecordBuffer {
     /// The bytes so far.
     pub out: Vec<u8>,
-    /// Parts lost since [`Run::begin`].
+    /// Parts lost since [`RecordBuffer::begin`].
     pub loss: Loss,
     /// The first member that was left out in any row.
     pub left_out: Option<String>,
@@ -92,7 +93,7 @@ pub struct Run {
     scratch: String,
 }
 
-impl Run {
+impl RecordBuffer {
     /// Starts a row.
     pub fn begin(&mut self) {
         self.loss = Loss::default();
@@ -118,7 +119,9 @@ pub struct Encoder {
 }
 
 enum Node {
-    Leaf(Leaf),
+    Scalar(Scalar),
+    /// Symbols with their numbers.
+    Enum(HashMap<String, i64, ahash::RandomState>),
     Array(usize),
     Map(usize),
     Union(Union),
@@ -127,14 +130,14 @@ enum Node {
 
 struct Union {
     branches: Vec<usize>,
-    /// By form: numbers of the branches that may accept it, the nearest first.
-    orders: [Vec<usize>; FORMS.len()],
+    /// By class of value: numbers of the branches that may accept it, the nearest first.
+    orders: [Vec<usize>; ValueClass::ALL.len()],
 }
 
 /// The fields of a record.
 pub struct Record {
     /// The fields, in order.
-    pub members: Vec<Member>,
+    pub fields: Vec<RecordField>,
     by_name: HashMap<String, u32, ahash::RandomState>,
     /// Predicts the keys of objects; a mark is the index of the field.
     guide: Cell<Guide>,
@@ -142,7 +145,7 @@ pub struct Record {
 
 /// A field.
 #[derive(Clone)]
-pub struct Member {
+pub struct RecordField {
     /// Its name.
     pub name: String,
     /// Its type.
@@ -156,12 +159,12 @@ impl Encoder {
     ///
     /// Errors: exit status 78 if its defaults are too large.
     pub fn try_new(schema: &Schema) -> Result<Self> {
-        let mut defaults = Defaults::new(schema);
+        let mut defaults = DefaultEncoder::new(schema);
         let nodes: Result<Vec<Node>> = schema.ids().map(|id| compile(schema, id, &mut defaults)).collect();
         let mut nodes = nodes?;
         for at in 0..nodes.len() {
             if let Node::Union(union) = &nodes[at] {
-                let orders = FORMS.map(|form| order(&nodes, union, form));
+                let orders = ValueClass::ALL.map(|class| order(&nodes, union, class));
                 if let Node::Union(union) = &mut nodes[at] {
                     union.orders = orders;
                 }
@@ -183,18 +186,19 @@ impl Encoder {
         }
     }
 
-    /// Whether a type may accept some values of a form.
-    pub fn may_take(&self, at: usize, form: Form) -> bool {
+    /// Whether a type may accept some values of a class.
+    pub fn may_take(&self, at: usize, class: ValueClass) -> bool {
         self.nodes.get(at).is_some_and(|node| match node {
-            Node::Union(union) => !union.orders[form as usize].is_empty(),
-            node => node.rank(form).is_some(),
+            Node::Union(union) => !union.orders[class as usize].is_empty(),
+            node => node.distance(class).is_some(),
         })
     }
 
     /// Describes a type for messages.
     pub fn describe(&self, at: usize) -> String {
         match &self.nodes[at] {
-            Node::Leaf(leaf) => leaf.describe().into_owned(),
+            Node::Scalar(scalar) => scalar.to_string(),
+            Node::Enum(symbols) => describe_symbols(symbols),
             Node::Array(_) => "array".to_owned(),
             Node::Map(_) => "map (an object)".to_owned(),
             Node::Record(_) => "record (an object)".to_owned(),
@@ -206,89 +210,96 @@ impl Encoder {
     }
 
     /// Appends a JSON value.
-    pub fn json(&self, run: &mut Run, at: usize, text: &str) -> Fits {
-        if run.depth >= DEPTH_MAX {
-            return Err(Misfit::because(TOO_DEEP));
+    pub fn json(&self, buffer: &mut RecordBuffer, at: usize, text: &str) -> Encoded {
+        if buffer.depth >= DEPTH_MAX {
+            return Err(EncodeError::because(TOO_DEEP));
         }
-        let given = given(text).ok_or_else(|| Misfit::because("the string holds a lone surrogate"))?;
-        run.depth += 1;
-        let done = self.value(run, at, &given);
-        run.depth -= 1;
+        let input = parse_input(text).ok_or_else(|| EncodeError::because("the string holds a lone surrogate"))?;
+        buffer.depth += 1;
+        let done = self.value(buffer, at, &input);
+        buffer.depth -= 1;
         done
     }
 
     /// Appends a value.
-    pub fn value(&self, run: &mut Run, at: usize, given: &Given<'_>) -> Fits {
-        match (&self.nodes[at], given) {
-            (Node::Leaf(leaf), _) => match leaf.write(given, &mut run.out, &mut run.scratch) {
+    pub fn value(&self, buffer: &mut RecordBuffer, at: usize, input: &AvroInput<'_>) -> Encoded {
+        match (&self.nodes[at], input) {
+            (Node::Scalar(scalar), _) => match coerce(scalar, input, &mut buffer.out, &mut buffer.scratch) {
                 Some(exact) => {
-                    run.loss.digits += u64::from(!exact);
+                    buffer.loss.digits += u64::from(!exact);
                     Ok(())
                 }
-                None => Err(self.mismatch(run, at, given)),
+                None => Err(self.mismatch(buffer, at, input)),
             },
-            (Node::Record(record), Given::Object(text)) => self.record(run, record, text),
-            (Node::Map(values), Given::Object(text)) => self.map(run, *values, text),
-            (Node::Array(items), Given::Array(text)) => self.array(run, *items, text),
-            (Node::Union(union), _) => self.union(run, (at, union), given),
-            _ => Err(self.mismatch(run, at, given)),
+            (Node::Enum(symbols), AvroInput::String(text)) => match symbols.get(text.as_ref()) {
+                Some(number) => {
+                    write_long(&mut buffer.out, *number);
+                    Ok(())
+                }
+                None => Err(self.mismatch(buffer, at, input)),
+            },
+            (Node::Record(record), AvroInput::Object(text)) => self.record(buffer, record, text),
+            (Node::Map(values), AvroInput::Object(text)) => self.map(buffer, *values, text),
+            (Node::Array(items), AvroInput::Array(text)) => self.array(buffer, *items, text),
+            (Node::Union(union), _) => self.union(buffer, at, union, input),
+            _ => Err(self.mismatch(buffer, at, input)),
         }
     }
 
     #[cold]
-    fn mismatch(&self, run: &Run, at: usize, given: &Given<'_>) -> Misfit {
-        let why = match run.quiet {
+    fn mismatch(&self, buffer: &RecordBuffer, at: usize, input: &AvroInput<'_>) -> EncodeError {
+        let why = match buffer.quiet {
             true => String::new(),
-            false => format!("expected {}, found {}", self.describe(at), found(given)),
+            false => format!("expected {}, found {input}", self.describe(at)),
         };
-        Misfit { path: String::new(), why }
+        EncodeError { path: String::new(), why }
     }
 
-    fn record(&self, run: &mut Run, record: &Record, text: &str) -> Fits {
-        let base = run.slots.len();
-        record.find(run, text);
+    fn record(&self, buffer: &mut RecordBuffer, record: &Record, text: &str) -> Encoded {
+        let base = buffer.slots.len();
+        record.find(buffer, text);
         let mut done = Ok(());
-        for (slot, member) in (base..).zip(&record.members) {
-            let place = run.slots.get(slot).copied().flatten();
+        for (slot, field) in (base..).zip(&record.fields) {
+            let place = buffer.slots.get(slot).copied().flatten();
             done = match place.and_then(|(start, end)| text.get(start..end)) {
-                Some(value) => self.json(run, member.node, value),
-                None => member.leave_empty(run),
+                Some(value) => self.json(buffer, field.node, value),
+                None => field.leave_empty(buffer),
             };
             if done.is_err() {
-                done = done.map_err(|misfit| misfit.within(&member.name));
+                done = done.map_err(|error| error.within(&field.name));
                 break;
             }
         }
-        run.slots.truncate(base);
+        buffer.slots.truncate(base);
         done
     }
 
-    fn map(&self, run: &mut Run, values: usize, text: &str) -> Fits {
-        let start = run.out.len();
+    fn map(&self, buffer: &mut RecordBuffer, values: usize, text: &str) -> Encoded {
+        let start = buffer.out.len();
         let (mut count, mut done) = (0, Ok(()));
         members(text, |key, value| {
             count += 1;
             done = match is_text(key) {
                 true => {
-                    write_bytes(&mut run.out, unescape(key).as_bytes());
-                    self.json(run, values, value).map_err(|misfit| misfit.within(key))
+                    write_bytes(&mut buffer.out, unescape(key).as_bytes());
+                    self.json(buffer, values, value).map_err(|error| error.within(key))
                 }
-                false => Err(Misfit::because("the name holds a lone surrogate").within(key)),
+                false => Err(EncodeError::because("the name holds a lone surrogate").within(key)),
             };
             done.is_ok()
         });
-        block(&mut run.out, start, count);
+        block(&mut buffer.out, start, count);
         done
     }
 
-    fn array(&self, run: &mut Run, items: usize, text: &str) -> Fits {
-        let (bytes, start) = (text.as_bytes(), run.out.len());
+    fn array(&self, buffer: &mut RecordBuffer, items: usize, text: &str) -> Encoded {
+        let (bytes, start) = (text.as_bytes(), buffer.out.len());
         let mut p = skip_space(bytes, 1);
         let mut count = 0;
         while at(bytes, p) != b']' {
-            let end = value_end(bytes, p, 0).ok_or_else(|| Misfit::because(TOO_DEEP))?;
+            let end = value_end(bytes, p, 0).ok_or_else(|| EncodeError::because(TOO_DEEP))?;
             let item = text.get(p..end).unwrap_or_default();
-            self.json(run, items, item).map_err(|misfit| misfit.within(&format!("[{count}]")))?;
+            self.json(buffer, items, item).map_err(|error| error.within(&format!("[{count}]")))?;
             count += 1;
             p = skip_space(bytes, end);
             if at(bytes, p) != b',' {
@@ -296,42 +307,48 @@ impl Encoder {
             }
             p = skip_space(bytes, p + 1);
         }
-        block(&mut run.out, start, count);
+        block(&mut buffer.out, start, count);
         Ok(())
     }
 
-    fn union(&self, run: &mut Run, (at, union): (usize, &Union), given: &Given<'_>) -> Fits {
-        let place = match given {
-            Given::Array(text) | Given::Object(text) => Some((at, text.as_ptr().addr())),
+    fn union(&self, buffer: &mut RecordBuffer, at: usize, union: &Union, input: &AvroInput<'_>) -> Encoded {
+        let place = match input {
+            AvroInput::Array(text) | AvroInput::Object(text) => Some((at, text.as_ptr().addr())),
             _ => None,
         };
-        let chosen = match union.orders[given.form() as usize].as_slice() {
+        let chosen = match union.orders[input.class() as usize].as_slice() {
             [only] => Some(*only),
-            order => match place.and_then(|place| run.chosen.get(&place)) {
+            order => match place.and_then(|place| buffer.chosen.get(&place)) {
                 Some(known) => *known,
                 None => {
-                    let chosen = self.choose(run, (union, order), given);
+                    let chosen = self.choose(buffer, union, order, input);
                     if let (Some(place), true) = (place, order.len() > 1) {
-                        run.chosen.insert(place, chosen);
+                        buffer.chosen.insert(place, chosen);
                     }
                     chosen
                 }
             },
         };
         match chosen {
-            Some(number) => self.branch(run, (union, number), given),
-            None => Err(self.mismatch(run, at, given)),
+            Some(number) => self.branch(buffer, union, number, input),
+            None => Err(self.mismatch(buffer, at, input)),
         }
     }
 
     /// Returns the first of these branches that keeps all of the value, else the one that keeps most of it.
-    fn choose(&self, run: &mut Run, (union, order): (&Union, &[usize]), given: &Given<'_>) -> Option<usize> {
-        let (length, loss, quiet) = (run.out.len(), run.loss, std::mem::replace(&mut run.quiet, true));
+    fn choose(
+        &self,
+        buffer: &mut RecordBuffer,
+        union: &Union,
+        order: &[usize],
+        input: &AvroInput<'_>,
+    ) -> Option<usize> {
+        let (length, loss, quiet) = (buffer.out.len(), buffer.loss, std::mem::replace(&mut buffer.quiet, true));
         let mut best: Option<(Loss, usize)> = None;
         for number in order {
-            let done = self.branch(run, (union, *number), given);
-            let lost = std::mem::replace(&mut run.loss, loss);
-            run.out.truncate(length);
+            let done = self.branch(buffer, union, *number, input);
+            let lost = std::mem::replace(&mut buffer.loss, loss);
+            buffer.out.truncate(length);
             if done.is_ok() && best.is_none_or(|(least, _)| lost < least) {
                 best = Some((lost, *number));
             }
@@ -339,13 +356,13 @@ impl Encoder {
                 break;
             }
         }
-        run.quiet = quiet;
+        buffer.quiet = quiet;
         best.map(|(_, number)| number)
     }
 
-    fn branch(&self, run: &mut Run, (union, number): (&Union, usize), given: &Given<'_>) -> Fits {
-        write_long(&mut run.out, number as i64);
-        self.value(run, union.branches[number], given)
+    fn branch(&self, buffer: &mut RecordBuffer, union: &Union, number: usize, input: &AvroInput<'_>) -> Encoded {
+        write_long(&mut buffer.out, number as i64);
+        self.value(buffer, union.branches[number], input)
     }
 }
 
@@ -356,9 +373,9 @@ impl Record {
     }
 
     /// Pushes the byte range of each field's value in an object.
-    fn find(&self, run: &mut Run, text: &str) {
-        let base = run.slots.len();
-        run.slots.resize(base + self.members.len(), None);
+    fn find(&self, buffer: &mut RecordBuffer, text: &str) {
+        let base = buffer.slots.len();
+        buffer.slots.resize(base + self.fields.len(), None);
         let mut guide = self.guide.take();
         guided(
             text,
@@ -366,9 +383,9 @@ impl Record {
             |key| self.slot(key),
             |member| {
                 let start = member.value().as_ptr().addr() - text.as_ptr().addr();
-                match run.slots.get_mut(base.saturating_add(member.mark as usize)) {
+                match buffer.slots.get_mut(base.saturating_add(member.mark as usize)) {
                     Some(slot) if member.mark != UNMARKED => *slot = Some((start, start + member.value().len())),
-                    _ => run.leave_out(member.key()),
+                    _ => buffer.leave_out(member.key()),
                 }
                 true
             },
@@ -377,51 +394,53 @@ impl Record {
     }
 }
 
-impl Member {
+impl RecordField {
     /// Appends the value of a missing field.
-    pub fn leave_empty(&self, run: &mut Run) -> Fits {
+    pub fn leave_empty(&self, buffer: &mut RecordBuffer) -> Encoded {
         match &self.absent {
             Some(bytes) => {
-                run.out.extend_from_slice(bytes);
+                buffer.out.extend_from_slice(bytes);
                 Ok(())
             }
-            None => Err(Misfit::missing()),
+            None => Err(EncodeError::missing()),
         }
     }
 }
 
 impl Node {
-    fn rank(&self, form: Form) -> Option<u8> {
-        match (self, form) {
-            (Node::Leaf(leaf), _) => leaf.rank(form),
-            (Node::Array(_), Form::Array) | (Node::Record(_), Form::Object) => Some(0),
-            (Node::Map(_), Form::Object) => Some(1),
+    /// Returns the distance of a class of value from the type ([`distance`]).
+    fn distance(&self, class: ValueClass) -> Option<u8> {
+        match (self, class) {
+            (Node::Scalar(scalar), _) => distance(scalar, class),
+            (Node::Enum(_), ValueClass::String | ValueClass::Special) => Some(0),
+            (Node::Array(_), ValueClass::Array) | (Node::Record(_), ValueClass::Object) => Some(0),
+            (Node::Map(_), ValueClass::Object) => Some(1),
             _ => None,
         }
     }
 }
 
-/// Returns the branches of a union that may accept a form, the nearest first.
-fn order(nodes: &[Node], union: &Union, form: Form) -> Vec<usize> {
-    let rank = |(number, at): (usize, &usize)| Some((nodes[*at].rank(form)?, number));
-    let mut ranked: Vec<_> = union.branches.iter().enumerate().filter_map(rank).collect();
-    ranked.sort_unstable();
-    ranked.into_iter().map(|(_, number)| number).collect()
+/// Returns the branches of a union that may accept a class of value, the nearest first.
+fn order(nodes: &[Node], union: &Union, class: ValueClass) -> Vec<usize> {
+    let distance = |(number, at): (usize, &usize)| Some((nodes[*at].distance(class)?, number));
+    let mut order: Vec<_> = union.branches.iter().enumerate().filter_map(distance).collect();
+    order.sort_unstable();
+    order.into_iter().map(|(_, number)| number).collect()
 }
 
 /// Classifies a JSON value; `None` for a string with a lone surrogate.
-fn given(text: &str) -> Option<Given<'_>> {
+fn parse_input(text: &str) -> Option<AvroInput<'_>> {
     Some(match text.as_bytes().first() {
-        Some(b'{') => Given::Object(text),
-        Some(b'[') => Given::Array(text),
+        Some(b'{') => AvroInput::Object(text),
+        Some(b'[') => AvroInput::Array(text),
         Some(b'"') => {
             let raw = string_content(text).unwrap_or_default();
-            Given::String(is_text(raw).then(|| unescape(raw))?)
+            AvroInput::String(is_text(raw).then(|| unescape(raw))?)
         }
-        Some(b't') => Given::Boolean(true),
-        Some(b'f') => Given::Boolean(false),
-        Some(b'n') => Given::Null,
-        _ => Given::Number(text),
+        Some(b't') => AvroInput::Boolean(true),
+        Some(b'f') => AvroInput::Boolean(false),
+        Some(b'n') => AvroInput::Null,
+        _ => AvroInput::Number(text),
     })
 }
 
@@ -436,39 +455,40 @@ fn block(out: &mut Vec<u8>, start: usize, count: i64) {
     write_long(out, 0);
 }
 
-fn compile(schema: &Schema, id: NodeId, defaults: &mut Defaults<'_>) -> Result<Node> {
+fn compile<'a>(schema: &'a Schema, id: NodeId, defaults: &mut DefaultEncoder<'a>) -> Result<Node> {
     let node = schema.node(id);
-    Ok(match &node.shape {
-        Shape::Array(items) => Node::Array(items.index()),
-        Shape::Map(values) => Node::Map(values.index()),
-        Shape::Union(branches) => Node::Union(Union {
+    Ok(match &node.avro_type {
+        AvroType::Array(items) => Node::Array(items.index()),
+        AvroType::Map(values) => Node::Map(values.index()),
+        AvroType::Union(branches) => Node::Union(Union {
             branches: branches.iter().map(|branch| branch.index()).collect(),
-            orders: FORMS.map(|_| vec![]),
+            orders: ValueClass::ALL.map(|_| vec![]),
         }),
-        Shape::Record { fields, .. } => {
-            let member = |field: &Field| -> Result<Member> {
-                let absent = match (&field.default, null(schema, field.node)) {
-                    (Some(_), _) => {
-                        Some(defaults.bytes(field).map_err(|why| Error::config(why).at(field.name.clone()))?)
-                    }
-                    (None, null) => null,
-                };
-                Ok(Member { name: field.name.clone(), node: field.node.index(), absent })
-            };
-            let members = fields.iter().map(member).collect::<Result<Vec<_>>>()?;
-            let by_name = (0..).zip(&members).map(|(slot, member)| (member.name.clone(), slot)).collect();
-            Node::Record(Record { members, by_name, guide: Cell::default() })
+        AvroType::Enum { symbols, .. } => Node::Enum(symbols.iter().cloned().zip(0..).collect()),
+        AvroType::Record { fields, .. } => {
+            let fields =
+                fields.iter().map(|field| compile_field(schema, field, defaults)).collect::<Result<Vec<_>>>()?;
+            let by_name = (0..).zip(&fields).map(|(slot, field)| (field.name.clone(), slot)).collect();
+            Node::Record(Record { fields, by_name, guide: Cell::default() })
         }
-        _ => Node::Leaf(leaf(node)),
+        _ => Node::Scalar(Scalar::of(node).unwrap_or(Scalar::Null)),
     })
+}
+
+fn compile_field<'a>(schema: &'a Schema, field: &'a Field, defaults: &mut DefaultEncoder<'a>) -> Result<RecordField> {
+    let absent = match field.default {
+        Some(_) => Some(defaults.encode(field).map_err(|why| Error::config(why).at(field.name.clone()))?),
+        None => null(schema, field.node),
+    };
+    Ok(RecordField { name: field.name.clone(), node: field.node.index(), absent })
 }
 
 /// Returns the encoding of null in a type; `None` if the type does not take null.
 fn null(schema: &Schema, id: NodeId) -> Option<Vec<u8>> {
-    match &schema.node(id).shape {
-        Shape::Null => Some(vec![]),
-        Shape::Union(branches) => {
-            let number = branches.iter().position(|branch| matches!(schema.node(*branch).shape, Shape::Null))?;
+    match &schema.node(id).avro_type {
+        AvroType::Null => Some(vec![]),
+        AvroType::Union(branches) => {
+            let number = branches.iter().position(|branch| matches!(schema.node(*branch).avro_type, AvroType::Null))?;
             let mut bytes = vec![];
             write_long(&mut bytes, number as i64);
             Some(bytes)
@@ -477,51 +497,13 @@ fn null(schema: &Schema, id: NodeId) -> Option<Vec<u8>> {
     }
 }
 
-fn leaf(node: &schema::Node) -> Leaf {
-    let size = match &node.shape {
-        Shape::Fixed { size, .. } => Some(*size),
-        _ => None,
-    };
-    match (node.logical, &node.shape) {
-        (Some(Logical::Decimal { precision, scale }), _) => Leaf::Decimal { size, precision, scale },
-        (Some(Logical::Uuid), _) => Leaf::Uuid(size.is_some()),
-        (Some(Logical::Date), _) => Leaf::Date,
-        (Some(Logical::Time(unit)), _) => Leaf::Time(unit),
-        (Some(Logical::Timestamp(unit)), _) => Leaf::Timestamp(unit),
-        (Some(Logical::LocalTimestamp(unit)), _) => Leaf::Local(unit),
-        (Some(Logical::Duration), _) => Leaf::Duration,
-        (None, Shape::Boolean) => Leaf::Boolean,
-        (None, Shape::Int) => Leaf::Int,
-        (None, Shape::Long) => Leaf::Long,
-        (None, Shape::Float) => Leaf::Float,
-        (None, Shape::Double) => Leaf::Double,
-        (None, Shape::String) => Leaf::String,
-        (None, Shape::Bytes | Shape::Fixed { .. }) => Leaf::Bytes(size),
-        (None, Shape::Enum { symbols, .. }) => Leaf::Enum(symbols.iter().cloned().zip(0..).collect()),
-        (None, _) => Leaf::Null,
+/// Describes an enum by its first symbols.
+fn describe_symbols(symbols: &HashMap<String, i64, ahash::RandomState>) -> String {
+    let mut list: Vec<_> = symbols.iter().map(|(symbol, number)| (*number, symbol.as_str())).collect();
+    list.sort_unstable();
+    let names: Vec<&str> = list.iter().take(SYMBOLS_MAX).map(|(_, symbol)| *symbol).collect();
+    match list.len().saturating_sub(SYMBOLS_MAX) {
+        0 => format!("one of {}", names.join(", ")),
+        more => format!("one of {} and {more} more", names.join(", ")),
     }
-}
-
-/// Describes a value for messages.
-fn found(given: &Given<'_>) -> String {
-    match given {
-        Given::Null => "null".to_owned(),
-        Given::Boolean(value) => value.to_string(),
-        Given::Number(text) => format!("number {}", excerpt(text)),
-        Given::Whole(value) => format!("number {value}"),
-        Given::String(text) => format!("string \"{}\"", excerpt(text)),
-        Given::Instant(micros) => format!("instant {}", crate::time::format_instant(*micros)),
-        Given::Uuid(_) => "a uuid".to_owned(),
-        Given::Array(text) => format!("array {}", excerpt(text)),
-        Given::Object(text) => format!("object {}", excerpt(text)),
-    }
-}
-
-/// Returns the start of a text that may be long or contain control characters.
-fn excerpt(text: &str) -> String {
-    let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
-    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
-        out.push('…');
-    }
-    out
 }

@@ -1,80 +1,102 @@
-//! Parses Avro schema text into a [`Schema`]: every error has the path in the schema and the reason.
+//! Parses Avro schema text into a [`Schema`]: every fault has the path in the schema and the reason.
 //!
-//! Two parsers must accept a schema: this one, which knows the path and checks defaults, and apache-avro's, because
-//! others must be able to read the schemas that evt accepts.
+//! A schema of a registry must obey every rule of the specification, because others must be able to read it. The schema
+//! of a file only has to say how bytes are read: its names, aliases and defaults are not checked, and types may be
+//! defined twice or unions nested.
 
 use super::default;
-use super::schema::{Field, Logical, Name, Node, NodeId, Schema, Shape, Unit};
+use super::schema::{AvroType, Field, Logical, Node, NodeId, Schema, TypeName, Unit};
 use crate::error::{Error, Result};
+use crate::json::text::excerpt;
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 
-/// Maximum nesting of types in a schema's text.
+/// Maximum nesting of types in a strict schema's text; JSON's is 128.
 pub const DEPTH_MAX: usize = 64;
-/// Maximum bytes of a schema's text.
+/// Maximum bytes of a strict schema's text.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
+/// Parses schema text by all rules of the specification.
+///
+/// Errors: exit status 78 with path and reason if it is not a valid Avro schema.
+pub fn parse_schema(text: &str) -> Result<Schema> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::config(format!("schema: longer than {} KiB", TEXT_BYTES_MAX >> 10)));
+    }
+    let value: Value = serde_json::from_str(text).map_err(|error| Error::config("schema: no JSON").because(error))?;
+    let refused = |fault: SchemaFault| Error::config(format!("schema: {}: {}", fault.path, fault.why));
+    let schema = parse(&value, true).map_err(refused)?;
+    match default::check(&schema) {
+        Ok(()) => Ok(schema),
+        Err(fault) => Err(Error::config(format!("schema: {}: {}", fault.path, fault.why))),
+    }
+}
+
+/// Parses the schema text of bytes that exist, by those rules that tell how to read them.
+///
+/// Errors: exit status 65 with path and reason if it does not.
+pub fn parse_lenient(text: &str) -> Result<Schema> {
+    let wrong = || Error::corrupt("the Avro schema cannot be read");
+    let value: Value = serde_json::from_str(text).map_err(|error| wrong().because(error))?;
+    parse(&value, false).map_err(|fault| wrong().because(format!("{}: {}", fault.path, fault.why)))
+}
+
+fn parse(value: &Value, is_strict: bool) -> Parsed<Schema> {
+    let title = value.get("name").and_then(Value::as_str).unwrap_or("(top)");
+    let mut parser = Parser { nodes: vec![], names: HashMap::new(), path: vec![title.to_owned()], is_strict };
+    let root = parser.schema(value, None)?;
+    Ok(Schema { nodes: parser.nodes, root })
+}
+
 /// The path and reason of a refusal; the path starts at the outermost type's name.
-struct Refused {
+struct SchemaFault {
     path: String,
     why: String,
 }
 
-type Parsed<T> = std::result::Result<T, Refused>;
-
-impl Schema {
-    /// Parses schema text.
-    ///
-    /// Errors: exit status 78 with path and reason if it is not a valid Avro schema.
-    pub fn parse(text: &str) -> Result<Schema> {
-        if text.len() > TEXT_BYTES_MAX {
-            return Err(Error::config(format!("schema: longer than {} KiB", TEXT_BYTES_MAX >> 10)));
-        }
-        let value: Value = serde_json::from_str(text).map_err(|e| Error::config("schema: no JSON").because(e))?;
-        let schema = parse(&value).map_err(|e| Error::config(format!("schema: {}: {}", e.path, e.why)))?;
-        match apache_avro::Schema::parse_str(text) {
-            Ok(_) => Ok(schema),
-            Err(error) => Err(Error::config("schema: no valid Avro").because(error)),
-        }
-    }
-}
-
-fn parse(value: &Value) -> Parsed<Schema> {
-    let title = value.get("name").and_then(Value::as_str).unwrap_or("(top)");
-    let mut parser = Parser { nodes: vec![], names: HashMap::new(), path: vec![title.to_owned()] };
-    let root = parser.schema(value, None)?;
-    let schema = Schema { nodes: parser.nodes, root };
-    match default::check_all(&schema).or_else(|| default::measure_all(&schema)) {
-        None => Ok(schema),
-        Some((path, why)) => Err(Refused { path, why }),
-    }
-}
+type Parsed<T> = std::result::Result<T, SchemaFault>;
 
 struct Parser {
     nodes: Vec<Node>,
     /// Named types by full name.
     names: HashMap<String, NodeId>,
     path: Vec<String>,
+    is_strict: bool,
 }
 
 impl Parser {
     fn refuse<T>(&self, why: impl Into<String>) -> Parsed<T> {
-        Err(Refused { path: self.path.join("."), why: why.into() })
+        Err(SchemaFault { path: self.path.join("."), why: why.into() })
+    }
+
+    /// Refuses an attribute that is not what it should be.
+    fn expected<T>(&self, what: &str, found: Option<&Value>) -> Parsed<T> {
+        let found = found.map_or("nothing".to_owned(), |value| excerpt(&value.to_string()));
+        self.refuse(format!("expected {what}, found {found}"))
+    }
+
+    /// Refuses a strict schema that breaks a rule.
+    fn rule(&self, is_kept: bool, fault: impl FnOnce() -> String) -> Parsed<()> {
+        if is_kept || !self.is_strict { Ok(()) } else { self.refuse(fault()) }
+    }
+
+    fn name_rule(&self, is_kept: bool, what: &str, found: &str) -> Parsed<()> {
+        self.rule(is_kept, || {
+            format!("expected {what} of letters, digits and _, no digit first, found '{}'", excerpt(found))
+        })
     }
 
     fn within<T>(&mut self, step: &str, parse: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
-        if self.path.len() >= DEPTH_MAX {
-            return self.refuse(format!("nested deeper than {DEPTH_MAX}"));
-        }
+        self.rule(self.path.len() < DEPTH_MAX, || format!("nested deeper than {DEPTH_MAX}"))?;
         self.path.push(step.to_owned());
         let parsed = parse(self)?;
         self.path.pop();
         Ok(parsed)
     }
 
-    fn add(&mut self, shape: Shape, logical: Option<Logical>) -> Parsed<NodeId> {
+    fn add(&mut self, avro_type: AvroType, logical: Option<Logical>) -> Parsed<NodeId> {
         let Ok(id) = u32::try_from(self.nodes.len()) else { return self.refuse("too many types") };
-        self.nodes.push(Node { shape, logical });
+        self.nodes.push(Node { avro_type, logical });
         Ok(NodeId(id))
     }
 
@@ -83,46 +105,49 @@ impl Parser {
             Value::String(word) => self.word(word, namespace),
             Value::Array(branches) => self.union(branches, namespace),
             Value::Object(object) => self.object(object, namespace),
-            _ => self.refuse("a schema is a string, an object or an array"),
+            _ => self.expected("a string, an object or an array", Some(value)),
         }
     }
 
     fn word(&mut self, word: &str, namespace: Option<&str>) -> Parsed<NodeId> {
-        if let Some(shape) = primitive(word) {
-            return self.add(shape, None);
+        if let Some(primitive) = AvroType::primitive(word) {
+            return self.add(primitive, None);
         }
-        let full = match namespace {
-            Some(namespace) if !word.contains('.') => format!("{namespace}.{word}"),
-            _ => word.to_owned(),
-        };
-        match self.names.get(&full) {
+        let full = qualified(word, namespace);
+        let bare = || self.names.get(word).filter(|_| !self.is_strict);
+        match self.names.get(&full).or_else(bare) {
             Some(id) => Ok(*id),
             None => self.refuse(format!("unknown type '{word}'")),
         }
     }
 
     fn object(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
-        let Some(kind) = object.get("type") else { return self.refuse("'type' is missing") };
-        let Value::String(word) = kind else {
-            return self.within("type", |parser| parser.schema(kind, namespace));
+        let word = match object.get("type") {
+            Some(Value::String(word)) => word.as_str(),
+            Some(inner) => return self.within("type", |parser| parser.schema(inner, namespace)),
+            None => return self.refuse("'type' is missing"),
         };
-        match word.as_str() {
+        if let Some(logical) = object.get("logicalType") {
+            self.rule(logical.is_string(), || format!("expected a string as 'logicalType', found {logical}"))?;
+        }
+        match word {
             "record" => self.record(object, namespace),
+            "error" if !self.is_strict => self.record(object, namespace),
             "enum" => self.enumeration(object, namespace),
             "fixed" => self.fixed(object, namespace),
-            "array" => self.container(object, "items", namespace).and_then(|item| self.add(Shape::Array(item), None)),
-            "map" => self.container(object, "values", namespace).and_then(|value| self.add(Shape::Map(value), None)),
-            word => match primitive(word) {
-                Some(shape) => {
-                    let logical = logical(object, &shape);
-                    self.add(shape, logical)
+            "array" => self.inner(object, "items", namespace).and_then(|item| self.add(AvroType::Array(item), None)),
+            "map" => self.inner(object, "values", namespace).and_then(|value| self.add(AvroType::Map(value), None)),
+            word => match AvroType::primitive(word) {
+                Some(primitive) => {
+                    let logical = self.logical(object, &primitive);
+                    self.add(primitive, logical)
                 }
                 None => self.word(word, namespace),
             },
         }
     }
 
-    fn container(&mut self, object: &Map<String, Value>, key: &str, namespace: Option<&str>) -> Parsed<NodeId> {
+    fn inner(&mut self, object: &Map<String, Value>, key: &str, namespace: Option<&str>) -> Parsed<NodeId> {
         match object.get(key) {
             Some(inner) => self.within(key, |parser| parser.schema(inner, namespace)),
             None => self.refuse(format!("'{key}' is missing")),
@@ -134,159 +159,172 @@ impl Parser {
         let mut seen = HashSet::new();
         for (n, branch) in branches.iter().enumerate() {
             let id = self.within(&format!("[{n}]"), |parser| parser.schema(branch, namespace))?;
-            let what = match &self.nodes[id.index()].shape {
-                Shape::Union(_) => return self.refuse("a union holds another union"),
-                Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => name.full(),
-                shape => shape.word().to_owned(),
-            };
-            if !seen.insert(what.clone()) {
-                return self.refuse(format!("a union holds {what} twice"));
-            }
+            let branch = &self.nodes[id.index()].avro_type;
+            self.rule(!matches!(branch, AvroType::Union(_)), || "a union contains another union".to_owned())?;
+            let name = branch.name().map_or_else(|| branch.word().to_owned(), TypeName::full);
+            self.rule(seen.insert(name.clone()), || format!("a union contains {name} twice"))?;
             ids.push(id);
         }
-        self.add(Shape::Union(ids), None)
+        self.add(AvroType::Union(ids), None)
     }
 
     /// Registers a named type before its definition is parsed, so that the definition can refer to it.
-    fn declare(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<(NodeId, Name)> {
+    fn declare(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<(NodeId, TypeName)> {
         let name = self.name(object, namespace)?;
         let full = name.full();
-        if self.names.contains_key(&full) {
-            return self.refuse(format!("'{full}' is defined twice"));
-        }
-        let id = self.add(Shape::Null, None)?;
+        self.rule(!self.names.contains_key(&full), || format!("'{full}' is defined twice"))?;
+        // The placeholder has the name because a union inside the definition may refer to it.
+        let id = self.add(AvroType::Record { name: name.clone(), fields: vec![] }, None)?;
         self.names.insert(full, id);
         Ok((id, name))
     }
 
-    fn define(&mut self, id: NodeId, shape: Shape, logical: Option<Logical>) -> Parsed<NodeId> {
-        self.nodes[id.index()] = Node { shape, logical };
-        Ok(id)
+    fn define(&mut self, id: NodeId, avro_type: AvroType, logical: Option<Logical>) -> NodeId {
+        self.nodes[id.index()] = Node { avro_type, logical };
+        id
     }
 
     fn record(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
         let Some(Value::Array(list)) = object.get("fields") else {
-            return self.refuse(format!("record {}: 'fields' must be an array", name.short));
+            return self.expected("an array as 'fields'", object.get("fields"));
         };
-        // The placeholder has the name because a union inside may refer to the record.
-        self.define(id, Shape::Record { name: name.clone(), fields: vec![] }, None)?;
         let mut fields: Vec<Field> = vec![];
         let mut seen = HashSet::new();
         for value in list {
             let field = self.field(value, name.namespace.as_deref())?;
             if !seen.insert(field.name.clone()) {
-                return self.refuse(format!("field '{}' is there twice", field.name));
+                return self.refuse(format!("duplicate field '{}'", field.name));
             }
             fields.push(field);
         }
-        self.define(id, Shape::Record { name, fields }, None)
+        Ok(self.define(id, AvroType::Record { name, fields }, None))
     }
 
     fn field(&mut self, value: &Value, namespace: Option<&str>) -> Parsed<Field> {
-        let Value::Object(object) = value else { return self.refuse("a field must be an object") };
+        let Value::Object(object) = value else { return self.expected("an object as field", Some(value)) };
         let Some(Value::String(name)) = object.get("name") else {
-            return self.refuse("a field has no 'name'");
+            return self.expected("a string as 'name' of a field", object.get("name"));
         };
-        if !is_name(name) {
-            return self.refuse(format!("field '{name}': a name is letters, digits and _, no digit first"));
-        }
-        let Some(kind) = object.get("type") else { return self.refuse(format!("field '{name}': 'type' is missing")) };
+        self.name_rule(is_name(name), "a field name", name)?;
+        let Some(inner) = object.get("type") else { return self.refuse(format!("field '{name}': 'type' is missing")) };
         self.within(name, |parser| {
-            let node = parser.schema(kind, namespace)?;
-            let aliases = parser.strings(object, "aliases")?.unwrap_or_default();
-            if let Some(bad) = aliases.iter().find(|alias| !is_name(alias)) {
-                return parser.refuse(format!("alias '{bad}' is no name"));
-            }
+            let node = parser.schema(inner, namespace)?;
+            let aliases = parser.aliases(object, is_name)?;
             Ok(Field { name: name.clone(), aliases, node, default: object.get("default").cloned() })
         })
     }
 
     fn enumeration(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
-        let Some(symbols) = self.strings(object, "symbols")? else {
-            return self.refuse(format!("enum {}: 'symbols' is missing", name.short));
-        };
+        let symbols = self.strings(object, "symbols")?;
         let mut seen = HashSet::new();
         for symbol in &symbols {
-            if !is_name(symbol) {
-                return self.refuse(format!("enum {}: symbol '{symbol}' is no name", name.short));
-            }
-            if !seen.insert(symbol) {
-                return self.refuse(format!("enum {}: symbol '{symbol}' is there twice", name.short));
-            }
+            self.name_rule(is_name(symbol), "a symbol", symbol)?;
+            self.rule(seen.insert(symbol), || format!("duplicate symbol '{symbol}'"))?;
         }
-        let default = match object.get("default") {
-            None => None,
-            Some(Value::String(default)) if symbols.contains(default) => Some(default.clone()),
-            Some(default) => {
-                return self.refuse(format!("enum {}: default {default} is not among its symbols", name.short));
-            }
-        };
-        self.define(id, Shape::Enum { name, symbols, default }, None)
+        let default = object.get("default");
+        let known = default.and_then(Value::as_str).filter(|default| symbols.iter().any(|symbol| symbol == *default));
+        if self.is_strict && default.is_some() && known.is_none() {
+            return self.expected("one of its symbols as default", default);
+        }
+        let default = known.map(str::to_owned);
+        Ok(self.define(id, AvroType::Enum { name, symbols, default }, None))
     }
 
     fn fixed(&mut self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<NodeId> {
         let (id, name) = self.declare(object, namespace)?;
         let Some(size) = object.get("size").and_then(Value::as_u64) else {
-            return self.refuse(format!("fixed {}: 'size' must be a number of bytes", name.short));
+            return self.expected("a number of bytes as 'size'", object.get("size"));
         };
-        let shape = Shape::Fixed { name, size };
-        let logical = logical(object, &shape);
-        self.define(id, shape, logical)
+        let fixed = AvroType::Fixed { name, size };
+        let logical = self.logical(object, &fixed);
+        Ok(self.define(id, fixed, logical))
     }
 
-    fn name(&self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<Name> {
+    fn name(&self, object: &Map<String, Value>, namespace: Option<&str>) -> Parsed<TypeName> {
         let Some(Value::String(written)) = object.get("name") else {
-            return self.refuse("a record, enum or fixed has no 'name'");
+            return self.expected("a string as 'name' of a type", object.get("name"));
         };
-        let namespace = match (written.rsplit_once('.'), object.get("namespace")) {
-            (Some((namespace, _)), _) => Some(namespace.to_owned()),
-            (None, Some(Value::String(namespace))) => Some(namespace.clone()).filter(|name| !name.is_empty()),
-            (None, Some(_)) => return self.refuse(format!("'{written}': 'namespace' must be a string")),
-            (None, None) => namespace.map(str::to_owned),
+        let own = object.get("namespace");
+        let (namespace, short) = match (written.rsplit_once('.'), own) {
+            (Some((namespace, short)), _) => (Some(namespace), short),
+            (None, Some(Value::String(namespace))) => {
+                (Some(namespace.as_str()).filter(|name| !name.is_empty()), written.as_str())
+            }
+            (None, _) => {
+                self.rule(own.is_none(), || format!("'{written}': 'namespace' must be a string"))?;
+                (namespace, written.as_str())
+            }
         };
-        let short = written.rsplit('.').next().unwrap_or(written).to_owned();
-        if !is_name(&short) || !namespace.as_deref().is_none_or(is_full_name) {
-            return self.refuse(format!("'{written}': a name is letters, digits and _, no digit first"));
-        }
-        if primitive(&short).is_some() {
-            return self.refuse(format!("'{short}' is the name of a primitive type"));
-        }
-        let mut aliases = self.strings(object, "aliases")?.unwrap_or_default();
-        for alias in &mut aliases {
-            if !is_full_name(alias) {
-                return self.refuse(format!("alias '{alias}' is no name"));
-            }
-            if let (false, Some(namespace)) = (alias.contains('.'), &namespace) {
-                *alias = format!("{namespace}.{alias}");
-            }
-        }
-        Ok(Name { short, namespace, aliases })
+        self.name_rule(is_name(short) && namespace.is_none_or(is_full_name), "a name", written)?;
+        self.rule(AvroType::primitive(short).is_none(), || format!("'{short}' is the name of a primitive type"))?;
+        let aliases = self.aliases(object, is_full_name)?;
+        let aliases = aliases.iter().map(|alias| qualified(alias, namespace)).collect();
+        Ok(TypeName { short: short.to_owned(), namespace: namespace.map(str::to_owned), aliases })
     }
 
-    fn strings(&self, object: &Map<String, Value>, key: &str) -> Parsed<Option<Vec<String>>> {
-        let Some(value) = object.get(key) else { return Ok(None) };
-        let strings = value.as_array().and_then(|list| list.iter().map(|s| s.as_str().map(str::to_owned)).collect());
-        match strings {
-            Some(strings) => Ok(Some(strings)),
-            None => self.refuse(format!("'{key}' must be an array of strings")),
+    /// Returns the aliases of a type or field; a lenient schema's have no effect.
+    fn aliases(&self, object: &Map<String, Value>, is_name: fn(&str) -> bool) -> Parsed<Vec<String>> {
+        if !self.is_strict || !object.contains_key("aliases") {
+            return Ok(vec![]);
         }
+        let aliases = self.strings(object, "aliases")?;
+        aliases.iter().try_for_each(|alias| self.name_rule(is_name(alias), "an alias", alias))?;
+        Ok(aliases)
+    }
+
+    fn strings(&self, object: &Map<String, Value>, key: &str) -> Parsed<Vec<String>> {
+        let list = object.get(key).and_then(Value::as_array);
+        match list.and_then(|list| list.iter().map(|item| item.as_str().map(str::to_owned)).collect()) {
+            Some(strings) => Ok(strings),
+            None => self.expected(&format!("an array of strings as '{key}'"), object.get(key)),
+        }
+    }
+
+    /// Returns the logical type of an object; one that does not fit its type is ignored, by the specification.
+    fn logical(&self, object: &Map<String, Value>, avro_type: &AvroType) -> Option<Logical> {
+        Some(match (object.get("logicalType")?.as_str()?, avro_type) {
+            ("decimal", AvroType::Bytes | AvroType::Fixed { .. }) => return self.decimal(object, avro_type),
+            ("uuid", AvroType::String | AvroType::Fixed { size: 16, .. }) => Logical::Uuid,
+            ("date", AvroType::Int) => Logical::Date,
+            ("time-millis", AvroType::Int) => Logical::Time(Unit::Millis),
+            ("time-micros", AvroType::Long) => Logical::Time(Unit::Micros),
+            ("timestamp-millis", AvroType::Long) => Logical::Timestamp(Unit::Millis),
+            ("timestamp-micros", AvroType::Long) => Logical::Timestamp(Unit::Micros),
+            ("timestamp-nanos", AvroType::Long) => Logical::Timestamp(Unit::Nanos),
+            ("local-timestamp-millis", AvroType::Long) => Logical::LocalTimestamp(Unit::Millis),
+            ("local-timestamp-micros", AvroType::Long) => Logical::LocalTimestamp(Unit::Micros),
+            ("local-timestamp-nanos", AvroType::Long) => Logical::LocalTimestamp(Unit::Nanos),
+            ("duration", AvroType::Fixed { size: 12, .. }) => Logical::Duration,
+            _ => return None,
+        })
+    }
+
+    /// Returns the decimal of an object. Bytes can be read without a precision.
+    fn decimal(&self, object: &Map<String, Value>, avro_type: &AvroType) -> Option<Logical> {
+        let number = |key: &str| object.get(key).map(|n| n.as_u64().and_then(|n| u32::try_from(n).ok()));
+        let (precision, scale) = (number("precision").flatten(), number("scale").unwrap_or(Some(0))?);
+        if !self.is_strict {
+            return Some(Logical::Decimal { precision: precision.unwrap_or(u32::MAX), scale });
+        }
+        let precision = precision?;
+        // n bytes in two's complement hold floor(log10(2^(8n-1) - 1)) digits.
+        let fits = match avro_type {
+            AvroType::Fixed { size, .. } => {
+                *size > 0 && f64::from(precision) <= (8.0 * *size as f64 - 1.0) * 2f64.log10()
+            }
+            _ => true,
+        };
+        (precision >= 1 && scale <= precision && fits).then_some(Logical::Decimal { precision, scale })
     }
 }
 
-fn primitive(word: &str) -> Option<Shape> {
-    Some(match word {
-        "null" => Shape::Null,
-        "boolean" => Shape::Boolean,
-        "int" => Shape::Int,
-        "long" => Shape::Long,
-        "float" => Shape::Float,
-        "double" => Shape::Double,
-        "bytes" => Shape::Bytes,
-        "string" => Shape::String,
-        _ => return None,
-    })
+fn qualified(name: &str, namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) if !name.contains('.') => format!("{namespace}.{name}"),
+        _ => name.to_owned(),
+    }
 }
 
 fn is_name(text: &str) -> bool {
@@ -297,38 +335,6 @@ fn is_name(text: &str) -> bool {
 
 fn is_full_name(text: &str) -> bool {
     text.split('.').all(is_name)
-}
-
-/// Returns the logical type of an object; one that does not fit its type is ignored, by the specification.
-fn logical(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
-    let logical = match (object.get("logicalType")?.as_str()?, shape) {
-        ("decimal", Shape::Bytes | Shape::Fixed { .. }) => return decimal(object, shape),
-        ("uuid", Shape::String | Shape::Fixed { size: 16, .. }) => Logical::Uuid,
-        ("date", Shape::Int) => Logical::Date,
-        ("time-millis", Shape::Int) => Logical::Time(Unit::Millis),
-        ("time-micros", Shape::Long) => Logical::Time(Unit::Micros),
-        ("timestamp-millis", Shape::Long) => Logical::Timestamp(Unit::Millis),
-        ("timestamp-micros", Shape::Long) => Logical::Timestamp(Unit::Micros),
-        ("timestamp-nanos", Shape::Long) => Logical::Timestamp(Unit::Nanos),
-        ("local-timestamp-millis", Shape::Long) => Logical::LocalTimestamp(Unit::Millis),
-        ("local-timestamp-micros", Shape::Long) => Logical::LocalTimestamp(Unit::Micros),
-        ("local-timestamp-nanos", Shape::Long) => Logical::LocalTimestamp(Unit::Nanos),
-        ("duration", Shape::Fixed { size: 12, .. }) => Logical::Duration,
-        _ => return None,
-    };
-    Some(logical)
-}
-
-fn decimal(object: &Map<String, Value>, shape: &Shape) -> Option<Logical> {
-    let number = |key: &str| object.get(key).map(|n| n.as_u64().and_then(|n| u32::try_from(n).ok()));
-    let precision = number("precision")??;
-    let scale = number("scale").unwrap_or(Some(0))?;
-    // n bytes in two's complement hold floor(log10(2^(8n-1) - 1)) digits.
-    let fits = match shape {
-        Shape::Fixed { size, .. } => *size > 0 && f64::from(precision) <= (8.0 * *size as f64 - 1.0) * 2f64.log10(),
-        _ => true,
-    };
-    (precision >= 1 && scale <= precision && fits).then_some(Logical::Decimal { precision, scale })
 }
 
 #[cfg(test)]

@@ -20,8 +20,18 @@ pub mod wire;
 use crate::avro::Schema;
 use crate::avro::compat::{Conflict, Level, check_level};
 use crate::error::Result;
+use crate::kind::Kind;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
+
+/// The namespace of the schemas that evt registers.
+pub const NAMESPACE: &str = "evt";
+
+/// Returns the kind of evt's rows that a schema describes: evt writes them as `evt.event`, `evt.metric`, …
+pub fn kind_of(schema: &Schema) -> Option<Kind> {
+    let name = schema.node(schema.root()).avro_type.name()?;
+    Kind::from_name(&name.short).filter(|_| name.namespace.as_deref() == Some(NAMESPACE))
+}
 
 /// A source of subjects.
 pub trait Schemas {

@@ -50,7 +50,7 @@ const PURE: [&str; 12] =
     ["counts", "ratio", "time", "json", "kind", "avro", "frame", "expr", "mapping", "op", "view", "generate"];
 
 /// Crates that only these files name.
-const CLIENTS: [(&str, &str); 13] = [
+const CLIENTS: [(&str, &str); 12] = [
     ("rusqlite::", "src/store/sqlite"),
     ("rdkafka::", "src/kafka/"),
     ("redis::Connection", "src/store/redis/"),
@@ -61,7 +61,6 @@ const CLIENTS: [(&str, &str); 13] = [
     ("ureq::", "src/registry/confluent/"),
     ("hyper::", "src/http/|src/cli/prometheus.rs"),
     ("sqlparser::", "src/expr/"),
-    ("apache_avro::", "src/avro/"),
     ("indicatif::", "src/stage/|src/console.rs"),
     ("clap::", "src/cli/|src/tool/"),
 ];
