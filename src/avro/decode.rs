@@ -62,25 +62,29 @@ impl Decoder {
 
     /// Appends one value as a JSON object, a record as it is, anything else as `{"value": …}`, and removes its bytes
     /// from `input`.
-    pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Result<(), DecodeError> {
+    pub fn decode(&mut self, input: &mut &[u8], out: &mut String) -> Decoded {
         let Self { table, stamp } = self;
-        let mut run = Run { nodes: &table.nodes, stamp, start: out.len(), skipped: 0 };
+        let start = out.len();
+        let mut run = Run { nodes: &table.nodes, stamp, out, start, skipped: 0 };
         match run.resolve(table.root, input)? {
-            ReadNode::Record(fields) => run.record(fields, input, out, 0),
+            ReadNode::Record(fields) => run.record(fields, input, 0),
             node => {
-                out.push_str("{\"value\":");
-                run.value(node, input, out, 1)?;
-                out.push('}');
+                run.out.push_str("{\"value\":");
+                run.value(node, input, 1)?;
+                run.out.push('}');
                 Ok(())
             }
         }
     }
 }
 
+type Decoded = Result<(), DecodeError>;
+
 /// One record being decoded.
 struct Run<'n, 's> {
     nodes: &'n [ReadNode],
     stamp: &'s mut Stamp,
+    out: &'s mut String,
     start: usize,
     /// Bytes of text that were written and removed again.
     skipped: usize,
@@ -96,189 +100,174 @@ impl<'n> Run<'n, '_> {
         Err("unions are nested too deep")
     }
 
-    fn record(
-        &mut self,
-        fields: &[ReadField],
-        input: &mut &[u8],
-        out: &mut String,
-        depth: u32,
-    ) -> Result<(), DecodeError> {
+    fn record(&mut self, fields: &[ReadField], input: &mut &[u8], depth: u32) -> Decoded {
         let mut before = *input;
-        out.push('{');
+        self.out.push('{');
         for field in fields {
             match &field.source {
                 FieldSource::Next => {
                     before = *input;
-                    self.field(field, input, out, depth)?;
+                    self.field(field, input, depth)?;
                 }
-                FieldSource::Again => self.field(field, &mut { before }, out, depth)?,
-                FieldSource::Default(bytes) => self.field(field, &mut bytes.as_slice(), out, depth)?,
-                FieldSource::Skipped => self.skip(field.node, input, out, depth)?,
+                FieldSource::Again => self.field(field, &mut { before }, depth)?,
+                FieldSource::Default(bytes) => self.field(field, &mut bytes.as_slice(), depth)?,
+                FieldSource::Skipped => self.skip(field.node, input, depth)?,
             }
         }
-        out.push('}');
+        self.out.push('}');
         Ok(())
     }
 
-    fn field(&mut self, field: &ReadField, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), DecodeError> {
+    fn field(&mut self, field: &ReadField, input: &mut &[u8], depth: u32) -> Decoded {
         let node = self.resolve(field.node, input)?;
         let key = match node {
             ReadNode::Scalar(Scalar::Null) => return Ok(()),
-            ReadNode::Payload if std::str::from_utf8(bytes(&mut &**input)?).is_err() => &field.base64_key,
+            ReadNode::Payload if !is_text(input)? => &field.base64_key,
             _ => &field.key,
         };
         // No value ends with an opening brace.
-        out.push_str(if out.ends_with('{') { &key[1..] } else { key });
-        self.value(node, input, out, depth + 1)
+        self.out.push_str(if self.out.ends_with('{') { &key[1..] } else { key });
+        self.value(node, input, depth + 1)
     }
 
     /// Reads a value and discards it; its faults are the record's.
-    fn skip(&mut self, at: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), DecodeError> {
-        let kept = out.len();
+    fn skip(&mut self, at: usize, input: &mut &[u8], depth: u32) -> Decoded {
+        let kept = self.out.len();
         let node = self.resolve(at, input)?;
-        self.value(node, input, out, depth + 1)?;
-        self.skipped += out.len() - kept;
-        out.truncate(kept);
+        self.value(node, input, depth + 1)?;
+        self.skipped += self.out.len() - kept;
+        self.out.truncate(kept);
         Ok(())
     }
 
-    fn value(
-        &mut self,
-        node: &'n ReadNode,
-        input: &mut &[u8],
-        out: &mut String,
-        depth: u32,
-    ) -> Result<(), DecodeError> {
+    fn value(&mut self, node: &'n ReadNode, input: &mut &[u8], depth: u32) -> Decoded {
         if depth >= DEPTH_MAX {
             return Err("values are nested too deep");
         }
-        if out.len() - self.start + self.skipped > TEXT_MAX {
+        if self.out.len() - self.start + self.skipped > TEXT_MAX {
             return Err("a record is longer than 64 MiB as text");
         }
         match node {
-            ReadNode::Scalar(scalar) => self.scalar(scalar, input, out)?,
-            ReadNode::Record(fields) => self.record(fields, input, out, depth)?,
-            ReadNode::Array(items) => self.array(*items, input, out, depth)?,
-            ReadNode::Map(values) => self.map(*values, input, out, depth)?,
+            ReadNode::Scalar(scalar) => self.scalar(scalar, input)?,
+            ReadNode::Record(fields) => self.record(fields, input, depth)?,
+            ReadNode::Array(items) => self.items('[', ']', input, |run, input| {
+                let node = run.resolve(*items, input)?;
+                run.value(node, input, depth + 1)
+            })?,
+            ReadNode::Map(values) => self.items('{', '}', input, |run, input| {
+                write_string(run.out, text(input)?);
+                run.out.push(':');
+                match run.resolve(*values, input)? {
+                    ReadNode::Payload if !is_text(input)? => {
+                        run.out.push_str("{\"base64\":");
+                        write_base64(run.out, bytes(input)?);
+                        run.out.push('}');
+                        Ok(())
+                    }
+                    node => run.value(node, input, depth + 1),
+                }
+            })?,
             ReadNode::Enum(symbols) => {
                 let symbol =
                     item(input, symbols)?.ok_or("expected a symbol of the enum, found an index outside of it")?;
-                out.push_str(symbol.as_deref().ok_or(NO_SYMBOL)?);
+                self.out.push_str(symbol.as_deref().ok_or(NO_SYMBOL)?);
             }
             ReadNode::Promoted { from: Scalar::Float, .. } => {
-                write_float(out, f64::from(f32::from_le_bytes(array(input)?)))
+                write_float(self.out, f64::from(f32::from_le_bytes(array(input)?)));
             }
-            ReadNode::Promoted { from: Scalar::Int, to } => self.integer(to, int(input)?.into(), out),
-            ReadNode::Promoted { to, .. } => self.integer(to, long(input)?, out),
+            ReadNode::Promoted { from: Scalar::Int, to } => self.integer(to, int(input)?.into()),
+            ReadNode::Promoted { to, .. } => self.integer(to, long(input)?),
             ReadNode::Json => {
                 let text = text(input)?;
                 if !text.starts_with('{') || !scan::is_json(text) {
                     return Err("expected a JSON object in a column of JSON, found something else");
                 }
-                out.push_str(text);
+                self.out.push_str(text);
             }
-            ReadNode::Payload => {
-                let bytes = bytes(input)?;
-                match std::str::from_utf8(bytes) {
-                    Ok(text) => write_string(out, text),
-                    Err(_) => write_base64(out, bytes),
-                }
-            }
+            ReadNode::Payload if is_text(input)? => write_string(self.out, text(input)?),
+            ReadNode::Payload => write_base64(self.out, bytes(input)?),
             ReadNode::Union(_) | ReadNode::Unplaced => return Err(NO_BRANCH),
         }
         Ok(())
     }
 
-    fn array(&mut self, items: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), DecodeError> {
+    /// Writes the items of an array or map.
+    fn items(
+        &mut self,
+        open: char,
+        close: char,
+        input: &mut &[u8],
+        mut each: impl FnMut(&mut Self, &mut &[u8]) -> Decoded,
+    ) -> Decoded {
         let mut first = true;
-        out.push('[');
+        self.out.push(open);
         while let Some(count) = block(input)? {
             for _ in 0..count {
                 if !std::mem::take(&mut first) {
-                    out.push(',');
+                    self.out.push(',');
                 }
-                let node = self.resolve(items, input)?;
-                self.value(node, input, out, depth + 1)?;
+                each(self, input)?;
             }
         }
-        out.push(']');
+        self.out.push(close);
         Ok(())
     }
 
-    fn map(&mut self, values: usize, input: &mut &[u8], out: &mut String, depth: u32) -> Result<(), DecodeError> {
-        let mut first = true;
-        out.push('{');
-        while let Some(count) = block(input)? {
-            for _ in 0..count {
-                if !std::mem::take(&mut first) {
-                    out.push(',');
-                }
-                write_string(out, text(input)?);
-                out.push(':');
-                match self.resolve(values, input)? {
-                    ReadNode::Payload if std::str::from_utf8(bytes(&mut &**input)?).is_err() => {
-                        out.push_str("{\"base64\":");
-                        write_base64(out, bytes(input)?);
-                        out.push('}');
-                    }
-                    node => self.value(node, input, out, depth + 1)?,
-                }
-            }
-        }
-        out.push('}');
-        Ok(())
-    }
-
-    fn scalar(&mut self, scalar: &Scalar, input: &mut &[u8], out: &mut String) -> Result<(), DecodeError> {
+    fn scalar(&mut self, scalar: &Scalar, input: &mut &[u8]) -> Decoded {
         match scalar {
-            Scalar::Null => out.push_str("null"),
-            Scalar::Boolean => out.push_str(match take(input, 1)? {
+            Scalar::Null => self.out.push_str("null"),
+            Scalar::Boolean => self.out.push_str(match take(input, 1)? {
                 [0] => "false",
                 [1] => "true",
                 _ => return Err("expected 0 or 1 as boolean, found another byte"),
             }),
-            Scalar::Float => write_float(out, f32::from_le_bytes(array(input)?)),
-            Scalar::Double => write_float(out, f64::from_le_bytes(array(input)?)),
-            Scalar::String | Scalar::UuidText => write_string(out, text(input)?),
-            Scalar::Bytes(size) => write_base64(out, sized(*size, input)?),
+            Scalar::Float => write_float(self.out, f32::from_le_bytes(array(input)?)),
+            Scalar::Double => write_float(self.out, f64::from_le_bytes(array(input)?)),
+            Scalar::String | Scalar::UuidText => write_string(self.out, text(input)?),
+            Scalar::Bytes(size) => write_base64(self.out, sized(*size, input)?),
             Scalar::Decimal { size, scale, .. } => {
                 let digits = sized(*size, input)?;
                 if digits.len() > DECIMAL_MAX {
                     return Err("a decimal is longer than 4,096 bytes");
                 }
-                write_decimal(out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale as i32);
+                write_decimal(self.out, &BigInt::from_signed_bytes_be(digits).to_string(), *scale as i32);
             }
             Scalar::Uuid => {
                 let id = take(input, 16)?;
-                quoted(out, |out| write_uuid(out, id));
+                quoted(self.out, |out| write_uuid(out, id));
             }
             Scalar::Duration => {
                 let [months, days, millis] = [array(input)?, array(input)?, array(input)?].map(u32::from_le_bytes);
-                let _ = write!(out, "\"P{months}M{days}DT{}.{:03}S\"", millis / 1_000, millis % 1_000);
+                let _ = write!(self.out, "\"P{months}M{days}DT{}.{:03}S\"", millis / 1_000, millis % 1_000);
             }
-            Scalar::Int | Scalar::Date => self.integer(scalar, int(input)?.into(), out),
+            Scalar::Int | Scalar::Date => self.integer(scalar, int(input)?.into()),
             Scalar::Long | Scalar::Time(_) | Scalar::Timestamp(_) | Scalar::LocalTimestamp(_) => {
-                self.integer(scalar, long(input)?, out);
+                self.integer(scalar, long(input)?);
             }
         }
         Ok(())
     }
 
     /// Writes an integer as a type; rounds what a float cannot represent, as in the specification.
-    fn integer(&mut self, scalar: &Scalar, number: i64, out: &mut String) {
+    fn integer(&mut self, scalar: &Scalar, number: i64) {
         match scalar {
-            Scalar::Float => write_float(out, number as f32),
-            Scalar::Double => write_float(out, number as f64),
+            Scalar::Float => write_float(self.out, number as f32),
+            Scalar::Double => write_float(self.out, number as f64),
             Scalar::Timestamp(unit) | Scalar::LocalTimestamp(unit) => {
-                quoted(out, |out| self.stamp.write_ticks(out, number, TimeUnit::from(*unit)));
+                quoted(self.out, |out| self.stamp.write_ticks(out, number, TimeUnit::from(*unit)));
             }
-            Scalar::Time(unit) => quoted(out, |out| write_time_of_day(out, number, TimeUnit::from(*unit))),
-            Scalar::Date => quoted(out, |out| write_date(out, number)),
+            Scalar::Time(unit) => quoted(self.out, |out| write_time_of_day(out, number, TimeUnit::from(*unit))),
+            Scalar::Date => quoted(self.out, |out| write_date(out, number)),
             _ => {
-                let _ = write!(out, "{number}");
+                let _ = write!(self.out, "{number}");
             }
         }
     }
+}
+
+/// Whether the bytes that come next are text; reads nothing.
+fn is_text(input: &&[u8]) -> Result<bool, DecodeError> {
+    Ok(std::str::from_utf8(bytes(&mut &**input)?).is_ok())
 }
 
 /// Reads bytes of a size, or after their length.

@@ -1,4 +1,4 @@
-//! Defaults of fields: whether they are values of their types, how large they are, and their bytes.
+//! Defaults of fields: whether they are values of their types, and their bytes.
 
 use super::binary::{write_bytes, write_long};
 use super::schema::{AvroType, Field, NodeId, Schema};
@@ -7,63 +7,63 @@ use crate::json::text::excerpt;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Maximum number of values in a default, and in all defaults that a decoder needs: it may double with each level of
-/// records whose fields have defaults, and expanding it takes as long.
-const VALUES_MAX: u64 = 1 << 16;
-/// Maximum bytes of all defaults that a decoder needs.
+/// Maximum values and bytes of all defaults of a schema: a default may double with each level of records whose fields
+/// have defaults, and expanding it takes as long.
+const VALUES_MAX: usize = 1 << 16;
 const BYTES_MAX: usize = 1 << 20;
+const TOO_MANY: &str = "the schema's defaults contain more than 65,536 values";
+const TOO_LONG: &str = "the schema's defaults are longer than 1 MiB";
 
-/// A default that its schema may not have.
-pub(super) struct BadDefault {
-    /// The record and the field.
+/// The path and reason of a schema's refusal; the path starts at a type's name.
+pub(super) struct SchemaFault {
     pub(super) path: String,
     pub(super) why: String,
 }
 
-/// Returns the first default that is not a value of its field's type, or is too large with the defaults of the fields
-/// it leaves out.
-pub(super) fn check(schema: &Schema) -> Result<(), BadDefault> {
-    let mut defaults = Defaults { schema, verdicts: HashMap::new(), sizes: HashMap::new() };
-    defaults.each(|defaults, _, field| match &field.default {
-        Some(value) if !defaults.is_value(field.node, value) => {
-            let found = excerpt(&value.to_string());
-            Err(format!("expected a default of type {}, found {found}", schema.describe(field.node)))
+/// Checks that each default is a value of its field's type, and that all together are small enough with the defaults
+/// of the fields that they leave out.
+pub(super) fn check(schema: &Schema) -> Result<(), SchemaFault> {
+    let mut encoder = DefaultEncoder::new(schema);
+    for id in schema.ids() {
+        let AvroType::Record { name, fields } = &schema.node(id).avro_type else { continue };
+        for field in fields {
+            let Some(value) = &field.default else { continue };
+            let checked = match encoder.is_value(field.node, value) {
+                true => encoder.encode(field).map(|_| ()).map_err(str::to_owned),
+                false => {
+                    let found = excerpt(&value.to_string());
+                    Err(format!("expected a default of type {}, found {found}", schema.describe(field.node)))
+                }
+            };
+            checked.map_err(|why| SchemaFault { path: format!("{}.{}", name.short, field.name), why })?;
         }
-        _ => Ok(()),
-    })?;
-    defaults.each(|defaults, key, field| match defaults.field_size(key, field, 0) {
-        0..=VALUES_MAX => Ok(()),
-        _ => Err(format!(
-            "the default contains itself or more than {VALUES_MAX} values, those that it leaves out included"
-        )),
-    })
+    }
+    Ok(())
 }
 
-/// A field: its record, and its index there.
-type FieldKey = (NodeId, usize);
-
-/// What is known of a schema's defaults.
-struct Defaults<'a> {
+/// Encodes defaults as a writer would have written them.
+pub(super) struct DefaultEncoder<'a> {
     schema: &'a Schema,
     /// Whether a value is one of a union, by union and address of the value, which does not move in the schema. Each is
     /// checked once: unions of records that contain unions would otherwise take two to the depth of the value.
     verdicts: HashMap<(NodeId, usize), bool>,
-    /// Numbers of values.
-    sizes: HashMap<FieldKey, u64>,
+    /// Values and bytes that are left of the maximum.
+    values: usize,
+    bytes: usize,
 }
 
-impl<'a> Defaults<'a> {
-    /// Checks each field of each record.
-    fn each(&mut self, check: impl Fn(&mut Self, FieldKey, &'a Field) -> Result<(), String>) -> Result<(), BadDefault> {
-        let schema = self.schema;
-        for id in schema.ids() {
-            let AvroType::Record { name, fields } = &schema.node(id).avro_type else { continue };
-            for (at, field) in fields.iter().enumerate() {
-                let path = || format!("{}.{}", name.short, field.name);
-                check(self, (id, at), field).map_err(|why| BadDefault { path: path(), why })?;
-            }
-        }
-        Ok(())
+impl<'a> DefaultEncoder<'a> {
+    pub(super) fn new(schema: &'a Schema) -> Self {
+        Self { schema, verdicts: HashMap::new(), values: VALUES_MAX, bytes: BYTES_MAX }
+    }
+
+    /// Encodes the default of a field that the writer does not have.
+    pub(super) fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
+        let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
+        let mut out = vec![];
+        self.write(field.node, default, &mut out, 0)?;
+        self.bytes = self.bytes.checked_sub(out.len()).ok_or(TOO_LONG)?;
+        Ok(out)
     }
 
     /// Whether `value` is a default of the type at `id`; a union takes one of any branch (Avro 1.12).
@@ -101,80 +101,16 @@ impl<'a> Defaults<'a> {
         }
     }
 
-    /// Returns the number of values of a field's default.
-    fn field_size(&mut self, key: FieldKey, field: &Field, depth: u32) -> u64 {
-        if let Some(known) = self.sizes.get(&key) {
-            return *known;
-        }
-        let Some(value) = &field.default else { return 0 };
-        // A default that is met again during its own expansion contains itself.
-        self.sizes.insert(key, u64::MAX);
-        let size = self.size(field.node, value, depth + 1);
-        self.sizes.insert(key, size);
-        size
-    }
-
-    fn size(&mut self, id: NodeId, value: &Value, depth: u32) -> u64 {
-        if depth > DEPTH_MAX {
-            return u64::MAX;
-        }
-        let add = |sum: u64, size: u64| sum.saturating_add(size);
-        match (&self.schema.node(id).avro_type, value) {
-            (AvroType::Array(item), Value::Array(values)) => {
-                values.iter().map(|value| self.size(*item, value, depth + 1)).fold(1, add)
-            }
-            (AvroType::Map(inner), Value::Object(values)) => {
-                values.values().map(|value| self.size(*inner, value, depth + 1)).fold(1, add)
-            }
-            (AvroType::Record { fields, .. }, Value::Object(values)) => {
-                let size = |(at, field): (usize, &Field)| match values.get(&field.name) {
-                    Some(value) => self.size(field.node, value, depth + 1),
-                    None => self.field_size((id, at), field, depth + 1),
-                };
-                fields.iter().enumerate().map(size).fold(1, add)
-            }
-            (AvroType::Union(branches), value) => {
-                let branch = branches.iter().find(|branch| self.is_value(**branch, value));
-                branch.map_or(0, |branch| self.size(*branch, value, depth + 1))
-            }
-            _ => 1,
-        }
-    }
-}
-
-/// Encodes defaults as a writer would have written them.
-pub(super) struct DefaultEncoder<'a> {
-    defaults: Defaults<'a>,
-    /// Values and bytes that are left of the maximum.
-    values: u64,
-    bytes: usize,
-}
-
-impl<'a> DefaultEncoder<'a> {
-    pub(super) fn new(schema: &'a Schema) -> Self {
-        let defaults = Defaults { schema, verdicts: HashMap::new(), sizes: HashMap::new() };
-        Self { defaults, values: VALUES_MAX, bytes: BYTES_MAX }
-    }
-
-    /// Encodes the default of a field that the writer does not have.
-    pub(super) fn encode(&mut self, field: &'a Field) -> Result<Vec<u8>, &'static str> {
-        let default = field.default.as_ref().ok_or("a field that the writer has not has no default")?;
-        let mut out = vec![];
-        self.write(field.node, default, &mut out, 0)?;
-        self.bytes = self.bytes.checked_sub(out.len()).ok_or("its defaults are longer than 1 MiB")?;
-        Ok(out)
-    }
-
     fn write(&mut self, id: NodeId, value: &Value, out: &mut Vec<u8>, depth: u32) -> Result<(), &'static str> {
         const NO_VALUE: &str = "a default is no value of its type";
-        self.values = self.values.checked_sub(1).ok_or("its defaults hold more than 65,536 values")?;
+        self.values = self.values.checked_sub(1).ok_or(TOO_MANY)?;
         if depth > DEPTH_MAX {
-            return Err("a default is nested too deep");
+            return Err("the default contains itself, or is nested deeper than 128");
         }
         if out.len() > self.bytes {
-            return Err("its defaults are longer than 1 MiB");
+            return Err(TOO_LONG);
         }
-        match (&self.defaults.schema.node(id).avro_type, value) {
+        match (&self.schema.node(id).avro_type, value) {
             (AvroType::Null, _) => {}
             (AvroType::Boolean, value) => out.push(u8::from(value.as_bool().ok_or(NO_VALUE)?)),
             (AvroType::Int | AvroType::Long, value) => write_long(out, value.as_i64().ok_or(NO_VALUE)?),
@@ -207,7 +143,7 @@ impl<'a> DefaultEncoder<'a> {
                 }
             }
             (AvroType::Union(branches), value) => {
-                let at = branches.iter().position(|branch| self.defaults.is_value(*branch, value)).ok_or(NO_VALUE)?;
+                let at = branches.iter().position(|branch| self.is_value(*branch, value)).ok_or(NO_VALUE)?;
                 write_long(out, at as i64);
                 self.write(branches[at], value, out, depth + 1)?;
             }

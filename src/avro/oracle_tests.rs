@@ -139,7 +139,7 @@ fn canonical(text: &str) -> Value {
     fn without(value: &mut Value) {
         match value {
             Value::Object(object) => {
-                ["precision", "scale", "order"].map(|key| object.remove(key));
+                object.retain(|key, _| !["precision", "scale", "order"].contains(&key.as_str()));
                 if object.len() == 1
                     && let Some(inner) = object.remove("type")
                 {

@@ -4,7 +4,7 @@
 //! of a file only has to say how bytes are read: its names, aliases and defaults are not checked, and types may be
 //! defined twice or unions nested.
 
-use super::default;
+use super::default::{self, SchemaFault};
 use super::schema::{AvroType, Field, Logical, Node, NodeId, Schema, TypeName, Unit};
 use crate::error::{Error, Result};
 use crate::json::text::excerpt;
@@ -24,12 +24,8 @@ pub fn parse_schema(text: &str) -> Result<Schema> {
         return Err(Error::config(format!("schema: longer than {} KiB", TEXT_BYTES_MAX >> 10)));
     }
     let value: Value = serde_json::from_str(text).map_err(|error| Error::config("schema: no JSON").because(error))?;
-    let refused = |fault: SchemaFault| Error::config(format!("schema: {}: {}", fault.path, fault.why));
-    let schema = parse(&value, true).map_err(refused)?;
-    match default::check(&schema) {
-        Ok(()) => Ok(schema),
-        Err(fault) => Err(Error::config(format!("schema: {}: {}", fault.path, fault.why))),
-    }
+    let parsed = parse(&value, true).and_then(|schema| default::check(&schema).map(|()| schema));
+    parsed.map_err(|fault| Error::config(format!("schema: {}: {}", fault.path, fault.why)))
 }
 
 /// Parses the schema text of bytes that exist, by those rules that tell how to read them.
@@ -46,12 +42,6 @@ fn parse(value: &Value, is_strict: bool) -> Parsed<Schema> {
     let mut parser = Parser { nodes: vec![], names: HashMap::new(), path: vec![title.to_owned()], is_strict };
     let root = parser.schema(value, None)?;
     Ok(Schema { nodes: parser.nodes, root })
-}
-
-/// The path and reason of a refusal; the path starts at the outermost type's name.
-struct SchemaFault {
-    path: String,
-    why: String,
 }
 
 type Parsed<T> = std::result::Result<T, SchemaFault>;

@@ -489,7 +489,7 @@ fn a_topic_in_avro_is_read_by_the_schemas_of_its_writers_and_what_is_none_is_kep
         "does not know it",
         "unexpected end of the value",
         "expected the end of the record, found 1 bytes more",
-        "a string is not UTF-8",
+        "expected a string in UTF-8, found other bytes",
         "it begins with byte 7b",
         "its 3 bytes hold no schema id",
         "it is empty",
