@@ -1,23 +1,24 @@
 //! Avro schemas: read, written, compared with themselves, and used to judge values.
 
+use evt::avro::compat::{Level, check, check_level};
+use evt::avro::{Schema, parse_schema};
 use evt::json::scan::is_json;
 use evt::op::validate::walk::{Checks, Explain, Quiet};
-use evt::registry::{Level, Schema, check, check_level};
 
 /// A schema on the first line, then values or other schemas, one a line.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut lines = text.lines();
-    let Ok(schema) = Schema::parse(lines.next().unwrap_or_default()) else { return };
+    let Ok(schema) = parse_schema(lines.next().unwrap_or_default()) else { return };
     assert_eq!(check(&schema, &schema), [], "a schema reads what it wrote");
     let form = schema.canonical_form();
-    let again = Schema::parse(&form).expect("the canonical form is a schema");
+    let again = parse_schema(&form).expect("the canonical form is a schema");
     assert_eq!(again.canonical_form(), form);
     assert_eq!(check(&again, &schema), []);
-    let whole = Schema::parse(&schema.identity()).expect("the identity is a schema");
+    let whole = parse_schema(&schema.identity()).expect("the identity is a schema");
     assert_eq!(whole.identity(), schema.identity());
     for line in lines.take(16) {
-        if let Ok(other) = Schema::parse(line) {
+        if let Ok(other) = parse_schema(line) {
             let (reads, read) = (check(&schema, &other).is_empty(), check(&other, &schema).is_empty());
             let full = check_level(&schema, &[&other], Level::Full).is_empty();
             assert_eq!(full, reads && read, "full is backward and forward");

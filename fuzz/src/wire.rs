@@ -1,9 +1,9 @@
 //! Records of a topic in Avro: a line of schema, then a payload behind its schema's id, which may be anything. Behind a
 //! tab the line may have a second schema: the reader's.
 
-use evt::format::avro::value::Decoder;
+use evt::avro::decode::Decoder;
+use evt::avro::{parse_lenient, parse_schema};
 use evt::json::scan::is_json;
-use evt::registry::Schema;
 use evt::registry::wire::framed;
 
 /// What is taken is JSON, within bounds, and the same bytes in a header are as good as before the record.
@@ -23,9 +23,7 @@ pub fn run(input: &[u8]) {
 
 fn decoder(schemas: &str) -> Option<Decoder> {
     match schemas.split_once('\t') {
-        None => Decoder::try_new(schemas, None).ok(),
-        Some((writer, reader)) => {
-            Decoder::resolving(&Schema::parse(writer).ok()?, &Schema::parse(reader).ok()?, None).ok()
-        }
+        None => Some(Decoder::of(&parse_lenient(schemas).ok()?)),
+        Some((writer, reader)) => Decoder::resolving(&parse_schema(writer).ok()?, &parse_schema(reader).ok()?).ok(),
     }
 }

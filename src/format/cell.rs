@@ -9,7 +9,8 @@
 //! Everything about a column is resolved once per batch: a row costs one call per cell.
 
 use crate::json::base64;
-use crate::json::text::write_string;
+use crate::json::number::{self, write_decimal};
+use crate::json::text::{key, write_string, write_uuid};
 use crate::time::stamp::{Stamp, write_date, write_seconds, write_time_of_day};
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericListViewArray, MapArray, OffsetSizeTrait, RunArray, UnionArray,
@@ -21,7 +22,7 @@ use arrow::datatypes::{
     IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType, RunEndIndexType, TimeUnit,
     UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use std::fmt::{Display, Write};
+use std::fmt::{Debug, Display, Write};
 
 /// How top-level strings are written: quoted with escapes, or bare (CSV, tables). Inside containers it is always JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,68 +164,22 @@ fn decimal<T: DecimalType + ArrowPrimitiveType<Native: Display>>(array: &dyn Arr
     Box::new(move |row, out| write_decimal(out, &values.value(row).to_string(), scale.into()))
 }
 
-/// Appends the number with these digits and an optional sign, `scale` of them after the point; a negative scale adds
-/// zeros. Every digit is kept, even beyond the precision.
-pub fn write_decimal(out: &mut String, digits: &str, scale: i32) {
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
-    out.push_str(sign);
-    let places = usize::try_from(scale).unwrap_or(0);
-    let digits = format!("{digits:0>width$}", width = places + 1);
-    let (whole, fraction) = digits.split_at(digits.len() - places);
-    out.push_str(whole);
-    if places > 0 {
-        out.push('.');
-        out.push_str(fraction);
-    } else if whole != "0" {
-        out.extend((scale..0).map(|_| '0'));
-    }
-}
-
 fn float(array: &dyn Array, form: Form) -> Writer<'_> {
     if let Some(values) = array.as_primitive_opt::<Float64Type>() {
         return Box::new(move |row, out| write_float(out, values.value(row), form));
     }
     if let Some(values) = array.as_primitive_opt::<Float32Type>() {
-        return Box::new(move |row, out| write_float32(out, values.value(row), form));
+        return Box::new(move |row, out| write_float(out, values.value(row), form));
     }
     let values = array.as_primitive::<Float16Type>();
-    Box::new(move |row, out| write_float32(out, values.value(row).to_f32(), form))
+    Box::new(move |row, out| write_float(out, values.value(row).to_f32(), form))
 }
 
-/// Appends the shortest text that reads back as `value`; NaN and infinities as words, quoted in JSON.
-pub fn write_float(out: &mut String, value: f64, form: Form) {
-    match special(value) {
-        Some(word) => write_word(out, word, form),
-        None => {
-            let _ = write!(out, "{value:?}");
-        }
-    }
-}
-
-/// Does the same for single precision, whose shortest text is shorter.
-pub fn write_float32(out: &mut String, value: f32, form: Form) {
-    match special(value.into()) {
-        Some(word) => write_word(out, word, form),
-        None => {
-            let _ = write!(out, "{value:?}");
-        }
-    }
-}
-
-fn special(value: f64) -> Option<&'static str> {
-    if value.is_finite() {
-        None
-    } else if value.is_nan() {
-        Some("NaN")
-    } else {
-        Some(if value > 0.0 { "Infinity" } else { "-Infinity" })
-    }
-}
-
-fn write_word(out: &mut String, word: &str, form: Form) {
-    match form {
-        Form::Json | Form::Cut(_) => write_string(out, word),
-        Form::Text => out.push_str(word),
+/// Appends a number; in bare text NaN and infinities are words without quotes.
+fn write_float(out: &mut String, value: impl Into<f64> + Debug + Copy, form: Form) {
+    match number::special_word(value.into()) {
+        Some(word) if form == Form::Text => out.push_str(word),
+        _ => number::write_float(out, value),
     }
 }
 
@@ -288,12 +243,6 @@ fn bytes<'a>(field: &Field, array: &'a dyn Array, form: Form) -> Writer<'a> {
         true => Box::new(move |row, out| write_uuid(out, value(row))),
         false => Box::new(move |row, out| base64::encode(form.head_of(value(row)), out)),
     }
-}
-
-/// Appends 16 bytes as a hyphenated lower-case uuid.
-pub fn write_uuid(out: &mut String, bytes: &[u8]) {
-    let Ok(id) = uuid::Uuid::from_slice(bytes) else { return };
-    out.push_str(id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]));
 }
 
 /// Returns the writer of instants, dates, times of day, durations and intervals.
@@ -438,14 +387,6 @@ fn object(array: &dyn Array, form: Form) -> Writer<'_> {
         }
         out.push('}');
     })
-}
-
-/// Returns `,"name":`, so that a member is one append; the first one omits the comma.
-pub fn key(name: &str) -> String {
-    let mut key = String::from(",");
-    write_string(&mut key, name);
-    key.push(':');
-    key
 }
 
 fn map(array: &MapArray, form: Form) -> Writer<'_> {

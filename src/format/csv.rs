@@ -12,12 +12,13 @@
 //! text as `""`. A column of payloads or keys has a second one, `NAME_base64`, for bytes that are not text. In a file
 //! of one column null is `""`, too, because an empty line is not a record.
 
-use super::cell::{Column, Form, key};
+use super::cell::{Column, Form};
 use super::definition::{EncodeOptions, Encoder, Format, Input};
 use super::jsonl::{own, unique_names};
 use super::record::{Body, Record, Records, Splitter};
 use crate::error::{Error, Result};
 use crate::json::scan::is_json;
+use crate::json::text::key;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::{Kind, claims_json, is_own};

@@ -4,11 +4,12 @@
 //! UTF-8, else as base64 under `NAME_base64`. A line that was read excludes its `
 //! ` and a `\r` before it.
 
-use super::cell::{Column, Form, binaries, key, texts, write_uuid};
+use super::cell::{Column, Form, binaries, texts};
 use super::definition::{Encoder, Format, Input};
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
+use crate::json::text::{key, write_uuid};
 use crate::json::text::{unescape, write_string};
 use crate::json::walk::string_content;
 use crate::json::{base64, scan};

@@ -6,10 +6,11 @@
 //! - `scan.rs`: finds the end of a value and refuses what is not JSON.
 //! - `walk.rs`: visits the members of valid objects without validating again.
 //! - `guide.rs`: predicts the next key, for both.
-//! - `text.rs`: strings, escaped and unescaped; `base64.rs`: bytes inside JSON.
+//! - `text.rs`: strings, escaped and unescaped; `number.rs`: numbers; `base64.rs`: bytes inside JSON.
 
 pub mod base64;
 pub mod guide;
+pub mod number;
 pub mod scan;
 pub mod text;
 pub mod walk;

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+/// Longest excerpt of a text in a message, in characters.
+const EXCERPT_CHARS_MAX: usize = 60;
+
 /// Returns the content of a string, given the text between its quotes (valid JSON).
 ///
 /// A lone surrogate, which JSON's grammar allows and UTF-8 cannot encode, becomes U+FFFD.
@@ -66,6 +69,29 @@ pub fn write_string(out: &mut String, content: &str) {
     }
     out.push_str(rest);
     out.push('"');
+}
+
+/// Returns `,"name":`, so that a member is one append; the first one omits the comma.
+pub fn key(name: &str) -> String {
+    let mut key = String::from(",");
+    write_string(&mut key, name);
+    key.push(':');
+    key
+}
+
+/// Appends 16 bytes as a hyphenated lower-case uuid.
+pub fn write_uuid(out: &mut String, bytes: &[u8]) {
+    let Ok(id) = uuid::Uuid::from_slice(bytes) else { return };
+    out.push_str(id.hyphenated().encode_lower(&mut [0; uuid::fmt::Hyphenated::LENGTH]));
+}
+
+/// Returns the start of a text that may be long or contain control characters, for messages.
+pub fn excerpt(text: &str) -> String {
+    let mut out: String = text.chars().take(EXCERPT_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(EXCERPT_CHARS_MAX).is_some() {
+        out.push('…');
+    }
+    out
 }
 
 #[cfg(test)]

@@ -11,15 +11,15 @@
 //!
 //! A value that does not fit its field is the fault of its event, with the path to the field.
 
+use crate::avro::Schema;
+use crate::avro::coerce::{AvroInput, ValueClass};
+use crate::avro::encode::{EncodeError, Encoder, Loss, RecordBuffer, RecordField};
 use crate::error::{Error, Result};
-use crate::format::avro::encode::{Encoder, Loss, Member, Misfit, Run};
-use crate::format::avro::fit::{Form, Given};
 use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, column};
 use crate::kind::rows::{Cell, Rows};
-use crate::registry::Schema;
 use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -40,7 +40,7 @@ pub struct Records {
     /// Whether a field holds all other properties.
     keeps_rest: bool,
     has_server_timestamp: bool,
-    run: Run,
+    run: RecordBuffer,
     /// Byte range of the value of each property.
     found: Vec<Option<(usize, usize)>>,
     /// The other properties, as an object.
@@ -58,7 +58,7 @@ pub struct Lost {
 }
 
 struct Field {
-    member: Member,
+    member: RecordField,
     origin: Origin,
 }
 
@@ -83,11 +83,11 @@ impl Records {
         let root = encoder.root().ok_or_else(|| Error::config(format!("an event is a record, its schema {what}")))?;
         let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
         let named = |name: &str| COLUMNS.iter().position(|column| *column == name);
-        for member in &root.members {
+        for member in &root.fields {
             let inner = encoder.record_at(member.node).filter(|_| member.absent.is_none());
             match (named(&member.name), inner) {
                 (Some(column::PROPERTIES), Some(record)) => {
-                    record.members.iter().try_for_each(|member| plan.property(member, None))?;
+                    record.fields.iter().try_for_each(|member| plan.property(member, None))?;
                 }
                 (Some(column::PROPERTIES), None) => plan.rest(member)?,
                 (Some(column), _) if PROVENANCE.contains(&column) || column == column::EVENT_TIME => {
@@ -106,7 +106,7 @@ impl Records {
             slots,
             keeps_rest,
             guide: Guide::default(),
-            run: Run::default(),
+            run: RecordBuffer::default(),
             rest: String::new(),
             lost: Lost::default(),
             encoder,
@@ -136,14 +136,14 @@ impl Records {
                     self.lost.digits.0 += u64::from(digits > 0);
                     each(Ok(&self.run.out));
                 }
-                Err(misfit) => each(Err(misfit.to_string())),
+                Err(error) => each(Err(error.to_string())),
             }
         }
         self.lost.properties.1.clone_from(&self.run.left_out);
         Ok(())
     }
 
-    fn row(&mut self, rows: &Rows<'_>, row: usize) -> std::result::Result<(), Misfit> {
+    fn row(&mut self, rows: &Rows<'_>, row: usize) -> std::result::Result<(), EncodeError> {
         let text = rows.properties(row);
         self.find(text);
         let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row) != Cell::None;
@@ -160,8 +160,8 @@ impl Records {
             };
             let done = match (field.origin, json) {
                 (_, Some(value)) => self.encoder.json(&mut self.run, field.member.node, value),
-                (Origin::Column(column) | Origin::Either(_, column), None) => match given(rows.cell(column, row)) {
-                    Some(given) => self.encoder.value(&mut self.run, field.member.node, &given),
+                (Origin::Column(column) | Origin::Either(_, column), None) => match input(rows.cell(column, row)) {
+                    Some(input) => self.encoder.value(&mut self.run, field.member.node, &input),
                     None => field.member.leave_empty(&mut self.run),
                 },
                 (Origin::Property(_), None) => field.member.leave_empty(&mut self.run),
@@ -170,7 +170,7 @@ impl Records {
                     field.write_rest(&self.encoder, &mut self.run, rest)
                 }
             };
-            done.map_err(|misfit| misfit.within(&field.member.name))?;
+            done.map_err(|error| error.within(&field.member.name))?;
             if self.run.loss.digits > before && self.lost.digits.1.is_none() {
                 self.lost.digits.1 = Some(field.member.name.clone());
             }
@@ -224,12 +224,12 @@ struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn push(&mut self, member: &Member, origin: Origin) {
+    fn push(&mut self, member: &RecordField, origin: Origin) {
         self.fields.push(Field { member: member.clone(), origin });
     }
 
     /// Adds a property, with the column to fall back on.
-    fn property(&mut self, member: &Member, column: Option<usize>) -> Result<()> {
+    fn property(&mut self, member: &RecordField, column: Option<usize>) -> Result<()> {
         let slot = u32::try_from(self.slots.len()).unwrap_or(UNMARKED);
         if self.slots.insert(member.name.clone(), slot).is_some() {
             let why = format!("'{}' is a field of the record and of its 'properties'", member.name);
@@ -239,15 +239,17 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn column(&mut self, member: &Member, column: usize) -> Result<()> {
-        let (form, what, way_out) = match column {
-            column::EVENT_ID => (Form::Uuid, "a uuid", ""),
-            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
-                (Form::Instant, "an instant", ": timestamp-millis, timestamp-micros or string say how it stands there")
-            }
-            _ => (Form::String, "a string", ""),
+    fn column(&mut self, member: &RecordField, column: usize) -> Result<()> {
+        let (class, what, way_out) = match column {
+            column::EVENT_ID => (ValueClass::Uuid, "a uuid", ""),
+            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => (
+                ValueClass::Instant,
+                "an instant",
+                ": timestamp-millis, timestamp-micros or string say how it stands there",
+            ),
+            _ => (ValueClass::String, "a string", ""),
         };
-        if !self.encoder.may_take(member.node, form) {
+        if !self.encoder.may_take(member.node, class) {
             let theirs = self.encoder.describe(member.node);
             return Err(Error::config(format!("{}: {what} is never {theirs}{way_out}", member.name)));
         }
@@ -255,8 +257,8 @@ impl Plan<'_> {
         Ok(())
     }
 
-    fn rest(&mut self, member: &Member) -> Result<()> {
-        if !self.encoder.may_take(member.node, Form::Object) {
+    fn rest(&mut self, member: &RecordField) -> Result<()> {
+        if !self.encoder.may_take(member.node, ValueClass::Object) {
             let theirs = self.encoder.describe(member.node);
             return Err(Error::config(format!(
                 "properties: an object is never {theirs}, and no reader makes one of it"
@@ -271,7 +273,12 @@ impl Plan<'_> {
 impl Field {
     /// Writes an object of all other properties. If there are none and the type refuses an object, writes the value
     /// of a missing field.
-    fn write_rest(&self, encoder: &Encoder, run: &mut Run, rest: &str) -> std::result::Result<(), Misfit> {
+    fn write_rest(
+        &self,
+        encoder: &Encoder,
+        run: &mut RecordBuffer,
+        rest: &str,
+    ) -> std::result::Result<(), EncodeError> {
         let (length, loss) = (run.out.len(), run.loss);
         let done = encoder.json(run, self.member.node, rest);
         let is_empty = || rest.bytes().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r' | b'\n'));
@@ -285,13 +292,13 @@ impl Field {
 }
 
 /// Returns the value of a column; `None` if it is NULL.
-fn given(cell: Cell<'_>) -> Option<Given<'_>> {
+fn input(cell: Cell<'_>) -> Option<AvroInput<'_>> {
     Some(match cell {
         Cell::None => return None,
-        Cell::Text(text) => Given::String(Cow::Borrowed(text)),
-        Cell::Number(number) => Given::Whole(number),
-        Cell::Instant(instant) => Given::Instant(instant),
-        Cell::Uuid(id) => Given::Uuid(id),
+        Cell::Text(text) => AvroInput::String(Cow::Borrowed(text)),
+        Cell::Number(number) => AvroInput::Whole(number),
+        Cell::Instant(instant) => AvroInput::Instant(instant),
+        Cell::Uuid(id) => AvroInput::Uuid(id),
     })
 }
 

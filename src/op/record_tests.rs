@@ -1,7 +1,8 @@
 //! Encodes events as records and reads them again through the mapping.
 
 use super::*;
-use crate::format::avro::value::Decoder;
+use crate::avro::decode::Decoder;
+use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
 use crate::mapping::{Mapper, Options, Outcome, Place, Stamper, TimeFrom};
@@ -37,12 +38,12 @@ fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
 }
 
 fn records(schema: &str) -> Records {
-    Records::try_new(&Schema::parse(schema).unwrap()).unwrap()
+    Records::try_new(&parse_schema(schema).unwrap()).unwrap()
 }
 
 /// Returns the records of rows as a decoder reads them, or why there is none.
 fn written(schema: &str, batch: &RecordBatch) -> (Vec<Result<String, String>>, Lost) {
-    let (mut records, mut decoder) = (records(schema), Decoder::try_new(schema, None).unwrap());
+    let (mut records, mut decoder) = (records(schema), Decoder::of(&parse_schema(schema).unwrap()));
     let mut all = vec![];
     let each = |bytes: Result<&[u8], String>| {
         all.push(bytes.map(|mut bytes| {
@@ -69,7 +70,7 @@ fn fault(schema: &str, text: &str) -> String {
 /// Returns why a schema is refused.
 fn refusal(fields: &str) -> String {
     let text = format!(r#"{{"type":"record","name":"r","fields":[{fields}]}}"#);
-    Records::try_new(&Schema::parse(&text).unwrap()).err().unwrap().to_string()
+    Records::try_new(&parse_schema(&text).unwrap()).err().unwrap().to_string()
 }
 
 fn schema(fields: &str) -> String {
@@ -214,7 +215,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
     assert!(refusal(r#"{"name":"properties","type":"string"}"#).contains("properties: an object is never string"));
     let twice = r#"{"name":"a","type":"int"},{"name":"properties","type":{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}}"#;
     assert!(refusal(twice).contains("'a' is a field of the record and of its 'properties'"));
-    let error = Records::try_new(&Schema::parse("\"string\"").unwrap()).err().unwrap();
+    let error = Records::try_new(&parse_schema("\"string\"").unwrap()).err().unwrap();
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
         (crate::ErrorKind::Config, "an event is a record, its schema string")

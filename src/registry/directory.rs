@@ -16,9 +16,11 @@
 //! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
 //! one wins, the other lists again. An existing file is never changed.
 
-use super::parse::TEXT_BYTES_MAX;
 use super::percent::unescaped;
-use super::{Level, Lookup, Registration, Registry, Schema, Schemas, Subject, Version, conflicts, schema_id};
+use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts, schema_id};
+use crate::avro::compat::Level;
+use crate::avro::parse::TEXT_BYTES_MAX;
+use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
@@ -130,7 +132,7 @@ impl Directory {
     fn read(&self, subject: &str, number: u32) -> Result<Version> {
         let path = self.subject_dir(subject)?.join(format!("{number}.avsc"));
         let text = read_text(&path)?;
-        let schema = Schema::parse(&text).map_err(|e| e.at(path.display().to_string()))?;
+        let schema = parse_schema(&text).map_err(|e| e.at(path.display().to_string()))?;
         Ok(Version { number, id: schema_id(subject, number), schema: Arc::new(schema), text: text.into() })
     }
 }
@@ -159,7 +161,7 @@ impl Registry for Directory {
     }
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
-        let schema = Schema::parse(text)?;
+        let schema = parse_schema(text)?;
         let identity = schema.identity();
         for _ in 0..ATTEMPTS_MAX {
             let current = self.subject(subject)?.found();

@@ -4,32 +4,34 @@
 //! Validators look up subjects through [`Schemas`]; tools that manage schemas use [`Registry`], whatever is behind it
 //! ([`place::open`]).
 //!
-//! - `schema.rs`, `parse.rs`, `default.rs`, `reference.rs`, `compat.rs`: the schema model, its parser and the rules of
-//!   compatibility. They do no I/O.
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.
 //! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.
 //! - `percent.rs`: names in paths and options.
 
-pub mod compat;
 pub mod confluent;
-mod default;
 pub mod directory;
-pub mod parse;
 pub mod percent;
 pub mod place;
 pub mod reader;
-mod reference;
 pub mod rows;
-pub mod schema;
 pub mod wire;
 
-pub use compat::{Conflict, Direction, Incompatibility, Level, check, check_level};
-pub use schema::Schema;
-
+use crate::avro::Schema;
+use crate::avro::compat::{Conflict, Level, check_level};
 use crate::error::Result;
+use crate::kind::Kind;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
+
+/// The namespace of the schemas that evt registers.
+pub const NAMESPACE: &str = "evt";
+
+/// Returns the kind of evt's rows that a schema describes: evt writes them as `evt.event`, `evt.metric`, …
+pub fn kind_of(schema: &Schema) -> Option<Kind> {
+    let name = schema.node(schema.root()).avro_type.name()?;
+    Kind::from_name(&name.short).filter(|_| name.namespace.as_deref() == Some(NAMESPACE))
+}
 
 /// A source of subjects.
 pub trait Schemas {

@@ -5,10 +5,10 @@
 //! latest version is looked up when a writer's schema first occurs.
 
 use super::confluent::{Confluent, Found, Key, Strategy};
-use super::schema::kind_of;
-use super::{Lookup, Schema, Version};
+use super::{Lookup, Version, kind_of};
+use crate::avro::decode::Decoder;
+use crate::avro::{Schema, parse_schema};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::avro::value::Decoder;
 use crate::kind::Kind;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -48,13 +48,15 @@ pub struct Reader {
 impl Reader {
     fn of(version: &Version) -> Self {
         let name = format!("schema id {}", version.id);
-        Self { name, schema: version.schema.clone(), kind: kind_of(&version.text) }
+        Self { name, schema: version.schema.clone(), kind: kind_of(&version.schema) }
     }
 
     /// Creates a decoder for `writer`'s data; returns the reason if none of it can be read.
     pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
-        let decoder = Decoder::resolving(writer, &self.schema, self.kind);
-        decoder.map_err(|error| format!("it cannot be read as the reader's, {}: {error}", self.name))
+        match Decoder::resolving(writer, &self.schema) {
+            Ok(decoder) => Ok(decoder.for_kind(self.kind)),
+            Err(error) => Err(format!("it cannot be read as the reader's, {}: {error}", self.name)),
+        }
     }
 }
 
@@ -76,8 +78,8 @@ impl Readers {
         match (choice, registry.strategy().unwrap_or(Strategy::Topic)) {
             (Choice::Id(id), _) => {
                 let (name, text) = (format!("schema id {id}"), by_id(registry, *id)?);
-                let schema = Schema::parse(&text).map_err(|error| error.at(&name))?;
-                Ok(Self::One(Reader { name, schema: Arc::new(schema), kind: kind_of(&text) }))
+                let schema = parse_schema(&text).map_err(|error| error.at(&name))?;
+                Ok(Self::One(Reader { name, kind: kind_of(&schema), schema: Arc::new(schema) }))
             }
             (Choice::Subject(subject, number), _) => Ok(Self::One(Reader::of(&version(registry, subject, *number)?))),
             (Choice::Latest, strategy @ Strategy::Topic) => {
@@ -113,7 +115,7 @@ impl Readers {
             Self::Records(strategy, topics) => (*strategy, topics),
         };
         let topic = topics.get(topic).map_or("", String::as_str);
-        let Some(record) = writer.node(writer.root()).shape.name() else {
+        let Some(record) = writer.node(writer.root()).avro_type.name() else {
             return Ok(Err("reader=latest: it has no name that would tell its subject".to_owned()));
         };
         let subject = strategy.subject(topic, &record.full());

@@ -6,8 +6,8 @@
 
 use super::confluent::{Confluent, Strategy};
 use super::reader::{self, Choice};
-use super::schema::{NAMESPACE, kind_of};
-use super::{Registration, Registry, Schema, place};
+use super::{NAMESPACE, Registration, Registry, kind_of, place};
+use crate::avro::parse_schema;
 use crate::console::Console;
 use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
@@ -162,12 +162,12 @@ impl AvroRows {
 
 /// Returns how rows of a kind are written with the schema `text`.
 fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
-    let theirs = Schema::parse(text)?;
-    if Schema::parse(own.text())?.canonical_form() == theirs.canonical_form() {
+    let theirs = parse_schema(text)?;
+    if parse_schema(own.text())?.canonical_form() == theirs.canonical_form() {
         return Ok(Form::Own(Box::new(own)));
     }
     // Readers take a record with evt's name for evt's rows.
-    if kind_of(text).is_some() {
+    if kind_of(&theirs).is_some() {
         return Err(Error::config(format!("it is another schema than that of the rows: {}", own.text())));
     }
     match kind {

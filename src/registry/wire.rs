@@ -9,12 +9,12 @@
 //! record is decoded by the schema it was written with, to the JSON text that the mapping reads. With a reader's schema
 //! ([`super::reader`]), the text is that of the record as the reader reads it.
 
-use super::Schema;
 use super::confluent::recall::Recall;
 use super::confluent::{Confluent, Found, Key};
+use super::kind_of;
 use super::reader::{Choice, Readers};
-use super::schema::kind_of;
-use crate::format::avro::value::{Decoder, UNPLACED};
+use crate::avro::decode::{Decoder, UNPLACED};
+use crate::avro::{parse_lenient, parse_schema};
 use crate::kind::dead::{ErrorType, Fault};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -91,7 +91,9 @@ impl Wire {
         let mut rest = body;
         let (error_type, wrong) = match decoder.decode(&mut rest, &mut self.text) {
             Ok(()) if rest.is_empty() => return Ok(&self.text),
-            Ok(()) => (ErrorType::ParseError, format!("{} bytes are left behind the record", rest.len())),
+            Ok(()) => {
+                (ErrorType::ParseError, format!("expected the end of the record, found {} bytes more", rest.len()))
+            }
             Err(why) if UNPLACED.contains(&why) => (ErrorType::SchemaValidationError, why.to_owned()),
             Err(why) => (ErrorType::ParseError, why.to_owned()),
         };
@@ -109,8 +111,11 @@ impl Wire {
             Found::Away(why) => return Ok(Err(unknown(key, &format!("it cannot be asked for: {why}")))),
         };
         let decoder = match &self.readers {
-            None => Decoder::try_new(&text, kind_of(&text)).map_err(|error| error.to_string()),
-            Some(readers) => match Schema::parse(&text) {
+            None => match parse_lenient(&text) {
+                Err(error) => Err(error.to_string()),
+                Ok(schema) => Ok(Decoder::of(&schema).for_kind(kind_of(&schema))),
+            },
+            Some(readers) => match parse_schema(&text) {
                 Err(error) => Err(error.to_string()),
                 Ok(writer) => match readers.find(line, &writer, &self.registry)? {
                     Ok(reader) => reader.decoder(&writer),

@@ -1,12 +1,14 @@
 //! evt-schema: check, register, list and show the schemas of events.
 
+use crate::avro::compat::{Level, check_level};
+use crate::avro::{Schema, parse_schema};
 use crate::cli::Tool;
 use crate::cli::args::CommonArgs;
 use crate::cli::check::Findings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::metrics;
 use crate::registry::directory::read_schema;
-use crate::registry::{Level, Lookup, Registration, Registry, Schema, Subject, check_level, conflicts, place};
+use crate::registry::{Lookup, Registration, Registry, Subject, conflicts, place};
 use crate::run::Run;
 use crate::run::standard::print;
 use clap::{Parser, Subcommand};
@@ -200,7 +202,7 @@ fn check_subject(
     registry: &mut dyn Registry,
 ) -> Result<u8> {
     let text = read(new)?;
-    let schema = Schema::parse(&text).map_err(|error| error.at(new))?;
+    let schema = parse_schema(&text).map_err(|error| error.at(new))?;
     let found = found(subject, registry)?;
     let versions = found.as_ref().map_or(&[][..], |found| &found.versions);
     // The registry checks by its own level, so it is asked only if no other is given.
@@ -265,5 +267,5 @@ fn read(path: &str) -> Result<String> {
 }
 
 fn parse(path: &str) -> Result<Schema> {
-    Schema::parse(&read(path)?).map_err(|error| error.at(path))
+    parse_schema(&read(path)?).map_err(|error| error.at(path))
 }

@@ -3,8 +3,9 @@
 use crate::broker::Bench;
 use crate::harness::{Dir, ask, data, python};
 use crate::registry::{BAD, V1, V2, behind, click, put, registry, unique};
-use evt::format::avro::value::Decoder;
-use evt::registry::{Schema, check};
+use evt::avro::compat::check;
+use evt::avro::decode::Decoder;
+use evt::avro::parse_schema;
 use rdkafka::producer::BaseRecord;
 use serde_json::{Value, json};
 
@@ -13,9 +14,9 @@ const PAIRS: &str = "1500";
 
 /// What evt makes of a record.
 fn read(case: &Value) -> Result<Value, String> {
-    let schema = |side: &str| Schema::parse(&case[side].to_string()).expect("a schema");
+    let schema = |side: &str| parse_schema(&case[side].to_string()).expect("a schema");
     let (writer, reader) = (schema("writer"), schema("reader"));
-    let decoder = Decoder::resolving(&writer, &reader, None);
+    let decoder = Decoder::resolving(&writer, &reader);
     if check(&reader, &writer).is_empty() {
         assert!(decoder.is_ok(), "what is compatible resolves: {case}");
     }
@@ -178,7 +179,7 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
         "schema id {bad}: it cannot be read as the reader's, schema id {good}: click.page: a int cannot be read as string"
     );
     let unplaced =
-        format!("byte 13: schema id {nullable}: a union holds a type that the reader's schema has no place for");
+        format!("byte 13: schema id {nullable}: the reader's schema has no place for this branch of a union");
     let unresolved = (Some("UnknownSchemaError"), Some(unresolved.as_str()));
     assert_eq!(said, [unresolved, (Some("SchemaValidationError"), Some(unplaced.as_str())), unresolved]);
 }

@@ -1,4 +1,4 @@
-//! Avro: object container files, and single values by a schema.
+//! Avro object container files.
 //!
 //! A container file is a header (magic, metadata with schema and codec, sync marker), then blocks: count, size,
 //! records, the marker again. The reader (`read.rs`) checks every block's size and marker against the file,
@@ -6,15 +6,8 @@
 //! The writer (`write.rs`) writes one block per at most 4,096 rows with deflate (which every reader supports). The
 //! marker is a digest of the schema, so that the same rows are the same bytes. The kind is in the metadata under
 //! `evt.kind`; ids are text with the logical type uuid.
-//!
-//! Single values serve the records of topics: `value.rs` decodes to JSON text, `resolve.rs` compiles a decoder for a
-//! writer's and a reader's schema; `encode.rs` encodes JSON text, `fit.rs` its scalars.
 
-pub mod encode;
-pub mod fit;
 mod read;
-mod resolve;
-pub mod value;
 mod write;
 
 pub use write::RowEncoder;
@@ -31,9 +24,5 @@ pub const FORMAT: Format = Format {
     appendable: false,
 };
 
-#[cfg(test)]
-mod encode_tests;
-#[cfg(test)]
-mod resolve_tests;
 #[cfg(test)]
 mod tests;

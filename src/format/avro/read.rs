@@ -1,11 +1,13 @@
 //! Reads container files, block by block.
 
-use super::value::{self, Decoder};
+use crate::avro::binary::long;
+use crate::avro::decode::Decoder;
+use crate::avro::schema::{AvroType, Field};
+use crate::avro::{Schema, parse_lenient};
 use crate::error::{Error, Result};
 use crate::format::{Body, Limits, Opened, Record, Records, Rows};
 use crate::kind::event::RAW;
 use crate::kind::{KIND_KEY, Kind};
-use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufReader, Read};
 
@@ -24,8 +26,9 @@ pub(super) fn open(file: File, _: Limits) -> Result<Opened> {
     let mut source = Source { reader: BufReader::with_capacity(128 << 10, file), byte: 0, size };
     let header = Header::read(&mut source)?;
     let codec = Codec::from_name(header.codec.as_deref().unwrap_or("null"))?;
-    let decoder = Decoder::try_new(&header.schema, header.kind)?;
-    let schema = header.kind.map(|kind| kind.schema_with(has_raw(&header.schema)));
+    let avro = parse_lenient(&header.schema)?;
+    let decoder = Decoder::of(&avro).for_kind(header.kind);
+    let schema = header.kind.map(|kind| kind.schema_with(has_raw(&avro)));
     let reader = Reader {
         source,
         codec,
@@ -71,7 +74,7 @@ impl Source {
         loop {
             bytes.extend(self.bytes(1)?);
             if bytes.last().is_some_and(|byte| *byte < 0x80) || bytes.len() == 10 {
-                return value::long(&mut &bytes[..]).map_err(Error::corrupt);
+                return long(&mut &bytes[..]).map_err(Error::corrupt);
             }
         }
     }
@@ -119,10 +122,13 @@ impl Header {
 }
 
 /// Whether a schema written by evt has the column of raw records.
-fn has_raw(schema: &str) -> bool {
-    let schema: Value = serde_json::from_str(schema).unwrap_or_default();
-    let mut fields = schema["fields"].as_array().into_iter().flatten();
-    fields.any(|field| field["name"] == RAW && field["type"] == json!(["null", "bytes"]))
+fn has_raw(schema: &Schema) -> bool {
+    let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else { return false };
+    let is_nullable_bytes = |field: &Field| match &schema.node(field.node).avro_type {
+        AvroType::Union(branches) => branches.iter().map(|id| schema.node(*id).avro_type.word()).eq(["null", "bytes"]),
+        _ => false,
+    };
+    fields.iter().any(|field| field.name == RAW && is_nullable_bytes(field))
 }
 
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Writes container files.
 
 use super::read::MAGIC;
+use crate::avro::binary::{write_bytes, write_long};
 use crate::error::{Error, Result};
 use crate::format::{Encoder, cell, jsonl};
 use crate::kind::{KIND_KEY, Kind};
@@ -107,22 +108,6 @@ fn header(schema: &str, kind: Option<Kind>, sync: &[u8]) -> Vec<u8> {
     write_long(&mut out, 0);
     out.extend_from_slice(sync);
     out
-}
-
-/// Writes a zigzag varint.
-pub(super) fn write_long(out: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    while rest >= 0x80 {
-        out.push((rest & 0x7f) as u8 | 0x80);
-        rest >>= 7;
-    }
-    out.push(rest as u8);
-}
-
-/// Writes bytes after their length.
-pub(super) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
-    write_long(out, bytes.len() as i64);
-    out.extend_from_slice(bytes);
 }
 
 impl Encoder for Writer {

@@ -24,6 +24,7 @@ use self::fields::CheckId;
 use self::fields::{Field, Fields};
 use self::walk::{Check, Checks, Explain, Quiet, Report, Step};
 use self::walk::{excerpt, is_required, is_string, missing};
+use crate::avro::schema::AvroType;
 use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
@@ -31,7 +32,6 @@ use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{self, column};
 use crate::kind::rows::{Cell, Rows, View};
-use crate::registry::schema::Shape;
 use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
@@ -395,20 +395,20 @@ impl Plan {
     fn new(subject: &str, version: &Version, closed: bool) -> Result<Plan> {
         let schema = &version.schema;
         let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
-        let Shape::Record { fields, .. } = &schema.node(schema.root()).shape else {
+        let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else {
             return Err(bad(format!("an event is a record, its schema {}", schema.describe(schema.root()))));
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
-        let plain = |field: &crate::registry::schema::Field| Field {
+        let plain = |field: &crate::avro::schema::Field| Field {
             name: field.name.clone(),
             check: checks.of(field.node),
             required: is_required(schema, field),
         };
         for field in fields {
             let required = field.default.is_none();
-            match (event::COLUMNS.iter().position(|name| *name == field.name), &schema.node(field.node).shape) {
-                (Some(column::PROPERTIES), Shape::Record { fields, .. }) if required => {
+            match (event::COLUMNS.iter().position(|name| *name == field.name), &schema.node(field.node).avro_type) {
+                (Some(column::PROPERTIES), AvroType::Record { fields, .. }) if required => {
                     properties.extend(fields.iter().map(plain));
                 }
                 (Some(column::PROPERTIES), _) => {

@@ -4,7 +4,7 @@
 //! Numbers count by value, as in JSON: `1.0` and `1e2` are integers. No digit is lost, because conversion to binary
 //! floating point only decides whether a number is finite.
 
-use crate::format::avro::fit;
+use crate::avro::coerce::duration;
 use crate::json::base64;
 use crate::time::{parse_date, parse_instant};
 
@@ -185,7 +185,7 @@ pub fn is_fixed(text: &str, size: u64) -> bool {
 
 /// Whether `text` is a duration as evt writes Avro's twelve bytes, or encodes these bytes.
 pub fn is_duration(text: &str) -> bool {
-    fit::duration(text).is_some() || is_fixed(text, 12)
+    duration(text).is_some() || is_fixed(text, 12)
 }
 
 #[cfg(test)]

@@ -6,12 +6,12 @@
 
 use super::fields::{CheckId, Field, Fields, Met, is_escaped};
 use super::scalar;
-use crate::format::avro::fit;
+use crate::avro::schema::{AvroType, Logical, NodeId, Schema};
 use crate::json::guide::UNMARKED;
+use crate::json::number::parse_special;
 use crate::json::scan::{at, skip_space, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::{guided, members, string_content};
-use crate::registry::schema::{Logical, NodeId, Schema, Shape};
 use std::collections::BTreeMap;
 
 /// Longest excerpt of a value in a message, in characters.
@@ -447,7 +447,7 @@ pub fn is_string(check: &Check, content: &str) -> bool {
         Check::Bytes => scalar::is_bytes(content),
         Check::Fixed(size) => scalar::is_fixed(content, *size),
         Check::Duration => scalar::is_duration(content),
-        Check::Float | Check::Double => fit::is_no_number(content),
+        Check::Float | Check::Double => parse_special(content).is_some(),
         Check::Decimal(precision, scale) => scalar::is_decimal(content, *precision, *scale),
         Check::Uuid => scalar::is_uuid(content),
         Check::Date => scalar::is_date(content),
@@ -475,10 +475,10 @@ pub fn is_bare(check: &Check, text: &str) -> bool {
 
 /// Whether a field is required: it has no default and does not take null, because null is left out of records read from
 /// Avro.
-pub fn is_required(schema: &Schema, field: &crate::registry::schema::Field) -> bool {
-    let is_null = |id: &NodeId| matches!(schema.node(*id).shape, Shape::Null);
-    let takes_null = match &schema.node(field.node).shape {
-        Shape::Union(branches) => branches.iter().any(is_null),
+pub fn is_required(schema: &Schema, field: &crate::avro::schema::Field) -> bool {
+    let is_null = |id: &NodeId| matches!(schema.node(*id).avro_type, AvroType::Null);
+    let takes_null = match &schema.node(field.node).avro_type {
+        AvroType::Union(branches) => branches.iter().any(is_null),
         _ => is_null(&field.node),
     };
     field.default.is_none() && !takes_null
@@ -491,36 +491,36 @@ fn compile(schema: &Schema, id: NodeId, closed: bool) -> Check {
             Logical::Decimal { precision, scale } => Check::Decimal(precision, scale),
             Logical::Uuid => Check::Uuid,
             Logical::Date => Check::Date,
-            Logical::Time(_) => Check::TimeOfDay(matches!(node.shape, Shape::Long)),
+            Logical::Time(_) => Check::TimeOfDay(matches!(node.avro_type, AvroType::Long)),
             Logical::Timestamp(_) => Check::Timestamp,
             Logical::LocalTimestamp(_) => Check::LocalTimestamp,
             Logical::Duration => Check::Duration,
         };
     }
     let check = |id: &NodeId| CheckId(id.index());
-    match &node.shape {
-        Shape::Null => Check::Null,
-        Shape::Boolean => Check::Boolean,
-        Shape::Int => Check::Int,
-        Shape::Long => Check::Long,
-        Shape::Float => Check::Float,
-        Shape::Double => Check::Double,
-        Shape::Bytes => Check::Bytes,
-        Shape::String => Check::Text,
-        Shape::Fixed { size, .. } => Check::Fixed(*size),
-        Shape::Enum { symbols, .. } => Check::Symbols(symbols.clone()),
-        Shape::Array(item) => Check::Array(check(item)),
-        Shape::Map(value) => Check::Map(check(value)),
-        Shape::Union(branches) => {
+    match &node.avro_type {
+        AvroType::Null => Check::Null,
+        AvroType::Boolean => Check::Boolean,
+        AvroType::Int => Check::Int,
+        AvroType::Long => Check::Long,
+        AvroType::Float => Check::Float,
+        AvroType::Double => Check::Double,
+        AvroType::Bytes => Check::Bytes,
+        AvroType::String => Check::Text,
+        AvroType::Fixed { size, .. } => Check::Fixed(*size),
+        AvroType::Enum { symbols, .. } => Check::Symbols(symbols.clone()),
+        AvroType::Array(item) => Check::Array(check(item)),
+        AvroType::Map(value) => Check::Map(check(value)),
+        AvroType::Union(branches) => {
             let container = |id: &&NodeId| {
-                matches!(schema.node(**id).shape, Shape::Record { .. } | Shape::Map(_) | Shape::Array(_))
+                matches!(schema.node(**id).avro_type, AvroType::Record { .. } | AvroType::Map(_) | AvroType::Array(_))
             };
             let ambiguous = branches.iter().filter(container).count() > 1;
-            let takes_null = branches.iter().any(|id| matches!(schema.node(*id).shape, Shape::Null));
+            let takes_null = branches.iter().any(|id| matches!(schema.node(*id).avro_type, AvroType::Null));
             Check::Union(Union { branches: branches.iter().map(check).collect(), takes_null, ambiguous })
         }
-        Shape::Record { fields, .. } => {
-            let field = |field: &crate::registry::schema::Field| Field {
+        AvroType::Record { fields, .. } => {
+            let field = |field: &crate::avro::schema::Field| Field {
                 name: field.name.clone(),
                 check: check(&field.node),
                 required: is_required(schema, field),

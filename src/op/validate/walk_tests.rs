@@ -1,11 +1,12 @@
 //! Tests the walk: what each type accepts, its messages, and that it agrees with a naive check of the parsed value.
 
 use super::*;
+use crate::avro::parse_schema;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn checks(schema: &str, closed: bool) -> (Checks, CheckId) {
-    let schema = Schema::parse(schema).unwrap_or_else(|e| panic!("{e}: {schema}"));
+    let schema = parse_schema(schema).unwrap_or_else(|e| panic!("{e}: {schema}"));
     let checks = Checks::new(&schema, closed);
     let root = checks.of(schema.root());
     (checks, root)

@@ -8,17 +8,22 @@
 //! status 69). With `down=dead` there is no retry: a lookup that cannot be answered is [`Lookup::Away`], and its record
 //! becomes a dead letter. Nothing counts as valid or as unknown because the registry did not answer.
 //!
-//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait.
+//! `http.rs` sends requests, `cache.rs` caches the results, `recall.rs` serves callers that may not wait, `reference.rs`
+//! reads the references of a schema.
 
 mod cache;
 mod http;
 pub mod recall;
+mod reference;
 
 use self::cache::{Cache, held};
 use self::http::{Answer, Http};
+use self::reference::Reference;
 use super::percent::escaped;
-use super::reference::{self, Reference};
-use super::{Level, Lookup, Registration, Registry, Schema, Schemas, Subject, Version, conflicts};
+use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts};
+use crate::avro::compat::Level;
+use crate::avro::parse_schema;
+use crate::avro::reference::inlined;
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Location;
@@ -264,7 +269,7 @@ impl Confluent {
             open.extend(Reference::all(&body)?);
             known.insert(reference, text);
         }
-        reference::inlined(text, known.values().map(String::as_str)).map(|text| Ok(text.into()))
+        inlined(text, known.values().map(String::as_str)).map(|text| Ok(text.into()))
     }
 
     /// Returns `subject=`, if set.
@@ -331,7 +336,7 @@ impl Confluent {
             Err(cause) => return Ok(Err(Lookup::Away(cause))),
             Ok(text) => text,
         };
-        let schema = Arc::new(Schema::parse(&text).map_err(at)?);
+        let schema = Arc::new(parse_schema(&text).map_err(at)?);
         Ok(Ok(Some(Version { number, id, schema, text })))
     }
 
@@ -489,7 +494,7 @@ impl Registry for Arc<Confluent> {
     }
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
-        let schema = Schema::parse(text)?;
+        let schema = parse_schema(text)?;
         if let Some((version, _)) = self.find(subject, text)? {
             return Ok(Registration::Existing(version));
         }

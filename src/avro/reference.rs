@@ -1,42 +1,10 @@
 //! Resolves references between schemas: writes each referenced type into the text where it is first used, so that one
 //! text is complete.
 
-use super::schema::Schema;
+use super::parse::parse_schema;
 use crate::error::{Error, Result};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
-use std::fmt;
-
-/// A version of a subject that a schema refers to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reference {
-    /// The subject.
-    pub subject: String,
-    /// The number of the version.
-    pub version: u32,
-}
-
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "subject '{}' version {}", self.subject, self.version)
-    }
-}
-
-impl Reference {
-    /// Returns the references in a registry's answer about a schema.
-    pub fn all(body: &Value) -> Result<Vec<Reference>> {
-        let list = match body.get("references") {
-            None | Some(Value::Null) => return Ok(vec![]),
-            Some(list) => list.as_array(),
-        };
-        let reference = |value: &Value| {
-            let version = value.get("version")?.as_u64().and_then(|version| u32::try_from(version).ok())?;
-            Some(Reference { subject: value.get("subject")?.as_str()?.to_owned(), version })
-        };
-        let all: Option<Vec<Reference>> = list.and_then(|list| list.iter().map(reference).collect());
-        all.ok_or_else(|| Error::config("its references are not a list of subjects and versions"))
-    }
-}
 
 /// Returns the schema `text` with the named types of `others` written in where they are first used.
 pub fn inlined<'a>(text: &str, others: impl Iterator<Item = &'a str>) -> Result<String> {
@@ -46,7 +14,7 @@ pub fn inlined<'a>(text: &str, others: impl Iterator<Item = &'a str>) -> Result<
     }
     let whole = types.whole(&parsed(text)?, "", 0)?;
     let text = whole.to_string();
-    Schema::parse(&text).map(|_| text)
+    parse_schema(&text).map(|_| text)
 }
 
 fn parsed(text: &str) -> Result<Value> {
@@ -192,9 +160,9 @@ mod tests {
         let user = r#"{"type":"record","name":"User","namespace":"com.acme.user","fields":[
             {"name":"home","type":"com.acme.Address"},{"name":"work","type":["null","com.acme.Address"]},
             {"name":"kinds","type":{"type":"array","items":"com.acme.Kind"}}]}"#;
-        let whole = Schema::parse(&inlined(user, [ADDRESS].into_iter()).unwrap()).unwrap();
+        let whole = parse_schema(&inlined(user, [ADDRESS].into_iter()).unwrap()).unwrap();
         let by_hand = user.replacen("\"com.acme.Address\"", ADDRESS, 1);
-        assert_eq!(whole.identity(), Schema::parse(&by_hand).unwrap().identity());
+        assert_eq!(whole.identity(), parse_schema(&by_hand).unwrap().identity());
     }
 
     #[test]
@@ -202,7 +170,7 @@ mod tests {
         let money = r#"{"type":"fixed","name":"Money","size":8}"#;
         let bill = r#"{"type":"record","name":"Bill","namespace":"x","fields":[{"name":"sum","type":"Money"}]}"#;
         let text = inlined(bill, [money].into_iter()).unwrap();
-        let schema = Schema::parse(&text).unwrap();
+        let schema = parse_schema(&text).unwrap();
         assert!(schema.canonical_form().contains(r#""name":"Money""#), "{}", schema.canonical_form());
     }
 

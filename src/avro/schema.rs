@@ -3,7 +3,8 @@
 //! The parser ([`super::parse`]) resolves references, so that a recursive type is a cycle of [`NodeId`]s and names need
 //! no further lookup.
 
-use crate::kind::Kind;
+use crate::json::text::write_string;
+use arrow::datatypes::TimeUnit;
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -29,14 +30,14 @@ pub struct Schema {
 #[derive(Clone, Debug)]
 pub struct Node {
     /// Its Avro type.
-    pub shape: Shape,
+    pub avro_type: AvroType,
     /// Its logical type, if the schema has one that fits.
     pub logical: Option<Logical>,
 }
 
 /// An Avro type.
 #[derive(Clone, Debug)]
-pub enum Shape {
+pub enum AvroType {
     /// `null`.
     Null,
     /// `boolean`.
@@ -56,14 +57,14 @@ pub enum Shape {
     /// A named type with a fixed number of bytes.
     Fixed {
         /// Its name.
-        name: Name,
+        name: TypeName,
         /// The number of bytes.
         size: u64,
     },
     /// One of some symbols.
     Enum {
         /// Its name.
-        name: Name,
+        name: TypeName,
         /// The symbols, in order.
         symbols: Vec<String>,
         /// The symbol that a reader uses for unknown ones.
@@ -72,7 +73,7 @@ pub enum Shape {
     /// Named fields.
     Record {
         /// Its name.
-        name: Name,
+        name: TypeName,
         /// The fields, in order.
         fields: Vec<Field>,
     },
@@ -86,7 +87,7 @@ pub enum Shape {
 
 /// The name of a record, an enum or a fixed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Name {
+pub struct TypeName {
     /// The name without namespace.
     pub short: String,
     /// The namespace; `None` is Avro's null namespace.
@@ -95,7 +96,7 @@ pub struct Name {
     pub aliases: Vec<String>,
 }
 
-impl Name {
+impl TypeName {
     /// Returns `namespace.name`.
     pub fn full(&self) -> String {
         match &self.namespace {
@@ -135,6 +136,16 @@ pub enum Unit {
     Micros,
     /// Nanoseconds.
     Nanos,
+}
+
+impl From<Unit> for TimeUnit {
+    fn from(unit: Unit) -> Self {
+        match unit {
+            Unit::Millis => Self::Millisecond,
+            Unit::Micros => Self::Microsecond,
+            Unit::Nanos => Self::Nanosecond,
+        }
+    }
 }
 
 /// A logical type.
@@ -199,18 +210,18 @@ impl Schema {
 
     /// Describes the type at `id` for messages: `string`, `record Order`, `array`.
     pub fn describe(&self, id: NodeId) -> String {
-        match &self.node(id).shape {
-            Shape::Fixed { name, .. } => format!("fixed {}", name.short),
-            Shape::Enum { name, .. } => format!("enum {}", name.short),
-            Shape::Record { name, .. } => format!("record {}", name.short),
-            shape => shape.word().to_owned(),
+        match &self.node(id).avro_type {
+            AvroType::Fixed { name, .. } => format!("fixed {}", name.short),
+            AvroType::Enum { name, .. } => format!("enum {}", name.short),
+            AvroType::Record { name, .. } => format!("record {}", name.short),
+            avro_type => avro_type.word().to_owned(),
         }
     }
 
     /// Returns the start of paths into this schema: the name of its outermost type.
     pub fn title(&self) -> String {
-        let shape = &self.node(self.root).shape;
-        shape.name().map_or_else(|| shape.word(), |name| &name.short).to_owned()
+        let avro_type = &self.node(self.root).avro_type;
+        avro_type.name().map_or_else(|| avro_type.word(), |name| &name.short).to_owned()
     }
 
     /// Returns Avro's parsing canonical form: only what determines how bytes are read.
@@ -232,32 +243,47 @@ impl Schema {
     }
 }
 
-impl Shape {
+impl AvroType {
+    /// Returns the primitive type of that word.
+    pub(super) fn primitive(word: &str) -> Option<Self> {
+        Some(match word {
+            "null" => Self::Null,
+            "boolean" => Self::Boolean,
+            "int" => Self::Int,
+            "long" => Self::Long,
+            "float" => Self::Float,
+            "double" => Self::Double,
+            "bytes" => Self::Bytes,
+            "string" => Self::String,
+            _ => return None,
+        })
+    }
+
     /// Returns the name of a record, an enum or a fixed.
-    pub fn name(&self) -> Option<&Name> {
+    pub fn name(&self) -> Option<&TypeName> {
         match self {
-            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => Some(name),
+            Self::Fixed { name, .. } | Self::Enum { name, .. } | Self::Record { name, .. } => Some(name),
             _ => None,
         }
     }
 
-    /// Returns Avro's word for this shape.
+    /// Returns Avro's word for this type.
     pub fn word(&self) -> &'static str {
         match self {
-            Shape::Null => "null",
-            Shape::Boolean => "boolean",
-            Shape::Int => "int",
-            Shape::Long => "long",
-            Shape::Float => "float",
-            Shape::Double => "double",
-            Shape::Bytes => "bytes",
-            Shape::String => "string",
-            Shape::Fixed { .. } => "fixed",
-            Shape::Enum { .. } => "enum",
-            Shape::Record { .. } => "record",
-            Shape::Array(_) => "array",
-            Shape::Map(_) => "map",
-            Shape::Union(_) => "union",
+            AvroType::Null => "null",
+            AvroType::Boolean => "boolean",
+            AvroType::Int => "int",
+            AvroType::Long => "long",
+            AvroType::Float => "float",
+            AvroType::Double => "double",
+            AvroType::Bytes => "bytes",
+            AvroType::String => "string",
+            AvroType::Fixed { .. } => "fixed",
+            AvroType::Enum { .. } => "enum",
+            AvroType::Record { .. } => "record",
+            AvroType::Array(_) => "array",
+            AvroType::Map(_) => "map",
+            AvroType::Union(_) => "union",
         }
     }
 }
@@ -272,11 +298,13 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn node(&mut self, id: NodeId) {
         let node = self.schema.node(id);
-        match &node.shape {
-            Shape::Union(branches) => self.list(branches, |writer, branch| writer.node(*branch)),
-            Shape::Fixed { name, .. } | Shape::Enum { name, .. } | Shape::Record { name, .. } => self.named(id, name),
-            Shape::Array(item) => self.container("array", "items", *item),
-            Shape::Map(value) => self.container("map", "values", *value),
+        match &node.avro_type {
+            AvroType::Union(branches) => self.list(branches, |writer, branch| writer.node(*branch)),
+            AvroType::Fixed { name, .. } | AvroType::Enum { name, .. } | AvroType::Record { name, .. } => {
+                self.named(id, name)
+            }
+            AvroType::Array(item) => self.container("array", "items", *item),
+            AvroType::Map(value) => self.container("map", "values", *value),
             plain if self.full && node.logical.is_some() => {
                 self.out.push_str("{\"type\":");
                 self.json(plain.word());
@@ -287,7 +315,7 @@ impl Writer<'_> {
         }
     }
 
-    fn named(&mut self, id: NodeId, name: &Name) {
+    fn named(&mut self, id: NodeId, name: &TypeName) {
         if !self.written.insert(id) {
             return self.json(&name.full());
         }
@@ -295,17 +323,17 @@ impl Writer<'_> {
         self.json(&name.full());
         self.out.push_str(",\"type\":");
         let node = self.schema.node(id);
-        self.json(node.shape.word());
-        match &node.shape {
-            Shape::Fixed { size, .. } => self.text(&format!(",\"size\":{size}")),
-            Shape::Enum { symbols, default, .. } => {
+        self.json(node.avro_type.word());
+        match &node.avro_type {
+            AvroType::Fixed { size, .. } => self.text(&format!(",\"size\":{size}")),
+            AvroType::Enum { symbols, default, .. } => {
                 self.strings("symbols", symbols);
                 if let (true, Some(default)) = (self.full, default) {
                     self.out.push_str(",\"default\":");
                     self.json(default);
                 }
             }
-            Shape::Record { fields, .. } => {
+            AvroType::Record { fields, .. } => {
                 self.out.push_str(",\"fields\":");
                 self.list(fields, Self::field);
             }
@@ -369,22 +397,10 @@ impl Writer<'_> {
     }
 
     fn json(&mut self, content: &str) {
-        crate::json::text::write_string(&mut self.out, content);
+        write_string(&mut self.out, content);
     }
 
     fn text(&mut self, text: &str) {
         self.out.push_str(text);
     }
 }
-
-/// Returns the kind of evt's rows that a schema describes: evt writes them as `evt.event`, `evt.metric`, …
-pub fn kind_of(text: &str) -> Option<Kind> {
-    let schema: serde_json::Value = serde_json::from_str(text).ok()?;
-    match (schema.get("namespace")?.as_str()?, schema.get("name")?.as_str()?) {
-        (NAMESPACE, name) => Kind::from_name(name),
-        _ => None,
-    }
-}
-
-/// The namespace of the schemas that evt registers.
-pub const NAMESPACE: &str = "evt";

@@ -1,9 +1,9 @@
 //! Encodes values and reads them back with the decoder.
 
-use super::encode::{Encoder, Loss, Run};
-use super::value::Decoder;
+use super::decode::Decoder;
+use super::encode::{Encoder, Loss, RecordBuffer};
+use super::parse::parse_schema;
 use crate::format::test_data::{FIXED, POINT, SYMBOLS, cases, decimal, decoded_values, logical};
-use crate::registry::Schema;
 use proptest::prelude::*;
 
 /// Returns the schema of a record with these fields.
@@ -18,17 +18,17 @@ fn of(kind: &str) -> String {
 
 /// Encodes an object; returns the bytes and the loss.
 fn bytes(schema: &str, object: &str) -> Result<(Vec<u8>, Loss), String> {
-    let parsed = Schema::parse(schema).unwrap();
+    let parsed = parse_schema(schema).unwrap();
     let encoder = Encoder::try_new(&parsed).unwrap();
-    let mut run = Run::default();
+    let mut run = RecordBuffer::default();
     run.begin();
-    encoder.json(&mut run, parsed.root().index(), object).map_err(|misfit| misfit.to_string())?;
+    encoder.json(&mut run, parsed.root().index(), object).map_err(|error| error.to_string())?;
     Ok((run.out, run.loss))
 }
 
 fn decoded(schema: &str, bytes: &[u8]) -> String {
     let (mut input, mut out) = (bytes, String::new());
-    Decoder::try_new(schema, None).unwrap().decode(&mut input, &mut out).unwrap();
+    Decoder::of(&parse_schema(schema).unwrap()).decode(&mut input, &mut out).unwrap();
     assert_eq!(input, b"", "{schema}");
     out
 }
@@ -230,7 +230,7 @@ proptest! {
     fn decimals_keep_every_digit(unscaled: i64, scale in 0usize..12) {
         let kind = format!(r#"{{"type":"bytes","logicalType":"decimal","precision":40,"scale":{scale}}}"#);
         let mut number = String::new();
-        crate::format::cell::write_decimal(&mut number, &unscaled.to_string(), scale as i32);
+        crate::json::number::write_decimal(&mut number, &unscaled.to_string(), scale as i32);
         let object = format!("{{\"v\":{number}}}");
         prop_assert_eq!(back(&of(&kind), &object), object);
     }

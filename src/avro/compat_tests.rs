@@ -1,6 +1,7 @@
 //! Tests compatibility against third-party facts, and the reasons evt reports.
 
 use super::*;
+use crate::avro::parse_schema;
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -23,11 +24,11 @@ fn lines(name: &str) -> Vec<Value> {
 }
 
 fn schema(value: &Value) -> Schema {
-    Schema::parse(&value.to_string()).unwrap_or_else(|e| panic!("{e}: {value}"))
+    parse_schema(&value.to_string()).unwrap_or_else(|e| panic!("{e}: {value}"))
 }
 
 fn parsed(text: &str) -> Schema {
-    Schema::parse(text).unwrap()
+    parse_schema(text).unwrap()
 }
 
 fn reasons(reader: &str, writer: &str) -> Vec<String> {
@@ -162,7 +163,7 @@ fn chain(length: usize, kind: &str) -> Schema {
         let inner = if at == 0 { kind.to_owned() } else { format!("R{}", at - 1) };
         format!(r#"{{"type":"record","name":"R{at}","fields":[{{"name":"a","type":"{inner}"}}]}}"#)
     };
-    Schema::parse(&format!("[{}]", (0..length).map(record).collect::<Vec<_>>().join(","))).unwrap()
+    parse_schema(&format!("[{}]", (0..length).map(record).collect::<Vec<_>>().join(","))).unwrap()
 }
 
 #[test]

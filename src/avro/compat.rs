@@ -9,7 +9,7 @@
 //! A decoder requires less ([`Demand::Some`]): it reads what can be read. A writer's union then needs one readable
 //! branch, and an enum no common symbol; the rest are faults of single values.
 
-use super::schema::{Field, Name, NodeId, Schema, Shape};
+use super::schema::{AvroType, Field, NodeId, Schema, TypeName};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
@@ -53,7 +53,7 @@ enum Why {
     Renamed,
     Size,
     Symbols,
-    Shape,
+    Types,
 }
 
 /// How much of a writer's data must be readable.
@@ -151,8 +151,8 @@ impl<'a> Comparison<'a> {
     }
 
     fn rule(&self, (r, w): Pair) -> Rule {
-        use Shape::*;
-        match (&self.reader.node(r).shape, &self.writer.node(w).shape) {
+        use AvroType::*;
+        match (&self.reader.node(r).avro_type, &self.writer.node(w).avro_type) {
             (_, Union(branches)) if self.demand == Demand::Some => {
                 Rule::Any(branches.iter().map(|branch| (r, *branch)).collect())
             }
@@ -181,14 +181,14 @@ impl<'a> Comparison<'a> {
                 if is_readable { Rule::Yes } else { Rule::No(Why::Symbols) }
             }
             (Record { fields: r, .. }, Record { fields: w, .. }) => fields(r, w),
-            _ => Rule::No(Why::Shape),
+            _ => Rule::No(Why::Types),
         }
     }
 
     /// Formats why a pair is never compatible.
     fn words(&self, (r, w): Pair, why: &Why) -> String {
-        use Shape::*;
-        match (why, &self.reader.node(r).shape, &self.writer.node(w).shape) {
+        use AvroType::*;
+        match (why, &self.reader.node(r).avro_type, &self.writer.node(w).avro_type) {
             (Why::Renamed, r, w) => {
                 let (r, w) = (name_of(r), name_of(w));
                 format!("the writer's name is {w}, the reader's {r}, and no alias says so")
@@ -204,7 +204,7 @@ impl<'a> Comparison<'a> {
     }
 }
 
-fn answers_to(reader: &Name, writer: &Name) -> bool {
+fn answers_to(reader: &TypeName, writer: &TypeName) -> bool {
     let short = |alias: &String| alias.rsplit('.').next() == Some(writer.short.as_str());
     reader.short == writer.short || reader.aliases.iter().any(short)
 }
@@ -216,8 +216,8 @@ fn unknown<'a>(reader: &[String], writer: &'a [String]) -> Vec<&'a str> {
 }
 
 /// Returns the name of a type, or its word if it has none.
-fn name_of(shape: &Shape) -> &str {
-    shape.name().map_or_else(|| shape.word(), |name| &name.short)
+fn name_of(avro_type: &AvroType) -> &str {
+    avro_type.name().map_or_else(|| avro_type.word(), |name| &name.short)
 }
 
 fn fields(reader: &[Field], writer: &[Field]) -> Rule {
@@ -266,10 +266,10 @@ impl Report<'_> {
     /// meant, if one can be found. For a writer's union: with the reasons of all branches.
     fn explain_union(&mut self, (r, w): Pair, pairs: &[Pair], path: &str) {
         let Comparison { reader, writer, .. } = self.comparison;
-        if let Shape::Union(_) = &writer.node(w).shape {
+        if let AvroType::Union(_) = &writer.node(w).avro_type {
             return pairs.iter().for_each(|pair| self.explain(*pair, path));
         }
-        let Shape::Union(branches) = &reader.node(r).shape else { return };
+        let AvroType::Union(branches) = &reader.node(r).avro_type else { return };
         let wanted = writer.describe(w);
         match branches.iter().find(|branch| reader.describe(**branch) == wanted) {
             Some(branch) => self.explain((*branch, w), path),
