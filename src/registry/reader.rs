@@ -125,14 +125,14 @@ impl Readers {
                 None => Err(absent(registry, &subject)),
             },
             Lookup::Unknown => Err(absent(registry, &subject)),
-            Lookup::Useless(why) => Err(format!("the reader's, subject '{subject}', cannot be used: {why}")),
-            Lookup::Away(why) => Err(format!("the reader's, subject '{subject}', cannot be asked for: {why}")),
+            Lookup::Useless(why) => Err(format!("the reader's schema, subject '{subject}', cannot be used: {why}")),
+            Lookup::Away(why) => Err(format!("the reader's schema, subject '{subject}', cannot be fetched: {why}")),
         })
     }
 }
 
 fn absent(registry: &Confluent, subject: &str) -> String {
-    format!("{}: there is no subject '{subject}'", registry.name())
+    format!("{}: unknown subject '{subject}'", registry.name())
 }
 
 /// Returns a version of a subject, the latest without a number.
@@ -163,7 +163,7 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
 pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
     match registry.schema(Key::Id(id))? {
         Found::Schema(text) => Ok(text),
-        Found::Unknown => Err(Error::config(format!("{}: there is no schema id {id}", registry.name()))),
+        Found::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
         Found::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
         Found::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }

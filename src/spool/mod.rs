@@ -87,7 +87,7 @@ fn claim(dir: &Path, bounds: Bounds, run: &Run) -> Result<Shelf> {
             return Err(error);
         }
         if start.elapsed() >= LOCK_SILENCE && !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{error}: waiting until it is gone"));
+            run.console.say(format!("{error}; waiting for the lock"));
         }
         run.stop.sleep(LOCK_TRIED)?;
     }

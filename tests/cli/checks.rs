@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The faults on stderr: lines of servers that are waited for are none.
 fn faults(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| !line.contains("trying again")).collect()
+    said.lines().filter(|line| !line.contains("retrying")).collect()
 }
 
 /// One server after another they would take more than a minute.

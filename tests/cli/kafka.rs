@@ -380,8 +380,11 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     }
     let part = bench.uri(&topic, "?partitions=0&end=latest");
     let refused = bench.dir.run("evt-window", &[part.as_str(), "--size", "1m"]).ends_with(2);
-    assert!(refused.stderr().contains("--disjoint"), "{refused}");
-    bench.dir.run("evt-window", &[part.as_str(), "--size", "1m", "--disjoint", "--to", "null:"]).succeeds();
+    assert!(refused.stderr().contains("--allow-partition-subset"), "{refused}");
+    bench
+        .dir
+        .run("evt-window", &[part.as_str(), "--size", "1m", "--allow-partition-subset", "--to", "null:"])
+        .succeeds();
 }
 
 /// A broker killed and started again under a run that writes, then one that stands still under a run that reads: nothing is
@@ -480,7 +483,12 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
     broker.start();
-    eventually("it is noticed though nothing comes", || told("patient.jsonl.said").contains("brokers are back"));
+    eventually("it is noticed though nothing comes", || {
+        told("patient.jsonl.said").contains(
+            "brokers are available \
+        again",
+        )
+    });
     patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }
 

@@ -101,7 +101,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     let rows: Vec<_> = run.rows().iter().map(|row| row["rows"].as_i64().unwrap()).collect();
     assert_eq!((rows, run.stderr()), (vec![2, 1], String::new()));
     // A file on standard input has an end; behind a pipe it may be far away, which is said once.
-    let waits = "waits for the end of the input: until then no window fires";
+    let waits = "waits for the end of the input; no window fires before";
     let read = dir.shell(&format!("{} < in.jsonl", window("-o jsonl -f jsonl"))).succeeds();
     assert!(!read.stderr().contains(waits), "{read}");
     let piped = dir.shell(&format!("cat in.jsonl | {}", window("-o jsonl -f jsonl"))).succeeds();
@@ -134,7 +134,7 @@ fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
     dir.shell(stop).ends_with(143);
     let run = dir.shell("evt-window s.frames --size 1h --out-of-orderness all -q -o jsonl").ends_with(1);
     assert_eq!(run.text(), "");
-    assert!(run.stderr().contains("2 windows held: they had not ended (--at-end fire)"), "{run}");
+    assert!(run.stderr().contains("2 open windows held, not emitted (--at-end fire emits them)"), "{run}");
 }
 
 /// Stores that are empty: SQLite, the lake, and the servers there are.
@@ -155,10 +155,10 @@ fn two_runs_over_parts_of_a_window_are_told_apart_from_one_run_twice() {
     dir.write("three.jsonl", part(0, 3));
     dir.write("one.jsonl", part(3, 4));
     dir.write("four.jsonl", part(0, 4));
-    let replaced = "replaced 1 rows of other runs (a metric row is the whole of its window), first count(*) \
+    let replaced = "replaced 1 rows of other runs (a metric row covers its whole window), first count(*) \
                     2026-01-01T00:00:00.000000Z {}: rows 3 before, 4 now\n";
-    let conflict = "conflict: 1 keys keep a row that counts more events than the last one of this run \
-                    (a metric row is the whole of its window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
+    let conflict = "conflict: 1 keys keep a stored row with more events than the last row of this run \
+                    (a metric row covers its whole window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
     for output in stores("parts") {
         let run = |events: &str| store(&dir, events, &output);
         assert_eq!(run("three.jsonl").succeeds().stderr(), "", "{output}");
@@ -459,7 +459,7 @@ fn ids_that_dedup_forgets_are_said_even_where_q_leaves_the_summary_out() {
     let one = |n: u32| format!("{{\"event_id\":\"00000000-0000-4000-8000-{n:012}\",\"t\":\"2026-01-01T00:00:00Z\"}}\n");
     dir.write("in.jsonl", (0..900_001).map(one).collect::<String>());
     let run = dir.run("evt-validate", &["-q", "in.jsonl", "--time", "t", "--dedup", "1h", "--to", "null:"]).succeeds();
-    let said = "evt-validate: 112500 ids were forgotten before their time: too many within --dedup: repeats of theirs may \
+    let said = "evt-validate: 112500 ids were dropped early: too many ids within --dedup; some duplicates may \
                 have passed\n";
     assert_eq!(run.stderr(), said);
 }

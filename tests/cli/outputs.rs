@@ -45,7 +45,7 @@ fn an_output_that_cannot_be_written_ends_the_run_before_it_waits_for_input_and_l
         (ingest("--to", "sqlite:newer.db"), 78, "newer evt"),
         (ingest("--to", "sqlite:missing/m.db"), 74, "sqlite:missing/m.db"),
         (ingest("--to", "parquet:text"), 74, "parquet:text"),
-        (ingest("--to", "parquet:lake?roll=9"), 2, "'9' is no duration"),
+        (ingest("--to", "parquet:lake?roll=9"), 2, "found '9'"),
         (ingest("--to", "mysql:x"), 2, "no scheme evt knows"),
         (ingest("--dlq", "missing/dead.jsonl"), 74, "missing/dead.jsonl"),
         (ingest("--stats", "missing/stats"), 74, "missing/stats"),
@@ -277,7 +277,7 @@ fn the_place_of_all_dead_letters_is_shared_by_stages_and_can_be_read() {
         let mut stdout = first.stdout.take().expect("it is piped");
         stdout.read_exact(&mut [0]).expect("its outputs are open");
         let second = dir.shell(&format!("evt-validate in.jsonl --dlq {place}")).ends_with(75);
-        let told = "stages can share dead letters as JSONL, as CSV or in SQLite";
+        let told = "stages can share a dead-letter output only as JSONL, CSV or SQLite";
         assert!(second.stderr().contains(told) && second.stderr().lines().count() == 1, "{second}");
         drop(stdin);
         std::io::copy(&mut stdout, &mut std::io::sink()).expect("it ends");
@@ -361,9 +361,9 @@ fn a_file_name_that_promises_another_format_is_refused_before_anything_is_read()
     let dir = Dir::new("misnomers");
     dir.write("in.jsonl", format!("{EVENT}\n"));
     for (name, said) in [
-        ("out.csv.gz", "evt compresses nothing: --to out.csv "),
-        ("out.jsonl.zst", "evt compresses nothing: --to out.jsonl "),
-        ("metrics.db", "a database is written as sqlite:metrics.db"),
+        ("out.csv.gz", "evt writes no compressed files; use --to out.csv "),
+        ("out.jsonl.zst", "evt writes no compressed files; use --to out.jsonl "),
+        ("metrics.db", "use sqlite:metrics.db for a database"),
         ("out.xlsx", "no format has this extension: -o FORMAT, or one of .jsonl "),
     ] {
         let run = dir.run("evt-ingest", &["in.jsonl", "--to", name]).ends_with(2);

@@ -189,7 +189,7 @@ fn a_real_registry_takes_what_is_compatible_and_refuses_the_rest_with_its_reason
     assert_eq!(register("v2.avsc").succeeds().text(), format!("{subject} 2\n"));
     assert_eq!(register("v1.avsc").succeeds().text(), format!("{subject} 1\n"), "a known schema keeps its number");
     let refused = register("bad.avsc").ends_with(1);
-    for reason in ["click.page: a string cannot be read as int", "the registry refuses it (409): ", "/fields/1/type"] {
+    for reason in ["click.page: a string cannot be read as int", "the registry rejected it (409): ", "/fields/1/type"] {
         assert!(refused.stderr().contains(reason), "{reason}: {refused}");
     }
     let check = |new: &str| dir.run("evt-schema", &["check", new, "--subject", &subject, "--schemas", &base]);
@@ -352,7 +352,7 @@ fn a_registry_that_is_silent_is_waited_for_and_then_the_run_ends_or_its_events_a
         dir.run("evt-validate", &["events.jsonl", "--schemas", &schemas, "-o", "jsonl", "--dlq", "dead.jsonl"])
     };
     let run = validate("retry=500ms").ends_with(69);
-    assert!(run.stderr().contains("no answer for 200ms: trying again for up to 500ms"), "{run}");
+    assert!(run.stderr().contains("no response for 200ms: retrying for up to 500ms"), "{run}");
     assert!(!run.stderr().contains("secret"), "{run}");
     let run = validate("down=dead").succeeds();
     assert_eq!(run.stderr().matches("no answer").count(), 1, "{run}");
@@ -360,7 +360,7 @@ fn a_registry_that_is_silent_is_waited_for_and_then_the_run_ends_or_its_events_a
     assert_eq!(dead.len(), 3);
     for letter in dead {
         assert_eq!(letter["error_type"], "UnknownSchemaError");
-        assert!(letter["error_message"].as_str().is_some_and(|text| text.contains("cannot be asked for")), "{letter}");
+        assert!(letter["error_message"].as_str().is_some_and(|text| text.contains("cannot be fetched")), "{letter}");
     }
 }
 
@@ -416,7 +416,7 @@ fn who_we_are_is_said_with_every_request_and_never_shown() {
         };
         assert_eq!(list(who, option).succeeds().text(), "");
         let run = list("me:wrong@", "").ends_with(78);
-        assert!(run.stderr().contains("not let in: who are you?") && !run.stderr().contains("wrong"), "{run}");
+        assert!(run.stderr().contains("access denied: who are you?") && !run.stderr().contains("wrong"), "{run}");
     }
 }
 
@@ -549,12 +549,12 @@ fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
         let to = bench.uri(&topic, &format!("?format=avro&schemas={base}{options}"));
         bench.dir.run("evt-ingest", &["events.jsonl", "--to", &to])
     };
-    assert!(write("&schema_id=latest").ends_with(78).stderr().contains("there is no subject"));
+    assert!(write("&schema_id=latest").ends_with(78).stderr().contains("unknown subject"));
     assert!(write(&format!("&schema_id={id}")).ends_with(78).stderr().contains("another schema"));
     assert!(write("&schema_id=999999").ends_with(78).stderr().contains("no schema id 999999"));
     put(&base, &format!("{topic}-value"), V1);
     let refused = write("").ends_with(78);
-    assert!(refused.stderr().contains("takes no schema of these rows"), "{refused}");
+    assert!(refused.stderr().contains("rejected the schema of these rows"), "{refused}");
     assert!(bench.records(&topic).is_empty(), "nothing was written");
     say(&base, "PUT", &format!("/config/{topic}-value"), Some(json!({"compatibility": "NONE"})));
     write("").succeeds();

@@ -149,7 +149,7 @@ fn where_records_name_their_subject_each_is_read_as_the_latest_of_its_own() {
     let dead = topic.bench.dir.rows("dead.jsonl");
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0]["error_type"], "UnknownSchemaError");
-    assert!(dead[0]["error_message"].as_str().is_some_and(|text| text.ends_with("there is no subject 'nobody'")));
+    assert!(dead[0]["error_message"].as_str().is_some_and(|text| text.ends_with("unknown subject 'nobody'")));
     let third = json!({"url": "/", "n": 0.5});
     assert_eq!(topic.properties("?subject=topic-record&reader=latest"), [third.clone(), third.clone(), third]);
 }
@@ -176,7 +176,8 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
     let dead = topic.bench.dir.rows("dead.jsonl");
     let said: Vec<_> = dead.iter().map(|row| (row["error_type"].as_str(), row["error_message"].as_str())).collect();
     let unresolved = format!(
-        "schema id {bad}: it cannot be read as the reader's, schema id {good}: click.page: a int cannot be read as string"
+        "schema id {bad}: incompatible with the reader's schema, schema id {good}: click.page: a int cannot be read \
+         as string"
     );
     let unplaced =
         format!("byte 13: schema id {nullable}: the reader's schema has no place for this branch of a union");
@@ -188,8 +189,8 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
 fn a_reader_that_is_not_there_or_has_no_place_ends_the_run_before_the_first_record() {
     let Some(mut topic) = Topic::new("nobody") else { return };
     let no_subject = topic.run("&reader=latest").ends_with(78);
-    assert!(no_subject.stderr().contains(&format!("there is no subject '{}-value'", topic.name)), "{no_subject}");
-    assert!(topic.run("&reader=999999").ends_with(78).stderr().contains("there is no schema id 999999"));
+    assert!(no_subject.stderr().contains(&format!("unknown subject '{}-value'", topic.name)), "{no_subject}");
+    assert!(topic.run("&reader=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     put(&topic.base, &format!("{}-value", topic.name), V1);
     let no_version = topic.run(&format!("&reader={}-value:7", topic.name)).ends_with(78);
     assert!(no_version.stderr().contains("has no version 7"), "{no_version}");

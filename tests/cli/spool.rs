@@ -17,8 +17,8 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
     dir.write("x.jsonl", "{}\n");
     for (args, why) in [
         ("--spool spool", "a spool into a pipe waits for checkpoints"),
-        ("--spool spool --to rows.parquet", "rows.parquet cannot say that it has what was written"),
-        ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot say that it has what was written"),
+        ("--spool spool --to rows.parquet", "rows.parquet cannot acknowledge rows"),
+        ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
         ("--ack output", "--ack memory"),
         ("--spool spool --ack memory --to null:", "when the spool has it"),
         ("--dedup 1h --to null:", "it needs --spool DIR"),
@@ -175,16 +175,16 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     let dir = Dir::new("spool-lock");
     let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
     let first = Door::open(&dir, &flags);
-    let waiting = ": another run has this spool: waiting until it is gone";
+    let waiting = ": another run has locked this spool; waiting for the lock";
     let (status, said) = Door::start(&dir, "http://127.0.0.1:0", &flags).wait();
-    assert_eq!((status, said.matches("another run has this spool").count()), (75, 2), "{said}");
+    assert_eq!((status, said.matches("another run has locked this spool").count()), (75, 2), "{said}");
     assert!(said.contains(waiting), "{said}");
     let mut second = Door::start(&dir, "http://127.0.0.1:0", &flags);
     second.hears(waiting);
     first.signal(Signal::KILL);
     assert_eq!(first.wait().0, 128 + 9);
     let said = second.listening().stop();
-    assert_eq!(said.matches("another run has this spool").count(), 1, "{said}");
+    assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
 /// Segments stay for `--dedup` long after their records are out: damage there costs no record, and the message says so.

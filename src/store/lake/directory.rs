@@ -34,7 +34,7 @@ pub const OPTIONS: [&str; 4] = ["mode", "roll", "shrink", "table"];
 pub fn root(location: &Location) -> Result<PathBuf> {
     location.check_options(SCHEME, &OPTIONS)?;
     if location.path.is_empty() {
-        return Err(Error::usage("parquet: says no directory: parquet:DIR"));
+        return Err(Error::usage("parquet: expected parquet:DIR, found no directory"));
     }
     Ok(PathBuf::from(&location.path))
 }
@@ -267,9 +267,14 @@ impl Lake {
 fn take_lock(lock: &File, root: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display())))
-        }
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
+            ErrorKind::Fenced,
+            format!(
+                "parquet:{}: another run is writing to this \
+                directory",
+                root.display()
+            ),
+        )),
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }
 }
