@@ -105,7 +105,7 @@ fn each_missing_topic_of_one_address_is_named() {
     let run = bench.dir.run("evt-ingest", &[uri.as_str(), "--to", "null:", "--check"]).ends_with(2);
     let said = run.stderr();
     for topic in [&first, &last] {
-        let wanted = format!("evt-ingest: {uri}: there is no topic {topic} that may be read");
+        let wanted = format!("evt-ingest: {uri}: topic {topic} does not exist or may not be read");
         assert_eq!(said.lines().filter(|line| **line == wanted).count(), 1, "{topic}: {run}");
     }
     assert_eq!(said.lines().count(), 2, "{run}");

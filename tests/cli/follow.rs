@@ -93,9 +93,9 @@ fn rotate(scene: &mut Scene, name: &str, writer: &File, step: u64) {
         }
         _ => {
             eventually("all is read before it is cut", || scene.lines() == scene.written);
-            let cuts = scene.said().matches("it was cut to 0 bytes").count();
+            let cuts = scene.said().matches("truncated to 0 bytes").count();
             writer.set_len(0).expect("writable");
-            eventually("it is seen empty", || scene.said().matches("it was cut to 0 bytes").count() > cuts);
+            eventually("it is seen empty", || scene.said().matches("truncated to 0 bytes").count() > cuts);
         }
     }
 }

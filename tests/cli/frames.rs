@@ -121,7 +121,7 @@ const CORRUPT: [(&str, i32, &str); 12] = [
     ("header", 65, "frame 7 (byte 3712): header cannot be decoded"),
     ("header-length", 65, "frame 0 (byte 0): not a frame: a header of 2147483647 bytes"),
     ("header-negative", 65, "frame 0 (byte 0): not a frame: a header of -5 bytes"),
-    ("kind", 65, "it says its rows are of kind metric, but has other columns"),
+    ("kind", 65, "expected the columns of kind metric, found others"),
     ("mark", 65, "frame 1 (byte 1280): not a frame: expected the continuation marker FF FF FF FF"),
     ("rows-after-the-end", 65, "frame 6 (byte 4520): rows after the end of the stream"),
     ("rows-missing", 70, "frame 5 (byte 4520): evt.end states 12 rows, found 5"),

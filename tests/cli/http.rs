@@ -431,7 +431,7 @@ fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
     refused(&["x.jsonl", "--tokens", "tokens.toml"], "evt-ingest", "--tokens");
     refused(&["x.jsonl", "--schemas", "s"], "evt-ingest", "evt-validate");
     refused(&["-", "--to", "http://127.0.0.1:0"], "evt-ingest", "not an output");
-    refused(&[here], "evt-validate", "only evt-ingest listens");
+    refused(&[here], "evt-validate", "a listener requires evt-ingest");
 }
 
 #[test]

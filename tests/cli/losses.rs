@@ -121,7 +121,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     dir.write("promised.jsonl", event("02:00:00") + promised);
     let line = "evt-ingest promised.jsonl --time t --control -q | evt-window --size 1h --out-of-orderness all -q";
     let run = dir.shell(line).ends_with(2);
-    assert!(run.stderr().contains("watermarks that the input brings"), "{run}");
+    assert!(run.stderr().contains("excludes an input with watermarks"), "{run}");
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
     for store in ["sqlite:content.db".to_owned()].into_iter().chain(postgres) {
         let told = |rows: u32, first: u32| {
             let id = format!("00000000-0000-4000-8000-{first:012} at in/0@{first}");
-            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which stays";
+            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which is kept";
             format!("conflict: {rows} rows {rule}; first {id}\n")
         };
         let run = |name: &str| {

@@ -210,15 +210,19 @@ fn a_schema_that_the_rows_have_no_place_in_ends_the_run_before_the_first_record(
     ends(&format!("&schema_id={}:9", topic.subject), 78, "has no version 9");
     let long = r#"{"type":"record","name":"l","fields":[{"name":"client_timestamp","type":"long"}]}"#;
     let long = put(&topic.base, &unique("long"), long);
-    ends(&format!("&schema_id={long}"), 78, "client_timestamp: an instant is never long (64 bits): timestamp-millis");
+    ends(
+        &format!("&schema_id={long}"),
+        78,
+        "client_timestamp: an instant cannot be written as long (64 bits); use timestamp-millis",
+    );
     let view = put(&topic.base, &unique("view"), VIEW);
     let line = "evt-ingest -q events.jsonl --time client_timestamp | evt-window -q --size 1m --to";
     let metrics = topic.bench.dir.shell(&format!("{line} '{}'", topic.uri(&format!("&schema_id={view}"))));
-    assert!(metrics.ends_with(2).stderr().contains("only events are written by a schema of your own"));
+    assert!(metrics.ends_with(2).stderr().contains("schema_id= is supported for events only"));
     let check = |options: &str| topic.bench.dir.run("evt-sink", &["--to", &topic.uri(options), "--check"]);
     check(&format!("&schema_id={view}")).succeeds();
     assert!(check("&schema_id=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     let read = topic.bench.dir.run("evt-view", &[&topic.uri(&format!("&schema_id={view}"))]);
-    assert!(read.ends_with(2).stderr().contains("schema_id= is for writing: reader="));
+    assert!(read.ends_with(2).stderr().contains("schema_id= is an option of outputs only; use reader="));
     assert!(topic.bench.records(&topic.name).is_empty());
 }

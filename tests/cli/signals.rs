@@ -175,7 +175,7 @@ fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
         // The first one may be in the topic without having been settled yet.
         // So may those of the round before.
         let left = |count: usize| {
-            said.contains(&format!("evt-ingest: {count} records are left in the spool for the next run\n"))
+            said.contains(&format!("evt-ingest: {count} records remain in the spool for the next run\n"))
         };
         assert!((4..=5 + 5 * round).any(left), "{said}");
         broker.services(&[up, "kafka"]);
@@ -204,7 +204,7 @@ fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer()
     assert!(answer.is_none_or(|answer| answer.status == 503));
     let (ended, said) = door.wait();
     assert_eq!(ended, 143, "{said}");
-    let line = "evt-ingest: 1 records were not acknowledged: their clients have to send them again\n";
+    let line = "evt-ingest: 1 records were not acknowledged; their clients must send them again\n";
     assert!(said.contains(line), "{said}");
 }
 
@@ -224,7 +224,7 @@ fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
     let (ended, said) = door.wait();
     assert_eq!(ended, 143, "{said}");
     assert!(closed < start.elapsed() && start.elapsed() < SOON, "{closed:?} {:?}", start.elapsed());
-    assert!(said.contains("evt-ingest: 1 records are left in the spool for the next run\n"), "{said}");
+    assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
 /// A balancer asks again and again on one connection. While the output is away the spool takes requests: that is ready.
@@ -291,7 +291,7 @@ fn a_door_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_to
     registry.join().expect("no panic");
     assert_eq!(ended, 78, "{said}");
     assert!(said.contains("401") && said.contains(&address), "{said}");
-    assert!(said.contains("evt-ingest: 3 records are left in the spool for the next run\n"), "{said}");
+    assert!(said.contains("evt-ingest: 3 records remain in the spool for the next run\n"), "{said}");
     let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl"]);
     eventually("all of them are written", || lines(&dir, "out.jsonl") == 3);
     door.stop();
