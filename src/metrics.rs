@@ -85,8 +85,7 @@ pub static SINK_ROWS: Definition = counter(
 pub static OUTPUT_UP: Definition = gauge(
     "evt_output_up",
     &["output"],
-    "1 while the server of an output is available, 0 while the stage waits for \
-        it.",
+    "1 while the server of an output is available, 0 while the stage waits for it.",
 );
 /// Time blocked.
 pub static BACKPRESSURE: Definition = counter(
@@ -115,12 +114,8 @@ pub static OPEN_WINDOWS: Definition =
 /// Bytes of the spool.
 pub static SPOOL: Definition = gauge("evt_spool_bytes", &[], "Size of the spool (evt-ingest --spool).");
 /// The running version.
-pub static BUILD: Definition = gauge(
-    "evt_build_info",
-    &["stage", "version"],
-    "Always 1; the labels are the stage \
-    and version.",
-);
+pub static BUILD: Definition =
+    gauge("evt_build_info", &["stage", "version"], "Always 1; the labels are the stage and version.");
 /// The start of the process.
 pub static START: Definition =
     gauge("process_start_time_seconds", &[], "Start time of the process, in seconds since 1970.");

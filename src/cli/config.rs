@@ -125,7 +125,10 @@ impl Config {
         }
         Ok(command.mut_args(|arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
             // The required value is given; the default is hidden because it may be a secret.
-            Some(setting) => arg.required(false).hide_default_value(true).default_values(setting.value.texts()),
+            Some(setting) => {
+                let takes_values = arg.get_action().takes_values();
+                arg.required(false).hide_default_value(takes_values).default_values(setting.value.texts())
+            }
             None => arg,
         }))
     }

@@ -128,8 +128,7 @@ impl<'a> Binder<'a> {
             known = known.join(next).map_err(|(a, b)| {
                 let first = from.unwrap_or(*node);
                 format!(
-                    "expected one type, found {first} ({}) and {node} ({}); \
-                    {}",
+                    "expected one type, found {first} ({}) and {node} ({}); {}",
                     article(a),
                     article(b),
                     casts(first, node, a, b)
@@ -160,8 +159,7 @@ impl<'a> Binder<'a> {
             && !matches!(node, Node::Literal(Literal::Text(_)) | Node::Case { .. } | Node::Coalesce(_))
         {
             return Err(format!(
-                "expected {1}, found {node} ({0}); \
-                {2}",
+                "expected {1}, found {node} ({0}); {2}",
                 article(kind),
                 article(want),
                 cast_hint(node, kind, want)
@@ -323,8 +321,7 @@ impl<'a> Binder<'a> {
             {
                 let names = nodes.iter().find(|node| matches!(node, Node::Name(_))).map_or(node, |name| name);
                 self.warnings.push(format!(
-                    "{names} is compared with '{text}' as text; write the number without \
-                    quotes to compare numbers"
+                    "{names} is compared with '{text}' as text; write the number without quotes to compare numbers"
                 ));
                 return;
             }

@@ -154,11 +154,9 @@ impl Leaves {
                 Ok(Place::Column(column, kind))
             }
             Ok(_) => Err(match object {
-                Some(object) => format!(
-                    "{first} is a column without members; use {object}.{} for the \
-                    property",
-                    parts.join(".")
-                ),
+                Some(object) => {
+                    format!("{first} is a column without members; use {object}.{} for the property", parts.join("."))
+                }
                 None => format!("{first} is a column without members"),
             }),
             Err(_) if object.is_some() => Ok(Place::Path(parts.to_vec())),

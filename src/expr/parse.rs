@@ -131,8 +131,7 @@ pub(crate) fn refused(text: &str, why: &str) -> Error {
 fn read(text: &str) -> Result<Expr> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::config(format!(
-            "an expression of {} bytes exceeds the maximum of \
-            {TEXT_BYTES_MAX}",
+            "an expression of {} bytes exceeds the maximum of {TEXT_BYTES_MAX}",
             text.len()
         )));
     }

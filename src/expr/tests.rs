@@ -478,10 +478,10 @@ fn date_trunc_gives_the_start_of_its_unit() {
     }
     let sunday = r#"{"t":"1969-12-28T23:59:59Z"}"#;
     assert_eq!(truth("date_trunc('week', t) = '1969-12-22T00:00:00Z'", sunday), Some(true));
-    assert!(refused_filter("date_trunc('eon', event_time) = event_time").contains(
-        "expected a unit of date_trunc \
-        ('second'"
-    ));
+    assert!(
+        refused_filter("date_trunc('eon', event_time) = event_time")
+            .contains("expected a unit of date_trunc ('second'")
+    );
 }
 
 #[test]

@@ -223,8 +223,7 @@ impl Rows {
         let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header: invalid UTF-8"))?.collect();
         if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
             return Err(Error::corrupt(format!(
-                "the header, byte {byte}: expected a delimiter after the closing \
-                quote"
+                "the header, byte {byte}: expected a delimiter after the closing quote"
             )));
         }
         if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {

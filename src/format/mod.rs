@@ -61,8 +61,7 @@ pub fn misnomer(path: &Path) -> Option<String> {
         "gz" | "zst" | "bz2" | "xz" | "zip" => {
             let plain = path.with_extension("");
             Some(format!(
-                "{name}: evt writes no compressed files; use --to {} and compress it \
-                afterwards",
+                "{name}: evt writes no compressed files; use --to {} and compress it afterwards",
                 plain.display()
             ))
         }
@@ -91,8 +90,7 @@ pub fn by_part_of_magic(bytes: &[u8]) -> Result<Option<&'static Format>> {
     match ALL.iter().find(|format| resembles(format.magic)) {
         None => Ok(None),
         Some(Format { name, .. }) => Err(Error::corrupt(format!(
-            "the first bytes resemble {name}; use -f {name} if the file is damaged, else \
-                -f FORMAT"
+            "the first bytes resemble {name}; use -f {name} if the file is damaged, else -f FORMAT"
         ))),
     }
 }

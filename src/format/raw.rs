@@ -60,8 +60,7 @@ impl Encoder for Writer {
         for record in records.iter().flatten() {
             if self.column != RAW && memchr::memchr(b'\n', record).is_some() {
                 return Err(Error::usage(
-                    "-o raw: a payload contains a line break; evt-view -o raw skips such \
-                    payloads",
+                    "-o raw: a payload contains a line break; evt-view -o raw skips such payloads",
                 ));
             }
             out.extend_from_slice(record);

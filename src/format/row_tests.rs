@@ -82,8 +82,7 @@ fn a_fault_names_the_column_and_what_it_should_be() {
     assert_eq!(fault_of(r#""rule""#, r#""rule":"q","rule""#).message, "'rule': duplicate column");
     assert_eq!(
         fault_of(r#""rule":"r""#, r#""rule":"r","value":1e400"#).message,
-        "'value': expected a number, found \
-        1e400"
+        "'value': expected a number, found 1e400"
     );
     assert_eq!(fault_of("}", "").error_type, ErrorType::ParseError);
     assert_eq!(Builder::new(Kind::Alert).push("[]").unwrap_err().message, "expected a JSON object");

@@ -182,8 +182,7 @@ impl Truth {
         }
         if rules.over_http && rules.max_future.is_some() {
             return Err(Error::usage(
-                "--truth-as http: --max-future depends on the arrival, which is unknown; remove \
-                it",
+                "--truth-as http: --max-future depends on the arrival, which is unknown; remove it",
             ));
         }
         Ok(Self {

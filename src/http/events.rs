@@ -258,14 +258,9 @@ fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
 #[cold]
 fn slow_down(denied: Denied, whose: &str) -> Reply {
     match denied {
-        Denied::For(wait) => Reply::later(
-            StatusCode::TOO_MANY_REQUESTS,
-            &format!(
-                "the rate limit {whose} is \
-            exceeded"
-            ),
-            wait,
-        ),
+        Denied::For(wait) => {
+            Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("the rate limit {whose} is exceeded"), wait)
+        }
         Denied::Always(most) => {
             let why = format!("the rate limit {whose} allows {most} events at once; split the request");
             Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)

@@ -221,8 +221,7 @@ mod tests {
             ("[[token]]\nname = \"a\"\nsha256 = \"hush\"", "64 hexadecimal"),
             ("[[token]]\nname = \"\"\nsecret = \"hush hush\"", "a token name"),
             (
-                "[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush \
-                2\"",
+                "[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"",
                 "duplicate token",
             ),
         ] {

@@ -317,8 +317,7 @@ impl KafkaInput {
                 self.tell_of_change("revoked", &partitions);
                 if self.client.assignment_lost() {
                     self.run.console.say(format!(
-                        "{}: the partitions were already reassigned; another member reads \
-                        uncommitted records again",
+                        "{}: the partitions were already reassigned; another member reads uncommitted records again",
                         self.address
                     ));
                     self.let_go(ingest)?;

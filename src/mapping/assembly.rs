@@ -262,12 +262,8 @@ impl<'a> Assembly<'a, '_, '_> {
         match when.read(value, &mut self.out.parsers[slot]) {
             Some(instant) => Ok(Some(instant)),
             None => {
-                let message = format!(
-                    "{name}: expected an RFC 3339 instant, found \
-                    {}{}",
-                    shown(value),
-                    when.advice(value)
-                );
+                let message =
+                    format!("{name}: expected an RFC 3339 instant, found {}{}", shown(value), when.advice(value));
                 Err(Fault::new(ErrorType::TimestampError, message).into())
             }
         }
@@ -293,14 +289,10 @@ impl<'a> Assembly<'a, '_, '_> {
             Value::Absent => Ok(None),
             Value::Plain(text) => Ok(Some(Cow::Borrowed(text))),
             Value::Escaped(raw) if is_text(raw) => Ok(Some(unescape(raw))),
-            Value::Escaped(_) => Err(Fault::new(
-                ErrorType::EnvelopeError,
-                format!(
-                    "{name}: the string contains a lone \
-                    surrogate"
-                ),
-            )
-            .into()),
+            Value::Escaped(_) => {
+                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string contains a lone surrogate"))
+                    .into())
+            }
             Value::Other(text) if self.plan.is_copied(index) && !text.starts_with(['{', '[']) => {
                 Ok(Some(Cow::Borrowed(text)))
             }
@@ -362,8 +354,7 @@ impl<'a> Assembly<'a, '_, '_> {
             }
             None => {
                 let message = format!(
-                    "event_id: expected a UUID, found \"{}\"; --hash-ids derives one from any \
-                    text",
+                    "event_id: expected a UUID, found \"{}\"; --hash-ids derives one from any text",
                     clip(&text)
                 );
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())

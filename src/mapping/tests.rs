@@ -86,13 +86,7 @@ fn properties_keep_their_bytes_and_get_what_stands_beside_them() {
     assert_eq!(text(&one(arrival(), r#"{"x":1,"properties":{}}"#), "properties"), r#"{"x":1}"#);
     let (kind, message) = fault(arrival(), r#"{"a":1,"properties":{"\u0061":2}}"#);
     assert_eq!(
-        (
-            kind,
-            message.contains(
-                "duplicate name, in properties and beside \
-        it"
-            )
-        ),
+        (kind, message.contains("duplicate name, in properties and beside it")),
         (ErrorType::EnvelopeError, true)
     );
 }

@@ -272,11 +272,7 @@ struct Rows<'a> {
 impl<'a> Rows<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self> {
         let bad = |at: usize| {
-            Error::corrupt(format!(
-                "expected events: column '{}' is missing or of another \
-            type",
-                COLUMNS[at]
-            ))
+            Error::corrupt(format!("expected events: column '{}' is missing or of another type", COLUMNS[at]))
         };
         let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);
         let dictionary = |at: usize| {

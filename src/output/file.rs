@@ -82,8 +82,7 @@ impl Part {
         self.file.sync_all().and_then(|()| durable::sync_name(&part)).map_err(failed)?;
         self.kept = true;
         let text = format!(
-            "stopped before the end of the input: not replaced, the rows read so far are in \
-            {}",
+            "stopped before the end of the input: not replaced, the rows read so far are in {}",
             part.display()
         );
         Ok(Ended { remark: Some("not replaced".to_owned()), notice: Some(Notice { text, fails: true }) })

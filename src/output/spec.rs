@@ -1,4 +1,4 @@
-//! What outputs are asked for, and the formats that follow from it.
+//! The requested outputs, and the formats that follow from them.
 
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};

@@ -186,11 +186,9 @@ fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Resul
         let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));
         let cause = ours.or(said).unwrap_or_default();
         let name = registry.name();
-        return Err(Error::config(format!(
-            "{name}: subject '{subject}' rejected the schema of these \
-            rows"
-        ))
-        .because(cause));
+        return Err(
+            Error::config(format!("{name}: subject '{subject}' rejected the schema of these rows")).because(cause)
+        );
     }
     registry.id(subject, text)
 }

@@ -141,8 +141,7 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a 
                 byte => format!("first byte {byte:02x}"),
             });
             wrong(format!(
-                "byte 1: expected a schema id (00 and 4 bytes, or 01 and 16) before the record, found \
-                {start}"
+                "byte 1: expected a schema id (00 and 4 bytes, or 01 and 16) before the record, found {start}"
             ))
         }),
         Some(header) => match split(header) {

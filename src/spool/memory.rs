@@ -108,8 +108,7 @@ impl Keeper for Memory {
             let why = if state.closed {
                 "the server is shutting down"
             } else {
-                "too many requests are waiting for \
-                the outputs"
+                "too many requests are waiting for the outputs"
             };
             drop(state);
             return done.refuse(why);

@@ -1,4 +1,4 @@
-//! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory, if no disk is asked for.
+//! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory without `--spool`.
 //!
 //! ```text
 //! HTTP server ─► Keeper::keep ─► queue ─► writer ─► segments (DIR/*.log) ─► Inlet::next ─► stage ─► outputs

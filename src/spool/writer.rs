@@ -209,10 +209,7 @@ impl Writer {
     fn too_large(&self, size: usize) -> Option<String> {
         let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
         (size as u64 > max).then(|| {
-            format!(
-                "the request takes {size} bytes in the spool, more than the maximum of {max} \
-                (--spool-max)"
-            )
+            format!("the request takes {size} bytes in the spool, more than the maximum of {max} (--spool-max)")
         })
     }
 

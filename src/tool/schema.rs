@@ -90,8 +90,7 @@ impl Tool for Args {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Check whether a schema is compatible with another.",
-            "evt-schema check new.avsc --against old.avsc --level \
-            FULL",
+            "evt-schema check new.avsc --against old.avsc --level FULL",
         ),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),
         (

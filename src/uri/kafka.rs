@@ -115,12 +115,8 @@ pub struct Address {
 impl Address {
     /// Parses what follows `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
     pub fn parse(rest: &str) -> Result<Self> {
-        let wrong = |why: &str| {
-            Error::usage(format!(
-                "kafka:{rest}: {why}; expected \
-            kafka://HOST:PORT/TOPIC?OPTION=VALUE"
-            ))
-        };
+        let wrong =
+            |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?OPTION=VALUE"));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (brokers, topics) = path
             .strip_prefix("//")
@@ -210,12 +206,7 @@ impl Options {
                 end => self.end = Some(end),
             },
             "partitions" => {
-                self.partitions = Some(partitions(value).ok_or_else(|| {
-                    wrong(
-                        "expected numbers like \
-             0,1,2",
-                    )
-                })?)
+                self.partitions = Some(partitions(value).ok_or_else(|| wrong("expected numbers like 0,1,2"))?)
             }
             "on_gap" => match value {
                 "continue" => self.skips_gaps = true,

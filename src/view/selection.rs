@@ -148,8 +148,7 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     names.push(name);
     if quoted || names.iter().any(|name| name.parts.iter().any(String::is_empty)) {
         return Err(Error::usage(format!(
-            "--columns: expected names separated by commas, like a,repo.name,\"x.y\", \
-            found {text}"
+            "--columns: expected names separated by commas, like a,repo.name,\"x.y\", found {text}"
         )));
     }
     Ok(names)

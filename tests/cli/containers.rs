@@ -111,18 +111,14 @@ fn a_small_container_that_stands_for_gigabytes_takes_little_memory() {
         ("dictionary.parquet", 0, "in 2000 out 2000"),
         ("constant.parquet", 0, "in 2000000 out 2000000"),
         ("packed.arrows", 65, "a batch decompresses to 32101 times its size; --max-decompression-ratio"),
-        ("packed.parquet", 65, "rows cannot be read: a page unpacks to "),
-        ("list.parquet", 65, "rows cannot be read: a page unpacks to "),
-        ("nested.parquet", 65, "rows cannot be read: a page unpacks to "),
-        ("struct.parquet", 65, "rows cannot be read: a page unpacks to "),
-        ("map.parquet", 65, "rows cannot be read: a page unpacks to "),
-        ("wide.parquet", 65, "rows cannot be read: a page unpacks to "),
+        ("packed.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("list.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("nested.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("struct.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("map.parquet", 65, "rows cannot be read: a page decompresses to "),
+        ("wide.parquet", 65, "rows cannot be read: a page decompresses to "),
         ("lists.parquet", 0, "in 20000 out 20000"),
-        (
-            "row.arrows",
-            1,
-            "row.arrows:1: TooLargeError: the record has more than 3153920 bytes, --max-record is 1048576",
-        ),
+        ("row.arrows", 1, "row.arrows:1: TooLargeError: the record has more than 3153920 bytes (--max-record 1048576)"),
     ] {
         let (cost, said) = cost(&dir, &python, &["--time", "t", "--to", "null:", file]);
         let Cost { status: ended, peak_kib, cpu_seconds } = cost;

@@ -96,7 +96,7 @@ pub fn metrics(rows: Vec<Value>) -> Metrics {
         (key, row["value"].as_f64().expect("a number") as u64)
     };
     let found: Metrics = rows.into_iter().map(one).collect();
-    assert_eq!(found.len(), count, "a window stands twice");
+    assert_eq!(found.len(), count, "a window occurs twice");
     found
 }
 
@@ -104,7 +104,7 @@ pub fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
-/// The counts that a stage wrote by `--stats`, in the order that is asked for.
+/// The counts that a stage wrote by `--stats`, in the requested order.
 pub fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; N] {
     let stats = parsed(&dir.bytes(file));
     names.map(|name| stats["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {stats}")))

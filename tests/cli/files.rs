@@ -156,7 +156,7 @@ fn a_name_tells_what_first_bytes_only_hint_at() {
     }
     for line in ["evt-ingest o.dat", "evt-ingest < o.csv", "evt-view < o.csv"] {
         let run = dir.shell(line).ends_with(65).stays_calm();
-        assert!(run.stderr().contains("almost like avro") && run.stderr().contains("-f FORMAT"), "{run}");
+        assert!(run.stderr().contains("resemble avro") && run.stderr().contains("-f FORMAT"), "{run}");
     }
     dir.shell("evt-ingest -q -f csv -o jsonl < o.csv").succeeds();
 }

@@ -216,7 +216,7 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
     dir.shell("mv app.log app.log.1; cp line app.log; mv app.log app.log.2; cp line app.log").succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
-    eventually("it is told", || said().contains("before it could be opened (1): its records are lost"));
+    eventually("it is told", || said().contains("before being opened (1); records are lost"));
     let size = dir.bytes("out.arrows").len();
     eventually("the file that has the name is read", || {
         dir.bytes("out.arrows").len() > size || said().contains("another file")

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
 
-/// The rows of a file by their place; a place that stands twice has the same row twice, but for when it was read.
+/// The rows of a file by their place; a place that occurs twice has the same row twice, but for when it was read.
 fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
     let mut places = BTreeMap::new();
     for mut row in rows {

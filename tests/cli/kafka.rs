@@ -374,8 +374,7 @@ fn what_is_not_there_is_said_before_anything_is_read() {
         (
             vec!["in.jsonl".into(), "--to".into(), bench.uri(&topic, "?group=g")],
             2,
-            "group= is an option of inputs \
-            only",
+            "group= is an option of inputs only",
         ),
         (vec![bench.uri(&topic, ""), bench.uri(&topic, "")], 2, "it has no end"),
     ] {
@@ -489,10 +488,7 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
     broker.start();
     eventually("it is noticed though nothing comes", || {
-        told("patient.jsonl.said").contains(
-            "brokers are available \
-        again",
-        )
+        told("patient.jsonl.said").contains("brokers are available again")
     });
     patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }

@@ -290,10 +290,8 @@ fn a_day_or_a_time_of_day_that_does_not_exist_is_told_as_that() {
     ] {
         dir.write("in.jsonl", format!("{{\"t\":\"{text}\"}}\n"));
         let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
-        let said = format!(
-            "TimestampError: t: expected an RFC 3339 instant, found \"{text}\"; there is no such \
-            {part}\n"
-        );
+        let said =
+            format!("TimestampError: t: expected an RFC 3339 instant, found \"{text}\"; there is no such {part}\n");
         assert!(run.stderr().contains(&said), "{run}");
     }
 }

@@ -175,10 +175,7 @@ impl Edge {
     #[cold]
     fn too_long(&self, length: usize) -> Fault {
         let limit = self.record_max;
-        let message = format!(
-            "the record has {length} bytes, more than --max-record {limit}; the payload is \
-            truncated"
-        );
+        let message = format!("the record has {length} bytes (--max-record {limit}); the payload is truncated");
         Fault::new(ErrorType::TooLargeError, message)
     }
 
@@ -248,8 +245,7 @@ impl Gauge {
         }
         Ok(least.map(|(bytes, size)| {
             let message = format!(
-                "the event takes {size} bytes in the output, more than its limit of {bytes} \
-                    (max.message.bytes)"
+                "the event takes {size} bytes in the output, more than its limit of {bytes} (max.message.bytes)"
             );
             Fault::new(ErrorType::TooLargeError, message)
         }))

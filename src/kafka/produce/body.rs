@@ -43,22 +43,19 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
         return match key {
             None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
             Some(_) => Err(Error::usage(format!(
-                "{address}: key= excludes format=frames, whose partition follows \
-                from the rows"
+                "{address}: key= excludes format=frames, whose partition follows from the rows"
             ))),
         };
     }
     if kind == Some(Kind::Dead) {
         return match key {
             _ if address.options.form == Some(Form::Avro) => Err(Error::usage(format!(
-                "{address}: format=avro excludes dead letters, whose value is the payload \
-                    of the record"
+                "{address}: format=avro excludes dead letters, whose value is the payload of the record"
             ))),
             None | Some("original_key") => Ok(Body::Letters),
-            Some(_) => Err(Error::usage(format!(
-                "{address}: key= excludes dead letters, which keep the key of their \
-                record"
-            ))),
+            Some(_) => {
+                Err(Error::usage(format!("{address}: key= excludes dead letters, which keep the key of their record")))
+            }
         };
     }
     let key = match key.unwrap_or_else(|| usual_key(kind)) {

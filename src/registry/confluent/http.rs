@@ -73,10 +73,7 @@ impl Http {
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,
             (Some(_), Some(_)) => {
-                return Err(Error::usage(format!(
-                    "{location}: token= and USER:PASSWORD@ exclude \
-                each other"
-                )));
+                return Err(Error::usage(format!("{location}: token= and USER:PASSWORD@ exclude each other")));
             }
             (None, Some(token)) => Some(format!("Bearer {token}")),
             (Some(who), None) => Some(basic(who, location)?),

@@ -487,8 +487,7 @@ impl Registry for Arc<Confluent> {
             if let Some(level) = level.filter(|_| answer.is_good()) {
                 let unknown = || {
                     Error::config(format!(
-                        "{}: unknown compatibility level '{level}' of subject \
-                    '{subject}'",
+                        "{}: unknown compatibility level '{level}' of subject '{subject}'",
                         self.shown
                     ))
                 };

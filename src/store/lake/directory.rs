@@ -269,11 +269,7 @@ fn take_lock(lock: &File, root: &Path) -> Result<()> {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
             ErrorKind::Fenced,
-            format!(
-                "parquet:{}: another run is writing to this \
-                directory",
-                root.display()
-            ),
+            format!("parquet:{}: another run is writing to this directory", root.display()),
         )),
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }

@@ -102,10 +102,7 @@ impl Plan {
             None | Some("append") => false,
             Some("replace") => true,
             Some(other) => {
-                return Err(Error::usage(format!(
-                    "parquet: mode: expected append or replace, found \
-                '{other}'"
-                )));
+                return Err(Error::usage(format!("parquet: mode: expected append or replace, found '{other}'")));
             }
         };
         let may_shrink = match location.options.get("shrink").map(String::as_str) {
@@ -254,11 +251,8 @@ impl Parquet {
     fn outcome(&self) -> Outcome {
         let mut notices = self.results.overlap.notices();
         if self.lake.finished() > 0 {
-            let text = format!(
-                "completed the replacement of {} days that a killed run had \
-                begun",
-                self.lake.finished()
-            );
+            let text =
+                format!("completed the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });
         }
         Outcome { counts: self.counts, remark: Some(self.remark()), notices }

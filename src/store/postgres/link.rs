@@ -129,10 +129,8 @@ impl Server {
             Some("require" | "verify-ca" | "verify-full") => true,
             None => !near,
             Some(_) => {
-                let message = format!(
-                    "{location}: sslmode: expected disable or require (which verifies the \
-                    certificate)"
-                );
+                let message =
+                    format!("{location}: sslmode: expected disable or require (which verifies the certificate)");
                 return Err(Error::usage(message));
             }
         };

@@ -154,8 +154,7 @@ pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
 pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
     match version(db, file)? {
         Some(newer) if !(0..=VERSION).contains(&newer) => Err(Error::config(format!(
-            "{file}: created by a newer evt: expected tables of version {VERSION}, found \
-                {newer}"
+            "{file}: created by a newer evt: expected tables of version {VERSION}, found {newer}"
         ))),
         found => Ok(found),
     }
