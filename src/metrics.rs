@@ -82,11 +82,8 @@ pub static SINK_ROWS: Definition = counter(
     "Rows per output and outcome; written if the output has no other outcomes.",
 );
 /// Whether an output is available.
-pub static OUTPUT_UP: Definition = gauge(
-    "evt_output_up",
-    &["output"],
-    "1 while the server of an output is available, 0 while the stage waits for it.",
-);
+pub static OUTPUT_UP: Definition =
+    gauge("evt_output_up", &["output"], "1 if the server of an output is available, 0 while the stage waits.");
 /// Time blocked.
 pub static BACKPRESSURE: Definition = counter(
     "evt_backpressure_seconds_total",
@@ -115,7 +112,7 @@ pub static OPEN_WINDOWS: Definition =
 pub static SPOOL: Definition = gauge("evt_spool_bytes", &[], "Size of the spool (evt-ingest --spool).");
 /// The running version.
 pub static BUILD: Definition =
-    gauge("evt_build_info", &["stage", "version"], "Always 1; the labels are the stage and version.");
+    gauge("evt_build_info", &["stage", "version"], "1; the labels are the stage and version.");
 /// The start of the process.
 pub static START: Definition =
     gauge("process_start_time_seconds", &[], "Start time of the process, in seconds since 1970.");

@@ -261,8 +261,7 @@ impl InputArgs {
 
     fn kind(&self) -> Result<Option<Kind>> {
         let parse = |name: &str| {
-            let unknown =
-                || Error::usage(format!("--kind: expected one of event metric dead late alert, found {name}"));
+            let unknown = || Error::usage(format!("--kind: expected event metric dead late alert, found {name}"));
             Kind::from_name(name).ok_or_else(unknown)
         };
         self.kind.as_deref().map(parse).transpose()
@@ -315,11 +314,7 @@ pub fn parse_room(text: &str) -> Result<u64, String> {
         "GiB" => 1 << 30,
         _ => return Err("expected a size with a unit: B KiB MiB GiB".to_owned()),
     };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(scale))
-        .ok_or_else(|| "expected a size like 64KiB".to_owned())
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a size like 64KiB".to_owned())
 }
 
 /// Parses a count: `10`, `5k`, `1M`.
@@ -332,11 +327,7 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
         "G" => 1_000_000_000,
         _ => return Err("expected a count like 500, 10k, 5M or 1G".to_owned()),
     };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(scale))
-        .ok_or_else(|| "expected a count like 500, 10k, 5M or 1G".to_owned())
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a count like 10k".to_owned())
 }
 
 /// Parses a share: `0.01` or `1%`, between 0 and 1.

@@ -127,12 +127,7 @@ impl<'a> Binder<'a> {
             let next = self.known(node)?;
             known = known.join(next).map_err(|(a, b)| {
                 let first = from.unwrap_or(*node);
-                format!(
-                    "expected one type, found {first} ({}) and {node} ({}); {}",
-                    article(a),
-                    article(b),
-                    casts(first, node, a, b)
-                )
+                format!("{first} is {}, {node} is {}; {}", article(a), article(b), casts(first, node, a, b))
             })?;
             if known == next && next != Known::Nothing {
                 from = Some(*node);
@@ -158,12 +153,7 @@ impl<'a> Binder<'a> {
             && kind != want
             && !matches!(node, Node::Literal(Literal::Text(_)) | Node::Case { .. } | Node::Coalesce(_))
         {
-            return Err(format!(
-                "expected {1}, found {node} ({0}); {2}",
-                article(kind),
-                article(want),
-                cast_hint(node, kind, want)
-            ));
+            return Err(format!("expected {}, found {node}; {}", article(want), cast_hint(node, kind, want)));
         }
         match node {
             Node::Name(parts) => self.leaf(parts, Ask::Kind { kind: want, lenient: false }),
@@ -320,9 +310,7 @@ impl<'a> Binder<'a> {
                 && number_end(text.as_bytes(), 0) == Some(text.len())
             {
                 let names = nodes.iter().find(|node| matches!(node, Node::Name(_))).map_or(node, |name| name);
-                self.warnings.push(format!(
-                    "{names} is compared with '{text}' as text; write the number without quotes to compare numbers"
-                ));
+                self.warnings.push(format!("{names} is compared with '{text}' as text; unquoted it is a number"));
                 return;
             }
         }

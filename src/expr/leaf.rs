@@ -155,7 +155,7 @@ impl Leaves {
             }
             Ok(_) => Err(match object {
                 Some(object) => {
-                    format!("{first} is a column without members; use {object}.{} for the property", parts.join("."))
+                    format!("{first} is a column without members; use {object}.{}", parts.join("."))
                 }
                 None => format!("{first} is a column without members"),
             }),

@@ -130,10 +130,7 @@ pub(crate) fn refused(text: &str, why: &str) -> Error {
 
 fn read(text: &str) -> Result<Expr> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::config(format!(
-            "an expression of {} bytes exceeds the maximum of {TEXT_BYTES_MAX}",
-            text.len()
-        )));
+        return Err(Error::config(format!("an expression of {} bytes exceeds {TEXT_BYTES_MAX}", text.len())));
     }
     let mut tokens = Tokenizer::new(&Names, text)
         .tokenize_with_location()

@@ -222,9 +222,7 @@ impl Rows {
         };
         let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header: invalid UTF-8"))?.collect();
         if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
-            return Err(Error::corrupt(format!(
-                "the header, byte {byte}: expected a delimiter after the closing quote"
-            )));
+            return Err(Error::corrupt(format!("the header, byte {byte}: expected a delimiter after a quote")));
         }
         if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {
             let way_out = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
@@ -248,7 +246,7 @@ impl Rows {
             return parse_error("expected a closing quote, found the end of the record");
         }
         if let Some(byte) = behind_quote(raw, self.delimiter) {
-            return parse_error(format!("byte {byte}: expected a delimiter after the closing quote"));
+            return parse_error(format!("byte {byte}: expected a delimiter after a quote"));
         }
         if found.fields != keys.len() {
             return parse_error(format!("expected {} fields, found {}", keys.len(), found.fields));

@@ -31,10 +31,10 @@ fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
     assert_eq!(fault(b"a,b\n1,2,3\n"), "expected 2 fields, found 3");
     assert_eq!(fault(b"a,b\n1,\xff\n"), "byte 3: invalid UTF-8");
     assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "expected a closing quote, found the end of the record");
-    assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: expected a delimiter after the closing quote");
-    assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: expected a delimiter after the closing quote");
+    assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: expected a delimiter after a quote");
+    assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: expected a delimiter after a quote");
     // The missing quote in the first line would join two records.
-    assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: expected a delimiter after the closing quote");
+    assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: expected a delimiter after a quote");
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
     assert!(
         error(b"a,b\r1,2\r3,4\r").starts_with("the header contains a carriage return: expected lines that end with LF")
     );
-    assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: expected a delimiter after the closing quote");
+    assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: expected a delimiter after a quote");
 }
 
 #[test]

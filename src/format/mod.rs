@@ -60,10 +60,7 @@ pub fn misnomer(path: &Path) -> Option<String> {
     match extension.as_str() {
         "gz" | "zst" | "bz2" | "xz" | "zip" => {
             let plain = path.with_extension("");
-            Some(format!(
-                "{name}: evt writes no compressed files; use --to {} and compress it afterwards",
-                plain.display()
-            ))
+            Some(format!("{name}: evt writes no compressed files; use --to {} and compress that", plain.display()))
         }
         "db" | "sqlite" | "sqlite3" => Some(format!("{name}: use sqlite:{name} for a database")),
         _ => None,

@@ -59,9 +59,7 @@ impl Encoder for Writer {
         out.reserve(records.value_data().len() + records.len());
         for record in records.iter().flatten() {
             if self.column != RAW && memchr::memchr(b'\n', record).is_some() {
-                return Err(Error::usage(
-                    "-o raw: a payload contains a line break; evt-view -o raw skips such payloads",
-                ));
+                return Err(Error::usage("-o raw: a payload contains a line break; evt-view -o raw skips it"));
             }
             out.extend_from_slice(record);
             out.push(b'\n');

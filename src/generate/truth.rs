@@ -181,9 +181,7 @@ impl Truth {
             ));
         }
         if rules.over_http && rules.max_future.is_some() {
-            return Err(Error::usage(
-                "--truth-as http: --max-future depends on the arrival, which is unknown; remove it",
-            ));
+            return Err(Error::usage("--truth-as http excludes --max-future, which depends on the arrival"));
         }
         Ok(Self {
             rules,

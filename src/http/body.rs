@@ -67,8 +67,7 @@ impl Share {
                 Ok(())
             }
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many bytes in progress (--max-pending)", SOON)
-                    .closing())
+                Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", SOON).closing())
             }
         }
     }
@@ -145,7 +144,7 @@ pub async fn read(
                 return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is incomplete").closing());
             }
             Err(_) => {
-                return Err(Reply::refusal(StatusCode::REQUEST_TIMEOUT, "timeout while receiving the body").closing());
+                return Err(Reply::refusal(StatusCode::REQUEST_TIMEOUT, "the body timed out").closing());
             }
         };
         let Ok(data) = frame.into_data() else { continue };

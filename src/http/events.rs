@@ -258,9 +258,7 @@ fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
 #[cold]
 fn slow_down(denied: Denied, whose: &str) -> Reply {
     match denied {
-        Denied::For(wait) => {
-            Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("the rate limit {whose} is exceeded"), wait)
-        }
+        Denied::For(wait) => Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("rate limit {whose} exceeded"), wait),
         Denied::Always(most) => {
             let why = format!("the rate limit {whose} allows {most} events at once; split the request");
             Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)
@@ -294,7 +292,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
         return Ok(kept(&[], &crate::spool::request::Kept { offset: 0, fates: vec![] }, ""));
     }
     let Some(keeper) = front.keeper() else {
-        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "the server is shutting down", SOON).closing());
+        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", SOON).closing());
     };
     let told: Vec<Told> = request.records.iter().map(Told::of).collect();
     let (sender, receiver) = oneshot::channel();

@@ -220,10 +220,7 @@ mod tests {
             ("[[token]]\nname = \"a\"\nsecrets = \"hush hush hush\"", "line 3: expected [[token]]"),
             ("[[token]]\nname = \"a\"\nsha256 = \"hush\"", "64 hexadecimal"),
             ("[[token]]\nname = \"\"\nsecret = \"hush hush\"", "a token name"),
-            (
-                "[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"",
-                "duplicate token",
-            ),
+            ("[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"", "duplicate"),
         ] {
             let error = Tokens::parse(text).err().unwrap().to_string();
             assert!(error.contains(why) && !error.contains("hush"), "{text}: {error}");

@@ -150,8 +150,7 @@ impl KafkaInput {
             (_, Role::Looks | Role::Follows) | (None, _) => {}
             (Some(_), _) if self.group.is_some() => {}
             (Some(group), _) => run.console.say(format!(
-                "{address}: group {group} commits nothing, because an output cannot acknowledge rows or the tool has \
-                 state; a restart reads them again"
+                "{address}: group {group} commits nothing, because of state or an unacknowledged output; a restart reads again"
             )),
         }
     }
@@ -421,9 +420,6 @@ fn client(address: &Address, run: &Run) -> Result<Client> {
 pub fn endless(name: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!(
-            "{name}: it has no end, so the next input would never be read; set end=latest, or name all topics in \
-            one URI"
-        ),
+        format!("{name}: it has no end, so the next input is never read; set end=latest or name all topics in one URI"),
     )
 }

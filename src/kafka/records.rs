@@ -131,9 +131,7 @@ impl Message<'_> {
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {
-        return Err(Error::usage(format!(
-            "{address}: schema_id= is an option of outputs only; use reader= for inputs"
-        )));
+        return Err(Error::usage(format!("{address}: schema_id= is an option of outputs; use reader=")));
     }
     let registry = place::server_only(schemas, &run.console)?;
     Ok(Some(match &address.options.reader {

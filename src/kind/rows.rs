@@ -103,8 +103,7 @@ impl<'a> View<'a> {
         let found = found.or_else(|| array.as_primitive_opt().map(View::Instant));
         let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(View::Uuid);
         let found = found.or_else(uuid);
-        found
-            .ok_or_else(|| Error::corrupt(format!("column '{name}': unexpected type {} for events", array.data_type())))
+        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events: unexpected {}", array.data_type())))
     }
 
     /// Whether some row is null.

@@ -290,8 +290,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Value::Plain(text) => Ok(Some(Cow::Borrowed(text))),
             Value::Escaped(raw) if is_text(raw) => Ok(Some(unescape(raw))),
             Value::Escaped(_) => {
-                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string contains a lone surrogate"))
-                    .into())
+                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string has a lone surrogate")).into())
             }
             Value::Other(text) if self.plan.is_copied(index) && !text.starts_with(['{', '[']) => {
                 Ok(Some(Cow::Borrowed(text)))
@@ -353,10 +352,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 Ok(Id::Text(text))
             }
             None => {
-                let message = format!(
-                    "event_id: expected a UUID, found \"{}\"; --hash-ids derives one from any text",
-                    clip(&text)
-                );
+                let message = format!("event_id: expected a UUID, found \"{}\"; --hash-ids derives one", clip(&text));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }

@@ -112,7 +112,7 @@ pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
     let index = COLUMNS
         .iter()
         .position(|column| *column == name)
-        .ok_or_else(|| Error::usage(format!("{flag}: expected one of {}, found {name}", COLUMNS.join(" "))))?;
+        .ok_or_else(|| Error::usage(format!("{flag} {name}: expected one of {}", COLUMNS.join(" "))))?;
     match index {
         column::PROPERTIES | column::EVENT_TIME | column::STREAM_TIME => {
             Err(Error::usage(format!("{flag} {name}: evt sets this column{}", way_out(index))))

@@ -271,9 +271,7 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self> {
-        let bad = |at: usize| {
-            Error::corrupt(format!("expected events: column '{}' is missing or of another type", COLUMNS[at]))
-        };
+        let bad = |at: usize| Error::corrupt(format!("column '{}': missing or of another type", COLUMNS[at]));
         let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);
         let dictionary = |at: usize| {
             let column = column(at)?.as_dictionary_opt::<Int32Type>()?;

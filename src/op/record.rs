@@ -80,8 +80,7 @@ impl Records {
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let encoder = Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
-        let root =
-            encoder.root().ok_or_else(|| Error::config(format!("expected the schema of a record, found {what}")))?;
+        let root = encoder.root().ok_or_else(|| Error::config(format!("expected a record schema, found {what}")))?;
         let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
         let named = |name: &str| COLUMNS.iter().position(|column| *column == name);
         for member in &root.fields {

@@ -221,7 +221,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
     let error = Records::try_new(&parse_schema("\"string\"").unwrap()).err().unwrap();
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
-        (crate::ErrorKind::Config, "expected the schema of a record, found string")
+        (crate::ErrorKind::Config, "expected a record schema, found string")
     );
 }
 

@@ -93,7 +93,7 @@ impl Checked {
                 Place::Kafka(address, limit)
             }
             Uri::Http(_) => {
-                return Err(Error::usage(format!("{name}: a listener is an input of evt-ingest, not an output")));
+                return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
             }
             Uri::Store(store, location) => {
                 if !store.is_remote() {
@@ -234,8 +234,7 @@ impl Checked {
                 Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
             }
             Place::Store(store, location) => {
-                let kind =
-                    Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: expected rows of a kind of evt")))?;
+                let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no known kind")))?;
                 if !store.kinds.contains(&kind) {
                     return Err(store.other_kind(kind, &name));
                 }

@@ -98,8 +98,7 @@ impl Directory {
     fn subject_dir(&self, subject: &str) -> Result<PathBuf> {
         let name = file_name_of(subject);
         if name.is_empty() || name.len() > FILE_NAME_BYTES_MAX {
-            let why =
-                format!("subject '{subject}': expected a name of 1 to {FILE_NAME_BYTES_MAX} bytes as a file name");
+            let why = format!("subject '{subject}': expected a file name of 1 to {FILE_NAME_BYTES_MAX} bytes");
             return Err(Error::config(why));
         }
         Ok(self.dir.join(name))
@@ -179,10 +178,7 @@ impl Registry for Directory {
                 return Ok(Registration::Added(number));
             }
         }
-        Err(Error::new(
-            ErrorKind::Unavailable,
-            format!("subject '{subject}': too many concurrent registrations, try again later"),
-        ))
+        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': too many concurrent registrations")))
     }
 }
 
@@ -219,8 +215,7 @@ impl Levels {
             toml::from_str(&read_text(path)?).map_err(|e| bad(String::new()).because(e.message()))?;
         let level = |word: &str| {
             let words: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
-            Level::from_name(word)
-                .ok_or_else(|| bad(format!("unknown level '{word}'; expected one of {}", words.join(" "))))
+            Level::from_name(word).ok_or_else(|| bad(format!("unknown level '{word}'; expected {}", words.join(" "))))
         };
         let subjects = file.subjects.iter().map(|(name, word)| Ok((name.clone(), level(word)?)));
         Ok(Levels {

@@ -151,7 +151,7 @@ fn a_bad_levels_file_is_refused_with_what_it_could_say() {
     };
     assert_eq!(
         open("default = \"backward\""),
-        "DIR/levels.toml: unknown level 'backward'; expected one of NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE \
+        "DIR/levels.toml: unknown level 'backward'; expected NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE \
          FORWARD_TRANSITIVE FULL_TRANSITIVE"
     );
     assert!(open("levels = 1").contains("unknown field `levels`"), "{}", open("levels = 1"));

@@ -83,7 +83,7 @@ impl AvroRows {
     /// Errors: exit status 78 if the rows cannot be written with it, 2 if rows of this kind only have their own schema.
     pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
         let topic = target.topic;
-        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: expected rows of a kind of evt")))?;
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no known kind")))?;
         let own = RowEncoder::try_new(schema, Some(NAMESPACE))?;
         let mut registry = place::server_only(target.schemas, console)?;
         let (id, form, name) = match target.schema_id {
@@ -186,9 +186,7 @@ fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Resul
         let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));
         let cause = ours.or(said).unwrap_or_default();
         let name = registry.name();
-        return Err(
-            Error::config(format!("{name}: subject '{subject}' rejected the schema of these rows")).because(cause)
-        );
+        return Err(Error::config(format!("{name}: subject '{subject}' rejected the schema")).because(cause));
     }
     registry.id(subject, text)
 }

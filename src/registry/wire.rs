@@ -140,9 +140,7 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a 
                 0 | 1 => format!("{} bytes", payload.len()),
                 byte => format!("first byte {byte:02x}"),
             });
-            wrong(format!(
-                "byte 1: expected a schema id (00 and 4 bytes, or 01 and 16) before the record, found {start}"
-            ))
+            wrong(format!("byte 1: expected a schema id (00 and 4 bytes, or 01 and 16), found {start}"))
         }),
         Some(header) => match split(header) {
             Some((key, [])) => Ok((key, payload)),

@@ -105,11 +105,7 @@ impl Keeper for Memory {
         }
         let size = size_max(&request);
         if state.closed || size > BODY_MAX || state.bytes > 0 && state.bytes + size > QUEUE_BYTES {
-            let why = if state.closed {
-                "the server is shutting down"
-            } else {
-                "too many requests are waiting for the outputs"
-            };
+            let why = if state.closed { "shutting down" } else { "too many requests wait for the outputs" };
             drop(state);
             return done.refuse(why);
         }

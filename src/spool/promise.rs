@@ -70,9 +70,7 @@ impl Keeping {
             };
         };
         match (ack, pipe) {
-            (Some(_), _) => {
-                Err(Error::usage("--ack excludes --spool, which acknowledges events once they are on disk"))
-            }
+            (Some(_), _) => Err(Error::usage("--ack excludes --spool, which acknowledges events on disk")),
             (None, Some(pipe)) => Err(Error::usage(format!(
                 "--spool: {pipe} cannot acknowledge rows, so the spool could never be emptied; write to Kafka, to a \
                  file of JSON lines or CSV, or to a database"

@@ -82,7 +82,7 @@ impl Look<'_> {
                 return Err(damage(
                     &path,
                     found.bytes,
-                    format!("the segment ends at offset {next}, the next one begins at {following}"),
+                    format!("the segment ends at offset {next}, before {following}"),
                 ));
             }
             Some(_) => {}

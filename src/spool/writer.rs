@@ -208,9 +208,8 @@ impl Writer {
     /// Returns why a request can never be kept, if so.
     fn too_large(&self, size: usize) -> Option<String> {
         let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
-        (size as u64 > max).then(|| {
-            format!("the request takes {size} bytes in the spool, more than the maximum of {max} (--spool-max)")
-        })
+        (size as u64 > max)
+            .then(|| format!("the request takes {size} bytes in the spool, more than {max} (--spool-max)"))
     }
 
     /// Returns why a request cannot be kept at present, if so.

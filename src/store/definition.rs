@@ -65,8 +65,7 @@ impl Store {
                 _ => return Err(Error::usage(format!("{location}: choose a table with ?table=NAME: {}", kinds()))),
             },
         };
-        let kind =
-            kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected one of {}", kinds())))?;
+        let kind = kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected {}", kinds())))?;
         if !self.kinds.contains(&kind) {
             return Err(self.other_kind(kind, location));
         }

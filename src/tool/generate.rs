@@ -96,8 +96,7 @@ impl Tool for Args {
         ("Generate a thousand clean events.", "evt-gen --events 1k --seed 7 > events.jsonl"),
         (
             "Generate faults of every kind, with the expected results.",
-            "evt-gen --events 10k --late 1% --duplicates 1% --malformed 0.1% --truth truth.json | evt-ingest -q \
-             --dlq dead.jsonl | evt-window --size 1m --by event_type --late late.jsonl | evt-view",
+            "evt-gen --events 10k --late 1% --duplicates 1% --malformed 0.1% --truth truth.json | evt-ingest -q --dlq dead.jsonl | evt-window --size 1m --by event_type --late late.jsonl | evt-view",
         ),
     ];
 

@@ -88,10 +88,7 @@ fn parse_level(text: &str) -> Result<Level, String> {
 impl Tool for Args {
     const NAME: &'static str = "evt-schema";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        (
-            "Check whether a schema is compatible with another.",
-            "evt-schema check new.avsc --against old.avsc --level FULL",
-        ),
+        ("Check compatibility with another schema.", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),
         (
             "Register it in a schema registry.",

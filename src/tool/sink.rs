@@ -35,14 +35,12 @@ impl Tool for Args {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
             "Write metrics to a database and a lake.",
-            "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl | evt-sink --to \
-             sqlite:metrics.db --to parquet:lake/metrics",
+            "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl | evt-sink --to sqlite:metrics.db --to parquet:lake/metrics",
         ),
         ("Write dead letters to a table.", "evt-sink dead.jsonl --to sqlite:metrics.db"),
         (
             "Write metrics to Redis for a dashboard, and to Postgres to keep.",
-            "evt-window -m metrics.toml --late late.jsonl events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' \
-             --to postgres://evt@localhost/evt",
+            "evt-window -m metrics.toml --late late.jsonl events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' --to postgres://evt@localhost/evt",
         ),
         (
             "Check that a database accepts the connection, and show pending migrations.",

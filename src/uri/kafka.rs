@@ -116,7 +116,7 @@ impl Address {
     /// Parses what follows `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
     pub fn parse(rest: &str) -> Result<Self> {
         let wrong =
-            |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?OPTION=VALUE"));
+            |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (brokers, topics) = path
             .strip_prefix("//")
@@ -205,9 +205,7 @@ impl Options {
                 Bound::Earliest => return Err(wrong("expected latest, an instant or offsets")),
                 end => self.end = Some(end),
             },
-            "partitions" => {
-                self.partitions = Some(partitions(value).ok_or_else(|| wrong("expected numbers like 0,1,2"))?)
-            }
+            "partitions" => self.partitions = Some(partitions(value).ok_or_else(|| wrong("expected 0,1,2"))?),
             "on_gap" => match value {
                 "continue" => self.skips_gaps = true,
                 "fail" => self.skips_gaps = false,

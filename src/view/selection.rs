@@ -147,9 +147,7 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     }
     names.push(name);
     if quoted || names.iter().any(|name| name.parts.iter().any(String::is_empty)) {
-        return Err(Error::usage(format!(
-            "--columns: expected names separated by commas, like a,repo.name,\"x.y\", found {text}"
-        )));
+        return Err(Error::usage(format!("--columns {text}: expected names like a,repo.name,\"x.y\"")));
     }
     Ok(names)
 }

@@ -204,7 +204,7 @@ fn a_schema_that_the_rows_have_no_place_in_ends_the_run_before_the_first_record(
         let run = topic.write(&events, options).ends_with(status);
         assert!(run.stderr().contains(words), "{words}: {run}");
     };
-    ends(&format!("&schema_id={}", topic.id), 78, "expected the schema of a record, found string");
+    ends(&format!("&schema_id={}", topic.id), 78, "expected a record schema, found string");
     ends("&schema_id=999999", 78, "unknown schema id 999999");
     ends("&schema_id=nobody", 78, "unknown subject 'nobody'");
     ends(&format!("&schema_id={}:9", topic.subject), 78, "has no version 9");
@@ -223,6 +223,6 @@ fn a_schema_that_the_rows_have_no_place_in_ends_the_run_before_the_first_record(
     check(&format!("&schema_id={view}")).succeeds();
     assert!(check("&schema_id=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     let read = topic.bench.dir.run("evt-view", &[&topic.uri(&format!("&schema_id={view}"))]);
-    assert!(read.ends_with(2).stderr().contains("schema_id= is an option of outputs only; use reader="));
+    assert!(read.ends_with(2).stderr().contains("schema_id= is an option of outputs; use reader="));
     assert!(topic.bench.records(&topic.name).is_empty());
 }

@@ -244,9 +244,7 @@ impl Gauge {
             least = least.max(Some((bytes, size)));
         }
         Ok(least.map(|(bytes, size)| {
-            let message = format!(
-                "the event takes {size} bytes in the output, more than its limit of {bytes} (max.message.bytes)"
-            );
+            let message = format!("the event takes {size} bytes in the output, limit {bytes} (max.message.bytes)");
             Fault::new(ErrorType::TooLargeError, message)
         }))
     }

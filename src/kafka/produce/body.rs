@@ -42,20 +42,16 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
     if address.options.form == Some(Form::Frames) {
         return match key {
             None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
-            Some(_) => Err(Error::usage(format!(
-                "{address}: key= excludes format=frames, whose partition follows from the rows"
-            ))),
+            Some(_) => Err(Error::usage(format!("{address}: key= excludes format=frames"))),
         };
     }
     if kind == Some(Kind::Dead) {
         return match key {
-            _ if address.options.form == Some(Form::Avro) => Err(Error::usage(format!(
-                "{address}: format=avro excludes dead letters, whose value is the payload of the record"
-            ))),
-            None | Some("original_key") => Ok(Body::Letters),
-            Some(_) => {
-                Err(Error::usage(format!("{address}: key= excludes dead letters, which keep the key of their record")))
+            _ if address.options.form == Some(Form::Avro) => {
+                Err(Error::usage(format!("{address}: format=avro excludes dead letters")))
             }
+            None | Some("original_key") => Ok(Body::Letters),
+            Some(_) => Err(Error::usage(format!("{address}: key= excludes dead letters, which keep their key"))),
         };
     }
     let key = match key.unwrap_or_else(|| usual_key(kind)) {

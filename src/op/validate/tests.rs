@@ -212,7 +212,7 @@ fn a_field_that_is_there_twice_is_a_bad_schema() {
         check("t").to_string(),
         "subject 't' version 1: 'amount': duplicate field, in the record and in its 'properties'"
     );
-    assert_eq!(check("list").to_string(), "subject 'list' version 1: expected the schema of a record, found array");
+    assert_eq!(check("list").to_string(), "subject 'list' version 1: expected a record schema, found array");
 }
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;

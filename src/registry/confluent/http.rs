@@ -73,7 +73,7 @@ impl Http {
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,
             (Some(_), Some(_)) => {
-                return Err(Error::usage(format!("{location}: token= and USER:PASSWORD@ exclude each other")));
+                return Err(Error::usage(format!("{location}: token= excludes USER:PASSWORD@")));
             }
             (None, Some(token)) => Some(format!("Bearer {token}")),
             (Some(who), None) => Some(basic(who, location)?),
@@ -173,8 +173,7 @@ fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
 }
 
 fn basic(who: &str, location: &Location) -> Result<String> {
-    let who =
-        unescaped(who).ok_or_else(|| Error::usage(format!("{location}: user and password: invalid % escapes")))?;
+    let who = unescaped(who).ok_or_else(|| Error::usage(format!("{location}: user and password: bad % escapes")))?;
     let mut text = "Basic ".to_owned();
     base64::encode(who.as_bytes(), &mut text);
     Ok(text)

@@ -485,12 +485,7 @@ impl Registry for Arc<Confluent> {
             let answer = self.answered(Method::GET, &path, None)?;
             let level = answer.body.get("compatibilityLevel").and_then(Value::as_str);
             if let Some(level) = level.filter(|_| answer.is_good()) {
-                let unknown = || {
-                    Error::config(format!(
-                        "{}: unknown compatibility level '{level}' of subject '{subject}'",
-                        self.shown
-                    ))
-                };
+                let unknown = || Error::config(format!("{}: unknown level '{level}' of '{subject}'", self.shown));
                 return Level::from_name(level).ok_or_else(unknown);
             }
         }

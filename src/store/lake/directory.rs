@@ -267,10 +267,9 @@ impl Lake {
 fn take_lock(lock: &File, root: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::new(
-            ErrorKind::Fenced,
-            format!("parquet:{}: another run is writing to this directory", root.display()),
-        )),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(Error::new(ErrorKind::Fenced, format!("parquet:{}: another run is writing here", root.display())))
+        }
         Err(errno) => Err(failed(root, "cannot lock", &errno.into())),
     }
 }

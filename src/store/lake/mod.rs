@@ -41,8 +41,7 @@ use std::path::PathBuf;
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
-    about: "parquet:DIR: a lake of Parquet files by day; only complete files are visible (?roll=128MiB,10m \
-        ?mode=append|replace ?shrink=ok)",
+    about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
@@ -101,9 +100,7 @@ impl Plan {
         let replace = match location.options.get("mode").map(String::as_str) {
             None | Some("append") => false,
             Some("replace") => true,
-            Some(other) => {
-                return Err(Error::usage(format!("parquet: mode: expected append or replace, found '{other}'")));
-            }
+            Some(other) => return Err(Error::usage(format!("parquet: mode={other}: expected append or replace"))),
         };
         let may_shrink = match location.options.get("shrink").map(String::as_str) {
             None => false,
@@ -251,8 +248,7 @@ impl Parquet {
     fn outcome(&self) -> Outcome {
         let mut notices = self.results.overlap.notices();
         if self.lake.finished() > 0 {
-            let text =
-                format!("completed the replacement of {} days that a killed run had begun", self.lake.finished());
+            let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });
         }
         Outcome { counts: self.counts, remark: Some(self.remark()), notices }

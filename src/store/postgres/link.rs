@@ -129,8 +129,7 @@ impl Server {
             Some("require" | "verify-ca" | "verify-full") => true,
             None => !near,
             Some(_) => {
-                let message =
-                    format!("{location}: sslmode: expected disable or require (which verifies the certificate)");
+                let message = format!("{location}: sslmode: expected disable or require (which verifies)");
                 return Err(Error::usage(message));
             }
         };

@@ -25,9 +25,7 @@ fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
     let pending = link.run(schema::pending).map_err(|failure| address.failed(failure.into_trouble()))?;
     match schema::names(&pending) {
         none if none.is_empty() => Ok((address, link)),
-        steps => {
-            Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink to apply them", address.shown)))
-        }
+        steps => Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink first", address.shown))),
     }
 }
 
@@ -118,10 +116,7 @@ impl Pages {
                 let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
                 column.push(value.map(|raw| raw.0)).ok_or_else(|| {
                     let name = row.columns().get(index).map_or("", |column| column.name());
-                    Error::corrupt(format!(
-                        "{}: column '{name}' has a value that evt did not write",
-                        self.address.shown
-                    ))
+                    Error::corrupt(format!("{}: column '{name}' has a value evt did not write", self.address.shown))
                 })?;
             }
         }

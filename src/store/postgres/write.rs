@@ -40,8 +40,7 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
         for row in 0..batch.num_rows() {
             let text = dimensions.value(row);
             if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
-                let message = "dimensions: expected the canonical JSON of an object of strings (without U+0000) and \
-                    nulls";
+                let message = "dimensions: expected canonical JSON of an object of strings (without U+0000) and nulls";
                 refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }

@@ -33,8 +33,7 @@ impl RedisAddress {
         }
         let prefix = location.options.get("prefix").cloned().unwrap_or_default();
         if prefix.contains(['{', '}']) {
-            let message =
-                format!("{location}: prefix: braces are not allowed (they would be the hash tag of every key)");
+            let message = format!("{location}: prefix: braces would be the hash tag of every key");
             return Err(Error::usage(message));
         }
         Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })

@@ -84,8 +84,7 @@ fn a_row_that_replaces_another_runs_is_named_and_a_replay_of_the_run_is_not() {
             "tuesday",
             9,
             Some(
-                r#"replaced 2 rows of other runs (a metric row covers its whole window), first per minute \
-                    2024-01-15T00:00:00.000000Z {"country":"0"}: rows 6 before, 9 now"#,
+                r#"replaced 2 rows of other runs (a metric row covers its whole window), first per minute 2024-01-15T00:00:00.000000Z {"country":"0"}: rows 6 before, 9 now"#,
             ),
         ),
         ("wednesday", 9, None),
