@@ -64,7 +64,7 @@ fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_ex
         ("evt-ingest", &["--where", "1 +", "--to", "none/x"], 78, &["`1 +`", "none/x"]),
         ("evt-sink", &["--ttl", "1h", "--stats", "none/s", "--to", away], 2, &["--ttl", "none/s", away]),
         ("evt-sink", &["none.jsonl", "--to", away], 74, &["none.jsonl", away]),
-        ("evt-view", &["--to", "in.jsonl", "--dlq", away], 2, &["in.jsonl: it is an input too", away]),
+        ("evt-view", &["--to", "in.jsonl", "--dlq", away], 2, &["in.jsonl: also an input", away]),
     ];
     for (tool, args, exit, wanted) in cases {
         let run = dir.run(tool, &[&["--check", "in.jsonl"], args].concat()).ends_with(exit);
