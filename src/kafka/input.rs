@@ -150,7 +150,7 @@ impl KafkaInput {
             (_, Role::Looks | Role::Follows) | (None, _) => {}
             (Some(_), _) if self.group.is_some() => {}
             (Some(group), _) => run.console.say(format!(
-                "{address}: group {group} commits nothing, because of state or an unacknowledged output; a restart reads again"
+                "{address}: group {group} commits nothing, because of a pipe or state; a restart reads the records again"
             )),
         }
     }

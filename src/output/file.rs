@@ -81,7 +81,7 @@ impl Part {
         let failed = |error: std::io::Error| Error::io(part.display().to_string(), &error);
         self.file.sync_all().and_then(|()| durable::sync_name(&part)).map_err(failed)?;
         self.kept = true;
-        let text = format!("stopped before the end of the input: not replaced, see {}", part.display());
+        let text = format!("stopped before the end of the input: not replaced, rows so far in {}", part.display());
         Ok(Ended { remark: Some("not replaced".to_owned()), notice: Some(Notice { text, fails: true }) })
     }
 }

@@ -116,7 +116,7 @@ fn a_bare_name_that_is_a_column_and_a_property_is_warned_of_once_wherever_the_ro
             for (expr, warnings) in [("user_id = 'u'", 1), ("properties.user_id is null", 0), ("source = 'x'", 0)] {
                 let line = tool.replace("{}", input).replace("EXPR", expr) + " -q -o jsonl";
                 let said = dir.shell(&line).succeeds().stderr();
-                assert_eq!(said.matches("too: properties.user_id").count(), warnings, "{line}: {said}");
+                assert_eq!(said.matches("use properties.user_id for").count(), warnings, "{line}: {said}");
                 assert_eq!(said.lines().count(), warnings, "{line}: {said}");
             }
         }
