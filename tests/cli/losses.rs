@@ -111,8 +111,8 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     for (flags, told) in [
         ("--idle-after 1m in.jsonl", "--idle-after"),
         ("--control in.jsonl", "--control"),
-        ("kafka://localhost:1/t", "has none"),
-        ("'kafka://localhost:1/t?format=frames'", "has none"),
+        ("kafka://localhost:1/t", "set end= for"),
+        ("'kafka://localhost:1/t?format=frames'", "set end= for"),
     ] {
         let run = dir.shell(&window(flags)).ends_with(2);
         assert!(run.stderr().contains("--out-of-orderness all") && run.stderr().contains(told), "{run}");
