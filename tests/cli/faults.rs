@@ -321,7 +321,7 @@ fn records_that_wait_for_a_verdict_are_told_of() {
     eventually("each new record releases one", || lines() == 103);
     dir.shell(&format!("kill -INT {}", child.id())).succeeds();
     assert_eq!(status(child.wait().expect("it ends")), 130);
-    assert_eq!((lines(), said().matches("records wait").count()), (203, 1), "{}", said());
+    assert_eq!((lines(), said().matches("records without an arrival time").count()), (203, 1), "{}", said());
 }
 
 #[test]

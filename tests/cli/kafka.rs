@@ -365,12 +365,12 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     let Some(bench) = Bench::new("absent") else { return };
     let topic = bench.topic("t", 1, &[]);
     for (args, status, word) in [
-        (vec![bench.uri("evt-no-such-topic", "")], 2, "no topic evt-no-such-topic"),
+        (vec![bench.uri("evt-no-such-topic", "")], 2, "topic evt-no-such-topic does not exist"),
         (vec![bench.uri(&topic, "?partitions=7")], 2, "no partition 7"),
         (vec![bench.uri(&topic, "?format=avro")], 2, "registry"),
         (vec![bench.uri(&topic, "?bogus=1")], 2, "unknown option 'bogus'"),
         (vec![bench.uri(&topic, "?rdkafka.bogus=1")], 2, "bogus"),
-        (vec!["in.jsonl".into(), "--to".into(), bench.uri("evt-no-such-topic", "")], 2, "no topic"),
+        (vec!["in.jsonl".into(), "--to".into(), bench.uri("evt-no-such-topic", "")], 2, "does not exist"),
         (
             vec!["in.jsonl".into(), "--to".into(), bench.uri(&topic, "?group=g")],
             2,

@@ -46,7 +46,7 @@ fn an_output_that_cannot_be_written_ends_the_run_before_it_waits_for_input_and_l
         (ingest("--to", "sqlite:missing/m.db"), 74, "sqlite:missing/m.db"),
         (ingest("--to", "parquet:text"), 74, "parquet:text"),
         (ingest("--to", "parquet:lake?roll=9"), 2, "found '9'"),
-        (ingest("--to", "mysql:x"), 2, "no scheme evt knows"),
+        (ingest("--to", "mysql:x"), 2, "is an unknown scheme"),
         (ingest("--dlq", "missing/dead.jsonl"), 74, "missing/dead.jsonl"),
         (ingest("--stats", "missing/stats"), 74, "missing/stats"),
         (("evt-window", vec!["--size", "1m", "--to", "sqlite:new.db", "--late", "missing/late"]), 74, "missing/late"),
@@ -245,7 +245,7 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
         ("evt-ingest a.jsonl --to x.csv --dlq x.csv", "x.csv: duplicate output"),
         ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: duplicate output"),
         ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: duplicate output"),
-        ("evt-gen --events 1 --truth sub/x > sub/x", "named twice"),
+        ("evt-gen --events 1 --truth sub/x > sub/x", "duplicate output"),
     ];
     for (line, told) in lines {
         let run = dir.shell(line).ends_with(2).stays_calm();
