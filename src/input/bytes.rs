@@ -85,8 +85,8 @@ impl Bytes {
         let stream: Box<dyn ByteStream> = match uri {
             Uri::Standard => run.io.stdin()?,
             Uri::File(path) => Box::new(open(path).map_err(failed)?),
-            Uri::Http(_) => return Err(Error::usage(format!("{name}: only evt-ingest listens"))),
-            _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
+            Uri::Http(_) => return Err(Error::usage(format!("{name}: a listener requires evt-ingest"))),
+            _ => return Err(Error::usage(format!("{name}: this tool cannot read rows from here"))),
         };
         Self::of(name, stream, run, heed)
     }
