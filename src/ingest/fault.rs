@@ -16,6 +16,6 @@ pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {
 
 #[cold]
 pub(super) fn too_large(bytes: &str, limit: usize) -> Fault {
-    let message = format!("the record has {bytes} bytes, --max-record is {limit}; the payload is cut there");
+    let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");
     Fault::new(ErrorType::TooLargeError, message)
 }

@@ -130,7 +130,7 @@ fn offsets_lost_to_retention_end_the_run_unless_told_otherwise() {
     assert_eq!(numbers(&read), [6, 7, 8, 9]);
     assert!(read.stderr().contains("reading on at 6"), "{read}");
     let beyond = bench.dir.run("evt-ingest", &[bench.uri(&topic, "?start=0:99&end=latest").as_str()]).ends_with(65);
-    assert!(beyond.stderr().contains("it ends at offset 10, before 99"), "{beyond}");
+    assert!(beyond.stderr().contains("the partition ends at offset 10, before 99"), "{beyond}");
 }
 
 /// Offsets that transactions and compaction skip are no gaps; what was aborted is not read.
