@@ -355,7 +355,7 @@ fn a_registry_that_is_silent_is_waited_for_and_then_the_run_ends_or_its_events_a
     assert!(run.stderr().contains("no response for 200ms: retrying for up to 500ms"), "{run}");
     assert!(!run.stderr().contains("secret"), "{run}");
     let run = validate("down=dead").succeeds();
-    assert_eq!(run.stderr().matches("no answer").count(), 1, "{run}");
+    assert_eq!(run.stderr().matches("no response").count(), 1, "{run}");
     let dead = dir.rows("dead.jsonl");
     assert_eq!(dead.len(), 3);
     for letter in dead {
@@ -551,7 +551,7 @@ fn rows_go_under_a_schema_that_is_theirs_or_nowhere() {
     };
     assert!(write("&schema_id=latest").ends_with(78).stderr().contains("unknown subject"));
     assert!(write(&format!("&schema_id={id}")).ends_with(78).stderr().contains("expected the schema of the rows"));
-    assert!(write("&schema_id=999999").ends_with(78).stderr().contains("no schema id 999999"));
+    assert!(write("&schema_id=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     put(&base, &format!("{topic}-value"), V1);
     let refused = write("").ends_with(78);
     assert!(refused.stderr().contains("rejected the schema"), "{refused}");
