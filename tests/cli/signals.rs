@@ -118,7 +118,7 @@ fn a_run_that_waits_for_its_first_answer_ends_at_a_signal() {
     let cases: [(&str, &[&str], &str); 5] = [
         ("evt-ingest", &["in.jsonl", "--to", &kafka], nothing),
         ("evt-ingest", &["in.jsonl", "--to", "out.jsonl", "--dlq", &kafka], nothing),
-        ("evt-ingest", &[&kafka, "--to", "out.jsonl"], "no answer: "),
+        ("evt-ingest", &[&kafka, "--to", "out.jsonl"], "no response: "),
         ("evt-validate", &["in.jsonl", "--schemas", &registry, "--to", "null:"], stopped),
         ("evt-ingest", &door, stopped),
     ];
