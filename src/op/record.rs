@@ -242,11 +242,9 @@ impl Plan<'_> {
     fn column(&mut self, member: &RecordField, column: usize) -> Result<()> {
         let (class, what, way_out) = match column {
             column::EVENT_ID => (ValueClass::Uuid, "a uuid", ""),
-            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => (
-                ValueClass::Instant,
-                "an instant",
-                ": timestamp-millis, timestamp-micros or string say how it stands there",
-            ),
+            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
+                (ValueClass::Instant, "an instant", "; use timestamp-millis, timestamp-micros or string")
+            }
             _ => (ValueClass::String, "a string", ""),
         };
         if !self.encoder.may_take(member.node, class) {

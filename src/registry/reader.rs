@@ -55,7 +55,7 @@ impl Reader {
     pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
         match Decoder::resolving(writer, &self.schema) {
             Ok(decoder) => Ok(decoder.for_kind(self.kind)),
-            Err(error) => Err(format!("it cannot be read as the reader's, {}: {error}", self.name)),
+            Err(error) => Err(format!("incompatible with the reader's schema, {}: {error}", self.name)),
         }
     }
 }
@@ -116,7 +116,7 @@ impl Readers {
         };
         let topic = topics.get(topic).map_or("", String::as_str);
         let Some(record) = writer.node(writer.root()).avro_type.name() else {
-            return Ok(Err("reader=latest: it has no name that would tell its subject".to_owned()));
+            return Ok(Err("reader=latest: the schema has no name to derive its subject from".to_owned()));
         };
         let subject = strategy.subject(topic, &record.full());
         Ok(match registry.exactly(&subject)? {

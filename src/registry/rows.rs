@@ -168,7 +168,7 @@ fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
     }
     // Readers take a record with evt's name for evt's rows.
     if kind_of(&theirs).is_some() {
-        return Err(Error::config(format!("it is another schema than that of the rows: {}", own.text())));
+        return Err(Error::config(format!("expected the schema of the rows: {}", own.text())));
     }
     match kind {
         Kind::Event => Ok(Form::Records(Box::new(Records::try_new(&theirs)?))),

@@ -396,7 +396,7 @@ impl Plan {
         let schema = &version.schema;
         let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
         let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else {
-            return Err(bad(format!("an event is a record, its schema {}", schema.describe(schema.root()))));
+            return Err(bad(format!("expected a record schema, found {}", schema.describe(schema.root()))));
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
