@@ -70,7 +70,7 @@ const fn gauge(name: &'static str, labels: &'static [&'static str], about: &'sta
 pub static EVENTS: Definition = counter(
     "evt_events_total",
     &["stage", "outcome"],
-    "Records that came in, and their fates: in = out + dead + dropped + duplicate + late + filtered.",
+    "Records read (in) and their outcomes: in = out + dead + dropped + duplicate + late + filtered.",
 );
 /// Faults, by type.
 pub static DEAD_LETTERS: Definition =
@@ -79,77 +79,74 @@ pub static DEAD_LETTERS: Definition =
 pub static SINK_ROWS: Definition = counter(
     "evt_sink_rows_total",
     &["output", "outcome"],
-    "Rows given to an output, and their fates there; written where it counts no others.",
+    "Rows per output and outcome; written if the output has no other outcomes.",
 );
 /// Whether an output is available.
 pub static OUTPUT_UP: Definition =
-    gauge("evt_output_up", &["output"], "1 while the server of an output answers, 0 while it is away and waited for.");
+    gauge("evt_output_up", &["output"], "1 if the server of an output is available, 0 while the stage waits.");
 /// Time blocked.
 pub static BACKPRESSURE: Definition = counter(
     "evt_backpressure_seconds_total",
     &["side"],
-    "Time spent waiting for input (side input) or in writing to outputs (side output).",
+    "Time blocked: waiting for input (side input) or writing to outputs (side output).",
 );
 /// The stream time.
 pub static STREAM_TIME: Definition =
     gauge("evt_stream_time_seconds", &[], "The largest event time so far, in seconds since 1970.");
 /// The distance of the watermark behind the clock.
 pub static WATERMARK_LAG: Definition =
-    gauge("evt_watermark_lag_seconds", &[], "The clock's now less the watermark (evt-window).");
+    gauge("evt_watermark_lag_seconds", &[], "The current time minus the watermark (evt-window).");
 /// Records not yet read.
-pub static CONSUMER_LAG_RECORDS: Definition = gauge(
-    "evt_consumer_lag_records",
-    &["topic", "partition"],
-    "Records of a partition of a topic that have not been read.",
-);
+pub static CONSUMER_LAG_RECORDS: Definition =
+    gauge("evt_consumer_lag_records", &["topic", "partition"], "Records of a topic partition not read yet.");
 /// The lag in seconds.
 pub static CONSUMER_LAG_SECONDS: Definition = gauge(
     "evt_consumer_lag_seconds",
     &["topic", "partition"],
-    "The clock's now less the time of the last record read from a partition of a topic; 0 at its end.",
+    "The current time minus the timestamp of the last record read from a topic partition; 0 at its end.",
 );
 /// Windows with state.
 pub static OPEN_WINDOWS: Definition =
     gauge("evt_open_windows", &[], "Windows that hold rows and have not fired (evt-window).");
 /// Bytes of the spool.
-pub static SPOOL: Definition =
-    gauge("evt_spool_bytes", &[], "Bytes of the segments of the spool (evt-ingest --spool).");
+pub static SPOOL: Definition = gauge("evt_spool_bytes", &[], "Size of the spool (evt-ingest --spool).");
 /// The running version.
-pub static BUILD: Definition = gauge("evt_build_info", &["stage", "version"], "1; the labels say what runs.");
+pub static BUILD: Definition =
+    gauge("evt_build_info", &["stage", "version"], "1; the labels are the stage and version.");
 /// The start of the process.
 pub static START: Definition =
-    gauge("process_start_time_seconds", &[], "When the process began, in seconds since 1970.");
+    gauge("process_start_time_seconds", &[], "Start time of the process, in seconds since 1970.");
 /// CPU time so far.
 pub static CPU: Definition = counter("process_cpu_seconds_total", &[], "CPU time used, user and system.");
 /// Its memory.
-pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Memory that is resident.");
+pub static MEMORY: Definition = gauge("process_resident_memory_bytes", &[], "Resident memory size.");
 
 /// Events over HTTP, by outcome.
 pub static HTTP_EVENTS: Definition = counter(
     "evt_http_events_total",
     &["outcome"],
-    "Events that came over HTTP: accepted, duplicate (acknowledged again, by id or by Idempotency-Key) or rejected.",
+    "Events received over HTTP: accepted, duplicate (same id or Idempotency-Key as before) or rejected.",
 );
 /// Requests over HTTP, by status.
 pub static HTTP_REQUESTS: Definition =
-    counter("evt_http_requests_total", &["status"], "Requests over HTTP, by the status of their answer.");
+    counter("evt_http_requests_total", &["status"], "HTTP requests by response status.");
 /// Bytes of bodies over HTTP.
 pub static HTTP_BODY: Definition =
-    counter("evt_http_body_bytes_total", &[], "Bytes of bodies over HTTP as they came, packed or not.");
+    counter("evt_http_body_bytes_total", &[], "Bytes of HTTP request bodies as received, compressed or not.");
 /// Open connections.
-pub static HTTP_CONNECTIONS: Definition = gauge("evt_http_connections", &[], "Connections of clients that are open.");
+pub static HTTP_CONNECTIONS: Definition = gauge("evt_http_connections", &[], "Open client connections.");
 /// Refused connections.
 pub static HTTP_REFUSED: Definition = counter(
     "evt_http_refused_connections_total",
     &["reason"],
-    "Connections that were refused or broken off: too_many, tls, malformed, slow_head, slow_reader, idle, broken, accept.",
+    "Connections refused or closed early: too_many, tls, malformed, slow_head, slow_reader, idle, broken, accept.",
 );
 /// Seconds per request over HTTP.
 pub static HTTP_SECONDS: Definition = Definition {
     name: "evt_http_request_seconds",
     shape: Shape::Histogram,
     labels: &[],
-    about: "Seconds from the head of a request over HTTP to its answer.",
+    about: "Seconds from the head of an HTTP request to its response.",
 };
 
 /// The metrics of every run.

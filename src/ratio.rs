@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// Default maximum of decompressed bytes per compressed byte (`--max-ratio`).
+/// Default maximum of decompressed bytes per compressed byte (`--max-decompression-ratio`).
 pub const RATIO_MAX: u64 = 1_000;
 
 /// Decompressed bytes that are always allowed, whatever the ratio.
@@ -39,7 +39,7 @@ pub fn check(what: &str, packed: u64, unpacked: u64, max: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::corrupt(format!(
-        "{what} unpacks to {ratio} times its size, like a decompression bomb: --max-ratio {} allows it",
+        "{what} decompresses to {ratio} times its size; --max-decompression-ratio {} allows it",
         ratio.saturating_mul(2)
     )))
 }
@@ -54,7 +54,7 @@ mod tests {
         ratio.take("a page", 1 << 30, 2 << 30).unwrap();
         ratio.take("a page", 1, HARMLESS).unwrap();
         let error = ratio.take("a page", 1 << 20, HARMLESS + 1).unwrap_err();
-        assert!(error.to_string().starts_with("a page unpacks to 100 times its size"), "{error}");
+        assert!(error.to_string().starts_with("a page decompresses to 100 times its size"), "{error}");
         let mut ratio = Ratio::new(10);
         ratio.take("a page", 100, HARMLESS).unwrap();
         ratio.take("a page", 100, HARMLESS).unwrap_err();

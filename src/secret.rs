@@ -68,7 +68,7 @@ fn value(what: &str) -> Result<String> {
             let missing = |why| Error::config(format!("{{env:{name}}}: the variable {name} {why}"));
             std::env::var(name).map_err(|error| match error {
                 std::env::VarError::NotPresent => missing("is not set"),
-                std::env::VarError::NotUnicode(_) => missing("is no UTF-8"),
+                std::env::VarError::NotUnicode(_) => missing("is not UTF-8"),
             })
         }
         Some((_, path)) => of_file(path),
@@ -83,7 +83,7 @@ fn of_file(path: &str) -> Result<String> {
     let mut text = String::new();
     file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(|error| failed(error.to_string()))?;
     if text.len() as u64 > FILE_MAX {
-        return Err(failed(format!("longer than {FILE_MAX} bytes: is it a secret?")));
+        return Err(failed(format!("longer than {FILE_MAX} bytes; expected a secret")));
     }
     let trimmed = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
     Ok(trimmed.unwrap_or(&text).to_owned())

@@ -1,60 +1,60 @@
-complete -c evt-ingest -l where -d 'Keep events for which this is true' -r
-complete -c evt-ingest -l tokens -d 'Who may send: a file of tokens, read again on SIGHUP' -r -F
-complete -c evt-ingest -l rate -d 'Events a second that are let in, over all tokens' -r
-complete -c evt-ingest -l tls-cert -d 'Certificate chain in PEM, for https://' -r -F
-complete -c evt-ingest -l tls-key -d 'Its key in PEM' -r -F
-complete -c evt-ingest -l schemas -d 'Directory or registry of schemas: what they refuse is rejected in the answer' -r
-complete -c evt-ingest -l subject -d 'What names an event\'s subject: a column or path, or =TEXT for all' -r
-complete -c evt-ingest -l max-body -d 'The longest body, packed or unpacked' -r
-complete -c evt-ingest -l max-pending -d 'Bytes of all bodies under way' -r
-complete -c evt-ingest -l max-connections -d 'Connections at the same time' -r
-complete -c evt-ingest -l idle-timeout -d 'How long a connection may be silent between requests' -r
-complete -c evt-ingest -l head-timeout -d 'How long a request\'s head may take' -r
-complete -c evt-ingest -l request-timeout -d 'How long a request\'s body may take, and then its keeping' -r
-complete -c evt-ingest -l spool -d 'Acknowledge events once they are on disk here' -r -F
-complete -c evt-ingest -l spool-max -d 'The most that the spool takes up, 4GiB by default' -r
-complete -c evt-ingest -l dedup -d 'Count an event that comes again within this as duplicate' -r
-complete -c evt-ingest -l ack -d 'Without a spool: when events are acknowledged' -r -f -a "output\t'When the outputs have it'
-memory\t'When it is in memory: a crash loses it'"
-complete -c evt-ingest -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-ingest -l kind -d 'Kind of the rows: event metric dead late alert' -r
-complete -c evt-ingest -l field -d 'Copy a field into a column: COLUMN=PATH' -r
-complete -c evt-ingest -l set -d 'Set a column: COLUMN=TEXT' -r
-complete -c evt-ingest -l time -d 'Where the event time stands: a column, a path, or arrival' -r
-complete -c evt-ingest -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
-complete -c evt-ingest -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
-complete -c evt-ingest -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
-complete -c evt-ingest -l max-future -d 'Dead: events more than this after their arrival' -r
-complete -c evt-ingest -l require -d 'Fields that must be there, comma-separated' -r
-complete -c evt-ingest -l origin -d 'Name of the origin instead of the input\'s' -r
-complete -c evt-ingest -l partitions -d 'Every partition there will be, where --field maps them' -r
-complete -c evt-ingest -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-ingest -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
-complete -c evt-ingest -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
-complete -c evt-ingest -l stats -d 'Write the summary as JSON' -r
-complete -c evt-ingest -l report -d 'Report the first N faulty records, or all' -r
-complete -c evt-ingest -l now -d 'The clock, for repeatable output' -r
-complete -c evt-ingest -l pipeline -d 'The name under which the stages of one pipe find each other' -r
-complete -c evt-ingest -l max-record -d 'The longest record that is read' -r
-complete -c evt-ingest -l max-ratio -d 'How many times its packed size an input may unpack to, once it is more than 100 MiB' -r
-complete -c evt-ingest -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
-complete -c evt-ingest -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
-complete -c evt-ingest -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
-complete -c evt-ingest -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+complete -c evt-ingest -l where -d 'Keep only events for which EXPR is true' -r
+complete -c evt-ingest -l tokens -d 'Accept only requests with a token from FILE, which is reloaded on SIGHUP' -r -F
+complete -c evt-ingest -l rate -d 'Limit events per second over all tokens' -r
+complete -c evt-ingest -l tls-cert -d 'Read the certificate chain for https:// from a PEM file' -r -F
+complete -c evt-ingest -l tls-key -d 'Read the private key of the certificate from a PEM file' -r -F
+complete -c evt-ingest -l schemas -d 'Validate events against this directory or registry of schemas before answering' -r
+complete -c evt-ingest -l subject -d 'Take the subject from a column or path, or use TEXT for all events (=TEXT)' -r
+complete -c evt-ingest -l max-body -d 'Limit the size of a request body, compressed and decompressed' -r
+complete -c evt-ingest -l max-pending -d 'Limit the memory of all request bodies being processed' -r
+complete -c evt-ingest -l max-connections -d 'Limit the number of open connections' -r
+complete -c evt-ingest -l idle-timeout -d 'Close connections that are idle this long between requests' -r
+complete -c evt-ingest -l head-timeout -d 'Limit the time to receive the head of a request' -r
+complete -c evt-ingest -l request-timeout -d 'Limit the time to receive a request body, and then the time to store it' -r
+complete -c evt-ingest -l spool -d 'Store requests in DIR and acknowledge them once they are on disk' -r -F
+complete -c evt-ingest -l spool-max -d 'Limit the size of the spool [default: 4GiB]' -r
+complete -c evt-ingest -l dedup -d 'Treat an event whose event_id arrives again within this time as a duplicate' -r
+complete -c evt-ingest -l ack -d 'Choose when to acknowledge events without a spool [default: output]' -r -f -a "output\t'When the outputs have stored it'
+memory\t'When it is in memory; a crash loses it'"
+complete -c evt-ingest -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-ingest -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-ingest -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-ingest -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-ingest -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
+complete -c evt-ingest -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-ingest -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-ingest -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-ingest -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-ingest -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-ingest -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-ingest -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-ingest -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-ingest -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-ingest -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-ingest -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-ingest -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-ingest -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-ingest -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-ingest -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-ingest -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-ingest -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-ingest -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-ingest -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-ingest -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
 json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
-complete -c evt-ingest -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c evt-ingest -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-ingest -l follow -d 'Read on as files grow, through rotation and truncation'
-complete -c evt-ingest -l keep-raw -d 'Keep the raw record beside the event'
-complete -c evt-ingest -l anonymous -d 'Let requests in that bring no token'
-complete -c evt-ingest -l closed -d 'Refuse properties that the schema does not know'
-complete -c evt-ingest -l log-requests -d 'Say one line for each request'
-complete -c evt-ingest -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
-complete -c evt-ingest -l hash-ids -d 'Make ids that are no UUID one, from source and text'
-complete -c evt-ingest -l overwrite -d 'Replace an output file that exists'
-complete -c evt-ingest -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
-complete -c evt-ingest -l strict -d 'Exit 1 if any record was dead'
-complete -c evt-ingest -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
+complete -c evt-ingest -l follow -d 'Keep reading as files grow, through rotation and truncation'
+complete -c evt-ingest -l keep-raw -d 'Add the raw record to each event, as column raw'
+complete -c evt-ingest -l anonymous -d 'Accept requests without a token'
+complete -c evt-ingest -l no-extra-fields -d 'Reject properties that the schema does not define'
+complete -c evt-ingest -l log-requests -d 'Log one line per request'
+complete -c evt-ingest -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-ingest -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-ingest -l overwrite -d 'Replace output files that exist'
+complete -c evt-ingest -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-ingest -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-ingest -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-ingest -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-ingest -s V -l version -d 'Print version'

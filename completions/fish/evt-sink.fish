@@ -1,39 +1,39 @@
-complete -c evt-sink -l ttl -d 'How long rows stay in stores that forget (redis); ?ttl= of one URI wins' -r
-complete -c evt-sink -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-sink -l kind -d 'Kind of the rows: event metric dead late alert' -r
-complete -c evt-sink -l field -d 'Copy a field into a column: COLUMN=PATH' -r
-complete -c evt-sink -l set -d 'Set a column: COLUMN=TEXT' -r
-complete -c evt-sink -l time -d 'Where the event time stands: a column, a path, or arrival' -r
-complete -c evt-sink -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
-complete -c evt-sink -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
-complete -c evt-sink -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
-complete -c evt-sink -l max-future -d 'Dead: events more than this after their arrival' -r
-complete -c evt-sink -l require -d 'Fields that must be there, comma-separated' -r
-complete -c evt-sink -l origin -d 'Name of the origin instead of the input\'s' -r
-complete -c evt-sink -l partitions -d 'Every partition there will be, where --field maps them' -r
-complete -c evt-sink -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-sink -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
-complete -c evt-sink -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
-complete -c evt-sink -l stats -d 'Write the summary as JSON' -r
-complete -c evt-sink -l report -d 'Report the first N faulty records, or all' -r
-complete -c evt-sink -l now -d 'The clock, for repeatable output' -r
-complete -c evt-sink -l pipeline -d 'The name under which the stages of one pipe find each other' -r
-complete -c evt-sink -l max-record -d 'The longest record that is read' -r
-complete -c evt-sink -l max-ratio -d 'How many times its packed size an input may unpack to, once it is more than 100 MiB' -r
-complete -c evt-sink -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
-complete -c evt-sink -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
-complete -c evt-sink -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
-complete -c evt-sink -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+complete -c evt-sink -l ttl -d 'Expire rows after this time in stores that support it (redis); ?ttl= in a URI overrides it' -r
+complete -c evt-sink -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-sink -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-sink -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-sink -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-sink -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
+complete -c evt-sink -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-sink -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-sink -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-sink -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-sink -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-sink -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-sink -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-sink -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-sink -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-sink -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-sink -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-sink -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-sink -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-sink -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-sink -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-sink -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-sink -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-sink -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-sink -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-sink -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
 json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
-complete -c evt-sink -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c evt-sink -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-sink -l list -d 'List the stores and stop'
-complete -c evt-sink -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
-complete -c evt-sink -l hash-ids -d 'Make ids that are no UUID one, from source and text'
-complete -c evt-sink -l overwrite -d 'Replace an output file that exists'
-complete -c evt-sink -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
-complete -c evt-sink -l strict -d 'Exit 1 if any record was dead'
-complete -c evt-sink -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
+complete -c evt-sink -l list -d 'List the stores and exit'
+complete -c evt-sink -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-sink -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-sink -l overwrite -d 'Replace output files that exist'
+complete -c evt-sink -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-sink -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-sink -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-sink -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-sink -s V -l version -d 'Print version'

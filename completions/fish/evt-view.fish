@@ -1,48 +1,48 @@
-complete -c evt-view -l where -d 'Rows for which this is true' -r
-complete -c evt-view -l since -d 'Rows of this instant and later: event_time, window_start, failed_at or since' -r
-complete -c evt-view -l until -d 'Rows before this instant' -r
-complete -c evt-view -l last -d 'Rows of the time up to now: --since now-DURATION' -r
-complete -c evt-view -l head -d 'The first N rows, then stop reading' -r
-complete -c evt-view -l tail -d 'The last N rows; with --head the last N of those' -r
-complete -c evt-view -l columns -d 'Columns and property paths, in this order: event_time,country,repo.name' -r
-complete -c evt-view -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-view -l kind -d 'Kind of the rows: event metric dead late alert' -r
-complete -c evt-view -l field -d 'Copy a field into a column: COLUMN=PATH' -r
-complete -c evt-view -l set -d 'Set a column: COLUMN=TEXT' -r
-complete -c evt-view -l time -d 'Where the event time stands: a column, a path, or arrival' -r
-complete -c evt-view -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
-complete -c evt-view -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
-complete -c evt-view -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
-complete -c evt-view -l max-future -d 'Dead: events more than this after their arrival' -r
-complete -c evt-view -l require -d 'Fields that must be there, comma-separated' -r
-complete -c evt-view -l origin -d 'Name of the origin instead of the input\'s' -r
-complete -c evt-view -l partitions -d 'Every partition there will be, where --field maps them' -r
-complete -c evt-view -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-view -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
-complete -c evt-view -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
-complete -c evt-view -l stats -d 'Write the summary as JSON' -r
-complete -c evt-view -l report -d 'Report the first N faulty records, or all' -r
-complete -c evt-view -l now -d 'The clock, for repeatable output' -r
-complete -c evt-view -l pipeline -d 'The name under which the stages of one pipe find each other' -r
-complete -c evt-view -l max-record -d 'The longest record that is read' -r
-complete -c evt-view -l max-ratio -d 'How many times its packed size an input may unpack to, once it is more than 100 MiB' -r
-complete -c evt-view -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
-complete -c evt-view -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
-complete -c evt-view -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
-complete -c evt-view -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+complete -c evt-view -l where -d 'Show only rows for which EXPR is true' -r
+complete -c evt-view -l since -d 'Show rows at or after INSTANT, by event_time, window_start, failed_at or since' -r
+complete -c evt-view -l until -d 'Show rows before INSTANT' -r
+complete -c evt-view -l last -d 'Show rows of the last DURATION, like --since now-DURATION' -r
+complete -c evt-view -l head -d 'Show the first N rows, then stop reading' -r
+complete -c evt-view -l tail -d 'Show the last N rows; with --head the last N of those' -r
+complete -c evt-view -l columns -d 'Show these columns and property paths, in this order: event_time,country,repo.name' -r
+complete -c evt-view -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-view -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-view -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-view -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-view -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
+complete -c evt-view -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-view -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-view -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-view -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-view -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-view -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-view -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-view -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-view -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-view -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-view -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-view -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-view -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-view -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-view -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-view -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-view -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-view -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-view -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-view -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
 json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
-complete -c evt-view -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c evt-view -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-view -l follow -d 'Read on as files grow, through rotation and truncation'
-complete -c evt-view -l describe -d 'Counts, rates, time range, disorder, nulls and frequent values instead of rows'
-complete -c evt-view -l summary -d 'Dead letters summed up by error, origin and stage; the default on a terminal'
-complete -c evt-view -l rows -d 'Dead letters one by one'
-complete -c evt-view -l hash-ids -d 'Make ids that are no UUID one, from source and text'
-complete -c evt-view -l overwrite -d 'Replace an output file that exists'
-complete -c evt-view -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
-complete -c evt-view -l strict -d 'Exit 1 if any record was dead'
-complete -c evt-view -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
-complete -c evt-view -l control -d 'Show control messages, and accept control lines in JSONL'
+complete -c evt-view -l follow -d 'Keep reading as files grow, through rotation and truncation'
+complete -c evt-view -l describe -d 'Show counts, rates, time range, disorder, nulls and frequent values instead of rows'
+complete -c evt-view -l summary -d 'Summarize dead letters by error, origin and stage; the default on a terminal'
+complete -c evt-view -l rows -d 'Show dead letters one by one'
+complete -c evt-view -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-view -l overwrite -d 'Replace output files that exist'
+complete -c evt-view -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-view -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-view -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
+complete -c evt-view -l control -d 'Show control messages; read control lines in JSONL'
 complete -c evt-view -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-view -s V -l version -d 'Print version'

@@ -1,56 +1,56 @@
-complete -c evt-window -s m -l metrics -d 'Metrics to compute (evt-metrics(5))' -r
-complete -c evt-window -l agg -d 'An aggregate, repeatable: [NAME=]EXPR; count(*) by default' -r
-complete -c evt-window -l by -d 'Dimensions: columns and property paths, comma-separated' -r
-complete -c evt-window -l where -d 'Count only events for which this is true' -r
-complete -c evt-window -l size -d 'Length of a window' -r
-complete -c evt-window -l slide -d 'Distance between two windows; tumbling without it' -r
-complete -c evt-window -l gap -d 'Session windows: the silence that ends one' -r
-complete -c evt-window -l lateness -d 'How long past its end a window stays open' -r
-complete -c evt-window -l align -d 'Shift window starts, also by a negative duration' -r
-complete -c evt-window -l out-of-orderness -d 'How far an event may lie behind its partition\'s stream time; with all any distance, and nothing fires before the end' -r
-complete -c evt-window -l emit -d 'Emit panes as windows fire, or one final row when their state goes' -r -f -a "panes\t''
+complete -c evt-window -s m -l metrics -d 'Read the metrics to compute from FILE (evt-metrics(5))' -r
+complete -c evt-window -l agg -d 'Compute the aggregate EXPR (repeatable) [default: count(*)]' -r
+complete -c evt-window -l by -d 'Group by these columns and property paths (comma-separated)' -r
+complete -c evt-window -l where -d 'Aggregate only events for which EXPR is true' -r
+complete -c evt-window -l size -d 'Set the length of a window' -r
+complete -c evt-window -l slide -d 'Start a window every DURATION [default: --size, tumbling windows]' -r
+complete -c evt-window -l gap -d 'Use session windows that end after DURATION without an event of their key' -r
+complete -c evt-window -l lateness -d 'Accept events until the watermark is this far past the end of a window [default: 0s]' -r
+complete -c evt-window -l align -d 'Shift the start of all windows by DURATION, which may be negative' -r
+complete -c evt-window -l out-of-orderness -d 'Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input' -r
+complete -c evt-window -l emit -d 'Emit a pane whenever a window fires, or one final row when its state is dropped' -r -f -a "panes\t''
 final\t''"
-complete -c evt-window -l at-end -d 'What happens to open windows at the end; by default they fire at an exhausted end and are held at a stopped one' -r -f -a "fire\t''
+complete -c evt-window -l at-end -d 'Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal]' -r -f -a "fire\t''
 hold\t''"
-complete -c evt-window -l idle-after -d 'Let a partition that is silent this long hold the watermark back no more (impure)' -r
-complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows closed without them; their rows may be late (impure)' -r -f -a "late\t''"
-complete -c evt-window -l late -d 'Where late events go' -r
-complete -c evt-window -s f -l input-format -d 'Format of the input: frames jsonl csv tsv avro parquet clf arrow' -r
-complete -c evt-window -l kind -d 'Kind of the rows: event metric dead late alert' -r
-complete -c evt-window -l field -d 'Copy a field into a column: COLUMN=PATH' -r
-complete -c evt-window -l set -d 'Set a column: COLUMN=TEXT' -r
-complete -c evt-window -l time -d 'Where the event time stands: a column, a path, or arrival' -r
-complete -c evt-window -l time-unit -d 'Unit of times that are numbers: s ms us ns d' -r
-complete -c evt-window -l time-format -d 'Format of times that are not RFC 3339 (strftime)' -r
-complete -c evt-window -l time-zone -d 'Zone of times without one (IANA name); UTC by default' -r
-complete -c evt-window -l max-future -d 'Dead: events more than this after their arrival' -r
-complete -c evt-window -l require -d 'Fields that must be there, comma-separated' -r
-complete -c evt-window -l origin -d 'Name of the origin instead of the input\'s' -r
-complete -c evt-window -l partitions -d 'Every partition there will be, where --field maps them' -r
-complete -c evt-window -l to -d 'Where rows go, repeatable; - is standard output' -r
-complete -c evt-window -s o -l output-format -d 'Format of the output: frames jsonl csv tsv avro parquet table raw' -r
-complete -c evt-window -l dlq -d 'Where dead letters go; without it they are reported and dropped' -r
-complete -c evt-window -l stats -d 'Write the summary as JSON' -r
-complete -c evt-window -l report -d 'Report the first N faulty records, or all' -r
-complete -c evt-window -l now -d 'The clock, for repeatable output' -r
-complete -c evt-window -l pipeline -d 'The name under which the stages of one pipe find each other' -r
-complete -c evt-window -l max-record -d 'The longest record that is read' -r
-complete -c evt-window -l max-ratio -d 'How many times its packed size an input may unpack to, once it is more than 100 MiB' -r
-complete -c evt-window -l kafka-config -d 'Settings of librdkafka for every topic, one NAME=VALUE a line' -r
-complete -c evt-window -l config -d 'Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]' -r
-complete -c evt-window -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 is the loopback\'s), or write them to a file every few seconds' -r
-complete -c evt-window -l log-format -d 'How diagnostics are written: text, or one JSON object a line' -r -f -a "text\t'One line of text each'
+complete -c evt-window -l idle-after -d 'Exclude a partition from the watermark once it is idle this long; results then depend on timing' -r
+complete -c evt-window -l new-partitions -d 'Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing' -r -f -a "late\t''"
+complete -c evt-window -l late -d 'Write late events to URI; without it they are counted and lost, and the exit status is 1' -r
+complete -c evt-window -s f -l input-format -d 'Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]' -r
+complete -c evt-window -l kind -d 'Set the kind of the rows: event metric dead late alert [default: detected]' -r
+complete -c evt-window -l field -d 'Copy the field PATH of each record into COLUMN (repeatable)' -r
+complete -c evt-window -l set -d 'Set COLUMN to TEXT in each event (repeatable)' -r
+complete -c evt-window -l time -d 'Take the event time from a column or path, or from the arrival (arrival)' -r
+complete -c evt-window -l time-unit -d 'Read numeric times in this unit: s ms us ns d' -r
+complete -c evt-window -l time-format -d 'Parse times that are not RFC 3339 with this strftime format' -r
+complete -c evt-window -l time-zone -d 'Use this IANA time zone for times without an offset [default: UTC]' -r
+complete -c evt-window -l max-future -d 'Reject events timestamped more than this after arrival' -r
+complete -c evt-window -l require -d 'Reject records in which one of these fields is missing or null (comma-separated)' -r
+complete -c evt-window -l origin -d 'Use NAME as the origin instead of the name of the input' -r
+complete -c evt-window -l partitions -d 'List every partition in advance, if --field maps partitions (comma-separated)' -r
+complete -c evt-window -l to -d 'Write rows to URI (repeatable); - is standard output' -r
+complete -c evt-window -s o -l output-format -d 'Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]' -r
+complete -c evt-window -l dlq -d 'Write dead letters to URI; without it they are reported and dropped' -r
+complete -c evt-window -l stats -d 'Write the summary to FILE as JSON' -r
+complete -c evt-window -l report -d 'Report the first N faulty records on stderr, or all [default: 10, then a count per minute]' -r
+complete -c evt-window -l now -d 'Use INSTANT as the current time, for repeatable output' -r
+complete -c evt-window -l pipeline -d 'Set the name of the pipeline in control messages, logs and metrics' -r
+complete -c evt-window -l max-record -d 'Limit the size of a record; a longer one becomes a dead letter' -r
+complete -c evt-window -l max-decompression-ratio -d 'Fail if an input of more than 100 MiB decompressed is more than N times its compressed size' -r
+complete -c evt-window -l kafka-config -d 'Read librdkafka settings for all topics from FILE, one NAME=VALUE per line' -r
+complete -c evt-window -l config -d 'Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]' -r
+complete -c evt-window -l prometheus -d 'Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds' -r
+complete -c evt-window -l log-format -d 'Write diagnostics as text, or as one JSON object per line' -r -f -a "text\t'One line of text each'
 json\t'One JSON object a line, with the ids of the run, the pipeline and the trace'"
-complete -c evt-window -l color -d 'When to use colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c evt-window -l color -d 'Use colour on a terminal (auto), always or never' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c evt-window -l late-partial -d 'Write events that some windows did count to --late too'
-complete -c evt-window -l disjoint -d 'No key lies in two partitions: a run may read some of a topic (?partitions=)'
-complete -c evt-window -l control -d 'Accept control lines in JSONL, and drive windows by them alone'
-complete -c evt-window -l hash-ids -d 'Make ids that are no UUID one, from source and text'
-complete -c evt-window -l overwrite -d 'Replace an output file that exists'
-complete -c evt-window -s q -l quiet -d 'Say nothing but errors: no summary, no progress'
-complete -c evt-window -l strict -d 'Exit 1 if any record was dead'
-complete -c evt-window -l check -d 'Look whether everything named is there and lets us in, say so, and stop; no data is touched'
+complete -c evt-window -l late-partial -d 'Write events that only some of their windows counted to --late, too'
+complete -c evt-window -l allow-partition-subset -d 'Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions'
+complete -c evt-window -l control -d 'Read control lines in JSONL; only they advance the watermark'
+complete -c evt-window -l hash-ids -d 'Derive a UUID from source and event_id when event_id is not a UUID'
+complete -c evt-window -l overwrite -d 'Replace output files that exist'
+complete -c evt-window -s q -l quiet -d 'Suppress everything but errors: the summary, notices and progress'
+complete -c evt-window -l strict -d 'Exit with status 1 if any record became a dead letter'
+complete -c evt-window -l check -d 'Verify that all inputs and outputs are reachable, then exit; no data is read or written'
 complete -c evt-window -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c evt-window -s V -l version -d 'Print version'

@@ -105,7 +105,7 @@ fn check(line: &str, flags: u8, fate: &Fate) {
     walk::members(line.trim_start_matches([' ', '\t', '\r', '\n']), |key, value| {
         let name = text::unescape(key).into_owned();
         if own(&name) {
-            assert!(!seen.contains(&name), "{name} stands twice in {line:?}");
+            assert!(!seen.contains(&name), "{name} occurs twice in {line:?}");
             let text = ["source", "event_type", "user_id", "event_id"].contains(&name.as_str());
             let holds = serde_json::from_str::<Option<String>>(value).is_ok();
             assert!(!text || holds, "{name} is no text in {line:?}");

@@ -51,46 +51,46 @@ pub enum LogFormat {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Run")]
 pub struct CommonArgs {
-    /// Say nothing but errors: no summary, no progress
+    /// Suppress everything but errors: the summary, notices and progress
     #[arg(short, long)]
     pub quiet: bool,
-    /// Write the summary as JSON
+    /// Write the summary to FILE as JSON
     #[arg(long, value_name = "FILE")]
     pub stats: Option<String>,
-    /// Exit 1 if any record was dead
+    /// Exit with status 1 if any record became a dead letter
     #[arg(long)]
     pub strict: bool,
-    /// Report the first N faulty records, or all
+    /// Report the first N faulty records on stderr, or all [default: 10, then a count per minute]
     #[arg(long, value_name = "N|all", value_parser = parse_report)]
     pub report: Option<Report>,
-    /// The clock, for repeatable output
+    /// Use INSTANT as the current time, for repeatable output
     #[arg(long, value_name = "INSTANT")]
     pub now: Option<String>,
-    /// The name under which the stages of one pipe find each other
+    /// Set the name of the pipeline in control messages, logs and metrics
     #[arg(long, value_name = "NAME", default_value = "evt")]
     pub pipeline: String,
-    /// The longest record that is read
+    /// Limit the size of a record; a longer one becomes a dead letter
     #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
     pub max_record: usize,
-    /// How many times its packed size an input may unpack to, once it is more than 100 MiB
+    /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
     #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub max_ratio: u64,
-    /// Settings of librdkafka for every topic, one NAME=VALUE a line
+    pub max_decompression_ratio: u64,
+    /// Read librdkafka settings for all topics from FILE, one NAME=VALUE per line
     #[arg(long, value_name = "FILE")]
     pub kafka_config: Option<String>,
-    /// Look whether everything named is there and lets us in, say so, and stop; no data is touched
+    /// Verify that all inputs and outputs are reachable, then exit; no data is read or written
     #[arg(long)]
     pub check: bool,
-    /// Flags in a file of TOML: for all tools at its top, for one under [evt-TOOL]
+    /// Read flags from a TOML file: for all tools at the top, for one tool under [evt-TOOL]
     #[arg(long, value_name = "FILE")]
     pub config: Option<String>,
-    /// Serve metrics at http://ADDR/metrics (:9100 is the loopback's), or write them to a file every few seconds
+    /// Serve metrics at http://ADDR/metrics (:9100 listens on loopback), or write them to FILE every 5 seconds
     #[arg(long, value_name = "ADDR|FILE")]
     pub prometheus: Option<String>,
-    /// How diagnostics are written: text, or one JSON object a line
+    /// Write diagnostics as text, or as one JSON object per line
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// When to use colour
+    /// Use colour on a terminal (auto), always or never
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: ColorArg,
 }
@@ -109,16 +109,16 @@ impl CommonArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Input")]
 pub struct InputArgs {
-    /// Paths or URIs; - is standard input
+    /// Read these paths or URIs; - is standard input
     #[arg(value_name = "INPUT", default_value = "-")]
     pub inputs: Vec<OsString>,
-    /// Format of the input: frames jsonl csv tsv avro parquet clf arrow
+    /// Set the input format: frames jsonl csv tsv avro parquet clf arrow [default: detected]
     #[arg(short = 'f', long, value_name = "FORMAT")]
     pub input_format: Option<String>,
-    /// Kind of the rows: event metric dead late alert
+    /// Set the kind of the rows: event metric dead late alert [default: detected]
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
-    /// Accept control lines in JSONL, and drive windows by them alone
+    /// Read control lines in JSONL; only they advance the watermark
     #[arg(long)]
     pub control: bool,
 }
@@ -127,55 +127,55 @@ pub struct InputArgs {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Where rows go, repeatable; - is standard output
+    /// Write rows to URI (repeatable); - is standard output
     #[arg(long, value_name = "URI", default_value = "-")]
     pub to: Vec<OsString>,
-    /// Format of the output: frames jsonl csv tsv avro parquet table raw
+    /// Set the output format: frames jsonl csv tsv avro parquet table raw [default: by URI]
     #[arg(short = 'o', long, value_name = "FORMAT")]
     pub output_format: Option<String>,
-    /// Replace an output file that exists
+    /// Replace output files that exist
     #[arg(long)]
     pub overwrite: bool,
-    /// Where dead letters go; without it they are reported and dropped
+    /// Write dead letters to URI; without it they are reported and dropped
     #[arg(long, value_name = "URI")]
     pub dlq: Option<OsString>,
 }
 
 /// How a foreign record becomes an event.
 #[derive(Args, Clone, Debug, Default)]
-#[command(next_help_heading = "Mapping of raw records")]
+#[command(next_help_heading = "Mapping")]
 pub struct MapArgs {
-    /// Copy a field into a column: COLUMN=PATH
+    /// Copy the field PATH of each record into COLUMN (repeatable)
     #[arg(long, value_name = "COLUMN=PATH", value_parser = parse_pair)]
     pub field: Vec<(String, String)>,
-    /// Set a column: COLUMN=TEXT
+    /// Set COLUMN to TEXT in each event (repeatable)
     #[arg(long, value_name = "COLUMN=TEXT", value_parser = parse_pair)]
     pub set: Vec<(String, String)>,
-    /// Where the event time stands: a column, a path, or arrival
+    /// Take the event time from a column or path, or from the arrival (arrival)
     #[arg(long, value_name = "FIELD")]
     pub time: Option<String>,
-    /// Unit of times that are numbers: s ms us ns d
+    /// Read numeric times in this unit: s ms us ns d
     #[arg(long, value_name = "UNIT", value_parser = parse_unit)]
     pub time_unit: Option<TimeUnit>,
-    /// Format of times that are not RFC 3339 (strftime)
+    /// Parse times that are not RFC 3339 with this strftime format
     #[arg(long, value_name = "STRFTIME", value_parser = parse_strftime)]
     pub time_format: Option<String>,
-    /// Zone of times without one (IANA name); UTC by default
+    /// Use this IANA time zone for times without an offset [default: UTC]
     #[arg(long, value_name = "NAME")]
     pub time_zone: Option<String>,
-    /// Dead: events more than this after their arrival
+    /// Reject events timestamped more than this after arrival
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub max_future: Option<i64>,
-    /// Fields that must be there, comma-separated
+    /// Reject records in which one of these fields is missing or null (comma-separated)
     #[arg(long, value_name = "FIELD", value_delimiter = ',')]
     pub require: Vec<String>,
-    /// Make ids that are no UUID one, from source and text
+    /// Derive a UUID from source and event_id when event_id is not a UUID
     #[arg(long)]
     pub hash_ids: bool,
-    /// Name of the origin instead of the input's
+    /// Use NAME as the origin instead of the name of the input
     #[arg(long, value_name = "NAME")]
     pub origin: Option<String>,
-    /// Every partition there will be, where --field maps them
+    /// List every partition in advance, if --field maps partitions (comma-separated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub partitions: Option<Vec<String>>,
 }
@@ -222,7 +222,7 @@ impl MapArgs {
     /// Returns the mapping options of these flags.
     pub fn options(&self, provenance: Provenance) -> Result<mapping::Options> {
         if self.time_zone.is_some() && self.time_format.is_none() {
-            return Err(Error::usage("--time-zone speaks of text without a zone: it needs --time-format"));
+            return Err(Error::usage("--time-zone requires --time-format"));
         }
         let zone = self.time_zone.as_deref().map(When::zone).transpose()?;
         let when = When { unit: self.time_unit, format: self.time_format.clone(), zone };
@@ -261,7 +261,7 @@ impl InputArgs {
 
     fn kind(&self) -> Result<Option<Kind>> {
         let parse = |name: &str| {
-            let unknown = || Error::usage(format!("--kind {name}: one of event metric dead late alert"));
+            let unknown = || Error::usage(format!("--kind: expected event metric dead late alert, found {name}"));
             Kind::from_name(name).ok_or_else(unknown)
         };
         self.kind.as_deref().map(parse).transpose()
@@ -275,7 +275,7 @@ pub fn duration(text: &str) -> Result<i64> {
 
 fn parse_strftime(text: &str) -> Result<String, String> {
     match StrftimeItems::new(text).any(|item| item == Item::Error) {
-        true => Err("a % is followed by no letter that strftime knows".to_owned()),
+        true => Err("expected a strftime format, found an unknown % sequence".to_owned()),
         false => Ok(text.to_owned()),
     }
 }
@@ -283,25 +283,25 @@ fn parse_strftime(text: &str) -> Result<String, String> {
 fn parse_report(text: &str) -> Result<Report, String> {
     match text {
         "all" => Ok(Report::All),
-        _ => text.parse().map(Report::First).map_err(|_| "a number or all".to_owned()),
+        _ => text.parse().map(Report::First).map_err(|_| "expected a number or all".to_owned()),
     }
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("say COLUMN=VALUE".to_owned()),
+        _ => Err("expected COLUMN=VALUE".to_owned()),
     }
 }
 
 fn parse_unit(text: &str) -> Result<TimeUnit, String> {
-    TimeUnit::from_name(text).ok_or_else(|| "one of s ms us ns d".to_owned())
+    TimeUnit::from_name(text).ok_or_else(|| "expected one of s ms us ns d".to_owned())
 }
 
 /// Parses a number of bytes in memory: `1MiB`, `64KiB`, `10B`, up to `1GiB`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(parse_room(text)?).ok();
-    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "between 1B and 1GiB".to_owned())
+    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "expected a size between 1B and 1GiB".to_owned())
 }
 
 /// Parses a number of bytes on a disk: `64MiB`, `10GiB`.
@@ -312,9 +312,9 @@ pub fn parse_room(text: &str) -> Result<u64, String> {
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
         "GiB" => 1 << 30,
-        _ => return Err("a size has a unit: B KiB MiB GiB".to_owned()),
+        _ => return Err("expected a size with a unit: B KiB MiB GiB".to_owned()),
     };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a size".to_owned())
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a size like 64KiB".to_owned())
 }
 
 /// Parses a count: `10`, `5k`, `1M`.
@@ -325,9 +325,9 @@ pub fn parse_count(text: &str) -> Result<u64, String> {
         "k" => 1_000,
         "M" => 1_000_000,
         "G" => 1_000_000_000,
-        _ => return Err("a count is a number with or without k, M or G".to_owned()),
+        _ => return Err("expected a count like 500, 10k, 5M or 1G".to_owned()),
     };
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(scale)).ok_or_else(|| "not a count".to_owned())
+    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a count like 10k".to_owned())
 }
 
 /// Parses a share: `0.01` or `1%`, between 0 and 1.
@@ -336,6 +336,6 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
         Some(number) => (number, 100.0),
         None => (text, 1.0),
     };
-    let share = number.parse::<f64>().map_err(|_| "a share is 0.01 or 1%".to_owned())? / scale;
-    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("a share lies between 0 and 1".to_owned()) }
+    let share = number.parse::<f64>().map_err(|_| "expected a share like 0.01 or 1%".to_owned())? / scale;
+    if (0.0..=1.0).contains(&share) { Ok(share) } else { Err("expected a share between 0 and 1".to_owned()) }
 }

@@ -112,7 +112,7 @@ impl Findings {
         let name = uri.to_string();
         match uri {
             Uri::Standard => {}
-            Uri::Null => self.know(name, Err(Error::usage("null: is no input"))),
+            Uri::Null => self.know(name, Err(Error::usage("expected an input, found null:"))),
             Uri::File(_) => self.ready(name),
             Uri::Http(address) => self.know(name, check_address(&address).map(|()| None)),
             Uri::Kafka(address) => self.ask(name, move |run| match KafkaInput::check(&address, run)? {
@@ -180,7 +180,7 @@ impl Findings {
                 Finding::Known(answer) => answer,
                 Finding::Asked(receiver) => {
                     let left = last.saturating_duration_since(Instant::now());
-                    let silent = || Error::new(ErrorKind::Unavailable, format!("no answer for {}", rounded(LIMIT)));
+                    let silent = || Error::new(ErrorKind::Unavailable, format!("no response for {}", rounded(LIMIT)));
                     receiver.recv_timeout(left).unwrap_or_else(|_| Err(silent().into()))
                 }
             };

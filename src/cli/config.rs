@@ -125,7 +125,10 @@ impl Config {
         }
         Ok(command.mut_args(|arg| match arg.get_long().and_then(|long| self.settings.get(long)) {
             // The required value is given; the default is hidden because it may be a secret.
-            Some(setting) => arg.required(false).hide_default_value(true).default_values(setting.value.texts()),
+            Some(setting) => {
+                let takes_values = arg.get_action().takes_values();
+                arg.required(false).hide_default_value(takes_values).default_values(setting.value.texts())
+            }
             None => arg,
         }))
     }
@@ -148,12 +151,12 @@ fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
     }
     let nearest = candidates.min_by_key(|flag| distance(name, flag));
     Err(Error::config(match nearest {
-        Some(nearest) if distance(name, nearest) <= 3 => format!("unknown {what} '{name}': did you mean {nearest}?"),
+        Some(nearest) if distance(name, nearest) <= 3 => format!("unknown {what} '{name}'; did you mean {nearest}?"),
         _ => {
             let mut all = all.to_vec();
             all.sort_unstable();
             all.dedup();
-            format!("unknown {what} '{name}': one of {}", all.join(" "))
+            format!("unknown {what} '{name}'; expected one of {}", all.join(" "))
         }
     }))
 }
@@ -174,7 +177,7 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Setting> {
-    let wrong = || Error::config(format!("{name}: a value is a text, a number, true, false or a list of texts"));
+    let wrong = || Error::config(format!("{name}: expected a string, a number, true, false or a list of strings"));
     let one = |value: &DeValue<'_>| match value {
         DeValue::String(text) => Ok(text.to_string()),
         DeValue::Integer(number) => Ok(number.to_string()),
@@ -195,13 +198,13 @@ fn check(command: &Command, arg: &Arg, setting: &Setting) -> Result<(), String> 
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     let texts = match (&setting.value, is_switch) {
         (Value::Switch(_), true) => return Ok(()),
-        (Value::Texts(_), true) => return Err("it is true or false".to_owned()),
-        (Value::Switch(_), false) => return Err("it is a text".to_owned()),
+        (Value::Texts(_), true) => return Err("expected true or false".to_owned()),
+        (Value::Switch(_), false) => return Err("expected a string".to_owned()),
         (Value::Texts(texts), false) => texts,
     };
     let takes_many = matches!(arg.get_action(), ArgAction::Append);
     if texts.len() != 1 && !takes_many {
-        return Err("it is one value, no list".to_owned());
+        return Err("expected one value, found a list".to_owned());
     }
     for text in texts {
         let flag = format!("--{}={text}", arg.get_long().unwrap_or_default());
@@ -234,8 +237,8 @@ mod tests {
     #[test]
     fn what_no_tool_knows_is_refused_with_its_line_and_what_is_nearest() {
         for (text, told) in [
-            ("\nmax-recrod = '1MiB'", "evt.toml:2: unknown key 'max-recrod': did you mean max-record?"),
-            ("[evt-windows]\n", "evt.toml:1: unknown section 'evt-windows': did you mean evt-window?"),
+            ("\nmax-recrod = '1MiB'", "evt.toml:2: unknown key 'max-recrod'; did you mean max-record?"),
+            ("[evt-windows]\n", "evt.toml:1: unknown section 'evt-windows'; did you mean evt-window?"),
             ("[evt-sink]\nsize = '1m'", "evt.toml:2: unknown key 'size'"),
             ("config = 'x'", "evt.toml:1: unknown key 'config'"),
             ("a = \n", "evt.toml:1: "),

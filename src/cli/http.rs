@@ -25,51 +25,51 @@ const PLACES: [&str; 3] = ["origin", "partition", "offset"];
 
 /// Flags of an input `http://HOST:PORT`.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Over HTTP")]
+#[command(next_help_heading = "HTTP")]
 pub struct HttpArgs {
-    /// Who may send: a file of tokens, read again on SIGHUP
+    /// Accept only requests with a token from FILE, which is reloaded on SIGHUP
     #[arg(long, value_name = "FILE")]
     tokens: Option<PathBuf>,
-    /// Let requests in that bring no token
+    /// Accept requests without a token
     #[arg(long)]
     anonymous: bool,
-    /// Events a second that are let in, over all tokens
+    /// Limit events per second over all tokens
     #[arg(long, value_name = "N", value_parser = parse_rate)]
     rate: Option<NonZeroU32>,
-    /// Certificate chain in PEM, for https://
+    /// Read the certificate chain for https:// from a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Its key in PEM
+    /// Read the private key of the certificate from a PEM file
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Directory or registry of schemas: what they refuse is rejected in the answer
+    /// Validate events against this directory or registry of schemas before answering
     #[arg(long, value_name = "DIR|URL")]
     schemas: Option<String>,
-    /// What names an event's subject: a column or path, or =TEXT for all
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type")]
     subject: String,
-    /// Refuse properties that the schema does not know
+    /// Reject properties that the schema does not define
     #[arg(long)]
-    closed: bool,
-    /// The longest body, packed or unpacked
+    no_extra_fields: bool,
+    /// Limit the size of a request body, compressed and decompressed
     #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = parse_size)]
     max_body: usize,
-    /// Bytes of all bodies under way
+    /// Limit the memory of all request bodies being processed
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     max_pending: usize,
-    /// Connections at the same time
+    /// Limit the number of open connections
     #[arg(long, value_name = "N", default_value = "4096", value_parser = parse_connections)]
     max_connections: usize,
-    /// How long a connection may be silent between requests
+    /// Close connections that are idle this long between requests
     #[arg(long, value_name = "DURATION", default_value = "75s", value_parser = patience)]
     idle_timeout: Duration,
-    /// How long a request's head may take
+    /// Limit the time to receive the head of a request
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = patience)]
     head_timeout: Duration,
-    /// How long a request's body may take, and then its keeping
+    /// Limit the time to receive a request body, and then the time to store it
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = patience)]
     request_timeout: Duration,
-    /// Say one line for each request
+    /// Log one line per request
     #[arg(long)]
     log_requests: bool,
 }
@@ -87,10 +87,10 @@ impl HttpArgs {
             ("--log-requests", self.log_requests),
         ];
         match given.iter().find(|(_, given)| *given) {
-            Some((flag, _)) => Err(Error::usage(format!("{flag}: it is for an input http://HOST:PORT"))),
+            Some((flag, _)) => Err(Error::usage(format!("{flag} requires an input http://HOST:PORT"))),
             None if schemas => {
-                let way_out = "evt-validate --schemas checks what comes from elsewhere";
-                Err(Error::usage(format!("--schemas: it is for an input http://HOST:PORT: {way_out}")))
+                let way_out = "use evt-validate --schemas for other inputs";
+                Err(Error::usage(format!("--schemas requires an input http://HOST:PORT; {way_out}")))
             }
             None => Ok(()),
         }
@@ -99,7 +99,7 @@ impl HttpArgs {
     /// Returns the options of the server whose records are mapped by `mapping`.
     pub fn options(&self, address: &Address, map: &MapArgs, mapping: &mapping::Options, run: &Run) -> Result<Options> {
         if let Some((name, _)) = map.field.iter().chain(&map.set).find(|(name, _)| PLACES.contains(&name.as_str())) {
-            return Err(Error::usage(format!("{name}: over HTTP an event's place is the door's: it cannot be mapped")));
+            return Err(Error::usage(format!("{name}: the HTTP server sets this column, it cannot be mapped")));
         }
         let tls = self.tls_cert.clone().zip(self.tls_key.clone()).map(|(certificate, key)| Tls { certificate, key });
         let mut edge = mapping.clone();
@@ -146,7 +146,7 @@ impl HttpArgs {
             None => SubjectOf::Column(self.subject.clone()),
         };
         let mut options = validate::Options::default();
-        (options.subject, options.closed) = (subject, self.closed);
+        (options.subject, options.closed) = (subject, self.no_extra_fields);
         Some(Box::new(move || {
             let schemas: Option<Box<dyn Schemas + Send>> = match has_registry {
                 true => None,
@@ -171,16 +171,16 @@ pub fn over_http(mut mapping: mapping::Options) -> mapping::Options {
 
 fn parse_rate(text: &str) -> Result<NonZeroU32, String> {
     let rate = u32::try_from(parse_count(text)?).ok().and_then(NonZeroU32::new);
-    rate.ok_or_else(|| "between 1 and 4 G events a second".to_owned())
+    rate.ok_or_else(|| "expected a rate between 1 and 4G events per second".to_owned())
 }
 
 fn parse_connections(text: &str) -> Result<usize, String> {
     let count = usize::try_from(parse_count(text)?).ok();
-    count.filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "between 1 and 1M".to_owned())
+    count.filter(|count| (1..=1_000_000).contains(count)).ok_or_else(|| "expected a number between 1 and 1M".to_owned())
 }
 
 fn patience(text: &str) -> Result<Duration, String> {
     let micros = duration(text).map_err(|error| error.to_string())?;
     let time = u64::try_from(micros).ok().map(Duration::from_micros);
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "more than nothing is asked for".to_owned())
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a duration longer than 0".to_owned())
 }

@@ -8,26 +8,26 @@ use std::path::PathBuf;
 /// `--ack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AckArg {
-    /// When the outputs have it
+    /// When the outputs have stored it
     Output,
-    /// When it is in memory: a crash loses it
+    /// When it is in memory; a crash loses it
     Memory,
 }
 
 /// How requests are kept until the outputs have their events.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Keeping of requests")]
+#[command(next_help_heading = "Acknowledgement")]
 pub struct KeepArgs {
-    /// Acknowledge events once they are on disk here
+    /// Store requests in DIR and acknowledge them once they are on disk
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
-    /// The most that the spool takes up, 4GiB by default
+    /// Limit the size of the spool [default: 4GiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_room)]
     spool_max: Option<u64>,
-    /// Count an event that comes again within this as duplicate
+    /// Treat an event whose event_id arrives again within this time as a duplicate
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     dedup: Option<i64>,
-    /// Without a spool: when events are acknowledged
+    /// Choose when to acknowledge events without a spool [default: output]
     #[arg(long, value_name = "WHEN")]
     ack: Option<AckArg>,
 }

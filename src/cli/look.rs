@@ -79,9 +79,7 @@ pub fn promise<'a>(
     let pipe = outputs.find(|output| !output.acknowledges());
     let promise = options.keeping.promise(pipe.map(Checked::name))?;
     match options.http {
-        None if !inputs.is_empty() => {
-            Err(Error::usage("--spool, --dedup and --ack are about requests: evt-ingest http://ADDR:PORT"))
-        }
+        None if !inputs.is_empty() => Err(Error::usage("--spool, --dedup and --ack require an input http://ADDR:PORT")),
         _ => Ok(Some(promise)),
     }
 }
@@ -126,7 +124,7 @@ pub fn check_ends<'a>(
     };
     match (outputs.find(|output| output.replaces()), inputs.iter().find(is_endless)) {
         (Some(output), Some(input)) => Err(Error::usage(format!(
-            "{}: it is replaced at the end of the input, and {input} has none (a topic has one with end=)",
+            "{}: replaced only at the end of the input, but {input} has no end (set end= for a topic)",
             output.name()
         ))),
         _ => Ok(()),
@@ -142,7 +140,7 @@ pub fn is_of_every_stage(args: &StageArgs, run: &Run) -> bool {
 /// Adds a remedy to the error if two stages of a pipe write one container.
 pub fn alone(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::Fenced => error.because("stages can share dead letters as JSONL, as CSV or in SQLite"),
+        ErrorKind::Fenced => error.because("stages can share a dead-letter output only as JSONL, CSV or SQLite"),
         _ => error,
     }
 }

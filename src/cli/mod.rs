@@ -204,7 +204,7 @@ fn start(
         pipeline: common.pipeline.clone(),
         id,
         record_max: common.max_record,
-        ratio_max: common.max_ratio,
+        ratio_max: common.max_decompression_ratio,
         kafka: common.kafka_config.as_deref().map_or(Ok(vec![]), kafka_settings)?,
         outages: Default::default(),
         metrics,

@@ -127,7 +127,7 @@ impl<'a> Binder<'a> {
             let next = self.known(node)?;
             known = known.join(next).map_err(|(a, b)| {
                 let first = from.unwrap_or(*node);
-                format!("{first} is {}, {node} is {}: {}", article(a), article(b), casts(first, node, a, b))
+                format!("{first} is {}, {node} is {}; {}", article(a), article(b), casts(first, node, a, b))
             })?;
             if known == next && next != Known::Nothing {
                 from = Some(*node);
@@ -143,7 +143,7 @@ impl<'a> Binder<'a> {
             let name = name.map_or(String::new(), ToString::to_string);
             let all = nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
             let casts = format!("cast({name} as double) or cast({name} as text)");
-            format!("the kind of {all} is not known: say {casts}; a text constant stands in '...'")
+            format!("the type of {all} is unknown; use {casts}; a text constant is written '...'")
         })
     }
 
@@ -153,7 +153,7 @@ impl<'a> Binder<'a> {
             && kind != want
             && !matches!(node, Node::Literal(Literal::Text(_)) | Node::Case { .. } | Node::Coalesce(_))
         {
-            return Err(format!("{node} is {}, not {}: {}", article(kind), article(want), cast_hint(node, kind, want)));
+            return Err(format!("expected {}, found {node}; {}", article(want), cast_hint(node, kind, want)));
         }
         match node {
             Node::Name(parts) => self.leaf(parts, Ask::Kind { kind: want, lenient: false }),
@@ -264,11 +264,11 @@ impl<'a> Binder<'a> {
         }
         let from = known.unwrap_or(to);
         if !cast::exists(from, to) {
-            return Err(format!("{value} is {}, which is never {}", article(from), article(to)));
+            return Err(format!("{value} is {}, which cannot be cast to {}", article(from), article(to)));
         }
         if cast::may_fail(from, to) && !lenient {
             let to = to.cast_name();
-            return Err(format!("cast({value} as {to}) may fail: say try_cast({value} as {to}), which gives null"));
+            return Err(format!("cast({value} as {to}) may fail; use try_cast({value} as {to}), which returns NULL"));
         }
         Ok(converted(self.bind(value, from)?, from, to))
     }
@@ -277,7 +277,7 @@ impl<'a> Binder<'a> {
         let function = function(name)?;
         let fits = (function.args.len() - function.optional..=function.args.len()).contains(&args.len());
         if !fits {
-            return Err(format!("{name} takes {}", function.usage));
+            return Err(format!("expected {name}{}", function.usage));
         }
         if let Some(check) = function.check {
             args.first().map_or(Ok(()), check)?;
@@ -310,7 +310,7 @@ impl<'a> Binder<'a> {
                 && number_end(text.as_bytes(), 0) == Some(text.len())
             {
                 let names = nodes.iter().find(|node| matches!(node, Node::Name(_))).map_or(node, |name| name);
-                self.warnings.push(format!("{names} compares as text with '{text}'; without quotes it is a number"));
+                self.warnings.push(format!("{names} is compared with '{text}' as text; unquoted it is a number"));
                 return;
             }
         }
@@ -327,7 +327,8 @@ fn result_kind(operator: Operator) -> ValueKind {
     }
 }
 
-fn article(kind: ValueKind) -> String {
+/// Returns the name of a type with its article.
+pub(super) fn article(kind: ValueKind) -> String {
     match kind {
         ValueKind::Text => "text".to_owned(),
         ValueKind::Time => "an instant".to_owned(),
@@ -339,16 +340,16 @@ fn article(kind: ValueKind) -> String {
 /// other's type.
 fn casts(first: &Node, second: &Node, a: ValueKind, b: ValueKind) -> String {
     match (a, b) {
-        (ValueKind::Text, b) => format!("say {} or {}", say(first, b), say(second, ValueKind::Text)),
-        (a, ValueKind::Text) => format!("say {} or {}", say(first, ValueKind::Text), say(second, a)),
-        (_, b) => format!("say {}", say(first, b)),
+        (ValueKind::Text, b) => format!("use {} or {}", say(first, b), say(second, ValueKind::Text)),
+        (a, ValueKind::Text) => format!("use {} or {}", say(first, ValueKind::Text), say(second, a)),
+        (_, b) => format!("use {}", say(first, b)),
     }
 }
 
 fn cast_hint(node: &Node, from: ValueKind, to: ValueKind) -> String {
     match cast::exists(from, to) {
-        true => format!("say {}", say(node, to)),
-        false => "compare it with something".to_owned(),
+        true => format!("use {}", say(node, to)),
+        false => "use a comparison".to_owned(),
     }
 }
 
@@ -359,7 +360,7 @@ fn say(node: &Node, kind: ValueKind) -> String {
 fn function(name: &str) -> Bound<&'static Function> {
     FUNCTIONS.iter().find(|function| function.name == name).ok_or_else(|| {
         let names = FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>().join(" ");
-        format!("there is no function {name} here; there are coalesce {names}")
+        format!("unknown function {name}; expected one of coalesce {names}")
     })
 }
 
@@ -369,12 +370,12 @@ fn converted(tree: Tree, from: ValueKind, to: ValueKind) -> Tree {
 
 fn regex(pattern: &Node) -> Bound<Regex> {
     let Node::Literal(Literal::Text(pattern)) = pattern else {
-        return Err(format!("the pattern of ~ is a text constant, not {pattern}"));
+        return Err(format!("expected a text constant as the pattern of ~, found {pattern}"));
     };
     Regex::new(pattern).map_err(|error| {
         let message = error.to_string();
         let cause = message.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("'{pattern}' is no regular expression: {cause}")
+        format!("invalid regular expression '{pattern}': {cause}")
     })
 }
 
@@ -388,11 +389,11 @@ fn constant(literal: &Literal, want: ValueKind) -> Bound<ArrayRef> {
         (Literal::Text(text), ValueKind::Text) => Arc::new(StringArray::from(vec![text.as_str()])),
         (Literal::Text(text), ValueKind::Time) => match parse_instant(text) {
             Some(micros) => Arc::new(Int64Array::from(vec![micros])),
-            None => return Err(format!("'{text}' stands beside an instant and is no RFC 3339 instant")),
+            None => return Err(format!("expected an RFC 3339 instant, found '{text}'")),
         },
         (Literal::Text(text), want) => {
             let want = article(want);
-            return Err(format!("'{text}' is text, not {want}: write it without quotes"));
+            return Err(format!("expected {want}, found the text '{text}'; write it without quotes"));
         }
     })
 }

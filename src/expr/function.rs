@@ -42,14 +42,14 @@ pub const FUNCTIONS: &[Function] = &[
     simple("trim", "(text): without white space at both ends", &[Text], Text, |args| {
         Ok(texts(&args[0], |text| text.trim().into()))
     }),
-    simple("length", "(text): how many characters", &[Text], Number, |args| {
+    simple("length", "(text): number of characters", &[Text], Number, |args| {
         let lengths =
             args[0].array().as_string::<i32>().iter().map(|text| text.map(|text| text.chars().count() as f64));
         Ok(Arc::new(lengths.collect::<Float64Array>()))
     }),
     Function {
         name: "substr",
-        usage: "(text, first[, count]): characters from the first (from 1)",
+        usage: "(text, first[, count]): characters from position first (counted from 1), at most count",
         args: &[Text, Number, Number],
         optional: 1,
         result: Text,
@@ -59,19 +59,17 @@ pub const FUNCTIONS: &[Function] = &[
     simple("starts_with", "(text, start)", &[Text, Text], Bool, |args| searched(args, starts_with)),
     simple("ends_with", "(text, end)", &[Text, Text], Bool, |args| searched(args, ends_with)),
     simple("contains", "(text, part)", &[Text, Text], Bool, |args| searched(args, contains)),
-    simple("abs", "(number): without its sign", &[Number], Number, |args| Ok(numbers(&args[0], f64::abs))),
-    simple("round", "(number): nearest whole number, halves away from 0", &[Number], Number, |args| {
+    simple("abs", "(number): absolute value", &[Number], Number, |args| Ok(numbers(&args[0], f64::abs))),
+    simple("round", "(number): nearest integer; halves are rounded away from 0", &[Number], Number, |args| {
         Ok(numbers(&args[0], f64::round))
     }),
-    simple("floor", "(number): greatest whole number not above", &[Number], Number, |args| {
+    simple("floor", "(number): greatest integer not above it", &[Number], Number, |args| {
         Ok(numbers(&args[0], f64::floor))
     }),
-    simple("ceil", "(number): least whole number not below", &[Number], Number, |args| {
-        Ok(numbers(&args[0], f64::ceil))
-    }),
+    simple("ceil", "(number): least integer not below it", &[Number], Number, |args| Ok(numbers(&args[0], f64::ceil))),
     Function {
         name: "date_trunc",
-        usage: "(unit, instant): start of its second, minute, hour, day, week (Monday), month or year, UTC",
+        usage: "(unit, instant): start of the second, minute, hour, day, week (from Monday), month or year of the instant, in UTC",
         args: &[Text, Time],
         optional: 0,
         result: Time,
@@ -133,7 +131,7 @@ const UNITS: [&str; 7] = ["second", "minute", "hour", "day", "week", "month", "y
 fn is_unit(node: &Node) -> Result<(), String> {
     match node {
         Node::Literal(Literal::Text(unit)) if UNITS.contains(&unit.as_str()) => Ok(()),
-        other => Err(format!("the unit of date_trunc is one of '{}', not {other}", UNITS.join("' '"))),
+        other => Err(format!("expected a unit of date_trunc ('{}'), found {other}", UNITS.join("' '"))),
     }
 }
 

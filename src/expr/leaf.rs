@@ -89,9 +89,9 @@ impl Leaves {
             Source::Path(..) => "property",
         };
         let asked = match leaf.ask {
-            Ask::Presence => "only whether it is null".to_owned(),
+            Ask::Presence => "only whether it is NULL".to_owned(),
             Ask::Kind { kind, lenient: false } => format!("as {}", kind.name()),
-            Ask::Kind { kind, lenient: true } => format!("as {}, null if it is none", kind.name()),
+            Ask::Kind { kind, lenient: true } => format!("as {}, NULL if the cast fails", kind.name()),
         };
         format!("{}: {place}, {asked}", leaf.name)
     }
@@ -150,15 +150,17 @@ impl Leaves {
         match self.schema.index_of(first) {
             Ok(column) if rest.is_empty() => {
                 let data_type = self.schema.field(column).data_type();
-                let kind = kind_of(data_type).ok_or(format!("the column {first} is a list: no expression reads it"))?;
+                let kind = kind_of(data_type).ok_or(format!("{first} is a list, which expressions cannot read"))?;
                 Ok(Place::Column(column, kind))
             }
             Ok(_) => Err(match object {
-                Some(object) => format!("{first} is a column without parts; say {object}.{}", parts.join(".")),
-                None => format!("{first} is a column without parts"),
+                Some(object) => {
+                    format!("{first} is a column without members; use {object}.{}", parts.join("."))
+                }
+                None => format!("{first} is a column without members"),
             }),
             Err(_) if object.is_some() => Ok(Place::Path(parts.to_vec())),
-            Err(_) => Err(format!("{} is no column; there are {}", parts.join("."), self.column_names())),
+            Err(_) => Err(format!("unknown column {}; expected one of {}", parts.join("."), self.column_names())),
         }
     }
 

@@ -118,7 +118,7 @@ pub(crate) fn parse(text: &str) -> Result<Node> {
 pub(crate) fn parse_call(text: &str) -> Result<Written> {
     match read(text)? {
         Expr::Function(function) => written(&function).map_err(|why| refused(text, &why)),
-        _ => Err(refused(text, "an aggregate is one call, like count(*) or sum(amount)")),
+        _ => Err(refused(text, "expected one aggregate call, like count(*) or sum(amount)")),
     }
 }
 
@@ -130,17 +130,17 @@ pub(crate) fn refused(text: &str, why: &str) -> Error {
 
 fn read(text: &str) -> Result<Expr> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::config(format!("an expression of {} bytes: at most {TEXT_BYTES_MAX} fit", text.len())));
+        return Err(Error::config(format!("an expression of {} bytes exceeds {TEXT_BYTES_MAX}", text.len())));
     }
     let mut tokens = Tokenizer::new(&Names, text)
         .tokenize_with_location()
         .map_err(|error| refused(text, &format!("{} at column {}", error.message, error.location.column)))?;
     let words = tokens.iter().filter(|token| is_word(&token.token)).count();
     if words > WORDS_MAX {
-        return Err(refused(text, &format!("{words} words and signs: at most {WORDS_MAX} fit; use `in (...)`")));
+        return Err(refused(text, &format!("{words} tokens exceed the maximum of {WORDS_MAX}; use `in (...)`")));
     }
     if let Some(column) = too_deep(&tokens) {
-        return Err(refused(text, &format!("nested more than {DEPTH_MAX} deep at column {column}")));
+        return Err(refused(text, &format!("nested deeper than {DEPTH_MAX} at column {column}")));
     }
     let keyword = first_keyword(&tokens);
     name_words(&mut tokens);
@@ -148,7 +148,7 @@ fn read(text: &str) -> Result<Expr> {
     let sql = parser.parse_expr().map_err(|error| refused(text, &spoken(&error, keyword.as_deref())))?;
     let next = parser.peek_token();
     if next.token != Token::EOF {
-        let place = format!("`{}` at column {} is one too many", next.token, next.span.start.column);
+        let place = format!("unexpected `{}` at column {}", next.token, next.span.start.column);
         return Err(refused(text, &(place + &hint(keyword.as_deref()))));
     }
     Ok(sql)
@@ -222,7 +222,7 @@ fn first_keyword(tokens: &[TokenWithSpan]) -> Option<String> {
 }
 
 fn hint(keyword: Option<&str>) -> String {
-    keyword.map_or(String::new(), |word| format!("; if {word} is a name, quote it: \"{word}\", it is an SQL keyword"))
+    keyword.map_or(String::new(), |word| format!("; {word} is an SQL keyword, quote it if it is a name: \"{word}\""))
 }
 
 fn spoken(error: &ParserError, keyword: Option<&str>) -> String {
@@ -297,7 +297,7 @@ fn special(sql: &Expr) -> Result<Node, Refusal> {
             args.extend(substring_for.as_deref().map(node).transpose()?);
             named("substr", args)
         }
-        other => return Err(format!("`{other}` is not understood here; evt-metrics(5) lists what is")),
+        other => return Err(format!("unsupported syntax `{other}`; evt-metrics(5) describes expressions")),
     })
 }
 
@@ -308,7 +308,7 @@ fn named(name: &str, args: Vec<Node>) -> Node {
 fn part(name: &Ident) -> Result<String, Refusal> {
     match name.quote_style {
         None | Some('"') => Ok(name.value.clone()),
-        Some(quote) => Err(format!("{quote}{}{quote} is no name; a name is quoted by \"", name.value)),
+        Some(quote) => Err(format!("expected a name, found {quote}{}{quote}; names are quoted with \"", name.value)),
     }
 }
 
@@ -319,19 +319,19 @@ fn literal(value: &Value) -> Result<Literal, Refusal> {
         Value::SingleQuotedString(text) => Ok(Literal::Text(text.clone())),
         Value::Number(text, false) => match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(Literal::Number(number)),
-            _ => Err(format!("{text} is no number in the range of a double")),
+            _ => Err(format!("expected a number in the range of a double, found {text}")),
         },
-        other => Err(format!("{other} is not understood here; text stands in '...', a name in \"...\"")),
+        other => Err(format!("unsupported literal {other}; text is written '...', a name \"...\"")),
     }
 }
 
 fn time_literal(data_type: &DataType, value: &Value) -> Result<Node, Refusal> {
     let (DataType::Timestamp(..), Value::SingleQuotedString(text)) = (data_type, value) else {
-        return Err(format!("{data_type} {value}: an instant is written timestamp '2024-01-15T10:00:00Z'"));
+        return Err(format!("expected timestamp '2024-01-15T10:00:00Z', found {data_type} {value}"));
     };
     match parse_instant(text) {
         Some(micros) => Ok(Node::Literal(Literal::Time(micros))),
-        None => Err(format!("'{text}' is no RFC 3339 instant, like 2024-01-15T10:00:00Z")),
+        None => Err(format!("expected an RFC 3339 instant like 2024-01-15T10:00:00Z, found '{text}'")),
     }
 }
 
@@ -362,7 +362,7 @@ fn binary(op: &BinaryOperator, left: &Expr, right: &Expr) -> Result<Node, Refusa
             let negated = *op == BinaryOperator::PGRegexNotMatch;
             return Ok(Node::Match { value: boxed(left)?, pattern: boxed(right)?, negated });
         }
-        other => return Err(format!("the operator {other} is not understood here")),
+        other => return Err(format!("unsupported operator {other}")),
     };
     Ok(Node::Binary(operator, boxed(left)?, boxed(right)?))
 }
@@ -373,21 +373,21 @@ fn cast(cast: &CastKind, value: &Expr, data_type: &DataType) -> Result<Node, Ref
         DataType::Text | DataType::Varchar(None) => ValueKind::Text,
         DataType::Boolean | DataType::Bool => ValueKind::Bool,
         DataType::Timestamp(..) => ValueKind::Time,
-        other => return Err(format!("cast to {other}: the kinds are double, text, boolean and timestamp")),
+        other => return Err(format!("expected a cast to double, text, boolean or timestamp, found {other}")),
     };
     let lenient = matches!(cast, CastKind::TryCast);
     match cast {
         CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast => {
             Ok(Node::Cast { value: boxed(value)?, kind, lenient })
         }
-        CastKind::SafeCast => Err("safe_cast is written try_cast here".to_owned()),
+        CastKind::SafeCast => Err("unsupported function safe_cast; use try_cast".to_owned()),
     }
 }
 
 fn call(function: &Function) -> Result<Node, Refusal> {
     let Written { name, star, args, filter } = written(function)?;
     if star || filter.is_some() {
-        return Err(format!("{name}(...) inside an expression is no aggregate: neither * nor filter fits"));
+        return Err(format!("{name}(...) is not an aggregate here; * and filter are not allowed"));
     }
     match name.as_str() {
         "coalesce" if !args.is_empty() => Ok(Node::Coalesce(args)),
@@ -402,13 +402,13 @@ fn written(function: &Function) -> Result<Written, Refusal> {
         && function.within_group.is_empty()
         && function.parameters == FunctionArguments::None;
     let FunctionArguments::List(list) = &function.args else {
-        return Err(format!("{name} needs its arguments in parentheses"));
+        return Err(format!("{name}: expected arguments in parentheses"));
     };
     if list.duplicate_treatment.is_some() {
-        return Err(format!("{name}(distinct ...) is not understood; approx_distinct(x) counts distinct values"));
+        return Err(format!("unsupported {name}(distinct ...); approx_distinct(x) counts distinct values"));
     }
     if !plain || !list.clauses.is_empty() {
-        return Err(format!("{name}(...) takes arguments and filter (where ...) only"));
+        return Err(format!("{name}(...): only arguments and filter (where ...) are supported"));
     }
     let filter = function.filter.as_deref().map(node).transpose()?;
     let star = matches!(list.args.as_slice(), [FunctionArg::Unnamed(FunctionArgExpr::Wildcard)]);
@@ -419,7 +419,7 @@ fn written(function: &Function) -> Result<Written, Refusal> {
 fn argument(argument: &FunctionArg) -> Result<Node, Refusal> {
     match argument {
         FunctionArg::Unnamed(FunctionArgExpr::Expr(sql)) => node(sql),
-        other => Err(format!("`{other}` is no argument here")),
+        other => Err(format!("unsupported argument `{other}`")),
     }
 }
 
@@ -481,10 +481,7 @@ mod tests {
         for (open, inner, close) in shapes {
             for n in [31, 50, 300] {
                 let told = why(&wrap(n, open, inner, close));
-                assert!(
-                    told.contains("nested more than 30 deep at column") || told.contains("words and signs"),
-                    "{told}"
-                );
+                assert!(told.contains("nested deeper than 30 at column") || told.contains("tokens exceed"), "{told}");
             }
             // A fault at the maximum depth is reported as fast.
             for n in [15, 30] {

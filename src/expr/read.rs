@@ -1,5 +1,6 @@
 //! Reads a batch into leaves: columns as they are or converted, properties by one walk per row.
 
+use super::bind::article;
 use super::leaf::{Ask, Leaf, Leaves, Source, Step};
 use super::value::{Coded, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
@@ -54,11 +55,11 @@ impl Wrong<'_> {
     pub fn message(&self) -> String {
         let leaf = &self.batch.leaves[self.leaf];
         let asked = match leaf.ask {
-            Ask::Kind { kind, .. } => kind.name(),
-            Ask::Presence => "value",
+            Ask::Kind { kind, .. } => article(kind),
+            Ask::Presence => "a value".to_owned(),
         };
         let value = self.batch.value_text(leaf, self.row as usize).unwrap_or_default();
-        format!("{}: {} is no {asked}", leaf.name, shown(&value))
+        format!("{}: expected {asked}, found {}", leaf.name, shown(&value))
     }
 }
 

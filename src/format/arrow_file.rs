@@ -56,9 +56,9 @@ impl Blocks {
         let size = file.metadata().map_err(|error| Error::io("cannot read", &error))?.len();
         let footer = footer(&mut file, size)?;
         let footer = arrow_ipc::root_as_footer(&footer).map_err(corrupt)?;
-        let schema = footer.schema().ok_or_else(|| corrupt("its footer has no schema"))?;
+        let schema = footer.schema().ok_or_else(|| corrupt("the footer has no schema"))?;
         if !schema.endianness().equals_to_target_endianness() {
-            return Err(corrupt("its bytes are in the order of another kind of machine (big-endian)"));
+            return Err(corrupt("expected little-endian data, found big-endian"));
         }
         let schema = SchemaRef::new(fb_to_schema(schema));
         let decoder = FileDecoder::new(schema.clone(), footer.version());
@@ -83,7 +83,7 @@ impl Blocks {
         let (Some(start), Some(head), Some(length)) =
             (start, head, length.filter(|_| end.is_some_and(|end| end <= self.size)))
         else {
-            return Err(corrupt("a block lies beyond its end"));
+            return Err(corrupt("a block extends beyond the end of the file"));
         };
         let mut bytes = MutableBuffer::from_len_zeroed(usize::try_from(length).map_err(corrupt)?);
         self.file.seek(SeekFrom::Start(start)).map_err(io)?;
@@ -117,7 +117,7 @@ impl Iterator for Blocks {
 /// Reads the footer.
 fn footer(file: &mut File, size: u64) -> Result<Vec<u8>> {
     let io = |error| Error::io("cannot read", &error);
-    let torn = || corrupt("it is torn: no footer at its end");
+    let torn = || corrupt("torn: the footer is missing");
     let mut tail = [0; TAIL as usize];
     file.seek(SeekFrom::Start(size.checked_sub(TAIL).ok_or_else(torn)?)).map_err(io)?;
     file.read_exact(&mut tail).map_err(io)?;
@@ -169,7 +169,7 @@ mod tests {
         let mut columns = batch.columns().to_vec();
         columns[4] = std::sync::Arc::new(arrow::array::StringArray::from(vec!["{]"; batch.num_rows()]));
         let error = texts(&FORMAT, &file(&RecordBatch::try_new(batch.schema(), columns).unwrap(), None)).unwrap_err();
-        assert!(error.to_string().contains("claims rows of kind event"), "{error}");
+        assert!(error.to_string().contains("expected JSON in a column of kind event"), "{error}");
     }
 
     #[test]

@@ -67,7 +67,7 @@ fn body(line: &[u8], text: &mut String) -> Body {
         Ok(()) => Body::Text(start..text.len()),
         Err(Stop { byte, expected }) => {
             text.truncate(start);
-            let message = format!("byte {}: no access log line: expected {expected}", byte + 1);
+            let message = format!("byte {}: expected {expected}", byte + 1);
             Body::Fault(Fault::new(ErrorType::ParseError, message))
         }
     }

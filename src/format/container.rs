@@ -99,7 +99,7 @@ impl<E: Display, I: Iterator<Item = Result<RecordBatch, E>>> Batches<I> {
         let rows = RecordBatch::try_new(schema, columns)?;
         if !is_proved(&rows) {
             let claim = Kind::of(rows.schema_ref()).map_or("", Kind::name);
-            return Err(Error::corrupt(format!("the file claims rows of kind {claim}, but a JSON column holds none")));
+            return Err(Error::corrupt(format!("expected JSON in a column of kind {claim}, found other text")));
         }
         self.pieces.rows += count as u64;
         self.own = Some(batch.slice(count, batch.num_rows() - count));

@@ -220,17 +220,17 @@ impl Rows {
             Ok(_) => self.fields(found.fields),
             Err(_) => None,
         };
-        let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header is not UTF-8"))?.collect();
+        let names: Vec<&str> = names.ok_or_else(|| Error::corrupt("the header: invalid UTF-8"))?.collect();
         if let Some(byte) = behind_quote(&input[..found.content], self.delimiter) {
-            return Err(Error::corrupt(format!("the header, byte {byte}: text behind a closing quote")));
+            return Err(Error::corrupt(format!("the header, byte {byte}: expected a delimiter after a quote")));
         }
         if names.iter().any(|name| name.contains('\r')) && !input[..found.content].contains(&b'"') {
-            let way_out = "lines end with LF or CRLF: tr '\\r' '\\n' makes them";
-            return Err(Error::corrupt(format!("the header holds a carriage return: {way_out}")));
+            let way_out = "expected lines that end with LF or CRLF; tr '\\r' '\\n' converts them";
+            return Err(Error::corrupt(format!("the header contains a carriage return: {way_out}")));
         }
         let mut seen = HashSet::new();
         if let Some(name) = names.iter().find(|name| !seen.insert(**name)) {
-            return Err(Error::corrupt(format!("the header names '{name}' twice: rename one")));
+            return Err(Error::corrupt(format!("the header has two columns '{name}'; rename one")));
         }
         self.header = Header::Read(names.into_iter().map(Key::new).collect());
         Ok(())
@@ -238,20 +238,20 @@ impl Rows {
 
     /// Returns the JSON text of the last record, or why there is none.
     fn body(&self, raw: &[u8], found: &Found, text: &mut String) -> Body {
-        let Header::Read(keys) = &self.header else { return parse_error("there is no header") };
+        let Header::Read(keys) = &self.header else { return parse_error("missing header") };
         if let Err(error) = std::str::from_utf8(raw) {
-            return parse_error(format!("byte {}: not UTF-8", error.valid_up_to() + 1));
+            return parse_error(format!("byte {}: invalid UTF-8", error.valid_up_to() + 1));
         }
         if !found.closed {
-            return parse_error("a quote is opened and never closed");
+            return parse_error("expected a closing quote, found the end of the record");
         }
         if let Some(byte) = behind_quote(raw, self.delimiter) {
-            return parse_error(format!("byte {byte}: text behind a closing quote"));
+            return parse_error(format!("byte {byte}: expected a delimiter after a quote"));
         }
         if found.fields != keys.len() {
-            return parse_error(format!("{} fields where the header names {}", found.fields, keys.len()));
+            return parse_error(format!("expected {} fields, found {}", keys.len(), found.fields));
         }
-        let Some(fields) = self.fields(found.fields) else { return parse_error("not UTF-8") };
+        let Some(fields) = self.fields(found.fields) else { return parse_error("invalid UTF-8") };
         let start = text.len();
         text.push('{');
         // Only records with two adjacent quotes have empty texts.
@@ -338,7 +338,7 @@ impl Splitter for Rows {
                 continue;
             }
             if let Header::TooLong = self.header {
-                return Err(Error::corrupt("the header is longer than --max-record allows"));
+                return Err(Error::corrupt("the header is longer than --max-record"));
             }
             let Some(found) = self.find(&input[start..], last) else { break };
             let raw = start..start + found.content;

@@ -27,14 +27,14 @@ fn a_record_of_another_length_no_text_or_an_open_quote_is_its_own_fault() {
         let seen = split(&mut Rows::new(b','), input, &[]).unwrap();
         seen[0].2.clone().unwrap_err()
     };
-    assert_eq!(fault(b"a,b\n1\n"), "1 fields where the header names 2");
-    assert_eq!(fault(b"a,b\n1,2,3\n"), "3 fields where the header names 2");
-    assert_eq!(fault(b"a,b\n1,\xff\n"), "byte 3: not UTF-8");
-    assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "a quote is opened and never closed");
-    assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: text behind a closing quote");
-    assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: text behind a closing quote");
+    assert_eq!(fault(b"a,b\n1\n"), "expected 2 fields, found 1");
+    assert_eq!(fault(b"a,b\n1,2,3\n"), "expected 2 fields, found 3");
+    assert_eq!(fault(b"a,b\n1,\xff\n"), "byte 3: invalid UTF-8");
+    assert_eq!(fault(b"a,b\n1,\"x\n2,y\n"), "expected a closing quote, found the end of the record");
+    assert_eq!(fault(b"a,b\n\"x\"y,2\n"), "byte 4: expected a delimiter after a quote");
+    assert_eq!(fault(b"a,b\n\"x\" ,2\n"), "byte 4: expected a delimiter after a quote");
     // The missing quote in the first line would join two records.
-    assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: text behind a closing quote");
+    assert_eq!(fault(b"a,b\n\"x,1\n\"y\",2\n"), "byte 7: expected a delimiter after a quote");
 }
 
 #[test]
@@ -66,10 +66,12 @@ fn an_empty_field_between_quotes_is_an_empty_text_where_the_column_holds_text() 
 
 #[test]
 fn a_header_that_names_a_column_twice_or_is_no_text_ends_the_run() {
-    assert_eq!(error(b"a,b,a\n1,2,3\n"), "the header names 'a' twice: rename one");
-    assert_eq!(error(b"a,\xff\n1,2\n"), "the header is not UTF-8");
-    assert!(error(b"a,b\r1,2\r3,4\r").starts_with("the header holds a carriage return: lines end with LF"));
-    assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: text behind a closing quote");
+    assert_eq!(error(b"a,b,a\n1,2,3\n"), "the header has two columns 'a'; rename one");
+    assert_eq!(error(b"a,\xff\n1,2\n"), "the header: invalid UTF-8");
+    assert!(
+        error(b"a,b\r1,2\r3,4\r").starts_with("the header contains a carriage return: expected lines that end with LF")
+    );
+    assert_eq!(error(b"\"a\"x,b\n1,2\n"), "the header, byte 4: expected a delimiter after a quote");
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub const FORMAT: Format = Format {
 const PIECE_BYTES: usize = 1 << 20;
 
 /// The message if the input is one JSON array.
-pub const ARRAY_HINT: &str = "a JSON array, not JSON lines: feed its elements with  jq -c '.[]' FILE | evt-ingest";
+pub const ARRAY_HINT: &str = "expected JSON lines, found a JSON array; convert it with  jq -c '.[]' FILE | evt-ingest";
 
 /// Whether input that starts with `bytes` is one JSON array: its first character other than white space is `[`.
 pub fn is_array(bytes: &[u8]) -> bool {
@@ -286,7 +286,7 @@ fn headers(map: &MapArray, form: Form) -> Option<Column<'_>> {
 pub(super) fn unique_names(schema: &Schema) -> Result<()> {
     let mut seen = HashSet::new();
     match schema.fields().iter().find(|field| !seen.insert(field.name())) {
-        Some(field) => Err(Error::corrupt(format!("two columns are named '{}': rename one", field.name()))),
+        Some(field) => Err(Error::corrupt(format!("two columns have the name '{}'; rename one", field.name()))),
         None => Ok(()),
     }
 }
@@ -358,7 +358,7 @@ pub fn one_line(payload: &[u8]) -> Result<Cow<'_, str>, Fault> {
 /// Returns the fault of a record whose bytes are not UTF-8.
 #[cold]
 pub fn not_utf8(error: &std::str::Utf8Error) -> Fault {
-    Fault::new(ErrorType::ParseError, format!("byte {}: not UTF-8", error.valid_up_to() + 1))
+    Fault::new(ErrorType::ParseError, format!("byte {}: invalid UTF-8", error.valid_up_to() + 1))
 }
 
 #[cfg(test)]

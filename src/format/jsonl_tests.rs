@@ -34,7 +34,7 @@ fn columns_of_one_name_are_refused() {
     let field = Field::new("a", DataType::Int32, true);
     let batch = RecordBatch::new_empty(std::sync::Arc::new(Schema::new(vec![field.clone(), field])));
     let error = rows_to_json(&batch, 1, 1 << 20, &mut Records::default()).unwrap_err();
-    assert_eq!(error.to_string(), "two columns are named 'a': rename one");
+    assert_eq!(error.to_string(), "two columns have the name 'a'; rename one");
 }
 
 #[test]

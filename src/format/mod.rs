@@ -40,7 +40,7 @@ use std::path::Path;
 pub fn by_name(name: &str) -> Result<&'static Format> {
     ALL.iter().copied().find(|format| format.name == name).ok_or_else(|| {
         let names: Vec<_> = ALL.iter().map(|format| format.name).collect();
-        Error::usage(format!("unknown format '{name}': one of {}", names.join(" ")))
+        Error::usage(format!("unknown format '{name}'; expected one of {}", names.join(" ")))
     })
 }
 
@@ -60,9 +60,9 @@ pub fn misnomer(path: &Path) -> Option<String> {
     match extension.as_str() {
         "gz" | "zst" | "bz2" | "xz" | "zip" => {
             let plain = path.with_extension("");
-            Some(format!("{name}: evt compresses nothing: --to {} and compress it afterwards", plain.display()))
+            Some(format!("{name}: evt writes no compressed files; use --to {} and compress that", plain.display()))
         }
-        "db" | "sqlite" | "sqlite3" => Some(format!("{name}: a database is written as sqlite:{name}")),
+        "db" | "sqlite" | "sqlite3" => Some(format!("{name}: use sqlite:{name} for a database")),
         _ => None,
     }
 }
@@ -86,9 +86,9 @@ pub fn by_part_of_magic(bytes: &[u8]) -> Result<Option<&'static Format>> {
     let resembles = |magic: &[u8]| magic.split_last().is_some_and(|(_, start)| bytes.starts_with(start));
     match ALL.iter().find(|format| resembles(format.magic)) {
         None => Ok(None),
-        Some(Format { name, .. }) => {
-            Err(Error::corrupt(format!("it begins almost like {name}: -f {name} if it is damaged, else -f FORMAT")))
-        }
+        Some(Format { name, .. }) => Err(Error::corrupt(format!(
+            "the first bytes resemble {name}; use -f {name} if the file is damaged, else -f FORMAT"
+        ))),
     }
 }
 

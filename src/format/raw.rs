@@ -19,7 +19,7 @@ pub const FORMAT: Format = Format {
     input: Input::None,
     output: Some(|schema, _| match column_of(schema) {
         Some(column) => Ok(Box::new(Writer { column })),
-        None => Err(Error::usage("-o raw: the rows bring no raw record: evt-ingest --keep-raw passes it on")),
+        None => Err(Error::usage("-o raw: the rows have no raw records; evt-ingest --keep-raw adds them")),
     }),
     appendable: true,
 };
@@ -41,9 +41,9 @@ pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
     let why = |row: usize| match memchr::memchr(b'\n', payloads.value(row)) {
         _ if lengths.is_valid(row) => {
             let (kept, length) = (payloads.value(row).len(), lengths.value(row));
-            Some(format!("-o raw: {kept} of the record's {length} bytes were kept"))
+            Some(format!("-o raw: the dead letter has only {kept} of the record's {length} bytes"))
         }
-        Some(at) => Some(format!("-o raw: byte {} of the payload is a line break", at + 1)),
+        Some(at) => Some(format!("-o raw: the payload has a line break at byte {}", at + 1)),
         None => None,
     };
     (0..letters.num_rows()).filter_map(|row| Some((row, Fault::new(ErrorType::SinkError, why(row)?)))).collect()
@@ -59,7 +59,7 @@ impl Encoder for Writer {
         out.reserve(records.value_data().len() + records.len());
         for record in records.iter().flatten() {
             if self.column != RAW && memchr::memchr(b'\n', record).is_some() {
-                return Err(Error::usage("-o raw: a payload holds a line break: evt-view -o raw leaves it out"));
+                return Err(Error::usage("-o raw: a payload contains a line break; evt-view -o raw skips it"));
             }
             out.extend_from_slice(record);
             out.push(b'\n');

@@ -121,17 +121,17 @@ impl Builder {
 
     fn slots<'a>(&self, json: &'a str) -> Result<Vec<Slot<'a>>, Fault> {
         if !json.trim_start().starts_with('{') {
-            return Err(fault("no JSON object"));
+            return Err(fault("expected a JSON object"));
         }
         let mut slots: Vec<Slot<'a>> = vec![None; self.columns.len()];
         let mut wrong = None;
         walk::members(json, |name, value| {
             let name = text::unescape(name);
             match self.place(&name) {
-                None => wrong = Some(format!("'{name}' is no column of this kind")),
+                None => wrong = Some(format!("'{name}': unknown column of this kind")),
                 Some(_) if value == "null" => {}
                 Some((at, encoded)) if slots[at].is_none() => slots[at] = Some((value, encoded)),
-                Some(_) => wrong = Some(format!("'{name}' stands twice")),
+                Some(_) => wrong = Some(format!("'{name}': duplicate column")),
             }
             wrong.is_none()
         });
@@ -218,7 +218,7 @@ impl Column {
                 _ if field.is_nullable() => Ok(Value::Null),
                 Column::Bytes(_) if MAY_BE_EMPTY.contains(&name.as_str()) => Ok(Value::Bytes(vec![])),
                 _ if MAY_BE_EMPTY.contains(&name.as_str()) => Ok(Value::Text("".into())),
-                _ => Err(fault(format!("'{name}' is missing"))),
+                _ => Err(fault(format!("'{name}': missing"))),
             };
         };
         let (read, expected) = self.parse(value, encoded);
@@ -229,7 +229,7 @@ impl Column {
             }
             let error_type =
                 if let Column::Instant(_) = self { ErrorType::TimestampError } else { ErrorType::EnvelopeError };
-            Fault::new(error_type, format!("'{name}' is {shown}, not {expected}"))
+            Fault::new(error_type, format!("'{name}': expected {expected}, found {shown}"))
         })
     }
 
@@ -250,9 +250,7 @@ impl Column {
                 (string(value).and_then(|text| parse_instant(&text)).map(Value::Long), "an RFC 3339 instant")
             }
             Column::Long(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Long), "an integer"),
-            Column::Int(_) => {
-                (content(value).and_then(|text| text.parse().ok()).map(Value::Int), "an integer of 32 bits")
-            }
+            Column::Int(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Int), "a 32-bit integer"),
             Column::Double(_) => (content(value).and_then(|text| double(&text)).map(Value::Double), "a number"),
             Column::Bool(_) => (content(value).and_then(|text| text.parse().ok()).map(Value::Bool), "true or false"),
             Column::Bytes(_) if encoded => {

@@ -75,14 +75,17 @@ fn fault_of(from: &str, to: &str) -> Fault {
 #[test]
 fn a_fault_names_the_column_and_what_it_should_be() {
     Builder::new(Kind::Alert).push(ALERT).unwrap();
-    assert_eq!(fault_of(r#""rule":"r","#, "").message, "'rule' is missing");
-    assert_eq!(fault_of(r#""r""#, "7").message, "'rule' is 7, not a string");
+    assert_eq!(fault_of(r#""rule":"r","#, "").message, "'rule': missing");
+    assert_eq!(fault_of(r#""r""#, "7").message, "'rule': expected a string, found 7");
     assert_eq!(fault_of("2024-01-15T10:01:00Z", "soon").error_type, ErrorType::TimestampError);
-    assert_eq!(fault_of(r#""rule""#, r#""x":1,"rule""#).message, "'x' is no column of this kind");
-    assert_eq!(fault_of(r#""rule""#, r#""rule":"q","rule""#).message, "'rule' stands twice");
-    assert_eq!(fault_of(r#""rule":"r""#, r#""rule":"r","value":1e400"#).message, "'value' is 1e400, not a number");
+    assert_eq!(fault_of(r#""rule""#, r#""x":1,"rule""#).message, "'x': unknown column of this kind");
+    assert_eq!(fault_of(r#""rule""#, r#""rule":"q","rule""#).message, "'rule': duplicate column");
+    assert_eq!(
+        fault_of(r#""rule":"r""#, r#""rule":"r","value":1e400"#).message,
+        "'value': expected a number, found 1e400"
+    );
     assert_eq!(fault_of("}", "").error_type, ErrorType::ParseError);
-    assert_eq!(Builder::new(Kind::Alert).push("[]").unwrap_err().message, "no JSON object");
+    assert_eq!(Builder::new(Kind::Alert).push("[]").unwrap_err().message, "expected a JSON object");
 }
 
 #[test]

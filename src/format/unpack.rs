@@ -48,7 +48,7 @@ impl<B: BufRead> Members<B> {
             match rest.iter().position(|byte| *byte != 0) {
                 _ if rest.is_empty() => return Ok(false),
                 Some(0) if self.padded => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes behind the padding"));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "bytes after the padding"));
                 }
                 Some(0) => {
                     self.member = self.member.take().map(|member| GzDecoder::new(member.into_inner()));
@@ -141,8 +141,8 @@ impl<R: Read> Unpacked<R> {
         };
         let n = done.map_err(|error| match source.error.take() {
             Some(error) => Error::io("cannot read", &error),
-            None if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(format!("{name} ended early")),
-            None => Error::corrupt(format!("{name} is corrupt")).because(error),
+            None if error.kind() == io::ErrorKind::UnexpectedEof => Error::corrupt(format!("truncated {name} data")),
+            None => Error::corrupt(format!("corrupt {name} data")).because(error),
         })?;
         self.out += n as u64;
         if !name.is_empty() {
@@ -233,7 +233,7 @@ mod tests {
             for end in magic..packed.len() {
                 let error = unpack(&packed[..end], RATIO_MAX).unwrap_err();
                 assert_eq!(error.kind(), crate::ErrorKind::Corrupt, "{end}: {error}");
-                assert!(error.to_string().ends_with("ended early"), "{end}: {error}");
+                assert!(error.to_string().contains("truncated "), "{end}: {error}");
             }
         }
     }
@@ -261,7 +261,7 @@ mod tests {
     fn a_bomb_is_stopped_and_the_message_names_the_way_out() {
         let bomb = zstd::encode_all(io::repeat(0).take(HARMLESS + (1 << 20)), 1).unwrap();
         let error = unpack(&bomb, RATIO_MAX).unwrap_err();
-        assert!(error.to_string().contains("--max-ratio"), "{error}");
+        assert!(error.to_string().contains("--max-decompression-ratio"), "{error}");
         assert_eq!(unpack(&bomb, u64::MAX).unwrap().len() as u64, HARMLESS + (1 << 20));
     }
 

@@ -152,8 +152,8 @@ impl Decoder {
         match (&self.part, self.end) {
             (Part::Done, Some(end)) => Ok(Finish::Ended(end)),
             (Part::Done, None) => Ok(Finish::Foreign),
-            _ if self.byte == 0 => Err(Error::corrupt("torn stream: no byte at all, not even a schema")),
-            _ => Err(Error::corrupt(format!("torn stream: it stops at {} without an end", self.position()))),
+            _ if self.byte == 0 => Err(Error::corrupt("torn stream: expected a schema, found no data")),
+            _ => Err(Error::corrupt(format!("torn stream: it stops at {} without evt.end", self.position()))),
         }
     }
 
@@ -180,7 +180,7 @@ impl Decoder {
         let (mark, length) =
             (&self.small[..4], i32::from_le_bytes([self.small[4], self.small[5], self.small[6], self.small[7]]));
         if mark != MARK {
-            return Err(Error::corrupt("not a frame: the continuation mark FF FF FF FF is missing"));
+            return Err(Error::corrupt("not a frame: expected the continuation marker FF FF FF FF"));
         }
         match usize::try_from(length) {
             Ok(0) => self.marker(),
@@ -200,7 +200,7 @@ impl Decoder {
         match self.end {
             None if self.controlled => return Err(Error::corrupt("torn stream: Arrow's end without evt.end")),
             Some(end) if end.rows != self.rows => {
-                return Err(Error::broken(format!("its end states {} rows, {} came", end.rows, self.rows)));
+                return Err(Error::broken(format!("evt.end states {} rows, found {}", end.rows, self.rows)));
             }
             _ => {}
         }
@@ -248,12 +248,12 @@ impl Decoder {
     fn schema_frame(&mut self, message: Message<'_>) -> Result<Option<Frame>> {
         let schema = message.header_as_schema().ok_or_else(|| Error::corrupt("no schema in its message"))?;
         if !schema.endianness().equals_to_target_endianness() {
-            return Err(Error::corrupt("its bytes are in the order of another kind of machine (big-endian)"));
+            return Err(Error::corrupt("expected little-endian data, found big-endian"));
         }
         let schema = guarded(|| Ok(fb_to_schema(schema)))?;
         let version = schema.metadata().get(VERSION_KEY);
         if let Some(version) = version.filter(|version| *version != VERSION) {
-            let why = format!("its frames are of version {version}, this evt reads {VERSION}");
+            let why = format!("expected frames of version {VERSION}, found {version}");
             return Err(Error::config("made by a newer evt").because(why));
         }
         let schema = SchemaRef::new(schema);
@@ -311,7 +311,7 @@ pub(crate) fn check_batch(batch: &arrow_ipc::RecordBatch<'_>, body: &[u8], ratio
         packed += claimed.map_or(0, |_| bytes.len() as u64);
     }
     if unpacked > BODY_MAX as u64 {
-        return Err(Error::corrupt(format!("a batch unpacks to more than {} MiB", BODY_MAX >> 20)));
+        return Err(Error::corrupt(format!("a batch decompresses to more than {} MiB", BODY_MAX >> 20)));
     }
     ratio.take("a batch", packed, unpacked)?;
     let lengths = batch.nodes().into_iter().flatten().all(|node| node.length() >= 0 && node.null_count() >= 0);

@@ -196,7 +196,7 @@ fn a_batch_that_claims_more_than_its_bytes_can_hold_is_refused_before_memory_is_
     packed[at - 8..at].copy_from_slice(&(1i64 << 50).to_le_bytes());
     let error = refusal(&packed);
     assert_eq!(error.kind(), ErrorKind::Corrupt);
-    assert!(error.to_string().contains("unpacks to more than 1024 MiB"), "{error}");
+    assert!(error.to_string().contains("decompresses to more than 1024 MiB"), "{error}");
     let rows = RecordBatchOptions::new().with_row_count(Some(1 << 50));
     let empty = std::sync::Arc::new(arrow::datatypes::Schema::empty());
     let error = refusal(&stream(&RecordBatch::try_new_with_options(empty, vec![], &rows).unwrap(), None));

@@ -258,7 +258,7 @@ fn check(options: &Options) -> Result<()> {
     }
     let sum: f64 = shares.iter().map(|(_, share)| share).sum();
     if sum > 1.0 + 1e-9 {
-        return Err(Error::usage(format!("shares add up to {sum}: all fates together may be at most 1 (100%)")));
+        return Err(Error::usage(format!("shares add up to {sum}; the maximum is 1 (100%)")));
     }
     within("rate", options.rate, 1e-6..=1e9)?;
     within("skew", options.skew, 0.0..=10.0)?;
@@ -292,7 +292,7 @@ fn check_times(options: &Options) -> Result<()> {
         + options.events as f64 / options.rate * 1e6
         + (2 * options.future_by + options.disorder) as f64;
     if options.start < EARLIEST + before || options.events > 1 << 53 || last > (LATEST - DAY) as f64 {
-        return Err(Error::usage("start, events and rate: every time must lie within the years 1 to 9999"));
+        return Err(Error::usage("start, events and rate: all times must be within the years 1 to 9999"));
     }
     Ok(())
 }

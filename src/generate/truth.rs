@@ -120,7 +120,7 @@ impl std::str::FromStr for Dimension {
 
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|dimension| dimension.name() == name).ok_or_else(|| {
-            Error::usage(format!("'{name}': the truth can be by {}", Self::ALL.map(Self::name).join(", ")))
+            Error::usage(format!("expected one of {}, found '{name}'", Self::ALL.map(Self::name).join(", ")))
         })
     }
 }
@@ -170,18 +170,18 @@ impl Truth {
         let slide = rules.slide.unwrap_or(rules.size);
         if rules.size < 1 || slide < 1 || rules.size / slide > WINDOWS_A_ROW_MAX {
             return Err(Error::usage(format!(
-                "size {} and slide {}: must be positive, with at most {WINDOWS_A_ROW_MAX} windows to a row",
+                "size {} and slide {}: expected positive durations with at most {WINDOWS_A_ROW_MAX} windows per row",
                 format_duration(rules.size),
                 format_duration(slide)
             )));
         }
         if rules.over_http && rules.time == TimeField::Server {
             return Err(Error::usage(
-                "--truth-as http: server_timestamp is the time of arrival there; say --time client_timestamp",
+                "--truth-as http: server_timestamp is the arrival over HTTP; use --time client_timestamp",
             ));
         }
         if rules.over_http && rules.max_future.is_some() {
-            return Err(Error::usage("--truth-as http: --max-future is judged by the arrival, which is not known yet"));
+            return Err(Error::usage("--truth-as http excludes --max-future, which depends on the arrival"));
         }
         Ok(Self {
             rules,

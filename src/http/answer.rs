@@ -53,7 +53,7 @@ impl Reply {
     /// Refuses a method; `methods` are those that the path supports.
     #[cold]
     pub fn another_method(methods: &'static str) -> Self {
-        let why = format!("this path takes {methods}");
+        let why = format!("expected {methods}");
         Self { allow: Some(methods), ..Self::refusal(StatusCode::METHOD_NOT_ALLOWED, &why) }
     }
 

@@ -67,7 +67,7 @@ impl Share {
                 Ok(())
             }
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many bytes are under way", SOON).closing())
+                Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "too many pending bytes", SOON).closing())
             }
         }
     }
@@ -111,12 +111,12 @@ impl Packing {
 
 #[cold]
 fn unknown() -> Reply {
-    Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding: one of gzip zstd identity")
+    Reply::refusal(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content-encoding: expected gzip, zstd or identity")
 }
 
 #[cold]
 fn too_large(limit: usize) -> Reply {
-    Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {limit} bytes (--max-body)"))
+    Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body exceeds {limit} bytes (--max-body)"))
 }
 
 /// Reads a body as received, until `deadline`.
@@ -141,9 +141,11 @@ pub async fn read(
             Ok(Some(Ok(frame))) => frame,
             Ok(None) => return Ok(bytes),
             Ok(Some(Err(_))) => {
-                return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body ended early").closing());
+                return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is incomplete").closing());
             }
-            Err(_) => return Err(Reply::refusal(StatusCode::REQUEST_TIMEOUT, "the body came too slowly").closing()),
+            Err(_) => {
+                return Err(Reply::refusal(StatusCode::REQUEST_TIMEOUT, "the body timed out").closing());
+            }
         };
         let Ok(data) = frame.into_data() else { continue };
         meter.body_bytes.inc_by(data.len() as u64);
@@ -202,7 +204,7 @@ pub fn unpack(packing: Packing, body: Vec<u8>, limits: Limits, share: &mut Share
             Err(_) => return Err(corrupt()),
         }
         if end > most {
-            let why = format!("the body unpacks to more than {most} bytes (--max-body, --max-ratio)");
+            let why = format!("the decompressed body exceeds {most} bytes (--max-body, --max-decompression-ratio)");
             return Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why));
         }
     }
@@ -210,7 +212,7 @@ pub fn unpack(packing: Packing, body: Vec<u8>, limits: Limits, share: &mut Share
 
 #[cold]
 fn corrupt() -> Reply {
-    Reply::refusal(StatusCode::BAD_REQUEST, "the body is not packed as content-encoding says")
+    Reply::refusal(StatusCode::BAD_REQUEST, "the body does not match content-encoding")
 }
 
 #[cfg(test)]

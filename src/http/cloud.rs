@@ -47,7 +47,7 @@ pub fn structured(piece: Piece<'_>) -> Piece<'_> {
     }
     match std::str::from_utf8(&piece.payload) {
         Err(error) => {
-            let message = format!("byte {}: not UTF-8", error.valid_up_to() + 1);
+            let message = format!("byte {}: invalid UTF-8", error.valid_up_to() + 1);
             Piece { fault: Some(Fault::new(ErrorType::ParseError, message)), ..piece }
         }
         Ok(text) => match of_json(text) {
@@ -62,7 +62,7 @@ fn of_json(text: &str) -> Result<String, Fault> {
         return Err(Fault::new(ErrorType::ParseError, diagnose(text)));
     }
     if !text.trim_start().starts_with('{') {
-        return Err(Fault::new(ErrorType::EnvelopeError, "a CloudEvent is a JSON object"));
+        return Err(Fault::new(ErrorType::EnvelopeError, "expected a JSON object"));
     }
     let mut event = Event::default();
     let mut fault = None;
@@ -81,7 +81,7 @@ fn of_json(text: &str) -> Result<String, Fault> {
             }
         };
         if value != "null" && slot.replace(Cow::Borrowed(value)).is_some() {
-            fault = Some(Fault::new(ErrorType::EnvelopeError, format!("{key}: the name stands twice in the record")));
+            fault = Some(Fault::new(ErrorType::EnvelopeError, format!("{key}: duplicate name in the record")));
         }
         fault.is_none()
     });
@@ -104,7 +104,7 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
     for (name, value) in headers {
         let Some(name) = name.as_str().strip_prefix(PREFIX) else { continue };
         let Some(value) = header_text(value.as_bytes()) else {
-            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: the header is not UTF-8")));
+            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: invalid UTF-8")));
         };
         let value = Some(Cow::Owned(quoted(&value)));
         let slot = match name {
@@ -119,7 +119,7 @@ fn of_headers(headers: &HeaderMap, body: &[u8]) -> Result<String, Fault> {
             }
         };
         if std::mem::replace(slot, value).is_some() {
-            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: the header stands twice")));
+            return Err(Fault::new(ErrorType::EnvelopeError, format!("{PREFIX}{name}: duplicate header")));
         }
     }
     let kind = headers.get(hyper::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
@@ -140,7 +140,7 @@ fn data_of<'a>(kind: &str, body: &'a [u8], event: &mut Event<'a>) -> Result<(), 
         Ok(text) if json && is_json(text) => event.data = Some(Cow::Borrowed(text.trim())),
         Ok(text) if json => return Err(Fault::new(ErrorType::ParseError, format!("data: {}", diagnose(text)))),
         Err(error) if json => {
-            let message = format!("data: byte {}: not UTF-8", error.valid_up_to() + 1);
+            let message = format!("data: byte {}: invalid UTF-8", error.valid_up_to() + 1);
             return Err(Fault::new(ErrorType::ParseError, message));
         }
         Ok(text) => event.data = Some(Cow::Owned(quoted(text))),
@@ -159,15 +159,12 @@ impl Event<'_> {
         let content = |value: &Option<Cow<'_, str>>, name: &str| -> Result<String, Fault> {
             let text = value.as_deref().and_then(string_content).map(unescape);
             text.filter(|text| !text.is_empty()).map(Cow::into_owned).ok_or_else(|| {
-                Fault::new(
-                    ErrorType::EnvelopeError,
-                    format!("{name}: a CloudEvent has one, a string that is not empty"),
-                )
+                Fault::new(ErrorType::EnvelopeError, format!("{name}: expected a string that is not empty"))
             })
         };
         let version = content(&self.version, "specversion")?;
         if version != "1.0" {
-            let message = format!("specversion: 1.0 is understood, not {}", quoted(&version));
+            let message = format!("specversion: expected \"1.0\", found {}", quoted(&version));
             return Err(Fault::new(ErrorType::EnvelopeError, message));
         }
         let [id, source, event_type] = [(&self.id, "id"), (&self.source, "source"), (&self.event_type, "type")]
@@ -194,7 +191,7 @@ impl Event<'_> {
         }
         for (name, value) in &self.others {
             if taken(name) {
-                return Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: an attribute cannot be called so")));
+                return Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: reserved attribute name")));
             }
             out.push_str(",\"");
             out.push_str(name);
@@ -211,11 +208,11 @@ impl Event<'_> {
     fn bytes<'t>(&self, text: &'t str) -> Result<&'t str, Fault> {
         let wrong = |why: &str| Err(Fault::new(ErrorType::EnvelopeError, format!("data_base64: {why}")));
         if self.data.is_some() {
-            return wrong("data is there as well");
+            return wrong("excludes data");
         }
         match string_content(text).map(unescape).and_then(|content| base64::decode(&content)) {
             Some(_) => Ok(text),
-            None => wrong("a string of base64 is asked for"),
+            None => wrong("expected a base64 string"),
         }
     }
 }
@@ -309,13 +306,13 @@ mod tests {
             (r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","user_id":"x"}"#, "EnvelopeError: user_id:"),
             (
                 r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data_base64":"A?"}"#,
-                "EnvelopeError: data_base64: a string",
+                "EnvelopeError: data_base64: expected",
             ),
             (
                 r#"{"specversion":"1.0","id":"1","source":"/a","type":"t","data":1,"data_base64":"/w=="}"#,
-                "EnvelopeError: data_base64: data is",
+                "EnvelopeError: data_base64: excludes data",
             ),
-            ("[]", "EnvelopeError: a CloudEvent"),
+            ("[]", "EnvelopeError: expected a JSON object"),
             ("{", "ParseError:"),
         ] {
             let piece = structured(Piece::of(text.as_bytes()));
@@ -347,7 +344,7 @@ mod tests {
         assert!(told("image/png", b"\xff\x00").contains(r#","data_base64":"/wA="#));
         assert!(told("application/x+json", b"[1]").contains(r#","data":[1],"#));
         assert!(told("application/json", b"{").starts_with("ParseError: data:"));
-        assert!(told("application/json", b"\xff").starts_with("ParseError: data: byte 1: not UTF-8"));
+        assert!(told("application/json", b"\xff").starts_with("ParseError: data: byte 1: invalid UTF-8"));
     }
 
     #[test]

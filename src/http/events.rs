@@ -86,22 +86,18 @@ fn authorize(front: &Front, headers: &HeaderMap) -> Result<Arc<Token>, Reply> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let refused = |why| Err(Reply::refusal(StatusCode::UNAUTHORIZED, why).closing());
     let Some(value) = all.next() else {
-        return front
-            .anonymous
-            .clone()
-            .ok_or(())
-            .or_else(|()| refused("a token is asked for: authorization: Bearer TOKEN"));
+        return front.anonymous.clone().ok_or(()).or_else(|()| refused("expected authorization: Bearer TOKEN"));
     };
     let tokens = front.tokens();
     if tokens.is_empty() {
         // No tokens are configured: the header is ignored.
-        return front.anonymous.clone().ok_or(()).or_else(|()| refused("no token is known"));
+        return front.anonymous.clone().ok_or(()).or_else(|()| refused("no tokens are configured"));
     }
     let secret = match value.as_bytes().split_at_checked(7) {
         Some((scheme, secret)) if scheme.eq_ignore_ascii_case(b"bearer ") && all.next().is_none() => secret,
-        _ => return refused("authorization: Bearer TOKEN is understood"),
+        _ => return refused("expected authorization: Bearer TOKEN"),
     };
-    tokens.find(secret.trim_ascii()).cloned().ok_or(()).or_else(|()| refused("the token is not known"))
+    tokens.find(secret.trim_ascii()).cloned().ok_or(()).or_else(|()| refused("unknown token"))
 }
 
 impl Form {
@@ -114,7 +110,7 @@ impl Form {
             (None, _) if has_attributes => return Ok(Form::CloudBinary),
             (None, _) => return Ok(Form::Json),
             (Some(Ok(value)), None) => value,
-            _ => return unsupported("content-type: one is asked for"),
+            _ => return unsupported("content-type: expected exactly one"),
         };
         let mut parts = value.split(';').map(|part| part.trim().to_ascii_lowercase());
         let media = parts.next().unwrap_or_default();
@@ -125,7 +121,7 @@ impl Form {
         let charset =
             parts.find_map(|part| part.strip_prefix("charset=").map(|name| name.trim_matches('"').to_owned()));
         if charset.is_some_and(|name| name != "utf-8" && name != "us-ascii") {
-            return unsupported("content-type: the charset is utf-8");
+            return unsupported("content-type: expected the charset utf-8");
         }
         match media.as_str() {
             "application/json" => Ok(Form::Json),
@@ -134,10 +130,10 @@ impl Form {
             "application/cloudevents-batch+json" => Ok(Form::CloudMany),
             "application/vnd.confluent.avro" | "avro/binary" if has_registry => Ok(Form::Avro),
             "application/vnd.confluent.avro" | "avro/binary" => {
-                unsupported("Avro needs a registry (--schemas http://HOST:PORT), and none is asked here")
+                unsupported("content-type: Avro requires a registry (--schemas http://HOST:PORT)")
             }
             _ => unsupported(
-                "content-type: one of application/json application/x-ndjson application/cloudevents+json \
+                "content-type: expected application/json application/x-ndjson application/cloudevents+json \
                  application/cloudevents-batch+json application/vnd.confluent.avro",
             ),
         }
@@ -147,7 +143,7 @@ impl Form {
     fn cut<'a>(self, headers: &HeaderMap, body: &'a [u8]) -> Result<Vec<Piece<'a>>, Reply> {
         // A CloudEvent may have no data.
         if self != Form::CloudBinary && body.iter().all(u8::is_ascii_whitespace) {
-            return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty: there is nothing to read"));
+            return Err(Reply::refusal(StatusCode::BAD_REQUEST, "the body is empty"));
         }
         let pieces = match self {
             Form::Json => cut::events(body),
@@ -158,7 +154,7 @@ impl Form {
             Form::CloudMany => cut::elements(body).map(|pieces| pieces.into_iter().map(cloud::structured).collect()),
         };
         pieces.map_err(|TooMany| {
-            let why = format!("the body holds more than {} events: split it", cut::RECORDS_MAX);
+            let why = format!("the body has more than {} events; split it", cut::RECORDS_MAX);
             Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)
         })
     }
@@ -172,7 +168,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Reply> {
     match (text, all.next()) {
         (Some(text), None) => Ok(Some(text.to_owned())),
         _ => {
-            let why = format!("idempotency-key: one of at most {KEY_BYTES_MAX} ASCII characters");
+            let why = format!("idempotency-key: expected one of at most {KEY_BYTES_MAX} ASCII characters");
             Err(Reply::refusal(StatusCode::BAD_REQUEST, &why))
         }
     }
@@ -198,7 +194,7 @@ impl Case {
         let payload: usize = pieces.iter().map(|piece| piece.payload.len()).sum();
         share.grow(payload.saturating_add(pieces.len().saturating_mul(RECORD_BYTES)))?;
         self.token.take(pieces.len()).map_err(|denied| slow_down(denied, "of the token"))?;
-        front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all (--rate)"))?;
+        front.rate.take(pieces.len()).map_err(|denied| slow_down(denied, "of all tokens (--rate)"))?;
         let mut records = match &front.questions {
             None => self.judge(front, pieces, None)?,
             Some(questions) => self.judge_asking(front, pieces, questions, deadline).await?,
@@ -262,9 +258,9 @@ fn within(token: &Token, records: &mut [Record]) -> Result<(), Reply> {
 #[cold]
 fn slow_down(denied: Denied, whose: &str) -> Reply {
     match denied {
-        Denied::For(wait) => Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("the rate {whose} is used up"), wait),
+        Denied::For(wait) => Reply::later(StatusCode::TOO_MANY_REQUESTS, &format!("rate limit {whose} exceeded"), wait),
         Denied::Always(most) => {
-            let why = format!("the rate {whose} lets {most} events through at once: split the request");
+            let why = format!("the rate limit {whose} allows {most} events at once; split the request");
             Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)
         }
     }
@@ -273,8 +269,8 @@ fn slow_down(denied: Denied, whose: &str) -> Reply {
 /// Refuses a request because a schema cannot be loaded: 503.
 #[cold]
 fn unjudged(front: &Front, error: &crate::error::Error) -> Reply {
-    front.notices.say("schemas", || format!("a schema cannot be had: {error}"));
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
+    front.notices.say("schemas", || format!("a schema cannot be fetched: {error}"));
+    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
 }
 
 /// Refuses a request because the registry does not answer: 503.
@@ -283,11 +279,11 @@ fn unanswered(front: &Front, why: &Unanswered) -> Reply {
     match why {
         Unanswered::Failed(error) => return unjudged(front, error),
         Unanswered::Busy => {
-            front.notices.say("schemas", || "the schema registry leaves too many questions open".to_owned())
+            front.notices.say("schemas", || "too many requests to the schema registry are pending".to_owned())
         }
-        Unanswered::Late => front.notices.say("schemas", || "the schema registry does not answer in time".to_owned()),
+        Unanswered::Late => front.notices.say("schemas", || "timeout of the schema registry".to_owned()),
     }
-    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be had at the moment", SOON)
+    Reply::later(StatusCode::SERVICE_UNAVAILABLE, "a schema cannot be fetched at the moment", SOON)
 }
 
 /// Has a request kept, and builds its answer.
@@ -296,7 +292,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
         return Ok(kept(&[], &crate::spool::request::Kept { offset: 0, fates: vec![] }, ""));
     }
     let Some(keeper) = front.keeper() else {
-        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "the run is ending", SOON).closing());
+        return Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, "shutting down", SOON).closing());
     };
     let told: Vec<Told> = request.records.iter().map(Told::of).collect();
     let (sender, receiver) = oneshot::channel();
@@ -314,7 +310,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
     drop(keeper);
     let answer = match timeout(front.options.request_time, receiver).await {
         Ok(Ok(answer)) => answer,
-        _ => Answer::Unavailable("the request is not known to be safe yet".to_owned()),
+        _ => Answer::Unavailable("timeout while storing the request; it may be stored".to_owned()),
     };
     front.note_keeper(!matches!(answer, Answer::Unavailable(_)));
     let origin = &front.options.edge.origin;
@@ -325,12 +321,12 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
             Ok(kept(&told, &fates, origin))
         }
         Answer::Conflict => {
-            let why = "the idempotency-key was used with another body";
+            let why = "idempotency-key: used before with another body";
             Err(Reply::refusal(StatusCode::UNPROCESSABLE_ENTITY, why))
         }
         Answer::TooLarge(why) => Err(Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &why)),
         Answer::Unavailable(why) => {
-            front.notices.say("unavailable", || format!("requests are put off: {why}"));
+            front.notices.say("unavailable", || format!("requests are rejected: {why}"));
             Err(Reply::later(StatusCode::SERVICE_UNAVAILABLE, &why, SOON))
         }
     }

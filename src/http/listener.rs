@@ -38,7 +38,7 @@ const DESCRIPTORS: u64 = 256;
 /// Resolves the socket address to bind.
 pub fn resolve(address: &Address) -> Result<SocketAddr> {
     let found = address.host.to_socket_addrs().map_err(|error| Error::io(address.to_string(), &error))?.next();
-    found.ok_or_else(|| Error::usage(format!("{address}: the name has no address")))
+    found.ok_or_else(|| Error::usage(format!("{address}: the host name has no address")))
 }
 
 /// Checks that the address can be bound now.
@@ -118,7 +118,7 @@ impl Server {
             let all = u32::try_from(self.front.options.connections).unwrap_or(u32::MAX);
             let gone = async { tokio::time::timeout(wait, self.connections.acquire_many(all)).await.is_ok() };
             if !runtime.block_on(gone) {
-                self.front.console.say("connections are ended: their requests took too long");
+                self.front.console.say("connections are closed: their requests took too long");
             }
             self.front.let_go();
             runtime.shutdown_background();
@@ -199,7 +199,7 @@ async fn accept(
             Ok((stream, _)) => stream,
             Err(error) => {
                 front.meter.refused_connection("accept");
-                front.notices.say("accept", || format!("a connection cannot be accepted: {error}"));
+                front.notices.say("accept", || format!("accepting a connection failed: {error}"));
                 // Usually descriptors have run out: wait for some to be closed.
                 tokio::time::sleep(SOON / 20).await;
                 continue;
@@ -219,7 +219,7 @@ async fn accept(
 fn refuse(front: &Front, stream: TcpStream) {
     let most = front.options.connections;
     front.meter.refused_connection("too_many");
-    front.notices.say("too_many", || format!("connections are refused: {most} are open (--max-connections)"));
+    front.notices.say("too_many", || format!("connections are rejected: {most} are open (--max-connections)"));
     if !front.options.address.tls {
         // The answer is best effort: the server does not wait for the client.
         let _ = stream.try_write(
@@ -239,7 +239,7 @@ async fn connection(front: &Arc<Front>, stream: TcpStream, permit: OwnedSemaphor
             Ok(Ok(stream)) => converse(front, stream, stop).await,
             _ => {
                 front.meter.refused_connection("tls");
-                front.notices.say("tls", || "a connection is refused: it does not speak TLS as asked for".to_owned());
+                front.notices.say("tls", || "a connection is rejected: the TLS handshake failed".to_owned());
             }
         },
     }
@@ -276,7 +276,7 @@ async fn converse(
         let reason = if error.is_parse() { "malformed" } else { "broken" };
         front.meter.refused_connection(reason);
         if error.is_parse() {
-            front.notices.say(reason, || format!("a connection is refused: {error}"));
+            front.notices.say(reason, || format!("a connection is rejected: {error}"));
         }
     }
 }

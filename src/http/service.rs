@@ -49,7 +49,7 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
     let line = request.method().as_str().len() + request.uri().to_string().len();
     let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
     if line + headers.sum::<usize>() > HEAD_BYTES_MAX {
-        let why = "the head of the request has more than 64 KiB";
+        let why = "the request head exceeds 64 KiB";
         return Err(Reply::refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, why).closing());
     }
     let mut hosts = request.headers().get_all(HOST).iter();
@@ -57,14 +57,14 @@ fn check_head(request: &Request<Incoming>) -> Result<(), Reply> {
         (None, _) if request.version() < Version::HTTP_11 => {}
         (Some(host), None) if is_host(host.as_bytes()) => {}
         _ => {
-            let why = "host: one is asked for, and it is HOST[:PORT]";
+            let why = "host: expected exactly one HOST[:PORT]";
             return Err(Reply::refusal(StatusCode::BAD_REQUEST, why).closing());
         }
     }
     // Hyper accepts a list that ends with chunked, and decodes only the chunks (RFC 9112, 6.1).
     let mut codings = request.headers().get_all(TRANSFER_ENCODING).iter();
     if codings.any(|coding| !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-        let why = "transfer-encoding: chunked is the only one that is taken";
+        let why = "transfer-encoding: expected chunked";
         return Err(Reply::refusal(StatusCode::NOT_IMPLEMENTED, why).closing());
     }
     Ok(())
@@ -122,7 +122,7 @@ async fn route(front: &Arc<Front>, trace: &Trace, request: Request<Incoming>, to
         "/metrics" if get => Reply { kind: metrics::MEDIA_TYPE, ..text(metrics::text(&front.registry)) },
         EVENTS => Reply::another_method("POST"),
         "/healthz" | "/readyz" | "/metrics" => Reply::another_method("GET, HEAD"),
-        _ => Reply::refusal(StatusCode::NOT_FOUND, "there are /v1/events /healthz /readyz /metrics"),
+        _ => Reply::refusal(StatusCode::NOT_FOUND, "expected /v1/events /healthz /readyz or /metrics"),
     }
 }
 

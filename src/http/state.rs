@@ -141,9 +141,9 @@ impl Front {
         match acceptor(&self.options.address, Some(tls)) {
             Ok(new) => {
                 *self.tls.write().unwrap_or_else(PoisonError::into_inner) = new;
-                self.console.say(format!("{}: certificate read again", tls.certificate.display()));
+                self.console.say(format!("{}: certificate reloaded", tls.certificate.display()));
             }
-            Err(error) => self.console.say(format!("the certificate stays as it was: {error}")),
+            Err(error) => self.console.say(format!("reload failed, the certificate is unchanged: {error}")),
         }
     }
 
@@ -153,9 +153,9 @@ impl Front {
             Ok(tokens) => {
                 let count = tokens.len();
                 *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
-                self.console.say(format!("{}: tokens read again: {count}", path.display()));
+                self.console.say(format!("{}: tokens reloaded: {count}", path.display()));
             }
-            Err(error) => self.console.say(format!("the tokens stay as they were: {error}")),
+            Err(error) => self.console.say(format!("reload failed, the tokens are unchanged: {error}")),
         }
     }
 
@@ -185,12 +185,12 @@ impl Front {
             return Err("draining");
         }
         if self.questions.as_ref().is_some_and(|questions| !questions.is_answered()) {
-            return Err("the schema registry does not answer");
+            return Err("the schema registry is unavailable");
         }
         let has_room = self.keeper().is_none_or(|keeper| keeper.has_room());
         match has_room && self.clock.now() >= self.unready_until.load(Ordering::Relaxed) {
             true => Ok(()),
-            false => Err("requests cannot be kept at the moment"),
+            false => Err("requests cannot be stored at the moment"),
         }
     }
 }
@@ -200,8 +200,5 @@ pub fn check_reach(options: &Options, reach: std::net::SocketAddr) -> Result<()>
     if reach.ip().is_loopback() || options.tokens.is_some() || options.anonymous {
         return Ok(());
     }
-    Err(Error::usage(format!(
-        "{}: others can reach it: --tokens FILE says who may send, --anonymous lets everybody in",
-        options.address
-    )))
+    Err(Error::usage(format!("{}: a non-loopback listener needs --tokens FILE or --anonymous", options.address)))
 }

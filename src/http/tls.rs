@@ -25,19 +25,19 @@ pub fn acceptor(address: &Address, tls: Option<&Tls>) -> Result<Option<TlsAccept
         (None, false) => return Ok(None),
         (Some(_), false) => {
             let host = &address.host;
-            return Err(Error::usage(format!("{address}: with --tls-cert it is https://{host}")));
+            return Err(Error::usage(format!("{address}: --tls-cert requires https://{host}")));
         }
         (None, true) => {
-            return Err(Error::usage(format!("{address}: TLS needs --tls-cert and --tls-key")));
+            return Err(Error::usage(format!("{address}: https:// requires --tls-cert and --tls-key")));
         }
     };
-    let unread = |path: &PathBuf| Error::config(format!("{}: no PEM of the kind asked for", path.display()));
+    let unread = |path: &PathBuf| Error::config(format!("{}: expected a PEM certificate or key", path.display()));
     let chain: Vec<_> = CertificateDer::pem_file_iter(&tls.certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unread(&tls.certificate).because(error))?;
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(|error| unread(&tls.key).because(error))?;
     let wrong = |error: rustls::Error| {
-        Error::config(format!("{}: it does not serve", tls.certificate.display())).because(error)
+        Error::config(format!("{}: unusable certificate", tls.certificate.display())).because(error)
     };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();

@@ -70,18 +70,18 @@ impl Tokens {
         let file: TokensFile = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-            let form = "[[token]] has name, secret or sha256, sources, rate";
-            Error::config(format!("line {line}: these are no tokens: {form}"))
+            let form = "expected [[token]] with name, secret or sha256, sources, rate";
+            Error::config(format!("line {line}: {form}"))
         })?;
         if file.token.is_empty() || file.token.len() > TOKENS_MAX {
             let count = file.token.len();
-            return Err(Error::config(format!("{count} tokens: there must be one, and at most {TOKENS_MAX}")));
+            return Err(Error::config(format!("expected 1 to {TOKENS_MAX} tokens, found {count}")));
         }
         let mut tokens: Vec<Arc<Token>> = vec![];
         for entry in file.token {
             let token = Token::new(entry)?;
             if tokens.iter().any(|other| other.name == token.name || other.digest == token.digest) {
-                return Err(Error::config(format!("token '{}' is there twice", token.name)));
+                return Err(Error::config(format!("duplicate token '{}'", token.name)));
             }
             tokens.push(Arc::new(token));
         }
@@ -120,16 +120,16 @@ impl Token {
     fn new(entry: TokenEntry) -> Result<Self> {
         let TokenEntry { name, secret, sha256, sources, rate } = entry;
         if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-            return Err(Error::config("a token has a name of 1 to 64 characters"));
+            return Err(Error::config("expected a token name of 1 to 64 characters"));
         }
         let digest = match (&secret, &sha256) {
             (Some(secret), None) if secret.len() >= 8 => Sha256::digest(secret.as_bytes()).into(),
             (None, Some(hex)) => parse_digest(hex)
-                .ok_or_else(|| Error::config(format!("token '{name}': sha256 is 64 hexadecimal digits")))?,
+                .ok_or_else(|| Error::config(format!("token '{name}': expected a sha256 of 64 hexadecimal digits")))?,
             (Some(_), None) => {
-                return Err(Error::config(format!("token '{name}': a secret has at least 8 characters")));
+                return Err(Error::config(format!("token '{name}': expected a secret of at least 8 characters")));
             }
-            _ => return Err(Error::config(format!("token '{name}': it has a secret or a sha256, one of them"))),
+            _ => return Err(Error::config(format!("token '{name}': expected either secret or sha256"))),
         };
         Ok(Self { name, digest, sources, rate: Rate::new(rate) })
     }
@@ -213,14 +213,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_file_is_told_without_a_secret() {
         for (text, why) in [
-            ("", "0 tokens"),
-            ("[[token]]\nname = \"a\"", "one of them"),
+            ("", "found 0"),
+            ("[[token]]\nname = \"a\"", "either secret or sha256"),
             ("[[token]]\nname = \"a\"\nsecret = \"hush\"", "at least 8"),
-            ("[[token]]\nname = \"a\"\nsecret = \"hush hush hush", "line 3: these are no tokens"),
-            ("[[token]]\nname = \"a\"\nsecrets = \"hush hush hush\"", "line 3: these are no tokens"),
+            ("[[token]]\nname = \"a\"\nsecret = \"hush hush hush", "line 3: expected [[token]]"),
+            ("[[token]]\nname = \"a\"\nsecrets = \"hush hush hush\"", "line 3: expected [[token]]"),
             ("[[token]]\nname = \"a\"\nsha256 = \"hush\"", "64 hexadecimal"),
-            ("[[token]]\nname = \"\"\nsecret = \"hush hush\"", "a name"),
-            ("[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"", "twice"),
+            ("[[token]]\nname = \"\"\nsecret = \"hush hush\"", "a token name"),
+            ("[[token]]\nname=\"a\"\nsecret=\"hush hush\"\n[[token]]\nname=\"a\"\nsecret=\"hush hush 2\"", "duplicate"),
         ] {
             let error = Tokens::parse(text).err().unwrap().to_string();
             assert!(error.contains(why) && !error.contains("hush"), "{text}: {error}");

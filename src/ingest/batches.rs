@@ -23,16 +23,16 @@ impl Batches {
     /// another kind.
     pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         let Some(kind) = Kind::of(&schema) else {
-            return Err(Error::corrupt("its frames hold rows of no kind of evt").at(name));
+            return Err(Error::corrupt("rows of no known kind").at(name));
         };
         if !kind.leads(&schema) {
-            let message = format!("it says its rows are of kind {}, but has other columns", kind.name());
+            let message = format!("expected the columns of kind {}, found others", kind.name());
             return Err(Error::corrupt(message).at(name));
         }
         match self.schema.as_ref().and_then(|schema| Kind::of(schema)) {
             Some(known) if known != kind => {
                 let (known, kind) = (known.name(), kind.name());
-                Err(Error::usage(format!("one input has rows of kind {known}, another of kind {kind}")))
+                Err(Error::usage(format!("expected inputs of one kind, found {known} and {kind}")))
             }
             _ => {
                 self.schema.get_or_insert(schema);
@@ -55,7 +55,7 @@ impl Batches {
         match Kind::of(batch.schema_ref()) {
             Some(kind @ (Kind::Event | Kind::Late)) => {
                 if !event::has_instants_in_calendar(&batch) {
-                    return Err(Error::corrupt("a time lies outside the years 1 to 9999").at(name));
+                    return Err(Error::corrupt("a time is outside the years 1 to 9999").at(name));
                 }
                 self.conform(batch, kind, has_raw, |message| console.warn(format!("{name}: {message}")))
             }
@@ -77,7 +77,7 @@ impl Batches {
             return Ok(batch);
         }
         if !has_raw && !std::mem::replace(&mut self.reported_raw, true) {
-            warn("its raw records are left out: the first input has none");
+            warn("raw records are dropped, because the first input has none");
         }
         let mut columns = batch.columns()[..kind.schema().fields().len()].to_vec();
         if has_raw {

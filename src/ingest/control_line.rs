@@ -19,7 +19,7 @@ pub(super) enum ControlLine {
 pub(super) fn parse(text: &str, name: &str, line: i64) -> Result<Option<ControlLine>> {
     let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(None) };
     let shown = || rest.chars().take(60).collect::<String>();
-    let wrong = || Error::corrupt(format!("{name}:{line}: not a control line: {{\"$evt\"{}", shown()));
+    let wrong = || Error::corrupt(format!("{name}:{line}: invalid control line: {{\"$evt\"{}", shown()));
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| wrong())?;
     if PASSED_OVER.iter().any(|name| value["$evt"][name].is_object()) {
         return Ok(Some(ControlLine::PassedOver));

@@ -8,14 +8,14 @@ use crate::mapping;
 pub(super) fn no_time(text: &str, time: &str, name: &str, line: i64) -> Error {
     let found = mapping::time_fields(text);
     let way_out = match found.is_empty() {
-        true => "no field of it reads as a time: --time arrival takes the run's own clock".to_owned(),
-        false => format!("say which field it is: {}", found.join("  or  ")),
+        true => "no field is a time; --time arrival uses the clock of the run".to_owned(),
+        false => format!("use {}", found.join("  or  ")),
     };
     Error::usage(format!("the first record has no event time ({time}): {way_out}")).at(format!("{name}:{line}"))
 }
 
 #[cold]
 pub(super) fn too_large(bytes: &str, limit: usize) -> Fault {
-    let message = format!("the record has {bytes} bytes, --max-record is {limit}; the payload is cut there");
+    let message = format!("the record has {bytes} bytes (--max-record {limit}); the payload is truncated");
     Fault::new(ErrorType::TooLargeError, message)
 }

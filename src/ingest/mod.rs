@@ -408,8 +408,8 @@ impl Ingest {
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
         if held > 0 && !std::mem::replace(&mut self.told_held, true) {
             self.run.console.say(format!(
-                "{held} records wait until {} of their partition have come: they tell no arrival that --max-future \
-                 could judge them by",
+                "{held} records without an arrival time are held until their partition has {} records (--max-future \
+                 compares them with the median)",
                 mapping::LOOKAHEAD
             ));
         }

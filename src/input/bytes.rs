@@ -85,8 +85,8 @@ impl Bytes {
         let stream: Box<dyn ByteStream> = match uri {
             Uri::Standard => run.io.stdin()?,
             Uri::File(path) => Box::new(open(path).map_err(failed)?),
-            Uri::Http(_) => return Err(Error::usage(format!("{name}: only evt-ingest listens"))),
-            _ => return Err(Error::usage(format!("{name}: rows cannot be read from here by this tool"))),
+            Uri::Http(_) => return Err(Error::usage(format!("{name}: a listener requires evt-ingest"))),
+            _ => return Err(Error::usage(format!("{name}: this tool cannot read rows from here"))),
         };
         Self::of(name, stream, run, heed)
     }
@@ -214,7 +214,7 @@ impl Bytes {
                 Chunk::Idle => {}
                 Chunk::End => break,
                 Chunk::Stopped => {
-                    return Err(Error::corrupt("stopped before the input was whole").at(self.name.clone()));
+                    return Err(Error::corrupt("stopped before the input was complete").at(self.name.clone()));
                 }
             }
         }
@@ -244,9 +244,7 @@ impl Bytes {
         match (self.wire.0.borrow().woken.get(), result) {
             (Woken::Stopped, _) => Ok(Chunk::Stopped),
             (Woken::Timeout, Err(_)) => Ok(Chunk::Idle),
-            (_, Ok(0)) if self.is_cut_short() => {
-                Err(Error::corrupt("it ends within the first bytes of its packing").at(self.name.clone()))
-            }
+            (_, Ok(0)) if self.is_cut_short() => Err(Error::corrupt("truncated compressed data").at(self.name.clone())),
             (_, Ok(0)) => Ok(Chunk::End),
             (_, Ok(count)) => Ok(Chunk::Bytes(count)),
             (_, Err(error)) => Err(error.at(self.name.clone())),

@@ -136,7 +136,7 @@ impl FrameInput {
             return Ok(());
         }
         let kind = Kind::of(batch.schema_ref()).map_or("", Kind::name);
-        let told = format!("it says its rows are of kind {kind}, but a JSON column holds none");
+        let told = format!("expected JSON in a column of kind {kind}, found other text");
         Err(Error::corrupt(told).at(self.reader.bytes.name()))
     }
 

@@ -89,9 +89,7 @@ impl SpoolInput {
         let gives_up = now.saturating_sub(*closed) >= DRAIN_TIMEOUT && self.next < end && self.is_left_behind();
         if gives_up {
             let left = end - self.next;
-            self.run
-                .console
-                .say(format!("{left} records are left in the spool for the next run: the outputs are slow"));
+            self.run.console.say(format!("{left} records remain in the spool for the next run: the outputs are slow"));
         }
         gives_up
     }
@@ -206,7 +204,7 @@ impl Input for SpoolInput {
             Err(error) => {
                 // The next commit contains this one; the last one of a run must succeed.
                 if !std::mem::replace(&mut self.is_failing, true) {
-                    self.run.console.say(format!("{error}: trying again"));
+                    self.run.console.say(format!("{error}; retrying"));
                 }
                 self.since.get_or_insert(self.run.clock.monotonic());
             }
@@ -239,10 +237,8 @@ impl Input for SpoolInput {
         }
         let kept = self.reader.end().unwrap_or_else(|| self.reader.kept());
         let (left, what) = match self.reader.pace() {
-            Pace::Relaxed => (kept - self.settled, "records are left in the spool for the next run"),
-            Pace::Eager => {
-                (kept - self.settled, "records were not acknowledged: their clients have to send them again")
-            }
+            Pace::Relaxed => (kept - self.settled, "records remain in the spool for the next run"),
+            Pace::Eager => (kept - self.settled, "records were not acknowledged; their clients must send them again"),
             Pace::Never => (kept - self.next, "acknowledged records were never read and are lost (--ack memory)"),
         };
         if left > 0 {

@@ -189,7 +189,7 @@ impl TextInput {
         }
         let length = oversized.length - u64::from(found);
         let message =
-            format!("the record has {length} bytes, --max-record is {}; the payload is cut there", ingest.record_max());
+            format!("the record has {length} bytes (--max-record {}); the payload is truncated", ingest.record_max());
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
         let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };

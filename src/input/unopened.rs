@@ -95,7 +95,7 @@ impl UnopenedInput {
         }
         let Some(opened) = opened else {
             if !std::mem::replace(&mut self.has_reported, true) {
-                self.run.console.say(format!("{}: it is not there yet: waiting for it", self.name));
+                self.run.console.say(format!("{}: waiting for the file to be created", self.name));
             }
             return Ok(false);
         };
@@ -125,7 +125,7 @@ impl UnopenedInput {
         };
         match (file, &format.input) {
             (Ok(WatchedFile { bytes, .. }) | Err(bytes), Decoder::None) => {
-                let message = format!("-f {}: evt writes it but does not read it", format.name);
+                let message = format!("-f {}: output format only", format.name);
                 drop(bytes);
                 Err(Error::usage(message))
             }

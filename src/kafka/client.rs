@@ -216,7 +216,7 @@ pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConf
 pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, address: &Address) -> Result<T> {
     config.create_with_context(Context::default()).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, name, _) => Error::usage(format!("{address}: setting {name}")).because(why),
-        other => failed(address, "a client cannot be made", &other),
+        other => failed(address, "creating a client failed", &other),
     })
 }
 
@@ -359,7 +359,7 @@ pub fn ask_for<T>(
         // A new partition is in one broker's metadata before the others and the client know it.
         let passing = error.rdkafka_error_code().is_some_and(|code| is_passing(code) || code == Code::UnknownPartition);
         if !passing || limit.is_some_and(|limit| start.elapsed() > limit) || wait.is_over() {
-            let failed = failed(address, "no answer", &error);
+            let failed = failed(address, "no response", &error);
             return Err(if passing { because(failed) } else { failed });
         }
         if !std::mem::replace(&mut said, true) {

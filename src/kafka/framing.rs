@@ -185,7 +185,7 @@ pub fn frames(value: &[u8]) -> Result<Vec<Frame>> {
     }
     match decoder.is_between() {
         true => Ok(frames),
-        false => Err(crate::Error::corrupt("the message ends within a frame")),
+        false => Err(crate::Error::corrupt("truncated frame")),
     }
 }
 

@@ -195,7 +195,7 @@ impl Membership {
             Err(RecvTimeoutError::Timeout) => {
                 self.sent = Some((answer, cut));
                 let message = format!("{address}: offsets cannot be committed");
-                Err(Error::new(ErrorKind::Unavailable, message).because("the group does not answer"))
+                Err(Error::new(ErrorKind::Unavailable, message).because("no response of the group"))
             }
             Err(RecvTimeoutError::Disconnected) => Err(Error::broken("a commit has no answer")),
         }
@@ -205,7 +205,7 @@ impl Membership {
 /// Subscribes to the topics, which joins the group.
 pub fn subscribe(client: &Client, address: &Address) -> Result<()> {
     let topics: Vec<&str> = address.topics.iter().map(String::as_str).collect();
-    client.subscribe(&topics).map_err(|error| client::failed(address, "the group cannot be joined", &error))
+    client.subscribe(&topics).map_err(|error| client::failed(address, "joining the group failed", &error))
 }
 
 /// Makes a cut from the position of each part.
@@ -261,7 +261,7 @@ impl KafkaInput {
             // of a run must succeed. An outage has already been reported.
             Err(error) => {
                 if group.begins_to_fail() && self.health.is_good() {
-                    self.run.console.say(format!("{error}: trying again"));
+                    self.run.console.say(format!("{error}; retrying"));
                 }
                 Ok(())
             }
@@ -298,7 +298,7 @@ impl KafkaInput {
         let Some(group) = &mut self.group else { return Ok(false) };
         if group.is_overdue() {
             self.run.console.say(format!(
-                "{}: partitions go to another member without a commit: the outputs took too long",
+                "{}: releasing revoked partitions without a commit, because the outputs are too slow",
                 self.address
             ));
             self.let_go(ingest)?;
@@ -314,9 +314,12 @@ impl KafkaInput {
             Some(Change::Assigned(partitions)) => self.take_over(&partitions, ingest)?,
             Some(Change::Revoked(partitions)) => {
                 group.leave(partitions.clone());
-                self.tell_of_change("lets go", &partitions);
+                self.tell_of_change("revoked", &partitions);
                 if self.client.assignment_lost() {
-                    self.run.console.say(format!("{}: the group had given the partitions away already: another member reads again what was not committed", self.address));
+                    self.run.console.say(format!(
+                        "{}: the partitions were already reassigned; another member reads uncommitted records again",
+                        self.address
+                    ));
                     self.let_go(ingest)?;
                 }
             }
@@ -326,7 +329,7 @@ impl KafkaInput {
 
     /// Begins to read assigned partitions, from the committed offsets.
     fn take_over(&mut self, partitions: &[(String, i32)], ingest: &mut Ingest) -> Result<()> {
-        self.tell_of_change("takes", partitions);
+        self.tell_of_change("assigned", partitions);
         let mut parts = vec![];
         for (topic, number) in partitions {
             if let Some(topic) = self.address.topics.iter().position(|known| known == topic) {
@@ -349,7 +352,7 @@ impl KafkaInput {
             RebalanceProtocol::Cooperative => self.client.incremental_assign(&list),
             _ => self.client.assign(&list),
         };
-        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be taken over", &error))?;
+        assigned.map_err(|error| client::failed(&self.address, "assigned partitions cannot be read", &error))?;
         self.fetch_from(&list)
     }
 
@@ -370,10 +373,10 @@ impl KafkaInput {
         });
         self.reading.rewind();
         release(&self.client, &leaving)
-            .map_err(|error| client::failed(&self.address, "partitions cannot be let go", &error))
+            .map_err(|error| client::failed(&self.address, "revoked partitions cannot be released", &error))
     }
 
-    /// Leaves the group. If the group does not answer in time the client stays alive until the process ends.
+    /// Leaves the group. If no response of the group in time the client stays alive until the process ends.
     fn leave_group(&self) {
         let (start, wait) = (Instant::now(), self.run.stop.server_wait());
         if self.client.close_queue().is_err() {
@@ -442,13 +445,13 @@ pub(super) fn claim(
                     return Err(error);
                 }
                 if !std::mem::replace(&mut said, true) {
-                    run.console.say(format!("{address}: the group has members at work: waiting until they are gone"));
+                    run.console.say(format!("{address}: the group has active members; waiting until they have left"));
                 }
                 run.stop.sleep(Duration::from_millis(500))?;
             }
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 return Err(
-                    error.because("the group has members at work, and this run would read their partitions too")
+                    error.because("the group has active members, and this run would also read their partitions")
                 );
             }
             committed => return committed,

@@ -52,7 +52,7 @@ impl Health {
         }
         if let Some(away) = self.come_back(&run.outages, &address.brokers, Instant::now()) {
             let brokers = secret::shown(&address.brokers);
-            run.console.say(format!("kafka://{brokers}: brokers are back after {}", whole_seconds(away)));
+            run.console.say(format!("kafka://{brokers}: brokers are available again after {}", whole_seconds(away)));
         }
     }
 

@@ -83,7 +83,7 @@ impl KafkaInput {
     ) -> Result<Self> {
         if origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
-                "{address}: --origin would make one partition of those of several topics"
+                "{address}: --origin requires one topic, because partitions of several topics would have the same name"
             )));
         }
         let client = Arc::new(client(address, run)?);
@@ -150,7 +150,7 @@ impl KafkaInput {
             (_, Role::Looks | Role::Follows) | (None, _) => {}
             (Some(_), _) if self.group.is_some() => {}
             (Some(group), _) => run.console.say(format!(
-                "{address}: group {group} commits nothing: the rows go into a pipe or into state; a restart reads them again"
+                "{address}: group {group} commits nothing, because of a pipe or state; a restart reads the records again"
             )),
         }
     }
@@ -330,10 +330,9 @@ impl KafkaInput {
             // This run neither joins the group nor commits.
             Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
             Code::PollExceeded => {
-                self.run.console.say(format!(
-                    "{}: the outputs took too long: the group has let us go, joining again",
-                    self.address
-                ));
+                self.run
+                    .console
+                    .say(format!("{}: outputs exceeded max.poll.interval.ms; rejoining the group", self.address));
                 Ok(())
             }
             code if client::is_passing(code) => {
@@ -421,6 +420,6 @@ fn client(address: &Address, run: &Run) -> Result<Client> {
 pub fn endless(name: &str) -> Error {
     Error::new(
         ErrorKind::Usage,
-        format!("{name}: it never ends, what follows it would wait for ever: end=latest, or all topics in one URI"),
+        format!("{name}: it has no end, so the next input is never read; set end=latest or name all topics in one URI"),
     )
 }

@@ -50,8 +50,8 @@ impl Gap {
     pub fn describe(&self) -> String {
         let Self { wanted, found, end } = self;
         match self.begins_anew() {
-            false => format!("{} offsets are lost to retention: {wanted} to {}", found - wanted, found - 1),
-            true => format!("it ends at offset {end}, before {wanted}: it lost records, or was made anew"),
+            false => format!("{} offsets were removed by retention: {wanted} to {}", found - wanted, found - 1),
+            true => format!("the partition ends at offset {end}, before {wanted}: it lost records or was recreated"),
         }
     }
 }
@@ -97,7 +97,7 @@ mod tests {
         assert!(beyond.begins_anew() && beyond.found == 10);
         assert!(!gap(9, SOME).unwrap().begins_anew());
         assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
-        assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets are lost to retention: 7 to 9");
+        assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets were removed by retention: 7 to 9");
     }
 
     #[test]

@@ -107,7 +107,7 @@ pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Res
         None => (0..count).collect(),
     };
     if let Some(number) = numbers.iter().find(|number| **number >= count) {
-        return Err(Error::usage(format!("{address}: {topic} has no partition {number}, only {count}")));
+        return Err(Error::usage(format!("{address}: {topic} has no partition {number}; it has {count} partitions")));
     }
     Ok(numbers.into_iter().map(|number| Part::new(at, number)).collect())
 }
@@ -116,7 +116,7 @@ pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Res
 fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i32> {
     match client::ask(address, run, client, |timeout| client::count(client.client(), topic, timeout))? {
         Some(count) => Ok(count),
-        None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be read"))),
+        None => Err(Error::usage(format!("{address}: topic {topic} does not exist or may not be read"))),
     }
 }
 
@@ -147,7 +147,7 @@ pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Ro
             .map(|(offset, _)| *offset)
             .or(if part.is_new { Some(part.extent.low) } else { starts[at] })
             .ok_or_else(|| {
-            Error::usage(format!("{address}: start= says no offset for partition {}", part.number))
+            Error::usage(format!("{address}: start= has no offset for partition {}", part.number))
         })?;
         part.stream_time = kept.and_then(|(_, stream_time)| *stream_time);
         part.end = ends.as_ref().map(|ends| ends[at].unwrap_or(part.extent.high).min(part.extent.high));
@@ -171,7 +171,7 @@ pub fn settle_gap((address, run): (&Address, &Run), (topic, number): (&str, i32)
     if !address.options.skips_gaps {
         return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
     }
-    run.console.say(format!("{message}: reading on at {}", gap.found));
+    run.console.say(format!("{message}; reading on at {}", gap.found));
     Ok(())
 }
 

@@ -131,7 +131,7 @@ impl Message<'_> {
 pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
     let Some(schemas) = &address.options.schemas else { return Ok(None) };
     if address.options.schema_id.is_some() {
-        return Err(Error::usage(format!("{address}: schema_id= is for writing: reader= names the schema to read as")));
+        return Err(Error::usage(format!("{address}: schema_id= is an option of outputs; use reader=")));
     }
     let registry = place::server_only(schemas, &run.console)?;
     Ok(Some(match &address.options.reader {
@@ -206,7 +206,7 @@ impl Records {
                     Ok(())
                 }
                 Err(error) => {
-                    let fault = Fault::new(ErrorType::ParseError, format!("no frames: {error}"));
+                    let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
                     ingest.refuse((payload, offset), &fault, spot)
                 }
             },
@@ -226,7 +226,7 @@ impl Records {
             };
         }
         if !letter::is_letter(wrapper.headers) {
-            let fault = Fault::new(ErrorType::EnvelopeError, "no dead letter: its headers say nothing of a failure");
+            let fault = Fault::new(ErrorType::EnvelopeError, "expected a dead letter, found no headers of a failure");
             return ingest.refuse((payload, offset), &fault, spot);
         }
         let json = letter::to_json(payload, wrapper.key, wrapper.headers);
@@ -277,7 +277,7 @@ impl Records {
 /// Makes the fault of a dead letter that holds only the beginning of its record.
 #[cold]
 fn cut_short(kept: usize, length: u64) -> Fault {
-    let message = format!("{kept} of the record's {length} bytes were kept when it became a dead letter");
+    let message = format!("the dead letter has only {kept} of the record's {length} bytes");
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }
 

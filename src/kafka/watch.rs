@@ -70,7 +70,7 @@ impl KafkaInput {
     /// Reports a new partition.
     pub(super) fn tell_of_new(&self, part: &Part) {
         let name = &self.address.topics[part.topic];
-        self.run.console.say(format!("{name}/{}: a new partition: read from its start", part.number));
+        self.run.console.say(format!("{name}/{}: new partition, reading from its start", part.number));
     }
 
     /// Warns of empty partitions in a run without an end: each holds the watermark back until its first record.
@@ -87,7 +87,7 @@ impl KafkaInput {
         if !empty.is_empty() && empty.len() < self.reading.parts.len() {
             let list = empty.join(" ");
             self.run.console.say(format!(
-                "{list}: empty: no window fires before its first record (end=latest, or evt-window --idle-after)"
+                "{list}: empty; no window fires before its first record (set end=latest, or evt-window --idle-after)"
             ));
         }
     }

@@ -58,7 +58,7 @@ impl<'a> Rows<'a> {
                 let distinct = batch.column_by_name(DISTINCT).and_then(|distinct| distinct.as_boolean_opt());
                 Ok(Self { columns, properties, distinct })
             }
-            _ => Err(Error::corrupt("no events: they have no column 'properties' of text")),
+            _ => Err(Error::corrupt("expected events with a text column 'properties'")),
         }
     }
 
@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         let found = found.or_else(|| array.as_primitive_opt().map(View::Instant));
         let uuid = || array.as_fixed_size_binary_opt().filter(|ids| ids.value_length() == 16).map(View::Uuid);
         let found = found.or_else(uuid);
-        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events cannot be {}", array.data_type())))
+        found.ok_or_else(|| Error::corrupt(format!("column '{name}' of events: unexpected {}", array.data_type())))
     }
 
     /// Whether some row is null.

@@ -26,7 +26,7 @@ impl Shadows {
         self.asked &= !news;
         (0..COLUMNS.len()).filter(move |index| news >> index & 1 == 1).map(|index| {
             let name = COLUMNS[index];
-            format!("{name} is the event's column; there are properties of that name too: properties.{name}")
+            format!("{name} is the column of the event; use properties.{name} for the property of that name")
         })
     }
 

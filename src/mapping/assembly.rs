@@ -262,7 +262,8 @@ impl<'a> Assembly<'a, '_, '_> {
         match when.read(value, &mut self.out.parsers[slot]) {
             Some(instant) => Ok(Some(instant)),
             None => {
-                let message = format!("{name}: {} is no instant: {}", shown(value), when.advice(value));
+                let message =
+                    format!("{name}: expected an RFC 3339 instant, found {}{}", shown(value), when.advice(value));
                 Err(Fault::new(ErrorType::TimestampError, message).into())
             }
         }
@@ -289,7 +290,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Value::Plain(text) => Ok(Some(Cow::Borrowed(text))),
             Value::Escaped(raw) if is_text(raw) => Ok(Some(unescape(raw))),
             Value::Escaped(_) => {
-                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string holds a lone surrogate")).into())
+                Err(Fault::new(ErrorType::EnvelopeError, format!("{name}: the string has a lone surrogate")).into())
             }
             Value::Other(text) if self.plan.is_copied(index) && !text.starts_with(['{', '[']) => {
                 Ok(Some(Cow::Borrowed(text)))
@@ -297,11 +298,11 @@ impl<'a> Assembly<'a, '_, '_> {
             value => {
                 let way_out = match value {
                     Value::Other(text) if !text.starts_with(['{', '[']) => {
-                        format!("; --field {name}={name} takes its text")
+                        format!("; --field {name}={name} converts it to text")
                     }
                     _ => String::new(),
                 };
-                let message = format!("{name}: a string is asked for, not {}{way_out}", shown(value));
+                let message = format!("{name}: expected a string, found {}{way_out}", shown(value));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }
@@ -314,7 +315,7 @@ impl<'a> Assembly<'a, '_, '_> {
             (None, Value::Plain(text) | Value::Escaped(text) | Value::Other(text)) => text,
         };
         text.parse().map(Some).map_err(|_| {
-            let message = format!("{}: an integer is asked for, not {}", COLUMNS[index], clip(text));
+            let message = format!("{}: expected an integer, found {}", COLUMNS[index], clip(text));
             Fault::new(ErrorType::EnvelopeError, message).into()
         })
     }
@@ -328,7 +329,7 @@ impl<'a> Assembly<'a, '_, '_> {
             // evt-window waits for the partitions that are named. Rows of any other would be late or not depending on
             // timing.
             if !promised.iter().any(|one| one == name) {
-                let message = format!("partition: {} is none of those that --partitions names", clip(name));
+                let message = format!("partition: expected one of --partitions, found \"{}\"", clip(name));
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
             }
         }
@@ -351,7 +352,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 Ok(Id::Text(text))
             }
             None => {
-                let message = format!("event_id: {} is no UUID; --hash-ids makes one of any text", clip(&text));
+                let message = format!("event_id: expected a UUID, found \"{}\"; --hash-ids derives one", clip(&text));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }
@@ -375,7 +376,7 @@ impl<'a> Assembly<'a, '_, '_> {
             Value::Other(object) if object.starts_with('{') => Some(object),
             Value::Absent => None,
             value => {
-                let message = format!("properties: an object is asked for, not {}", shown(value));
+                let message = format!("properties: expected an object, found {}", shown(value));
                 return Err(Fault::new(ErrorType::EnvelopeError, message).into());
             }
         };
@@ -433,7 +434,7 @@ impl<'a> Assembly<'a, '_, '_> {
         match twice {
             None => Ok(first),
             Some(name) => {
-                let message = format!("{}: the name stands both in properties and beside it", clip(&name));
+                let message = format!("{}: duplicate name, in properties and beside it", clip(&name));
                 Err(Fault::new(ErrorType::EnvelopeError, message).into())
             }
         }

@@ -269,7 +269,7 @@ impl Reader {
         match twice {
             None => Ok(()),
             Some(column) => {
-                let message = format!("{}: the name stands twice in the record", COLUMNS[column]);
+                let message = format!("{}: duplicate name in the record", COLUMNS[column]);
                 Err(Fault::new(ErrorType::EnvelopeError, message))
             }
         }
@@ -470,13 +470,13 @@ fn refusal(text: &str) -> Fault {
     }
     let what = match at(text.as_bytes(), skip_space(text.as_bytes(), 0)) {
         b'{' => return Fault::new(ErrorType::ParseError, diagnose(text)),
-        b'[' => "an array: feed its elements one a line, as `jq -c '.[]' FILE` writes them",
+        b'[' => "an array; write one element per line with jq -c '.[]' FILE",
         b'"' => "a string",
         b't' | b'f' => "a boolean",
         b'n' => "null",
         _ => "a number",
     };
-    Fault::new(ErrorType::EnvelopeError, format!("an event is a JSON object, this is {what}"))
+    Fault::new(ErrorType::EnvelopeError, format!("expected a JSON object, found {what}"))
 }
 
 #[cfg(test)]

@@ -109,17 +109,18 @@ pub struct Lean {
 ///
 /// Errors: exit status 2 if an event has no such column, or evt fills it.
 pub(super) fn column_index(flag: &str, name: &str) -> Result<usize> {
-    let index = COLUMNS.iter().position(|column| *column == name).ok_or_else(|| {
-        Error::usage(format!("{flag} {name}: an event has no such column: one of {}", COLUMNS.join(" ")))
-    })?;
+    let index = COLUMNS
+        .iter()
+        .position(|column| *column == name)
+        .ok_or_else(|| Error::usage(format!("{flag} {name}: expected one of {}", COLUMNS.join(" "))))?;
     match index {
         column::PROPERTIES | column::EVENT_TIME | column::STREAM_TIME => {
-            Err(Error::usage(format!("{flag} {name}: this column is made by evt{}", way_out(index))))
+            Err(Error::usage(format!("{flag} {name}: evt sets this column{}", way_out(index))))
         }
         _ => Ok(index),
     }
 }
 
 fn way_out(index: usize) -> &'static str {
-    if index == column::EVENT_TIME { "; --time FIELD says where the event time stands" } else { "" }
+    if index == column::EVENT_TIME { "; --time FIELD selects the event time" } else { "" }
 }

@@ -85,29 +85,29 @@ fn properties_keep_their_bytes_and_get_what_stands_beside_them() {
     assert_eq!(text(&merged, "properties"), r#"{"a":2,"x":1,"y":{}}"#);
     assert_eq!(text(&one(arrival(), r#"{"x":1,"properties":{}}"#), "properties"), r#"{"x":1}"#);
     let (kind, message) = fault(arrival(), r#"{"a":1,"properties":{"\u0061":2}}"#);
-    assert_eq!((kind, message.contains("both in properties and beside it")), (ErrorType::EnvelopeError, true));
+    assert_eq!(
+        (kind, message.contains("duplicate name, in properties and beside it")),
+        (ErrorType::EnvelopeError, true)
+    );
 }
 
 #[test]
 fn a_name_that_stands_twice_in_the_envelope_is_a_fault_even_escaped() {
     let (kind, message) = fault(arrival(), r#"{"source":"a","sour\u0063e":"b"}"#);
-    assert_eq!((kind, message.as_str()), (ErrorType::EnvelopeError, "source: the name stands twice in the record"));
+    assert_eq!((kind, message.as_str()), (ErrorType::EnvelopeError, "source: duplicate name in the record"));
 }
 
 #[test]
 fn what_is_no_json_object_says_why() {
     assert_eq!(fault(arrival(), r#"{"a":1"#).0, ErrorType::ParseError);
     assert_eq!(fault(arrival(), r#"{"a":1}x"#).0, ErrorType::ParseError);
-    assert_eq!(
-        fault(arrival(), "42"),
-        (ErrorType::EnvelopeError, "an event is a JSON object, this is a number".into())
-    );
-    assert!(fault(arrival(), "[1]").1.contains("feed its elements one a line"));
+    assert_eq!(fault(arrival(), "42"), (ErrorType::EnvelopeError, "expected a JSON object, found a number".into()));
+    assert!(fault(arrival(), "[1]").1.contains("write one element per line"));
 }
 
 #[test]
 fn envelope_strings_are_strings_unless_a_flag_copies_them() {
-    assert!(fault(arrival(), r#"{"user_id":7}"#).1.contains("--field user_id=user_id takes its text"));
+    assert!(fault(arrival(), r#"{"user_id":7}"#).1.contains("--field user_id=user_id converts it to text"));
     assert_eq!(fault(arrival(), r#"{"source":"\ud800"}"#).0, ErrorType::EnvelopeError);
     let options = Options { fields: vec![field("user_id", "user_id")], ..arrival() };
     assert_eq!(text(&one(options, r#"{"user_id":7}"#), "user_id"), "7");
@@ -139,7 +139,7 @@ fn the_first_provenance_stays_a_property_however_often_an_event_is_stamped_anew(
     let wanted = format!(r#"{},"partition":"3"}}"#, first.trim_end_matches('}'));
     assert_eq!(text(&batch, "properties"), wanted);
     let record = format!(r#"{{"properties":{first},{beside},"a":2}}"#);
-    assert_eq!(fault(Options::default(), &record).1, "a: the name stands both in properties and beside it");
+    assert_eq!(fault(Options::default(), &record).1, "a: duplicate name, in properties and beside it");
 }
 
 fn keep() -> Options {

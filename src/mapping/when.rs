@@ -87,7 +87,7 @@ impl When {
     ///
     /// Errors: exit status 2 if there is none of that name.
     pub fn zone(name: &str) -> Result<Tz> {
-        name.parse().map_err(|_| Error::usage(format!("--time-zone {name}: no such zone in the IANA database")))
+        name.parse().map_err(|_| Error::usage(format!("--time-zone: expected an IANA time zone, found {name}")))
     }
 
     /// Checks the format.
@@ -100,10 +100,10 @@ impl When {
         for item in StrftimeItems::new(format) {
             match &item {
                 Item::Numeric(Numeric::Nanosecond, _) if is_after_point => {
-                    return refused(".%f reads the digits of a fraction as nanoseconds: %.f reads a fraction");
+                    return refused(".%f reads the digits as nanoseconds; use %.f for a fraction");
                 }
                 Item::Fixed(Fixed::TimezoneName) if self.zone.is_none() => {
-                    return refused("the name of a zone (%Z) is passed over: --time-zone says which one it is");
+                    return refused("%Z is ignored; it needs --time-zone NAME");
                 }
                 _ => {}
             }
@@ -155,12 +155,12 @@ impl When {
     /// Returns the reason, or the flags to add, for a value that does not read as a time.
     pub(super) fn advice(&self, value: Value<'_>) -> String {
         if self.is_beyond(value) {
-            return "it lies outside the years 1 to 9999, UTC".to_owned();
+            return "; it is outside the years 1 to 9999 UTC".to_owned();
         }
         if let Value::Plain(text) | Value::Escaped(text) = value
             && let Some(part) = missing_part(text)
         {
-            return format!("there is no such {part}");
+            return format!("; there is no such {part}");
         }
         let is_number = match value {
             Value::Other(text) => self.unit.is_none() && !text.starts_with(['{', '[', 't', 'f']),
@@ -168,11 +168,11 @@ impl When {
         };
         let is_text = matches!(value, Value::Plain(_) | Value::Escaped(_)) && self.format.is_none();
         match suggest::flags(value) {
-            Some(flags) if is_number => format!("a number needs{flags}"),
-            None if is_number => "a number needs --time-unit s|ms|us|ns|d".to_owned(),
-            Some(flags) if is_text => format!("text that is not RFC 3339 needs{flags}"),
-            None if is_text => "text that is not RFC 3339 needs --time-format".to_owned(),
-            _ => "it does not read as an instant".to_owned(),
+            Some(flags) if is_number => format!("; numbers need{flags}"),
+            None if is_number => "; numbers need --time-unit s|ms|us|ns|d".to_owned(),
+            Some(flags) if is_text => format!("; other text needs{flags}"),
+            None if is_text => "; other text needs --time-format".to_owned(),
+            _ => String::new(),
         }
     }
 

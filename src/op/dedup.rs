@@ -271,7 +271,7 @@ struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     fn new(batch: &'a RecordBatch) -> Result<Self> {
-        let bad = |at: usize| Error::corrupt(format!("no events: '{}' is missing or of another type", COLUMNS[at]));
+        let bad = |at: usize| Error::corrupt(format!("column '{}': missing or of another type", COLUMNS[at]));
         let column = |at: usize| batch.column_by_name(COLUMNS[at]).filter(|column| column.null_count() == 0);
         let dictionary = |at: usize| {
             let column = column(at)?.as_dictionary_opt::<Int32Type>()?;
@@ -289,7 +289,7 @@ impl<'a> Rows<'a> {
     }
 
     fn id(&self, row: usize) -> Result<Id> {
-        Id::try_from(self.ids.value(row)).map_err(|_| Error::corrupt("no events: an event_id of not 16 bytes"))
+        Id::try_from(self.ids.value(row)).map_err(|_| Error::corrupt("expected an event_id of 16 bytes"))
     }
 }
 

@@ -216,5 +216,5 @@ fn a_snapshot_cut_or_made_with_other_options_is_refused() {
 fn rows_that_are_no_events_are_refused() {
     let batch = RecordBatch::new_empty(Kind::Metric.schema());
     let error = Dedup::new(Options::new(1)).on_batch(&batch).unwrap_err();
-    assert_eq!(error.to_string(), "no events: 'event_id' is missing or of another type");
+    assert_eq!(error.to_string(), "column 'event_id': missing or of another type");
 }

@@ -80,7 +80,7 @@ impl Records {
     pub fn try_new(schema: &Schema) -> Result<Self> {
         let encoder = Encoder::try_new(schema)?;
         let what = schema.describe(schema.root());
-        let root = encoder.root().ok_or_else(|| Error::config(format!("an event is a record, its schema {what}")))?;
+        let root = encoder.root().ok_or_else(|| Error::config(format!("expected a record schema, found {what}")))?;
         let mut plan = Plan { encoder: &encoder, fields: vec![], slots: HashMap::default(), keeps_rest: false };
         let named = |name: &str| COLUMNS.iter().position(|column| *column == name);
         for member in &root.fields {
@@ -232,7 +232,7 @@ impl Plan<'_> {
     fn property(&mut self, member: &RecordField, column: Option<usize>) -> Result<()> {
         let slot = u32::try_from(self.slots.len()).unwrap_or(UNMARKED);
         if self.slots.insert(member.name.clone(), slot).is_some() {
-            let why = format!("'{}' is a field of the record and of its 'properties'", member.name);
+            let why = format!("'{}': duplicate field, in the record and in its 'properties'", member.name);
             return Err(Error::config(why));
         }
         self.push(member, column.map_or(Origin::Property(slot), |column| Origin::Either(slot, column)));
@@ -242,16 +242,14 @@ impl Plan<'_> {
     fn column(&mut self, member: &RecordField, column: usize) -> Result<()> {
         let (class, what, way_out) = match column {
             column::EVENT_ID => (ValueClass::Uuid, "a uuid", ""),
-            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => (
-                ValueClass::Instant,
-                "an instant",
-                ": timestamp-millis, timestamp-micros or string say how it stands there",
-            ),
+            column::CLIENT_TIMESTAMP | column::SERVER_TIMESTAMP => {
+                (ValueClass::Instant, "an instant", "; use timestamp-millis, timestamp-micros or string")
+            }
             _ => (ValueClass::String, "a string", ""),
         };
         if !self.encoder.may_take(member.node, class) {
             let theirs = self.encoder.describe(member.node);
-            return Err(Error::config(format!("{}: {what} is never {theirs}{way_out}", member.name)));
+            return Err(Error::config(format!("{}: {what} cannot be written as {theirs}{way_out}", member.name)));
         }
         self.push(member, Origin::Column(column));
         Ok(())
@@ -260,9 +258,7 @@ impl Plan<'_> {
     fn rest(&mut self, member: &RecordField) -> Result<()> {
         if !self.encoder.may_take(member.node, ValueClass::Object) {
             let theirs = self.encoder.describe(member.node);
-            return Err(Error::config(format!(
-                "properties: an object is never {theirs}, and no reader makes one of it"
-            )));
+            return Err(Error::config(format!("properties: an object cannot be written as {theirs}")));
         }
         self.keeps_rest = true;
         self.push(member, Origin::Rest);

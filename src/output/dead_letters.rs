@@ -343,7 +343,7 @@ impl DeadLetters {
             Report::First(limit) => {
                 let now = self.run.clock.now();
                 if self.reported == limit + 1 {
-                    console.say("more faulty records: one line a minute from here on (--report all, --dlq FILE)");
+                    console.say("more faulty records; one line per minute from now on (--report all, --dlq FILE)");
                     self.next_report = now + REPORT_EVERY;
                 } else if now >= self.next_report {
                     console.say(format!("{} faulty records so far", self.reported));
@@ -429,7 +429,7 @@ impl DeadLetters {
         let Outlet::Open(output) = std::mem::replace(&mut self.outlet, Outlet::Ended) else { return Ok(None) };
         if self.lost.total() > 1 {
             let (name, lost) = (output.name(), self.lost.total());
-            self.run.console.warn(format!("{name}: {lost} dead letters in all cannot be written and are dropped"));
+            self.run.console.warn(format!("{name}: {lost} dead letters cannot be written and are dropped"));
         }
         output.finish(end).map(Some)
     }

@@ -81,7 +81,7 @@ impl Part {
         let failed = |error: std::io::Error| Error::io(part.display().to_string(), &error);
         self.file.sync_all().and_then(|()| durable::sync_name(&part)).map_err(failed)?;
         self.kept = true;
-        let text = format!("stopped before the end of the input: not replaced, what was read is in {}", part.display());
+        let text = format!("stopped before the end of the input: not replaced, rows so far in {}", part.display());
         Ok(Ended { remark: Some("not replaced".to_owned()), notice: Some(Notice { text, fails: true }) })
     }
 }
@@ -143,8 +143,8 @@ impl Plain {
         *length = whole;
         match tail {
             Tail::Whole => {}
-            Tail::Ended => console.say(format!("{shown}: its last line had no end and now has one")),
-            Tail::Cut(bytes) => console.say(format!("{shown}: {bytes} bytes of a torn last line were cut")),
+            Tail::Ended => console.say(format!("{shown}: the last line had no line end and now has one")),
+            Tail::Cut(bytes) => console.say(format!("{shown}: removed {bytes} bytes of a torn last line")),
             Tail::Foreign => return Err(other_columns(&shown)),
         }
         Ok(true)
@@ -234,7 +234,7 @@ pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
 /// Whether a file is there that will be replaced; exit 2 where it must not be.
 fn is_replaced(path: &Path, overwrite: bool) -> Result<bool> {
     match (path.exists(), overwrite) {
-        (true, false) => Err(Error::usage(format!("{}: exists already; --overwrite replaces it", path.display()))),
+        (true, false) => Err(Error::usage(format!("{}: already exists; --overwrite replaces it", path.display()))),
         (existed, _) => Ok(existed),
     }
 }
@@ -292,7 +292,7 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
         match OpenOptions::new().write(true).custom_flags(if is_fifo { flags } else { 0 }).open(path) {
             Err(error) if is_fifo && Errno::from_io_error(&error) == Some(Errno::NXIO) => {
                 if run.stop.sleep(TRY_EVERY)? == Woken::Stopped {
-                    let message = format!("{}: stopped before anyone read it", path.display());
+                    let message = format!("{}: stopped before a reader opened it", path.display());
                     return Err(Error::new(ErrorKind::Unavailable, message));
                 }
             }
@@ -387,9 +387,7 @@ fn begins_with(file: &File, header: &[u8]) -> std::io::Result<bool> {
 
 #[cold]
 fn other_columns(shown: &str) -> Error {
-    Error::usage(format!(
-        "{shown}: its header names other columns than these rows have: name another file, or --overwrite"
-    ))
+    Error::usage(format!("{shown}: the header has other columns than these rows; use another file or --overwrite"))
 }
 
 /// What a file that is appended to had after its last newline.

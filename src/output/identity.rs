@@ -81,11 +81,11 @@ impl Named {
     /// Takes one more output; exit 2 where it is an input, or named before.
     pub fn output(&mut self, name: &str, identity: Option<Identity>) -> Result<()> {
         if self.is_input(identity.as_ref()) {
-            return Err(Error::usage(format!("{name}: it is an input too: the run would read what it writes")));
+            return Err(Error::usage(format!("{name}: also an input; the run would read its own output")));
         }
         let Some(identity) = identity else { return Ok(()) };
         if self.outputs.contains(&identity) {
-            return Err(Error::usage(format!("{name}: named twice as an output of this run: each needs its own")));
+            return Err(Error::usage(format!("{name}: duplicate output")));
         }
         self.outputs.push(identity);
         Ok(())

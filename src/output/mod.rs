@@ -92,7 +92,9 @@ impl Checked {
                 let limit = Limit::new(&address, run);
                 Place::Kafka(address, limit)
             }
-            Uri::Http(_) => return Err(Error::usage(format!("{name}: it is an input of evt-ingest, not an output"))),
+            Uri::Http(_) => {
+                return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
+            }
             Uri::Store(store, location) => {
                 if !store.is_remote() {
                     first = (store.check)(&location)?;
@@ -232,12 +234,12 @@ impl Checked {
                 Target::Kafka(Box::new(KafkaOutput::open(&address, (limit, up.clone()), schema, run)?))
             }
             Place::Store(store, location) => {
-                let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no kind of evt")))?;
+                let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{name}: rows of no known kind")))?;
                 if !store.kinds.contains(&kind) {
                     return Err(store.other_kind(kind, &name));
                 }
                 if has_raw(schema) {
-                    run.console.warn(format!("{name}: it has no column raw: the raw records are not stored"));
+                    run.console.warn(format!("{name}: no column raw; the raw records are not stored"));
                 }
                 Target::Store { kind, sink: (store.open)(&location, &open_options(run, up.clone()))? }
             }
@@ -308,7 +310,7 @@ fn encoded(
     let mut encoder = open(schema, &EncodeOptions { append, ..spec.encode.clone() })?;
     if let Some(columns) = narrow {
         let name = file.name();
-        console.say(format!("{name}: its header has no original_length: letters are appended without it"));
+        console.say(format!("{name}: the header has no original_length; dead letters are appended without it"));
         encoder = Box::new(Narrow { encoder, columns });
     }
     let control = spec.control && is_json;

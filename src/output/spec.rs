@@ -1,4 +1,4 @@
-//! What outputs are asked for, and the formats that follow from it.
+//! The requested outputs, and the formats that follow from them.
 
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
@@ -38,10 +38,7 @@ impl OutputSpec {
                 let written = format::ALL.iter().filter(|format| written(format).is_ok());
                 let known: Vec<String> =
                     written.flat_map(|format| format.extensions).map(|one| format!(".{one}")).collect();
-                Err(Error::usage(format!(
-                    "{name}: no format has this extension: -o FORMAT, or one of {}",
-                    known.join(" ")
-                )))
+                Err(Error::usage(format!("{name}: unknown extension; use -o FORMAT or one of {}", known.join(" "))))
             }
             _ => format::by_name(self.pipe_format),
         }
@@ -52,7 +49,7 @@ impl OutputSpec {
 pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     match format.output.is_some() || format.name == "frames" {
         true => Ok(format),
-        false => Err(Error::usage(format!("-o {}: evt reads it but does not write it", format.name))),
+        false => Err(Error::usage(format!("-o {}: input format only", format.name))),
     }
 }
 
@@ -62,7 +59,7 @@ pub(super) fn standard_format(spec: &OutputSpec, io: &Io) -> Result<&'static For
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
     let format = written(spec.format.map_or_else(|| format::by_name(fallback), Ok)?)?;
     match terminal && format.name == "frames" {
-        true => Err(Error::usage("frames never go to a terminal: -o jsonl, or | evt-view")),
+        true => Err(Error::usage("frames are not written to a terminal; use -o jsonl or | evt-view")),
         false => Ok(format),
     }
 }

@@ -65,7 +65,7 @@ impl Directory {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Directory> {
         let dir = dir.into();
         if !dir.is_dir() {
-            return Err(Error::config(format!("{}: no such directory of schemas", dir.display())));
+            return Err(Error::config(format!("{}: the schema directory does not exist", dir.display())));
         }
         let levels = Levels::read(&dir.join(LEVELS_FILE))?;
         Ok(Directory { dir, levels, known: HashMap::new() })
@@ -98,7 +98,7 @@ impl Directory {
     fn subject_dir(&self, subject: &str) -> Result<PathBuf> {
         let name = file_name_of(subject);
         if name.is_empty() || name.len() > FILE_NAME_BYTES_MAX {
-            let why = format!("subject '{subject}': a name takes 1 to {FILE_NAME_BYTES_MAX} bytes as a file name");
+            let why = format!("subject '{subject}': expected a file name of 1 to {FILE_NAME_BYTES_MAX} bytes");
             return Err(Error::config(why));
         }
         Ok(self.dir.join(name))
@@ -120,7 +120,7 @@ impl Directory {
                 continue;
             }
             let Some(number) = name.to_str().and_then(number_of) else {
-                let why = format!("{}: not a version: they are called 1.avsc, 2.avsc, …", dir.join(name).display());
+                let why = format!("{}: expected versions named 1.avsc, 2.avsc, …", dir.join(name).display());
                 return Err(Error::config(why));
             };
             numbers.push(number);
@@ -178,7 +178,7 @@ impl Registry for Directory {
                 return Ok(Registration::Added(number));
             }
         }
-        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': others register all the time, try later")))
+        Err(Error::new(ErrorKind::Unavailable, format!("subject '{subject}': too many concurrent registrations")))
     }
 }
 
@@ -215,7 +215,7 @@ impl Levels {
             toml::from_str(&read_text(path)?).map_err(|e| bad(String::new()).because(e.message()))?;
         let level = |word: &str| {
             let words: Vec<&str> = Level::ALL.iter().map(|level| level.name()).collect();
-            Level::from_name(word).ok_or_else(|| bad(format!("unknown level '{word}': one of {}", words.join(" "))))
+            Level::from_name(word).ok_or_else(|| bad(format!("unknown level '{word}'; expected {}", words.join(" "))))
         };
         let subjects = file.subjects.iter().map(|(name, word)| Ok((name.clone(), level(word)?)));
         Ok(Levels {
@@ -243,7 +243,7 @@ pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<St
             Err(Error::config(format!("{shown}: longer than {} KiB", TEXT_BYTES_MAX >> 10)))
         }
         Ok(_) => Ok(text),
-        Err(error) if error.kind() == IoErrorKind::InvalidData => Err(Error::config(format!("{shown}: not UTF-8"))),
+        Err(error) if error.kind() == IoErrorKind::InvalidData => Err(Error::config(format!("{shown}: invalid UTF-8"))),
         Err(error) => Err(Error::io(shown, &error)),
     }
 }
@@ -251,7 +251,7 @@ pub fn read_schema(opened: std::io::Result<impl Read>, shown: &str) -> Result<St
 fn not_a_subject(path: &Path) -> Error {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let way_out = format!("rename it to '{}', or give it a leading dot", file_name_of(&name));
-    Error::config(format!("{}: not a subject's directory: {way_out}", path.display()))
+    Error::config(format!("{}: not the directory of a subject; {way_out}", path.display()))
 }
 
 /// Returns the version number of a file name.

@@ -116,13 +116,13 @@ fn what_is_not_of_the_layout_is_an_error_that_names_the_way_out() {
     std::fs::create_dir_all(dir.path().join("my subject")).unwrap();
     assert_eq!(
         message(&dir, &registry.subjects().unwrap_err()),
-        "DIR/my subject: not a subject's directory: rename it to 'my%20subject', or give it a leading dot"
+        "DIR/my subject: not the directory of a subject; rename it to 'my%20subject', or give it a leading dot"
     );
     std::fs::create_dir_all(dir.path().join("r")).unwrap();
     for name in ["01.avsc", "latest.avsc", "1.json", "0.avsc"] {
         std::fs::write(dir.path().join("r").join(name), V1).unwrap();
         let error = registry.subject("r").unwrap_err();
-        assert_eq!(message(&dir, &error), format!("DIR/r/{name}: not a version: they are called 1.avsc, 2.avsc, …"));
+        assert_eq!(message(&dir, &error), format!("DIR/r/{name}: expected versions named 1.avsc, 2.avsc, …"));
         std::fs::remove_file(dir.path().join("r").join(name)).unwrap();
     }
     std::fs::write(dir.path().join("r/1.avsc"), "{\"type\":\"recrod\"}").unwrap();
@@ -151,7 +151,7 @@ fn a_bad_levels_file_is_refused_with_what_it_could_say() {
     };
     assert_eq!(
         open("default = \"backward\""),
-        "DIR/levels.toml: unknown level 'backward': one of NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE \
+        "DIR/levels.toml: unknown level 'backward'; expected NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE \
          FORWARD_TRANSITIVE FULL_TRANSITIVE"
     );
     assert!(open("levels = 1").contains("unknown field `levels`"), "{}", open("levels = 1"));
@@ -161,7 +161,7 @@ fn a_bad_levels_file_is_refused_with_what_it_could_say() {
 fn a_registry_that_is_not_there_is_an_error() {
     let dir = TempDir::new().unwrap();
     let error = Directory::open(dir.path().join("nowhere")).err().unwrap();
-    assert_eq!(message(&dir, &error), "DIR/nowhere: no such directory of schemas");
+    assert_eq!(message(&dir, &error), "DIR/nowhere: the schema directory does not exist");
 }
 
 /// Concurrent registrars: every schema gets its own number, the same schema one number, nothing is lost.

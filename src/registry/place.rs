@@ -32,9 +32,7 @@ pub fn open_plain(text: &str, console: &Console) -> Result<Box<dyn Registry>> {
 pub fn check_plain(text: &str) -> Result<()> {
     let Some(location) = address(text)? else { return Ok(()) };
     match ["subject", "topic"].iter().find(|name| location.options.contains_key(**name)) {
-        Some(name) => {
-            Err(Error::usage(format!("{location}: {name}=: the subject is named in full here: leave it away")))
-        }
+        Some(name) => Err(Error::usage(format!("{location}: remove {name}=; the subject is given by its full name"))),
         None => Ok(()),
     }
 }
@@ -70,7 +68,7 @@ pub fn server_for_clients(text: &str, console: &Console) -> Result<Option<Arc<Co
 ///
 /// Errors: exit status 2 for a directory.
 pub fn server_only(text: &str, console: &Console) -> Result<Arc<Confluent>> {
-    let no_server = || Error::usage(format!("{text}: ids are handed out by a registry behind http:// or https://"));
+    let no_server = || Error::usage(format!("{text}: expected a registry at http:// or https://"));
     server(text, console)?.ok_or_else(no_server)
 }
 
@@ -86,7 +84,7 @@ fn address(text: &str) -> Result<Option<Location>> {
     for option in query.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         let value = unescaped(value).filter(|value| !value.is_empty());
-        let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: it has no value")))?;
+        let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: expected a value")))?;
         location.options.insert(name.to_owned(), secret::reveal(&value));
     }
     Ok(Some(location))

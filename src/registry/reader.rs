@@ -55,7 +55,7 @@ impl Reader {
     pub fn decoder(&self, writer: &Schema) -> std::result::Result<Decoder, String> {
         match Decoder::resolving(writer, &self.schema) {
             Ok(decoder) => Ok(decoder.for_kind(self.kind)),
-            Err(error) => Err(format!("it cannot be read as the reader's, {}: {error}", self.name)),
+            Err(error) => Err(format!("incompatible with the reader's schema, {}: {error}", self.name)),
         }
     }
 }
@@ -116,7 +116,7 @@ impl Readers {
         };
         let topic = topics.get(topic).map_or("", String::as_str);
         let Some(record) = writer.node(writer.root()).avro_type.name() else {
-            return Ok(Err("reader=latest: it has no name that would tell its subject".to_owned()));
+            return Ok(Err("reader=latest: the schema has no name to derive its subject from".to_owned()));
         };
         let subject = strategy.subject(topic, &record.full());
         Ok(match registry.exactly(&subject)? {
@@ -125,14 +125,14 @@ impl Readers {
                 None => Err(absent(registry, &subject)),
             },
             Lookup::Unknown => Err(absent(registry, &subject)),
-            Lookup::Useless(why) => Err(format!("the reader's, subject '{subject}', cannot be used: {why}")),
-            Lookup::Away(why) => Err(format!("the reader's, subject '{subject}', cannot be asked for: {why}")),
+            Lookup::Useless(why) => Err(format!("the reader's schema, subject '{subject}', cannot be used: {why}")),
+            Lookup::Away(why) => Err(format!("the reader's schema, subject '{subject}', cannot be fetched: {why}")),
         })
     }
 }
 
 fn absent(registry: &Confluent, subject: &str) -> String {
-    format!("{}: there is no subject '{subject}'", registry.name())
+    format!("{}: unknown subject '{subject}'", registry.name())
 }
 
 /// Returns a version of a subject, the latest without a number.
@@ -163,7 +163,7 @@ pub fn version(registry: &Confluent, subject: &str, number: Option<u32>) -> Resu
 pub fn by_id(registry: &Confluent, id: u32) -> Result<Arc<str>> {
     match registry.schema(Key::Id(id))? {
         Found::Schema(text) => Ok(text),
-        Found::Unknown => Err(Error::config(format!("{}: there is no schema id {id}", registry.name()))),
+        Found::Unknown => Err(Error::config(format!("{}: unknown schema id {id}", registry.name()))),
         Found::Useless(why) => Err(Error::config(format!("schema id {id}: {why}"))),
         Found::Away(cause) => Err(Error::new(ErrorKind::Unavailable, cause.as_ref())),
     }

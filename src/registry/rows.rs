@@ -83,7 +83,7 @@ impl AvroRows {
     /// Errors: exit status 78 if the rows cannot be written with it, 2 if rows of this kind only have their own schema.
     pub fn open(target: Target<'_>, schema: &SchemaRef, console: &Console) -> Result<Self> {
         let topic = target.topic;
-        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no kind of evt")))?;
+        let kind = Kind::of(schema).ok_or_else(|| Error::usage(format!("{topic}: rows of no known kind")))?;
         let own = RowEncoder::try_new(schema, Some(NAMESPACE))?;
         let mut registry = place::server_only(target.schemas, console)?;
         let (id, form, name) = match target.schema_id {
@@ -135,11 +135,11 @@ impl AvroRows {
         let (name, lost) = (&self.name, records.lost());
         let mut news = vec![];
         if let (true, Some(property)) = (lost.properties.0 > 0 && !self.told[0], &lost.properties.1) {
-            news.push(format!("{name} has no field for '{property}': what it has no field for is not written"));
+            news.push(format!("{name} has no field for '{property}'; properties without a field are not written"));
             self.told[0] = true;
         }
         if let (true, Some(field)) = (lost.digits.0 > 0 && !self.told[1], &lost.digits.1) {
-            news.push(format!("{name}: {field}: times are finer than this field's unit: they are cut to it"));
+            news.push(format!("{name}: {field}: times are truncated to the unit of this field"));
             self.told[1] = true;
         }
         news
@@ -149,13 +149,13 @@ impl AvroRows {
     pub fn summary(&self) -> Option<String> {
         let Form::Records(records) = &self.form else { return None };
         let lost = records.lost();
-        let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} without {what}"));
+        let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
         let parts = [
-            part(lost.properties.0, "properties that it has no field for"),
-            part(lost.digits.0, "all digits of their times"),
+            part(lost.properties.0, "without properties that have no field"),
+            part(lost.digits.0, "with truncated times"),
         ];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
-        let said = || format!("{}: of {} events {} were written", self.name, self.written, parts.join(" and "));
+        let said = || format!("{}: {} events written, {}", self.name, self.written, parts.join(", "));
         (!parts.is_empty()).then(said)
     }
 }
@@ -168,14 +168,13 @@ fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
     }
     // Readers take a record with evt's name for evt's rows.
     if kind_of(&theirs).is_some() {
-        return Err(Error::config(format!("it is another schema than that of the rows: {}", own.text())));
+        return Err(Error::config(format!("expected the schema of the rows: {}", own.text())));
     }
     match kind {
         Kind::Event => Ok(Form::Records(Box::new(Records::try_new(&theirs)?))),
         other => {
             let name = other.name();
-            let why =
-                format!("only events are written by a schema of your own: leave schema_id= away for rows of {name}");
+            let why = format!("schema_id= is supported for events only; remove it for rows of {name}");
             Err(Error::usage(why))
         }
     }
@@ -187,7 +186,7 @@ fn registered(registry: &mut Arc<Confluent>, subject: &str, text: &str) -> Resul
         let ours = conflicts.first().map(|(number, conflict)| conflict.describe(&format!("version {number}")));
         let cause = ours.or(said).unwrap_or_default();
         let name = registry.name();
-        return Err(Error::config(format!("{name}: subject '{subject}' takes no schema of these rows")).because(cause));
+        return Err(Error::config(format!("{name}: subject '{subject}' rejected the schema")).because(cause));
     }
     registry.id(subject, text)
 }

@@ -85,7 +85,7 @@ impl Wire {
         let decoder = match self.ready.get_mut(&at) {
             Some(Ok(decoder)) => decoder,
             Some(Err(fault)) => return Err(fault.clone()),
-            None => return Err(unknown(key, "not known")),
+            None => return Err(unknown(key, "unknown")),
         };
         self.text.clear();
         let mut rest = body;
@@ -106,9 +106,9 @@ impl Wire {
     fn prepare(&mut self, (line, key): (usize, Key), found: Found) -> crate::Result<Result<(), Fault>> {
         let text = match found {
             Found::Schema(text) => text,
-            Found::Unknown => return Ok(Err(unknown(key, &format!("{} does not know it", self.registry.name())))),
+            Found::Unknown => return Ok(Err(unknown(key, &format!("unknown to {}", self.registry.name())))),
             Found::Useless(why) => return Ok(Err(unknown(key, &why))),
-            Found::Away(why) => return Ok(Err(unknown(key, &format!("it cannot be asked for: {why}")))),
+            Found::Away(why) => return Ok(Err(unknown(key, &format!("cannot be fetched: {why}")))),
         };
         let decoder = match &self.readers {
             None => match parse_lenient(&text) {
@@ -136,15 +136,15 @@ pub fn framed<'a>(payload: &'a [u8], header: Option<&[u8]>) -> Result<(Key, &'a 
     let wrong = |why: String| Fault::new(ErrorType::ParseError, why);
     match header {
         None => split(payload).ok_or_else(|| {
-            let start = payload.first().map_or("it is empty".to_owned(), |byte| match byte {
-                0 | 1 => format!("its {} bytes hold no schema id", payload.len()),
-                byte => format!("it begins with byte {byte:02x}"),
+            let start = payload.first().map_or("no data".to_owned(), |byte| match byte {
+                0 | 1 => format!("{} bytes", payload.len()),
+                byte => format!("first byte {byte:02x}"),
             });
-            wrong(format!("byte 1: no Avro behind a schema id (00 and 4 bytes, or 01 and 16): {start}"))
+            wrong(format!("byte 1: expected a schema id (00 and 4 bytes, or 01 and 16), found {start}"))
         }),
         Some(header) => match split(header) {
             Some((key, [])) => Ok((key, payload)),
-            _ => Err(wrong(format!("header {HEADER}: its {} bytes are no schema id", header.len()))),
+            _ => Err(wrong(format!("header {HEADER}: expected a schema id, found {} bytes", header.len()))),
         },
     }
 }

@@ -12,12 +12,12 @@ const PIPE_BYTES: usize = 1 << 20;
 
 /// Opens standard input. Errors: exit status 74 if it is closed.
 pub fn input() -> Result<File> {
-    open("stdin", std::io::stdin().as_fd(), OFlags::WRONLY, "it is closed: name an input")
+    open("stdin", std::io::stdin().as_fd(), OFlags::WRONLY, "closed; name an input")
 }
 
 /// Opens standard output, unbuffered. Errors: exit status 74 if it is closed.
 pub fn output() -> Result<File> {
-    open("stdout", std::io::stdout().as_fd(), OFlags::RDONLY, "it is closed: > FILE or > /dev/null")
+    open("stdout", std::io::stdout().as_fd(), OFlags::RDONLY, "closed; redirect it to FILE or /dev/null")
 }
 
 /// Writes text to standard output, unbuffered.

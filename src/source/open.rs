@@ -47,7 +47,8 @@ impl Opener {
         let commits = matches!(options.role, Role::Works | Role::Recomputes);
         if commits && address.options.group.is_some() && ingest.is_mapped() {
             return Err(Error::usage(format!(
-                "{address}: group=: a committed offset keeps the stream time of its own partition, and a flag maps rows onto others"
+                "{address}: group= excludes flags that map rows to other partitions, whose stream time cannot be \
+                 committed"
             )));
         }
         let mode = (options.role, options.offsets);
@@ -98,10 +99,10 @@ impl Opener {
     /// Opens the HTTP server and the spool in which it stores requests.
     fn listen(&mut self, uri: &Uri, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let Some(options) = self.options.http.take() else {
-            return Err(Error::usage(format!("{uri}: only evt-ingest listens")));
+            return Err(Error::usage(format!("{uri}: a listener requires evt-ingest")));
         };
         let Some(promise) = &self.options.promise else {
-            return Err(Error::broken(format!("{uri}: nobody says what an acknowledgement promises")));
+            return Err(Error::broken(format!("{uri}: no acknowledgement policy")));
         };
         let (keeper, reader) = spool::open(promise, &self.run)?;
         let server = Server::open(*options, keeper, &self.run)?;

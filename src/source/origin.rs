@@ -31,7 +31,7 @@ pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, ru
         };
         if is_raw(other, options, ingest, run)? && is_raw(input, options, ingest, run)? {
             return Err(Error::usage(format!(
-                "{other} and {input}: two raw inputs of one origin ({origin}): read them in runs of their own, with \
+                "{other} and {input}: two raw inputs have the same origin ({origin}); read them in two runs, with \
                  --origin NAME for one of them"
             )));
         }

@@ -88,7 +88,7 @@ impl Log {
     #[cold]
     fn damage(&self, byte: u64) -> Error {
         let path = segment::path(self.shelf.dir(), self.first);
-        Error::corrupt("an entry is damaged").at(format!("{}: byte {byte}", path.display()))
+        Error::corrupt("damaged entry").at(format!("{}: byte {byte}", path.display()))
     }
 }
 
@@ -96,7 +96,7 @@ impl Inlet for Log {
     fn next(&mut self) -> Result<Option<Entry<'_>>> {
         let Some(length) = self.look()? else { return Ok(None) };
         let byte = self.entries.as_ref().map_or(0, Entries::byte);
-        let damage = Error::corrupt("an entry is damaged")
+        let damage = Error::corrupt("damaged entry")
             .at(format!("{}: byte {byte}", segment::path(self.shelf.dir(), self.first).display()));
         match self.entries.as_mut().and_then(|entries| entries.take(length)) {
             Some(entry) => Ok(Some(entry)),

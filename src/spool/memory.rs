@@ -105,7 +105,7 @@ impl Keeper for Memory {
         }
         let size = size_max(&request);
         if state.closed || size > BODY_MAX || state.bytes > 0 && state.bytes + size > QUEUE_BYTES {
-            let why = if state.closed { "the run is ending" } else { "too many requests wait for the outputs" };
+            let why = if state.closed { "shutting down" } else { "too many requests wait for the outputs" };
             drop(state);
             return done.refuse(why);
         }

@@ -1,4 +1,4 @@
-//! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory, if no disk is asked for.
+//! The spool: keeps acknowledged requests on disk until the outputs have their records; or in memory without `--spool`.
 //!
 //! ```text
 //! HTTP server ─► Keeper::keep ─► queue ─► writer ─► segments (DIR/*.log) ─► Inlet::next ─► stage ─► outputs
@@ -87,7 +87,7 @@ fn claim(dir: &Path, bounds: Bounds, run: &Run) -> Result<Shelf> {
             return Err(error);
         }
         if start.elapsed() >= LOCK_SILENCE && !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{error}: waiting until it is gone"));
+            run.console.say(format!("{error}; waiting for the lock"));
         }
         run.stop.sleep(LOCK_TRIED)?;
     }

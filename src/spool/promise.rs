@@ -57,24 +57,23 @@ impl Keeping {
         let Self { spool, spool_max, dedup, ack } = self;
         let Some(dir) = spool else {
             return match (spool_max, dedup, ack, pipe) {
-                (Some(_), ..) => Err(Error::usage("--spool-max bounds a spool: it needs --spool DIR")),
-                (_, Some(_), ..) => Err(Error::usage("--dedup remembers what is on disk: it needs --spool DIR")),
+                (Some(_), ..) => Err(Error::usage("--spool-max requires --spool DIR")),
+                (_, Some(_), ..) => Err(Error::usage("--dedup requires --spool DIR")),
                 (_, _, Some(Ack::Memory), _) => Ok(Promise::Memory),
                 (_, _, _, None) => Ok(Promise::Output),
-                (_, _, Some(Ack::Output), Some(pipe)) => Err(Error::usage(format!(
-                    "--ack output: {pipe} cannot say that it has what was written: {WAY_OUT}"
-                ))),
+                (_, _, Some(Ack::Output), Some(pipe)) => {
+                    Err(Error::usage(format!("--ack output: {pipe} cannot acknowledge rows; {WAY_OUT}")))
+                }
                 (_, _, None, Some(pipe)) => Err(Error::usage(format!(
-                    "{pipe} cannot say that it has what was written, so that no event could be acknowledged: {WAY_OUT}"
+                    "{pipe} cannot acknowledge rows, so no event could be acknowledged; {WAY_OUT}"
                 ))),
             };
         };
         match (ack, pipe) {
-            (Some(_), _) => Err(Error::usage("--ack: with --spool an event is acknowledged when the spool has it")),
+            (Some(_), _) => Err(Error::usage("--ack excludes --spool, which acknowledges events on disk")),
             (None, Some(pipe)) => Err(Error::usage(format!(
-                "--spool: {pipe} cannot say that it has what was written, so that nothing could be removed from the \
-                 spool: a spool into a pipe waits for checkpoints; write to Kafka, to a file of JSON lines or CSV, or to a \
-                 database"
+                "--spool: {pipe} cannot acknowledge rows, so the spool could never be emptied; write to Kafka, to a \
+                 file of JSON lines or CSV, or to a database"
             ))),
             (None, None) => {
                 let bounds = Bounds { bytes: spool_max.unwrap_or(SPOOL_MAX), dedup: *dedup };
@@ -86,4 +85,4 @@ impl Keeping {
 
 /// The advice in errors about outputs that cannot confirm rows.
 const WAY_OUT: &str =
-    "write to Kafka, to a file of JSON lines or CSV, or to a database, or --ack memory (a crash then loses events)";
+    "write to Kafka, to a file of JSON lines or CSV, or to a database, or use --ack memory (a crash then loses events)";

@@ -14,7 +14,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 /// Maximum bytes of requests that are written and synced together.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// The callback of a request. If it is dropped without an answer it reports that the run is ending.
+/// The callback of a request. If it is dropped without an answer it reports that shutting down.
 pub struct Done(Option<Box<dyn FnOnce(Answer) + Send>>);
 
 impl Done {
@@ -39,7 +39,7 @@ impl Done {
 impl Drop for Done {
     fn drop(&mut self) {
         if let Some(done) = self.0.take() {
-            done(Answer::Unavailable("the run is ending".into()));
+            done(Answer::Unavailable("shutting down".into()));
         }
     }
 }
@@ -104,7 +104,7 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Closes the queue and answers the waiting requests that the run is ending.
+    /// Closes the queue and answers the waiting requests that shutting down.
     pub fn abandon(&self) {
         self.close();
         let waiting = std::mem::take(&mut self.state().asked);
@@ -116,7 +116,7 @@ impl Queue {
         let full = state.bytes > 0 && state.bytes + asked.size > QUEUE_BYTES;
         if state.closed || full {
             drop(state);
-            let why = if full { "too many requests wait to be written" } else { "the run is ending" };
+            let why = if full { "too many requests are waiting to be written" } else { "shutting down" };
             return asked.done.refuse(why);
         }
         state.bytes += asked.size;

@@ -17,7 +17,7 @@ pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<
     let mut next = firsts.first().copied().or(saved.map(|saved| saved.offset)).unwrap_or(0);
     let position = saved.unwrap_or(Position { offset: next, stream_time: None });
     if position.offset < next {
-        let gap = format!("records {} to {} are missing: their segments are gone", position.offset, next - 1);
+        let gap = format!("records {} to {} are missing: their segments do not exist", position.offset, next - 1);
         return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
     }
     for (at, first) in firsts.iter().enumerate() {
@@ -27,7 +27,7 @@ pub fn recover(shelf: &Shelf, writer: &mut Writer, console: &Console) -> Result<
         next = learned.map_err(|error| if is_settled { unneeded(error) } else { error })?;
     }
     if position.offset > next {
-        let gap = format!("it ends at offset {next}, the outputs have everything up to {}", position.offset);
+        let gap = format!("the spool ends at offset {next}, before the outputs at {}", position.offset);
         return Err(Error::corrupt(gap).at(shelf.dir().display().to_string()));
     }
     writer.set_next(next);
@@ -51,7 +51,7 @@ impl Look<'_> {
         let path = segment::path(self.shelf.dir(), self.first);
         let Some(mut entries) = Entries::open(&path)? else { return self.without_header(&path, next) };
         if (self.first, entries.first) != (next, next) {
-            return Err(damage(&path, 0, format!("it begins with offset {}, {next} is expected", entries.first)));
+            return Err(damage(&path, 0, format!("expected offset {next} at the beginning, found {}", entries.first)));
         }
         let length = fs::metadata(&path).map_err(|error| failed(&path, &error))?.len();
         let mut found = Segment { first: self.first, bytes: HEADER, newest: i64::MIN, keyed: false };
@@ -69,7 +69,7 @@ impl Look<'_> {
                 break;
             };
             if entry.offset != next {
-                return Err(damage(&path, byte, format!("offset {}, {next} is expected", entry.offset)));
+                return Err(damage(&path, byte, format!("expected offset {next}, found {}", entry.offset)));
             }
             writer.learn(&entry, Place { segment: self.first, byte });
             next = entry.end();
@@ -79,7 +79,11 @@ impl Look<'_> {
         }
         match self.following {
             Some(following) if following != next => {
-                return Err(damage(&path, found.bytes, format!("it ends at offset {next}, {following} follows")));
+                return Err(damage(
+                    &path,
+                    found.bytes,
+                    format!("the segment ends at offset {next}, before {following}"),
+                ));
             }
             Some(_) => {}
             None => {
@@ -96,7 +100,7 @@ impl Look<'_> {
     fn without_header(&self, path: &Path, next: i64) -> Result<i64> {
         let length = fs::metadata(path).map_err(|error| failed(path, &error))?.len();
         if length > HEADER || self.following.is_some() {
-            return Err(damage(path, 0, "the header of the segment is damaged"));
+            return Err(damage(path, 0, "damaged segment header"));
         }
         // The writer creates it again under the same name.
         Ok(next)
@@ -106,7 +110,7 @@ impl Look<'_> {
     fn cut(&self, entries: &mut Entries, (path, length): (&Path, u64)) -> Result<()> {
         let byte = entries.byte();
         if self.following.is_some() || entries.is_damage(byte)? {
-            return Err(damage(path, byte, "an entry is damaged that others follow"));
+            return Err(damage(path, byte, "damaged entry before other entries"));
         }
         let cut = File::options().write(true).open(path).and_then(|file| {
             file.set_len(byte)?;
@@ -114,7 +118,7 @@ impl Look<'_> {
         });
         cut.map_err(|error| failed(path, &error))?;
         let bytes = length - byte;
-        self.console.say(format!("{}: byte {byte}: cut {bytes} bytes of a torn write", path.display()));
+        self.console.say(format!("{}: byte {byte}: removed {bytes} bytes of a torn write", path.display()));
         Ok(())
     }
 }
@@ -124,8 +128,8 @@ impl Look<'_> {
 fn unneeded(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Corrupt => error.because(
-            "the outputs have all of its records: move this file and those with smaller numbers away; \
-             what --dedup and Idempotency-Key know of their requests is lost",
+            "the outputs have all of its records: move this file and those with smaller numbers away; --dedup and \
+             Idempotency-Key then forget their requests",
         ),
         _ => error,
     }

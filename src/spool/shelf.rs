@@ -179,7 +179,7 @@ impl Shelf {
             Some(Position { offset: saved.offset, stream_time })
         });
         let damaged = || {
-            Error::corrupt("no position of a spool: without this file all that is left is read again")
+            Error::corrupt("invalid position file; without this file all records are read again")
                 .at(path.display().to_string())
         };
         position.map(Some).ok_or_else(damaged)
@@ -320,7 +320,7 @@ fn claim(lock: &File, dir: &Path) -> Result<()> {
     match flock(lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has this spool", dir.display())))
+            Err(Error::new(ErrorKind::Fenced, format!("{}: another run has locked this spool", dir.display())))
         }
         Err(errno) => Err(Error::io(dir.display().to_string(), &errno.into())),
     }

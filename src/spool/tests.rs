@@ -439,7 +439,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
             Answer::Unavailable(_) => None,
             other => panic!("{other:?}"),
         });
-        let kept = kept.expect("it is asked for until it is kept");
+        let kept = kept.expect("it is requested until it is kept");
         assert_eq!(kept.fates, [Fate::New], "{n}: what was refused is not known");
         acknowledged.push((kept.offset, n.to_string()));
     }

@@ -209,7 +209,7 @@ impl Writer {
     fn too_large(&self, size: usize) -> Option<String> {
         let max = self.shelf.bounds().bytes.min(BODY_MAX as u64);
         (size as u64 > max)
-            .then(|| format!("the request takes {size} bytes in the spool, which takes at most {max} (--spool-max)"))
+            .then(|| format!("the request takes {size} bytes in the spool, more than {max} (--spool-max)"))
     }
 
     /// Returns why a request cannot be kept at present, if so.
@@ -232,8 +232,8 @@ impl Writer {
         }
         // Without --dedup everything that the outputs have was removed.
         let why = match (self.shelf.is_settled(), &self.ids) {
-            (false, _) => ": the outputs have not taken what is in it",
-            (true, Some(_)) => ", most of it kept for --dedup",
+            (false, _) => ": its records are waiting for the outputs",
+            (true, Some(_)) => ", mostly with records kept for --dedup",
             (true, None) => "",
         };
         Some(format!("the spool is full (--spool-max){why}"))
@@ -296,10 +296,10 @@ impl Writer {
     fn tell(&mut self, written: &Result<()>) {
         match written {
             Err(error) if !self.troubled => {
-                self.voice.console.say(format!("{error}: requests are refused until it can be written again"));
+                self.voice.console.say(format!("{error}; requests are rejected until writing succeeds"));
             }
             Ok(()) if self.troubled => {
-                self.voice.console.say(format!("{}: can be written again", self.shelf.dir().display()));
+                self.voice.console.say(format!("{}: writing again", self.shelf.dir().display()));
             }
             _ => {}
         }

@@ -64,7 +64,7 @@ impl Learned<'_> {
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
             found if found == kind => Ok(()),
-            found => Err(Error::usage(format!("{why}, these rows are of kind {}", found.name()))),
+            found => Err(Error::usage(format!("{why}, found rows of kind {}", found.name()))),
         }
     }
 }
@@ -388,5 +388,5 @@ impl Stage {
 
 /// Returns the warning that no row had a value for a name of `--where`.
 pub fn always_null(name: &str) -> String {
-    format!("--where: {name} was NULL in every row: is that its name?")
+    format!("--where: {name} was NULL in every row; check the name")
 }

@@ -50,7 +50,7 @@ impl Store {
     pub fn other_kind(&self, kind: Kind, shown: impl fmt::Display) -> Error {
         let held: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();
         let (held, kind) = (held.join(", "), kind.name());
-        Error::usage(format!("{shown}: holds rows of kind {held} only, not {kind}"))
+        Error::usage(format!("{shown}: expected rows of kind {held}, found {kind}"))
     }
 
     /// Reads the table that `?table=` names; returns its kind and rows.
@@ -62,10 +62,10 @@ impl Store {
             // A lake has one kind; in a database the user must name the table.
             None => match (self.tables)(location)?.as_slice() {
                 [(name, _)] => Kind::ALL.into_iter().find(|kind| kind.table() == name),
-                _ => return Err(Error::usage(format!("{location}: say which table: ?table=NAME: {}", kinds()))),
+                _ => return Err(Error::usage(format!("{location}: choose a table with ?table=NAME: {}", kinds()))),
             },
         };
-        let kind = kind.ok_or_else(|| Error::usage(format!("{location}: no such table: {}", kinds())))?;
+        let kind = kind.ok_or_else(|| Error::usage(format!("{location}: unknown table; expected {}", kinds())))?;
         if !self.kinds.contains(&kind) {
             return Err(self.other_kind(kind, location));
         }

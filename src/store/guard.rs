@@ -146,7 +146,7 @@ impl Overlap {
         let mut notices = vec![];
         if let Some(first) = &self.first {
             let text = format!(
-                "replaced {} rows of other runs (a metric row is the whole of its window), first {first}",
+                "replaced {} rows of other runs (a metric row covers its whole window), first {first}",
                 self.replaced
             );
             notices.push(Notice { text, fails: false });
@@ -154,12 +154,12 @@ impl Overlap {
         let keys = self.refused.len();
         if keys > 0 || self.beyond > 0 {
             let mut text =
-                format!("conflict: {keys} keys keep a row that counts more events than the last one of this run");
+                format!("conflict: {keys} keys keep a stored row with more events than the last row of this run");
             if let Some((_, name)) = self.names.values().min_by_key(|(order, _)| order) {
-                text.push_str(&format!(" (a metric row is the whole of its window), first {name}"));
+                text.push_str(&format!(" (a metric row covers its whole window), first {name}"));
             }
             if self.beyond > 0 {
-                text.push_str(&format!("; {} more refused rows may be of other keys", self.beyond));
+                text.push_str(&format!("; {} more rejected rows may have other keys", self.beyond));
             }
             notices.push(Notice { text, fails: true });
         }
@@ -253,6 +253,7 @@ mod tests {
             overlap.judged(n.to_be_bytes(), Fate::Unchanged, String::new);
         }
         let told = conflicts(&overlap).unwrap();
-        assert!(told.ends_with("0 keys keep a row that counts more events than the last one of this run; 3 more refused rows may be of other keys"), "{told}");
+        let said = "0 keys keep a stored row with more events than the last row of this run";
+        assert!(told.ends_with(&format!("{said}; 3 more rejected rows may have other keys")), "{told}");
     }
 }

@@ -39,7 +39,7 @@ impl Away {
             return Ok(Self::Forever);
         }
         let micros = u64::try_from(parse_duration(text)?).ok().filter(|micros| *micros > 0);
-        let too_short = || Error::usage(format!("'{text}': expected a duration longer than 0, or {FOREVER}"));
+        let too_short = || Error::usage(format!("expected a duration longer than 0 or {FOREVER}, found '{text}'"));
         Ok(Self::Limited(Duration::from_micros(micros.ok_or_else(too_short)?)))
     }
 
@@ -56,8 +56,8 @@ impl Away {
 /// Describes further attempts in a message.
 pub fn trying_again(limit: Option<Duration>, option: &str) -> String {
     match limit {
-        Some(limit) => format!("trying again for up to {} (?{option}=)", rounded(limit)),
-        None => "trying again until it is back".to_owned(),
+        Some(limit) => format!("retrying for up to {} (?{option}=)", rounded(limit)),
+        None => "retrying without a limit".to_owned(),
     }
 }
 
@@ -79,7 +79,7 @@ impl Patience {
             let micros = location.options.get(name).map_or(Ok(usual), |text| parse_duration(text))?;
             match u64::try_from(micros) {
                 Ok(micros) if micros > 0 => Ok(Duration::from_micros(micros)),
-                _ => Err(Error::usage(format!("{location}: {name}: a time to wait is longer than 0"))),
+                _ => Err(Error::usage(format!("{location}: {name}: expected a duration longer than 0"))),
             }
         };
         Ok(Self {
@@ -158,7 +158,7 @@ impl Persistence {
                     self.has_answered.store(true, Ordering::Relaxed);
                     if let Some(began) = began {
                         let waited = rounded(Instant::now().saturating_duration_since(began));
-                        self.console.say(format!("{}: is back after {waited}", self.shown));
+                        self.console.say(format!("{}: available again after {waited}", self.shown));
                         self.up.set(true);
                     }
                     return Ok(done);
@@ -177,7 +177,7 @@ impl Persistence {
                 Err(Error::new(ErrorKind::Unavailable, format!("{}: unavailable {why}", self.shown)).because(&cause))
             };
             if let Some(limit) = limit.filter(|limit| began.elapsed() + pause > *limit) {
-                return given_up(format!("for {} (?retry= waits longer)", rounded(limit)));
+                return given_up(format!("for {} (?retry= sets the limit)", rounded(limit)));
             }
             if !wait.pause(pause) {
                 return given_up("when the run was stopped".to_owned());
@@ -247,7 +247,7 @@ mod tests {
         let over = persistence.run::<()>(|| Err(Trouble::Passing("connection refused".to_owned()))).unwrap_err();
         assert_eq!(over.kind(), ErrorKind::Unavailable);
         let said = over.to_string();
-        assert_eq!(said, "x://y: unavailable for 400ms (?retry= waits longer): connection refused");
+        assert_eq!(said, "x://y: unavailable for 400ms (?retry= sets the limit): connection refused");
     }
 
     #[test]

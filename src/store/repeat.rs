@@ -34,8 +34,8 @@ impl Conflicts {
     pub fn notice(&self) -> Option<Notice> {
         let first = self.first.as_ref()?;
         let text = format!(
-            "conflict: {} rows differ from the stored row of the same origin, partition, offset and event_id, which stays; \
-             first {first}",
+            "conflict: {} rows differ from the stored row of the same origin, partition, offset and event_id, which \
+             is kept; first {first}",
             self.rows
         );
         Some(Notice { text, fails: true })

@@ -108,7 +108,7 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
     let fault = |row| {
         let (start, end) = (format_instant(starts.value(row)), format_instant(ends.value(row)));
         let message = format!(
-            "metric_id is not the UUIDv5 of name, window ({start} to {end}) and dimensions ({})",
+            "metric_id: expected the UUIDv5 of name, window ({start} to {end}) and dimensions ({})",
             dimensions.value(row)
         );
         Fault::new(ErrorType::SinkError, message)

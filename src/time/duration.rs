@@ -10,9 +10,7 @@ const UNITS: [(&str, i64); 7] =
 ///
 /// Errors: exit status 2 if it is not a duration.
 pub fn parse_duration(text: &str) -> Result<i64> {
-    read(text).ok_or_else(|| {
-        Error::usage(format!("'{text}' is no duration: say a number with a unit, like 90s, 1h30m, 2d or 100ms"))
-    })
+    read(text).ok_or_else(|| Error::usage(format!("expected a duration like 90s, 1h30m, 2d or 100ms, found '{text}'")))
 }
 
 fn read(text: &str) -> Option<i64> {

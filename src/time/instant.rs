@@ -196,7 +196,7 @@ pub fn parse_instant_or_now(text: &str, now: i64) -> Result<i64> {
     };
     instant
         .filter(|instant| is_in_calendar(*instant))
-        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: RFC 3339 (2024-01-15T10:00:00Z) or now-2h")))
+        .ok_or_else(|| Error::usage(format!("expected an instant like 2024-01-15T10:00:00Z or now-2h, found '{text}'")))
 }
 
 #[cfg(test)]

@@ -18,70 +18,70 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Make events from a seed, as JSON lines
+/// Generate events from a seed, as JSON lines
 #[derive(Clone, Debug, Parser)]
 pub struct Args {
-    /// Records to make, faults and duplicates included
+    /// Generate this many records, faults and duplicates included
     #[arg(long, value_name = "COUNT", default_value = "1M", value_parser = parse_count)]
     pub events: u64,
-    /// What decides every byte: the same seed and flags give the same bytes
+    /// Set the seed; the same seed and flags give the same bytes
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Records a second of event time
+    /// Generate this many records per second of event time
     #[arg(long, value_name = "N", default_value_t = 1000.0)]
     pub rate: f64,
-    /// The earliest event time of a record that is not late
+    /// Set the earliest event time of a record that is not late
     #[arg(long, value_name = "INSTANT", default_value = "2026-01-01T00:00:00Z", value_parser = instant)]
     pub start: i64,
-    /// Partitions; with more than one, each record has the field `shard` for `--field partition=shard`
+    /// Use N partitions; with more than one, each record has a field `shard` for `--field partition=shard`
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub partitions: u32,
-    /// Distinct users; one record in ten has none
+    /// Use this many distinct users; one record in ten has none
     #[arg(long, value_name = "COUNT", default_value = "100k", value_parser = table)]
     pub users: u32,
-    /// Distinct pages
+    /// Use this many distinct pages
     #[arg(long, value_name = "COUNT", default_value = "500", value_parser = table)]
     pub pages: u32,
-    /// Distinct countries, at most 40
+    /// Use this many distinct countries, at most 40
     #[arg(long, value_name = "N", default_value_t = 40)]
     pub countries: u32,
-    /// Distinct event types, at most 8
+    /// Use this many distinct event types, at most 8
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub event_types: u32,
-    /// Zipf's exponent for users, pages, countries and event types; 0 makes all equally likely
+    /// Set the Zipf exponent for users, pages, countries and event types; with 0 all are equally likely
     #[arg(long, value_name = "N", default_value_t = 1.0)]
     pub skew: f64,
-    /// Versions of the schemas, mixed: 1 or 2
+    /// Mix this many versions of the schemas: 1 or 2
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub schema_versions: u32,
-    /// How far an event may lie behind its arrival, at most
+    /// Delay events by at most this much between event time and arrival
     #[arg(long, value_name = "D", default_value = "5s", value_parser = parse_duration)]
     pub disorder: i64,
-    /// Share of records that come --late-by behind the stream time of their partition, or up to twice as far
+    /// Make this share of records late: between --late-by and twice that behind the stream time of their partition
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub late: f64,
-    /// How far the late ones lie behind, at least
+    /// Set the minimum delay of late records
     #[arg(long, value_name = "D", default_value = "2m", value_parser = parse_duration)]
     pub late_by: i64,
-    /// Share of records that repeat a recent one byte for byte
+    /// Make this share of records repeat a recent one byte for byte
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub duplicates: f64,
-    /// Share of records whose client's clock is --future-by ahead of the server's, or up to twice as far
+    /// Set the client's clock ahead in this share of records, by --future-by to twice that
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub future: f64,
-    /// How far those clocks are ahead, at least
+    /// Set the minimum lead of clocks that are ahead
     #[arg(long, value_name = "D", default_value = "1h", value_parser = parse_duration)]
     pub future_by: i64,
-    /// Share of records that evt-ingest refuses, of twelve kinds
+    /// Make this share of records invalid for evt-ingest, in twelve ways
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub malformed: f64,
-    /// Share of records that violate their schema
+    /// Make this share of records violate their schema
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub invalid: f64,
-    /// Share of records longer than 1 MiB
+    /// Make this share of records longer than 1 MiB
     #[arg(long, value_name = "SHARE", default_value = "0", value_parser = parse_share)]
     pub too_large: f64,
-    /// Where to write, as JSON, what the records must come to under the rules below
+    /// Write the expected results under the rules below to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     pub truth: Option<PathBuf>,
     #[command(flatten)]
@@ -93,9 +93,9 @@ pub struct Args {
 impl Tool for Args {
     const NAME: &'static str = "evt-gen";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("A thousand clean events.", "evt-gen --events 1k --seed 7 > events.jsonl"),
+        ("Generate a thousand clean events.", "evt-gen --events 1k --seed 7 > events.jsonl"),
         (
-            "Faults of every kind, and what they must come to.",
+            "Generate faults of every kind, with the expected results.",
             "evt-gen --events 10k --late 1% --duplicates 1% --malformed 0.1% --truth truth.json | evt-ingest -q --dlq dead.jsonl | evt-window --size 1m --by event_type --late late.jsonl | evt-view",
         ),
     ];
@@ -140,40 +140,40 @@ enum Form {
 
 /// Flags that say how the records will be read, named as in evt-ingest, evt-validate and evt-window.
 #[derive(Clone, Debug, ClapArgs)]
-#[command(next_help_heading = "Rules of the truth")]
+#[command(next_help_heading = "Rules for --truth")]
 struct RuleArgs {
-    /// Length of a window
+    /// Set the length of a window
     #[arg(long, value_name = "D", default_value = "1m", value_parser = parse_duration, requires = "truth")]
     size: i64,
-    /// From one window's start to the next [default: --size]
+    /// Start a window every D [default: --size]
     #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
     slide: Option<i64>,
-    /// What a key consists of: event_type, source, user_id, page, country, device
+    /// Group by these fields: event_type, source, user_id, page, country, device
     #[arg(long, value_name = "FIELD", default_value = "event_type", value_delimiter = ',', requires = "truth")]
     by: Vec<Dimension>,
-    /// The bound subtracted from stream time
+    /// Allow events this far behind the stream time of their partition
     #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration, requires = "truth")]
     out_of_orderness: i64,
-    /// How long past its end a window stays open
+    /// Accept events until the watermark is this far past the end of a window
     #[arg(long, value_name = "D", default_value = "0s", value_parser = parse_duration, requires = "truth")]
     lateness: i64,
-    /// The event time: server_timestamp or client_timestamp
+    /// Take the event time from server_timestamp or client_timestamp
     #[arg(long, value_name = "FIELD", default_value = "server_timestamp", value_parser = time_field, requires = "truth")]
     time: TimeField,
-    /// How far an event may lie ahead of its server_timestamp [default: any distance]
+    /// Reject events timestamped more than this after their server_timestamp [default: no limit]
     #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
     max_future: Option<i64>,
-    /// An event_id seen at most that much stream time ago is a duplicate [default: every row counts]
+    /// Treat an event_id seen within this much stream time as a duplicate [default: no dedup]
     #[arg(long, value_name = "D", value_parser = parse_duration, requires = "truth")]
     dedup: Option<i64>,
-    /// evt-validate holds the schemas, so that --invalid records are dead letters
+    /// Expect evt-validate to reject --invalid records
     #[arg(long, requires = "truth")]
     validated: bool,
-    /// `shard` is mapped to the partition
+    /// Expect `shard` to be mapped to the partition
     #[arg(long, requires = "truth")]
     sharded: bool,
-    /// How the records are handed over: as a file, or to a front door (evt-ingest http://...), which sets server_timestamp
-    /// when they arrive; the event time is then --time client_timestamp
+    /// Expect the records to arrive as a file, or over HTTP (evt-ingest http://...), where server_timestamp is the arrival
+    /// and --time must be client_timestamp
     #[arg(long, value_name = "FORM", default_value = "file", requires = "truth")]
     truth_as: Form,
 }
@@ -289,19 +289,19 @@ fn write_truth(truth: Truth, target: &mut dyn Write) -> Result<()> {
 }
 
 fn table(text: &str) -> Result<u32, String> {
-    u32::try_from(parse_count(text)?).map_err(|_| format!("'{text}' is too many"))
+    u32::try_from(parse_count(text)?).map_err(|_| format!("expected a count below 2^32, found '{text}'"))
 }
 
 fn instant(text: &str) -> Result<i64> {
     parse_instant(text)
-        .ok_or_else(|| Error::usage(format!("'{text}' is no instant: say RFC 3339, like 2026-01-01T00:00:00Z")))
+        .ok_or_else(|| Error::usage(format!("expected an RFC 3339 instant like 2026-01-01T00:00:00Z, found '{text}'")))
 }
 
 fn time_field(text: &str) -> Result<TimeField> {
     match text {
         "server_timestamp" => Ok(TimeField::Server),
         "client_timestamp" => Ok(TimeField::Client),
-        _ => Err(Error::usage(format!("'{text}': the truth knows server_timestamp and client_timestamp"))),
+        _ => Err(Error::usage(format!("expected server_timestamp or client_timestamp, found '{text}'"))),
     }
 }
 

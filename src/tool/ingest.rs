@@ -19,16 +19,16 @@ use crate::uri::http::Address;
 use clap::Parser;
 use std::rc::Rc;
 
-/// Turn records of files and pipes into events
+/// Turn raw records into events
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Keep events for which this is true
+    /// Keep only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR", help_heading = "Input")]
     filter: Option<String>,
-    /// Read on as files grow, through rotation and truncation
+    /// Keep reading as files grow, through rotation and truncation
     #[arg(long, help_heading = "Input")]
     follow: bool,
-    /// Keep the raw record beside the event
+    /// Add the raw record to each event, as column raw
     #[arg(long, help_heading = "Output")]
     keep_raw: bool,
     #[command(flatten)]
@@ -47,10 +47,10 @@ impl Tool for Args {
             "evt-ingest access.log.gz -f clf | evt-window --size 1h --by status | evt-view",
         ),
         (
-            "Look at events whose time is called created_at.",
+            "Show events whose time is in the field created_at.",
             "evt-ingest events.jsonl --time created_at | evt-view --head 5",
         ),
-        ("Keep what fails.", "evt-ingest events.jsonl --dlq dead.jsonl --to events.parquet"),
+        ("Keep the records that fail.", "evt-ingest events.jsonl --dlq dead.jsonl --to events.parquet"),
     ];
 
     fn common(&self) -> &CommonArgs {
@@ -118,6 +118,6 @@ impl Args {
             Some(_) => "--input-format",
             None => return Ok(Some(address.clone())),
         };
-        Err(Error::usage(format!("{address}: {beside} cannot stand beside a listener")))
+        Err(Error::usage(format!("{address}: a listener cannot be combined with {beside}")))
     }
 }

@@ -28,52 +28,52 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Action {
-    /// Say whether a schema may follow others; exit 1 if not
+    /// Check whether a schema is compatible with earlier ones; exit with status 1 if not
     Check {
-        /// The new schema; - is standard input
+        /// Read the new schema from this file; - is standard input
         #[arg(value_name = "NEW.avsc")]
         new: String,
-        /// Schemas it follows, oldest first; none: always compatible
+        /// Compare with these schemas, oldest first
         #[arg(long, value_name = "OLD.avsc")]
         against: Vec<String>,
-        /// The same of all versions of a subject
+        /// Compare with all versions of this subject
         #[arg(long, value_name = "NAME", requires = "schemas", conflicts_with = "against")]
         subject: Option<String>,
-        /// Where the subject is
+        /// Find the subject in this directory or registry of schemas
         #[arg(long, value_name = "DIR|URL", requires = "subject")]
         schemas: Option<String>,
-        /// How strictly they must agree: NONE, BACKWARD, FORWARD, FULL, and each of the last three with _TRANSITIVE; the
-        /// subject's level, or BACKWARD
+        /// Check at this compatibility level: NONE, BACKWARD, FORWARD, FULL, or one of the last three with _TRANSITIVE
+        /// [default: the level of the subject, else BACKWARD]
         #[arg(long, value_name = "LEVEL", value_parser = parse_level)]
         level: Option<Level>,
     },
-    /// Add a schema to a subject if it is compatible; exit 1 if not
+    /// Register a schema under a subject if it is compatible; exit with status 1 if not
     Register {
-        /// The new schema; - is standard input
+        /// Read the new schema from this file; - is standard input
         #[arg(value_name = "NEW.avsc")]
         new: String,
-        /// The subject: the event type, unless --subject of evt-validate says otherwise
+        /// Register under this subject: the event type, unless evt-validate --subject names another field
         #[arg(long, value_name = "NAME")]
         subject: String,
-        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
         #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
     /// List subjects with their level and versions
     List {
-        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
         #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
     /// Print a schema
     Show {
-        /// The subject
+        /// Print a schema of this subject
         #[arg(value_name = "SUBJECT")]
         subject: String,
-        /// Its version; the latest without it
+        /// Print this version [default: the latest]
         #[arg(long, value_name = "N")]
         number: Option<u32>,
-        /// Directory of schemas, or a registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
+        /// Use this directory of schemas or registry: http(s)://[USER:PASSWORD@]HOST[/BASE][?OPTIONS]
         #[arg(long, value_name = "DIR|URL")]
         schemas: String,
     },
@@ -81,20 +81,20 @@ enum Action {
 
 fn parse_level(text: &str) -> Result<Level, String> {
     Level::from_name(text).ok_or_else(|| {
-        "one of NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE FORWARD_TRANSITIVE FULL_TRANSITIVE".to_owned()
+        "expected one of NONE BACKWARD FORWARD FULL BACKWARD_TRANSITIVE FORWARD_TRANSITIVE FULL_TRANSITIVE".to_owned()
     })
 }
 
 impl Tool for Args {
     const NAME: &'static str = "evt-schema";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("May this schema follow that one?", "evt-schema check new.avsc --against old.avsc --level FULL"),
+        ("Check compatibility with another schema.", "evt-schema check new.avsc --against old.avsc --level FULL"),
         ("Register it.", "evt-schema register new.avsc --subject click --schemas schemas"),
         (
-            "Register it where others look.",
+            "Register it in a schema registry.",
             "evt-schema register new.avsc --subject click --schemas http://localhost:8081",
         ),
-        ("What is there.", "evt-schema list --schemas schemas"),
+        ("List subjects and versions.", "evt-schema list --schemas schemas"),
     ];
 
     fn common(&self) -> &CommonArgs {
@@ -167,7 +167,7 @@ impl Args {
             Registration::Existing(number) => {
                 print(&format!("{subject} {number}\n"))?;
                 if !self.common.quiet {
-                    run.console.say(format!("{new}: is version {number} of {subject} already"));
+                    run.console.say(format!("{new}: already registered as version {number} of {subject}"));
                 }
             }
             Registration::Refused { conflicts, said } => {
@@ -175,7 +175,7 @@ impl Args {
                     run.console.deny(format!("{new}: {}", conflict.describe(&format!("version {number}"))));
                 }
                 if let Some(said) = said {
-                    run.console.deny(format!("{new}: the registry refuses it (409): {said}"));
+                    run.console.deny(format!("{new}: the registry rejected it (409): {said}"));
                 }
                 return Ok(1);
             }
@@ -217,7 +217,7 @@ fn check_subject(
     }
     if objections.as_ref().is_some_and(|said| said.is_empty() != conflicts.is_empty()) {
         let (ours, theirs) = if conflicts.is_empty() { ("yes", "no") } else { ("no", "yes") };
-        run.console.say(format!("{new}: evt says {ours}, the registry {theirs}"));
+        run.console.say(format!("{new}: compatible by evt: {ours}, by the registry: {theirs}"));
     }
     Ok(u8::from(!conflicts.is_empty() || objections.is_some_and(|said| !said.is_empty())))
 }
@@ -236,14 +236,14 @@ fn list(registry: &mut dyn Registry) -> Result<u8> {
 
 fn show(subject: &str, number: Option<u32>, (schemas, registry): (&str, &mut dyn Registry)) -> Result<u8> {
     let Some(subject_found) = found(subject, registry)? else {
-        return Err(Error::config(format!("{}: no such subject: {subject}", place::name(schemas)?)));
+        return Err(Error::config(format!("{}: unknown subject {subject}", place::name(schemas)?)));
     };
     let found = match number {
         Some(number) => subject_found.version(number),
         None => subject_found.latest(),
     };
     let Some(found) = found else {
-        return Err(Error::config(format!("{}: there is no such version of {subject}", place::name(schemas)?)));
+        return Err(Error::config(format!("{}: unknown version of {subject}", place::name(schemas)?)));
     };
     print(found.text.trim_end())?;
     print("\n")?;

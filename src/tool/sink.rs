@@ -20,10 +20,10 @@ use std::rc::Rc;
 /// Write rows to stores and files
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// List the stores and stop
+    /// List the stores and exit
     #[arg(long, help_heading = "Output")]
     list: bool,
-    /// How long rows stay in stores that forget (redis); ?ttl= of one URI wins
+    /// Expire rows after this time in stores that support it (redis); ?ttl= in a URI overrides it
     #[arg(long, value_name = "DURATION", help_heading = "Output")]
     ttl: Option<String>,
     #[command(flatten)]
@@ -34,19 +34,19 @@ impl Tool for Args {
     const NAME: &'static str = "evt-sink";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Metrics into a database and a lake.",
+            "Write metrics to a database and a lake.",
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl | evt-sink --to sqlite:metrics.db --to parquet:lake/metrics",
         ),
-        ("Dead letters into a table of their own.", "evt-sink dead.jsonl --to sqlite:metrics.db"),
+        ("Write dead letters to a table.", "evt-sink dead.jsonl --to sqlite:metrics.db"),
         (
-            "Metrics for a dashboard, and for good.",
+            "Write metrics to Redis for a dashboard, and to Postgres to keep.",
             "evt-window -m metrics.toml --late late.jsonl events.jsonl | evt-sink --to 'redis://localhost/0?ttl=48h' --to postgres://evt@localhost/evt",
         ),
         (
-            "Whether a database lets us in, and which migrations it lacks.",
+            "Check that a database accepts the connection, and show pending migrations.",
             "evt-sink --check --to postgres://evt@localhost/evt",
         ),
-        ("One Parquet file.", "evt-ingest events.jsonl | evt-sink --to events.parquet"),
+        ("Write one Parquet file.", "evt-ingest events.jsonl | evt-sink --to events.parquet"),
     ];
 
     fn common(&self) -> &CommonArgs {
@@ -108,6 +108,6 @@ impl Args {
                 text.push(format!("{mark}ttl={ttl}"));
             }
         }
-        if takes { Ok(()) } else { Err(Error::usage("--ttl: no output is a store that forgets (redis://…)")) }
+        if takes { Ok(()) } else { Err(Error::usage("--ttl requires an output that expires rows (redis://…)")) }
     }
 }

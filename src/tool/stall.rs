@@ -61,12 +61,12 @@ impl StallMonitor {
         let stood = format_duration(MINUTE);
         match watermark.slowest() {
             _ if !watermark.is_complete() => Some(format!(
-                "no window has fired for {stood}: partitions are mapped, and not all are known before the end \
-                 (--partitions NAME,… names them)"
+                "no window has fired for {stood}: mapped partitions are known only at the end of the input (list \
+                 them with --partitions NAME,…)"
             )),
             Some((origin, name)) => Some(format!(
-                "no window has fired for {stood}: partition {name} of {origin} holds the watermark back \
-                 (--idle-after DURATION lets it go)"
+                "no window has fired for {stood}: partition {name} of {origin} holds the watermark back (exclude \
+                 idle partitions with --idle-after DURATION)"
             )),
             None => None,
         }

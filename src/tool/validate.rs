@@ -28,16 +28,16 @@ use std::sync::Arc;
 /// Check events against their schemas
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Directory or registry of schemas (evt-schema(1)); without it only the envelope is checked
+    /// Validate against this directory or registry of schemas; without it only the envelope is checked
     #[arg(long, value_name = "DIR|URL", help_heading = "Schemas")]
     schemas: Option<String>,
-    /// What names an event's subject: a column or path, or =TEXT for all
+    /// Take the subject from a column or path, or use TEXT for all events (=TEXT)
     #[arg(long, value_name = "PATH|=TEXT", default_value = "event_type", help_heading = "Schemas")]
     subject: String,
-    /// Refuse properties that the schema does not know
+    /// Reject properties that the schema does not define
     #[arg(long, help_heading = "Schemas")]
-    closed: bool,
-    /// Leave out an event_id seen within this much stream time in its partition
+    no_extra_fields: bool,
+    /// Drop an event whose event_id occurred in its partition within this much stream time
     #[arg(long, value_name = "DURATION", value_parser = duration, help_heading = "Schemas")]
     dedup: Option<i64>,
     #[command(flatten)]
@@ -48,22 +48,22 @@ impl Tool for Args {
     const NAME: &'static str = "evt-validate";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Keep what its schema refuses.",
+            "Write invalid events to a file.",
             "evt-ingest events.jsonl | evt-validate --schemas schemas --dlq dead.jsonl | evt-view",
         ),
         (
-            "In CI: every reject on stderr, exit 1.",
+            "In CI: report every invalid event on stderr; exit status 1.",
             "evt-validate --schemas schemas --report all --to null: events.jsonl",
         ),
         (
-            "Split a file, its lines as they are.",
+            "Split a file into valid and invalid lines, unchanged.",
             "evt-validate --schemas schemas events.jsonl -o raw --to good.jsonl --dlq bad.jsonl",
         ),
         (
-            "The schemas of a registry; what it cannot be asked for is kept, not waited for.",
+            "Validate against a registry; do not wait while it is unavailable.",
             "evt-ingest events.jsonl | evt-validate --schemas 'http://localhost:8081?down=dead' --dlq dead.jsonl -o jsonl",
         ),
-        ("Leave out repeats of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
+        ("Drop duplicates of the last hour.", "evt-ingest events.jsonl | evt-validate --dedup 1h -o jsonl"),
     ];
 
     fn common(&self) -> &CommonArgs {
@@ -90,7 +90,7 @@ impl Args {
         let opened = open(&self.stage, options, FRAMES, run)?;
         let writes_raw_alone = opened.writes_raw_alone();
         let start = move |learned: Learned<'_>| {
-            learned.expect(Kind::Event, "events are validated")?;
+            learned.expect(Kind::Event, "expected events")?;
             let schema = learned.source.schema();
             let lent = if writes_raw_alone { None } else { lent_raw(&schema) };
             let names: Vec<usize> = (0..schema.fields().len()).filter(|column| Some(*column) != lent).collect();
@@ -133,7 +133,7 @@ impl Args {
             None => SubjectOf::Column(self.subject.clone()),
         };
         let mut options = Options::default();
-        (options.subject, options.closed) = (subject, self.closed);
+        (options.subject, options.closed) = (subject, self.no_extra_fields);
         options
     }
 }
@@ -164,8 +164,8 @@ impl Operator for Validate {
 
     fn on_end(&mut self, _end: &InputEnded, out: &mut dyn Collector) -> Result<Counts> {
         if let Some(forgotten) = self.dedup.as_ref().map(Dedup::forgotten).filter(|n| *n > 0) {
-            let why = "too many within --dedup: repeats of theirs may have passed";
-            out.note(Message::Warning(format!("{forgotten} ids were forgotten before their time: {why}")));
+            let why = "too many ids within --dedup; some duplicates may have passed";
+            out.note(Message::Warning(format!("{forgotten} ids were dropped early: {why}")));
         }
         Ok(Counts::default())
     }

@@ -44,11 +44,11 @@ const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-/// Look into any stream, file or store
+/// Show, filter and convert the rows of any stream, file or store
 #[derive(Parser, Debug)]
-#[command(mut_arg("control", |arg| arg.help("Show control messages, and accept control lines in JSONL")))]
+#[command(mut_arg("control", |arg| arg.help("Show control messages; read control lines in JSONL")))]
 pub struct Args {
-    /// Read on as files grow, through rotation and truncation
+    /// Keep reading as files grow, through rotation and truncation
     #[arg(long, help_heading = "Input", conflicts_with = "tail")]
     follow: bool,
     #[command(flatten)]
@@ -63,22 +63,22 @@ pub struct Args {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Rows")]
 struct ChoiceArgs {
-    /// Rows for which this is true
+    /// Show only rows for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Rows of this instant and later: event_time, window_start, failed_at or since
+    /// Show rows at or after INSTANT, by event_time, window_start, failed_at or since
     #[arg(long, value_name = "INSTANT", allow_hyphen_values = true)]
     since: Option<String>,
-    /// Rows before this instant
+    /// Show rows before INSTANT
     #[arg(long, value_name = "INSTANT")]
     until: Option<String>,
-    /// Rows of the time up to now: --since now-DURATION
+    /// Show rows of the last DURATION, like --since now-DURATION
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "since")]
     last: Option<i64>,
-    /// The first N rows, then stop reading
+    /// Show the first N rows, then stop reading
     #[arg(long, value_name = "N", value_parser = parse_count)]
     head: Option<u64>,
-    /// The last N rows; with --head the last N of those
+    /// Show the last N rows; with --head the last N of those
     #[arg(long, value_name = "N", value_parser = parse_tail)]
     tail: Option<usize>,
 }
@@ -87,16 +87,16 @@ struct ChoiceArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "View")]
 struct ShowArgs {
-    /// Columns and property paths, in this order: event_time,country,repo.name
+    /// Show these columns and property paths, in this order: event_time,country,repo.name
     #[arg(long, value_name = "NAMES", conflicts_with_all = ["describe", "summary"])]
     columns: Option<String>,
-    /// Counts, rates, time range, disorder, nulls and frequent values instead of rows
+    /// Show counts, rates, time range, disorder, nulls and frequent values instead of rows
     #[arg(long, conflicts_with = "summary")]
     describe: bool,
-    /// Dead letters summed up by error, origin and stage; the default on a terminal
+    /// Summarize dead letters by error, origin and stage; the default on a terminal
     #[arg(long, conflicts_with = "rows")]
     summary: bool,
-    /// Dead letters one by one
+    /// Show dead letters one by one
     #[arg(long)]
     rows: bool,
 }
@@ -104,22 +104,22 @@ struct ShowArgs {
 impl Tool for Args {
     const NAME: &'static str = "evt-view";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
-        ("Look at the first events of a file.", "evt-view events.jsonl --head 5"),
-        ("What a file holds: counts, rates, disorder, nulls.", "evt-view events.jsonl --describe"),
+        ("Show the first events of a file.", "evt-view events.jsonl --head 5"),
+        ("Describe a file: counts, rates, disorder, nulls.", "evt-view events.jsonl --describe"),
         (
-            "Some columns and properties as CSV.",
+            "Convert some columns and properties to CSV.",
             "evt-view events.jsonl --columns event_time,event_type,country -o csv --to events.csv",
         ),
-        ("Which records failed, why, and one of each.", "evt-view dead.jsonl --summary -o table"),
-        ("One kind of failure, as JSON lines.", "evt-view dead.jsonl --where \"error_type = 'ParseError'\" -o jsonl"),
-        ("The tables of a database, then the metrics in it.", "evt-view sqlite:metrics.db"),
+        ("Summarize failures, with one example of each.", "evt-view dead.jsonl --summary -o table"),
+        ("One type of failure, as JSON lines.", "evt-view dead.jsonl --where \"error_type = 'ParseError'\" -o jsonl"),
+        ("List the tables of a database.", "evt-view sqlite:metrics.db"),
         (
-            "Metrics of one hour.",
+            "Show the metrics of one hour.",
             "evt-view 'sqlite:metrics.db?table=aggregated_metrics' \
              --since 2024-01-15T10:00:00Z --until 2024-01-15T11:00:00Z",
         ),
         (
-            "The windows of a pipe with the control messages between them.",
+            "Show results and control messages of a pipeline.",
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late null: | evt-view --control -o jsonl",
         ),
     ];
@@ -165,7 +165,7 @@ impl Args {
             Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         };
         if matches!(show, Show::Describe(_)) && formats.iter().any(|format| !matches!(*format, "table" | "jsonl")) {
-            return Err(Error::usage("--describe writes a report or one JSON object: -o table or -o jsonl"));
+            return Err(Error::usage("--describe requires -o table or -o jsonl"));
         }
         let is_rows = matches!(show, Show::Rows(_));
         let chosen = Chosen {
@@ -225,7 +225,7 @@ impl Args {
             output.finish(&End { how: How::Exhausted, rows: 0, verdict: 0 })?;
         }
         if !self.stage.common.quiet {
-            run.console.say("say which table: ?table=NAME");
+            run.console.say("choose a table with ?table=NAME");
         }
         Ok(0)
     }
@@ -259,7 +259,7 @@ impl Args {
         }
         if show.summary && first.is_some() && kind != Kind::Dead {
             let kind = kind.name();
-            return Err(Error::usage(format!("--summary sums up dead letters, these rows are of kind {kind}")));
+            return Err(Error::usage(format!("--summary requires dead letters, found rows of kind {kind}")));
         }
         let one_by_one = show.rows || show.columns.is_some() || self.follow || self.stage.input.control;
         let one_by_one = one_by_one || self.choice.head.is_some() || self.choice.tail.is_some();
@@ -394,7 +394,7 @@ impl Operator for View {
             out.release_letters(u64::MAX)?;
         }
         if self.untimed {
-            let line = "the first rows have no time: their event_time is the clock of this run (--time FIELD)";
+            let line = "the first rows have no time; their event_time is the clock of this run (set --time FIELD)";
             out.note(Message::Info(line.to_owned()));
         }
         for name in self.chosen.filter.as_ref().map_or(vec![], Filter::always_null) {
@@ -471,5 +471,5 @@ impl View {
 fn parse_tail(text: &str) -> Result<usize, String> {
     let rows = parse_count(text)?;
     let rows = usize::try_from(rows).ok().filter(|_| rows <= TAIL_MAX);
-    rows.ok_or_else(|| format!("at most {TAIL_MAX} rows are held"))
+    rows.ok_or_else(|| format!("expected at most {TAIL_MAX} rows"))
 }

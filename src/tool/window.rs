@@ -38,22 +38,22 @@ use std::rc::Rc;
 /// Aggregate events over event-time windows
 #[derive(Parser, Debug)]
 pub struct Args {
-    /// Metrics to compute (evt-metrics(5))
+    /// Read the metrics to compute from FILE (evt-metrics(5))
     #[arg(short, long, value_name = "FILE", help_heading = "Metrics")]
     metrics: Option<String>,
     #[command(flatten)]
     inline: InlineArgs,
     #[command(flatten)]
     watermark: WatermarkArgs,
-    /// Where late events go
+    /// Write late events to URI; without it they are counted and lost, and the exit status is 1
     #[arg(long, value_name = "URI", help_heading = "Output")]
     late: Option<OsString>,
-    /// Write events that some windows did count to --late too
+    /// Write events that only some of their windows counted to --late, too
     #[arg(long, help_heading = "Output")]
     late_partial: bool,
-    /// No key lies in two partitions: a run may read some of a topic (?partitions=)
+    /// Allow reading a subset of the partitions of a topic (?partitions=); no key may have rows in two partitions
     #[arg(long, help_heading = "Input")]
-    disjoint: bool,
+    allow_partition_subset: bool,
     #[command(flatten)]
     stage: StageArgs,
 }
@@ -62,28 +62,28 @@ pub struct Args {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Metrics")]
 struct InlineArgs {
-    /// An aggregate, repeatable: [NAME=]EXPR; count(*) by default
+    /// Compute the aggregate EXPR (repeatable) [default: count(*)]
     #[arg(long, value_name = "[NAME=]EXPR")]
     agg: Vec<String>,
-    /// Dimensions: columns and property paths, comma-separated
+    /// Group by these columns and property paths (comma-separated)
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     by: Vec<String>,
-    /// Count only events for which this is true
+    /// Aggregate only events for which EXPR is true
     #[arg(long = "where", value_name = "EXPR")]
     filter: Option<String>,
-    /// Length of a window
+    /// Set the length of a window
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     size: Option<i64>,
-    /// Distance between two windows; tumbling without it
+    /// Start a window every DURATION [default: --size, tumbling windows]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     slide: Option<i64>,
-    /// Session windows: the silence that ends one
+    /// Use session windows that end after DURATION without an event of their key
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     gap: Option<i64>,
-    /// How long past its end a window stays open
+    /// Accept events until the watermark is this far past the end of a window [default: 0s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     lateness: Option<i64>,
-    /// Shift window starts, also by a negative duration
+    /// Shift the start of all windows by DURATION, which may be negative
     #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     align: Option<i64>,
 }
@@ -92,19 +92,19 @@ struct InlineArgs {
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Time")]
 struct WatermarkArgs {
-    /// How far an event may lie behind its partition's stream time; with all any distance, and nothing fires before the end
+    /// Allow events this far behind the stream time of their partition; with all, windows fire only at the end of the input
     #[arg(long, value_name = "DURATION|all", default_value = "30s", value_parser = disorder)]
     out_of_orderness: Disorder,
-    /// Emit panes as windows fire, or one final row when their state goes
+    /// Emit a pane whenever a window fires, or one final row when its state is dropped
     #[arg(long, value_name = "WHEN", default_value = "panes")]
     emit: EmitArg,
-    /// What happens to open windows at the end; by default they fire at an exhausted end and are held at a stopped one
+    /// Fire or hold open windows at the end [default: fire at the end of the input, hold after a signal]
     #[arg(long, value_name = "WHAT")]
     at_end: Option<AtEnd>,
-    /// Let a partition that is silent this long hold the watermark back no more (impure)
+    /// Exclude a partition from the watermark once it is idle this long; results then depend on timing
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     idle_after: Option<i64>,
-    /// Accept partitions that appear after windows closed without them; their rows may be late (impure)
+    /// Accept partitions that appear after windows have closed; their rows may be late, and results depend on timing
     #[arg(long, value_name = "HOW")]
     new_partitions: Option<NewPartitions>,
 }
@@ -157,7 +157,7 @@ impl Args {
         match &self.metrics {
             None => spec::inline(&inline),
             Some(_) if !inline.is_empty() => {
-                Err(Error::usage("--metrics FILE and inline flags are two specs: say one"))
+                Err(Error::usage("--metrics FILE and inline metric flags exclude each other"))
             }
             Some(path) => {
                 let text = std::fs::read_to_string(path).map_err(|error| Error::io(path.clone(), &error))?;
@@ -179,16 +179,16 @@ impl Args {
         findings.stage(&self.stage, FRAMES, options.as_ref(), self.late.as_deref())
     }
 
-    /// Refuses a part of a topic without `--disjoint`: two runs over parts would overwrite each other's rows of the
+    /// Refuses a part of a topic without `--allow-partition-subset`: two runs over parts would overwrite each other's rows of the
     /// same key.
     fn check_whole(&self) -> Result<()> {
         let inputs = self.stage.input.uris()?;
         let part = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.partitions.is_some());
-        match inputs.iter().find(|uri| part(uri)).filter(|_| !self.disjoint) {
+        match inputs.iter().find(|uri| part(uri)).filter(|_| !self.allow_partition_subset) {
             None => Ok(()),
             Some(uri) => Err(Error::usage(format!(
-                "{uri}: partitions= gives this run a part of each window, and the rows of another run over the rest \
-                 would replace its own: --disjoint says that no key lies in two partitions"
+                "{uri}: with partitions= each window has only a part of its rows, and a run over the other \
+                 partitions would replace its results; if no key has rows in both, use --allow-partition-subset"
             ))),
         }
     }
@@ -200,19 +200,19 @@ impl Args {
         }
         let why = "--out-of-orderness all waits for the end of the input";
         if self.watermark.idle_after.is_some() {
-            return Err(Error::usage(format!("{why}: --idle-after would not be heeded")));
+            return Err(Error::usage(format!("{why}; it excludes --idle-after")));
         }
         if self.stage.input.control {
-            return Err(Error::usage(format!("{why}: the watermarks of --control would not be heeded")));
+            return Err(Error::usage(format!("{why}; it excludes --control")));
         }
         let inputs = self.stage.input.uris()?;
         let endless = |uri: &&Uri| matches!(uri, Uri::Kafka(address) if address.options.end.is_none());
         if let Some(topic) = inputs.iter().find(endless) {
-            return Err(Error::usage(format!("{why}: {topic} has none: end=latest, an instant or offsets")));
+            return Err(Error::usage(format!("{why}; set end= for {topic}: latest, an instant or offsets")));
         }
         let waits = inputs.iter().any(|uri| matches!(uri, Uri::Standard)) && !is_regular(std::io::stdin());
         if waits && !self.stage.common.quiet && !self.stage.common.check {
-            run.console.say(format!("{why}: until then no window fires"));
+            run.console.say(format!("{why}; no window fires before"));
         }
         Ok(())
     }
@@ -246,18 +246,18 @@ impl Tool for Args {
     const NAME: &'static str = "evt-window";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         (
-            "Count events a minute by type; no event of a file is too late.",
+            "Count events per minute by type, with no late events.",
             "evt-ingest events.jsonl | evt-window --size 1m --by event_type --out-of-orderness all | evt-view",
         ),
         (
-            "The 99th percentile of a property over five minutes, every thirty seconds.",
+            "Compute the 99th percentile of a property over five minutes, every thirty seconds.",
             "evt-ingest events.jsonl | evt-window --size 5m --slide 30s --agg 'p99=approx_percentile(latency_ms, 0.99)' --late null: -o csv",
         ),
         (
-            "All metrics of a file, late events kept.",
+            "Compute the metrics of a file; keep late events.",
             "evt-ingest events.jsonl | evt-window -m metrics.toml --late late.jsonl -o jsonl",
         ),
-        ("Explain a file of metrics.", "evt-window -m metrics.toml --check"),
+        ("Check and explain a metrics file.", "evt-window -m metrics.toml --check"),
     ];
 
     fn common(&self) -> &CommonArgs {
@@ -299,16 +299,14 @@ impl Args {
 
     /// Makes the operator once the rows are known, and opens `--late` for them.
     fn start(&self, learned: Learned<'_>, spec: Spec, late: Option<Checked>, run: &Rc<Run>) -> Result<Started> {
-        learned.expect(Kind::Event, "windows are made of events")?;
+        learned.expect(Kind::Event, "expected events")?;
         let Learned { source, .. } = learned;
         source.set_named(spec.leaves.columns());
         let rows = stamped(&Kind::Late.schema_with(has_raw(&source.schema())), run);
         let side = late.map(|late| late.open(&rows, run)).transpose()?;
         let explicit = source.is_explicit();
         if explicit && self.watermark.out_of_orderness == Disorder::All {
-            return Err(Error::usage(
-                "--out-of-orderness all: the watermarks that the input brings would not be heeded",
-            ));
+            return Err(Error::usage("--out-of-orderness all excludes an input with watermarks"));
         }
         let operator = Windows {
             window: Window::new(Options {
@@ -401,7 +399,7 @@ impl Operator for Windows {
             out.report(Message::Warning(line));
         }
         if out.is_stopping() && !std::mem::replace(&mut self.has_told_stop, true) && !self.options.quiet {
-            out.report(Message::Info("stopping: reading on to the end that the source sends".to_owned()));
+            out.report(Message::Info("stopping; reading up to the end that the first stage sends".to_owned()));
         }
         self.fire(out)?;
         self.set_metrics(out);
@@ -420,7 +418,7 @@ impl Operator for Windows {
         self.results.write(out)?;
         let held = self.window.held();
         if held > 0 {
-            out.note(Message::Warning(format!("{held} windows held: they had not ended (--at-end fire)")));
+            out.note(Message::Warning(format!("{held} open windows held, not emitted (--at-end fire emits them)")));
             out.set_verdict(1);
         }
         self.check_metrics(out)?;
@@ -484,7 +482,7 @@ impl Windows {
     /// Adds notes about the result to the summary.
     fn report(&self, out: &mut dyn Collector) {
         for (metric, path) in self.window.always_null() {
-            let line = format!("{metric}: {path} was NULL in every event: is that its name?");
+            let line = format!("{metric}: {path} was NULL in every event; check the name");
             out.note(Message::Warning(line));
         }
         let explicit = self.window.watermark().is_explicit();
@@ -512,7 +510,7 @@ fn note(name: &str, counts: MetricCounts, with_late: bool) -> Option<String> {
         told.push(format!("{half_late} half late"));
     }
     if partial > 0 {
-        told.push(format!("{partial} results left out as partial: the metric began within their window"));
+        told.push(format!("{partial} partial results skipped: the metric began within their window"));
     }
     (!told.is_empty()).then(|| format!("{name}: {}", told.join(", ")))
 }
@@ -546,7 +544,7 @@ impl Results {
         (self.later_panes > 0 && is_read_as_it_is).then(|| {
             let later = self.later_panes;
             format!(
-                "{later} rows are later panes: the last row of a window is its result (--emit final writes no other)"
+                "{later} rows are later panes; the last row of a window is its result (--emit final writes only that)"
             )
         })
     }

@@ -18,7 +18,7 @@ impl Address {
     pub fn parse(scheme: &str, rest: &str) -> Result<Self> {
         let tls = scheme == "https";
         let host = rest.strip_prefix("//").map(|host| host.strip_suffix('/').unwrap_or(host));
-        let wanted = || Error::usage(format!("{scheme}:{rest}: a listener is {scheme}://HOST:PORT"));
+        let wanted = || Error::usage(format!("{scheme}:{rest}: expected {scheme}://HOST:PORT"));
         let host = host.filter(|host| !host.contains(['/', '?', '#', '@'])).ok_or_else(wanted)?;
         match host.rsplit_once(':') {
             Some((name, port)) if !name.is_empty() && port.parse::<u16>().is_ok() => {

@@ -115,21 +115,22 @@ pub struct Address {
 impl Address {
     /// Parses what follows `kafka:`. Errors: exit status 2 for an unknown option or an invalid value.
     pub fn parse(rest: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::usage(format!("kafka:{rest}: {why}: kafka://HOST:PORT/TOPIC?OPTION=VALUE"));
+        let wrong =
+            |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (brokers, topics) = path
             .strip_prefix("//")
             .and_then(|path| path.split_once('/'))
-            .ok_or_else(|| wrong("it names no brokers and topic"))?;
+            .ok_or_else(|| wrong("brokers and topic are missing"))?;
         let topics: Vec<String> = topics.split(',').map(str::to_owned).collect();
         if brokers.is_empty() || brokers.contains('@') {
-            return Err(wrong("it names no brokers (user and password are settings: --kafka-config FILE)"));
+            return Err(wrong("brokers are missing (set user and password in --kafka-config FILE)"));
         }
         if let Some(topic) = topics.iter().find(|topic| !is_topic(topic)) {
-            return Err(wrong(&format!("'{topic}' is no topic's name")));
+            return Err(wrong(&format!("invalid topic name '{topic}'")));
         }
         if (1..topics.len()).any(|at| topics[..at].contains(&topics[at])) {
-            return Err(wrong("a topic stands twice"));
+            return Err(wrong("duplicate topic"));
         }
         let mut options = Options::default();
         for (name, value) in pairs(query) {
@@ -145,7 +146,7 @@ impl Address {
     pub fn topic(&self) -> Result<&str> {
         match self.topics.as_slice() {
             [topic] => Ok(topic),
-            _ => Err(Error::usage(format!("{self}: one topic is written at a time: --to for each"))),
+            _ => Err(Error::usage(format!("{self}: expected one topic for an output; use --to for each"))),
         }
     }
 }
@@ -176,11 +177,11 @@ impl Options {
     fn check_schemas(&self) -> Result<()> {
         let is_avro = self.form == Some(Form::Avro);
         if is_avro && self.schemas.is_none() {
-            let why = "kafka: format=avro needs the registry of its schemas: schemas=http://HOST:PORT/BASE";
+            let why = "kafka: format=avro requires a registry: schemas=http://HOST:PORT/BASE";
             return Err(Error::usage(why));
         }
         if !is_avro && (self.schemas.is_some() || self.schema_id.is_some() || self.reader.is_some()) {
-            return Err(Error::usage("kafka: schemas=, schema_id= and reader= are for format=avro"));
+            return Err(Error::usage("kafka: schemas=, schema_id= and reader= require format=avro"));
         }
         Ok(())
     }
@@ -188,27 +189,27 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let wrong = |why: &str| Error::usage(format!("kafka: {name}={value}: {why}"));
         match name {
-            _ if value.is_empty() => return Err(wrong("it has no value")),
+            _ if value.is_empty() => return Err(wrong("expected a value")),
             "group" => self.group = Some(value.to_owned()),
             "format" => self.form = Some(form(value).map_err(|why| wrong(&why))?),
             // The registry's own options follow a `?` of their own and are separated by `%26`.
             "schemas" => match unescaped(value) {
                 Some(registry) => self.schemas = Some(registry),
-                None => return Err(wrong("its % escapes are no text")),
+                None => return Err(wrong("invalid % escapes")),
             },
             "schema_id" => self.schema_id = Some(Choice::parse(value)),
             "reader" => self.reader = Some(Choice::parse(value)),
             "key" => self.key = Some(value.to_owned()),
             "start" => self.start = Some(bound(value)?),
             "end" => match bound(value)? {
-                Bound::Earliest => return Err(wrong("nothing ends there: latest, an instant or offsets")),
+                Bound::Earliest => return Err(wrong("expected latest, an instant or offsets")),
                 end => self.end = Some(end),
             },
-            "partitions" => self.partitions = Some(partitions(value).ok_or_else(|| wrong("numbers, as in 0,1,2"))?),
+            "partitions" => self.partitions = Some(partitions(value).ok_or_else(|| wrong("expected 0,1,2"))?),
             "on_gap" => match value {
                 "continue" => self.skips_gaps = true,
                 "fail" => self.skips_gaps = false,
-                _ => return Err(wrong("fail or continue")),
+                _ => return Err(wrong("expected fail or continue")),
             },
             "wait" => self.wait = Away::parse(value)?,
             _ => match name.strip_prefix("rdkafka.") {
@@ -216,7 +217,7 @@ impl Options {
                     check_setting(setting)?;
                     self.settings.push((setting.to_owned(), value.to_owned()));
                 }
-                None => return Err(Error::usage(format!("kafka: unknown option '{name}': one of {NAMES}"))),
+                None => return Err(Error::usage(format!("kafka: unknown option '{name}'; expected one of {NAMES}"))),
             },
         }
         Ok(())
@@ -226,10 +227,10 @@ impl Options {
 /// Refuses a setting that users cannot change. Errors: exit status 2.
 pub fn check_setting(name: &str) -> Result<()> {
     if name == "group.id" {
-        return Err(Error::usage("kafka: group.id is said by group=NAME"));
+        return Err(Error::usage("kafka: set group.id with group=NAME"));
     }
     match OURS.contains(&name) {
-        true => Err(Error::usage(format!("kafka: {name} is set by evt: its promises rest on it"))),
+        true => Err(Error::usage(format!("kafka: {name} cannot be changed: evt's delivery guarantees depend on it"))),
         false => Ok(()),
     }
 }
@@ -242,7 +243,7 @@ pub fn parse_settings(text: &str) -> Result<Vec<(String, String)>> {
             continue;
         }
         let (name, value) =
-            line.split_once('=').ok_or_else(|| Error::config("a setting is NAME=VALUE").at(number.to_string()))?;
+            line.split_once('=').ok_or_else(|| Error::config("expected NAME=VALUE").at(number.to_string()))?;
         let name = name.trim();
         check_setting(name).map_err(|error| Error::config(error.to_string()).at(number.to_string()))?;
         settings.push((name.to_owned(), value.trim().to_owned()));
@@ -275,7 +276,7 @@ fn form(value: &str) -> Result<Form, String> {
         "json" => Ok(Form::Json),
         "frames" => Ok(Form::Frames),
         "avro" => Ok(Form::Avro),
-        _ => Err("one of json avro frames".to_owned()),
+        _ => Err("expected one of json avro frames".to_owned()),
     }
 }
 
@@ -288,8 +289,8 @@ fn bound(value: &str) -> Result<Bound> {
             None => {
                 let advice = |_| {
                     Error::usage(format!(
-                        "kafka: '{value}' is neither earliest, latest, an instant (2024-01-15T10:00:00Z, now-2h) \
-                         nor PARTITION:OFFSET[,…]"
+                        "kafka: expected earliest, latest, an instant (2024-01-15T10:00:00Z, now-2h) or \
+                         PARTITION:OFFSET[,…], found '{value}'"
                     ))
                 };
                 parse_instant_or_now(value, 0).map_err(advice)?;

@@ -61,7 +61,7 @@ impl Uri {
             Some(scheme) => {
                 let shown = name.to_string_lossy();
                 Err(Error::usage(format!(
-                    "{shown}: it is not UTF-8: only the name of a file may be other bytes, not {scheme}:"
+                    "{shown}: expected UTF-8 after {scheme}:; only file names may be other bytes"
                 )))
             }
             None => Ok(Uri::File(name.into())),
@@ -73,7 +73,7 @@ impl Uri {
             return Ok(Uri::Standard);
         }
         if text.is_empty() {
-            return Err(Error::usage("an empty name is no input or output"));
+            return Err(Error::usage("expected a path or URI, found an empty name"));
         }
         // The value of a placeholder is never parsed as syntax.
         let text = secret::conceal(text)?;
@@ -84,7 +84,7 @@ impl Uri {
         };
         match scheme {
             "null" if rest.is_empty() => Ok(Uri::Null),
-            "null" => Err(Error::usage(format!("{text}: null: takes nothing after the colon"))),
+            "null" => Err(Error::usage(format!("expected null:, found {text}"))),
             "kafka" => Ok(Uri::Kafka(Box::new(kafka::Address::parse(rest)?))),
             "http" | "https" => Ok(Uri::Http(http::Address::parse(scheme, rest)?)),
             "file" => Ok(path(rest.strip_prefix("//").unwrap_or(rest))),
@@ -136,7 +136,7 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
     let slashes = bare.is_some();
     let path = bare.unwrap_or(path);
     if path.is_empty() {
-        return Err(Error::usage(format!("{}: says no path: {}:PATH", store.scheme, store.scheme)));
+        return Err(Error::usage(format!("{}: expected {}:PATH, found no path", store.scheme, store.scheme)));
     }
     // After slashes the path is part of a URL, which its client decodes.
     let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
@@ -160,9 +160,9 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
 
 fn unknown(text: &str, scheme: &str) -> Error {
     let known: Vec<_> = store::ALL.iter().map(|store| store.scheme).collect();
-    let why = if LATER.contains(&scheme) { "is not there yet" } else { "is no scheme evt knows" };
+    let why = if LATER.contains(&scheme) { "is not supported yet" } else { "is an unknown scheme" };
     Error::usage(format!(
-        "{text}: {scheme}: {why}: - PATH file: null: kafka: {}: (./{text} is a path)",
+        "{text}: {scheme}: {why}; expected one of - PATH file: null: kafka: {}: (for a path write ./{text})",
         known.join(": ")
     ))
 }

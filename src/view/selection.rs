@@ -44,7 +44,7 @@ impl Selection {
         let mut fields: Vec<Arc<Field>> = vec![];
         for name in names {
             if fields.iter().any(|field| *field.name() == name.label) {
-                return Err(Error::usage(format!("--columns: {} stands twice", name.label)));
+                return Err(Error::usage(format!("--columns: duplicate column {}", name.label)));
             }
             let one = choose(&name.parts, schema)?;
             fields.push(match &one {
@@ -76,7 +76,7 @@ impl Selection {
 
 fn choose(parts: &[String], schema: &Schema) -> Result<Chosen> {
     let object = schema.fields().iter().position(|field| holds_json(field));
-    let (first, rest) = parts.split_first().ok_or_else(|| Error::usage("--columns: an empty name"))?;
+    let (first, rest) = parts.split_first().ok_or_else(|| Error::usage("--columns: expected a name"))?;
     if let (Some(object), false) = (object, rest.is_empty())
         && schema.field(object).name() == first
     {
@@ -84,12 +84,12 @@ fn choose(parts: &[String], schema: &Schema) -> Result<Chosen> {
     }
     match (schema.index_of(first), object) {
         (Ok(index), _) if rest.is_empty() => Ok(Chosen::Column(index)),
-        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without parts", parts.join(".")))),
+        (Ok(_), _) => Err(Error::usage(format!("--columns {}: {first} is a column without members", parts.join(".")))),
         (Err(_), Some(object)) => Ok(Chosen::Path { object, parts: parts.to_vec() }),
         (Err(_), None) => {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             let name = parts.join(".");
-            Err(Error::usage(format!("--columns {name}: there is no such column: one of {}", names.join(" "))))
+            Err(Error::usage(format!("--columns {name}: unknown column; expected one of {}", names.join(" "))))
         }
     }
 }
@@ -147,7 +147,7 @@ pub fn parse_names(text: &str) -> Result<Vec<Name>> {
     }
     names.push(name);
     if quoted || names.iter().any(|name| name.parts.iter().any(String::is_empty)) {
-        return Err(Error::usage(format!("--columns {text}: say names with commas between: a,repo.name,\"x.y\"")));
+        return Err(Error::usage(format!("--columns {text}: expected names like a,repo.name,\"x.y\"")));
     }
     Ok(names)
 }

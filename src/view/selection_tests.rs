@@ -45,8 +45,8 @@ fn names_that_cannot_be_are_refused_with_the_way_out() {
         Err(error) => error.to_string(),
     };
     assert!(refused("stage,nope").contains("one of original_payload"));
-    assert!(refused("stage,stage").contains("twice"));
-    assert!(refused("stage.x").contains("without parts"));
+    assert!(refused("stage,stage").contains("duplicate column stage"));
+    assert!(refused("stage.x").contains("without members"));
     for text in ["", "a,,b", "a.", "\"a"] {
         assert!(refused(text).contains("--columns"), "{text}");
     }

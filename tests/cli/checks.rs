@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The faults on stderr: lines of servers that are waited for are none.
 fn faults(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| !line.contains("trying again")).collect()
+    said.lines().filter(|line| !line.contains("retrying")).collect()
 }
 
 /// One server after another they would take more than a minute.
@@ -64,7 +64,7 @@ fn faults_of_flags_files_and_servers_are_listed_together_and_the_worst_is_the_ex
         ("evt-ingest", &["--where", "1 +", "--to", "none/x"], 78, &["`1 +`", "none/x"]),
         ("evt-sink", &["--ttl", "1h", "--stats", "none/s", "--to", away], 2, &["--ttl", "none/s", away]),
         ("evt-sink", &["none.jsonl", "--to", away], 74, &["none.jsonl", away]),
-        ("evt-view", &["--to", "in.jsonl", "--dlq", away], 2, &["in.jsonl: it is an input too", away]),
+        ("evt-view", &["--to", "in.jsonl", "--dlq", away], 2, &["in.jsonl: also an input", away]),
     ];
     for (tool, args, exit, wanted) in cases {
         let run = dir.run(tool, &[&["--check", "in.jsonl"], args].concat()).ends_with(exit);
@@ -105,7 +105,7 @@ fn each_missing_topic_of_one_address_is_named() {
     let run = bench.dir.run("evt-ingest", &[uri.as_str(), "--to", "null:", "--check"]).ends_with(2);
     let said = run.stderr();
     for topic in [&first, &last] {
-        let wanted = format!("evt-ingest: {uri}: there is no topic {topic} that may be read");
+        let wanted = format!("evt-ingest: {uri}: topic {topic} does not exist or may not be read");
         assert_eq!(said.lines().filter(|line| **line == wanted).count(), 1, "{topic}: {run}");
     }
     assert_eq!(said.lines().count(), 2, "{run}");

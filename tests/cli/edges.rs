@@ -96,7 +96,7 @@ pub fn metrics(rows: Vec<Value>) -> Metrics {
         (key, row["value"].as_f64().expect("a number") as u64)
     };
     let found: Metrics = rows.into_iter().map(one).collect();
-    assert_eq!(found.len(), count, "a window stands twice");
+    assert_eq!(found.len(), count, "a window occurs twice");
     found
 }
 
@@ -104,7 +104,7 @@ pub fn parsed(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(bytes)))
 }
 
-/// The counts that a stage wrote by `--stats`, in the order that is asked for.
+/// The counts that a stage wrote by `--stats`, in the requested order.
 pub fn counts<const N: usize>(dir: &Dir, file: &str, names: [&str; N]) -> [u64; N] {
     let stats = parsed(&dir.bytes(file));
     names.map(|name| stats["counts"][name].as_u64().unwrap_or_else(|| panic!("{name}: {stats}")))
@@ -239,7 +239,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         "{said}"
     );
     // Both topics are of the same broker.
-    for word in ["all broker connections are down: trying again until it is back", "brokers are back after"] {
+    for word in ["all broker connections are down: retrying without a limit", "brokers are available again after"] {
         assert_eq!(said.matches(word).count(), 1, "{word}: {said}");
     }
     assert!(said.lines().count() < 12, "{said}");
@@ -253,7 +253,7 @@ fn a_broker_that_is_killed_under_load_costs_no_acknowledged_event_and_no_client_
         let answer = door.json(&format!("{{\"events\":[{},{{}}]}}", event(number, "s")));
         let told = answer.json();
         assert_eq!([&told["accepted"], &told["rejected"]], [1, 1], "{told}");
-        door.hears("trying again until it is back");
+        door.hears("retrying without a limit");
         if number == 2 {
             broker.start();
             eventually("Kafka has what either door kept", || {

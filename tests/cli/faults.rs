@@ -294,7 +294,7 @@ fn a_file_that_is_followed_may_come_later() {
     dir.shell(&format!("kill -INT {}", child.id())).succeeds();
     assert_eq!(status(child.wait().expect("it ends")), 130);
     let said = String::from_utf8(dir.bytes("said")).expect("it is text");
-    assert_eq!(said.matches("later.jsonl: it is not there yet: waiting for it").count(), 1, "{said}");
+    assert_eq!(said.matches("later.jsonl: waiting for the file to be created").count(), 1, "{said}");
 }
 
 #[test]
@@ -311,7 +311,9 @@ fn records_that_wait_for_a_verdict_are_told_of() {
     command.args(flags.split(' ')).stderr(File::create(dir.path("said")).expect("writable"));
     let mut child = command.spawn().expect("it starts");
     let said = || String::from_utf8(dir.bytes("said")).expect("it is text");
-    eventually("it is said", || said().contains("100 records wait until 101 of their partition have come"));
+    eventually("it is said", || {
+        said().contains("100 records without an arrival time are held until their partition has 101 records")
+    });
     let lines = || std::fs::read_to_string(dir.path("out.jsonl")).map_or(0, |text| text.lines().count());
     eventually("the others are written", || lines() == 3);
     dir.write("more.jsonl", records(0..100));
@@ -319,7 +321,7 @@ fn records_that_wait_for_a_verdict_are_told_of() {
     eventually("each new record releases one", || lines() == 103);
     dir.shell(&format!("kill -INT {}", child.id())).succeeds();
     assert_eq!(status(child.wait().expect("it ends")), 130);
-    assert_eq!((lines(), said().matches("records wait").count()), (203, 1), "{}", said());
+    assert_eq!((lines(), said().matches("records without an arrival time").count()), (203, 1), "{}", said());
 }
 
 #[test]

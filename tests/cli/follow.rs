@@ -93,9 +93,9 @@ fn rotate(scene: &mut Scene, name: &str, writer: &File, step: u64) {
         }
         _ => {
             eventually("all is read before it is cut", || scene.lines() == scene.written);
-            let cuts = scene.said().matches("it was cut to 0 bytes").count();
+            let cuts = scene.said().matches("truncated to 0 bytes").count();
             writer.set_len(0).expect("writable");
-            eventually("it is seen empty", || scene.said().matches("it was cut to 0 bytes").count() > cuts);
+            eventually("it is seen empty", || scene.said().matches("truncated to 0 bytes").count() > cuts);
         }
     }
 }
@@ -216,7 +216,7 @@ fn a_file_that_was_gone_before_it_could_be_opened_is_told_and_changes_the_verdic
     kill_process(Pid::from_child(&run), Signal::STOP).expect("it runs");
     dir.shell("mv app.log app.log.1; cp line app.log; mv app.log app.log.2; cp line app.log").succeeds();
     kill_process(Pid::from_child(&run), Signal::CONT).expect("it runs");
-    eventually("it is told", || said().contains("before it could be opened (1): its records are lost"));
+    eventually("it is told", || said().contains("before being opened (1); records are lost"));
     let size = dir.bytes("out.arrows").len();
     eventually("the file that has the name is read", || {
         dir.bytes("out.arrows").len() > size || said().contains("another file")

@@ -121,10 +121,10 @@ const CORRUPT: [(&str, i32, &str); 12] = [
     ("header", 65, "frame 7 (byte 3712): header cannot be decoded"),
     ("header-length", 65, "frame 0 (byte 0): not a frame: a header of 2147483647 bytes"),
     ("header-negative", 65, "frame 0 (byte 0): not a frame: a header of -5 bytes"),
-    ("kind", 65, "it says its rows are of kind metric, but has other columns"),
-    ("mark", 65, "frame 1 (byte 1280): not a frame: the continuation mark FF FF FF FF is missing"),
+    ("kind", 65, "expected the columns of kind metric, found others"),
+    ("mark", 65, "frame 1 (byte 1280): not a frame: expected the continuation marker FF FF FF FF"),
     ("rows-after-the-end", 65, "frame 6 (byte 4520): rows after the end of the stream"),
-    ("rows-missing", 70, "frame 5 (byte 4520): its end states 12 rows, 5 came"),
+    ("rows-missing", 70, "frame 5 (byte 4520): evt.end states 12 rows, found 5"),
     ("two-streams", 65, "frame 9 (byte 9280): bytes after the end of the stream"),
 ];
 
@@ -155,7 +155,7 @@ fn a_stream_of_a_newer_evt_is_refused() {
     let version = memchr::memmem::find(&bytes, b"\x01\0\0\x001\0").expect("it says its version");
     bytes[version + 4] = b'2';
     let run = dir.feed("evt-sink", &["--to", "null:"], &bytes).ends_with(78).stays_calm();
-    let told = "made by a newer evt: its frames are of version 2, this evt reads 1";
+    let told = "made by a newer evt: expected frames of version 1, found 2";
     assert!(run.stderr().contains(told) && run.stderr().lines().count() == 1, "{run}");
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Child;
 
-/// The rows of a file by their place; a place that stands twice has the same row twice, but for when it was read.
+/// The rows of a file by their place; a place that occurs twice has the same row twice, but for when it was read.
 fn by_place(rows: Vec<Value>) -> BTreeMap<(String, i64), Value> {
     let mut places = BTreeMap::new();
     for mut row in rows {
@@ -138,7 +138,7 @@ fn partitions_that_a_topic_gets_are_read_from_their_start() {
         eventually("the new one is read", || bench.dir.rows(&out).iter().filter(|row| new(row)).count() == 2);
         let (status, said) = stopped(child);
         assert_eq!(status, 143, "{said}");
-        assert!(said.contains(&format!("{topic}/1: a new partition: read from its start")), "{said}");
+        assert!(said.contains(&format!("{topic}/1: new partition, reading from its start")), "{said}");
         assert!(sent > 0);
     }
 }
@@ -252,10 +252,10 @@ fn a_topic_made_anew_is_read_from_its_start_where_gaps_are_no_end() {
     drop(member);
 
     let failed = bench.dir.run("evt-ingest", &[&from(""), "--to", "null:"]).ends_with(65);
-    assert!(failed.stderr().contains(&format!("{topic}/0@50: it ends at offset 20, before 50")), "{failed}");
+    assert!(failed.stderr().contains(&format!("{topic}/0@50: the partition ends at offset 20, before 50")), "{failed}");
     assert_eq!(bench.committed(&group, &topic, 1)[0].0, Some(50));
     let read = bench.dir.run("evt-ingest", &[&from("&on_gap=continue"), "--to", "out.jsonl"]).succeeds();
-    assert!(read.stderr().contains("before 50: it lost records, or was made anew: reading on at 0"), "{read}");
+    assert!(read.stderr().contains("before 50: it lost records or was recreated; reading on at 0"), "{read}");
     let rows = bench.dir.rows("out.jsonl");
     assert_eq!(rows.len(), 20, "{read}");
     assert_eq!(rows[0]["stream_time"], rows[0]["event_time"], "{read}");
@@ -275,7 +275,7 @@ fn what_goes_while_a_run_waits_is_a_gap_that_it_reads_over() {
     eventually("the new ones are written", || lines(&bench.dir, "out.jsonl") == 70);
     let (status, said) = stopped(child);
     assert_eq!(status, 143, "{said}");
-    assert_eq!(said.matches("was made anew: reading on at 0").count(), 1, "{said}");
+    assert_eq!(said.matches("was recreated; reading on at 0").count(), 1, "{said}");
     let rows = bench.dir.rows("out.jsonl");
     assert_eq!(rows[50]["stream_time"], rows[50]["event_time"], "{said}");
 }

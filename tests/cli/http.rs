@@ -372,7 +372,7 @@ fn a_signal_lets_requests_under_way_finish_and_nobody_else_in() {
     let head = String::from_utf8(head.to_vec()).expect("ASCII").replace("connection: close", "expect: 100-continue");
     stream.write_all(head.as_bytes()).expect("it listens");
     let mut told = [0; 25];
-    stream.read_exact(&mut told).expect("it is asked for");
+    stream.read_exact(&mut told).expect("an answer");
     assert!(told.starts_with(b"HTTP/1.1 100 "));
     stream.write_all(body).expect("it listens");
     let mut idle = door.connect();
@@ -422,7 +422,7 @@ fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
     let here = "http://127.0.0.1:0";
     let keep = |rest: &[&'static str]| [rest, &["--ack", "memory", "--to", "null:"]].concat();
     refused(&[here], "evt-ingest", "--ack memory");
-    refused(&[here, "--spool", "s"], "evt-ingest", "checkpoints");
+    refused(&[here, "--spool", "s"], "evt-ingest", "the spool could never be emptied");
     refused(&keep(&["http://0.0.0.0:0"]), "evt-ingest", "--anonymous");
     refused(&keep(&["https://127.0.0.1:0"]), "evt-ingest", "--tls-cert");
     refused(&keep(&["http://127.0.0.1"]), "evt-ingest", "http://HOST:PORT");
@@ -431,7 +431,7 @@ fn a_door_that_may_not_be_opened_is_refused_with_the_way_out() {
     refused(&["x.jsonl", "--tokens", "tokens.toml"], "evt-ingest", "--tokens");
     refused(&["x.jsonl", "--schemas", "s"], "evt-ingest", "evt-validate");
     refused(&["-", "--to", "http://127.0.0.1:0"], "evt-ingest", "not an output");
-    refused(&[here], "evt-validate", "only evt-ingest listens");
+    refused(&[here], "evt-validate", "a listener requires evt-ingest");
 }
 
 #[test]

@@ -230,12 +230,12 @@ fn tokens_are_read_again_on_hangup_and_a_wrong_file_changes_nothing() {
     dir.write("tokens.toml", token("b"));
     assert_eq!(bearer(&door, "secret-of-a", &event(1, "s")).status, 200);
     door.signal(Signal::HUP);
-    door.hears("tokens read again: 1");
+    door.hears("tokens reloaded: 1");
     assert_eq!(bearer(&door, "secret-of-a", &event(1, "s")).status, 401);
     assert_eq!(bearer(&door, "secret-of-b", &event(2, "s")).status, 200);
     dir.write("tokens.toml", "[[token]]\nname = \"c\"\nsecret = \"secret-of-c\n");
     door.signal(Signal::HUP);
-    door.hears("the tokens stay as they were: tokens.toml: line 3");
+    door.hears("reload failed, the tokens are unchanged: tokens.toml: line 3");
     assert_eq!(bearer(&door, "secret-of-b", &event(3, "s")).status, 200);
     assert!(!door.stop().contains("secret-of"));
 }
@@ -268,7 +268,7 @@ fn a_full_spool_puts_requests_off_and_says_so_at_readyz() {
     };
     assert_eq!(response.status, 503, "{response:?}");
     assert!(response.header("retry-after").is_some());
-    let why = "the spool is full (--spool-max): the outputs have not taken what is in it";
+    let why = "the spool is full (--spool-max): its records are waiting for the outputs";
     assert_eq!(response.json()["error"], why);
     assert_eq!(door.get("/readyz").status, 503);
     eventually("there is room again", || door.json(&event(1, "s")).status == 200);
@@ -314,13 +314,13 @@ fn a_renewed_certificate_needs_a_hangup_and_no_restart() {
     certify(&dir);
     assert_eq!(post_over_tls(&dir, &door, "old.pem", 1).map(|response| response.status), Some(200));
     door.signal(Signal::HUP);
-    door.hears("cert.pem: certificate read again");
+    door.hears("cert.pem: certificate reloaded");
     assert_eq!(post_over_tls(&dir, &door, "cert.pem", 2).map(|response| response.status), Some(200));
     assert!(post_over_tls(&dir, &door, "old.pem", 3).is_none());
     // One that is none changes nothing.
     dir.shell("cp cert.pem good.pem; echo junk > cert.pem").succeeds();
     door.signal(Signal::HUP);
-    door.hears("the certificate stays as it was");
+    door.hears("reload failed, the certificate is unchanged");
     assert_eq!(post_over_tls(&dir, &door, "good.pem", 4).map(|response| response.status), Some(200));
     door.stop();
     assert_eq!(dir.rows("out.jsonl").len(), 3);
@@ -348,7 +348,7 @@ fn a_request_that_the_spool_can_never_hold_is_refused_for_good_and_the_door_stay
     let large = format!(r#"{{"source":"s","event_type":"t","filler":"{}"}}"#, "x".repeat(70_000));
     let answer = door.json(&large);
     assert!(answer.status == 413 && answer.header("retry-after").is_none(), "{answer:?}");
-    assert!(answer.body.contains("which takes at most 65536 (--spool-max)"), "{answer:?}");
+    assert!(answer.body.contains("more than 65536 (--spool-max)"), "{answer:?}");
     assert_eq!(door.get("/readyz").status, 200);
     assert_eq!(door.json(r#"{"source":"s","event_type":"t"}"#).status, 200);
     door.stop();

@@ -151,7 +151,7 @@ fn watch_outage(dir: &Dir, server: &Broker, to: &str) {
     server.services(&["kill", server.name]);
     let mut number = 0;
     eventually("the output is away", || {
-        // A store is asked for nothing until there is a row for it.
+        // A store receives no request until there is a row for it.
         number += 1;
         assert_eq!(door.json(&event(number, "a")).status, 200);
         is_up("0")

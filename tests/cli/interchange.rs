@@ -171,7 +171,7 @@ fn a_database_with_a_table_of_another_program_is_refused_in_one_short_line() {
     drop(db);
     for check in [&[][..], &["--check"]] {
         let run = dir.run("evt-ingest", &[&["in.jsonl", "--to", "sqlite:x.db"], check].concat()).ends_with(78);
-        let told = "sqlite:x.db: its table raw_events was made by another program";
+        let told = "sqlite:x.db: another program created the table raw_events";
         assert!(run.stderr().contains(told) && run.stderr().len() < 200, "{run}");
     }
 }

@@ -124,13 +124,13 @@ fn offsets_lost_to_retention_end_the_run_unless_told_otherwise() {
         .dir
         .run("evt-ingest", &[bench.uri(&topic, "?start=0:2&end=latest").as_str(), "-o", "jsonl"])
         .ends_with(65);
-    assert!(lost.stderr().contains(&format!("{topic}/0@2: 4 offsets are lost to retention: 2 to 5")), "{lost}");
+    assert!(lost.stderr().contains(&format!("{topic}/0@2: 4 offsets were removed by retention: 2 to 5")), "{lost}");
     let read = bench.uri(&topic, "?start=0:2&end=latest&on_gap=continue");
     let read = bench.dir.run("evt-ingest", &[read.as_str(), "-o", "jsonl"]).succeeds();
     assert_eq!(numbers(&read), [6, 7, 8, 9]);
     assert!(read.stderr().contains("reading on at 6"), "{read}");
     let beyond = bench.dir.run("evt-ingest", &[bench.uri(&topic, "?start=0:99&end=latest").as_str()]).ends_with(65);
-    assert!(beyond.stderr().contains("it ends at offset 10, before 99"), "{beyond}");
+    assert!(beyond.stderr().contains("the partition ends at offset 10, before 99"), "{beyond}");
 }
 
 /// Offsets that transactions and compaction skip are no gaps; what was aborted is not read.
@@ -319,7 +319,7 @@ fn members_of_a_group_hand_partitions_over() {
     eventually("the first has all again", || count() >= sent);
     let (status, told) = stopped(first);
     assert_eq!(status, 143, "{told}");
-    assert!(told.contains("lets go") && said.contains("takes"), "{told}{said}");
+    assert!(told.contains("revoked") && said.contains("assigned"), "{told}{said}");
     let mut seen: Vec<u64> = ["a.jsonl", "b.jsonl"]
         .iter()
         .flat_map(|name| bench.dir.rows(name))
@@ -365,14 +365,18 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     let Some(bench) = Bench::new("absent") else { return };
     let topic = bench.topic("t", 1, &[]);
     for (args, status, word) in [
-        (vec![bench.uri("evt-no-such-topic", "")], 2, "no topic evt-no-such-topic"),
+        (vec![bench.uri("evt-no-such-topic", "")], 2, "topic evt-no-such-topic does not exist"),
         (vec![bench.uri(&topic, "?partitions=7")], 2, "no partition 7"),
         (vec![bench.uri(&topic, "?format=avro")], 2, "registry"),
         (vec![bench.uri(&topic, "?bogus=1")], 2, "unknown option 'bogus'"),
         (vec![bench.uri(&topic, "?rdkafka.bogus=1")], 2, "bogus"),
-        (vec!["in.jsonl".into(), "--to".into(), bench.uri("evt-no-such-topic", "")], 2, "no topic"),
-        (vec!["in.jsonl".into(), "--to".into(), bench.uri(&topic, "?group=g")], 2, "group= is for reading"),
-        (vec![bench.uri(&topic, ""), bench.uri(&topic, "")], 2, "it never ends"),
+        (vec!["in.jsonl".into(), "--to".into(), bench.uri("evt-no-such-topic", "")], 2, "does not exist"),
+        (
+            vec!["in.jsonl".into(), "--to".into(), bench.uri(&topic, "?group=g")],
+            2,
+            "group= is an option of inputs only",
+        ),
+        (vec![bench.uri(&topic, ""), bench.uri(&topic, "")], 2, "it has no end"),
     ] {
         bench.dir.write("in.jsonl", event(1, "s"));
         let run = bench.dir.run("evt-ingest", &args).ends_with(status);
@@ -380,8 +384,11 @@ fn what_is_not_there_is_said_before_anything_is_read() {
     }
     let part = bench.uri(&topic, "?partitions=0&end=latest");
     let refused = bench.dir.run("evt-window", &[part.as_str(), "--size", "1m"]).ends_with(2);
-    assert!(refused.stderr().contains("--disjoint"), "{refused}");
-    bench.dir.run("evt-window", &[part.as_str(), "--size", "1m", "--disjoint", "--to", "null:"]).succeeds();
+    assert!(refused.stderr().contains("--allow-partition-subset"), "{refused}");
+    bench
+        .dir
+        .run("evt-window", &[part.as_str(), "--size", "1m", "--allow-partition-subset", "--to", "null:"])
+        .succeeds();
 }
 
 /// A broker killed and started again under a run that writes, then one that stands still under a run that reads: nothing is
@@ -480,7 +487,9 @@ fn a_broker_that_stays_away_is_an_error_in_the_end() {
     let (status, _) = stopped(read);
     assert_eq!(status, 143, "a run that waits for its broker can be stopped");
     broker.start();
-    eventually("it is noticed though nothing comes", || told("patient.jsonl.said").contains("brokers are back"));
+    eventually("it is noticed though nothing comes", || {
+        told("patient.jsonl.said").contains("brokers are available again")
+    });
     patient.kill().and_then(|()| patient.wait()).expect("it runs");
 }
 

@@ -57,7 +57,7 @@ fn letters_without_the_column_stand_beside_those_that_have_it() {
     let run = dir.shell(line).succeeds();
     assert_eq!(
         run.stderr(),
-        "evt-sink: both.csv: its header has no original_length: letters are appended without it\n"
+        "evt-sink: both.csv: the header has no original_length; dead letters are appended without it\n"
     );
     for place in ["both.jsonl", "parquet:lake", "sqlite:both.db?table=dead_letters"] {
         let found = lengths(&dir, place);

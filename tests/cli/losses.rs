@@ -101,7 +101,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     let rows: Vec<_> = run.rows().iter().map(|row| row["rows"].as_i64().unwrap()).collect();
     assert_eq!((rows, run.stderr()), (vec![2, 1], String::new()));
     // A file on standard input has an end; behind a pipe it may be far away, which is said once.
-    let waits = "waits for the end of the input: until then no window fires";
+    let waits = "waits for the end of the input; no window fires before";
     let read = dir.shell(&format!("{} < in.jsonl", window("-o jsonl -f jsonl"))).succeeds();
     assert!(!read.stderr().contains(waits), "{read}");
     let piped = dir.shell(&format!("cat in.jsonl | {}", window("-o jsonl -f jsonl"))).succeeds();
@@ -111,8 +111,8 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     for (flags, told) in [
         ("--idle-after 1m in.jsonl", "--idle-after"),
         ("--control in.jsonl", "--control"),
-        ("kafka://localhost:1/t", "has none"),
-        ("'kafka://localhost:1/t?format=frames'", "has none"),
+        ("kafka://localhost:1/t", "set end= for"),
+        ("'kafka://localhost:1/t?format=frames'", "set end= for"),
     ] {
         let run = dir.shell(&window(flags)).ends_with(2);
         assert!(run.stderr().contains("--out-of-orderness all") && run.stderr().contains(told), "{run}");
@@ -121,7 +121,7 @@ fn out_of_orderness_all_loses_no_row_and_fires_at_the_end() {
     dir.write("promised.jsonl", event("02:00:00") + promised);
     let line = "evt-ingest promised.jsonl --time t --control -q | evt-window --size 1h --out-of-orderness all -q";
     let run = dir.shell(line).ends_with(2);
-    assert!(run.stderr().contains("watermarks that the input brings"), "{run}");
+    assert!(run.stderr().contains("excludes an input with watermarks"), "{run}");
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn windows_that_wait_for_the_end_are_held_where_the_input_was_told_to_stop() {
     dir.shell(stop).ends_with(143);
     let run = dir.shell("evt-window s.frames --size 1h --out-of-orderness all -q -o jsonl").ends_with(1);
     assert_eq!(run.text(), "");
-    assert!(run.stderr().contains("2 windows held: they had not ended (--at-end fire)"), "{run}");
+    assert!(run.stderr().contains("2 open windows held, not emitted (--at-end fire emits them)"), "{run}");
 }
 
 /// Stores that are empty: SQLite, the lake, and the servers there are.
@@ -155,10 +155,10 @@ fn two_runs_over_parts_of_a_window_are_told_apart_from_one_run_twice() {
     dir.write("three.jsonl", part(0, 3));
     dir.write("one.jsonl", part(3, 4));
     dir.write("four.jsonl", part(0, 4));
-    let replaced = "replaced 1 rows of other runs (a metric row is the whole of its window), first count(*) \
+    let replaced = "replaced 1 rows of other runs (a metric row covers its whole window), first count(*) \
                     2026-01-01T00:00:00.000000Z {}: rows 3 before, 4 now\n";
-    let conflict = "conflict: 1 keys keep a row that counts more events than the last one of this run \
-                    (a metric row is the whole of its window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
+    let conflict = "conflict: 1 keys keep a stored row with more events than the last row of this run \
+                    (a metric row covers its whole window), first count(*) 2026-01-01T00:00:00.000000Z {}\n";
     for output in stores("parts") {
         let run = |events: &str| store(&dir, events, &output);
         assert_eq!(run("three.jsonl").succeeds().stderr(), "", "{output}");
@@ -269,7 +269,7 @@ const LOSSES: [Loss; 42] = [
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --to null:", 1, "1 half late (--out-of-orderness "),
     loss("evt-window QUIET late.jsonl --time t --size 4h --slide 1h --late null: --to null:", 0, ""),
     loss("evt-window QUIET late.jsonl --time t --size 1h --out-of-orderness all --to null:", 0, ""),
-    loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 windows held"),
+    loss("evt-window QUIET one.jsonl --time t --size 1h --at-end hold --to null:", 1, "1 open windows held"),
     // Streams that are cut.
     loss("head -c 2000 whole.frames | evt-window QUIET --size 1h --to null:", 65, "torn stream"),
     loss("head -c 60 packed.jsonl.gz | evt-ingest QUIET - -f jsonl --time t --to null:", 65, "gzip"),
@@ -392,7 +392,7 @@ fn an_event_that_is_stored_with_other_content_is_a_conflict_and_a_repetition_is_
     for store in ["sqlite:content.db".to_owned()].into_iter().chain(postgres) {
         let told = |rows: u32, first: u32| {
             let id = format!("00000000-0000-4000-8000-{first:012} at in/0@{first}");
-            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which stays";
+            let rule = "differ from the stored row of the same origin, partition, offset and event_id, which is kept";
             format!("conflict: {rows} rows {rule}; first {id}\n")
         };
         let run = |name: &str| {
@@ -459,7 +459,7 @@ fn ids_that_dedup_forgets_are_said_even_where_q_leaves_the_summary_out() {
     let one = |n: u32| format!("{{\"event_id\":\"00000000-0000-4000-8000-{n:012}\",\"t\":\"2026-01-01T00:00:00Z\"}}\n");
     dir.write("in.jsonl", (0..900_001).map(one).collect::<String>());
     let run = dir.run("evt-validate", &["-q", "in.jsonl", "--time", "t", "--dedup", "1h", "--to", "null:"]).succeeds();
-    let said = "evt-validate: 112500 ids were forgotten before their time: too many within --dedup: repeats of theirs may \
+    let said = "evt-validate: 112500 ids were dropped early: too many ids within --dedup; some duplicates may \
                 have passed\n";
     assert_eq!(run.stderr(), said);
 }

@@ -14,7 +14,7 @@ const STATUSES: [(u8, &str); 9] = [
     (0, "Done."),
     (
         1,
-        "The verdict is no: records were refused or late and had nowhere to go, a schema does not fit, windows were held.",
+        "The verdict is negative: records were rejected or late without an output for them, a schema is incompatible, or windows were held.",
     ),
     (2, "The command line is wrong."),
     (65, "The input is torn or corrupt."),
@@ -101,7 +101,7 @@ fn render(page: &Page) -> String {
 
 /// What follows the options: environment, exit status, examples, other pages.
 fn endings(page: &Page) -> String {
-    let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR has a variable \\fBEVT_SOME_FLAG\\fR; the flag beats it, and it beats the file of --config (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
+    let mut text = ".SH ENVIRONMENT\nEvery flag \\fB\\-\\-some\\-flag\\fR can be set by the variable \\fBEVT_SOME_FLAG\\fR or in the file of --config. The flag takes precedence over the variable, and the variable over the file (evt(7), CONFIGURATION).\n".replace("--config", "\\-\\-config");
     text.push_str(".SH EXIT STATUS\n");
     for (status, meaning) in STATUSES {
         text.push_str(&format!(".TP\n\\fB{status}\\fR\n{}\n", roff(meaning)));

@@ -43,9 +43,9 @@ fn a_record_with_the_name_of_a_stamp_is_the_same_event_in_every_tool() {
         for run in [&one, &two] {
             let said = run.stderr();
             let both =
-                ["partition", "offset"].map(|name| said.matches(&format!("{name} is the event's column")).count());
+                ["partition", "offset"].map(|name| said.matches(&format!("{name} is the column of the event")).count());
             assert_eq!(both, [usize::from(warned); 2], "{run}");
-            assert_eq!(said.contains("too: properties.offset"), warned, "{run}");
+            assert_eq!(said.contains("use properties.offset for"), warned, "{run}");
         }
     }
 }
@@ -116,7 +116,7 @@ fn a_bare_name_that_is_a_column_and_a_property_is_warned_of_once_wherever_the_ro
             for (expr, warnings) in [("user_id = 'u'", 1), ("properties.user_id is null", 0), ("source = 'x'", 0)] {
                 let line = tool.replace("{}", input).replace("EXPR", expr) + " -q -o jsonl";
                 let said = dir.shell(&line).succeeds().stderr();
-                assert_eq!(said.matches("too: properties.user_id").count(), warnings, "{line}: {said}");
+                assert_eq!(said.matches("use properties.user_id for").count(), warnings, "{line}: {said}");
                 assert_eq!(said.lines().count(), warnings, "{line}: {said}");
             }
         }
@@ -174,7 +174,7 @@ fn two_raw_inputs_of_one_origin_are_refused_with_both_names() {
     ] {
         let refused = dir.shell(&format!("{line} -o jsonl < /dev/null")).ends_with(2).stays_calm();
         let said = refused.stderr();
-        assert!(said.contains("two raw inputs of one origin") && said.contains("--origin"), "{refused}");
+        assert!(said.contains("two raw inputs have the same origin") && said.contains("--origin"), "{refused}");
         assert!(said.contains(first) && said.contains(&format!("{second}: two")), "{refused}");
         assert!(refused.stdout().is_empty(), "{refused}");
     }
@@ -232,7 +232,7 @@ fn a_flag_that_is_no_name_of_a_file_and_not_utf_8_is_refused() {
     }
     for name in [&b"sqlite:\xff.db"[..], b"parquet:\xff", b"kafka://h/\xff"] {
         let run = dir.run("evt-view", &[OsStr::from_bytes(name)]).ends_with(2).stays_calm();
-        assert!(run.stderr().contains("only the name of a file"), "{run}");
+        assert!(run.stderr().contains("only file names may be other bytes"), "{run}");
     }
 }
 

@@ -39,14 +39,14 @@ fn an_output_that_cannot_be_written_ends_the_run_before_it_waits_for_input_and_l
         (ingest("--to", "missing/out.parquet"), 74, "missing/out.parquet: no such file"),
         (ingest("--to", "text/out.jsonl"), 74, "not a directory"),
         (ingest("--to", "sub"), 74, "sub: is a directory"),
-        (ingest("--to", "here.avro"), 2, "here.avro: exists already"),
-        (ingest("--to", "out.clf"), 2, "evt reads it but does not write it"),
+        (ingest("--to", "here.avro"), 2, "here.avro: already exists"),
+        (ingest("--to", "out.clf"), 2, "input format only"),
         (ingest("--to", "sqlite:text"), 65, "sqlite:text"),
         (ingest("--to", "sqlite:newer.db"), 78, "newer evt"),
         (ingest("--to", "sqlite:missing/m.db"), 74, "sqlite:missing/m.db"),
         (ingest("--to", "parquet:text"), 74, "parquet:text"),
-        (ingest("--to", "parquet:lake?roll=9"), 2, "'9' is no duration"),
-        (ingest("--to", "mysql:x"), 2, "no scheme evt knows"),
+        (ingest("--to", "parquet:lake?roll=9"), 2, "found '9'"),
+        (ingest("--to", "mysql:x"), 2, "is an unknown scheme"),
         (ingest("--dlq", "missing/dead.jsonl"), 74, "missing/dead.jsonl"),
         (ingest("--stats", "missing/stats"), 74, "missing/stats"),
         (("evt-window", vec!["--size", "1m", "--to", "sqlite:new.db", "--late", "missing/late"]), 74, "missing/late"),
@@ -227,25 +227,25 @@ fn an_output_that_is_an_input_or_is_named_twice_is_refused_before_anything_is_re
     .succeeds();
     let before = names(&dir);
     let lines = [
-        ("evt-ingest a.jsonl --to null: --dlq a.jsonl", "a.jsonl: it is an input too"),
-        ("evt-ingest a.jsonl --to a.jsonl", "a.jsonl: it is an input too"),
-        ("evt-ingest a.jsonl --to ./sub/../a.jsonl --overwrite", "it is an input too"),
-        ("evt-ingest link.jsonl --to a.jsonl", "it is an input too"),
-        ("evt-ingest a.jsonl --to link.jsonl", "it is an input too"),
-        ("evt-ingest a.jsonl --to hard.jsonl", "it is an input too"),
-        ("evt-ingest --to a.jsonl < a.jsonl", "it is an input too"),
-        ("evt-ingest --to - < a.jsonl >> a.jsonl", "-: it is an input too"),
-        ("evt-view a.jsonl --follow --to a.jsonl", "it is an input too"),
-        ("evt-ingest fifo --to fifo", "it is an input too"),
-        ("evt-window a.jsonl --size 1m --to null: --late a.jsonl", "it is an input too"),
-        ("evt-ingest a.jsonl --to null: --stats a.jsonl", "it is an input too"),
-        ("evt-ingest a.jsonl --to - --to -", "-: named twice"),
-        ("evt-ingest a.jsonl --dlq -", "-: named twice"),
-        ("evt-ingest a.jsonl --to x.jsonl --to ./x.jsonl", "./x.jsonl: named twice"),
-        ("evt-ingest a.jsonl --to x.csv --dlq x.csv", "x.csv: named twice"),
-        ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: named twice"),
-        ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: named twice"),
-        ("evt-gen --events 1 --truth sub/x > sub/x", "named twice"),
+        ("evt-ingest a.jsonl --to null: --dlq a.jsonl", "a.jsonl: also an input"),
+        ("evt-ingest a.jsonl --to a.jsonl", "a.jsonl: also an input"),
+        ("evt-ingest a.jsonl --to ./sub/../a.jsonl --overwrite", "also an input"),
+        ("evt-ingest link.jsonl --to a.jsonl", "also an input"),
+        ("evt-ingest a.jsonl --to link.jsonl", "also an input"),
+        ("evt-ingest a.jsonl --to hard.jsonl", "also an input"),
+        ("evt-ingest --to a.jsonl < a.jsonl", "also an input"),
+        ("evt-ingest --to - < a.jsonl >> a.jsonl", "-: also an input"),
+        ("evt-view a.jsonl --follow --to a.jsonl", "also an input"),
+        ("evt-ingest fifo --to fifo", "also an input"),
+        ("evt-window a.jsonl --size 1m --to null: --late a.jsonl", "also an input"),
+        ("evt-ingest a.jsonl --to null: --stats a.jsonl", "also an input"),
+        ("evt-ingest a.jsonl --to - --to -", "-: duplicate output"),
+        ("evt-ingest a.jsonl --dlq -", "-: duplicate output"),
+        ("evt-ingest a.jsonl --to x.jsonl --to ./x.jsonl", "./x.jsonl: duplicate output"),
+        ("evt-ingest a.jsonl --to x.csv --dlq x.csv", "x.csv: duplicate output"),
+        ("evt-ingest a.jsonl --to dangling.jsonl --to new.jsonl", "new.jsonl: duplicate output"),
+        ("evt-window a.jsonl --size 1m --to null: --late x --dlq sub/../x", "x: duplicate output"),
+        ("evt-gen --events 1 --truth sub/x > sub/x", "duplicate output"),
     ];
     for (line, told) in lines {
         let run = dir.shell(line).ends_with(2).stays_calm();
@@ -277,7 +277,7 @@ fn the_place_of_all_dead_letters_is_shared_by_stages_and_can_be_read() {
         let mut stdout = first.stdout.take().expect("it is piped");
         stdout.read_exact(&mut [0]).expect("its outputs are open");
         let second = dir.shell(&format!("evt-validate in.jsonl --dlq {place}")).ends_with(75);
-        let told = "stages can share dead letters as JSONL, as CSV or in SQLite";
+        let told = "stages can share a dead-letter output only as JSONL, CSV or SQLite";
         assert!(second.stderr().contains(told) && second.stderr().lines().count() == 1, "{second}");
         drop(stdin);
         std::io::copy(&mut stdout, &mut std::io::sink()).expect("it ends");
@@ -361,10 +361,10 @@ fn a_file_name_that_promises_another_format_is_refused_before_anything_is_read()
     let dir = Dir::new("misnomers");
     dir.write("in.jsonl", format!("{EVENT}\n"));
     for (name, said) in [
-        ("out.csv.gz", "evt compresses nothing: --to out.csv "),
-        ("out.jsonl.zst", "evt compresses nothing: --to out.jsonl "),
-        ("metrics.db", "a database is written as sqlite:metrics.db"),
-        ("out.xlsx", "no format has this extension: -o FORMAT, or one of .jsonl "),
+        ("out.csv.gz", "evt writes no compressed files; use --to out.csv "),
+        ("out.jsonl.zst", "evt writes no compressed files; use --to out.jsonl "),
+        ("metrics.db", "use sqlite:metrics.db for a database"),
+        ("out.xlsx", "unknown extension; use -o FORMAT or one of .jsonl "),
     ] {
         let run = dir.run("evt-ingest", &["in.jsonl", "--to", name]).ends_with(2);
         assert!(run.stderr().contains(&format!("{name}: {said}")), "{run}");

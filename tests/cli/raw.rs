@@ -84,7 +84,7 @@ fn a_field_raw_of_a_record_without_stamps_is_a_property() {
 fn an_output_that_has_no_place_for_raw_records_says_so() {
     let (dir, _) = sample("raw_stores");
     let run = dir.shell("evt-sink in.frames -q --to sqlite:a.db --to parquet:lake").succeeds();
-    let told = |name: &str| format!("evt-sink: {name}: it has no column raw: the raw records are not stored\n");
+    let told = |name: &str| format!("evt-sink: {name}: no column raw; the raw records are not stored\n");
     assert_eq!(run.stderr(), told("sqlite:a.db") + &told("parquet:lake"));
     let run = dir.shell("evt-ingest in.jsonl -q --to sqlite:a.db --to parquet:lake").succeeds();
     assert_eq!(run.stderr(), "");
@@ -103,7 +103,7 @@ fn inputs_with_and_without_raw_records_are_rows_of_one_schema() {
     }
     let run = dir.run("evt-sink", &["bare.frames", "in.frames", "-o", "jsonl", "-q"]).succeeds();
     assert_eq!(run.rows().len(), 600);
-    assert_eq!(run.stderr(), "evt-sink: in.frames: its raw records are left out: the first input has none\n");
+    assert_eq!(run.stderr(), "evt-sink: in.frames: raw records are dropped, because the first input has none\n");
 }
 
 #[test]

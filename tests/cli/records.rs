@@ -187,9 +187,9 @@ fn what_the_schema_has_no_field_for_is_said_once_and_counted() {
     let said = run.stderr();
     let id = topic.id;
     for words in [
-        format!("schema id {id} has no field for 'referrer': what it has no field for is not written"),
-        format!("schema id {id}: client_timestamp: times are finer than this field's unit: they are cut to it"),
-        "of 6 events 5 without properties that it has no field for and 1 without all digits of their times".to_owned(),
+        format!("schema id {id} has no field for 'referrer'; properties without a field are not written"),
+        format!("schema id {id}: client_timestamp: times are truncated to the unit of this field"),
+        "6 events written, 5 without properties that have no field, 1 with truncated times".to_owned(),
     ] {
         assert_eq!(said.matches(&words).count(), 1, "{words}: {run}");
     }
@@ -204,21 +204,25 @@ fn a_schema_that_the_rows_have_no_place_in_ends_the_run_before_the_first_record(
         let run = topic.write(&events, options).ends_with(status);
         assert!(run.stderr().contains(words), "{words}: {run}");
     };
-    ends(&format!("&schema_id={}", topic.id), 78, "an event is a record, its schema string");
-    ends("&schema_id=999999", 78, "there is no schema id 999999");
-    ends("&schema_id=nobody", 78, "there is no subject 'nobody'");
+    ends(&format!("&schema_id={}", topic.id), 78, "expected a record schema, found string");
+    ends("&schema_id=999999", 78, "unknown schema id 999999");
+    ends("&schema_id=nobody", 78, "unknown subject 'nobody'");
     ends(&format!("&schema_id={}:9", topic.subject), 78, "has no version 9");
     let long = r#"{"type":"record","name":"l","fields":[{"name":"client_timestamp","type":"long"}]}"#;
     let long = put(&topic.base, &unique("long"), long);
-    ends(&format!("&schema_id={long}"), 78, "client_timestamp: an instant is never long (64 bits): timestamp-millis");
+    ends(
+        &format!("&schema_id={long}"),
+        78,
+        "client_timestamp: an instant cannot be written as long (64 bits); use timestamp-millis",
+    );
     let view = put(&topic.base, &unique("view"), VIEW);
     let line = "evt-ingest -q events.jsonl --time client_timestamp | evt-window -q --size 1m --to";
     let metrics = topic.bench.dir.shell(&format!("{line} '{}'", topic.uri(&format!("&schema_id={view}"))));
-    assert!(metrics.ends_with(2).stderr().contains("only events are written by a schema of your own"));
+    assert!(metrics.ends_with(2).stderr().contains("schema_id= is supported for events only"));
     let check = |options: &str| topic.bench.dir.run("evt-sink", &["--to", &topic.uri(options), "--check"]);
     check(&format!("&schema_id={view}")).succeeds();
-    assert!(check("&schema_id=999999").ends_with(78).stderr().contains("there is no schema id 999999"));
+    assert!(check("&schema_id=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     let read = topic.bench.dir.run("evt-view", &[&topic.uri(&format!("&schema_id={view}"))]);
-    assert!(read.ends_with(2).stderr().contains("schema_id= is for writing: reader="));
+    assert!(read.ends_with(2).stderr().contains("schema_id= is an option of outputs; use reader="));
     assert!(topic.bench.records(&topic.name).is_empty());
 }

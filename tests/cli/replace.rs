@@ -121,7 +121,7 @@ fn days_are_not_replaced_from_an_input_without_an_end() {
         for check in [&[][..], &["--check"]] {
             if check.is_empty() || !args.contains(&"--follow") {
                 let run = dir.run(tool, &[args, check].concat()).ends_with(2);
-                assert!(run.stderr().contains("it is replaced at the end of the input, and "), "{run}");
+                assert!(run.stderr().contains("replaced only at the end of the input, but "), "{run}");
                 assert!(!dir.path("lake").exists() && !dir.path("spool").exists(), "{run}");
             }
         }
@@ -187,8 +187,8 @@ fn a_straggler_of_the_day_before_does_not_wipe_that_day() {
     replaced(&dir, "d1.jsonl", &hours([11, 12, 13]), "").succeeds();
     let straggler = "{\"t\":\"2026-01-01T23:59:59Z\"}\n{\"t\":\"2026-01-02T01:00:00Z\"}\n";
     let run = replaced(&dir, "d2.jsonl", straggler, "").ends_with(1);
-    let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 3 rows and would hold 1; rows of d1.jsonl: \
-                3 before, 0 after (shrink=ok replaces it all the same)\n";
+    let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 has 3 rows and would have 1; rows of \
+                d1.jsonl: 3 before, 0 after (shrink=ok replaces it anyway)\n";
     assert_eq!(run.stderr(), said);
     assert_eq!(rows_of_lake(&dir), 3, "a day of the run that loses nothing stays with the others");
     // Another file of as many rows is no better; the same file, grown, is the day anew.
@@ -221,7 +221,7 @@ fn metrics_of_a_part_of_a_day_do_not_replace_the_whole_day() {
     window("day.jsonl", "").succeeds();
     window("day.jsonl", "").succeeds();
     let run = window("part.jsonl", "").ends_with(1);
-    let expected = "2026-01-01 holds 3 rows and would hold 1; it holds the row {\"metric_name\":\"count(*)\",";
+    let expected = "2026-01-01 has 3 rows and would have 1; it holds the row {\"metric_name\":\"count(*)\",";
     assert!(run.stderr().contains(expected), "{run}");
     assert_eq!(rows_of_lake(&dir), 3);
     window("part.jsonl", "&shrink=ok").succeeds();
@@ -250,11 +250,11 @@ fn windows_of_a_part_of_their_events_do_not_replace_whole_windows_of_the_same_ke
     let run = window("part.jsonl", "").ends_with(1);
     let said = run.stderr();
     assert_eq!(said.lines().count(), 1, "{run}");
-    let expected = "nothing was replaced: 2026-01-01 holds 3 rows and would hold 3; 1 keys count more events there than in \
-                    this run (a metric row is the whole of its window), first {\"metric_name\":\"count(*)\",\
+    let expected = "nothing was replaced: 2026-01-01 has 3 rows and would have 3; 1 keys have more events there than \
+                    in this run (a metric row covers its whole window), first {\"metric_name\":\"count(*)\",\
                     \"window_start\":\"2026-01-01T00:01:00.000000Z\",";
     assert!(said.contains(expected), "{run}");
-    assert!(said.ends_with(": rows 60 before, 40 after (shrink=ok replaces it all the same)\n"), "{run}");
+    assert!(said.ends_with(": rows 60 before, 40 after (shrink=ok replaces it anyway)\n"), "{run}");
     assert_eq!(dir.rows("stats.json")[0]["outputs"][0]["counts"]["stale"], 3);
     assert_eq!(counts(), [60, 60, 60]);
     assert_eq!(window("part.jsonl", "&shrink=ok").succeeds().stderr(), "");
@@ -278,8 +278,8 @@ fn an_input_that_grows_does_not_make_up_for_another_that_shrinks() {
     for (a, after) in [(10, 70), (0, 60)] {
         let run = ingest([a, 60], "").ends_with(1);
         let said = format!(
-            "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 60 rows and would hold {after}; rows of \
-             a.jsonl: 20 before, {a} after (shrink=ok replaces it all the same)\n"
+            "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 has 60 rows and would have {after}; rows of \
+             a.jsonl: 20 before, {a} after (shrink=ok replaces it anyway)\n"
         );
         assert_eq!(run.stderr(), said);
         assert_eq!(rows_of_lake(&dir), 60);
@@ -301,9 +301,9 @@ fn a_second_piece_through_standard_input_does_not_wipe_the_first() {
     ingest(20, "", "").succeeds();
     for flags in ["", "--origin piece"] {
         let run = ingest(40, flags, "").ends_with(1);
-        let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 holds 20 rows and would hold 40; 20 of its rows \
-                    come from standard input, which has no name of its own, so no run can tell whether it reads the same \
-                    input: name the input with --origin NAME (shrink=ok replaces it all the same)\n";
+        let said = "evt-ingest: parquet:lake: nothing was replaced: 2026-01-01 has 20 rows and would have 40; 20 of \
+                    its rows come from standard input, which has no name, so evt cannot tell whether both runs read \
+                    the same input (set --origin NAME) (shrink=ok replaces it anyway)\n";
         assert_eq!(run.stderr(), said);
         assert_eq!(rows_of_lake(&dir), 20);
     }

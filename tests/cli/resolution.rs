@@ -149,7 +149,7 @@ fn where_records_name_their_subject_each_is_read_as_the_latest_of_its_own() {
     let dead = topic.bench.dir.rows("dead.jsonl");
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0]["error_type"], "UnknownSchemaError");
-    assert!(dead[0]["error_message"].as_str().is_some_and(|text| text.ends_with("there is no subject 'nobody'")));
+    assert!(dead[0]["error_message"].as_str().is_some_and(|text| text.ends_with("unknown subject 'nobody'")));
     let third = json!({"url": "/", "n": 0.5});
     assert_eq!(topic.properties("?subject=topic-record&reader=latest"), [third.clone(), third.clone(), third]);
 }
@@ -176,7 +176,8 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
     let dead = topic.bench.dir.rows("dead.jsonl");
     let said: Vec<_> = dead.iter().map(|row| (row["error_type"].as_str(), row["error_message"].as_str())).collect();
     let unresolved = format!(
-        "schema id {bad}: it cannot be read as the reader's, schema id {good}: click.page: a int cannot be read as string"
+        "schema id {bad}: incompatible with the reader's schema, schema id {good}: click.page: a int cannot be read \
+         as string"
     );
     let unplaced =
         format!("byte 13: schema id {nullable}: the reader's schema has no place for this branch of a union");
@@ -188,8 +189,8 @@ fn records_that_the_reader_cannot_read_are_kept_with_both_schemas_and_the_rest_g
 fn a_reader_that_is_not_there_or_has_no_place_ends_the_run_before_the_first_record() {
     let Some(mut topic) = Topic::new("nobody") else { return };
     let no_subject = topic.run("&reader=latest").ends_with(78);
-    assert!(no_subject.stderr().contains(&format!("there is no subject '{}-value'", topic.name)), "{no_subject}");
-    assert!(topic.run("&reader=999999").ends_with(78).stderr().contains("there is no schema id 999999"));
+    assert!(no_subject.stderr().contains(&format!("unknown subject '{}-value'", topic.name)), "{no_subject}");
+    assert!(topic.run("&reader=999999").ends_with(78).stderr().contains("unknown schema id 999999"));
     put(&topic.base, &format!("{}-value", topic.name), V1);
     let no_version = topic.run(&format!("&reader={}-value:7", topic.name)).ends_with(78);
     assert!(no_version.stderr().contains("has no version 7"), "{no_version}");
@@ -199,9 +200,9 @@ fn a_reader_that_is_not_there_or_has_no_place_ends_the_run_before_the_first_reco
     check(&uri("&reader=999999")).ends_with(78);
     topic.bench.dir.write("events.jsonl", "{\"event_type\":\"click\"}\n");
     let output = topic.bench.dir.run("evt-ingest", &["events.jsonl", "--to", &uri("&reader=latest")]).ends_with(2);
-    assert!(output.stderr().contains("reader= is for reading"), "{output}");
+    assert!(output.stderr().contains("reader= is an option of inputs only"), "{output}");
     let json = topic.bench.dir.run("evt-view", &[&topic.bench.uri(&topic.name, "?reader=7")]).ends_with(2);
-    assert!(json.stderr().contains("reader= are for format=avro"), "{json}");
+    assert!(json.stderr().contains("reader= require format=avro"), "{json}");
     topic.base = "http://127.0.0.1:9?retry=200ms%26connect=100ms".to_owned();
     topic.run("&reader=latest").ends_with(69);
     topic.run("%26down=dead&reader=latest").ends_with(69);
@@ -222,7 +223,10 @@ fn a_tool_that_takes_subjects_as_they_are_refuses_an_address_that_makes_others_o
             for check in [&[][..], &["--check"]] {
                 let run = dir.run("evt-schema", &[check, args, &["--schemas", &schemas]].concat()).ends_with(2);
                 let name = option.split('=').next().expect("a name");
-                assert!(run.stderr().contains(&format!("{name}=: the subject is named in full here")), "{run}");
+                assert!(
+                    run.stderr().contains(&format!("remove {name}=; the subject is given by its full name")),
+                    "{run}"
+                );
             }
         }
     }

@@ -101,9 +101,9 @@ impl Gate {
 fn outage(server: &Broker, gate: &Gate, (stage, address): (&Stage, &str)) {
     server.services(&["kill", server.name]);
     gate.pass();
-    stage.hears(&[address, "trying again"]);
+    stage.hears(&[address, "retrying"]);
     server.services(&["start", server.name]);
-    stage.hears(&[address, "is back after"]);
+    stage.hears(&[address, "available again after"]);
 }
 
 /// All events over HTTP into a topic: first those of four types, then those of eight. What the generator says of them.
@@ -187,7 +187,7 @@ fn servers_that_go_and_come_back_under_the_whole_pipe_leave_the_truth_in_every_s
         assert_eq!(output["counts"]["inserted"], Value::from(windows), "{output}");
     }
     for (stage, address) in [(&validate, "http://"), (&sink, "redis://"), (&sink, "postgres://")] {
-        for word in ["trying again", "is back after"] {
+        for word in ["retrying", "available again after"] {
             assert_eq!(stage.lines(&[address, word]), 1, "{word}: {}", stage.said());
         }
     }

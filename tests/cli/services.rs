@@ -127,11 +127,11 @@ fn what_a_configuration_should_not_say_is_named_with_its_line() {
     let dir = Dir::new("config-faults");
     dir.write("e.jsonl", EVENT);
     for (text, told) in [
-        ("quiet = true\npipelin = 'x'", "evt.toml:2: unknown key 'pipelin': did you mean pipeline?"),
-        ("[evt-sink]\n\nttll = '1h'", "evt.toml:3: unknown key 'ttll': did you mean ttl?"),
+        ("quiet = true\npipelin = 'x'", "evt.toml:2: unknown key 'pipelin'; did you mean pipeline?"),
+        ("[evt-sink]\n\nttll = '1h'", "evt.toml:3: unknown key 'ttll'; did you mean ttl?"),
         ("max-record = '7'", "evt.toml:1: max-record: invalid value '7'"),
-        ("quiet = 'yes'", "evt.toml:1: quiet: it is true or false"),
-        ("pipeline = ['a', 'b']", "evt.toml:1: pipeline: it is one value"),
+        ("quiet = 'yes'", "evt.toml:1: quiet: expected true or false"),
+        ("pipeline = ['a', 'b']", "evt.toml:1: pipeline: expected one value"),
         ("color = 'blue'", "evt.toml:1: color: invalid value 'blue'"),
         ("= 1", "evt.toml:1: "),
     ] {

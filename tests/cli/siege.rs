@@ -97,7 +97,7 @@ impl Client {
         let content = if is_other { self.generator.content() } else { content };
         let request = self.generator.dress(content, key);
         let answer = self.answer(&request, door);
-        let is_conflict = answer.status == 422 && answer.body.contains("was used with another body");
+        let is_conflict = answer.status == 422 && answer.body.contains("used before with another body");
         match is_other {
             _ if request.is_refused => self.judge(&request, &answer),
             false if (answer.status, &answer.body) == (stored.0, &stored.1) => {
@@ -395,11 +395,11 @@ impl Siege<'_> {
         self.wait_for_events(&client);
         let mut said = door.stop();
         for _ in 0..5 {
-            if said.contains("left in the spool") {
+            if said.contains("remain in the spool") {
                 said = self.open().stop();
             }
         }
-        assert!(!said.contains("left in the spool"), "{said}");
+        assert!(!said.contains("remain in the spool"), "{said}");
         let (name, requests, answers) = (self.name, self.requests, &client.answers);
         let events = client.acknowledged.len();
         eprintln!(

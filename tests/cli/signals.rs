@@ -118,13 +118,13 @@ fn a_run_that_waits_for_its_first_answer_ends_at_a_signal() {
     let cases: [(&str, &[&str], &str); 5] = [
         ("evt-ingest", &["in.jsonl", "--to", &kafka], nothing),
         ("evt-ingest", &["in.jsonl", "--to", "out.jsonl", "--dlq", &kafka], nothing),
-        ("evt-ingest", &[&kafka, "--to", "out.jsonl"], "no answer: "),
+        ("evt-ingest", &[&kafka, "--to", "out.jsonl"], "no response: "),
         ("evt-validate", &["in.jsonl", "--schemas", &registry, "--to", "null:"], stopped),
         ("evt-ingest", &door, stopped),
     ];
     for (name, args, outcome) in cases {
         let tool = Tool::start(&dir, name, args);
-        tool.hears("trying again for up to 10m");
+        tool.hears("retrying for up to 10m");
         let said = tool.stops_within(SOON);
         assert!(said.lines().any(|line| line.contains(&gone) && line.contains(outcome)), "{said}");
     }
@@ -175,7 +175,7 @@ fn a_door_whose_broker_is_away_closes_at_once_and_loses_nothing() {
         // The first one may be in the topic without having been settled yet.
         // So may those of the round before.
         let left = |count: usize| {
-            said.contains(&format!("evt-ingest: {count} records are left in the spool for the next run\n"))
+            said.contains(&format!("evt-ingest: {count} records remain in the spool for the next run\n"))
         };
         assert!((4..=5 + 5 * round).any(left), "{said}");
         broker.services(&[up, "kafka"]);
@@ -198,13 +198,13 @@ fn a_door_that_acknowledges_by_its_output_says_how_many_records_have_no_answer()
     broker.services(&["kill", "kafka"]);
     let mut client = door.connect();
     client.write_all(&request(&[("content-type", "application/json")], event(2, "s").as_bytes())).expect("it reads");
-    door.hears("trying again");
+    door.hears("retrying");
     door.signal(Signal::TERM);
     let answer = read(&mut client);
     assert!(answer.is_none_or(|answer| answer.status == 503));
     let (ended, said) = door.wait();
     assert_eq!(ended, 143, "{said}");
-    let line = "evt-ingest: 1 records were not acknowledged: their clients have to send them again\n";
+    let line = "evt-ingest: 1 records were not acknowledged; their clients must send them again\n";
     assert!(said.contains(line), "{said}");
 }
 
@@ -216,7 +216,7 @@ fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
     let to = format!("kafka://{address}/t");
     let mut door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
     assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.hears("trying again until it is back");
+    door.hears("retrying without a limit");
     door.signal(Signal::TERM);
     let start = Instant::now();
     eventually("it listens no more", || TcpStream::connect(&door.host).is_err());
@@ -224,7 +224,7 @@ fn a_door_refuses_connections_while_it_still_waits_for_its_broker() {
     let (ended, said) = door.wait();
     assert_eq!(ended, 143, "{said}");
     assert!(closed < start.elapsed() && start.elapsed() < SOON, "{closed:?} {:?}", start.elapsed());
-    assert!(said.contains("evt-ingest: 1 records are left in the spool for the next run\n"), "{said}");
+    assert!(said.contains("evt-ingest: 1 records remain in the spool for the next run\n"), "{said}");
 }
 
 /// A balancer asks again and again on one connection. While the output is away the spool takes requests: that is ready.
@@ -235,7 +235,7 @@ fn a_kept_connection_hears_that_the_door_is_not_ready_once_it_was_asked_to_stop(
     let to = format!("kafka://{address}/t");
     let mut door = Door::open(&dir, &["--spool", "spool", "--to", &to]);
     assert_eq!(door.json(&event(1, "s")).status, 200);
-    door.hears("trying again until it is back");
+    door.hears("retrying without a limit");
     let (mut kept, mut begun) = (door.connect(), door.connect());
     for _ in 0..3 {
         assert_eq!(next(&mut kept, "GET /readyz HTTP/1.1\r\nhost: h\r\n\r\n"), Some(200));
@@ -291,7 +291,7 @@ fn a_door_with_a_spool_whose_output_refuses_it_ends_with_78_and_keeps_what_it_to
     registry.join().expect("no panic");
     assert_eq!(ended, 78, "{said}");
     assert!(said.contains("401") && said.contains(&address), "{said}");
-    assert!(said.contains("evt-ingest: 3 records are left in the spool for the next run\n"), "{said}");
+    assert!(said.contains("evt-ingest: 3 records remain in the spool for the next run\n"), "{said}");
     let door = Door::open(&dir, &["--spool", "spool", "--to", "out.jsonl"]);
     eventually("all of them are written", || lines(&dir, "out.jsonl") == 3);
     door.stop();
@@ -384,7 +384,7 @@ fn a_run_whose_store_is_away_when_it_is_opened_says_how_many_rows_are_not_writte
     while !manager.recv(&mut told).is_ok_and(|count| told[..count].starts_with(b"READY=1")) {}
     stores.postgres.services(&["kill", "postgres"]);
     stdin.write_all(numbered(0..3).as_bytes()).expect("it reads");
-    tool.hears("trying again");
+    tool.hears("retrying");
     let said = tool.stops_within(SOON_BEHIND_PIPE);
     let line = said.lines().find(|line| line.contains("none of the 3 rows that were read is counted as written"));
     assert!(line.is_some_and(|line| line.contains("postgres://")), "{said}");
@@ -408,12 +408,12 @@ fn a_sink_behind_a_pipe_ends_torn_or_goes_on_where_its_store_comes_back() {
         let rest = rest.to_vec();
         // Its reader may stop before it has all.
         let writer = std::thread::spawn(move || stdin.write_all(&rest));
-        tool.hears("trying again");
+        tool.hears("retrying");
         if comes_back {
             tool.signal();
             server.services(&["start", server.name]);
             assert_eq!(status(tool.child.wait().expect("it ends")), 143, "{}", tool.said());
-            assert!(tool.said().contains("is back after"), "{}", tool.said());
+            assert!(tool.said().contains("available again after"), "{}", tool.said());
             writer.join().expect("no panic").expect("it reads all");
             assert_eq!([rows(dir, &inputs[0]), rows(dir, &inputs[1])], [wanted, wanted], "{}", tool.said());
         } else {

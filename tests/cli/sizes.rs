@@ -203,7 +203,7 @@ fn a_topic_that_can_hold_no_frame_ends_no_run() {
         let file = format!("{name}.jsonl");
         let args = ["in.jsonl", "--time", "arrival", "--to", &to, "--dlq", &file, "--stats", "stats"];
         let run = dir.run("evt-ingest", &args).succeeds();
-        assert_eq!(run.stderr().matches("a control message is left out").count(), 1, "{run}");
+        assert_eq!(run.stderr().matches("a control message is omitted").count(), 1, "{run}");
         let letters = dir.rows(&file);
         assert_eq!(letters.len(), 50, "{run}");
         assert!(letters.iter().all(|letter| letter["error_type"] == "SinkError"), "{}", letters[0]);

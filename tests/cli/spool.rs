@@ -16,16 +16,16 @@ fn a_promise_that_no_output_can_keep_is_refused_before_anything_is_made() {
     let dir = Dir::new("promise");
     dir.write("x.jsonl", "{}\n");
     for (args, why) in [
-        ("--spool spool", "a spool into a pipe waits for checkpoints"),
-        ("--spool spool --to rows.parquet", "rows.parquet cannot say that it has what was written"),
-        ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot say that it has what was written"),
+        ("--spool spool", "the spool could never be emptied"),
+        ("--spool spool --to rows.parquet", "rows.parquet cannot acknowledge rows"),
+        ("--spool spool --to null: --dlq dead.parquet", "dead.parquet cannot acknowledge rows"),
         ("--ack output", "--ack memory"),
-        ("--spool spool --ack memory --to null:", "when the spool has it"),
-        ("--dedup 1h --to null:", "it needs --spool DIR"),
-        ("--dedup 1h --ack memory", "it needs --spool DIR"),
-        ("--spool-max 1GiB --to null:", "it needs --spool DIR"),
-        ("--spool spool --to null:", "evt-ingest http://"),
-        ("--ack memory", "evt-ingest http://"),
+        ("--spool spool --ack memory --to null:", "--ack excludes --spool"),
+        ("--dedup 1h --to null:", "requires --spool DIR"),
+        ("--dedup 1h --ack memory", "requires --spool DIR"),
+        ("--spool-max 1GiB --to null:", "requires --spool DIR"),
+        ("--spool spool --to null:", "require an input http://"),
+        ("--ack memory", "require an input http://"),
     ] {
         let args: Vec<&str> = args.split(' ').chain(["x.jsonl"]).collect();
         let run = dir.run("evt-ingest", &args).ends_with(2);
@@ -123,7 +123,7 @@ fn kill_again_and_again(dir: &Dir, [to, dlq]: [&str; 2], draws: &mut Draws) -> T
         told.positions.push(position(dir));
     }
     let said = Door::open(dir, &flags).stop();
-    assert!(said.contains("stopped") && !said.contains("left in the spool"), "{draws}: {said}");
+    assert!(said.contains("stopped") && !said.contains("remain in the spool"), "{draws}: {said}");
     assert!(told.positions.iter().any(|position| *position > 0), "the outputs were never ahead of a kill");
     told
 }
@@ -175,16 +175,16 @@ fn a_run_waits_a_moment_for_the_one_that_has_its_spool_and_no_longer() {
     let dir = Dir::new("spool-lock");
     let flags = ["--spool", "spool", "--to", "out.jsonl", "--dlq", "dead.jsonl"];
     let first = Door::open(&dir, &flags);
-    let waiting = ": another run has this spool: waiting until it is gone";
+    let waiting = ": another run has locked this spool; waiting for the lock";
     let (status, said) = Door::start(&dir, "http://127.0.0.1:0", &flags).wait();
-    assert_eq!((status, said.matches("another run has this spool").count()), (75, 2), "{said}");
+    assert_eq!((status, said.matches("another run has locked this spool").count()), (75, 2), "{said}");
     assert!(said.contains(waiting), "{said}");
     let mut second = Door::start(&dir, "http://127.0.0.1:0", &flags);
     second.hears(waiting);
     first.signal(Signal::KILL);
     assert_eq!(first.wait().0, 128 + 9);
     let said = second.listening().stop();
-    assert_eq!(said.matches("another run has this spool").count(), 1, "{said}");
+    assert_eq!(said.matches("another run has locked this spool").count(), 1, "{said}");
 }
 
 /// Segments stay for `--dedup` long after their records are out: damage there costs no record, and the message says so.

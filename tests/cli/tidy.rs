@@ -65,7 +65,7 @@ const CLIENTS: [(&str, &str); 12] = [
 ];
 
 /// Words that have a better one in the glossary.
-const WORDS: [(&str, &str); 7] = [
+const WORDS: [(&str, &str); 13] = [
     (r"\bhopping\b", "sliding"),
     (r"\bgrace period\b", "lateness"),
     (r"\btumble\b", "tumbling window"),
@@ -73,6 +73,12 @@ const WORDS: [(&str, &str); 7] = [
     (r"\bmessage queue\b", "topic"),
     (r"\bconnector\b", "store or source"),
     (r"\bmicro-?batch", "batch"),
+    (r"\btr(y|ying|ied) again (for|until)\b|: trying again\b", "retrying"),
+    (r"\blets? (us|it|him|them) (in|go)\b", "accept, release or revoke"),
+    (r"\bstands? twice\b", "duplicate, or occurs twice"),
+    (r"\b(is|are) asked for\b", "expected, or requested"),
+    (r"\b(who|whoever) (looks|works|asks)\b", "the reader by its name"),
+    (r"\bat hand\b|\bfor the eye\b", "available; for reading"),
 ];
 
 /// Every file that git knows below `dir`, with its text.

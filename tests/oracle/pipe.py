@@ -79,7 +79,7 @@ def keyed(rows):
     for name, start, dimensions, value, count in rows:
         key = (name, start, json.dumps(json.loads(dimensions), sort_keys=True))
         if key in keyed:
-            sys.exit(f"{key} stands twice")
+            sys.exit(f"{key} occurs twice")
         keyed[key] = (value, count)
     return keyed
 

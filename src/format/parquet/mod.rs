@@ -49,7 +49,7 @@ fn open(mut file: File, limits: Limits) -> Result<Opened> {
     let io = |error| Error::io("cannot read", &error);
     let size = file.metadata().map_err(io)?.len();
     if !footer::is_sound(&mut file, size).map_err(io)? {
-        return Err(corrupt("its footer is damaged"));
+        return Err(corrupt("the footer is damaged"));
     }
     let metadata = guarded(|| ParquetMetaDataReader::new().parse_and_finish(&file))?;
     let metadata = Arc::new(metadata.map_err(corrupt)?);
@@ -76,12 +76,12 @@ fn check_metadata(metadata: &ParquetMetaData, size: u64) -> Result<()> {
     let rows = metadata.file_metadata().num_rows();
     let grouped = metadata.row_groups().iter().fold(0i64, |sum, group| sum.saturating_add(group.num_rows()));
     if rows != grouped {
-        return Err(corrupt(format!("its footer counts {rows} rows, its row groups {grouped}")));
+        return Err(corrupt(format!("the footer states {rows} rows, the row groups {grouped}")));
     }
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let (start, length) = column.byte_range();
         if start.checked_add(length).is_none_or(|end| end > size) {
-            return Err(corrupt(format!("column {} lies beyond the end of the file", column.column_path())));
+            return Err(corrupt(format!("column {} extends beyond the end of the file", column.column_path())));
         }
     }
     Ok(())

@@ -168,7 +168,7 @@ impl PageReader for Reader {
         let page = self.inner.get_next_page()?;
         match page.as_ref().is_none_or(|page| is_sound(page, self.levels)) {
             true => Ok(page),
-            false => Err(ParquetError::General("a page holds more lengths than values".to_owned())),
+            false => Err(ParquetError::General("a page has more lengths than values".to_owned())),
         }
     }
 

@@ -61,7 +61,7 @@ pub fn events(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
             None => Ok(object.events),
             Some((start, end)) => {
                 let name = String::from_utf8_lossy(&body[start..end]);
-                let message = format!("\"{name}\": nothing stands beside the array events");
+                let message = format!("\"{name}\": unexpected beside the array events");
                 Ok(vec![Piece::refused(body, Fault::new(ErrorType::EnvelopeError, message))])
             }
         },
@@ -85,8 +85,8 @@ pub fn elements(body: &[u8]) -> Result<Vec<Piece<'_>>, TooMany> {
 #[cold]
 fn no_json(body: &[u8]) -> Piece<'_> {
     let message = match std::str::from_utf8(body) {
-        Err(error) => format!("byte {}: not UTF-8", error.valid_up_to() + 1),
-        Ok(text) if crate::json::scan::is_json(text) => "an array is asked for".to_owned(),
+        Err(error) => format!("byte {}: invalid UTF-8", error.valid_up_to() + 1),
+        Ok(text) if crate::json::scan::is_json(text) => "expected an array".to_owned(),
         Ok(text) => diagnose(text),
     };
     Piece::refused(body, Fault::new(ErrorType::ParseError, message))
@@ -232,8 +232,8 @@ mod tests {
             let told = texts(events(body.as_bytes()));
             assert!(told.len() == 1 && told[0].starts_with(why), "{body}: {told:?}");
         }
-        assert!(texts(events(b"{\"events\":[\"\xff\",}"))[0].starts_with("ParseError: byte 13: not UTF-8"));
-        assert!(texts(elements(b"{}"))[0].contains("an array is asked for"));
+        assert!(texts(events(b"{\"events\":[\"\xff\",}"))[0].starts_with("ParseError: byte 13: invalid UTF-8"));
+        assert!(texts(elements(b"{}"))[0].contains("expected an array"));
     }
 
     #[test]

@@ -95,7 +95,7 @@ impl Edge {
             Some(Some(Ok(text))) => Piece { payload: Cow::Owned(text.as_bytes().to_vec()), fault: None },
             Some(Some(Err(fault))) => Piece::refused(body, fault),
             Some(None) => return Ok(vec![]),
-            None => return Err(Error::broken("Avro came in, and no registry is known")),
+            None => return Err(Error::broken("Avro without a registry")),
         };
         let mut records = self.judge(vec![piece], now, Some(recall))?;
         for record in records.iter_mut().filter(|record| record.fault.is_some()) {
@@ -166,7 +166,7 @@ impl Edge {
         Ok(match self.mapper.record(&text, place, &mut self.stamper)? {
             Outcome::Row => None,
             Outcome::Dead(fault) => Some(fault),
-            Outcome::NoTime => Some(Fault::new(ErrorType::TimestampError, "the event has no time where --time looks")),
+            Outcome::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
             // The arrival is known, so the mapper does not hold the record back.
             Outcome::Held(_) => None,
         })
@@ -175,7 +175,7 @@ impl Edge {
     #[cold]
     fn too_long(&self, length: usize) -> Fault {
         let limit = self.record_max;
-        let message = format!("the record has {length} bytes, --max-record is {limit}; the payload is cut there");
+        let message = format!("the record has {length} bytes (--max-record {limit}); the payload is truncated");
         Fault::new(ErrorType::TooLargeError, message)
     }
 
@@ -244,8 +244,7 @@ impl Gauge {
             least = least.max(Some((bytes, size)));
         }
         Ok(least.map(|(bytes, size)| {
-            let message =
-                format!("the event takes {size} bytes in the output, which holds {bytes} (max.message.bytes)");
+            let message = format!("the event takes {size} bytes in the output, limit {bytes} (max.message.bytes)");
             Fault::new(ErrorType::TooLargeError, message)
         }))
     }
@@ -261,5 +260,5 @@ const BESIDE_MAX: usize = 16 << 10;
 pub fn foreign(source: &str, token: &str) -> Fault {
     let mut shown = String::new();
     write_string(&mut shown, &source.chars().take(64).collect::<String>());
-    Fault::new(ErrorType::EnvelopeError, format!("source: {shown} is none that the token '{token}' is for"))
+    Fault::new(ErrorType::EnvelopeError, format!("source: {shown} is not allowed for the token '{token}'"))
 }

@@ -112,22 +112,22 @@ impl FollowedInput {
             (opened, watched.name.take_missed(), watched.refusal.take(), watched.gone)
         });
         for opened in opened {
-            self.run.console.say(format!("{name}: another file has its name: following that"));
+            self.run.console.say(format!("{name}: replaced by another file; following the new file"));
             self.push(opened.id, Bytes::of_file(name.clone(), opened.file, self.run.clone())?);
         }
         if missed > 0 {
             self.missed += missed;
             let files = if missed == 1 { "a file was" } else { "files were" };
-            self.run.console.say(format!(
-                "{name}: {files} renamed or deleted before it could be opened ({missed}): its records are lost"
-            ));
+            self.run
+                .console
+                .say(format!("{name}: {files} renamed or deleted before being opened ({missed}); records are lost"));
         }
         if let Some(refusal) = refusal {
-            self.run.console.say(format!("{name}: the file that took its name cannot be opened yet: {refusal}"));
+            self.run.console.say(format!("{name}: the new file cannot be opened yet: {refusal}"));
         }
         let is_gone = gone.is_some_and(|since| since.elapsed() >= GONE);
         if is_gone && !std::mem::replace(&mut self.told_gone, is_gone) {
-            self.run.console.say(format!("{name}: it is gone: waiting for another one"));
+            self.run.console.say(format!("{name}: deleted; waiting for a new file"));
         }
         self.told_gone &= gone.is_some();
         Ok(())
@@ -139,7 +139,7 @@ impl FollowedInput {
         let length = bytes.length()?;
         let is_cut = length < bytes.progress().done;
         if is_cut {
-            self.run.console.say(format!("{}: it was cut to {length} bytes: reading it from its start", bytes.name()));
+            self.run.console.say(format!("{}: truncated to {length} bytes; reading from its start", bytes.name()));
         }
         Ok(is_cut)
     }
@@ -158,7 +158,7 @@ impl FollowedInput {
             let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
             if is_full && !std::mem::replace(&mut self.told_full, true) {
                 let (name, files) = (self.bytes().name(), self.files.len());
-                self.run.console.say(format!("{name}: {files} renamed files are open: closing the oldest ones early"));
+                self.run.console.say(format!("{name}: {files} renamed files are open; closing the oldest ones early"));
             }
             let mut file = self.files.remove(at);
             file.count_from(self.lines);

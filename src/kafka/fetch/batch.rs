@@ -58,17 +58,17 @@ impl<'a> Batch<'a> {
             let batch = Self { base, last, attributes, base_time, max_time, producer, count, body: &[] };
             Some((batch, length, format, checksum))
         };
-        let Some((batch, length, format, checksum)) = read() else { return Err(broken(0, "its offsets are none")) };
+        let Some((batch, length, format, checksum)) = read() else { return Err(broken(0, "invalid offsets")) };
         if format != FORMAT {
             return Ok(Found::Old);
         }
         let whole = usize::try_from(length).ok().and_then(|length| length.checked_add(BEFORE_LENGTH));
         let Some(whole) = whole.filter(|whole| *whole >= HEAD && batch.last >= batch.base && batch.base >= 0) else {
-            return Err(broken(batch.base, "its length or its offsets are none"));
+            return Err(broken(batch.base, "invalid length or offsets"));
         };
         let Some(bytes) = records.get(..whole) else { return Ok(Found::Cut) };
         if checks && crc32c::crc32c(&bytes[BEFORE_CHECKED..]) != checksum {
-            return Err(broken(batch.base, "its checksum is wrong"));
+            return Err(broken(batch.base, "checksum mismatch"));
         }
         Ok(Found::Batch(Self { body: &bytes[HEAD..], ..batch }, whole))
     }
@@ -198,7 +198,7 @@ impl<'a> Iterator for Records<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         if self.left <= 0 {
             let is_whole = std::mem::take(&mut self.rest.0).is_empty();
-            return (!is_whole).then(|| Err(broken(self.base, "bytes stand behind its last record")));
+            return (!is_whole).then(|| Err(broken(self.base, "bytes after the last record")));
         }
         self.left -= 1;
         let record = self.read();
@@ -206,7 +206,7 @@ impl<'a> Iterator for Records<'a> {
             self.left = 0;
             self.rest.0 = &[];
         }
-        Some(record.ok_or_else(|| broken(self.base, "a record in it does not end where it says")))
+        Some(record.ok_or_else(|| broken(self.base, "a record does not have its stated length")))
     }
 }
 

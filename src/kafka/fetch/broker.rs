@@ -163,7 +163,7 @@ impl Broker {
                 }
                 Ok(Err(error)) => Some(self.lose(&error.to_string())),
                 Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => Some(self.lose("it was not called")),
+                Err(TryRecvError::Disconnected) => Some(self.lose("not connected")),
             },
             Link::Up(_) => self.write().or_else(|| self.read(now)),
         }
@@ -198,7 +198,7 @@ impl Broker {
             }
             let Link::Up(stream) = &mut self.link else { return None };
             match stream.read(&mut bytes[*filled..needed]) {
-                Ok(0) => return Some(self.lose("it has closed the connection")),
+                Ok(0) => return Some(self.lose("connection closed")),
                 Ok(count) => (*filled, self.quiet_since) = (*filled + count, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -206,7 +206,7 @@ impl Broker {
             }
         }
         let waits = self.asked != Asked::Nothing && now.saturating_duration_since(self.quiet_since) > SILENCE;
-        waits.then(|| self.lose("it does not answer"))
+        waits.then(|| self.lose("no response"))
     }
 
     /// Returns the size of the answer including its length field, or of that field while it is incomplete.
@@ -216,7 +216,7 @@ impl Broker {
             None => Ok(LENGTH),
             Some(length) => match usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX) {
                 length @ 4..=ANSWER_MAX => Ok(LENGTH + length),
-                length => Err(format!("its answer would have {length} bytes")),
+                length => Err(format!("response of {length} bytes")),
             },
         }
     }
@@ -226,11 +226,11 @@ impl Broker {
         let (bytes, filled) = std::mem::take(&mut self.incoming);
         let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
         if bytes[LENGTH..HEAD] != self.correlation.to_be_bytes() {
-            return self.lose("it answers another question");
+            return self.lose("response to another request");
         }
         let answer = Answer(bytes, filled);
         match asked {
-            Asked::Nothing => self.lose("it answers what was not asked"),
+            Asked::Nothing => self.lose("unexpected response"),
             Asked::Versions => match wire::understands(answer.body()) {
                 Ok(true) => Event::Ready,
                 Ok(false) => Event::Unfit,

@@ -317,7 +317,7 @@ impl Fetcher {
         self.trouble = None;
         let sets = match wire::fetched(answer.body()) {
             Ok(Ok(fetched)) => self.sets(id, answer.body(), &fetched),
-            Ok(Err(code)) => Err(format!("a broker answers with error {code}")),
+            Ok(Err(code)) => Err(format!("a broker responds with error {code}")),
             Err(error) => Err(error.to_string()),
         };
         match sets {
@@ -350,10 +350,10 @@ impl Fetcher {
                 OUT_OF_RANGE => part.is_lost = true,
                 code if PASSING.contains(&code) => {
                     part.leader = None;
-                    let why = format!("{}/{}: the broker answers with error {code}", topics[part.topic], part.number);
+                    let why = format!("{}/{}: the broker responds with error {code}", topics[part.topic], part.number);
                     self.trouble.get_or_insert_with(|| (Instant::now(), why));
                 }
-                code => return Err(format!("a broker answers with error {code}")),
+                code => return Err(format!("a broker responds with error {code}")),
             }
         }
         Ok(sets)
@@ -442,7 +442,7 @@ impl Fetcher {
                     set.range.start += length;
                     let is_packed = batch.packing() != 0;
                     if is_packed && !unpack(batch.packing(), batch.body, &mut self.unpacked).map_err(place)? {
-                        return Ok(Some(Piece::Unfit("records are packed in a way that is not known".into())));
+                        return Ok(Some(Piece::Unfit("records have an unknown compression".into())));
                     }
                     let body = if is_packed { &self.unpacked } else { batch.body };
                     if !set.aborted.hides(&batch, body) {

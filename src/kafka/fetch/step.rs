@@ -112,7 +112,7 @@ impl KafkaInput {
         match trouble.filter(|(since, _)| limit.is_some_and(|limit| since.elapsed() >= limit)) {
             None => Ok(()),
             Some((since, why)) => {
-                let message = format!("{}: no answer for {}", self.address, health::whole_seconds(since.elapsed()));
+                let message = format!("{}: no response for {}", self.address, health::whole_seconds(since.elapsed()));
                 Err(Error::new(ErrorKind::Unavailable, message).because(why))
             }
         }
@@ -145,7 +145,7 @@ impl KafkaInput {
 
     /// Drops the fetcher: librdkafka fetches from here on.
     fn leave_to_library(&mut self, why: &str) -> Result<()> {
-        self.run.console.say(format!("{}: {why}: librdkafka fetches from here on", self.address));
+        self.run.console.say(format!("{}: {why}; librdkafka fetches from now on", self.address));
         self.fetcher = None;
         let mut list = TopicPartitionList::new();
         for part in self.reading.parts.iter().filter(|part| !part.ended && !self.waiting.contains(&part.topic)) {

@@ -21,7 +21,7 @@ pub fn unpack(packing: i16, packed: &[u8], unpacked: &mut Vec<u8>) -> Result<boo
         4 => zstd::stream::read::Decoder::new(packed).and_then(|decoder| read(decoder, unpacked)),
         _ => return Ok(false),
     };
-    done.map(|()| true).map_err(|error| Error::corrupt("a packed batch of records cannot be unpacked").because(error))
+    done.map(|()| true).map_err(|error| Error::corrupt("a batch of records cannot be decompressed").because(error))
 }
 
 fn read(decoder: impl Read, unpacked: &mut Vec<u8>) -> io::Result<()> {
@@ -31,7 +31,7 @@ fn read(decoder: impl Read, unpacked: &mut Vec<u8>) -> io::Result<()> {
 
 #[cold]
 fn too_long() -> io::Error {
-    io::Error::other(format!("it has more than {MAX} bytes"))
+    io::Error::other(format!("more than {MAX} bytes"))
 }
 
 /// Decompresses one block, or a sequence of blocks of Java's library, each with its length before it.

@@ -17,7 +17,7 @@ const READ_COMMITTED: u8 = 1;
 /// Makes the error of an answer that is too short or holds invalid values.
 #[cold]
 fn malformed() -> Error {
-    Error::corrupt("a broker's answer does not follow the protocol")
+    Error::corrupt("invalid response of a broker")
 }
 
 /// A reader of bytes; its methods return `None` if too few bytes are left.

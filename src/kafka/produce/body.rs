@@ -42,16 +42,16 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
     if address.options.form == Some(Form::Frames) {
         return match key {
             None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
-            Some(_) => Err(Error::usage(format!("{address}: key=: frames lie where the partition of their rows does"))),
+            Some(_) => Err(Error::usage(format!("{address}: key= excludes format=frames"))),
         };
     }
     if kind == Some(Kind::Dead) {
         return match key {
             _ if address.options.form == Some(Form::Avro) => {
-                Err(Error::usage(format!("{address}: format=avro: the value of a dead letter is its record's payload")))
+                Err(Error::usage(format!("{address}: format=avro excludes dead letters")))
             }
             None | Some("original_key") => Ok(Body::Letters),
-            Some(_) => Err(Error::usage(format!("{address}: key=: a dead letter keeps the key of its record"))),
+            Some(_) => Err(Error::usage(format!("{address}: key= excludes dead letters, which keep their key"))),
         };
     }
     let key = match key.unwrap_or_else(|| usual_key(kind)) {
@@ -61,7 +61,7 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
             Err(_) => {
                 let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
                 let names = names.join(" ");
-                let why = format!("{address}: key={name}: these rows have no such column: none {names}");
+                let why = format!("{address}: key={name}: unknown column; expected one of none {names}");
                 return Err(Error::usage(why));
             }
         },
@@ -82,7 +82,7 @@ pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
         Some("jsonl") => Some(Form::Json),
         Some("frames") => Some(Form::Frames),
         Some(other) => {
-            let forms = "a topic gets format=json, format=avro or format=frames";
+            let forms = "expected format=json, format=avro or format=frames";
             return Err(Error::usage(format!("{address}: -o {other}: {forms}")));
         }
     };

@@ -98,8 +98,8 @@ impl Limit {
     #[cold]
     pub fn fault(&self, value: usize, key: usize, headers: usize) -> Fault {
         let message = format!(
-            "a record of {} bytes (value {value}, key {key}, headers {headers}) is more than the topic's {TOPIC_SETTING} \
-             allows ({} bytes)",
+            "a record of {} bytes (value {value}, key {key}, headers {headers}) exceeds {TOPIC_SETTING} of the topic \
+             ({} bytes)",
             size(value, key, headers),
             self.get()
         );

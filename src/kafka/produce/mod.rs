@@ -141,7 +141,7 @@ impl KafkaOutput {
             ("reader", options.reader.is_some()),
         ];
         if let Some((name, _)) = reads.iter().find(|(_, said)| *said) {
-            return Err(Error::usage(format!("{address}: {name}= is for reading")));
+            return Err(Error::usage(format!("{address}: {name}= is an option of inputs only")));
         }
         Ok(())
     }
@@ -380,8 +380,8 @@ impl KafkaOutput {
     fn leave_out(&mut self, fault: &Fault) {
         if !std::mem::replace(&mut self.leaves_out, true) {
             let why = &fault.message;
-            let effect = "readers are not told of times and ends that do not fit";
-            self.run.console.warn(format!("{}: a control message is left out: {why}: {effect}", self.address));
+            let effect = "readers do not receive its times and ends";
+            self.run.console.warn(format!("{}: a control message is omitted: {why}; {effect}", self.address));
         }
     }
 
@@ -484,7 +484,7 @@ impl KafkaOutput {
                 return Err(self.stopped());
             }
             if limit.is_some_and(|limit| wait.idle() > limit) {
-                let message = format!("{}: {now} messages were never acknowledged", self.address);
+                let message = format!("{}: {now} messages were not acknowledged", self.address);
                 return Err(Error::new(ErrorKind::Unavailable, message));
             }
         }
@@ -509,7 +509,7 @@ impl KafkaOutput {
             self.address,
             self.producer.in_flight_count()
         );
-        let cause = self.producer.context().cause().unwrap_or_else(|| "no broker answers".to_owned());
+        let cause = self.producer.context().cause().unwrap_or_else(|| "no broker responds".to_owned());
         Error::new(ErrorKind::Unavailable, message).because(cause)
     }
 
@@ -549,7 +549,7 @@ fn partitions(
     match client::ask_for(limit, (address, run), producer, |timeout| client::count(producer.client(), topic, timeout))?
     {
         Some(count) => Ok(count),
-        None => Err(Error::usage(format!("{address}: there is no topic {topic} that may be written"))),
+        None => Err(Error::usage(format!("{address}: topic {topic} does not exist or may not be written"))),
     }
 }
 

@@ -11,7 +11,7 @@ use arrow::array::ArrayRef;
 pub(super) const AVG: Definition = Definition {
     name: "avg",
     usage: "avg(x)",
-    about: "exact sum over count, rounded once",
+    about: "exact sum divided by the count, rounded once",
     create: Slots::<Avg>::create,
     ..SUM
 };

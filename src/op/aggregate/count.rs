@@ -14,7 +14,7 @@ use num_bigint::BigInt;
 pub(super) const COUNT: Definition = Definition {
     name: "count",
     usage: "count(*) or count(x)",
-    about: "rows, or rows where x is not null; 0 where there is none",
+    about: "number of rows, or of rows where x is not NULL",
     star: true,
     args: &[Want::Presence],
     least: 1,

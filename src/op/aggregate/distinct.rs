@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(super) const APPROX_DISTINCT: Definition = Definition {
     name: "approx_distinct",
     usage: "approx_distinct(x)",
-    about: "how many different texts x takes: HyperLogLog, 4096 registers, standard error 1.6 %",
+    about: "number of distinct texts of x: HyperLogLog with 4096 registers, standard error 1.6 %",
     star: false,
     args: &[Want::AsText],
     least: 1,

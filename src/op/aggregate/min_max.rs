@@ -11,7 +11,7 @@ use arrow::array::ArrayRef;
 pub(super) const MIN: Definition = Definition {
     name: "min",
     usage: "min(x)",
-    about: "least value; NaN is greater than every number",
+    about: "minimum; NaN is greater than every number",
     create: Slots::<Extreme<false>>::create,
     ..SUM
 };
@@ -20,7 +20,7 @@ pub(super) const MIN: Definition = Definition {
 pub(super) const MAX: Definition = Definition {
     name: "max",
     usage: "max(x)",
-    about: "greatest value; NaN is greater than every number",
+    about: "maximum; NaN is greater than every number",
     create: Slots::<Extreme<true>>::create,
     ..SUM
 };

@@ -82,9 +82,9 @@ pub fn parse(text: &str, leaves: &mut Leaves) -> Result<Call> {
     let written = parse_call(text)?;
     let definition = *ALL.iter().find(|row| row.name == written.name).ok_or_else(|| {
         let names = ALL.iter().map(|row| row.name).collect::<Vec<_>>().join(" ");
-        refused(text, &format!("there is no aggregate {}; there are {names}", written.name))
+        refused(text, &format!("unknown aggregate {}; expected one of {names}", written.name))
     })?;
-    let misused = || refused(text, &format!("it is called {}", definition.usage));
+    let misused = || refused(text, &format!("expected {}", definition.usage));
     let mut args = written.args;
     let quantile = match (definition.quantile, args.len()) {
         (true, 2) => args.pop().as_ref().and_then(literal_number).filter(|q| (0.0..=1.0).contains(q)),

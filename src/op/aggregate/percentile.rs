@@ -24,7 +24,7 @@ use arrow::array::ArrayRef;
 pub(super) const APPROX_PERCENTILE: Definition = Definition {
     name: "approx_percentile",
     usage: "approx_percentile(x, q) with q from 0 to 1",
-    about: "value of rank max(1, ⌈q·n⌉) of n in order, within 1 % of the exact one: DDSketch",
+    about: "value of rank max(1, ⌈q·n⌉) of n in ascending order, within 1 % of the exact value: DDSketch",
     star: false,
     args: &[Want::Kind(ValueKind::Number)],
     least: 1,

@@ -13,7 +13,7 @@ use num_bigint::BigInt;
 pub(super) const RATIO: Definition = Definition {
     name: "ratio",
     usage: "ratio(COND) or ratio(COND, OF)",
-    about: "rows where COND holds over rows where OF does (every row without it); null where there is none",
+    about: "rows where COND holds divided by rows where OF holds (all rows without OF); NULL if there are none",
     star: false,
     args: &[Want::Kind(ValueKind::Bool), Want::Kind(ValueKind::Bool)],
     least: 1,

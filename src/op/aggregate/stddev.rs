@@ -13,7 +13,7 @@ use num_bigint::{BigInt, BigUint};
 pub(super) const STDDEV: Definition = Definition {
     name: "stddev",
     usage: "stddev(x)",
-    about: "standard deviation of the sample, exact within one unit in the last place; null below two values",
+    about: "sample standard deviation, exact within one unit in the last place; NULL for fewer than two values",
     create: Slots::<Stddev>::create,
     ..SUM
 };

@@ -12,7 +12,7 @@ use arrow::array::ArrayRef;
 pub(super) const SUM: Definition = Definition {
     name: "sum",
     usage: "sum(x)",
-    about: "exact sum, rounded once; NaN where a value is NaN or both infinities are there",
+    about: "exact sum, rounded once; NaN if a value is NaN or both infinities occur",
     star: false,
     args: &[Want::Kind(ValueKind::Number)],
     least: 1,

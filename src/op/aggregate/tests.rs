@@ -150,19 +150,19 @@ fn calls_say_what_they_take() {
     assert_eq!(called("ratio(status >= 500, path like '/api%')").1.text(), "ratio(status>=500,path like'/api%')");
     assert_eq!(called("ratio(status >= 500)").1.args().len(), 2);
     for (text, part) in [
-        ("frob(x)", "there is no aggregate frob; there are count sum avg min max stddev"),
-        ("sum(*)", "it is called sum(x)"),
-        ("sum()", "it is called sum(x)"),
-        ("sum(a, b)", "it is called sum(x)"),
+        ("frob(x)", "unknown aggregate frob; expected one of count sum avg min max stddev"),
+        ("sum(*)", "expected sum(x)"),
+        ("sum()", "expected sum(x)"),
+        ("sum(a, b)", "expected sum(x)"),
         ("approx_percentile(x)", "with q from 0 to 1"),
         ("approx_percentile(x, 99)", "with q from 0 to 1"),
         ("approx_percentile(x, y)", "with q from 0 to 1"),
-        ("ratio(a, b, c)", "it is called ratio(COND)"),
+        ("ratio(a, b, c)", "expected ratio(COND)"),
         ("count(distinct x)", "approx_distinct(x)"),
-        ("sum(event_type)", "say cast(event_type as double)"),
+        ("sum(event_type)", "use cast(event_type as double)"),
         ("sum(x) over (partition by y)", "arguments and filter"),
-        ("sum(x) + 1", "an aggregate is one call"),
-        ("min(event_time)", "say cast(event_time as double)"),
+        ("sum(x) + 1", "expected one aggregate call"),
+        ("min(event_time)", "use cast(event_time as double)"),
     ] {
         let message = refusal(text);
         assert!(message.contains(part), "{text}: {message}");

@@ -215,7 +215,7 @@ impl Known {
         let why = match &found {
             Lookup::Found(_) | Lookup::Unknown => None,
             Lookup::Useless(why) => Some(format!("cannot be used: {why}")),
-            Lookup::Away(cause) => Some(format!("cannot be asked for: {cause}")),
+            Lookup::Away(cause) => Some(format!("cannot be fetched: {cause}")),
         };
         self.asked.insert(name.to_owned(), why);
         let subject = match found {
@@ -252,7 +252,7 @@ impl Known {
 #[cold]
 fn without_schemas(name: &str, why: &str) -> Fault {
     let name = excerpt(name);
-    Fault::new(ErrorType::UnknownSchemaError, format!("the schemas of subject '{name}' {why}"))
+    Fault::new(ErrorType::UnknownSchemaError, format!("subject '{name}' {why}"))
 }
 
 #[cold]
@@ -260,7 +260,7 @@ fn nameless(of: &SubjectOf) -> Fault {
     let name = match of {
         SubjectOf::Column(name) | SubjectOf::Fixed(name) => name,
     };
-    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, and it names the subject"))
+    Fault::new(ErrorType::UnknownSchemaError, format!("{name}: missing, but required as the subject"))
 }
 
 /// Where the subject of a row is read from.
@@ -396,7 +396,7 @@ impl Plan {
         let schema = &version.schema;
         let bad = |why: String| Error::config(format!("subject '{subject}' version {}: {why}", version.number));
         let AvroType::Record { fields, .. } = &schema.node(schema.root()).avro_type else {
-            return Err(bad(format!("an event is a record, its schema {}", schema.describe(schema.root()))));
+            return Err(bad(format!("expected a record schema, found {}", schema.describe(schema.root()))));
         };
         let checks = Checks::new(schema, closed);
         let (mut columns, mut properties, mut whole) = (vec![], vec![], None);
@@ -424,7 +424,7 @@ impl Plan {
         }
         let mut names = HashSet::new();
         if let Some(twice) = properties.iter().find(|field| !names.insert(&field.name)) {
-            return Err(bad(format!("'{}' is a field of the record and of its 'properties'", twice.name)));
+            return Err(bad(format!("'{}': duplicate field, in the record and in its 'properties'", twice.name)));
         }
         let properties = Fields::new(properties, closed && whole.is_none());
         Ok(Plan { id: version.id, checks, columns, doubtful: vec![], batch: 0, properties, whole })

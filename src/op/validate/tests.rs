@@ -170,7 +170,7 @@ fn the_first_fault_is_told_and_the_others_counted() {
     let schema = format!(r#"{AMOUNT},{{"name":"user_id","type":"string"}},{{"name":"currency","type":"string"}}"#);
     assert_eq!(told(&schema, None, r#"{"amount":"x"}"#, false), "user_id: missing (and 2 more)");
     let message = told(&schema, Some("u"), r#"{"more":1,"amount":"x","other":2}"#, true);
-    assert_eq!(message, "properties.more: not in the schema (and 3 more)");
+    assert_eq!(message, "properties.more: not defined in the schema (and 3 more)");
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn a_record_called_properties_holds_properties() {
     let plain = nested(&inner);
     assert_eq!(told(&plain, None, r#"{"amount":1,"top":2}"#, true), "");
     assert_eq!(told(&plain, None, "{}", true), "properties.amount: missing");
-    assert_eq!(told(&plain, None, r#"{"amount":1,"x":2}"#, true), "properties.x: not in the schema");
+    assert_eq!(told(&plain, None, r#"{"amount":1,"x":2}"#, true), "properties.x: not defined in the schema");
     let optional = nested(&format!(r#"["null",{inner}]"#));
     assert_eq!(told(&optional, None, " { } ", true), "");
     assert_eq!(told(&optional, None, r#"{"amount":true}"#, true), "properties.amount: expected double, found true");
@@ -210,9 +210,9 @@ fn a_field_that_is_there_twice_is_a_bad_schema() {
         |kind| Validator::new(Options::default()).check(&events(&[(kind, None, "{}")]), &mut memory).unwrap_err();
     assert_eq!(
         check("t").to_string(),
-        "subject 't' version 1: 'amount' is a field of the record and of its 'properties'"
+        "subject 't' version 1: 'amount': duplicate field, in the record and in its 'properties'"
     );
-    assert_eq!(check("list").to_string(), "subject 'list' version 1: an event is a record, its schema array");
+    assert_eq!(check("list").to_string(), "subject 'list' version 1: expected a record schema, found array");
 }
 
 const V1: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":"int"}]}"#;
@@ -281,9 +281,7 @@ fn a_registry_that_is_away_makes_nobody_guess_and_stops_nobody_who_knows() {
     };
     assert_eq!(faults(&mut memory, &[("t", None, r#"{"a":1}"#)]), [""; 0]);
     memory.away = Some("it is silent".into());
-    let unknown = |row, name| {
-        format!("{row} UnknownSchemaError: the schemas of subject '{name}' cannot be asked for: it is silent")
-    };
+    let unknown = |row, name| format!("{row} UnknownSchemaError: subject '{name}' cannot be fetched: it is silent");
     let rows = [("t", None, r#"{"a":1}"#), ("t", None, "{}"), ("u", None, "{}"), ("t", None, r#"{"a":2}"#)];
     assert_eq!(faults(&mut memory, &rows), [unknown(1, "t"), unknown(2, "u")]);
     memory.away = None;
@@ -310,7 +308,7 @@ fn the_subject_may_be_fixed_another_column_or_a_property() {
     assert_eq!(verdict(column("meta.kind"), r#"{"a":1,"meta":{"k\u0069nd":"\u0078"}}"#), "");
     assert_eq!(verdict(column("meta.n"), a), "");
     for missing in ["user_id", "meta.none", "meta.kind.x", "nothing"] {
-        let expected = format!("UnknownSchemaError: {missing}: missing, and it names the subject");
+        let expected = format!("UnknownSchemaError: {missing}: missing, but required as the subject");
         assert_eq!(verdict(column(missing), a), expected);
     }
 }
@@ -320,5 +318,5 @@ fn columns_that_are_not_those_of_events_are_refused() {
     let mut memory = Memory::default();
     let metrics = RecordBatch::new_empty(Kind::Metric.schema());
     let error = Validator::new(Options::default()).check(&metrics, &mut memory).unwrap_err();
-    assert_eq!(error.to_string(), "no events: they have no column 'properties' of text");
+    assert_eq!(error.to_string(), "expected events with a text column 'properties'");
 }

@@ -279,7 +279,7 @@ impl Checks {
                 report.leave();
             } else if fields.closed {
                 report.enter(Step::Name(member.key()));
-                going = report.fault(|| "not in the schema".to_owned());
+                going = report.fault(|| "not defined in the schema".to_owned());
                 report.leave();
             }
             going && left > 0

@@ -138,7 +138,7 @@ fn a_message_is_short_and_clean_whatever_the_value() {
 fn a_member_that_is_no_field_is_a_fault_only_where_the_schema_is_closed() {
     let text = r#"{"id":"1","more":1,"items":[{"price":1,"cost":2}]}"#;
     assert_eq!(verdict(ORDER, text, false), "");
-    assert_eq!(verdict(ORDER, text, true), "x.more: not in the schema (and 1 more)");
+    assert_eq!(verdict(ORDER, text, true), "x.more: not defined in the schema (and 1 more)");
 }
 
 #[test]

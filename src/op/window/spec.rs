@@ -86,10 +86,10 @@ pub fn file(text: &str) -> Result<Spec> {
         Error::config(format!("line {line}: {}", error.message()))
     })?;
     if file.metrics.is_empty() {
-        return Err(Error::config("it has no [[metric]]"));
+        return Err(Error::config("expected at least one [[metric]]"));
     }
     if file.defaults.name.is_some() {
-        return Err(Error::config("[defaults]: a name belongs to one metric"));
+        return Err(Error::config("[defaults]: unexpected name; names are set per [[metric]]"));
     }
     let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
     for (index, metric) in file.metrics.iter().enumerate() {
@@ -129,7 +129,7 @@ fn fill(metric: &MetricSpec, defaults: &MetricSpec) -> MetricSpec {
 /// Errors: exit status 2 if they make no spec, 78 if an expression is wrong.
 pub fn inline(flags: &Inline) -> Result<Spec> {
     if flags.size.is_none() && flags.gap.is_none() {
-        return Err(Error::usage("no window: say --size DURATION, --gap DURATION, or --metrics FILE"));
+        return Err(Error::usage("expected --size DURATION, --gap DURATION or --metrics FILE"));
     }
     let mut spec = Spec { leaves: Leaves::new(&Kind::Event.schema()), metrics: vec![] };
     let default = ["count(*)".to_owned()];
@@ -175,16 +175,16 @@ impl Spec {
         for name in spec.by.iter().flatten() {
             let expr = Expr::parse(name, Want::Dimension, &mut self.leaves)?;
             if by.iter().any(|other: &Dimension| other.name == *name) {
-                return Err(Error::config(format!("by: {name} stands twice")));
+                return Err(Error::config(format!("by: duplicate dimension {name}")));
             }
             by.push(Dimension { name: name.clone(), expr });
         }
         let name = spec.name.clone().unwrap_or_else(|| call.text().to_owned());
         if name.is_empty() || name.chars().any(char::is_control) {
-            return Err(Error::config("a metric's name is not empty and has no control characters"));
+            return Err(Error::config("expected a metric name that is not empty and has no control characters"));
         }
         if self.metrics.iter().any(|other| other.name == name) {
-            return Err(Error::config(format!("two metrics are called {name}: give one another name")));
+            return Err(Error::config(format!("duplicate metric name {name}; rename one")));
         }
         let lateness = time("lateness", spec.lateness.as_deref(), 0)?.unwrap_or(0);
         let shape = shape(spec)?;
@@ -221,7 +221,7 @@ impl Spec {
 
 fn describe(shape: Shape) -> String {
     match shape {
-        Shape::Session { gap } => format!("sessions that end after {} of silence", format_duration(gap)),
+        Shape::Session { gap } => format!("sessions that end after {} without an event", format_duration(gap)),
         Shape::Sliding { size, slide, align } => {
             let mut text = match size == slide {
                 true => format!("tumbling windows of {}", format_duration(size)),
@@ -240,7 +240,7 @@ fn time(name: &str, text: Option<&str>, least: i64) -> Result<Option<i64>> {
     let value = parse_duration(text).map_err(|error| Error::config(format!("{name}: {error}")))?;
     if !(least..=LENGTH_MAX).contains(&value) {
         return Err(Error::config(format!(
-            "{name}: {text} is not between {least}us and {}",
+            "{name}: expected a duration between {least}us and {}, found {text}",
             format_duration(LENGTH_MAX)
         )));
     }
@@ -256,15 +256,15 @@ fn shape(spec: &MetricSpec) -> Result<Shape> {
     let align = time("align", spec.align.as_deref(), -LENGTH_MAX)?;
     match (size, slide, gap) {
         (Some(size), Some(slide), None) if size / slide > WINDOWS_MAX => {
-            Err(Error::config(format!("each event would lie in {} windows, at most {WINDOWS_MAX} do", size / slide)))
+            Err(Error::config(format!("each event would be in {} windows; the maximum is {WINDOWS_MAX}", size / slide)))
         }
         (Some(size), slide, None) => {
             Ok(Shape::Sliding { size, slide: slide.unwrap_or(size), align: align.unwrap_or(0) })
         }
         (None, None, Some(gap)) if align.is_none() => Ok(Shape::Session { gap }),
-        (None, None, None) => Err(Error::config("no window: say size, or gap for sessions")),
-        (None, Some(_), None) => Err(Error::config("slide needs a size")),
-        _ => Err(Error::config("gap makes sessions: it goes with neither size nor slide nor align")),
+        (None, None, None) => Err(Error::config("expected size, or gap for session windows")),
+        (None, Some(_), None) => Err(Error::config("slide requires size")),
+        _ => Err(Error::config("gap (session windows) excludes size, slide and align")),
     }
 }
 
@@ -305,19 +305,19 @@ mod tests {
         let second = 1_000_000;
         assert_eq!(shapes[0], Shape::Sliding { size: 60 * second, slide: 5 * second, align: 5 * second });
         assert_eq!(shapes[1], Shape::Session { gap: 30 * second });
-        assert!(wrong("[[metric]]\ngap='1m'\nalign='5s'").contains("gap makes sessions"));
+        assert!(wrong("[[metric]]\ngap='1m'\nalign='5s'").contains("gap (session windows) excludes"));
     }
 
     #[test]
     fn a_wrong_spec_says_where_and_why() {
         assert!(wrong("[[metric]]\nname = 'a'\nsise = '1m'").starts_with("line 3: unknown field `sise`"));
-        assert!(wrong("[[metric]]\nname = 'a'").contains("no window"));
-        assert!(wrong("[[metric]]\nsize = '90'").contains("'90' is no duration"));
-        assert!(wrong("[[metric]]\nsize = '0s'").contains("not between"));
-        assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap makes sessions"));
-        assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("two metrics are called count(*)"));
-        assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("at most 100000"));
-        assert!(wrong("").contains("no [[metric]]"));
+        assert!(wrong("[[metric]]\nname = 'a'").contains("expected size, or gap"));
+        assert!(wrong("[[metric]]\nsize = '90'").contains("found '90'"));
+        assert!(wrong("[[metric]]\nsize = '0s'").contains("expected a duration between"));
+        assert!(wrong("[[metric]]\nsize='1m'\ngap='1m'").contains("gap (session windows) excludes"));
+        assert!(wrong("[[metric]]\nsize='1m'\n[[metric]]\nsize='2m'").contains("duplicate metric name count(*)"));
+        assert!(wrong("[[metric]]\nsize='1d'\nslide='1us'").contains("the maximum is 100000"));
+        assert!(wrong("").contains("expected at least one [[metric]]"));
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl Watermark {
         }
         if self.state.watermark.is_some() && !self.options.new_partitions && !self.options.explicit {
             return Err(Error::corrupt(format!(
-                "partition {name} of {origin} appears after windows were closed without it: name it in --partitions, \
-                 or accept with --new-partitions late that its rows may be late"
+                "partition {name} of {origin} appeared after windows had closed; list it in --partitions, or accept \
+                 late rows with --new-partitions late"
             )));
         }
         let at = self.state.partitions.len();

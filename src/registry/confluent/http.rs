@@ -68,18 +68,18 @@ impl Http {
         }
         let base = format!("{}://{}", location.scheme, server.trim_end_matches('/'));
         if server.starts_with('/') || server.is_empty() || Request::get(&base).body(()).is_err() {
-            return Err(Error::usage(format!(
-                "{location}: names no server: http://[USER:PASSWORD@]HOST[:PORT][/BASE]"
-            )));
+            return Err(Error::usage(format!("{location}: expected http://[USER:PASSWORD@]HOST[:PORT][/BASE]")));
         }
         let authorization = match (who, location.options.get("token")) {
             (None, None) => None,
-            (Some(_), Some(_)) => return Err(Error::usage(format!("{location}: token= or USER:PASSWORD@, not both"))),
+            (Some(_), Some(_)) => {
+                return Err(Error::usage(format!("{location}: token= excludes USER:PASSWORD@")));
+            }
             (None, Some(token)) => Some(format!("Bearer {token}")),
             (Some(who), None) => Some(basic(who, location)?),
         };
         if authorization.as_ref().is_some_and(|text| text.bytes().any(|byte| byte.is_ascii_control())) {
-            return Err(Error::usage(format!("{location}: token= holds a control character")));
+            return Err(Error::usage(format!("{location}: token= contains a control character")));
         }
         let waited = patience.connect + patience.timeout;
         let config = Agent::config_builder()
@@ -103,7 +103,7 @@ impl Http {
         if body.is_some() {
             request = request.header("content-type", MEDIA_TYPE);
         }
-        let wrong = |error| Error::config(format!("{path}: cannot be asked for")).because(error);
+        let wrong = |error| Error::config(format!("{path}: invalid request")).because(error);
         let request = request.body(body.map(Value::to_string).unwrap_or_default()).map_err(wrong)?;
         let response = self.exchange(request)?.map_err(|error| self.classify(error))?;
         answer(&response)
@@ -127,7 +127,7 @@ impl Http {
         spawned.map_err(|error| Error::io("a thread", &error))?;
         // The agent's own timeouts expire first.
         let received = Stop::of_process().server_wait().receive(&receiver, 2 * self.waited);
-        received.map_err(|_| Trouble::Passing("no answer".to_owned()))
+        received.map_err(|_| Trouble::Passing("no response".to_owned()))
     }
 
     /// Classifies a failure without an answer.
@@ -140,11 +140,11 @@ impl Http {
             ureq::Error::Io(io) => {
                 Trouble::Passing(io.to_string().split(" (os error").next().unwrap_or_default().to_lowercase())
             }
-            ureq::Error::Timeout(_) => Trouble::Passing(format!("no answer for {}", rounded(self.waited))),
+            ureq::Error::Timeout(_) => Trouble::Passing(format!("no response for {}", rounded(self.waited))),
             ureq::Error::HostNotFound | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
                 Trouble::Passing(error.to_string())
             }
-            error => Error::config("it cannot be asked").because(error).into(),
+            error => Error::config("request failed").because(error).into(),
         }
     }
 }
@@ -153,29 +153,27 @@ impl Http {
 fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
     let (status, bytes) = (response.status().as_u16(), response.body());
     if bytes.len() as u64 > BODY_MAX {
-        let message = format!("it answers with more than {} MiB", BODY_MAX >> 20);
+        let message = format!("the response exceeds {} MiB", BODY_MAX >> 20);
         return Err(Error::new(ErrorKind::Config, message).into());
     }
     let answer = Answer { status, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) };
     match status {
-        200..300 if answer.body.is_null() => {
-            Err(Error::config("its answer is no JSON: is the base path right?").into())
-        }
+        200..300 if answer.body.is_null() => Err(Error::config("expected a JSON response; check the base path").into()),
         200..300 | 404 | 409 | 422 => Ok(answer),
         300..=399 => {
             // A redirect is not followed, because another server's answer would count as this one's.
             let location = response.headers().get("location").and_then(|value| value.to_str().ok());
             let to = location.map_or(String::new(), |location| format!(" to {location}"));
-            Err(Error::config(format!("it answers {status}: a redirect{to}, which is not followed")).into())
+            Err(Error::config(format!("status {status}: redirects{to} are not followed")).into())
         }
-        401 | 403 => Err(Error::config("not let in").because(answer.message()).into()),
-        408 | 429 | 500.. => Err(Trouble::Passing(format!("it answers {status}"))),
-        _ => Err(Error::config(format!("it answers {status}")).because(answer.message()).into()),
+        401 | 403 => Err(Error::config("access denied").because(answer.message()).into()),
+        408 | 429 | 500.. => Err(Trouble::Passing(format!("status {status}"))),
+        _ => Err(Error::config(format!("status {status}")).because(answer.message()).into()),
     }
 }
 
 fn basic(who: &str, location: &Location) -> Result<String> {
-    let who = unescaped(who).ok_or_else(|| Error::usage(format!("{location}: user and password: no % escapes")))?;
+    let who = unescaped(who).ok_or_else(|| Error::usage(format!("{location}: user and password: bad % escapes")))?;
     let mut text = "Basic ".to_owned();
     base64::encode(who.as_bytes(), &mut text);
     Ok(text)
@@ -197,7 +195,7 @@ fn tls(location: &Location) -> Result<TlsConfig> {
             let certificate = |item| if let PemItem::Certificate(one) = item { Some(one) } else { None };
             let found: Vec<_> = items.into_iter().filter_map(certificate).collect();
             match found.is_empty() {
-                true => return Err(wrong().because("it holds no certificate in PEM")),
+                true => return Err(wrong().because("expected a PEM certificate")),
                 false => found,
             }
         }

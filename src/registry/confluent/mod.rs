@@ -158,11 +158,11 @@ impl Confluent {
         let absence = match option("down") {
             None | Some("wait") => Absence::Wait,
             Some("dead") => Absence::Dead,
-            Some(_) => return Err(wrong("down", "wait or dead")),
+            Some(_) => return Err(wrong("down", "expected wait or dead")),
         };
         let refresh = option("refresh").map_or(Ok(crate::time::SECOND), parse_duration)?;
-        let refresh = u64::try_from(refresh).map_err(|_| wrong("refresh", "a duration"))?;
-        let words = || wrong("subject", "record, topic or topic-record");
+        let refresh = u64::try_from(refresh).map_err(|_| wrong("refresh", "expected a duration"))?;
+        let words = || wrong("subject", "expected record, topic or topic-record");
         let strategy = option("subject").map(|word| Strategy::from_name(word).ok_or_else(words)).transpose()?;
         let topic = option("topic").map(str::to_owned);
         let shown = location.to_string();
@@ -242,10 +242,10 @@ impl Confluent {
     /// Returns the text of a fetched schema, with its references written in.
     fn text(&self, body: &Value) -> Asked<Arc<str>> {
         let Some(text) = body.get("schema").and_then(Value::as_str) else {
-            return Err(Error::config("its answer holds no schema"));
+            return Err(Error::config("the response has no schema"));
         };
         if let Some(other) = other_type(body) {
-            return Err(Error::config(format!("it is of type {other}, evt reads Avro")));
+            return Err(Error::config(format!("expected an Avro schema, found type {other}")));
         }
         let mut open = Reference::all(body)?;
         if open.is_empty() {
@@ -257,12 +257,12 @@ impl Confluent {
                 continue;
             }
             if known.len() == REFERENCES_MAX {
-                return Err(Error::config(format!("it refers to more than {REFERENCES_MAX} schemas")));
+                return Err(Error::config(format!("more than {REFERENCES_MAX} references")));
             }
             let path = format!("/subjects/{}/versions/{}", escaped(&reference.subject), reference.version);
             let body = match self.get(&path)? {
                 Err(cause) => return Ok(Err(cause)),
-                Ok(None) => return Err(Error::config(format!("it refers to {reference}, which is not there"))),
+                Ok(None) => return Err(Error::config(format!("missing reference {reference}"))),
                 Ok(Some(body)) => body,
             };
             let text = body.get("schema").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -327,11 +327,11 @@ impl Confluent {
             Ok(Some(body)) => body,
         };
         if let Some(other) = other_type(&body) {
-            let why = format!("version {number} is of type {other}, evt reads Avro");
+            let why = format!("version {number}: expected an Avro schema, found type {other}");
             return Ok(Err(Lookup::Useless(why.into())));
         }
         let id = body.get("id").and_then(Value::as_i64);
-        let id = id.ok_or_else(|| at(Error::config("its answer holds no id")))?;
+        let id = id.ok_or_else(|| at(Error::config("the response has no id")))?;
         let text = match self.text(&body).map_err(at)? {
             Err(cause) => return Ok(Err(Lookup::Away(cause))),
             Ok(text) => text,
@@ -370,15 +370,14 @@ impl Confluent {
         match asked {
             Ok(answer) => {
                 if away.take().is_some() {
-                    self.console.say(format!("{}: is back", self.shown));
+                    self.console.say(format!("{}: available again", self.shown));
                 }
                 Ok(Ok(answer))
             }
             Err(Trouble::Lasting(error)) => Err(error),
             Err(Trouble::Passing(cause)) => {
                 if away.is_none() {
-                    let line =
-                        format!("{}: {cause}: what needs it is a dead letter until it is back (?down=)", self.shown);
+                    let line = format!("{}: {cause}: events that need it become dead letters (?down=)", self.shown);
                     self.console.say(line);
                 }
                 let cause: Arc<str> = format!("{}: {cause}", self.shown).into();
@@ -402,12 +401,12 @@ impl Confluent {
 
     #[cold]
     fn refused(&self, path: &str, answer: &Answer) -> Error {
-        Error::config(format!("{}: {path}: it answers {}", self.shown, answer.status)).because(answer.message())
+        Error::config(format!("{}: {path}: status {}", self.shown, answer.status)).because(answer.message())
     }
 
     #[cold]
     fn nonsense(&self, what: &str) -> Error {
-        Error::config(format!("{}: its answer is no list of {what}", self.shown))
+        Error::config(format!("{}: expected a list of {what} in the response", self.shown))
     }
 
     /// Finds the version and id of a schema in a subject.
@@ -420,7 +419,7 @@ impl Confluent {
         let number = |name: &str| answer.body.get(name).and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok());
         match (number("version"), number("id")) {
             (Some(version), Some(id)) => Ok(Some((version, id))),
-            _ => Err(Error::config(format!("{}: its answer names no version and id", self.shown))),
+            _ => Err(Error::config(format!("{}: the response has no version and id", self.shown))),
         }
     }
 
@@ -432,7 +431,7 @@ impl Confluent {
 
     #[cold]
     fn lost(&self) -> Error {
-        Error::config(format!("{}: the schema was taken and is not there", self.shown))
+        Error::config(format!("{}: the registry accepted the schema but does not return it", self.shown))
     }
 
     /// Registers a schema under exactly this subject, whatever the strategy; returns its id, or the registry's refusal.
@@ -453,7 +452,7 @@ impl Confluent {
         match self.strategy {
             None | Some(Strategy::Record) => Ok(name.into()),
             Some(Strategy::TopicRecord) if self.topic.is_none() => {
-                Err(Error::usage(format!("{}: subject=topic-record needs topic=NAME here", self.shown)))
+                Err(Error::usage(format!("{}: subject=topic-record requires topic=NAME here", self.shown)))
             }
             // Without `topic=` the name is the topic: evt-validate --subject origin.
             Some(strategy) => Ok(strategy.subject(self.topic.as_deref().unwrap_or(name), name).into()),
@@ -486,11 +485,11 @@ impl Registry for Arc<Confluent> {
             let answer = self.answered(Method::GET, &path, None)?;
             let level = answer.body.get("compatibilityLevel").and_then(Value::as_str);
             if let Some(level) = level.filter(|_| answer.is_good()) {
-                let unknown = || Error::config(format!("{}: it says level '{level}' of '{subject}'", self.shown));
+                let unknown = || Error::config(format!("{}: unknown level '{level}' of '{subject}'", self.shown));
                 return Level::from_name(level).ok_or_else(unknown);
             }
         }
-        Err(Error::config(format!("{}: it says no level of '{subject}'", self.shown)))
+        Err(Error::config(format!("{}: the response has no compatibility level of subject '{subject}'", self.shown)))
     }
 
     fn register(&mut self, subject: &str, text: &str) -> Result<Registration> {
@@ -527,7 +526,7 @@ impl Registry for Arc<Confluent> {
                 let said = said.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
                 let mut said: Vec<String> = said.collect();
                 if said.is_empty() {
-                    said.push("it is not compatible (the registry says no more)".to_owned());
+                    said.push("not compatible (the registry gives no reason)".to_owned());
                 }
                 Ok(Some(said))
             }

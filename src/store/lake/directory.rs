@@ -34,7 +34,7 @@ pub const OPTIONS: [&str; 4] = ["mode", "roll", "shrink", "table"];
 pub fn root(location: &Location) -> Result<PathBuf> {
     location.check_options(SCHEME, &OPTIONS)?;
     if location.path.is_empty() {
-        return Err(Error::usage("parquet: says no directory: parquet:DIR"));
+        return Err(Error::usage("parquet: expected parquet:DIR, found no directory"));
     }
     Ok(PathBuf::from(&location.path))
 }

@@ -201,7 +201,7 @@ pub fn check(root: &Path) -> Result<()> {
     };
     tried().map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            let message = "this file system cannot exchange two directories, as mode=replace has to";
+            let message = "mode=replace requires a file system that can exchange two directories";
             Error::new(ErrorKind::Config, format!("parquet:{}: {message}", root.display()))
         }
         _ => failed(root, "cannot exchange two directories", &error),

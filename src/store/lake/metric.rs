@@ -87,9 +87,8 @@ impl Results {
             counts.add(fate);
         }
         if self.entries.len() > KEYS {
-            let message =
-                format!("parquet: more than {KEYS} results in one run: it has to hold them all until the end");
-            return Err(Error::new(ErrorKind::Io, message + ": write them to sqlite:PATH"));
+            let message = format!("parquet: a run has more than {KEYS} results, which must be in memory until its end");
+            return Err(Error::new(ErrorKind::Io, message + "; use sqlite:PATH"));
         }
         Ok(())
     }

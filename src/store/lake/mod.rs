@@ -41,7 +41,7 @@ use std::path::PathBuf;
 pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
-    about: "parquet:DIR: a lake of Parquet files by day, whole files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
+    about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
@@ -100,13 +100,13 @@ impl Plan {
         let replace = match location.options.get("mode").map(String::as_str) {
             None | Some("append") => false,
             Some("replace") => true,
-            Some(other) => return Err(Error::usage(format!("parquet: unknown mode '{other}': append or replace"))),
+            Some(other) => return Err(Error::usage(format!("parquet: mode={other}: expected append or replace"))),
         };
         let may_shrink = match location.options.get("shrink").map(String::as_str) {
             None => false,
             Some("ok") if replace => true,
-            Some("ok") => return Err(Error::usage("parquet: shrink=ok is about mode=replace")),
-            Some(other) => return Err(Error::usage(format!("parquet: unknown shrink '{other}': ok"))),
+            Some("ok") => return Err(Error::usage("parquet: shrink=ok requires mode=replace")),
+            Some(other) => return Err(Error::usage(format!("parquet: shrink: expected ok, found '{other}'"))),
         };
         let roll = location.options.get("roll").map(|text| parse_roll(text)).transpose()?;
         Ok(Self { root: root(location)?, roll, replace, may_shrink })
@@ -126,7 +126,7 @@ impl Parquet {
     fn open(location: &Location, options: &OpenOptions) -> Result<Self> {
         let Plan { root, roll, replace, may_shrink } = Plan::try_new(location)?;
         if replace && options.epochs {
-            let why = "mode=replace knows the files of one run only, a checkpoint outlives it: leave one out";
+            let why = "mode=replace excludes checkpoints, because it tracks the files of one run only";
             return Err(Error::usage(format!("parquet:{}: {why}", root.display())));
         }
         let lake = Lake::open(&root, &options.pipeline)?;
@@ -258,7 +258,7 @@ impl Parquet {
         let words = [
             (self.tally.new, "new"),
             (self.tally.replaced, "replaced"),
-            (self.tally.present, "there already"),
+            (self.tally.present, "already present"),
             (self.tally.removed, "removed"),
         ];
         let said: Vec<String> = words.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
@@ -309,7 +309,7 @@ impl Sink for Parquet {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         if let Some(done) = self.committed()? {
             if done.run > epoch.run {
-                let message = format!("run {} has been replaced by run {}", epoch.run, done.run);
+                let message = format!("run {} was replaced by run {}", epoch.run, done.run);
                 return Err(Error::new(
                     ErrorKind::Fenced,
                     format!("parquet:{}: {message}", self.lake.root().display()),
@@ -350,7 +350,7 @@ impl Sink for Parquet {
         if self.replace.is_none() {
             return self.finish();
         }
-        let why = "stopped before the end of the input: no day was replaced, and what was read is not kept";
+        let why = "stopped before the end of the input; no day was replaced, and the rows of this run were discarded";
         Ok(self.refuse(why.to_owned()))
     }
 }

@@ -50,7 +50,7 @@ pub fn read(location: &Location, kind: Kind) -> Result<Batches> {
 }
 
 fn empty(root: &Path) -> Error {
-    Error::usage(format!("parquet:{}: holds no files of evt (date=YYYY-MM-DD/*.parquet)", root.display()))
+    Error::usage(format!("parquet:{}: expected files date=YYYY-MM-DD/*.parquet, found none", root.display()))
 }
 
 /// Checks that a lake holds the requested kind. Errors: exit status 2.
@@ -59,7 +59,7 @@ pub fn check_kind(root: &Path, found: Kind, kind: Kind) -> Result<()> {
         return Ok(());
     }
     let (root, found, kind) = (root.display(), found.table(), kind.table());
-    Err(Error::usage(format!("parquet:{root}: this directory holds {found}, not {kind}: name another")))
+    Err(Error::usage(format!("parquet:{root}: expected {kind}, found {found}; use another directory")))
 }
 
 /// Returns the kind of the files in a lake, if there are any.
@@ -159,7 +159,7 @@ impl Day {
         match opened {
             Ok(file) => kind_in(&path, File::from(file)),
             Err(Errno::NOENT) => {
-                let message = format!("parquet:{}: the day was replaced while it was read: run again", path.display());
+                let message = format!("parquet:{}: the day was replaced while it was read; run again", path.display());
                 Err(Error::new(ErrorKind::Fenced, message))
             }
             Err(errno) => Err(disk::failed(&path, "cannot open", &errno.into())),
@@ -172,7 +172,7 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
     let builder = builder.map_err(|e| Error::corrupt(format!("parquet:{}", path.display())).because(e))?;
     match Kind::of(builder.schema()) {
         Some(kind) => Ok((kind, builder)),
-        None => Err(Error::usage(format!("parquet:{}: evt did not write this file", path.display()))),
+        None => Err(Error::usage(format!("parquet:{}: not a file written by evt", path.display()))),
     }
 }
 

@@ -154,7 +154,7 @@ fn fewer_rows(kind: Kind, column: &str, day: &Day, new: &Day) -> Result<Option<C
 }
 
 fn too_many(what: &str) -> Error {
-    let message = format!("parquet: more than {KEYS} {what} with mode=replace: they have to fit in memory");
+    let message = format!("parquet: more than {KEYS} {what}, the limit with mode=replace");
     Error::new(ErrorKind::Io, message)
 }
 
@@ -173,11 +173,11 @@ fn key_text(kind: Kind, batch: &RecordBatch, row: usize) -> Result<String> {
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { day, rows_before, rows_after, cause } = self;
-        write!(f, "nothing was replaced: {day} holds {rows_before} rows and would hold {rows_after}")?;
+        write!(f, "nothing was replaced: {day} has {rows_before} rows and would have {rows_after}")?;
         if let Some(cause) = cause {
             write!(f, "; {cause}")?;
         }
-        f.write_str(" (shrink=ok replaces it all the same)")
+        f.write_str(" (shrink=ok replaces it anyway)")
     }
 }
 
@@ -186,14 +186,14 @@ impl fmt::Display for Cause {
         match self {
             Self::Nameless(rows) => write!(
                 f,
-                "{rows} of its rows come from standard input, which has no name of its own, so no run can tell whether it \
-                 reads the same input: name the input with --origin NAME"
+                "{rows} of its rows come from standard input, which has no name, so evt cannot tell whether both \
+                 runs read the same input (set --origin NAME)"
             ),
             Self::Origin { name, rows } => write!(f, "rows of {name}: {} before, {} after", rows.before, rows.after),
-            Self::Key(key) => write!(f, "it holds the row {key}, which this run does not bring"),
+            Self::Key(key) => write!(f, "its row {key} is missing from this run"),
             Self::Events { keys, first, before, after } => write!(
                 f,
-                "{keys} keys count more events there than in this run (a metric row is the whole of its window), first \
+                "{keys} keys have more events there than in this run (a metric row covers its whole window), first \
                  {first}: rows {before} before, {after} after"
             ),
         }
@@ -222,7 +222,7 @@ impl<'a> Versions<'a> {
             (Some(revisions), Some(events)) => {
                 Ok(Self::Known { revisions: revisions.values(), events: events.values() })
             }
-            _ => Err(Error::broken("a revision or number of rows is no whole number")),
+            _ => Err(Error::broken("expected an integer as revision and number of rows")),
         }
     }
 
@@ -246,7 +246,7 @@ impl<'a> Origins<'a> {
         match (coded.and_then(|coded| Some((coded, coded.values().as_string_opt()?))), column.as_string_opt()) {
             (Some((coded, values)), _) => Ok(Self::Coded(coded, values)),
             (None, Some(column)) => Ok(Self::Plain(column)),
-            (None, None) => Err(Error::broken("a column of origins is no text")),
+            (None, None) => Err(Error::broken("expected a text column of origins")),
         }
     }
 

@@ -160,7 +160,7 @@ fn a_directory_is_for_one_run_and_one_kind() {
     first.finish().unwrap();
     let error = bench.open().write(Kind::Metric, &rows(Kind::Metric, 0, 1)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.to_string().contains("this directory holds raw_events, not aggregated_metrics"), "{error}");
+    assert!(error.to_string().contains("expected aggregated_metrics, found raw_events"), "{error}");
     assert_eq!((STORE.read)(&bench.location, Kind::Dead).err().unwrap().kind(), ErrorKind::Usage);
 }
 
@@ -200,15 +200,13 @@ fn a_day_of_metrics_is_not_replaced_by_fewer_rows_or_without_one_of_its_keys() {
     let fewer = metrics(&(0..15).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     let said = refused(&bench, Kind::Metric, &fewer);
     assert!(
-        said.starts_with(
-            "nothing was replaced: 2024-01-16 holds 8 rows and would hold 7; it holds the row {\"metric_name\":"
-        ),
+        said.starts_with("nothing was replaced: 2024-01-16 has 8 rows and would have 7; its row {\"metric_name\":"),
         "{said}"
     );
     // The same number of rows, with another key.
     let others = metrics(&(1..8).chain([100]).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     let said = refused(&bench, Kind::Metric, &others);
-    assert!(said.contains("2024-01-15 holds 8 rows and would hold "), "{said}");
+    assert!(said.contains("2024-01-15 has 8 rows and would have "), "{said}");
     let more = metrics(&(0..8).map(|key| (key, 0, 9, false)).collect::<Vec<_>>());
     assert_eq!(bench.run(Kind::Metric, std::slice::from_ref(&more)).counts.updated, 8);
     assert_eq!(bench.table(Kind::Metric), as_text(&[more, day(8)]));
@@ -220,17 +218,17 @@ fn a_day_is_not_replaced_where_an_origin_would_have_fewer_rows() {
     let of = |origin: &str, rows: i64| events(origin, 0, rows);
     bench.run(Kind::Event, &[of("a", 30), of("b", 10)]);
     let said = refused(&bench, Kind::Event, &of("a", 40));
-    let expected = "nothing was replaced: 2024-01-15 holds 40 rows and would hold 40; rows of b: 10 before, 0 after \
-                    (shrink=ok replaces it all the same)";
+    let expected = "nothing was replaced: 2024-01-15 has 40 rows and would have 40; rows of b: 10 before, 0 after \
+                    (shrink=ok replaces it anyway)";
     assert_eq!(said, expected);
-    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would hold 39; rows of a: 30 before, 0 after"));
+    assert!(refused(&bench, Kind::Event, &of("b", 39)).contains("would have 39; rows of a: 30 before, 0 after"));
     let bench = bench.with("shrink", "ok");
     bench.run(Kind::Event, &[of("a", 40)]);
     assert_eq!(bench.table(Kind::Event), as_text(&[of("a", 40)]));
     for kind in [Kind::Late, Kind::Alert] {
         let bench = self::bench().with("mode", "replace");
         bench.run(kind, &[rows(kind, 0, 10)]);
-        assert!(refused(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would hold 9"), "{kind:?}");
+        assert!(refused(&bench, kind, &rows(kind, 0, 9)).contains(" 10 rows and would have 9"), "{kind:?}");
         bench.run(kind, &[rows(kind, 0, 11)]);
         assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
     }
@@ -242,7 +240,7 @@ fn rows_of_standard_input_are_not_replaced_by_any_run() {
         let bench = bench().with("mode", "replace");
         bench.run(kind, &[rows(kind, 0, 10)]);
         let said = refused(&bench, kind, &rows(kind, 0, 11));
-        assert!(said.contains("would hold 11; 10 of its rows come from standard input"), "{kind:?}: {said}");
+        assert!(said.contains("would have 11; 10 of its rows come from standard input"), "{kind:?}: {said}");
         let bench = bench.with("shrink", "ok");
         bench.run(kind, &[rows(kind, 0, 11)]);
         assert_eq!(bench.table(kind), as_text(&[rows(kind, 0, 11)]), "{kind:?}");
@@ -259,7 +257,7 @@ fn a_metric_is_replaced_by_one_of_fewer_events_only_where_its_revision_is_greate
         let outcome = bench.run(Kind::Metric, &[batch]);
         let said = outcome.notices.first().map(|notice| notice.text.as_str()).unwrap_or_default();
         assert!(
-            said.contains("; 1 keys count more events there") && said.contains(": rows 5 before, 4 after"),
+            said.contains("; 1 keys have more events there") && said.contains(": rows 5 before, 4 after"),
             "{said}"
         );
     }

@@ -77,9 +77,9 @@ fn classify(error: &tokio_postgres::Error) -> Failure {
         _ if matches!(*code, SqlState::LOCK_NOT_AVAILABLE | SqlState::READ_ONLY_SQL_TRANSACTION) => {
             Failure::Trouble(Trouble::Passing(cause))
         }
-        "28" | "3D" => lasting(ErrorKind::Config, "not let in"),
-        "3F" | "42" => lasting(ErrorKind::Config, "refused"),
-        _ => lasting(ErrorKind::Io, "refused"),
+        "28" | "3D" => lasting(ErrorKind::Config, "access denied"),
+        "3F" | "42" => lasting(ErrorKind::Config, "rejected"),
+        _ => lasting(ErrorKind::Io, "rejected"),
     }
 }
 
@@ -117,7 +117,7 @@ impl Server {
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;
         let mut config: Config = format!("postgres://{}", location.path).parse().map_err(|_| {
-            Error::usage(format!("{location}: names no server: postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
+            Error::usage(format!("{location}: expected postgres://[USER[:PASSWORD]@]HOST[:PORT]/DATABASE"))
         })?;
         config.application_name("evt").connect_timeout(patience.connect);
         if config.get_user().is_none() {
@@ -129,7 +129,7 @@ impl Server {
             Some("require" | "verify-ca" | "verify-full") => true,
             None => !near,
             Some(_) => {
-                let message = format!("{location}: sslmode: disable or require (which verifies the certificate)");
+                let message = format!("{location}: sslmode: expected disable or require (which verifies)");
                 return Err(Error::usage(message));
             }
         };
@@ -270,8 +270,8 @@ async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, Failur
     let away = |cause: String| Err(Failure::Trouble(Trouble::Passing(cause)));
     match select(pin!(tokio::time::timeout(limit, work)), pin!(stop_timeout())).await {
         Either::Left((Ok(done), _)) => done,
-        Either::Left((Err(_), _)) => away(format!("no answer for {}", rounded(limit))),
-        Either::Right(_) => away("no answer".to_owned()),
+        Either::Left((Err(_), _)) => away(format!("no response for {}", rounded(limit))),
+        Either::Right(_) => away("no response".to_owned()),
     }
 }
 

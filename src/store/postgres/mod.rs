@@ -307,8 +307,7 @@ impl Sink for Postgres {
         match self.committed()?.filter(|done| done.run > epoch.run) {
             None => Ok(()),
             Some(newer) => {
-                let message =
-                    format!("{}: run {} has been replaced by run {}", self.address.shown, epoch.run, newer.run);
+                let message = format!("{}: run {} was replaced by run {}", self.address.shown, epoch.run, newer.run);
                 Err(Error::new(ErrorKind::Fenced, message))
             }
         }

@@ -25,7 +25,7 @@ fn open(location: &Location) -> Result<(PostgresAddress, Link)> {
     let pending = link.run(schema::pending).map_err(|failure| address.failed(failure.into_trouble()))?;
     match schema::names(&pending) {
         none if none.is_empty() => Ok((address, link)),
-        steps => Err(Error::usage(format!("{}: its tables lack {steps}: evt-sink makes them", address.shown))),
+        steps => Err(Error::usage(format!("{}: missing migrations {steps}; run evt-sink first", address.shown))),
     }
 }
 
@@ -116,7 +116,7 @@ impl Pages {
                 let value: Option<Raw<'_>> = row.try_get(index).ok().flatten();
                 column.push(value.map(|raw| raw.0)).ok_or_else(|| {
                     let name = row.columns().get(index).map_or("", |column| column.name());
-                    Error::corrupt(format!("{}: column '{name}' holds a value evt did not write", self.address.shown))
+                    Error::corrupt(format!("{}: column '{name}' has a value evt did not write", self.address.shown))
                 })?;
             }
         }
@@ -128,7 +128,7 @@ impl Pages {
                 _ => stored.next().ok_or_else(|| Error::broken("a column too few"))?.finish(),
             });
         }
-        let foreign = || format!("{}: rows evt did not write", self.address.shown);
+        let foreign = || format!("{}: rows that evt did not write", self.address.shown);
         let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         batch.map(Some).map_err(|error| Error::corrupt(foreign()).because(error))
     }

@@ -36,7 +36,7 @@ pub async fn pending(link: &Link) -> Result<Vec<&'static Migration>, Failure> {
     let rows = link.client.query("SELECT name FROM evt_migrations ORDER BY name", &[]).await?;
     let taken: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     if let Some(newer) = taken.iter().find(|name| MIGRATIONS.iter().all(|known| known.name != **name)) {
-        return Err(Error::config(format!("its tables were made by a newer evt (step {newer})")).into());
+        return Err(Error::config(format!("the tables were created by a newer evt (migration {newer})")).into());
     }
     Ok(MIGRATIONS.iter().filter(|step| taken.iter().all(|name| name != step.name)).collect())
 }

@@ -81,7 +81,7 @@ fn tables_of_a_newer_evt_are_left_alone_and_pending_steps_are_named() {
     for error in [check(&bench.location).err(), bench.open_as("run", false).err()] {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("newer evt (step 999_future)"), "{error}");
+        assert!(error.to_string().contains("newer evt (migration 999_future)"), "{error}");
     }
 }
 

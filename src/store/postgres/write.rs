@@ -31,7 +31,7 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let cells = Cell::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
-            let message = format!("{}: Postgres text cannot hold U+0000", field.name());
+            let message = format!("{}: Postgres text cannot contain U+0000", field.name());
             refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
         }
     }
@@ -40,7 +40,7 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
         for row in 0..batch.num_rows() {
             let text = dimensions.value(row);
             if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
-                let message = "dimensions: not the canonical JSON of an object of strings (without U+0000) and nulls";
+                let message = "dimensions: expected canonical JSON of an object of strings (without U+0000) and nulls";
                 refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }

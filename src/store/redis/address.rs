@@ -29,11 +29,11 @@ impl RedisAddress {
         location.check_options(&location.scheme, &OPTIONS)?;
         let ttl = location.options.get("ttl").map_or(Ok(TTL), |text| parse_duration(text))? / MILLISECOND;
         if ttl <= 0 {
-            return Err(Error::usage(format!("{location}: ttl: a row stays longer than 0")));
+            return Err(Error::usage(format!("{location}: ttl: expected a duration longer than 0")));
         }
         let prefix = location.options.get("prefix").cloned().unwrap_or_default();
         if prefix.contains(['{', '}']) {
-            let message = format!("{location}: prefix: braces would make it the hash tag of every key");
+            let message = format!("{location}: prefix: braces would be the hash tag of every key");
             return Err(Error::usage(message));
         }
         Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })

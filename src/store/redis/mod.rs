@@ -151,7 +151,7 @@ impl Sink for Redis {
         match self.with_session(|_, session| session.commit(&key, &words))? {
             Value::Int(0) => Ok(()),
             Value::Int(newer) => {
-                let message = format!("{}: run {} has been replaced by run {newer}", self.address.shown, epoch.run);
+                let message = format!("{}: run {} was replaced by run {newer}", self.address.shown, epoch.run);
                 Err(Error::new(ErrorKind::Fenced, message))
             }
             _ => Err(Error::broken("commit.lua answers with a number")),

@@ -86,7 +86,7 @@ impl Reader {
     }
 
     fn foreign(&self, what: &str) -> Error {
-        Error::corrupt(format!("{}: {what} holds what evt did not write", self.address.shown))
+        Error::corrupt(format!("{}: {what} has a value that evt did not write", self.address.shown))
     }
 
     fn names(&mut self) -> Result<Vec<String>> {

@@ -108,7 +108,7 @@ impl Server {
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;
         let wrong = |error: RedisError| {
-            Error::usage(format!("{location}: names no server: redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"))
+            Error::usage(format!("{location}: expected redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]"))
                 .because(error.category())
         };
         let uri = format!("{}://{}", location.scheme, location.path);
@@ -192,7 +192,7 @@ fn serve(mut connection: Connection, called: &Receiver<Call>, answers: &Sender<R
 /// Classifies an error of the connection, or one that concerns all commands.
 fn trouble(shown: &str, error: &RedisError, waited: Duration) -> Trouble {
     if error.is_timeout() {
-        return Trouble::Passing(format!("no answer for {}", remote::rounded(waited)));
+        return Trouble::Passing(format!("no response for {}", remote::rounded(waited)));
     }
     match error.code() {
         Some(code) => {
@@ -226,7 +226,7 @@ pub fn refused(shown: &str, refusal: &Refusal) -> Trouble {
         "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" | "MOVED" | "ASK" | "CROSSSLOT" => ErrorKind::Config,
         _ => ErrorKind::Io,
     };
-    Trouble::Lasting(Error::new(kind, format!("{shown}: refused")).because(&refusal.text))
+    Trouble::Lasting(Error::new(kind, format!("{shown}: rejected")).because(&refusal.text))
 }
 
 /// An open connection. After a failure it must be dropped, because answers may still arrive. A thread of its own waits on the
@@ -252,7 +252,7 @@ impl Wire {
     fn take(&mut self) -> Result<Vec<Value>, Trouble> {
         match Stop::of_process().server_wait().receive(&self.answers, Duration::MAX) {
             Ok(answered) => answered.map_err(|error| trouble(&self.shown, &error, self.timeout)),
-            Err(_) => Err(Trouble::Passing("no answer".to_owned())),
+            Err(_) => Err(Trouble::Passing("no response".to_owned())),
         }
     }
 
@@ -299,7 +299,7 @@ impl Wire {
 
     /// Makes the error for an answer that Redis never gives.
     pub fn strange(&self, command: &str) -> Error {
-        Error::new(ErrorKind::Io, format!("{}: {command}: an answer Redis does not give", self.shown))
+        Error::new(ErrorKind::Io, format!("{}: {command}: unexpected reply", self.shown))
     }
 }
 

@@ -223,7 +223,7 @@ impl Session {
         }
         for index in packed {
             fates.push(match index.and_then(|index| answers.get(index)) {
-                None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count no more than 2^53 rows")),
+                None => Err(Fault::new(ErrorType::SinkError, "Redis scripts count at most 2^53 rows")),
                 Some(answer) => read_fate(answer)?,
             });
         }

@@ -74,7 +74,7 @@ pub fn real(value: ValueRef<'_>) -> Option<f64> {
 
 /// Builds the column `field` from the values of its rows. Errors: exit status 65 for a value that evt does not write.
 pub fn to_array(field: &Field, values: &[Value]) -> Result<ArrayRef> {
-    let foreign = || Error::corrupt(format!("column '{}' holds a value evt did not write", field.name()));
+    let foreign = || Error::corrupt(format!("column '{}' has a value evt did not write", field.name()));
     build(field.data_type(), values).ok_or_else(foreign)
 }
 

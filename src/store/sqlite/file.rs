@@ -36,7 +36,7 @@ impl SqliteFile {
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(SCHEME, &OPTIONS)?;
         if location.path.is_empty() {
-            return Err(Error::usage("sqlite: says no file: sqlite:PATH"));
+            return Err(Error::usage("sqlite: expected sqlite:PATH, found no path"));
         }
         let wait = location.options.get("wait").map_or(Ok(WAIT), |wait| parse_duration(wait))?;
         Ok(Self { path: location.path.clone(), wait })
@@ -97,7 +97,7 @@ impl SqliteFile {
     pub fn failed(&self, what: &str, error: &rusqlite::Error) -> Error {
         if is_busy(error) {
             let waited = format_duration(self.wait);
-            let message = format!("{self}: {what}: another run has held the lock for {waited} (?wait= waits longer)");
+            let message = format!("{self}: {what}: another run has held the lock for {waited} (?wait= sets the limit)");
             return Error::new(ErrorKind::Fenced, message);
         }
         let kind = match error.sqlite_error_code() {

@@ -153,7 +153,7 @@ impl Sink for Sqlite {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         if let Some(newer) = self.committed()?.filter(|done| done.run > epoch.run) {
-            let message = format!("{}: run {} has been replaced by run {}", self.file, epoch.run, newer.run);
+            let message = format!("{}: run {} was replaced by run {}", self.file, epoch.run, newer.run);
             return Err(Error::new(ErrorKind::Fenced, message));
         }
         self.record(

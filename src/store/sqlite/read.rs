@@ -22,7 +22,7 @@ fn open(location: &Location) -> Result<(SqliteFile, Connection, i64)> {
     let db = file.connect_to_read()?;
     match sqlite_schema::version(&db, &file)? {
         Some(version) => Ok((file, db, version)),
-        None => Err(Error::usage(format!("{file}: holds no tables of evt"))),
+        None => Err(Error::usage(format!("{file}: expected tables of evt, found none"))),
     }
 }
 
@@ -122,7 +122,7 @@ impl Pages {
         }
         Ok(Some(
             RecordBatch::try_new(self.schema.clone(), arrays)
-                .map_err(|e| Error::corrupt(format!("{}: rows evt did not write", self.file)).because(e))?,
+                .map_err(|e| Error::corrupt(format!("{}: rows that evt did not write", self.file)).because(e))?,
         ))
     }
 }

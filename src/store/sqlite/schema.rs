@@ -145,7 +145,7 @@ pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
     match found {
         None => Ok(()),
         Some(name) => Err(Error::config(format!(
-            "{file}: its table {name} was made by another program: name another file, or rename the table"
+            "{file}: another program created the table {name}; use another file or rename the table"
         ))),
     }
 }
@@ -153,9 +153,9 @@ pub fn check_tables(db: &Connection, file: &SqliteFile) -> Result<()> {
 /// Returns the version of the tables. Errors: exit status 78 if a newer evt made them.
 pub fn check_version(db: &Connection, file: &SqliteFile) -> Result<Option<i64>> {
     match version(db, file)? {
-        Some(newer) if !(0..=VERSION).contains(&newer) => {
-            Err(Error::config(format!("{file}: made by a newer evt: its tables are version {newer}, not {VERSION}")))
-        }
+        Some(newer) if !(0..=VERSION).contains(&newer) => Err(Error::config(format!(
+            "{file}: created by a newer evt: expected tables of version {VERSION}, found {newer}"
+        ))),
         found => Ok(found),
     }
 }

@@ -84,7 +84,7 @@ fn a_row_that_replaces_another_runs_is_named_and_a_replay_of_the_run_is_not() {
             "tuesday",
             9,
             Some(
-                r#"replaced 2 rows of other runs (a metric row is the whole of its window), first per minute 2024-01-15T00:00:00.000000Z {"country":"0"}: rows 6 before, 9 now"#,
+                r#"replaced 2 rows of other runs (a metric row covers its whole window), first per minute 2024-01-15T00:00:00.000000Z {"country":"0"}: rows 6 before, 9 now"#,
             ),
         ),
         ("wednesday", 9, None),
@@ -121,7 +121,7 @@ fn a_file_another_run_has_locked_is_exit_75_and_one_line() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Fenced);
-    assert!(error.to_string().ends_with("another run has held the lock for 20ms (?wait= waits longer)"), "{error}");
+    assert!(error.to_string().ends_with("another run has held the lock for 20ms (?wait= sets the limit)"), "{error}");
     other.execute_batch("ROLLBACK").unwrap();
     sink.write(Kind::Event, &rows(Kind::Event, 0, 1)).unwrap();
     assert_eq!(sink.finish().unwrap().counts.inserted, 1);
