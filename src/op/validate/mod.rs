@@ -133,7 +133,7 @@ impl Validator {
                 continue;
             }
             let verdict = match whence.subject(&rows, row) {
-                Some(name) => known.judge((&name, code), (&rows, row), schemas)?,
+                Some(name) => known.judge(&name, code, (&rows, row), schemas)?,
                 None => Err(nameless(&options.subject)),
             };
             match verdict {
@@ -169,7 +169,8 @@ impl Known {
     #[inline]
     fn judge(
         &mut self,
-        (name, code): (&str, Option<usize>),
+        name: &str,
+        code: Option<usize>,
         row: At<'_>,
         schemas: &mut dyn Schemas,
     ) -> Result<Result<i64, Fault>> {
@@ -493,7 +494,7 @@ impl Plan {
         report.enter(Step::Name(event::COLUMNS[column::PROPERTIES]));
         let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
-            && (self.properties.is_trivial() || self.checks.record(&self.properties, (text, distinct), report, absent));
+            && (self.properties.is_trivial() || self.checks.record(&self.properties, text, distinct, report, absent));
         report.leave();
         going
     }
