@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 pub mod avro;
+pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod console;
