@@ -5,7 +5,7 @@ use super::definition::{Encoder, Format, Input};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
-use crate::kind::dead::{self, ErrorType, Fault};
+use crate::kind::dead::{self, ErrorType, Fault, Rejected};
 use crate::kind::event::RAW;
 use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
@@ -35,7 +35,7 @@ struct Writer {
 }
 
 /// Returns the dead letters that cannot be written as a line of their own, each with the reason.
-pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
+pub fn unfit(letters: &RecordBatch) -> Vec<Rejected> {
     let payloads = letters.column(ORIGINAL_PAYLOAD).as_binary::<i32>();
     let lengths = letters.column(ORIGINAL_LENGTH).as_primitive::<Int64Type>();
     let why = |row: usize| match memchr::memchr(b'\n', payloads.value(row)) {
@@ -46,7 +46,8 @@ pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
         Some(at) => Some(format!("-o raw: the payload has a line break at byte {}", at + 1)),
         None => None,
     };
-    (0..letters.num_rows()).filter_map(|row| Some((row, Fault::new(ErrorType::SinkError, why(row)?)))).collect()
+    let rejected = |row| Some(Rejected { row, fault: Fault::new(ErrorType::SinkError, why(row)?) });
+    (0..letters.num_rows()).filter_map(rejected).collect()
 }
 
 impl Encoder for Writer {

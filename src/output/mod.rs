@@ -19,7 +19,7 @@ use crate::kafka::produce::body::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kafka::produce::{Bounced, KafkaOutput, row_limit};
 use crate::kind::Kind;
-use crate::kind::dead::{self, Fault};
+use crate::kind::dead::{self, Rejected};
 use crate::kind::event::has_raw;
 use crate::kind::headers;
 use crate::metrics::{self, Metrics, Up};
@@ -337,14 +337,6 @@ impl format::Encoder for Narrow {
     }
 }
 
-/// A row an output could not hold.
-pub struct Rejected {
-    /// Index of the row in the batch.
-    pub row: usize,
-    /// Why.
-    pub fault: Fault,
-}
-
 /// One output of a run.
 pub struct Output {
     name: String,
@@ -447,8 +439,7 @@ impl Output {
                 written.map_err(|error| error.at(name.clone()))?;
             }
             Target::Kafka(topic) => {
-                let refused = topic.write(batch, headers)?;
-                return Ok(refused.into_iter().map(|(row, fault)| Rejected { row, fault }).collect());
+                return topic.write(batch, headers);
             }
             Target::Store { kind, sink } => {
                 let before = sink.counts().taken;
@@ -457,7 +448,7 @@ impl Output {
                     let lost = (batch.num_rows() as u64).saturating_sub(sink.counts().taken - before);
                     unwritten(error, name, lost)
                 })?;
-                return Ok(refused.into_iter().map(|r| Rejected { row: r.row, fault: r.fault }).collect());
+                return Ok(refused);
             }
         }
         Ok(vec![])

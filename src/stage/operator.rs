@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::frame::{Control, End};
 use crate::kind::dead::Fault;
 use crate::metrics::Metrics;
-use crate::output::Rejected;
+use crate::kind::dead::Rejected;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;

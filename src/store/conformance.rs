@@ -1,12 +1,12 @@
 //! One test suite for every store in [`ALL`]: `prepare`, `commit`, `finish`, kills and replays.
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store};
+use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -319,8 +319,8 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
     }
 }
 
-fn refusal(row: usize) -> Refused {
-    Refused { row, fault: Fault::new(ErrorType::SinkError, "") }
+fn refusal(row: usize) -> Rejected {
+    Rejected { row, fault: Fault::new(ErrorType::SinkError, "") }
 }
 
 const FULL_DISK: &str = "EVT_TEST_FULL_DISK";

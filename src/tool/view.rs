@@ -12,7 +12,7 @@ use crate::format::raw;
 use crate::frame::{Control, End, How};
 use crate::kafka::range::Role;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{Provenance, TimeFrom};
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
@@ -304,7 +304,7 @@ struct Choice {
     /// How many.
     rows: usize,
     /// Those among them that are inside of the time range and cannot be judged or written.
-    faulty: Vec<(usize, Fault)>,
+    faulty: Vec<Rejected>,
     /// Those that are shown now.
     shown: Option<RecordBatch>,
 }
@@ -317,19 +317,19 @@ impl Chosen {
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            let fault = |(row, why)| (row, Fault::new(ErrorType::EnvelopeError, why));
-            faulty = passed.wrong.into_iter().map(fault).collect();
+            let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
+            faulty = passed.wrong.into_iter().map(rejected).collect();
         }
         if self.writes_letters {
             let mut fits = vec![true; batch.num_rows()];
-            for (row, fault) in raw::unfit(batch).into_iter().filter(|(row, _)| keep.value(*row)) {
-                fits[row] = false;
-                faulty.push((row, fault));
+            for rejected in raw::unfit(batch).into_iter().filter(|rejected| keep.value(rejected.row)) {
+                fits[rejected.row] = false;
+                faulty.push(rejected);
             }
             keep = and(&keep, &BooleanArray::from(fits))?;
         }
         let rows = self.excerpt.needed(&keep);
-        faulty.retain(|(row, _)| *row < rows && inside.value(*row));
+        faulty.retain(|rejected| rejected.row < rows && inside.value(rejected.row));
         let shown = self.excerpt.take(&batch.slice(0, rows), &keep.slice(0, rows))?;
         Ok(Choice { rows, faulty, shown })
     }
@@ -360,7 +360,7 @@ impl Operator for View {
         let Choice { rows, faulty, shown } = self.chosen.take(&batch)?;
         // Letters after the last row shown are held: nobody looks at what they stand for.
         out.release_letters(self.looked_at + rows as u64)?;
-        for (row, fault) in &faulty {
+        for Rejected { row, fault } in &faulty {
             out.dead(&batch, *row, fault)?;
         }
         self.looked_at += rows as u64;

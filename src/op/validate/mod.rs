@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, column};
 use crate::kind::rows::{Cell, Rows, View};
 use crate::registry::{Lookup, Schemas, Subject, Version};
@@ -78,7 +78,7 @@ pub struct Verdicts {
     /// One per row: the id of the version that accepts it, NULL if none does.
     pub schema_ids: Int64Array,
     /// The rows that no version accepts, in order.
-    pub faults: Vec<(usize, Fault)>,
+    pub faults: Vec<Rejected>,
 }
 
 /// Validates batches of events.
@@ -140,7 +140,7 @@ impl Validator {
                 Ok(id) => schema_ids.append_value(id),
                 Err(fault) => {
                     schema_ids.append_null();
-                    faults.push((row, fault));
+                    faults.push(Rejected { row, fault });
                 }
             }
         }

@@ -27,12 +27,13 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::dead::Rejected;
 use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{Columns, Session};
 use crate::store::remote::{Persistence, Trouble};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, rows};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -107,7 +108,7 @@ impl Redis {
 }
 
 impl Sink for Redis {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         if kind != Kind::Metric {
             return Err(STORE.other_kind(kind, &self.address.shown));
         }
@@ -128,7 +129,7 @@ impl Sink for Redis {
                 }
                 Err(fault) => {
                     let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                    refused.push(Refused { row, fault });
+                    refused.push(Rejected { row, fault });
                 }
             }
         }
