@@ -57,7 +57,7 @@ pub static STORE: Store = Store {
 fn check(location: &Location) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
     let alone = |trouble: Trouble| trouble.into_error(&address.shown);
-    address.server.connect().and_then(|mut wire| wire.call(&[b"PING"])).map_err(alone)?;
+    address.server.connect().and_then(|mut wire| wire.call(&["PING"])).map_err(alone)?;
     Ok(None)
 }
 
@@ -143,7 +143,7 @@ impl Sink for Redis {
         let (key, run, number) = (self.pipeline(), epoch.run.to_string(), epoch.number.to_string());
         let now = format_instant((self.options.clock)());
         let words = ["HSET", &key, "prepared_run", &run, "prepared_epoch", &number, "prepared_at", &now];
-        self.with_session(|_, session| session.wire.call(&words.map(str::as_bytes))).map(|_| ())
+        self.with_session(|_, session| session.wire.call(&words)).map(|_| ())
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
@@ -161,7 +161,7 @@ impl Sink for Redis {
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let key = self.pipeline();
-        let words = ["HMGET", &key, "run", "epoch"].map(str::as_bytes);
+        let words = ["HMGET", &key, "run", "epoch"];
         let Value::Array(parts) = self.with_session(|_, session| session.wire.call(&words))? else { return Ok(None) };
         let part = |index: usize| parts.get(index).and_then(wire::text).and_then(|text| text.parse().ok());
         Ok(part(0).zip(part(1)).map(|(run, number)| Epoch { run, number }))
