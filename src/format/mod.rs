@@ -28,7 +28,7 @@ pub mod row;
 pub mod table;
 pub mod unpack;
 
-pub use definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened, Output, Rows};
+pub use definition::{EncodeOptions, Encoder, Format, Input, Limits, Notes, Opened, Output, Rows};
 pub use record::{Body, Record, Records, Splitter};
 
 use crate::error::{Error, Result};
@@ -107,13 +107,12 @@ pub const ALL: &[&Format] = &[
 ];
 
 /// Frames and foreign Arrow streams: read and written by `frame`.
-const FRAMES: Format = Format {
+pub const FRAMES: Format = Format {
     name: "frames",
     extensions: &["frames", "arrows"],
     magic: &[0xff; 4],
     input: Input::Frames,
-    output: None,
-    appendable: false,
+    ..Format::BASE
 };
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Writes records as received, byte for byte, one per line: records that passed a filter or validation, unchanged, and
 //! the payloads of dead letters.
 
-use super::definition::{Encoder, Format, Input};
+use super::definition::{Encoder, Format};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
@@ -14,14 +14,13 @@ use arrow::datatypes::{Int64Type, Schema};
 /// Raw records. The rows must have them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
 pub const FORMAT: Format = Format {
     name: "raw",
-    extensions: &[],
-    magic: b"",
-    input: Input::None,
     output: Some(|schema, _| match column_of(schema) {
         Some(column) => Ok(Box::new(Writer { column })),
         None => Err(Error::usage("-o raw: the rows have no raw records; evt-ingest --keep-raw adds them")),
     }),
     appendable: true,
+    is_raw: true,
+    ..Format::BASE
 };
 
 /// Returns the column of raw records: a dead letter's is its payload.

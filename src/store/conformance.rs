@@ -101,16 +101,12 @@ impl Bench {
 
 /// Stores on this machine.
 fn local() -> impl Iterator<Item = Bench> {
-    ALL.iter().filter(|store| !is_remote(store)).map(|store| Bench::new(store))
-}
-
-fn is_remote(store: &Store) -> bool {
-    store.options.contains(&"connect")
+    ALL.iter().filter(|store| !store.is_remote).map(|store| Bench::new(store))
 }
 
 /// Returns every store whose server is reachable.
 fn all() -> impl Iterator<Item = Bench> {
-    local().chain(ALL.iter().filter(|store| is_remote(store)).filter_map(|store| Bench::on_server(store)))
+    local().chain(ALL.iter().filter(|store| store.is_remote).filter_map(|store| Bench::on_server(store)))
 }
 
 /// Returns the stores that hold rows of `kind`.

@@ -44,6 +44,7 @@ pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
+    is_remote: false,
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,

@@ -44,6 +44,7 @@ pub static STORE: Store = Store {
     about: "postgres://HOST/DATABASE: tables, rows visible at once, guarded by their keys",
     options: &OPTIONS,
     kinds: &Kind::ALL,
+    is_remote: true,
     acknowledges: true,
     replaces: |_| false,
     check,

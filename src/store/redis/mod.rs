@@ -45,6 +45,7 @@ pub static STORE: Store = Store {
     about: "redis://HOST/DATABASE: metrics as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
     options: &OPTIONS,
     kinds: &[Kind::Metric],
+    is_remote: true,
     acknowledges: true,
     replaces: |_| false,
     check,

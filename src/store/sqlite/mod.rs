@@ -42,6 +42,7 @@ pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
+    is_remote: false,
     acknowledges: true,
     replaces: |_| false,
     options: &OPTIONS,
