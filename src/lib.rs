@@ -15,7 +15,6 @@
 #![deny(missing_docs)]
 
 pub mod avro;
-pub mod bytes;
 pub mod cli;
 pub mod clock;
 pub mod console;
@@ -37,13 +36,12 @@ pub mod mapping;
 pub mod metrics;
 pub mod op;
 pub mod output;
-pub mod query;
+pub mod parse;
 pub mod ratio;
 pub mod registry;
 pub mod run;
 pub mod secret;
 pub mod service;
-pub mod size;
 pub mod source;
 pub mod spool;
 pub mod stage;

@@ -6,7 +6,7 @@
 //! replaces values in foreign text such as messages of libraries.
 
 use crate::error::{Error, Result};
-use crate::query::escaped;
+use crate::parse::query::escaped;
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! Flags for when a request is acknowledged and where it is stored until then.
 
 use super::args::duration;
-use crate::size;
+use crate::parse::size;
 use crate::spool::promise::{Ack, Keeping};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;

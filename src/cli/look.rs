@@ -32,7 +32,7 @@ pub struct Usual {
 }
 
 /// The default of stages: frames to the next stage.
-pub const FRAMES: Usual = Usual { pipe: &format::FRAMES, terminal: &jsonl::FORMAT, control: true };
+pub const FRAMES: Usual = Usual { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true };
 
 /// Returns how the outputs of `--to` are written.
 fn output_spec(args: &StageArgs, usual: Usual) -> Result<OutputSpec> {

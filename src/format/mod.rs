@@ -20,6 +20,7 @@ pub mod clf;
 pub mod container;
 pub mod csv;
 mod definition;
+pub mod frames;
 pub mod jsonl;
 pub mod parquet;
 pub mod raw;
@@ -101,19 +102,10 @@ pub const ALL: &[&Format] = &[
     &parquet::FORMAT,
     &clf::FORMAT,
     &arrow_file::FORMAT,
-    &FRAMES,
+    &frames::FORMAT,
     &table::FORMAT,
     &raw::FORMAT,
 ];
-
-/// Frames and foreign Arrow streams: read and written by `frame`.
-pub const FRAMES: Format = Format {
-    name: "frames",
-    extensions: &["frames", "arrows"],
-    magic: &[0xff; 4],
-    input: Input::Frames,
-    ..Format::BASE
-};
 
 #[cfg(test)]
 pub(crate) mod test_data;

@@ -42,7 +42,7 @@ impl ReadOptions {
             return Ok(format);
         }
         if head.is_empty() && !self.raw_only {
-            return Ok(&format::FRAMES);
+            return Ok(&format::frames::FORMAT);
         }
         Ok(&format::jsonl::FORMAT)
     }

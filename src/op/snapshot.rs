@@ -1,7 +1,7 @@
 //! The encoding of operator snapshots: a few primitives, little-endian, lengths before contents.
 
-use crate::bytes::{Cursor, Number};
 use crate::error::{Error, Result};
+use crate::parse::bytes::{Cursor, Number};
 use crate::time::{DAY, EARLIEST, LATEST};
 
 /// Appends a number to the saved form of an aggregate.

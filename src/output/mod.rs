@@ -505,7 +505,7 @@ impl Output {
     pub fn format(&self) -> Option<&'static Format> {
         match &self.sink {
             Target::Null | Target::Store { .. } | Target::Kafka(_) => None,
-            Target::Frames { .. } => Some(&format::FRAMES),
+            Target::Frames { .. } => Some(&format::frames::FORMAT),
             Target::Encoded { format, .. } => Some(format),
         }
     }

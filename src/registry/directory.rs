@@ -21,7 +21,7 @@ use crate::avro::compat::Level;
 use crate::avro::parse::TEXT_BYTES_MAX;
 use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::unescaped;
+use crate::parse::query::unescaped;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

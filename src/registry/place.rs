@@ -5,7 +5,7 @@ use super::confluent::Confluent;
 use super::directory::Directory;
 use crate::console::Console;
 use crate::error::{Error, Result};
-use crate::query::{self, unescaped};
+use crate::parse::query::{self, unescaped};
 use crate::secret;
 use crate::store::Location;
 use std::sync::Arc;

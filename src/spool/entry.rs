@@ -11,8 +11,8 @@
 //! it is a loss, damage after it is a write that was never acknowledged.
 
 use super::request::{Fate, Kept, Record, Request};
-use crate::bytes::Cursor;
 use crate::kind::dead::{ErrorType, Fault};
+use crate::parse::bytes::Cursor;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The first bytes of an entry; the last one is the version of the format.

@@ -1,7 +1,7 @@
 //! Kafka URIs, `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, parsed without a broker.
 
 use crate::error::{Error, Result};
-use crate::query::{self, unescaped};
+use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret;
 use crate::store::remote::{Away, FOREVER};
@@ -164,11 +164,11 @@ impl Options {
         if self.wait == Away::Usual {
             self.wait = Away::Forever;
         }
-        if let Some(schemas) = &mut self.schemas {
-            if !query::split(schemas).1.iter().any(|(name, _)| name == "retry") {
-                let mark = if schemas.contains('?') { '&' } else { '?' };
-                schemas.push_str(&format!("{mark}retry={FOREVER}"));
-            }
+        if let Some(schemas) = &mut self.schemas
+            && !query::split(schemas).1.iter().any(|(name, _)| name == "retry")
+        {
+            let mark = if schemas.contains('?') { '&' } else { '?' };
+            schemas.push_str(&format!("{mark}retry={FOREVER}"));
         }
     }
 

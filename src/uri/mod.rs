@@ -8,8 +8,9 @@ pub mod kafka;
 mod origin;
 
 use crate::error::{Error, Result};
+use crate::parse::query;
+use crate::secret;
 use crate::store::{self, Location, Store};
-use crate::{query, secret};
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;

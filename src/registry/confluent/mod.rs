@@ -25,7 +25,7 @@ use crate::avro::parse_schema;
 use crate::avro::reference::inlined;
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
-use crate::query::escaped;
+use crate::parse::query::escaped;
 use crate::store::Location;
 use crate::store::remote::{Patience, Persistence, Trouble};
 use crate::time::parse_duration;

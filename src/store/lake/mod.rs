@@ -27,7 +27,7 @@ use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
-use crate::size;
+use crate::parse::size;
 use crate::store::lake::directory::{Lake, OPTIONS, Part, Published, SCHEME, root};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
