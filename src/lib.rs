@@ -36,6 +36,7 @@ pub mod mapping;
 pub mod metrics;
 pub mod op;
 pub mod output;
+pub mod parse;
 pub mod ratio;
 pub mod registry;
 pub mod run;

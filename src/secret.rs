@@ -6,6 +6,7 @@
 //! replaces values in foreign text such as messages of libraries.
 
 use crate::error::{Error, Result};
+use crate::parse::query::escaped;
 use std::borrow::Cow;
 use std::io::Read;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -120,7 +121,7 @@ pub fn reveal(text: &str) -> String {
 
 /// Replaces the marks of a part of a URL by their percent-encoded values, so that nothing in them is syntax.
 pub fn reveal_encoded(text: &str) -> String {
-    reveal_as(text, encoded)
+    reveal_as(text, escaped)
 }
 
 fn reveal_as(text: &str, of: impl Fn(&str) -> String) -> String {
@@ -138,12 +139,6 @@ fn reveal_as(text: &str, of: impl Fn(&str) -> String) -> String {
 /// Returns a URL with the values of its placeholders, percent-encoded, for a client.
 pub fn url(text: &str) -> Result<String> {
     conceal(text).map(|text| reveal_encoded(&text))
-}
-
-/// Percent-encodes everything but letters, digits and `-._~`.
-fn encoded(value: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    value.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }
 
 /// Returns the concealed text from which `name` was revealed; else the name itself.
@@ -173,7 +168,7 @@ pub fn hide(text: &str) -> String {
     // Longer values first, because one value may be part of another.
     known.sort_by_key(|known| std::cmp::Reverse(known.value.len()));
     for Known { placeholder, value } in known {
-        for form in [value.clone(), encoded(value)] {
+        for form in [value.clone(), escaped(value)] {
             text = text.replace(&form, placeholder);
         }
     }

@@ -13,7 +13,7 @@ pub fn run(input: &[u8]) {
     if let Ok(uri) = Uri::parse(text) {
         assert!(!uri.origin().is_empty());
     }
-    let _ = (args::parse_share(text), args::parse_size(text), args::parse_count(text), parse_names(text));
+    let _ = (args::parse_share(text), evt::parse::size::parse_buffer(text), args::parse_count(text), parse_names(text));
     let _ = args::parse_instant_or_now(text, 1_700_000_000_000_000);
     if let Ok(micros) = parse_duration(text) {
         assert_eq!(parse_duration(&format_duration(micros)).expect("what is printed is read"), micros, "{text}");

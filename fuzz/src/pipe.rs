@@ -41,8 +41,8 @@ pub fn run(input: &[u8]) {
     let run = Rc::new(Run { record_max: 4096, ratio_max: 10, ..Run::unwatched("evt-fuzz", clock) });
     let spec = OutputSpec {
         format: None,
-        terminal_format: "jsonl",
-        pipe_format: "jsonl",
+        terminal_format: &evt::format::jsonl::FORMAT,
+        pipe_format: &evt::format::jsonl::FORMAT,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

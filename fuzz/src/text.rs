@@ -21,7 +21,7 @@ pub fn run(input: &[u8]) {
         }
         for (line, raw, body) in whole.unwrap_or_default() {
             assert!(line > 0 && !raw.is_empty(), "{}", format.name);
-            assert!(format.name == "jsonl" || body.as_ref().is_ok_and(|text| is_json(text)) || body.is_err());
+            assert!(format.is_json || body.as_ref().is_ok_and(|text| is_json(text)) || body.is_err());
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::format;
 use crate::kind::Kind;
 use crate::mapping::{self, KeepRaw, Provenance, TimeFrom, TimeUnit, When};
+use crate::parse::size;
 use crate::run::Report;
 use crate::source::SourceOptions;
 use crate::time::parse_duration;
@@ -70,7 +71,7 @@ pub struct CommonArgs {
     #[arg(long, value_name = "NAME", default_value = "evt")]
     pub pipeline: String,
     /// Limit the size of a record; a longer one becomes a dead letter
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size::parse_buffer)]
     pub max_record: usize,
     /// Fail if an input of more than 100 MiB decompressed is more than N times its compressed size
     #[arg(long, value_name = "N", default_value_t = 1000)]
@@ -296,25 +297,6 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 
 fn parse_unit(text: &str) -> Result<TimeUnit, String> {
     TimeUnit::from_name(text).ok_or_else(|| "expected one of s ms us ns d".to_owned())
-}
-
-/// Parses a number of bytes in memory: `1MiB`, `64KiB`, `10B`, up to `1GiB`.
-pub fn parse_size(text: &str) -> Result<usize, String> {
-    let bytes = usize::try_from(parse_room(text)?).ok();
-    bytes.filter(|bytes| (1..=1 << 30).contains(bytes)).ok_or_else(|| "expected a size between 1B and 1GiB".to_owned())
-}
-
-/// Parses a number of bytes on a disk: `64MiB`, `10GiB`.
-pub fn parse_room(text: &str) -> Result<u64, String> {
-    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
-    let scale = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => return Err("expected a size with a unit: B KiB MiB GiB".to_owned()),
-    };
-    number.parse::<u64>().ok().and_then(|n| n.checked_mul(scale)).ok_or_else(|| "expected a size like 64KiB".to_owned())
 }
 
 /// Parses a count: `10`, `5k`, `1M`.

@@ -10,6 +10,7 @@ use clap::error::ErrorKind as Clap;
 use clap::{Arg, ArgAction, Command};
 use std::collections::BTreeMap;
 use std::ops::Range;
+use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -149,9 +150,9 @@ fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
     if candidates.clone().any(|flag| *flag == name) {
         return Ok(());
     }
-    let nearest = candidates.min_by_key(|flag| distance(name, flag));
+    let nearest = candidates.min_by_key(|flag| levenshtein(name, flag));
     Err(Error::config(match nearest {
-        Some(nearest) if distance(name, nearest) <= 3 => format!("unknown {what} '{name}'; did you mean {nearest}?"),
+        Some(nearest) if levenshtein(name, nearest) <= 3 => format!("unknown {what} '{name}'; did you mean {nearest}?"),
         _ => {
             let mut all = all.to_vec();
             all.sort_unstable();
@@ -159,21 +160,6 @@ fn known(name: &str, what: &str, all: &[&str]) -> Result<()> {
             format!("unknown {what} '{name}'; expected one of {}", all.join(" "))
         }
     }))
-}
-
-/// Computes the Levenshtein distance.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (number, letter) in one.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], number + 1);
-        for (at, also) in other.iter().enumerate() {
-            let change = diagonal + usize::from(letter != *also);
-            diagonal = row[at + 1];
-            row[at + 1] = change.min(diagonal + 1).min(row[at] + 1);
-        }
-    }
-    row[other.len()]
 }
 
 fn setting(name: &str, value: &Spanned<DeValue<'_>>, line: usize) -> Result<Setting> {
@@ -248,12 +234,5 @@ mod tests {
             assert_eq!(error.kind(), crate::ErrorKind::Config);
             assert!(error.to_string().starts_with(told), "{error}\n{told}");
         }
-    }
-
-    #[test]
-    fn the_nearest_name_is_the_one_with_the_fewest_changes() {
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("size", "size"), 0);
     }
 }

@@ -1,6 +1,6 @@
 //! Flags of the HTTP server.
 
-use super::args::{MapArgs, duration, parse_count, parse_size};
+use super::args::{MapArgs, duration, parse_count};
 use super::check::Findings;
 use crate::error::{Error, Result};
 use crate::http::edge::{EdgeOptions, OpenSchemas};
@@ -9,6 +9,7 @@ use crate::input::spool::ORIGIN;
 use crate::kind::event::column;
 use crate::mapping::{self, KeepRaw, Lean};
 use crate::op::validate::{self, SubjectOf, Validator};
+use crate::parse::size;
 use crate::registry::{Schemas, place};
 use crate::run::Run;
 use crate::time::MINUTE;
@@ -52,10 +53,10 @@ pub struct HttpArgs {
     #[arg(long)]
     no_extra_fields: bool,
     /// Limit the size of a request body, compressed and decompressed
-    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "10MiB", value_parser = size::parse_buffer)]
     max_body: usize,
     /// Limit the memory of all request bodies being processed
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size::parse_buffer)]
     max_pending: usize,
     /// Limit the number of open connections
     #[arg(long, value_name = "N", default_value = "4096", value_parser = parse_connections)]

@@ -1,6 +1,7 @@
 //! Flags for when a request is acknowledged and where it is stored until then.
 
-use super::args::{duration, parse_room};
+use super::args::duration;
+use crate::parse::size;
 use crate::spool::promise::{Ack, Keeping};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -22,7 +23,7 @@ pub struct KeepArgs {
     #[arg(long, value_name = "DIR")]
     spool: Option<PathBuf>,
     /// Limit the size of the spool [default: 4GiB]
-    #[arg(long, value_name = "SIZE", value_parser = parse_room)]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     spool_max: Option<u64>,
     /// Treat an event whose event_id arrives again within this time as a duplicate
     #[arg(long, value_name = "DURATION", value_parser = duration)]

@@ -3,7 +3,7 @@
 use super::args::StageArgs;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, EncodeOptions};
+use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
 use crate::kafka::group::Offsets;
 use crate::kafka::range::Role;
@@ -21,18 +21,18 @@ use std::io::IsTerminal;
 use std::rc::Rc;
 
 /// The formats that a tool writes by default.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Usual {
     /// To a pipe, or to a file whose name implies no format.
-    pub pipe: &'static str,
+    pub pipe: &'static Format,
     /// To a terminal.
-    pub terminal: &'static str,
+    pub terminal: &'static Format,
     /// Whether `--control` makes the outputs write control lines.
     pub control: bool,
 }
 
 /// The default of stages: frames to the next stage.
-pub const FRAMES: Usual = Usual { pipe: "frames", terminal: "jsonl", control: true };
+pub const FRAMES: Usual = Usual { pipe: &format::frames::FORMAT, terminal: &jsonl::FORMAT, control: true };
 
 /// Returns how the outputs of `--to` are written.
 fn output_spec(args: &StageArgs, usual: Usual) -> Result<OutputSpec> {
@@ -58,8 +58,8 @@ pub fn check_outputs(args: &StageArgs, usual: Usual, run: &Run) -> Result<Vec<Ch
 pub fn check_side(text: &OsStr, run: &Run) -> Result<Checked> {
     let spec = OutputSpec {
         format: None,
-        terminal_format: "jsonl",
-        pipe_format: "jsonl",
+        terminal_format: &jsonl::FORMAT,
+        pipe_format: &jsonl::FORMAT,
         overwrite: false,
         control: false,
         encode: EncodeOptions::default(),

@@ -4,6 +4,7 @@ use super::args::StageArgs;
 use super::look::{Looked, Usual, alone, brings_headers, check_ends, look, offsets, promise};
 use crate::counts::Counts;
 use crate::error::Result;
+use crate::format::Format;
 use crate::kind::Kind;
 use crate::mapping::KeepRaw;
 use crate::metrics;
@@ -100,7 +101,7 @@ impl OpenedStage {
     }
 
     /// Returns the format of each output that has one.
-    pub fn formats(&self) -> Vec<&'static str> {
+    pub fn formats(&self) -> Vec<&'static Format> {
         self.checked.iter().filter_map(Checked::format).collect()
     }
 

@@ -21,8 +21,7 @@ pub const FORMAT: Format = Format {
     extensions: &["arrow", "feather", "ipc"],
     magic: b"ARROW1",
     input: Input::Container(open),
-    output: None,
-    appendable: false,
+    ..Format::BASE
 };
 
 /// The bytes at the end of a file: the footer's length and the magic.

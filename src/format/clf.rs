@@ -16,14 +16,8 @@ use crate::time::write_instant;
 use std::borrow::Cow;
 
 /// Common and combined logs.
-pub const FORMAT: Format = Format {
-    name: "clf",
-    extensions: &["clf"],
-    magic: b"",
-    input: Input::Text(|| Box::new(Log::default())),
-    output: None,
-    appendable: false,
-};
+pub const FORMAT: Format =
+    Format { name: "clf", extensions: &["clf"], input: Input::Text(|| Box::new(Log::default())), ..Format::BASE };
 
 /// Splits lines; blank ones are not records, but count as lines.
 #[derive(Default)]

@@ -35,20 +35,20 @@ const PROPERTIES: &str = ",\"properties\":";
 pub const CSV: Format = Format {
     name: "csv",
     extensions: &["csv"],
-    magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b','))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b',', schema, options)))),
     appendable: true,
+    ..Format::BASE
 };
 
 /// Tab-separated values.
 pub const TSV: Format = Format {
     name: "tsv",
     extensions: &["tsv", "tab"],
-    magic: b"",
     input: Input::Text(|| Box::new(Rows::new(b'\t'))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b'\t', schema, options)))),
     appendable: true,
+    ..Format::BASE
 };
 
 const BOM: &[u8] = b"\xef\xbb\xbf";

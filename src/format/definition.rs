@@ -90,4 +90,44 @@ pub struct Format {
     pub output: Option<Output>,
     /// Whether a file of it may be appended to, record by record.
     pub appendable: bool,
+    /// Whether each record is one line with a JSON object.
+    pub is_json: bool,
+    /// Whether it holds raw records, which the rows must have.
+    pub is_raw: bool,
+    /// What a tool may write among the rows, if anything.
+    pub notes: Option<Notes>,
+}
+
+/// The form of what a tool writes among the rows of a file: control messages, reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notes {
+    /// One JSON object a line.
+    Json,
+    /// Text for people.
+    Text,
+}
+
+impl Format {
+    /// What a row of the table does not state.
+    pub(super) const BASE: Self = Self {
+        name: "",
+        extensions: &[],
+        magic: b"",
+        input: Input::None,
+        output: None,
+        appendable: false,
+        is_json: false,
+        is_raw: false,
+        notes: None,
+    };
+
+    /// Whether it is a stream of frames, which `frame` reads and writes.
+    pub fn is_frames(&self) -> bool {
+        matches!(self.input, Input::Frames)
+    }
+
+    /// Whether evt writes it.
+    pub fn is_written(&self) -> bool {
+        self.output.is_some() || self.is_frames()
+    }
 }

@@ -5,7 +5,7 @@
 //! ` and a `\r` before it.
 
 use super::cell::{Column, Form, binaries, texts};
-use super::definition::{Encoder, Format, Input};
+use super::definition::{Encoder, Format, Input, Notes};
 use super::record::{Body, Record, Records, Splitter};
 use super::row::kind_of;
 use crate::error::{Error, Result};
@@ -25,10 +25,12 @@ use std::collections::HashSet;
 pub const FORMAT: Format = Format {
     name: "jsonl",
     extensions: &["jsonl", "ndjson", "json"],
-    magic: b"",
     input: Input::Text(|| Box::new(Lines::default())),
     output: Some(|_, _| Ok(Box::new(Writer::default()))),
     appendable: true,
+    is_json: true,
+    notes: Some(Notes::Json),
+    ..Format::BASE
 };
 
 /// Maximum bytes of row text returned at once: a few bytes of a dictionary may expand to any number of rows.

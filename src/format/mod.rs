@@ -20,6 +20,7 @@ pub mod clf;
 pub mod container;
 pub mod csv;
 mod definition;
+pub mod frames;
 pub mod jsonl;
 pub mod parquet;
 pub mod raw;
@@ -28,7 +29,7 @@ pub mod row;
 pub mod table;
 pub mod unpack;
 
-pub use definition::{EncodeOptions, Encoder, Format, Input, Limits, Opened, Output, Rows};
+pub use definition::{EncodeOptions, Encoder, Format, Input, Limits, Notes, Opened, Output, Rows};
 pub use record::{Body, Record, Records, Splitter};
 
 use crate::error::{Error, Result};
@@ -101,20 +102,10 @@ pub const ALL: &[&Format] = &[
     &parquet::FORMAT,
     &clf::FORMAT,
     &arrow_file::FORMAT,
-    &FRAMES,
+    &frames::FORMAT,
     &table::FORMAT,
     &raw::FORMAT,
 ];
-
-/// Frames and foreign Arrow streams: read and written by `frame`.
-const FRAMES: Format = Format {
-    name: "frames",
-    extensions: &["frames", "arrows"],
-    magic: &[0xff; 4],
-    input: Input::Frames,
-    output: None,
-    appendable: false,
-};
 
 #[cfg(test)]
 pub(crate) mod test_data;

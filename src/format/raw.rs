@@ -1,11 +1,11 @@
 //! Writes records as received, byte for byte, one per line: records that passed a filter or validation, unchanged, and
 //! the payloads of dead letters.
 
-use super::definition::{Encoder, Format, Input};
+use super::definition::{Encoder, Format};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::dead::column::{ORIGINAL_LENGTH, ORIGINAL_PAYLOAD};
-use crate::kind::dead::{self, ErrorType, Fault};
+use crate::kind::dead::{self, ErrorType, Fault, Rejected};
 use crate::kind::event::RAW;
 use arrow::array::{Array, AsArray, BinaryViewArray, ByteView, RecordBatch};
 use arrow::buffer::Buffer;
@@ -14,14 +14,13 @@ use arrow::datatypes::{Int64Type, Schema};
 /// Raw records. The rows must have them: `evt-ingest --keep-raw`, or a stage that reads the records itself.
 pub const FORMAT: Format = Format {
     name: "raw",
-    extensions: &[],
-    magic: b"",
-    input: Input::None,
     output: Some(|schema, _| match column_of(schema) {
         Some(column) => Ok(Box::new(Writer { column })),
         None => Err(Error::usage("-o raw: the rows have no raw records; evt-ingest --keep-raw adds them")),
     }),
     appendable: true,
+    is_raw: true,
+    ..Format::BASE
 };
 
 /// Returns the column of raw records: a dead letter's is its payload.
@@ -35,7 +34,7 @@ struct Writer {
 }
 
 /// Returns the dead letters that cannot be written as a line of their own, each with the reason.
-pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
+pub fn unfit(letters: &RecordBatch) -> Vec<Rejected> {
     let payloads = letters.column(ORIGINAL_PAYLOAD).as_binary::<i32>();
     let lengths = letters.column(ORIGINAL_LENGTH).as_primitive::<Int64Type>();
     let why = |row: usize| match memchr::memchr(b'\n', payloads.value(row)) {
@@ -46,7 +45,8 @@ pub fn unfit(letters: &RecordBatch) -> Vec<(usize, Fault)> {
         Some(at) => Some(format!("-o raw: the payload has a line break at byte {}", at + 1)),
         None => None,
     };
-    (0..letters.num_rows()).filter_map(|row| Some((row, Fault::new(ErrorType::SinkError, why(row)?)))).collect()
+    let rejected = |row| Some(Rejected { row, fault: Fault::new(ErrorType::SinkError, why(row)?) });
+    (0..letters.num_rows()).filter_map(rejected).collect()
 }
 
 impl Encoder for Writer {

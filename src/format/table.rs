@@ -8,7 +8,7 @@
 //! column, trailing digits that are zero in the first rows.
 
 use super::cell::Form;
-use super::definition::{EncodeOptions, Encoder, Format, Input};
+use super::definition::{EncodeOptions, Encoder, Format, Notes};
 use super::jsonl::{own, unique_names};
 use crate::error::Result;
 use crate::kind::is_own;
@@ -20,10 +20,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 pub const FORMAT: Format = Format {
     name: "table",
     extensions: &["txt"],
-    magic: b"",
-    input: Input::None,
     output: Some(|schema, options| Ok(Box::new(Table::try_new(schema, options)?))),
-    appendable: false,
+    notes: Some(Notes::Text),
+    ..Format::BASE
 };
 
 const SAMPLE_ROWS: usize = 256;

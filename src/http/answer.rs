@@ -136,7 +136,7 @@ pub fn kept(records: &[Told], kept: &Kept, origin: &str) -> Reply {
             continue;
         }
         let offset = kept.offset.saturating_add(i64::try_from(index).unwrap_or(i64::MAX));
-        let id = record.event_id.unwrap_or_else(|| made_id(&mut scratch, (origin, PARTITION, offset), &record.payload));
+        let id = record.event_id.unwrap_or_else(|| made_id(&mut scratch, origin, PARTITION, offset, &record.payload));
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         body.push('"');
         body.push_str(uuid::Uuid::from_bytes(id).hyphenated().encode_lower(&mut text));
@@ -172,7 +172,7 @@ mod tests {
         let records = [record(Some([1; 16])), record(None), record(None)];
         let fates = vec![Fate::Duplicate, fault(ErrorType::EnvelopeError), Fate::New];
         let reply = kept(&records, &Kept { offset: 7, fates }, "o");
-        let made = uuid::Uuid::from_bytes(made_id(&mut vec![], ("o", "0", 9), b"{}"));
+        let made = uuid::Uuid::from_bytes(made_id(&mut vec![], "o", "0", 9, b"{}"));
         let wanted = format!(
             "{{\"accepted\":2,\"rejected\":1,\"errors\":[{{\"index\":1,\"reason\":\"a \\\"b\\\"\",\
              \"error_type\":\"EnvelopeError\"}}],\"event_ids\":[\"01010101-0101-0101-0101-010101010101\",null,\"{made}\"]}}\n"

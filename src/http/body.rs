@@ -119,14 +119,19 @@ fn too_large(limit: usize) -> Reply {
     Reply::refusal(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body exceeds {limit} bytes (--max-body)"))
 }
 
-/// Reads a body as received, until `deadline`.
-pub async fn read(
-    (headers, mut body): (&HeaderMap, Incoming),
-    limits: Limits,
-    share: &mut Share,
-    deadline: Instant,
-    meter: &Meter,
-) -> Result<Vec<u8>, Reply> {
+/// A body that a client is sending.
+pub struct Upload<'a> {
+    /// The headers of its request.
+    pub headers: &'a HeaderMap,
+    /// The body.
+    pub body: Incoming,
+    /// When all of it must have arrived.
+    pub deadline: Instant,
+}
+
+/// Reads a body as received.
+pub async fn read(upload: Upload<'_>, limits: Limits, share: &mut Share, meter: &Meter) -> Result<Vec<u8>, Reply> {
+    let Upload { headers, mut body, deadline } = upload;
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|told| told > limits.bytes) {
         // A client that expects 100 Continue has not sent the body; reading would make it send.

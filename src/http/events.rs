@@ -2,7 +2,7 @@
 
 use super::answer::{Reply, Tally, Told, kept};
 use super::asking::{Questions, Unanswered};
-use super::body::{self, Packing, SOON, Share};
+use super::body::{self, Packing, SOON, Share, Upload};
 use super::cloud;
 use super::limits::meter::{Meter, Outcome};
 use super::state::Front;
@@ -57,7 +57,8 @@ pub async fn post(
     let key = idempotency_key(&parts.headers)?;
     let deadline = Instant::now() + front.options.request_time;
     let (mut share, limits) = (front.room.share(), front.options.limits);
-    let bytes = body::read((&parts.headers, body), limits, &mut share, deadline, &front.meter).await?;
+    let upload = Upload { headers: &parts.headers, body, deadline };
+    let bytes = body::read(upload, limits, &mut share, &front.meter).await?;
     let arrived_at = front.clock.now();
     let bytes = body::unpack(packing, bytes, limits, &mut share)?;
     let once = key.map(|key| (key, digest(&bytes, &parts.headers)));

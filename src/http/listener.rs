@@ -88,7 +88,7 @@ impl Server {
             .map_err(failed)?;
         let connections = Arc::new(Semaphore::new(options.connections));
         let name = options.address.at(address);
-        let front = Arc::new(Front::new((options, tls), keeper, run)?);
+        let front = Arc::new(Front::new(options, tls, keeper, run)?);
         reload_on_hangup(front.clone())?;
         let (closing, stopped) = watch::channel(false);
         let listener = {

@@ -82,7 +82,7 @@ pub struct Front {
 }
 
 impl Front {
-    pub fn new((options, tls): (Options, Option<TlsAcceptor>), keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
+    pub fn new(options: Options, tls: Option<TlsAcceptor>, keeper: Arc<dyn Keeper>, run: &Run) -> Result<Self> {
         let (clock, console) = (run.clock.clone(), run.console.clone());
         let tokens = options.tokens.as_deref().map(Tokens::read).transpose()?.unwrap_or_default();
         let meter = Meter::default();

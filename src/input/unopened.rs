@@ -26,7 +26,6 @@ pub struct ReadOptions {
 impl ReadOptions {
     /// Returns the format of an input whose head has been read: the given one, by its first bytes, by its name, else JSON lines.
     pub fn format_of(&self, bytes: &Bytes) -> Result<&'static Format> {
-        let jsonl = format::by_name("jsonl");
         if let Some(format) = self.format {
             return Ok(format);
         }
@@ -43,9 +42,9 @@ impl ReadOptions {
             return Ok(format);
         }
         if head.is_empty() && !self.raw_only {
-            return format::by_name("frames");
+            return Ok(&format::frames::FORMAT);
         }
-        jsonl
+        Ok(&format::jsonl::FORMAT)
     }
 }
 
@@ -160,7 +159,7 @@ impl UnopenedInput {
     ) -> Reading {
         bytes.set_heed(true);
         self.run.stop.set_behind_pipe(false);
-        Reading { splitter, json: format.name == "jsonl", partition: ingest.partition(&self.origin) }
+        Reading { splitter, json: format.is_json, partition: ingest.partition(&self.origin) }
     }
 }
 

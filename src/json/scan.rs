@@ -211,90 +211,84 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
     }
 }
 
-/// The names seen in an object, if `ASKED`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Names<const ASKED: bool> {
+/// The keys of one object that have been read: the last one and, with `ASKED`, whether a name may have occurred twice.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<const ASKED: bool> {
+    foot: Foot,
     met: u64,
     again: bool,
 }
 
-impl<const ASKED: bool> Names<ASKED> {
-    /// Records the key at `foot`.
+/// A key in the text.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyAt {
+    /// Its mark.
+    pub mark: u32,
+    /// Index of its first byte, after the opening quote.
+    pub start: usize,
+    /// Index of its closing quote.
+    pub end: usize,
+    /// Index of its value.
+    pub value: usize,
+}
+
+impl<const ASKED: bool> Keys<ASKED> {
+    /// Creates the state before the first key of an object.
     #[inline(always)]
-    pub fn meet(&mut self, foot: Foot) {
-        if ASKED {
-            self.again |= self.met & foot.bit() != 0;
-            self.met |= foot.bit();
+    pub fn new(guide: &Guide) -> Self {
+        Self { foot: guide.start(), met: 0, again: false }
+    }
+
+    /// Reads the key at `p`, which `guide` predicts; `meaning` marks a key that it does not know, still escaped if the
+    /// second argument says so.
+    #[inline(always)]
+    pub fn read(
+        &mut self,
+        guide: &mut Guide,
+        bytes: &[u8],
+        p: usize,
+        meaning: impl FnOnce(&[u8], bool) -> u32,
+    ) -> Option<KeyAt> {
+        if let Some(step) = guide.expect(bytes, p, self.foot) {
+            self.foot = step.foot;
+            self.meet();
+            let value = skip_space(bytes, step.end);
+            return Some(KeyAt { mark: step.mark, start: p + 1, end: step.end - 2, value });
         }
+        if at(bytes, p) != b'"' {
+            return None;
+        }
+        let end = string_end(bytes, p + 1)?;
+        let colon = skip_space(bytes, end.quote + 1);
+        if at(bytes, colon) != b':' {
+            return None;
+        }
+        let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
+        let is_plain = !end.escaped && colon == end.quote + 1;
+        if is_plain {
+            self.foot = guide.learn(self.foot, &bytes[p..=colon], mark);
+        }
+        // A key that is not remembered may be a repeat.
+        if is_plain && self.foot.is_known() {
+            self.meet()
+        } else {
+            self.again = true
+        }
+        Some(KeyAt { mark, start: p + 1, end: end.quote, value: skip_space(bytes, colon + 1) })
     }
 
-    /// Records a key that was not predicted.
-    pub fn meet_new(&mut self, foot: Foot) {
-        if foot.is_known() { self.meet(foot) } else { self.miss() }
-    }
-
-    /// Records a key that is not remembered: it may be a repeat.
     #[inline(always)]
-    pub fn miss(&mut self) {
-        self.again = true;
+    fn meet(&mut self) {
+        if ASKED {
+            self.again |= self.met & self.foot.bit() != 0;
+            self.met |= self.foot.bit();
+        }
     }
 
     /// Whether certainly no name occurred twice.
     #[inline(always)]
     pub fn are_distinct(&self) -> bool {
         ASKED && !self.again
-    }
-}
-
-/// Does the same as [`object_end`] for an object whose members matter. `guide` predicts its keys, `meaning` marks each
-/// new one, and `note(mark, start, end)` receives the range of each value.
-#[inline(always)]
-pub fn members_end<const ASKED: bool>(
-    (bytes, p, depth): (&[u8], usize, u32),
-    (guide, names): (&mut Guide, &mut Names<ASKED>),
-    meaning: impl Fn(&[u8], bool) -> u32,
-    mut note: impl FnMut(u32, usize, usize),
-) -> Option<usize> {
-    let mut p = skip_space(bytes, p + 1);
-    if at(bytes, p) == b'}' {
-        return Some(p + 1);
-    }
-    let mut foot = guide.start();
-    loop {
-        let (mark, value) = match guide.expect(bytes, p, foot) {
-            Some(step) => {
-                foot = step.foot;
-                names.meet(foot);
-                (step.mark, step.end)
-            }
-            None => {
-                if at(bytes, p) != b'"' {
-                    return None;
-                }
-                let end = string_end(bytes, p + 1)?;
-                let colon = skip_space(bytes, end.quote + 1);
-                if at(bytes, colon) != b':' {
-                    return None;
-                }
-                let mark = meaning(&bytes[p + 1..end.quote], end.escaped);
-                if !end.escaped && colon == end.quote + 1 {
-                    foot = guide.learn(foot, &bytes[p..=colon], mark);
-                    names.meet_new(foot);
-                } else {
-                    names.miss();
-                }
-                (mark, colon + 1)
-            }
-        };
-        let value = skip_space(bytes, value);
-        let end = value_end(bytes, value, depth + 1)?;
-        note(mark, value, end);
-        p = skip_space(bytes, end);
-        match at(bytes, p) {
-            b',' => p = skip_space(bytes, p + 1),
-            b'}' => return Some(p + 1),
-            _ => return None,
-        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Health {
     /// Whether the outage of this client must be reported now.
     fn is_news(&mut self, outages: &Outages, brokers: &str, now: Instant) -> bool {
         let Some(since) = self.down_since else { return false };
-        let (number, is_news) = outages.begin(brokers, (since, now));
+        let (number, is_news) = outages.begin(brokers, since, now);
         self.outage = Some(number);
         is_news
     }
@@ -130,7 +130,7 @@ mod tests {
         assert!(clients.go(0, 0));
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
-        assert!(clients.outages.begin("b", (clients.start, clients.start)).1, "other brokers");
+        assert!(clients.outages.begin("b", clients.start, clients.start).1, "other brokers");
         assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));

@@ -124,6 +124,15 @@ impl Fault {
     }
 }
 
+/// A row that a check or an output rejected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Index of the row in its batch.
+    pub row: usize,
+    /// Why.
+    pub fault: Fault,
+}
+
 /// One dead letter, borrowed from the owner of the record.
 #[derive(Clone, Copy)]
 pub struct Letter<'a> {

@@ -102,7 +102,7 @@ impl<'a> Assembly<'a, '_, '_> {
         self.out.defaults.event_type |= event_type.is_none();
         let found = self.watched(replaced);
         let row = Row {
-            event_id: self.event_id(id, &source, (partition, offset)),
+            event_id: self.event_id(id, &source, partition, offset),
             source: &source,
             event_type: event_type.as_deref().unwrap_or("event"),
             user_id: user_id.as_deref(),
@@ -358,13 +358,13 @@ impl<'a> Assembly<'a, '_, '_> {
         }
     }
 
-    fn event_id(&mut self, id: Id<'a>, source: &str, (partition, offset): (u32, i64)) -> [u8; 16] {
+    fn event_id(&mut self, id: Id<'a>, source: &str, partition: u32, offset: i64) -> [u8; 16] {
         match id {
             Id::Uuid(id) => id,
             Id::Text(text) => hashed_id(source, &text),
             Id::Absent => {
                 let (origin, name) = self.stamper.name(partition);
-                made_id(&mut self.out.id, (origin, name, offset), self.place.raw)
+                made_id(&mut self.out.id, origin, name, offset, self.place.raw)
             }
         }
     }

@@ -2,13 +2,12 @@
 
 use super::columns::ADDED_BITS;
 use crate::json::base64;
-use crate::json::guide::{Foot, Guide, UNMARKED};
-use crate::json::scan::{Names, at, diagnose, members_end, skip_space, string_end, value_end};
+use crate::json::guide::{Guide, UNMARKED};
+use crate::json::scan::{KeyAt, Keys, at, diagnose, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
 use std::borrow::Cow;
-use std::cell::Cell;
 
 /// A value in the text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +226,7 @@ pub(super) struct Reader {
     /// Bits of the columns that a field of the same name fills; for the others such a field is a property.
     own: u32,
     /// Bits of the columns whose name some property has had.
-    shadowed: Cell<u32>,
+    shadowed: u32,
     /// Names whose values inside `properties` are recorded.
     pub(super) watch: Vec<String>,
     /// Predicts the record's keys; a mark is the column.
@@ -241,19 +240,12 @@ pub(super) struct Reader {
 impl Reader {
     pub(super) fn new(own: u32, watch: Vec<String>) -> Self {
         let (outer, inner) = (Guide::default(), Guide::default());
-        Self { own, shadowed: Cell::new(0), watch, outer, inner, marks: Marks::default() }
+        Self { own, shadowed: 0, watch, outer, inner, marks: Marks::default() }
     }
 
     /// Returns the bits of the columns whose name some property has had.
     pub(super) fn shadowed(&self) -> u32 {
-        self.shadowed.get()
-    }
-
-    /// Records that a property has the name of a column. Called only for keys that were not predicted.
-    fn note_shadow(&self, column: Option<usize>) {
-        if let Some(column) = column {
-            self.shadowed.set(self.shadowed.get() | 1 << column);
-        }
+        self.shadowed
     }
 
     /// Reads a record into `self.marks`; with `ASKED` also checks whether its names are distinct.
@@ -299,15 +291,18 @@ impl Reader {
         if at(bytes, p) == b'}' {
             return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
         }
-        let mut foot = self.outer.start();
-        let (mut outer, mut inner) = (Names::<ASKED>::default(), Names::<ASKED>::default());
+        let (mut outer, mut inner) = (Keys::<ASKED>::new(&self.outer), Keys::<ASKED>::new(&self.inner));
         // In registers, not in memory: every member reads and sets them.
         let (mut seen, mut present) = (0u32, 0u32);
         loop {
-            let (column, key, start) = self.key(bytes, p, (&mut foot, &mut outer))?;
-            let (mark, end) = self.value((bytes, start), column, &mut inner)?;
+            let KeyAt { mark: column, start: key_start, end: key_end, value: start } =
+                self.key(bytes, p, &mut outer)?;
+            let (mark, end) = self.value(bytes, start, column, &mut inner)?;
             match self.marks.fields.get_mut(column as usize) {
-                None => self.marks.members.push(Member { key, value: (start as u32, end as u32) }),
+                None => {
+                    let key = (key_start as u32, key_end as u32);
+                    self.marks.members.push(Member { key, value: (start as u32, end as u32) });
+                }
                 Some(field) => {
                     let bit = 1u32.wrapping_shl(column);
                     if seen & bit != 0 {
@@ -332,67 +327,60 @@ impl Reader {
         }
     }
 
-    /// Reads the key at `p`: returns its column or `UNMARKED`, its byte range, and the start of its value.
+    /// Reads the key at `p`; its mark is its column or `UNMARKED`.
     #[inline(always)]
-    fn key<const ASKED: bool>(
-        &mut self,
-        bytes: &[u8],
-        p: usize,
-        (foot, names): (&mut Foot, &mut Names<ASKED>),
-    ) -> Option<(u32, (u32, u32), usize)> {
-        if let Some(step) = self.outer.expect(bytes, p, *foot) {
-            *foot = step.foot;
-            names.meet(*foot);
-            return Some((step.mark, ((p + 1) as u32, (step.end - 2) as u32), skip_space(bytes, step.end)));
-        }
-        if at(bytes, p) != b'"' {
-            return None;
-        }
-        let end = string_end(bytes, p + 1)?;
-        let colon = skip_space(bytes, end.quote + 1);
-        if at(bytes, colon) != b':' {
-            return None;
-        }
-        let key = name(&bytes[p + 1..end.quote], end.escaped);
-        let named = column_of(&key);
-        let column = match named.filter(|column| self.own >> column & 1 == 1) {
-            Some(column) => column as u32,
-            None => {
-                self.note_shadow(named);
+    fn key<const ASKED: bool>(&mut self, bytes: &[u8], p: usize, keys: &mut Keys<ASKED>) -> Option<KeyAt> {
+        let Self { outer, own, shadowed, .. } = self;
+        keys.read(outer, bytes, p, |key, escaped| match column_of(&name(key, escaped)) {
+            Some(column) if *own >> column & 1 == 1 => column as u32,
+            named => {
+                note_shadow(shadowed, named);
                 UNMARKED
             }
-        };
-        if !end.escaped && colon == end.quote + 1 {
-            *foot = self.outer.learn(*foot, &bytes[p..=colon], column);
-            names.meet_new(*foot);
-        } else {
-            names.miss();
-        }
-        Some((column, ((p + 1) as u32, end.quote as u32), skip_space(bytes, colon + 1)))
+        })
     }
 
+    /// Reads the value at `start`; returns it and the index after it. `inner` are the keys of the properties.
     #[inline(always)]
     fn value<const ASKED: bool>(
         &mut self,
-        (bytes, start): (&[u8], usize),
+        bytes: &[u8],
+        start: usize,
         column: u32,
-        names: &mut Names<ASKED>,
+        inner: &mut Keys<ASKED>,
     ) -> Option<(Mark, usize)> {
         if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
-            let Self { inner, watch, marks, shadowed, .. } = self;
-            let meaning = |key: &[u8], escaped| {
-                let key = name(key, escaped);
-                shadowed.set(shadowed.get() | column_of(&key).map_or(0, |column| 1 << column));
-                watched_name(watch, &key).map_or(UNMARKED, |at| at as u32)
-            };
-            let end = members_end((bytes, start, 1), (inner, names), meaning, |mark, start, end| {
-                if mark != UNMARKED {
-                    marks.watched[mark as usize] = Some((start as u32, end as u32));
-                }
-            })?;
+            let end = self.properties(bytes, start, inner)?;
             return Some((Mark { start: start as u32, end: end as u32, shape: Shape::Other }, end));
         }
         value_at(bytes, start)
+    }
+
+    /// Reads the properties object whose `{` is at `start`; returns the index after it.
+    #[inline(always)]
+    fn properties<const ASKED: bool>(&mut self, bytes: &[u8], start: usize, keys: &mut Keys<ASKED>) -> Option<usize> {
+        let Self { inner, watch, marks, shadowed, .. } = self;
+        let mut p = skip_space(bytes, start + 1);
+        if at(bytes, p) == b'}' {
+            return Some(p + 1);
+        }
+        loop {
+            let key = keys.read(inner, bytes, p, |key, escaped| {
+                let key = name(key, escaped);
+                note_shadow(shadowed, column_of(&key));
+                watched_name(watch, &key).map_or(UNMARKED, |at| at as u32)
+            })?;
+            let end = value_end(bytes, key.value, 2)?;
+            if key.mark != UNMARKED {
+                marks.watched[key.mark as usize] = Some((key.value as u32, end as u32));
+            }
+            p = skip_space(bytes, end);
+            match at(bytes, p) {
+                b',' => p = skip_space(bytes, p + 1),
+                b'}' => return Some(p + 1),
+                _ => return None,
+            }
+        }
     }
 
     /// Records the watched values of a record whose properties are beside its envelope fields.
@@ -413,6 +401,11 @@ impl Reader {
             }
         }
     }
+}
+
+/// Records that a property has the name of a column. Called only for keys that were not predicted.
+fn note_shadow(shadowed: &mut u32, column: Option<usize>) {
+    *shadowed |= column.map_or(0, |column| 1 << column);
 }
 
 /// Returns a key's name, unescaped.

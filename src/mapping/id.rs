@@ -49,9 +49,10 @@ fn unhex(digits: [u8; 16]) -> Option<[u8; 8]> {
 ///
 /// A replay derives the same id. The offset keeps equal lines of one file apart. `scratch` is memory that is used
 /// again.
-pub fn made_id(scratch: &mut Vec<u8>, place: (&str, &str, i64), payload: &[u8]) -> [u8; 16] {
+pub fn made_id(scratch: &mut Vec<u8>, origin: &str, partition: &str, offset: i64, payload: &[u8]) -> [u8; 16] {
     scratch.clear();
-    for part in [place.0.as_bytes(), b"\0", place.1.as_bytes(), b"\0", place.2.to_string().as_bytes(), b"\0", payload] {
+    let offset = offset.to_string();
+    for part in [origin.as_bytes(), b"\0", partition.as_bytes(), b"\0", offset.as_bytes(), b"\0", payload] {
         scratch.extend_from_slice(part);
     }
     *Uuid::new_v5(&NAMESPACE, scratch).as_bytes()

@@ -134,26 +134,26 @@ impl Stamper {
 
     /// Returns the number of a partition; adds the partition if it is new.
     pub fn partition(&mut self, origin: &str, name: &str) -> u32 {
-        self.known(self.input, (origin, name), false)
+        self.known(self.input, origin, name, false)
     }
 
     /// Returns the number of the partition (`origin`, `name`) in the input of `other`; adds it if it is new.
     pub(super) fn beside(&mut self, other: u32, origin: &str, name: &str) -> u32 {
-        self.known(self.input_of(other), (origin, name), false)
+        self.known(self.input_of(other), origin, name, false)
     }
 
     /// Returns the number of the partition "0", for records of an origin that name no partition. Where a flag maps the
     /// partition there may never be such a record, so this one is announced with its first row.
     pub fn unnamed(&mut self, origin: &str) -> u32 {
-        self.known(self.input, (origin, "0"), true)
+        self.known(self.input, origin, "0", true)
     }
 
     /// Returns the number of a partition that is not announced before a row of it is stamped.
     pub fn silent(&mut self, origin: &str, name: &str) -> u32 {
-        self.known(self.input, (origin, name), true)
+        self.known(self.input, origin, name, true)
     }
 
-    fn known(&mut self, input: u32, (origin, name): (&str, &str), silent: bool) -> u32 {
+    fn known(&mut self, input: u32, origin: &str, name: &str, silent: bool) -> u32 {
         let (origin, name) = (self.origins.code(origin), self.names.code(name));
         let next = self.partitions.len() as u32;
         *self.ids.entry((input, origin, name)).or_insert_with(|| {

@@ -5,9 +5,7 @@
 //! - `window/`, `aggregate/`: evt-window's windows and aggregate functions; `late_rows.rs`: its late rows.
 //! - `validate/`, `dedup.rs`: evt-validate's schema checks and duplicates.
 //! - `record.rs`: events as records of a given Avro schema, for topics.
-//! - `describe.rs`, `describe_text.rs`, `disorder.rs`, `dead_summary.rs`, `excerpt.rs`, `selection.rs`,
-//!   `control_text.rs`: what evt-view shows.
-//! - `generate/`: evt-gen's events and their expected results.
+//! - `row_letter.rs`: dead letters of rows.
 //! - `snapshot.rs`: the encoding of saved state.
 
 pub mod aggregate;

@@ -1,7 +1,13 @@
 //! The encoding of operator snapshots: a few primitives, little-endian, lengths before contents.
 
 use crate::error::{Error, Result};
+use crate::parse::bytes::{Cursor, Number};
 use crate::time::{DAY, EARLIEST, LATEST};
+
+/// Appends a number to the saved form of an aggregate.
+pub fn put_u64(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&value.to_le_bytes());
+}
 
 /// Encodes a snapshot.
 #[derive(Default)]
@@ -54,26 +60,22 @@ impl Writer {
 }
 
 /// Decodes a snapshot. Its methods fail with exit status 65 if the bytes end early or cannot be a snapshot.
-pub struct Reader<'a>(&'a [u8]);
+pub struct Reader<'a>(Cursor<'a>);
 
 impl<'a> Reader<'a> {
     /// Creates a reader at the start of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self(Cursor::new(bytes))
     }
 
-    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
-        if count > self.0.len() {
-            return Err(Error::corrupt("a snapshot is cut short"));
-        }
-        let (taken, rest) = self.0.split_at(count);
-        self.0 = rest;
-        Ok(taken)
+    /// Reads a number of fixed width.
+    pub fn le<T: Number>(&mut self) -> Result<T> {
+        self.0.le().ok_or_else(cut_short)
     }
 
     /// Reads one byte.
     pub fn byte(&mut self) -> Result<u8> {
-        Ok(self.take(1)?[0])
+        self.le()
     }
 
     /// Reads a boolean.
@@ -83,8 +85,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a signed number.
     pub fn number(&mut self) -> Result<i64> {
-        let bytes = self.take(8)?;
-        Ok(bytes.iter().rev().fold(0, |value, byte| value << 8 | i64::from(*byte)))
+        self.le()
     }
 
     /// Reads an edge of a window (µs): within the calendar or a window's length beyond it, so that arithmetic cannot
@@ -113,7 +114,7 @@ impl<'a> Reader<'a> {
         let value = self.number()?;
         usize::try_from(value)
             .ok()
-            .filter(|count| *count <= self.0.len())
+            .filter(|count| *count <= self.0.rest().len())
             .ok_or_else(|| Error::corrupt("a snapshot counts more than it holds"))
     }
 
@@ -125,7 +126,21 @@ impl<'a> Reader<'a> {
     /// Reads bytes after their length.
     pub fn bytes(&mut self) -> Result<&'a [u8]> {
         let count = self.count()?;
-        self.take(count)
+        self.0.take(count).ok_or_else(cut_short)
+    }
+
+    /// Reads a length or an index of at most `max`.
+    pub fn at_most(&mut self, max: u64) -> Result<usize> {
+        match self.le::<u64>()? {
+            value if value <= max => Ok(value as usize),
+            value => Err(Error::corrupt(format!("a snapshot names {value}, beyond {max}"))),
+        }
+    }
+
+    /// Reads all bytes that are left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = self.0.rest();
+        self.0.take(rest.len()).unwrap_or_default()
     }
 
     /// Reads text after its length.
@@ -137,6 +152,11 @@ impl<'a> Reader<'a> {
     ///
     /// Errors: exit status 65 if bytes are left.
     pub fn finish(self) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { Err(Error::corrupt("a snapshot holds more than its state")) }
+        if self.0.rest().is_empty() { Ok(()) } else { Err(Error::corrupt("a snapshot holds more than its state")) }
     }
+}
+
+#[cold]
+fn cut_short() -> Error {
+    Error::corrupt("a snapshot is cut short")
 }

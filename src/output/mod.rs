@@ -13,13 +13,13 @@ mod spec;
 use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{self, EncodeOptions, Format};
+use crate::format::{self, EncodeOptions, Format, Notes};
 use crate::frame::{Control, Encoder as FrameEncoder, End, How};
 use crate::kafka::produce::body::form;
 use crate::kafka::produce::limit::{Limit, RowLimit};
 use crate::kafka::produce::{Bounced, KafkaOutput, row_limit};
 use crate::kind::Kind;
-use crate::kind::dead::{self, Fault};
+use crate::kind::dead::{self, Rejected};
 use crate::kind::event::has_raw;
 use crate::kind::headers;
 use crate::metrics::{self, Metrics, Up};
@@ -64,7 +64,7 @@ impl Place {
     fn is_remote(&self) -> bool {
         match self {
             Place::Null | Place::Standard(_) | Place::File(..) => false,
-            Place::Store(store, _) => store.is_remote(),
+            Place::Store(store, _) => store.is_remote,
             Place::Kafka(..) => true,
         }
     }
@@ -87,7 +87,7 @@ impl Checked {
                 Place::File(path, format)
             }
             Uri::Kafka(mut address) => {
-                address.options.form = Some(form(&address, spec.format.map(|format| format.name))?);
+                address.options.form = Some(form(&address, spec.format)?);
                 KafkaOutput::check(&address)?;
                 let limit = Limit::new(&address, run);
                 Place::Kafka(address, limit)
@@ -96,7 +96,7 @@ impl Checked {
                 return Err(Error::usage(format!("{name}: an input of evt-ingest, not an output")));
             }
             Uri::Store(store, location) => {
-                if !store.is_remote() {
+                if !store.is_remote {
                     first = (store.check)(&location)?;
                 }
                 Place::Store(store, location)
@@ -110,7 +110,7 @@ impl Checked {
         self.show_server(&run.metrics);
         match &self.place {
             Place::Kafka(address, _) => KafkaOutput::ask(address, run)?,
-            Place::Store(store, location) if store.is_remote() => self.first = (store.check)(location)?,
+            Place::Store(store, location) if store.is_remote => self.first = (store.check)(location)?,
             _ => {}
         }
         Ok(self)
@@ -120,7 +120,7 @@ impl Checked {
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Place::Kafka(address, _) => address.options.set_without_limit(),
-            Place::Store(store, location) if store.is_remote() => {
+            Place::Store(store, location) if store.is_remote => {
                 location.options.entry("retry".to_owned()).or_insert_with(|| FOREVER.to_owned());
             }
             _ => {}
@@ -154,16 +154,16 @@ impl Checked {
     }
 
     /// Returns the format that is written, if it is not a store's or a topic's.
-    pub fn format(&self) -> Option<&'static str> {
+    pub fn format(&self) -> Option<&'static Format> {
         match &self.place {
-            Place::Standard(format) | Place::File(_, format) => Some(format.name),
+            Place::Standard(format) | Place::File(_, format) => Some(format),
             Place::Null | Place::Store(..) | Place::Kafka(..) => None,
         }
     }
 
     /// Whether it writes raw records, so that rows have to bring them.
     pub fn asks_raw(&self) -> bool {
-        matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.name == format::raw::FORMAT.name)
+        matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.is_raw)
     }
 
     /// Whether it can carry the headers of records beside their rows.
@@ -293,8 +293,7 @@ fn encoded(
         file.write(&[&head])?;
         return Ok(Target::Frames { encoder, file });
     };
-    let is_json = format.name == "jsonl";
-    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), (is_json, console));
+    let mut begin = |schema: &SchemaRef| file.begin(|| beginning(open, schema, spec), (format.is_json, console));
     let (mut append, mut narrow) = (false, None);
     if format.appendable {
         append = match begin(schema) {
@@ -313,8 +312,8 @@ fn encoded(
         console.say(format!("{name}: the header has no original_length; dead letters are appended without it"));
         encoder = Box::new(Narrow { encoder, columns });
     }
-    let control = spec.control && is_json;
-    Ok(Target::Encoded { format: format.name, encoder, file, buffer: vec![], control })
+    let control = spec.control && format.notes == Some(Notes::Json);
+    Ok(Target::Encoded { format, encoder, file, buffer: vec![], control })
 }
 
 /// Writes the first columns of rows, where the file has no others.
@@ -337,14 +336,6 @@ impl format::Encoder for Narrow {
     }
 }
 
-/// A row an output could not hold.
-pub struct Rejected {
-    /// Index of the row in the batch.
-    pub row: usize,
-    /// Why.
-    pub fault: Fault,
-}
-
 /// One output of a run.
 pub struct Output {
     name: String,
@@ -358,7 +349,7 @@ pub struct Output {
 enum Target {
     Null,
     Frames { encoder: FrameEncoder, file: Plain },
-    Encoded { format: &'static str, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
+    Encoded { format: &'static Format, encoder: Box<dyn format::Encoder>, file: Plain, buffer: Vec<u8>, control: bool },
     Store { kind: Kind, sink: Box<dyn Sink> },
     Kafka(Box<KafkaOutput>),
 }
@@ -447,8 +438,7 @@ impl Output {
                 written.map_err(|error| error.at(name.clone()))?;
             }
             Target::Kafka(topic) => {
-                let refused = topic.write(batch, headers)?;
-                return Ok(refused.into_iter().map(|(row, fault)| Rejected { row, fault }).collect());
+                return topic.write(batch, headers);
             }
             Target::Store { kind, sink } => {
                 let before = sink.counts().taken;
@@ -457,7 +447,7 @@ impl Output {
                     let lost = (batch.num_rows() as u64).saturating_sub(sink.counts().taken - before);
                     unwritten(error, name, lost)
                 })?;
-                return Ok(refused.into_iter().map(|r| Rejected { row: r.row, fault: r.fault }).collect());
+                return Ok(refused);
             }
         }
         Ok(vec![])
@@ -512,10 +502,10 @@ impl Output {
     }
 
     /// The format that is written; none where nothing is, or into a store.
-    pub fn format(&self) -> Option<&'static str> {
+    pub fn format(&self) -> Option<&'static Format> {
         match &self.sink {
             Target::Null | Target::Store { .. } | Target::Kafka(_) => None,
-            Target::Frames { .. } => Some("frames"),
+            Target::Frames { .. } => Some(&format::frames::FORMAT),
             Target::Encoded { format, .. } => Some(format),
         }
     }

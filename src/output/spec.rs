@@ -11,9 +11,9 @@ pub struct OutputSpec {
     /// `-o`, if given.
     pub format: Option<&'static Format>,
     /// What a terminal gets where no format is named.
-    pub terminal_format: &'static str,
+    pub terminal_format: &'static Format,
     /// What a pipe or a file without a telling name gets.
-    pub pipe_format: &'static str,
+    pub pipe_format: &'static Format,
     /// `--overwrite`.
     pub overwrite: bool,
     /// `--control`: control messages are written as lines in text.
@@ -34,20 +34,20 @@ impl OutputSpec {
             return Ok(format);
         }
         match path.extension() {
-            Some(_) if self.pipe_format == "frames" && !is_special => {
-                let written = format::ALL.iter().filter(|format| written(format).is_ok());
+            Some(_) if self.pipe_format.is_frames() && !is_special => {
+                let written = format::ALL.iter().filter(|format| format.is_written());
                 let known: Vec<String> =
                     written.flat_map(|format| format.extensions).map(|one| format!(".{one}")).collect();
                 Err(Error::usage(format!("{name}: unknown extension; use -o FORMAT or one of {}", known.join(" "))))
             }
-            _ => format::by_name(self.pipe_format),
+            _ => Ok(self.pipe_format),
         }
     }
 }
 
-/// The format, if it is one that is written: frames have no [`format::Output`] of their own.
+/// The format, if it is one that is written.
 pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
-    match format.output.is_some() || format.name == "frames" {
+    match format.is_written() {
         true => Ok(format),
         false => Err(Error::usage(format!("-o {}: input format only", format.name))),
     }
@@ -57,8 +57,8 @@ pub(super) fn standard_format(spec: &OutputSpec, io: &Io) -> Result<&'static For
     io.stdout()?;
     let terminal = io.has_terminal();
     let fallback = if terminal { spec.terminal_format } else { spec.pipe_format };
-    let format = written(spec.format.map_or_else(|| format::by_name(fallback), Ok)?)?;
-    match terminal && format.name == "frames" {
+    let format = written(spec.format.unwrap_or(fallback))?;
+    match terminal && format.is_frames() {
         true => Err(Error::usage("frames are not written to a terminal; use -o jsonl or | evt-view")),
         false => Ok(format),
     }

@@ -16,12 +16,12 @@
 //! A version is written once, under a hidden name, and renamed without replacing another: of two concurrent registrars
 //! one wins, the other lists again. An existing file is never changed.
 
-use super::percent::unescaped;
 use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts, schema_id};
 use crate::avro::compat::Level;
 use crate::avro::parse::TEXT_BYTES_MAX;
 use crate::avro::parse_schema;
 use crate::error::{Error, ErrorKind, Result};
+use crate::parse::query::unescaped;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

@@ -7,11 +7,9 @@
 //! - `directory.rs`: a registry in files; `confluent/`: a registry server; `place.rs`: opens the one that `--schemas`
 //!   names.
 //! - `wire.rs`, `reader.rs`: decode the Avro records of topics; `rows.rs`: encodes rows for topics.
-//! - `percent.rs`: names in paths and options.
 
 pub mod confluent;
 pub mod directory;
-pub mod percent;
 pub mod place;
 pub mod reader;
 pub mod rows;

@@ -3,9 +3,9 @@
 use super::Registry;
 use super::confluent::Confluent;
 use super::directory::Directory;
-use super::percent::unescaped;
 use crate::console::Console;
 use crate::error::{Error, Result};
+use crate::parse::query::{self, unescaped};
 use crate::secret;
 use crate::store::Location;
 use std::sync::Arc;
@@ -78,14 +78,13 @@ fn address(text: &str) -> Result<Option<Location>> {
     let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https")) else {
         return Ok(None);
     };
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (path, options) = query::split(rest);
     let path = secret::reveal_encoded(path);
     let mut location = Location { scheme: scheme.to_owned(), slashes: true, path, ..Location::default() };
-    for option in query.split('&').filter(|option| !option.is_empty()) {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        let value = unescaped(value).filter(|value| !value.is_empty());
+    for (name, value) in options {
+        let value = unescaped(&value).filter(|value| !value.is_empty());
         let value = value.ok_or_else(|| Error::usage(format!("{location}: {name}: expected a value")))?;
-        location.options.insert(name.to_owned(), secret::reveal(&value));
+        location.options.insert(name, secret::reveal(&value));
     }
     Ok(Some(location))
 }

@@ -32,7 +32,7 @@ enum State {
 impl Outages {
     /// Notes that a client has had no answer from these brokers since `since`. Returns the number of the outage, and whether
     /// the client must report it as new. Within `ECHO` of the end of the last outage it is new only after `STANDS`.
-    pub fn begin(&self, brokers: &str, (since, now): (Instant, Instant)) -> (u64, bool) {
+    pub fn begin(&self, brokers: &str, since: Instant, now: Instant) -> (u64, bool) {
         let mut known = self.0.borrow_mut();
         let (number, since) = match known.get(brokers) {
             None => (1, since),

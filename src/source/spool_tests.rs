@@ -54,8 +54,8 @@ impl Bench {
     fn new(reader: SpoolReader, letters: &Path, run: &Rc<Run>) -> Self {
         let spec = OutputSpec {
             format: None,
-            terminal_format: "jsonl",
-            pipe_format: "jsonl",
+            terminal_format: &crate::format::jsonl::FORMAT,
+            pipe_format: &crate::format::jsonl::FORMAT,
             overwrite: false,
             control: false,
             encode: EncodeOptions::default(),

@@ -12,6 +12,7 @@
 
 use super::request::{Fate, Kept, Record, Request};
 use crate::kind::dead::{ErrorType, Fault};
+use crate::parse::bytes::Cursor;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The first bytes of an entry; the last one is the version of the format.
@@ -195,8 +196,8 @@ pub fn span(bytes: &[u8]) -> Span {
     if bytes[..known] != MARK[..known] {
         return Span::Damaged;
     }
-    let Some(length) = bytes.get(12..HEAD).and_then(|length| length.try_into().ok()) else { return Span::Short };
-    match usize::try_from(u32::from_le_bytes(length)) {
+    let Some(length) = bytes.get(12..).and_then(|rest| Cursor::new(rest).le::<u32>()) else { return Span::Short };
+    match usize::try_from(length) {
         Ok(length) if length <= BODY_MAX => Span::Entry(HEAD + length),
         _ => Span::Damaged,
     }
@@ -206,34 +207,34 @@ pub fn span(bytes: &[u8]) -> Span {
 pub fn read(bytes: &[u8], seed: u64) -> Option<Entry<'_>> {
     let Span::Entry(length) = span(bytes) else { return None };
     let bytes = bytes.get(..length)?;
-    let check = u64::from_le_bytes(bytes.get(4..12)?.try_into().ok()?);
+    let check: u64 = Cursor::new(bytes.get(4..)?).le()?;
     let checked = bytes.get(12..)?;
     if xxh3_64_with_seed(checked, seed) != check { None } else { body(bytes.get(HEAD..)?) }
 }
 
 /// Parses a body. It validates every part, so that the iterators of [`Entry`] cannot fail.
 fn body(bytes: &[u8]) -> Option<Entry<'_>> {
-    let mut rest = Cursor(bytes);
-    let (safe, offset, arrived_at) = (rest.u64()?, rest.i64()?, rest.i64()?);
-    let token = rest.text()?;
-    let once = match rest.u8()? {
+    let mut rest = Cursor::new(bytes);
+    let (safe, offset, arrived_at): (u64, i64, i64) = (rest.le()?, rest.le()?, rest.le()?);
+    let token = text(&mut rest)?;
+    let once = match rest.le::<u8>()? {
         0 => None,
-        1 => Some((rest.text()?, u128::from_le_bytes(rest.array()?))),
+        1 => Some((text(&mut rest)?, rest.le()?)),
         _ => return None,
     };
-    let header_count = rest.u32()?;
+    let header_count = rest.le()?;
     let headers = rest;
     for _ in 0..header_count {
-        rest.header()?;
+        header(&mut rest)?;
     }
-    let record_count = rest.u32()?;
+    let record_count = rest.le()?;
     let records = rest;
     for _ in 0..record_count {
-        rest.record()?;
+        record(&mut rest)?;
     }
     offset.checked_add(i64::from(record_count))?;
     let entry = Entry { safe, offset, arrived_at, token, once, headers, header_count, records, record_count };
-    rest.0.is_empty().then_some(entry)
+    rest.rest().is_empty().then_some(entry)
 }
 
 impl<'a> Entry<'a> {
@@ -245,13 +246,13 @@ impl<'a> Entry<'a> {
     /// Returns its headers.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
         let mut rest = self.headers;
-        (0..self.header_count).map_while(move |_| rest.header())
+        (0..self.header_count).map_while(move |_| header(&mut rest))
     }
 
     /// Returns its records.
     pub fn records(&self) -> impl Iterator<Item = Seen<'a>> + use<'a> {
         let mut rest = self.records;
-        (0..self.record_count).map_while(move |_| rest.record())
+        (0..self.record_count).map_while(move |_| record(&mut rest))
     }
 
     /// Rebuilds the request.
@@ -277,74 +278,42 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A reader of bytes; its methods return `None` if the bytes end early or are invalid.
-#[derive(Clone, Copy, Debug)]
-struct Cursor<'a>(&'a [u8]);
+fn bytes<'a>(rest: &mut Cursor<'a>) -> Option<&'a [u8]> {
+    let count: u32 = rest.le()?;
+    rest.take(usize::try_from(count).ok()?)
+}
 
-impl<'a> Cursor<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
-    }
+fn text<'a>(rest: &mut Cursor<'a>) -> Option<&'a str> {
+    std::str::from_utf8(bytes(rest)?).ok()
+}
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
-        self.take(N)?.try_into().ok()
-    }
+fn header<'a>(rest: &mut Cursor<'a>) -> Option<(&'a str, &'a str)> {
+    Some((text(rest)?, text(rest)?))
+}
 
-    fn u8(&mut self) -> Option<u8> {
-        self.array().map(u8::from_le_bytes)
-    }
+fn fault(rest: &mut Cursor<'_>) -> Option<Fault> {
+    let code: u8 = rest.le()?;
+    let error_type = *TYPES.get(usize::from(code & !IS_CUT))?;
+    let original_length = if code & IS_CUT == 0 { None } else { Some(rest.le()?) };
+    Some(Fault { original_length, ..Fault::new(error_type, text(rest)?) })
+}
 
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
+fn record<'a>(rest: &mut Cursor<'a>) -> Option<Seen<'a>> {
+    let flags: u8 = rest.le()?;
+    if flags >= OWN_FAULT << 1 {
+        return None;
     }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn i64(&mut self) -> Option<i64> {
-        self.array().map(i64::from_le_bytes)
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let count = self.u32()?;
-        self.take(usize::try_from(count).ok()?)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        std::str::from_utf8(self.bytes()?).ok()
-    }
-
-    fn header(&mut self) -> Option<(&'a str, &'a str)> {
-        Some((self.text()?, self.text()?))
-    }
-
-    fn fault(&mut self) -> Option<Fault> {
-        let code = self.u8()?;
-        let error_type = *TYPES.get(usize::from(code & !IS_CUT))?;
-        let original_length = if code & IS_CUT == 0 { None } else { Some(self.u64()?) };
-        Some(Fault { original_length, ..Fault::new(error_type, self.text()?) })
-    }
-
-    fn record(&mut self) -> Option<Seen<'a>> {
-        let flags = self.u8()?;
-        if flags >= OWN_FAULT << 1 {
-            return None;
-        }
-        let (payload, source) = (self.bytes()?, self.text()?);
-        let event_id = if flags & HAS_ID == 0 { None } else { Some(self.array()?) };
-        let fault = if flags & HAS_FAULT == 0 { None } else { Some(self.fault()?) };
-        let own = if flags & OWN_FAULT == 0 { None } else { Some(self.fault()?) };
-        let fate = match (flags & FATE, own) {
-            (0, None) => Fate::New,
-            (1, None) => Fate::Duplicate,
-            (2, own) => Fate::Rejected(own.or_else(|| fault.clone())?),
-            _ => return None,
-        };
-        Some(Seen { payload, source, event_id, fault, fate })
-    }
+    let (payload, source) = (bytes(rest)?, text(rest)?);
+    let event_id = if flags & HAS_ID == 0 { None } else { Some(rest.array()?) };
+    let known = if flags & HAS_FAULT == 0 { None } else { Some(fault(rest)?) };
+    let own = if flags & OWN_FAULT == 0 { None } else { Some(fault(rest)?) };
+    let fate = match (flags & FATE, own) {
+        (0, None) => Fate::New,
+        (1, None) => Fate::Duplicate,
+        (2, own) => Fate::Rejected(own.or_else(|| known.clone())?),
+        _ => return None,
+    };
+    Some(Seen { payload, source, event_id, fault: known, fate })
 }
 
 #[cfg(test)]

@@ -50,7 +50,7 @@ impl Ids {
     pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> Fate {
         let Some(id) = record.event_id else { return Fate::New };
         let payload = xxh3_64_with_seed(&record.payload, self.seed);
-        match self.enter(token, (&record.source, id), payload, now) {
+        match self.enter(token, &record.source, id, payload, now) {
             None => Fate::New,
             Some(same) if same == payload => Fate::Duplicate,
             Some(_) => {
@@ -62,7 +62,7 @@ impl Ids {
     }
 
     /// Returns the payload hash of a known id; remembers an unknown one.
-    fn enter(&mut self, token: &str, (source, id): (&str, [u8; 16]), payload: u64, now: i64) -> Option<u64> {
+    fn enter(&mut self, token: &str, source: &str, id: [u8; 16], payload: u64, now: i64) -> Option<u64> {
         self.scratch.clear();
         self.scratch.extend_from_slice(&id);
         self.scratch.extend_from_slice(&token.len().to_le_bytes());
@@ -94,7 +94,7 @@ impl Ids {
         for seen in entry.records().filter(|seen| seen.fate == Fate::New) {
             if let Some(id) = seen.event_id {
                 let payload = xxh3_64_with_seed(seen.payload, self.seed);
-                self.enter(entry.token, (seen.source, id), payload, entry.arrived_at);
+                self.enter(entry.token, seen.source, id, payload, entry.arrived_at);
             }
         }
         self.settle();

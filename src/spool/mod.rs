@@ -66,7 +66,7 @@ fn on_disk(dir: &Path, bounds: Bounds, run: &Run, create: Create) -> Result<(Arc
     let (bell, listen) = Bell::new().map_err(|error| Error::io("a pair of sockets", &error))?;
     let (console, clock) = (run.console.clone(), run.clock.clone());
     let voice = Voice { console, clock: clock.clone(), bell };
-    let mut writer = Writer::new(shelf.clone(), (0, voice, create));
+    let mut writer = Writer::new(shelf.clone(), 0, voice, create);
     let start = recover::recover(&shelf, &mut writer, &run.console)?;
     let queue = Arc::new(Queue::default());
     let (entrance, exit) = (Entrance { queue: queue.clone(), dir: shelf.dir().to_owned() }, Exit(queue));

@@ -2,7 +2,7 @@
 
 use super::segment::{self, Entries, HEADER, Next, Place};
 use super::shelf::{Position, Segment, Shelf};
-use super::writer::Writer;
+use super::writer::{Tail, Writer};
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
 use std::fs::{self, File};
@@ -65,7 +65,7 @@ impl Look<'_> {
                 Next::Damaged => None,
             };
             let Some(entry) = entry else {
-                self.cut(&mut entries, (&path, length))?;
+                self.cut(&mut entries, &path, length)?;
                 break;
             };
             if entry.offset != next {
@@ -89,7 +89,8 @@ impl Look<'_> {
             None => {
                 let mut file = File::options().write(true).open(&path).map_err(|error| failed(&path, &error))?;
                 file.seek(SeekFrom::Start(found.bytes)).map_err(|error| failed(&path, &error))?;
-                writer.resume(Box::new(file), (self.first, entries.seed, found.bytes));
+                let (first, seed, bytes) = (self.first, entries.seed, found.bytes);
+                writer.resume(Tail { medium: Box::new(file), first, seed, bytes });
             }
         }
         self.shelf.begin(found);
@@ -107,7 +108,7 @@ impl Look<'_> {
     }
 
     /// Truncates a torn write. Errors: exit status 65 if it is not one.
-    fn cut(&self, entries: &mut Entries, (path, length): (&Path, u64)) -> Result<()> {
+    fn cut(&self, entries: &mut Entries, path: &Path, length: u64) -> Result<()> {
         let byte = entries.byte();
         if self.following.is_some() || entries.is_damage(byte)? {
             return Err(damage(path, byte, "damaged entry before other entries"));

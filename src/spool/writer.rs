@@ -31,11 +31,15 @@ pub fn create(path: &Path) -> std::io::Result<Box<dyn Medium>> {
 }
 
 /// The segment being written.
-struct Tail {
-    medium: Box<dyn Medium>,
-    first: i64,
-    seed: u64,
-    bytes: u64,
+pub struct Tail {
+    /// Its file.
+    pub medium: Box<dyn Medium>,
+    /// The offset of its first record.
+    pub first: i64,
+    /// Its seed.
+    pub seed: u64,
+    /// The bytes that are valid.
+    pub bytes: u64,
 }
 
 /// What the writer needs of the run.
@@ -85,7 +89,7 @@ struct Group {
 
 impl Writer {
     /// Begins with offset `next`, after the segments on the shelf.
-    pub fn new(shelf: Arc<Shelf>, (next, voice, create): (i64, Voice, Create)) -> Self {
+    pub fn new(shelf: Arc<Shelf>, next: i64, voice: Voice, create: Create) -> Self {
         let (_, seed) = segment::header(next);
         let dedup = shelf.bounds().dedup;
         Self {
@@ -117,9 +121,9 @@ impl Writer {
         self.next = next;
     }
 
-    /// Continues a segment that is valid up to `bytes`.
-    pub fn resume(&mut self, medium: Box<dyn Medium>, (first, seed, bytes): (i64, u64, u64)) {
-        self.tail = Some(Tail { medium, first, seed, bytes });
+    /// Continues a segment.
+    pub fn resume(&mut self, tail: Tail) {
+        self.tail = Some(tail);
     }
 
     /// Writes requests until the queue is closed.

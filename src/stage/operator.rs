@@ -4,10 +4,11 @@
 
 use crate::counts::Counts;
 use crate::error::Result;
+use crate::format::Format;
 use crate::frame::{Control, End};
 use crate::kind::dead::Fault;
+use crate::kind::dead::Rejected;
 use crate::metrics::Metrics;
-use crate::output::Rejected;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
@@ -95,10 +96,10 @@ pub trait Collector {
     fn flush(&mut self) -> Result<()>;
 
     /// Writes text of the tool itself; `text` returns it for the format of an output, or `None`.
-    fn text(&mut self, text: &dyn Fn(&str) -> Option<String>) -> Result<()>;
+    fn text(&mut self, text: &dyn Fn(&Format) -> Option<String>) -> Result<()>;
 
     /// Returns the format of each output that has one.
-    fn formats(&self) -> Vec<&'static str>;
+    fn formats(&self) -> Vec<&'static Format>;
 
     /// Returns the current time (µs since 1970).
     fn now(&self) -> i64;

@@ -4,12 +4,14 @@ use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
 use crate::counts::{Counts, SinkCounts};
 use crate::error::Result;
+use crate::format::Format;
 use crate::frame::{Control, End, Progress};
 use crate::kafka::produce::Bounced;
 use crate::kind::dead::Fault;
+use crate::kind::dead::Rejected;
 use crate::metrics::{self, Metrics};
 use crate::output::dead_letters::DeadLetters;
-use crate::output::{Checked, Output, OutputReport, Rejected, given_up};
+use crate::output::{Checked, Output, OutputReport, given_up};
 use crate::run::Run;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -265,7 +267,7 @@ impl Collector for Outputs {
         self.dead.flush()
     }
 
-    fn text(&mut self, text: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    fn text(&mut self, text: &dyn Fn(&Format) -> Option<String>) -> Result<()> {
         for output in &mut self.outputs {
             if let Some(text) = output.format().and_then(text) {
                 output.text(&text)?;
@@ -274,7 +276,7 @@ impl Collector for Outputs {
         Ok(())
     }
 
-    fn formats(&self) -> Vec<&'static str> {
+    fn formats(&self) -> Vec<&'static Format> {
         self.outputs.iter().filter_map(Output::format).collect()
     }
 

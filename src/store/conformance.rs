@@ -1,12 +1,12 @@
 //! One test suite for every store in [`ALL`]: `prepare`, `commit`, `finish`, kills and replays.
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store};
+use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -101,16 +101,12 @@ impl Bench {
 
 /// Stores on this machine.
 fn local() -> impl Iterator<Item = Bench> {
-    ALL.iter().filter(|store| !is_remote(store)).map(|store| Bench::new(store))
-}
-
-fn is_remote(store: &Store) -> bool {
-    store.options.contains(&"connect")
+    ALL.iter().filter(|store| !store.is_remote).map(|store| Bench::new(store))
 }
 
 /// Returns every store whose server is reachable.
 fn all() -> impl Iterator<Item = Bench> {
-    local().chain(ALL.iter().filter(|store| is_remote(store)).filter_map(|store| Bench::on_server(store)))
+    local().chain(ALL.iter().filter(|store| store.is_remote).filter_map(|store| Bench::on_server(store)))
 }
 
 /// Returns the stores that hold rows of `kind`.
@@ -319,8 +315,8 @@ fn a_value_the_store_has_no_room_for_comes_back_and_the_other_rows_stay() {
     }
 }
 
-fn refusal(row: usize) -> Refused {
-    Refused { row, fault: Fault::new(ErrorType::SinkError, "") }
+fn refusal(row: usize) -> Rejected {
+    Rejected { row, fault: Fault::new(ErrorType::SinkError, "") }
 }
 
 const FULL_DISK: &str = "EVT_TEST_FULL_DISK";

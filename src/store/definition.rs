@@ -1,7 +1,6 @@
 //! The definition of a kind of store: its row in the table of stores.
 
 use super::location::Location;
-use super::remote;
 use super::sink::{OpenOptions, Sink};
 use crate::error::{Error, Result};
 use crate::kind::Kind;
@@ -22,6 +21,8 @@ pub struct Store {
     pub also: &'static [&'static str],
     /// One line for `--list` and the man page.
     pub about: &'static str,
+    /// Whether it is on a server, named by a URL.
+    pub is_remote: bool,
     /// Whether rows become safe before the end of the run ([`Sink::settle`]), so that a source may commit its position.
     pub acknowledges: bool,
     /// Whether a URI asks to replace rows of other runs at the end, which an endless source never reaches.
@@ -41,11 +42,6 @@ pub struct Store {
 }
 
 impl Store {
-    /// Whether it is on a server, named by a URL.
-    pub fn is_remote(&self) -> bool {
-        remote::OPTIONS.iter().all(|option| self.options.contains(option))
-    }
-
     /// Makes the error for rows of a kind that it does not hold.
     pub fn other_kind(&self, kind: Kind, shown: impl fmt::Display) -> Error {
         let held: Vec<&str> = self.kinds.iter().map(|kind| kind.name()).collect();

@@ -10,9 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Options of every remote store.
-pub const OPTIONS: [&str; 3] = ["connect", "timeout", "retry"];
-
 /// How long a server may be unreachable after the run has begun, by default.
 pub const AWAY: Duration = Duration::from_secs(300);
 /// The same before its first answer, so that a wrong address fails early.

@@ -1,9 +1,8 @@
 //! Prepares batches for every store: the columns of the kind in order, keys, days, and rows that no store can hold.
 
-use super::sink::Refused;
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::metric::metric_id;
 use crate::time::{DAY, format_instant, is_in_calendar};
 use arrow::array::{
@@ -56,7 +55,7 @@ pub fn align(kind: Kind, batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// Splits off the rows that no store can hold: those with an instant outside the years 1 to 9999, and metrics whose id is not
 /// derived from their key, which could merge two metrics.
-pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Refused>)> {
+pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<Rejected>)> {
     let mut refused = if kind == Kind::Metric { foreign_ids(&batch)? } else { Vec::new() };
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
         let Some(instants) = column.as_primitive_opt::<TimestampMicrosecondType>() else { continue };
@@ -66,7 +65,7 @@ pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<R
         for (row, micros) in instants.iter().enumerate() {
             if micros.is_some_and(|micros| !is_in_calendar(micros)) {
                 let message = format!("{} lies outside the years 1 to 9999", field.name());
-                refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+                refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }
     }
@@ -79,7 +78,7 @@ pub fn split_unfit(kind: Kind, batch: RecordBatch) -> Result<(RecordBatch, Vec<R
 }
 
 /// Returns the rows of `batch` without the refused ones.
-pub fn without(batch: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch> {
+pub fn without(batch: &RecordBatch, refused: &[Rejected]) -> Result<RecordBatch> {
     if refused.is_empty() {
         return Ok(batch.clone());
     }
@@ -92,12 +91,12 @@ pub fn without(batch: &RecordBatch, refused: &[Refused]) -> Result<RecordBatch> 
 
 /// Returns, for each row that [`split_unfit`] kept of `rows`, its index before the split: later refusals are reported by that
 /// index.
-pub fn places_of_fit(rows: usize, refused: &[Refused]) -> Vec<usize> {
+pub fn places_of_fit(rows: usize, refused: &[Rejected]) -> Vec<usize> {
     (0..rows).filter(|row| refused.binary_search_by_key(row, |refused| refused.row).is_err()).collect()
 }
 
 /// Returns the metrics whose id is not derived from their key.
-fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
+fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Rejected>> {
     let ids = column(batch, "metric_id")?.as_fixed_size_binary();
     let names = column(batch, "metric_name")?.as_string::<i32>();
     let starts = column(batch, "window_start")?.as_primitive::<TimestampMicrosecondType>();
@@ -113,7 +112,7 @@ fn foreign_ids(batch: &RecordBatch) -> Result<Vec<Refused>> {
         );
         Fault::new(ErrorType::SinkError, message)
     };
-    Ok(foreign.map(|row| Refused { row, fault: fault(row) }).collect())
+    Ok(foreign.map(|row| Rejected { row, fault: fault(row) }).collect())
 }
 
 /// Returns the day of each row of `batch`, since 1970.

@@ -4,7 +4,7 @@ use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::Fault;
+use crate::kind::dead::Rejected;
 use crate::metrics::Up;
 use arrow::array::RecordBatch;
 use std::sync::Arc;
@@ -18,20 +18,12 @@ pub struct Epoch {
     pub number: u64,
 }
 
-/// A row that the store refused, with the reason.
-pub struct Refused {
-    /// Index of the row in the batch that was written.
-    pub row: usize,
-    /// Why.
-    pub fault: Fault,
-}
-
 /// An open output of one run. If it is dropped without [`Sink::finish`] it leaves nothing that looks complete. Rows that a
 /// store with guarded keys has already applied stay: they are correct, and a replay converges.
 pub trait Sink {
     /// Writes rows of `kind`; returns the rows that the store cannot hold, which become dead letters. They are counted as
     /// `dead`; a tool without a dead-letter output counts them as `dropped`.
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>;
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>>;
 
     /// Makes every row written so far durable, if the store [acknowledges](super::Store::acknowledges) rows.
     fn settle(&mut self) -> Result<()> {

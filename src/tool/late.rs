@@ -1,9 +1,9 @@
 //! Late rows of evt-window: written to `--late`, or lost, which is reported and makes the verdict 1.
 
 use crate::error::Result;
+use crate::kind::dead::Rejected;
 use crate::op::late_rows;
 use crate::op::window::{LateRow, Outcome};
-use crate::output::Rejected;
 use crate::stage::operator::Collector;
 use crate::time::{MINUTE, format_duration};
 use arrow::array::RecordBatch;

@@ -9,6 +9,7 @@ use crate::counts::Counts;
 use crate::error::Result;
 use crate::kafka::range::Role;
 use crate::kind::Kind;
+use crate::kind::dead::Rejected;
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
 use crate::mapping::{Lean, Provenance, TimeFrom};
 use crate::op::dedup::{self, Dedup};
@@ -190,7 +191,7 @@ impl Validate {
     fn valid(&mut self, batch: RecordBatch, out: &mut dyn Collector) -> Result<RecordBatch> {
         let Some(schemas) = &mut self.schemas else { return Ok(batch) };
         let verdicts = self.validator.check(&batch, schemas.as_mut())?;
-        for (row, fault) in &verdicts.faults {
+        for Rejected { row, fault } in &verdicts.faults {
             out.dead(&batch, *row, fault)?;
         }
         let rows = batch.num_rows();
@@ -199,7 +200,7 @@ impl Validate {
             return Ok(batch);
         }
         let mut keep = vec![true; rows];
-        verdicts.faults.iter().for_each(|(row, _)| keep[*row] = false);
+        verdicts.faults.iter().for_each(|rejected| keep[rejected.row] = false);
         Ok(filter_record_batch(&batch, &BooleanArray::from(keep))?)
     }
 

@@ -8,11 +8,11 @@ use crate::cli::open::open;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::expr::Filter;
-use crate::format::raw;
+use crate::format::{self, Format, Notes, jsonl, raw, table};
 use crate::frame::{Control, End, How};
 use crate::kafka::range::Role;
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{Provenance, TimeFrom};
 use crate::run::Run;
 use crate::source::{Source, SourceOptions};
@@ -38,7 +38,7 @@ use std::time::Duration;
 /// Maximum rows of `--tail`.
 const TAIL_MAX: u64 = 1_000_000;
 /// The default formats. Control lines are the tool's own.
-const LOOK: Usual = Usual { pipe: "jsonl", terminal: "table", control: false };
+const LOOK: Usual = Usual { pipe: &jsonl::FORMAT, terminal: &table::FORMAT, control: false };
 /// A batch with fewer rows means that no more were available, so a table shows the rows it has held back.
 const LULL_ROWS: usize = 256;
 /// Maximum time that rows are held back while others arrive.
@@ -149,7 +149,7 @@ impl Tool for Args {
 
 impl Args {
     /// Makes the operator once the first rows are known.
-    fn start(&self, learned: Learned<'_>, span: Span, formats: &[&str]) -> Result<Started> {
+    fn start(&self, learned: Learned<'_>, span: Span, formats: &[&Format]) -> Result<Started> {
         let Learned { source, first } = learned;
         let (schema, kind) = (source.schema(), source.kind());
         let untimed = kind == Kind::Event && first.is_some_and(|first| !selection::has_time(first));
@@ -164,7 +164,7 @@ impl Args {
             Show::Summary { as_text: false, .. } => DeadSummary::schema(),
             Show::Describe(_) | Show::Summary { .. } => Arc::new(Schema::empty()),
         };
-        if matches!(show, Show::Describe(_)) && formats.iter().any(|format| !matches!(*format, "table" | "jsonl")) {
+        if matches!(show, Show::Describe(_)) && formats.iter().any(|format| format.notes.is_none()) {
             return Err(Error::usage("--describe requires -o table or -o jsonl"));
         }
         let is_rows = matches!(show, Show::Rows(_));
@@ -172,7 +172,7 @@ impl Args {
             kind,
             span,
             filter,
-            writes_letters: kind == Kind::Dead && formats.contains(&raw::FORMAT.name),
+            writes_letters: kind == Kind::Dead && formats.iter().any(|format| format.is_raw),
             excerpt: Excerpt::new(self.choice.head, self.choice.tail),
         };
         let operator = View {
@@ -192,7 +192,8 @@ impl Args {
 
     /// Selects the table of dead letters in a store with several tables, if dead letters are requested.
     fn name_letters(&mut self) -> Result<()> {
-        let asks = self.show.summary || self.stage.output.output_format.as_deref() == Some(raw::FORMAT.name);
+        let format = self.stage.output.output_format.as_deref().and_then(|name| format::by_name(name).ok());
+        let asks = self.show.summary || format.is_some_and(|format| format.is_raw);
         let letters = Kind::Dead.table();
         if asks && self.tables()?.is_some_and(|tables| tables.iter().any(|(name, _)| *name == letters)) {
             let input = &mut self.stage.input.inputs[0];
@@ -304,7 +305,7 @@ struct Choice {
     /// How many.
     rows: usize,
     /// Those among them that are inside of the time range and cannot be judged or written.
-    faulty: Vec<(usize, Fault)>,
+    faulty: Vec<Rejected>,
     /// Those that are shown now.
     shown: Option<RecordBatch>,
 }
@@ -317,19 +318,19 @@ impl Chosen {
         if let Some(filter) = &mut self.filter {
             let passed = filter.apply(batch)?;
             keep = and(&keep, &passed.keep)?;
-            let fault = |(row, why)| (row, Fault::new(ErrorType::EnvelopeError, why));
-            faulty = passed.wrong.into_iter().map(fault).collect();
+            let rejected = |(row, why)| Rejected { row, fault: Fault::new(ErrorType::EnvelopeError, why) };
+            faulty = passed.wrong.into_iter().map(rejected).collect();
         }
         if self.writes_letters {
             let mut fits = vec![true; batch.num_rows()];
-            for (row, fault) in raw::unfit(batch).into_iter().filter(|(row, _)| keep.value(*row)) {
-                fits[row] = false;
-                faulty.push((row, fault));
+            for rejected in raw::unfit(batch).into_iter().filter(|rejected| keep.value(rejected.row)) {
+                fits[rejected.row] = false;
+                faulty.push(rejected);
             }
             keep = and(&keep, &BooleanArray::from(fits))?;
         }
         let rows = self.excerpt.needed(&keep);
-        faulty.retain(|(row, _)| *row < rows && inside.value(*row));
+        faulty.retain(|rejected| rejected.row < rows && inside.value(rejected.row));
         let shown = self.excerpt.take(&batch.slice(0, rows), &keep.slice(0, rows))?;
         Ok(Choice { rows, faulty, shown })
     }
@@ -360,7 +361,7 @@ impl Operator for View {
         let Choice { rows, faulty, shown } = self.chosen.take(&batch)?;
         // Letters after the last row shown are held: nobody looks at what they stand for.
         out.release_letters(self.looked_at + rows as u64)?;
-        for (row, fault) in &faulty {
+        for Rejected { row, fault } in &faulty {
             out.dead(&batch, *row, fault)?;
         }
         self.looked_at += rows as u64;
@@ -441,10 +442,9 @@ impl View {
         if !self.control {
             return Ok(());
         }
-        out.text(&|format| match format {
-            "jsonl" => Some(control_text::line(control)),
-            "table" => Some(control_text::note(control)),
-            _ => None,
+        out.text(&|format| match format.notes? {
+            Notes::Json => Some(control_text::line(control)),
+            Notes::Text => Some(control_text::note(control)),
         })
     }
 
@@ -457,9 +457,9 @@ impl View {
             Show::Rows(_) => Ok(()),
             Show::Describe(describe) => {
                 let description = describe.finish();
-                out.text(&|format| match format {
-                    "table" => Some(describe_text::report(&description, terminal_width())),
-                    _ => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
+                out.text(&|format| match format.notes? {
+                    Notes::Text => Some(describe_text::report(&description, terminal_width())),
+                    Notes::Json => serde_json::to_string(&description).ok().map(|text| format!("{text}\n")),
                 })
             }
             Show::Summary { summary, as_text: true } => out.text(&|_| Some(summary.report(terminal_width()))),

@@ -540,7 +540,7 @@ impl Results {
 
     /// Returns a note for readers of a file: stores and stages keep only the last row of a window, a file has all.
     fn note(&self, out: &mut dyn Collector) -> Option<String> {
-        let is_read_as_it_is = out.formats().iter().any(|format| *format != "frames");
+        let is_read_as_it_is = out.formats().iter().any(|format| !format.is_frames());
         (self.later_panes > 0 && is_read_as_it_is).then(|| {
             let later = self.later_panes;
             format!(

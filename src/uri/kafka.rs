@@ -1,7 +1,7 @@
 //! Kafka URIs, `kafka://BROKERS/TOPIC[,TOPIC…]?OPTION=VALUE&…`, parsed without a broker.
 
 use crate::error::{Error, Result};
-use crate::registry::percent::unescaped;
+use crate::parse::query::{self, unescaped};
 use crate::registry::reader::Choice;
 use crate::secret;
 use crate::store::remote::{Away, FOREVER};
@@ -117,7 +117,7 @@ impl Address {
     pub fn parse(rest: &str) -> Result<Self> {
         let wrong =
             |why: &str| Error::usage(format!("kafka:{rest}: {why}; expected kafka://HOST:PORT/TOPIC?NAME=VALUE"));
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (path, pairs) = query::split(rest);
         let (brokers, topics) = path
             .strip_prefix("//")
             .and_then(|path| path.split_once('/'))
@@ -133,7 +133,7 @@ impl Address {
             return Err(wrong("duplicate topic"));
         }
         let mut options = Options::default();
-        for (name, value) in pairs(query) {
+        for (name, value) in pairs {
             // The registry's URI is parsed before its placeholders are replaced.
             let value = if name == "schemas" { value } else { secret::reveal(&value) };
             options.set(&name, &value)?;
@@ -164,12 +164,11 @@ impl Options {
         if self.wait == Away::Usual {
             self.wait = Away::Forever;
         }
-        if let Some(schemas) = &mut self.schemas {
-            let options = schemas.split_once('?').map(|(_, options)| options);
-            if !options.is_some_and(|options| options.split('&').any(|option| option.starts_with("retry="))) {
-                let mark = if options.is_some() { '&' } else { '?' };
-                schemas.push_str(&format!("{mark}retry={FOREVER}"));
-            }
+        if let Some(schemas) = &mut self.schemas
+            && !query::split(schemas).1.iter().any(|(name, _)| name == "retry")
+        {
+            let mark = if schemas.contains('?') { '&' } else { '?' };
+            schemas.push_str(&format!("{mark}retry={FOREVER}"));
         }
     }
 
@@ -249,21 +248,6 @@ pub fn parse_settings(text: &str) -> Result<Vec<(String, String)>> {
         settings.push((name.to_owned(), value.trim().to_owned()));
     }
     Ok(settings)
-}
-
-/// Splits the options at `&` or `,`. A piece without a name belongs to the value before it: `partitions=0,1`.
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let mut pairs: Vec<(String, String)> = vec![];
-    for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
-        match (option.split_once('='), pairs.last_mut()) {
-            (None, Some((_, value))) => *value = format!("{value},{option}"),
-            (pair, _) => {
-                let (name, value) = pair.unwrap_or((option, ""));
-                pairs.push((name.to_owned(), value.to_owned()));
-            }
-        }
-    }
-    pairs
 }
 
 fn is_topic(name: &str) -> bool {

@@ -8,6 +8,7 @@ pub mod kafka;
 mod origin;
 
 use crate::error::{Error, Result};
+use crate::parse::query;
 use crate::secret;
 use crate::store::{self, Location, Store};
 use std::ffi::OsStr;
@@ -131,7 +132,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location> {
-    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (path, options) = query::split(rest);
     let bare = path.strip_prefix("//").filter(|path| !path.is_empty());
     let slashes = bare.is_some();
     let path = bare.unwrap_or(path);
@@ -139,20 +140,9 @@ fn location(store: &'static Store, scheme: &str, rest: &str) -> Result<Location>
         return Err(Error::usage(format!("{}: expected {}:PATH, found no path", store.scheme, store.scheme)));
     }
     // After slashes the path is part of a URL, which its client decodes.
-    let path = if slashes && store.is_remote() { secret::reveal_encoded(path) } else { secret::reveal(path) };
+    let path = if slashes && store.is_remote { secret::reveal_encoded(path) } else { secret::reveal(path) };
     let mut location = Location { scheme: scheme.to_owned(), slashes, path, ..Location::default() };
-    let mut last = None;
-    for option in query.split(['&', ',']).filter(|option| !option.is_empty()) {
-        match (option.split_once('='), &mut last) {
-            // A piece without a name belongs to the value before it: `roll=128MiB,10m`.
-            (None, Some((_, value))) => *value = format!("{value},{option}"),
-            (pair, last) => {
-                let (name, value) = pair.unwrap_or((option, ""));
-                location.options.extend(last.replace((name.to_owned(), value.to_owned())));
-            }
-        }
-    }
-    location.options.extend(last);
+    location.options.extend(options);
     location.options.values_mut().for_each(|value| *value = secret::reveal(value));
     location.check_options(store.scheme, store.options)?;
     Ok(location)

@@ -60,7 +60,7 @@ impl DeadSummary {
                 None => {
                     let mut texts = words.iter().zip(&keys).map(|((_, values), key)| values.value(*key).to_owned());
                     let key = [(); 3].map(|()| texts.next().unwrap_or_default());
-                    let at = self.group(key, *time, (messages.value(row), payload_of(payloads, row)));
+                    let at = self.group(key, *time, messages.value(row), payload_of(payloads, row));
                     known.insert(keys, at);
                     at
                 }
@@ -73,13 +73,13 @@ impl DeadSummary {
     }
 
     /// Returns the index of a key's group; a new group keeps this dead letter as its sample.
-    fn group(&mut self, key: Key, time: i64, (message, payload): (&str, String)) -> usize {
+    fn group(&mut self, key: Key, time: i64, message: &str, payload: String) -> usize {
         if let Some(at) = self.index.get(&key) {
             return *at;
         }
         if self.groups.len() >= GROUPS_MAX && key[1] != OTHERS {
             let [error_type, ..] = key;
-            return self.group([error_type, OTHERS.to_owned(), OTHERS.to_owned()], time, (message, payload));
+            return self.group([error_type, OTHERS.to_owned(), OTHERS.to_owned()], time, message, payload);
         }
         let at = self.groups.len();
         self.index.insert(key.clone(), at);

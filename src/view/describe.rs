@@ -165,7 +165,7 @@ impl Describe {
         Description {
             kind: self.kind.name(),
             rows,
-            time: self.times.map(|times| range(time_column(self.kind), times, rows)),
+            time: self.times.map(|(first, last)| range(time_column(self.kind), first, last, rows)),
             disorder: self.disorder.map(Disorder::finish),
             columns,
             paths: self.paths.map(|paths| paths.finish(rows)),
@@ -174,7 +174,7 @@ impl Describe {
     }
 }
 
-fn range(column: &'static str, (first, last): (i64, i64), rows: u64) -> Range {
+fn range(column: &'static str, first: i64, last: i64, rows: u64) -> Range {
     let seconds = last.saturating_sub(first) as f64 / 1e6;
     let text = crate::time::format_instant;
     let rows_per_second = (seconds > 0.0).then(|| rows as f64 / seconds);

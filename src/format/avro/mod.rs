@@ -21,7 +21,7 @@ pub const FORMAT: Format = Format {
     magic: read::MAGIC,
     input: Input::Container(read::open),
     output: Some(|schema, _| Ok(Box::new(write::Writer::try_new(schema)?))),
-    appendable: false,
+    ..Format::BASE
 };
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub const FORMAT: Format = Format {
     magic: b"PAR1",
     input: Input::Container(open),
     output: Some(|schema, _| Ok(Box::new(Writer::try_new(schema)?))),
-    appendable: false,
+    ..Format::BASE
 };
 
 const READ_ROWS: usize = 2_048;

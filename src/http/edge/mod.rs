@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::jsonl::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
@@ -195,7 +195,7 @@ impl Edge {
             (None, Some(schemas)) => validator.check(&batch, schemas.as_mut())?.faults,
             (None, None) => return Ok(()),
         };
-        for (row, fault) in faults {
+        for Rejected { row, fault } in faults {
             if let Some(record) = rows.get(row).and_then(|index| records.get_mut(*index)) {
                 record.fault = Some(fault);
             }

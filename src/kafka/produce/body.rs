@@ -1,6 +1,7 @@
 //! The formats of messages: rows as JSON, in Avro or in frames, or dead letters.
 
 use crate::error::{Error, Result};
+use crate::format::Format;
 use crate::kafka::framing::Table;
 use crate::kind::Kind;
 use crate::registry::rows::{AvroRows, Target as Schemas};
@@ -76,14 +77,14 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
 }
 
 /// Combines `-o` and `format=`, which takes precedence.
-pub fn form(address: &Address, named: Option<&str>) -> Result<Form> {
+pub fn form(address: &Address, named: Option<&Format>) -> Result<Form> {
     let by_flag = match named {
         None => None,
-        Some("jsonl") => Some(Form::Json),
-        Some("frames") => Some(Form::Frames),
+        Some(format) if format.is_json => Some(Form::Json),
+        Some(format) if format.is_frames() => Some(Form::Frames),
         Some(other) => {
             let forms = "expected format=json, format=avro or format=frames";
-            return Err(Error::usage(format!("{address}: -o {other}: {forms}")));
+            return Err(Error::usage(format!("{address}: -o {}: {forms}", other.name)));
         }
     };
     match (address.options.form, by_flag) {

@@ -29,7 +29,7 @@ use crate::kafka::framing;
 use crate::kafka::health::Health;
 use crate::kafka::letter::Letters;
 use crate::kind::Kind;
-use crate::kind::dead::Fault;
+use crate::kind::dead::{Fault, Rejected};
 use crate::kind::headers::{Headers as Shown, Rows};
 use crate::kind::letters;
 use crate::metrics::Up;
@@ -189,7 +189,7 @@ impl KafkaOutput {
 
     /// Queues each row, with its headers if a message is one row. Returns the rows that are too large for any broker or do not
     /// fit the schema.
-    pub fn write(&mut self, batch: &RecordBatch, headers: Option<Rows<'_>>) -> Result<Vec<(usize, Fault)>> {
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<Rows<'_>>) -> Result<Vec<Rejected>> {
         self.taken += batch.num_rows() as u64;
         let refused = match self.body {
             Body::Objects { key } => self.write_objects(batch, key, Passed::new(headers))?,
@@ -210,7 +210,7 @@ impl KafkaOutput {
         batch: &RecordBatch,
         key: Option<usize>,
         mut passed: Passed<'_>,
-    ) -> Result<Vec<(usize, Fault)>> {
+    ) -> Result<Vec<Rejected>> {
         let mut objects = Objects::try_new(batch)?;
         let schema = batch.schema();
         let mut key = key.map(|at| Column::new(schema.field(at), batch.column(at).as_ref(), CellForm::Text));
@@ -226,18 +226,13 @@ impl KafkaOutput {
             });
             let outgoing = Outgoing { partition: None, key, value: value.as_bytes(), headers: passed.of(row) };
             self.unsent = batch.num_rows() - row;
-            refused.extend(self.send(outgoing)?.map(|fault| (row, fault)));
+            refused.extend(self.send(outgoing)?.map(|fault| Rejected { row, fault }));
         }
         self.value = value;
         Ok(refused)
     }
 
-    fn write_avro(
-        &mut self,
-        batch: &RecordBatch,
-        key: Option<usize>,
-        mut passed: Passed<'_>,
-    ) -> Result<Vec<(usize, Fault)>> {
+    fn write_avro(&mut self, batch: &RecordBatch, key: Option<usize>, mut passed: Passed<'_>) -> Result<Vec<Rejected>> {
         let Body::Avro { rows, .. } = &mut self.body else { return Ok(vec![]) };
         let (head, bodies) = (rows.head(), rows.encode(batch)?);
         for news in rows.news() {
@@ -251,7 +246,7 @@ impl KafkaOutput {
             let body = match body {
                 Ok(body) => body,
                 Err(fault) => {
-                    refused.push((row, fault));
+                    refused.push(Rejected { row, fault });
                     continue;
                 }
             };
@@ -265,12 +260,12 @@ impl KafkaOutput {
             });
             self.unsent = batch.num_rows() - row;
             let fault = self.send(Outgoing { partition: None, key, value: &value, headers: passed.of(row) })?;
-            refused.extend(fault.map(|fault| (row, fault)));
+            refused.extend(fault.map(|fault| Rejected { row, fault }));
         }
         Ok(refused)
     }
 
-    fn write_letters(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+    fn write_letters(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let mut letters = Letters::new(batch);
         let mut refused = vec![];
         for row in 0..batch.num_rows() {
@@ -281,7 +276,7 @@ impl KafkaOutput {
                 true => self.send(outgoing)?,
                 false => self.send_cut(batch.slice(row, 1))?,
             };
-            refused.extend(fault.map(|fault| (row, fault)));
+            refused.extend(fault.map(|fault| Rejected { row, fault }));
         }
         Ok(refused)
     }
@@ -303,7 +298,7 @@ impl KafkaOutput {
         }
     }
 
-    fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<(usize, Fault)>> {
+    fn write_frames(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.unsent = batch.num_rows();
         for (number, rows) in framing::split(batch, self.partitions)? {
             self.send_frame(number, &rows)?;

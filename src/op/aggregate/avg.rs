@@ -1,10 +1,10 @@
 //! avg: the exact sum over the count, rounded once.
 
 use super::definition::Definition;
-use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use super::sum::{SUM, Sum};
 use crate::error::Result;
+use crate::op::snapshot::Reader;
 use arrow::array::ArrayRef;
 
 /// `avg(x)`.

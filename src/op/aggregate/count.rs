@@ -2,10 +2,10 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_present};
 use crate::error::Result;
 use crate::expr::Want;
+use crate::op::snapshot::{Reader, put_u64};
 use crate::time::SECOND;
 use arrow::array::ArrayRef;
 use num_bigint::BigInt;
@@ -58,7 +58,7 @@ impl Accumulator for Count {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        reader.count().map(Self)
+        reader.rows().map(Self)
     }
 }
 

@@ -9,10 +9,10 @@
 //! 1.6 % (two in three estimates are within 1.6 %, practically all within 6.5 %); far less below a few hundred.
 
 use super::definition::Definition;
-use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_present};
 use crate::error::{Error, Result};
 use crate::expr::Want;
+use crate::op::snapshot::Reader;
 use arrow::array::{ArrayRef, AsArray};
 use std::cmp::Ordering;
 use xxhash_rust::xxh3::xxh3_64;

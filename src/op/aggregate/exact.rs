@@ -6,8 +6,8 @@
 //! halves. Only the limbs between the least and the greatest in use are kept: values of one magnitude need two.
 //! Addition is of integers, so the sum is a function of the multiset.
 
-use super::saved::{Reader, put_u64};
 use crate::error::Result;
+use crate::op::snapshot::{Reader, put_u64};
 use num_bigint::{BigInt, BigUint, Sign};
 
 /// Weight of one unit of a sum of values, as an exponent of two.
@@ -170,7 +170,7 @@ impl Exact {
         let count = reader.at_most(LIMB_MAX)?;
         let mut limbs = Vec::with_capacity(count);
         for _ in 0..count {
-            let digit = i128::from(u32::from_le_bytes(reader.array()?));
+            let digit = i128::from(reader.le::<u32>()?);
             limbs.push(if negative { -digit } else { digit });
         }
         Ok(Self { first, additions: u64::from(count > 0), limbs })

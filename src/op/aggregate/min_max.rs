@@ -1,10 +1,10 @@
 //! min and max by IEEE totalOrder: −∞ < numbers < ∞ < NaN.
 
 use super::definition::Definition;
-use super::saved::Reader;
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use super::sum::SUM;
 use crate::error::Result;
+use crate::op::snapshot::Reader;
 use arrow::array::ArrayRef;
 
 /// `min(x)`.
@@ -59,7 +59,7 @@ impl<const GREATEST: bool> Accumulator for Extreme<GREATEST> {
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
         let some = reader.byte()? == 1;
-        let value = f64::from_le_bytes(reader.array()?);
+        let value: f64 = reader.le()?;
         Ok(Self(some.then_some(value)))
     }
 }

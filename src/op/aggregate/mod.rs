@@ -6,8 +6,7 @@
 //!
 //! [`parse`] resolves a call such as `sum(a)`; [`Call::create`] makes its states. One [`Aggregate`] (`definition.rs`)
 //! holds the states of one metric by slot, so a batch costs one dynamic call; `slots.rs` builds it from the
-//! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks, `saved.rs` the
-//! saved forms.
+//! `Accumulator` that each aggregate's file implements. `exact.rs` has exact sums, `quantile.rs` ranks.
 
 mod avg;
 mod count;
@@ -18,7 +17,6 @@ mod min_max;
 mod percentile;
 mod quantile;
 mod ratio;
-mod saved;
 mod slots;
 mod stddev;
 mod sum;

@@ -14,10 +14,10 @@
 //! `percentile_disc` and DuckDB's `quantile_disc`. q is the decimal as written, not the double nearest to it.
 
 use super::definition::Definition;
-use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use crate::error::{Error, Result};
 use crate::expr::{ValueKind, Want};
+use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
 
 /// `approx_percentile(x, q)`.
@@ -206,15 +206,15 @@ impl Accumulator for Percentile {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        let bins = reader.u64()?;
+        let bins: u64 = reader.le()?;
         let mut state = Self::default();
         for _ in 0..bins {
-            let key = i32::from_le_bytes(reader.array()?);
+            let key: i32 = reader.le()?;
             if state.keys.last().is_some_and(|last| *last >= key) {
                 return Err(Error::corrupt("saved approx_percentile: bins out of order"));
             }
             state.keys.push(key);
-            state.counts.push(reader.count()?);
+            state.counts.push(reader.rows()?);
         }
         Ok(state)
     }

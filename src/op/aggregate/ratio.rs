@@ -2,10 +2,10 @@
 
 use super::definition::Definition;
 use super::exact;
-use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
+use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use num_bigint::BigInt;
 
@@ -59,6 +59,6 @@ impl Accumulator for Ratio {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { hits: reader.count()?, of: reader.count()? })
+        Ok(Self { hits: reader.rows()?, of: reader.rows()? })
     }
 }

@@ -2,10 +2,13 @@
 
 use super::definition::Aggregate;
 use super::quantile::Quantile;
-use super::saved::{Reader, VERSION};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::op::snapshot::Reader;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::Float64Type;
+
+/// The version that every saved form starts with.
+pub(super) const VERSION: u8 = 1;
 
 /// The inputs of a result beside the state.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +87,11 @@ impl<A: Accumulator> Aggregate for Slots<A> {
     }
 
     fn load(&mut self, slot: u32, bytes: &[u8]) -> Result<()> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = Reader::new(bytes);
+        let version = reader.byte()?;
+        if version != VERSION {
+            return Err(Error::corrupt(format!("a saved aggregate has version {version}, not {VERSION}")));
+        }
         let state = A::load(&mut reader)?;
         reader.finish()?;
         self.states[slot as usize] = state;

@@ -2,10 +2,10 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, SQUARE_UNIT, UNIT, root};
-use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use super::sum::{SUM, Specials};
 use crate::error::Result;
+use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
 use num_bigint::{BigInt, BigUint};
 
@@ -85,7 +85,7 @@ impl Accumulator for Stddev {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        let (count, specials) = (reader.count()?, Specials::load(reader)?);
+        let (count, specials) = (reader.rows()?, Specials::load(reader)?);
         Ok(Self { count, specials, sum: Exact::load(reader)?, squares: Exact::load(reader)? })
     }
 }

@@ -2,10 +2,10 @@
 
 use super::definition::Definition;
 use super::exact::{Exact, UNIT, round};
-use super::saved::{Reader, put_u64};
 use super::slots::{Accumulator, Asked, Slots, each_number};
 use crate::error::Result;
 use crate::expr::{ValueKind, Want};
+use crate::op::snapshot::{Reader, put_u64};
 use arrow::array::ArrayRef;
 
 /// `sum(x)`.
@@ -125,6 +125,6 @@ impl Accumulator for Sum {
     }
 
     fn load(reader: &mut Reader<'_>) -> Result<Self> {
-        Ok(Self { count: reader.count()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
+        Ok(Self { count: reader.rows()?, specials: Specials::load(reader)?, exact: Exact::load(reader)? })
     }
 }

@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::json::scan::{at, skip_space};
 use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, column};
 use crate::kind::rows::{Cell, Rows, View};
 use crate::registry::{Lookup, Schemas, Subject, Version};
@@ -78,7 +78,7 @@ pub struct Verdicts {
     /// One per row: the id of the version that accepts it, NULL if none does.
     pub schema_ids: Int64Array,
     /// The rows that no version accepts, in order.
-    pub faults: Vec<(usize, Fault)>,
+    pub faults: Vec<Rejected>,
 }
 
 /// Validates batches of events.
@@ -133,14 +133,14 @@ impl Validator {
                 continue;
             }
             let verdict = match whence.subject(&rows, row) {
-                Some(name) => known.judge((&name, code), (&rows, row), schemas)?,
+                Some(name) => known.judge(&name, code, (&rows, row), schemas)?,
                 None => Err(nameless(&options.subject)),
             };
             match verdict {
                 Ok(id) => schema_ids.append_value(id),
                 Err(fault) => {
                     schema_ids.append_null();
-                    faults.push((row, fault));
+                    faults.push(Rejected { row, fault });
                 }
             }
         }
@@ -169,7 +169,8 @@ impl Known {
     #[inline]
     fn judge(
         &mut self,
-        (name, code): (&str, Option<usize>),
+        name: &str,
+        code: Option<usize>,
         row: At<'_>,
         schemas: &mut dyn Schemas,
     ) -> Result<Result<i64, Fault>> {
@@ -493,7 +494,7 @@ impl Plan {
         report.enter(Step::Name(event::COLUMNS[column::PROPERTIES]));
         let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
-            && (self.properties.is_trivial() || self.checks.record(&self.properties, (text, distinct), report, absent));
+            && (self.properties.is_trivial() || self.checks.record(&self.properties, text, distinct, report, absent));
         report.leave();
         going
     }

@@ -93,7 +93,7 @@ fn told(fields: &str, user: Option<&str>, properties: &str, closed: bool) -> Str
             assert_eq!(verdicts.schema_ids.value(0), schema_id("t", 1));
             String::new()
         }
-        [(0, fault)] => {
+        [Rejected { row: 0, fault }] => {
             assert_eq!(fault.error_type, ErrorType::SchemaValidationError);
             assert!(verdicts.schema_ids.is_null(0));
             fault.message.clone()
@@ -231,8 +231,11 @@ fn events_of_several_versions_pass_on_one_stream_and_the_latest_one_words_the_fa
     let verdicts = Validator::new(Options::default()).check(&batch, &mut memory).unwrap();
     let (v1, v2) = (Some(schema_id("t", 1)), Some(schema_id("t", 2)));
     assert_eq!(verdicts.schema_ids.iter().collect::<Vec<_>>(), [v1, v2, v2, None, None]);
-    let faults: Vec<_> =
-        verdicts.faults.iter().map(|(row, fault)| (*row, fault.error_type, fault.message.as_str())).collect();
+    let faults: Vec<_> = verdicts
+        .faults
+        .iter()
+        .map(|Rejected { row, fault }| (*row, fault.error_type, fault.message.as_str()))
+        .collect();
     assert_eq!(
         faults,
         [
@@ -277,7 +280,10 @@ fn a_registry_that_is_away_makes_nobody_guess_and_stops_nobody_who_knows() {
     let mut validator = Validator::new(Options::default());
     let mut faults = |memory: &mut Memory, rows: &[Given<'_>]| -> Vec<String> {
         let faults = validator.check(&events(rows), memory).unwrap().faults;
-        faults.into_iter().map(|(row, fault)| format!("{row} {}: {}", fault.error_type.name(), fault.message)).collect()
+        faults
+            .into_iter()
+            .map(|Rejected { row, fault }| format!("{row} {}: {}", fault.error_type.name(), fault.message))
+            .collect()
     };
     assert_eq!(faults(&mut memory, &[("t", None, r#"{"a":1}"#)]), [""; 0]);
     memory.away = Some("it is silent".into());
@@ -297,7 +303,7 @@ fn the_subject_may_be_fixed_another_column_or_a_property() {
         verdicts
             .faults
             .into_iter()
-            .map(|(_, fault)| format!("{}: {}", fault.error_type.name(), fault.message))
+            .map(|Rejected { fault, .. }| format!("{}: {}", fault.error_type.name(), fault.message))
             .collect::<String>()
     };
     let column = |name: &str| SubjectOf::Column(name.to_owned());

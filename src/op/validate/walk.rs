@@ -238,7 +238,7 @@ impl Checks {
         let check = self.get(id);
         match (check, text.as_bytes().first()) {
             (Check::Record(fields), Some(b'{')) => {
-                self.record(fields, (text, false), report, |_, report| missing(report))
+                self.record(fields, text, false, report, |_, report| missing(report))
             }
             (Check::Map(inner), Some(b'{')) => self.map(*inner, text, report),
             (Check::Array(item), Some(b'[')) => self.array(*item, text, report),
@@ -255,7 +255,8 @@ impl Checks {
     pub fn record<R: Report>(
         &self,
         fields: &Fields,
-        (text, distinct): (&str, bool),
+        text: &str,
+        distinct: bool,
         report: &mut R,
         mut absent: impl FnMut(&Field, &mut R) -> bool,
     ) -> bool {

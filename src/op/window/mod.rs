@@ -175,12 +175,12 @@ impl Window {
                 watermark::Options { out_of_orderness, .. } => out_of_orderness.unwrap_or(i64::MAX),
             },
             closed: self.fired,
+            fired: if self.options.emit == Emit::Final { None } else { self.fired },
             extent: Extent::new(instants(batch, column::EVENT_TIME), instants(batch, column::STREAM_TIME)),
             living: (!dead.is_empty()).then(|| is_dead.iter().map(|dead| !dead).collect()),
         };
-        let emit = self.options.emit;
-        for (index, (running, view)) in self.running.iter_mut().zip(&views).enumerate() {
-            running.add(view, &bounds, (index as u32, emit), (&mut self.groups, &mut outcome));
+        for (running, view) in self.running.iter_mut().zip(&views) {
+            running.add(view, &bounds, &mut self.groups, &mut outcome);
         }
         self.groups.iter_mut().for_each(|group| group.keys.sweep());
         outcome.dead = dead;
@@ -199,11 +199,12 @@ impl Window {
         }
         self.nulls.observe(leaves);
         let mut views = vec![];
-        for metric in &self.options.metrics {
+        for (index, metric) in (0..).zip(&self.options.metrics) {
             let passed = metric.filter.as_ref().map(|filter| filter.eval(leaves)).transpose()?;
             let args: Vec<ArrayRef> = metric.call.args().iter().map(|arg| arg.eval(leaves)).collect::<Result<_>>()?;
             let passed = passed.map(|array| running::truth(array.as_boolean()));
             views.push(View {
+                metric: index,
                 event_times: instants(batch, column::EVENT_TIME),
                 stream_times: instants(batch, column::STREAM_TIME),
                 passed,
@@ -334,8 +335,8 @@ impl Window {
         out.count(self.running.len());
         for (metric, running) in self.options.metrics.iter().zip(&mut self.running) {
             out.text(&metric.text);
-            // Counts and the names that are always NULL belong to the run. No rows are pending between batches.
-            let Running { group, slots, windows, since, counts: _, pending: _ } = running;
+            // Counts and the names that are always NULL belong to the run.
+            let Running { group, slots, windows, since, counts: _ } = running;
             let keys = &self.groups[*group].keys;
             out.optional(*since);
             let mut state = Writer::default();

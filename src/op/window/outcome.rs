@@ -1,5 +1,20 @@
 //! The fates of the rows of a batch.
 
+/// A row that has no slot yet.
+#[derive(Clone, Copy)]
+pub(super) struct RowRef {
+    /// The row in the batch.
+    pub(super) row: usize,
+    /// The number of its key.
+    pub(super) key: u32,
+    /// Its event time (µs).
+    pub(super) time: i64,
+    /// The bound that it is compared with.
+    pub(super) bound: i64,
+    /// The bound from its own stream time alone.
+    pub(super) own: i64,
+}
+
 /// A row that is late for a metric, for all or some of its windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LateRow {

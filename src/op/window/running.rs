@@ -1,10 +1,10 @@
 //! One metric with its state: judges each row by the row's own bound and adds it to the slot of its key and windows.
 
 use super::key::Keys;
-use super::metric::{Emit, Metric, Shape, Span};
-use super::outcome::{LateRow, Outcome};
-use super::session::{Pending, Rule, Sessions};
-use super::slice::{Cut, Slices};
+use super::metric::{Metric, Shape, Span};
+use super::outcome::{LateRow, Outcome, RowRef};
+use super::session::{Rule, Sessions};
+use super::slice::{Cut, Placement, Slices};
 use super::slots::Slots;
 use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::BooleanBuffer;
@@ -53,7 +53,6 @@ pub(super) struct Running {
     /// Windows that start earlier are partial, because the metric began inside them.
     pub(super) since: Option<i64>,
     pub(super) counts: MetricCounts,
-    pub(super) pending: Pending,
 }
 
 impl Running {
@@ -65,19 +64,14 @@ impl Running {
             }
             Shape::Session { gap } => Windows::Sessions(Sessions::default(), Rule { gap, lateness: metric.lateness }),
         };
-        Self {
-            group,
-            slots: Slots::new(metric.call.create()),
-            windows,
-            since: None,
-            counts: MetricCounts::default(),
-            pending: Pending::default(),
-        }
+        Self { group, slots: Slots::new(metric.call.create()), windows, since: None, counts: MetricCounts::default() }
     }
 }
 
 /// The columns of a batch that one metric reads.
 pub(super) struct View<'a> {
+    /// The metric's index.
+    pub(super) metric: u32,
     pub(super) event_times: &'a [i64],
     pub(super) stream_times: &'a [i64],
     /// The rows that pass its `where`; `None` if there is no `where`.
@@ -91,6 +85,8 @@ pub(super) struct Bounds {
     /// The watermark up to which state has been dropped. It is greater than a row's own bound only if a partition was
     /// idle or new.
     pub(super) closed: Option<i64>,
+    /// The watermark up to which windows have fired; `None` if a window fires when its state is dropped.
+    pub(super) fired: Option<i64>,
     /// The rows that are not dead; `None` if no row is dead.
     pub(super) living: Option<BooleanBuffer>,
     /// Least and greatest event time, and greatest stream time, of all rows.
@@ -133,15 +129,15 @@ impl View<'_> {
 /// The time span of the slice that was used last. Most rows fall into the same slice, count for its first window, and
 /// belong to no window that has fired.
 #[derive(Clone, Copy)]
-struct Near {
+struct CachedSlice {
     start: i64,
     width: u64,
     /// A row's bound must be below this.
     open: i64,
 }
 
-impl Near {
-    const NOTHING: Near = Near { start: 0, width: 0, open: i64::MIN };
+impl CachedSlice {
+    const NOTHING: Self = Self { start: 0, width: 0, open: i64::MIN };
 
     fn new(span: Span, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
         // If the slide divides the size, a slice reaches from a start to its first end.
@@ -159,17 +155,6 @@ impl Near {
     }
 }
 
-/// A row that has no slot yet.
-#[derive(Clone, Copy)]
-struct Coming {
-    row: usize,
-    key: u32,
-    time: i64,
-    /// The bound it is compared with, and the bound from its own stream time alone.
-    bound: i64,
-    own: i64,
-}
-
 /// The fate of a row that is not in a cached slot.
 enum Fate {
     /// It goes to this slot; the second field is the time at which the first of its windows closes, if that window does
@@ -183,18 +168,10 @@ enum Fate {
 
 impl Running {
     /// Adds the rows of a batch to the slots and records their fates.
-    pub(super) fn add(
-        &mut self,
-        view: &View<'_>,
-        bounds: &Bounds,
-        (index, emit): (u32, Emit),
-        (groups, outcome): (&mut [Group], &mut Outcome),
-    ) {
+    pub(super) fn add(&mut self, view: &View<'_>, bounds: &Bounds, groups: &mut [Group], outcome: &mut Outcome) {
         let group = &mut groups[self.group];
-        let fired = if emit == Emit::Final { None } else { bounds.closed };
         let rows = group.ids.len();
-        self.pending.slots.reserve(rows);
-        self.pending.rows.reserve(rows);
+        self.slots.reserve(rows);
         let asked = match (&view.passed, &bounds.living) {
             (None, None) => None,
             (Some(passed), None) => Some(passed.clone()),
@@ -202,25 +179,21 @@ impl Running {
             (Some(passed), Some(living)) => Some(passed & living),
         };
         let living = bounds.living.as_ref().map_or(rows, BooleanBuffer::count_set_bits);
-        let parts = (view, bounds, fired, index);
         match &asked {
-            None if self.together(parts, (group, outcome)) => {}
-            None => self.rows(0..rows, parts, (group, outcome)),
+            None if self.together(bounds, group, outcome) => {}
+            None => self.rows(0..rows, view, bounds, group, outcome),
             Some(asked) => {
                 self.counts.filtered += (living - asked.count_set_bits()) as u64;
-                self.rows(asked.set_indices(), parts, (group, outcome));
+                self.rows(asked.set_indices(), view, bounds, group, outcome);
             }
         }
-        self.pending.flush(&mut self.slots, &view.args);
+        self.slots.flush(&view.args);
     }
 
     /// Adds all rows at once if they lie in one slice, count for its first window, and belong to no window that has
     /// fired. Returns whether it did.
-    fn together(
-        &mut self,
-        (_, bounds, fired, _): (&View<'_>, &Bounds, Option<i64>, u32),
-        (Group { keys: keys_of, ids, .. }, outcome): (&mut Group, &mut Outcome),
-    ) -> bool {
+    fn together(&mut self, bounds: &Bounds, group: &mut Group, outcome: &mut Outcome) -> bool {
+        let Group { keys, ids, .. } = group;
         if ids.is_empty() {
             return true;
         }
@@ -228,22 +201,22 @@ impl Running {
         let Extent { least, greatest, stream } = bounds.extent;
         let bound = stream.saturating_sub(bounds.out_of_orderness).max(bounds.closed.unwrap_or(i64::MIN));
         let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, least) else { return false };
-        let near = Near::new(span, span.first_end, *cut, fired);
-        if !near.holds(least, bound) || !near.holds(greatest, bound) {
+        let first_end = span.first_end;
+        let slice = CachedSlice::new(span, first_end, *cut, bounds.fired);
+        if !slice.holds(least, bound) || !slice.holds(greatest, bound) {
             return false;
         }
-        self.pending.slots.resize(ids.len(), 0);
+        let mut found = self.slots.take_list();
+        found.resize(ids.len(), 0);
         let mut done = 0;
         while done < ids.len() {
-            let (keys, found) = (&ids[done..], &mut self.pending.slots[done..]);
-            done += slices.at_hand_of((span.slice, span.first_end), keys, found);
-            if let (Some(key), Some(found)) = (ids.get(done), self.pending.slots.get_mut(done)) {
-                *found = slices.slot((span, span.first_end), *key, fired, (*cut, &mut *keys_of, &mut self.slots));
+            done += slices.cached_slots(span.slice, first_end, &ids[done..], &mut found[done..]);
+            if let (Some(&key), Some(found)) = (ids.get(done), found.get_mut(done)) {
+                *found = slices.slot(Placement { key, span, first_end }, bounds.fired, *cut, keys, &mut self.slots);
                 done += 1;
             }
         }
-        self.slots.count_all(&self.pending.slots);
-        self.pending.rows.extend(0..ids.len() as u32);
+        self.slots.add_all(found);
         self.counts.counted += ids.len() as u64;
         outcome.is_counted.fill(true);
         true
@@ -253,37 +226,40 @@ impl Running {
     fn rows(
         &mut self,
         rows: impl Iterator<Item = usize>,
-        (view, bounds, fired, index): (&View<'_>, &Bounds, Option<i64>, u32),
-        (Group { keys, ids, .. }, outcome): (&mut Group, &mut Outcome),
+        view: &View<'_>,
+        bounds: &Bounds,
+        group: &mut Group,
+        outcome: &mut Outcome,
     ) {
-        let mut near = Near::NOTHING;
+        let Group { keys, ids, .. } = group;
+        let mut cached = CachedSlice::NOTHING;
         let closed = bounds.closed.unwrap_or(i64::MIN);
         for row in rows {
             let (key, time) = (ids[row], view.event_times[row]);
             let own = view.stream_times[row].saturating_sub(bounds.out_of_orderness);
             let bound = own.max(closed);
-            if near.holds(time, bound)
+            if cached.holds(time, bound)
                 && let Windows::Slices(slices, ..) = &self.windows
-                && let Some(slot) = slices.at_hand(key)
+                && let Some(slot) = slices.cached_slot(key)
             {
                 self.put(row, slot, outcome);
                 continue;
             }
-            let coming = Coming { row, key, time, bound, own };
-            match self.fate(coming, fired, (view, keys), &mut near) {
+            let coming = RowRef { row, key, time, bound, own };
+            match self.fate(coming, view, bounds.fired, keys, &mut cached) {
                 Fate::Outside => self.counts.filtered += 1,
                 Fate::Late { first, last } => {
                     self.counts.late += 1;
                     self.counts.late_idle += u64::from(coming.own < last);
                     let needed = if coming.own < last { None } else { self.needed(coming, first, view) };
-                    outcome.late.push(LateRow { row: row as u32, metric: index, half: false, needed });
+                    outcome.late.push(LateRow { row: row as u32, metric: view.metric, half: false, needed });
                 }
                 Fate::Slot(slot, missed) => {
                     self.put(row, slot, outcome);
                     if let Some(first) = missed {
                         self.counts.half_late += 1;
                         let needed = self.needed(coming, first, view);
-                        outcome.late.push(LateRow { row: row as u32, metric: index, half: true, needed });
+                        outcome.late.push(LateRow { row: row as u32, metric: view.metric, half: true, needed });
                     }
                 }
             }
@@ -292,9 +268,7 @@ impl Running {
 
     #[inline(always)]
     fn put(&mut self, row: usize, slot: u32, outcome: &mut Outcome) {
-        self.slots.count(slot);
-        self.pending.slots.push(slot);
-        self.pending.rows.push(row as u32);
+        self.slots.add(slot, row as u32);
         self.counts.counted += 1;
         outcome.is_counted[row] = true;
     }
@@ -302,12 +276,13 @@ impl Running {
     #[inline(never)]
     fn fate(
         &mut self,
-        coming: Coming,
+        coming: RowRef,
+        view: &View<'_>,
         fired: Option<i64>,
-        (view, keys): (&View<'_>, &mut Keys),
-        near: &mut Near,
+        keys: &mut Keys,
+        cached: &mut CachedSlice,
     ) -> Fate {
-        let Coming { key, time, bound, .. } = coming;
+        let RowRef { key, time, bound, .. } = coming;
         match &mut self.windows {
             Windows::Slices(slices, cut) => {
                 let Some(span) = Shape::windows_of(cut.size, cut.slide, cut.align, time) else { return Fate::Outside };
@@ -315,14 +290,13 @@ impl Running {
                     let closes = |end: i64| end.saturating_add(cut.lateness);
                     return Fate::Late { first: closes(span.first_end), last: closes(span.last_end) };
                 };
-                *near = Near::new(span, first_end, *cut, fired);
-                let slot = slices.slot((span, first_end), key, fired, (*cut, keys, &mut self.slots));
+                *cached = CachedSlice::new(span, first_end, *cut, fired);
+                let slot = slices.slot(Placement { key, span, first_end }, fired, *cut, keys, &mut self.slots);
                 let missed = (first_end > span.first_end).then(|| span.first_end.saturating_add(cut.lateness));
                 Fate::Slot(slot, missed)
             }
             Windows::Sessions(sessions, rule) => {
-                let parts = (keys, &mut self.slots);
-                match sessions.slot((key, time, bound), *rule, parts, (&mut self.pending, &view.args)) {
+                match sessions.slot(coming, *rule, keys, &mut self.slots, &view.args) {
                     Some(slot) => Fate::Slot(slot, None),
                     None => {
                         let closes = time.saturating_add(rule.gap).saturating_add(rule.lateness);
@@ -336,7 +310,7 @@ impl Running {
     /// Returns the out-of-orderness with which a late row would count for its first window, which closes at `first`;
     /// `None` if the row is late only because a partition was idle or new.
     #[cold]
-    fn needed(&mut self, coming: Coming, first: i64, view: &View<'_>) -> Option<i64> {
+    fn needed(&mut self, coming: RowRef, first: i64, view: &View<'_>) -> Option<i64> {
         if coming.own < first {
             return None;
         }

@@ -6,6 +6,7 @@
 //! partition.
 
 use super::key::Keys;
+use super::outcome::RowRef;
 use super::slice::Fired;
 use super::slots::Slots;
 use crate::error::Result;
@@ -13,26 +14,6 @@ use crate::op::snapshot::{Reader, Writer};
 use ahash::AHashMap;
 use arrow::array::ArrayRef;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Rows whose values are not yet in their slots.
-#[derive(Default)]
-pub struct Pending {
-    /// The slot of each row.
-    pub slots: Vec<u32>,
-    /// The row in the batch.
-    pub rows: Vec<u32>,
-}
-
-impl Pending {
-    /// Adds the values to the slots.
-    pub fn flush(&mut self, slots: &mut Slots, args: &[ArrayRef]) {
-        if !self.rows.is_empty() {
-            slots.aggregate().add(&self.slots, &self.rows, args);
-            self.slots.clear();
-            self.rows.clear();
-        }
-    }
-}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Session {
@@ -86,19 +67,22 @@ pub struct Rule {
 }
 
 impl Sessions {
-    /// Returns the slot for a row of `key` at `time` with this `bound`; `None` if the row is late.
-    pub fn slot(
+    /// Returns the slot for a row; `None` if the row is late. `args` are the columns of the batch: the values of earlier
+    /// rows are added before sessions merge.
+    pub(super) fn slot(
         &mut self,
-        (key, time, bound): (u32, i64, i64),
+        row: RowRef,
         rule: Rule,
-        (keys, slots): (&mut Keys, &mut Slots),
-        (pending, args): (&mut Pending, &[ArrayRef]),
+        keys: &mut Keys,
+        slots: &mut Slots,
+        args: &[ArrayRef],
     ) -> Option<u32> {
+        let RowRef { key, time, bound, .. } = row;
         // The least end of a session that is alive for the row.
         let alive = bound.saturating_sub(rule.lateness).saturating_add(1);
         let (mut start, mut end) = (time, time.saturating_add(rule.gap));
         let mut merged: Vec<Session> = vec![];
-        while let Some(session) = self.take_overlapping(key, (start, end), alive) {
+        while let Some(session) = self.take_overlapping(key, start, end, alive) {
             (start, end) = (start.min(session.start), end.max(session.end));
             merged.push(session);
         }
@@ -110,7 +94,7 @@ impl Sessions {
             *known = overlapped.max(*known);
         }
         if merged.len() > 1 {
-            pending.flush(slots, args);
+            slots.flush(args);
         }
         // The key is retained first, so that releasing the old sessions does not remove it.
         keys.retain(key);
@@ -140,7 +124,7 @@ impl Sessions {
     }
 
     /// Removes and returns a session of the key that overlaps the span and ends at `alive` or later.
-    fn take_overlapping(&mut self, key: u32, (start, end): (i64, i64), alive: i64) -> Option<Session> {
+    fn take_overlapping(&mut self, key: u32, start: i64, end: i64, alive: i64) -> Option<Session> {
         let disjoint = self.overlapped.get(&key).is_none_or(|overlapped| *overlapped < alive);
         let mut later = self.sessions.range((key, start.max(alive))..=(key, i64::MAX));
         // Disjoint sessions start in the order of their ends, so only the first can overlap.
@@ -323,15 +307,17 @@ mod tests {
             let rule = Rule { gap, lateness };
             let call = aggregate::parse("count(*)", &mut Leaves::new(&Kind::Event.schema())).unwrap();
             let (mut keys, mut slots) = (Keys::default(), Slots::new(call.create()));
-            let (mut sessions, mut pending) = (Sessions::default(), Pending::default());
+            let mut sessions = Sessions::default();
             let mut ids = vec![];
             keys.ids(&[], 1, &mut ids).unwrap();
             let mut list = vec![];
             for row in rows {
-                let slot =
-                    sessions.slot((ids[0], row.0, row.1), rule, (&mut keys, &mut slots), (&mut pending, &[]));
+                let (time, bound) = row;
+                let coming = RowRef { row: 0, key: ids[0], time, bound, own: bound };
+                let slot = sessions.slot(coming, rule, &mut keys, &mut slots, &[]);
                 prop_assert_eq!(slot.is_some(), naive(&mut list, row, rule));
-                slot.into_iter().for_each(|slot| slots.count(slot));
+                slot.into_iter().for_each(|slot| slots.add(slot, 0));
+                slots.flush(&[]);
                 list.sort_unstable();
                 prop_assert_eq!(held(&sessions, &slots), list.clone());
                 let mut again = Sessions { sessions: std::mem::take(&mut sessions.sessions), ..Sessions::default() };

@@ -182,42 +182,52 @@ impl Leaves for (&BTreeMap<SliceId, Slice>, Cut) {
     }
 }
 
+/// Where a row is added.
+#[derive(Clone, Copy)]
+pub struct Placement {
+    /// The number of its key.
+    pub key: u32,
+    /// Its windows and its slice.
+    pub span: Span,
+    /// The end of the first window that counts it.
+    pub first_end: i64,
+}
+
+impl Placement {
+    fn id(self) -> SliceId {
+        (self.span.slice, self.first_end)
+    }
+}
+
 impl Slices {
-    /// Returns the slot for a row of `key` in `span` that counts from `first_end` on; `fired` is the watermark up to
-    /// which windows have fired.
+    /// Returns the slot of a row; `fired` is the watermark up to which windows have fired.
     #[inline]
-    pub fn slot(
-        &mut self,
-        (span, first_end): (Span, i64),
-        key: u32,
-        fired: Option<i64>,
-        (cut, keys, slots): (Cut, &mut Keys, &mut Slots),
-    ) -> u32 {
-        let id = (span.slice, first_end);
+    pub fn slot(&mut self, place: Placement, fired: Option<i64>, cut: Cut, keys: &mut Keys, slots: &mut Slots) -> u32 {
+        let Placement { key, span, first_end } = place;
         if fired.is_some_and(|fired| first_end <= fired) {
             self.mark_dirty(first_end, span.last_end.min(fired.unwrap_or(i64::MIN)), key, cut.slide);
             self.tree.forget(cut.number(span.slice), slots);
         }
         if let Some((last, known)) = &self.last
-            && *last == id
+            && *last == place.id()
             && let Some(slot) = known.get(key)
         {
             return slot;
         }
-        self.find(id, span, key, (cut, keys, slots))
+        self.find(place, cut, keys, slots)
     }
 
     /// Returns the slot of a key in the slice of the last row, if it has one there.
     #[inline(always)]
-    pub fn at_hand(&self, key: u32) -> Option<u32> {
+    pub fn cached_slot(&self, key: u32) -> Option<u32> {
         self.last.as_ref().and_then(|(_, known)| known.get(key))
     }
 
-    /// Looks up the cached slots of `keys` in the slice `id` (its start and the first end that counts its rows), up to
+    /// Looks up the cached slots of `keys` in a slice, given by its start and the first end that counts its rows, up to
     /// the first key without one; returns how many it found.
     #[inline(always)]
-    pub fn at_hand_of(&self, id: (i64, i64), keys: &[u32], found: &mut [u32]) -> usize {
-        let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == id) else { return 0 };
+    pub fn cached_slots(&self, start: i64, first_end: i64, keys: &[u32], found: &mut [u32]) -> usize {
+        let Some((_, known)) = self.last.as_ref().filter(|(last, _)| *last == (start, first_end)) else { return 0 };
         let mut count = 0;
         for (key, found) in keys.iter().zip(found) {
             let Some(slot) = known.get(*key) else { break };
@@ -228,7 +238,8 @@ impl Slices {
     }
 
     #[inline(never)]
-    fn find(&mut self, id: SliceId, span: Span, key: u32, (cut, keys, slots): (Cut, &mut Keys, &mut Slots)) -> u32 {
+    fn find(&mut self, place: Placement, cut: Cut, keys: &mut Keys, slots: &mut Slots) -> u32 {
+        let (Placement { key, span, .. }, id) = (place, place.id());
         if self.last.as_ref().is_none_or(|(last, _)| *last != id) {
             self.put_back();
             if !self.slices.contains_key(&id) {
@@ -337,7 +348,7 @@ impl Slices {
         let (mut within, leaves) = (within.map(|((start, _), _)| cut.number(*start)), (&*slices, cut));
         let low = within.next().unwrap_or_default();
         for place in Tree::cover(low..within.next_back().unwrap_or(low) + 1) {
-            tree.each(place, asked, (&leaves, &mut *slots), |part, slots| add(part.key, part.slot, slots));
+            tree.each(place, asked, &leaves, slots, |part, slots| add(part.key, part.slot, slots));
         }
         sums
     }

@@ -3,18 +3,27 @@
 use crate::error::Result;
 use crate::op::aggregate::Aggregate;
 use crate::op::snapshot::{Reader, Writer};
+use arrow::array::ArrayRef;
 
 /// The accumulators of one metric.
 pub struct Slots {
     aggregate: Box<dyn Aggregate>,
     rows: Vec<u64>,
     free: Vec<u32>,
+    pending: Pending,
+}
+
+/// Rows of a batch that are counted in their slots, but whose values have not been added yet.
+#[derive(Default)]
+struct Pending {
+    slots: Vec<u32>,
+    rows: Vec<u32>,
 }
 
 impl Slots {
     /// Creates an empty set of slots.
     pub fn new(aggregate: Box<dyn Aggregate>) -> Self {
-        Self { aggregate, rows: vec![], free: vec![] }
+        Self { aggregate, rows: vec![], free: vec![], pending: Pending::default() }
     }
 
     /// Returns an empty slot.
@@ -34,15 +43,40 @@ impl Slots {
         self.free.push(slot);
     }
 
-    /// Counts one more row in a slot; its values are added with [`Slots::aggregate`].
-    #[inline]
-    pub fn count(&mut self, slot: u32) {
-        self.rows[slot as usize] += 1;
+    /// Makes room for the rows of a batch.
+    pub fn reserve(&mut self, rows: usize) {
+        self.pending.slots.reserve(rows);
+        self.pending.rows.reserve(rows);
     }
 
-    /// Counts one more row in each of these slots.
-    pub fn count_all(&mut self, slots: &[u32]) {
+    /// Counts a row of the batch in a slot; [`Slots::flush`] adds its values.
+    #[inline(always)]
+    pub fn add(&mut self, slot: u32, row: u32) {
+        self.rows[slot as usize] += 1;
+        self.pending.slots.push(slot);
+        self.pending.rows.push(row);
+    }
+
+    /// Takes the empty list of slots, to be filled with one for each row of a batch.
+    pub fn take_list(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.pending.slots)
+    }
+
+    /// Counts each row of a batch in its slot; [`Slots::flush`] adds their values.
+    pub fn add_all(&mut self, slots: Vec<u32>) {
         slots.iter().for_each(|slot| self.rows[*slot as usize] += 1);
+        self.pending.rows.extend(0..slots.len() as u32);
+        self.pending.slots = slots;
+    }
+
+    /// Adds the values of the counted rows; `args` are the columns of the batch.
+    pub fn flush(&mut self, args: &[ArrayRef]) {
+        let Pending { slots, rows } = &mut self.pending;
+        if !rows.is_empty() {
+            self.aggregate.add(slots, rows, args);
+            slots.clear();
+            rows.clear();
+        }
     }
 
     /// Returns the rows of a slot.
@@ -59,11 +93,6 @@ impl Slots {
     /// Returns the value of a slot for a window of `length` µs.
     pub fn result(&self, slot: u32, length: i64) -> Option<f64> {
         self.aggregate.result(slot, length)
-    }
-
-    /// Returns the accumulators.
-    pub fn aggregate(&mut self) -> &mut dyn Aggregate {
-        &mut *self.aggregate
     }
 
     /// Returns the bytes of the slots in use.

@@ -91,7 +91,8 @@ impl Tree {
         &mut self,
         place: Place,
         asked: Option<&[u32]>,
-        (leaves, slots): (&impl Leaves, &mut Slots),
+        leaves: &impl Leaves,
+        slots: &mut Slots,
         mut f: impl FnMut(Part, &mut Slots),
     ) {
         let made;

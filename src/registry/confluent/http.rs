@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::json::base64;
-use crate::registry::percent::unescaped;
+use crate::parse::query::unescaped;
 use crate::stop::Stop;
 use crate::store::Location;
 use crate::store::remote::{Patience, Trouble, rounded, use_ring};

@@ -26,12 +26,14 @@ mod replace;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::dead::Rejected;
+use crate::parse::size;
 use crate::store::lake::directory::{Lake, OPTIONS, Part, Published, SCHEME, root};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
-use crate::store::{Epoch, Location, Notice, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, Notice, OpenOptions, Outcome, Sink, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,6 +44,7 @@ pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
     about: "parquet:DIR: a lake of Parquet files by day, complete files only (?roll=128MiB,10m ?mode=append|replace ?shrink=ok)",
+    is_remote: false,
     acknowledges: false,
     replaces: |location| location.options.get("mode").is_some_and(|mode| mode == "replace"),
     options: &OPTIONS,
@@ -267,7 +270,7 @@ impl Parquet {
 }
 
 impl Sink for Parquet {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         lake_read::check_kind(self.lake.root(), *self.kind.get_or_insert(kind), kind)?;
         let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         if let Some(replace) = &mut self.replace {
@@ -359,18 +362,12 @@ impl Sink for Parquet {
 fn parse_roll(text: &str) -> Result<Roll> {
     let mut roll = Roll::default();
     for word in text.split(',') {
-        match parse_size(word) {
-            Some(bytes) => roll.bytes = Some(bytes),
-            None => roll.age = Some(parse_duration(word)?),
+        match size::parse(word) {
+            Ok(bytes) => roll.bytes = Some(usize::try_from(bytes).unwrap_or(usize::MAX)),
+            Err(_) => roll.age = Some(parse_duration(word)?),
         }
     }
     Ok(roll)
-}
-
-fn parse_size(word: &str) -> Option<usize> {
-    let units = [("KiB", 1usize << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
-    let (digits, scale) = units.iter().find_map(|(unit, scale)| Some((word.strip_suffix(unit)?, scale)))?;
-    digits.parse::<usize>().ok()?.checked_mul(*scale)
 }
 
 #[cfg(test)]

@@ -125,7 +125,7 @@ impl Day {
     fn batches(self, kind: Kind) -> Result<Batches> {
         let files = (0..self.files.len()).map(move |at| (self.file(&self.files[at]), self.path.join(&self.files[at])));
         Ok(Box::new(files.flat_map(move |(file, path)| {
-            match file.and_then(|(found, builder)| whole_rows(&path, (found, kind), builder)) {
+            match file.and_then(|(found, builder)| whole_rows(&path, found, kind, builder)) {
                 Ok(batches) => batches,
                 Err(error) => Box::new(std::iter::once(Err(error))),
             }
@@ -180,10 +180,10 @@ fn kind_in(path: &Path, file: File) -> Result<(Kind, Reading)> {
 pub fn batches(path: &Path, kind: Kind) -> Result<Batches> {
     let file = File::open(path).map_err(|e| disk::failed(path, "cannot open", &e))?;
     let (found, builder) = kind_in(path, file)?;
-    whole_rows(path, (found, kind), builder)
+    whole_rows(path, found, kind, builder)
 }
 
-fn whole_rows(path: &Path, (found, kind): (Kind, Kind), builder: Reading) -> Result<Batches> {
+fn whole_rows(path: &Path, found: Kind, kind: Kind, builder: Reading) -> Result<Batches> {
     check_kind(path, found, kind)?;
     let reader = builder.with_batch_size(BATCH).build().map_err(|e| parquet_failed(path, e))?;
     let path = path.to_owned();

@@ -24,7 +24,7 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::kind::dead::{ErrorType, Fault};
+use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::Overlap;
 use crate::store::postgres::address::{OPTIONS, PostgresAddress};
 use crate::store::postgres::link::{Failure, Link};
@@ -34,7 +34,7 @@ use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, split_unholdable};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, rows};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -44,6 +44,7 @@ pub static STORE: Store = Store {
     about: "postgres://HOST/DATABASE: tables, rows visible at once, guarded by their keys",
     options: &OPTIONS,
     kinds: &Kind::ALL,
+    is_remote: true,
     acknowledges: true,
     replaces: |_| false,
     check,
@@ -258,7 +259,7 @@ fn held<T>(done: Result<T, Failure>) -> Result<Result<T, String>, Trouble> {
 }
 
 impl Sink for Postgres {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let (fit, mut refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let places = rows::places_of_fit(batch.num_rows(), &refused);
         let place = |row: usize| places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"));
@@ -266,14 +267,14 @@ impl Sink for Postgres {
         let unholdable = split_unholdable(kind, &fit)?;
         let held = rows::without(&fit, &unholdable)?;
         let held_places = rows::places_of_fit(fit.num_rows(), &unholdable);
-        for Refused { row, fault } in unholdable {
-            refused.push(Refused { row: place(row)?, fault });
+        for Rejected { row, fault } in unholdable {
+            refused.push(Rejected { row: place(row)?, fault });
         }
         for from in (0..held.num_rows()).step_by(ROWS_MAX) {
             let piece = held.slice(from, ROWS_MAX.min(held.num_rows() - from));
             for (row, cause) in self.write_piece(kind, &piece, from)? {
                 let row = held_places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                refused.push(Refused {
+                refused.push(Rejected {
                     row: place(row)?,
                     fault: Fault::new(ErrorType::SinkError, format!("Postgres: {cause}")),
                 });

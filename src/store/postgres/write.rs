@@ -3,12 +3,12 @@
 use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
-use crate::kind::dead::{self, ErrorType, Fault};
+use crate::kind::dead::{self, ErrorType, Fault, Rejected};
 use crate::store::guard::Fate;
 use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, has_content};
-use crate::store::{Refused, rows};
+use crate::store::rows;
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use futures_util::SinkExt;
 use std::pin::pin;
@@ -25,14 +25,14 @@ pub async fn copy_in(link: &Link, sql: &str, text: CopyText) -> Result<(), Failu
 }
 
 /// Returns the rows with values that PostgreSQL cannot hold, as far as they are known here; the server refuses others.
-pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
     let schema = batch.schema();
     let mut refused = Vec::new();
     for (field, array) in schema.fields().iter().zip(batch.columns()) {
         let cells = Cell::try_new(field.name(), array)?;
         for row in (0..batch.num_rows()).filter(|row| cells.has_nul(*row)) {
             let message = format!("{}: Postgres text cannot contain U+0000", field.name());
-            refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+            refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
         }
     }
     if kind == Kind::Metric {
@@ -41,7 +41,7 @@ pub fn split_unholdable(kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>>
             let text = dimensions.value(row);
             if canonical_dimensions(text).is_none_or(|canonical| canonical != text) {
                 let message = "dimensions: expected canonical JSON of an object of strings (without U+0000) and nulls";
-                refused.push(Refused { row, fault: Fault::new(ErrorType::SinkError, message) });
+                refused.push(Rejected { row, fault: Fault::new(ErrorType::SinkError, message) });
             }
         }
     }

@@ -27,12 +27,13 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::dead::Rejected;
 use crate::store::guard::Overlap;
 use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{Columns, Session};
 use crate::store::remote::{Persistence, Trouble};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, rows};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -44,6 +45,7 @@ pub static STORE: Store = Store {
     about: "redis://HOST/DATABASE: metrics as hashes that expire, visible at once, guarded by their keys (rediss: TLS)",
     options: &OPTIONS,
     kinds: &[Kind::Metric],
+    is_remote: true,
     acknowledges: true,
     replaces: |_| false,
     check,
@@ -56,7 +58,7 @@ pub static STORE: Store = Store {
 fn check(location: &Location) -> Result<Option<String>> {
     let address = RedisAddress::try_new(location)?;
     let alone = |trouble: Trouble| trouble.into_error(&address.shown);
-    address.server.connect().and_then(|mut wire| wire.call(&[b"PING"])).map_err(alone)?;
+    address.server.connect().and_then(|mut wire| wire.call(&["PING"])).map_err(alone)?;
     Ok(None)
 }
 
@@ -107,7 +109,7 @@ impl Redis {
 }
 
 impl Sink for Redis {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         if kind != Kind::Metric {
             return Err(STORE.other_kind(kind, &self.address.shown));
         }
@@ -128,7 +130,7 @@ impl Sink for Redis {
                 }
                 Err(fault) => {
                     let row = places.get(row).copied().ok_or_else(|| Error::broken("a row without a place"))?;
-                    refused.push(Refused { row, fault });
+                    refused.push(Rejected { row, fault });
                 }
             }
         }
@@ -142,7 +144,7 @@ impl Sink for Redis {
         let (key, run, number) = (self.pipeline(), epoch.run.to_string(), epoch.number.to_string());
         let now = format_instant((self.options.clock)());
         let words = ["HSET", &key, "prepared_run", &run, "prepared_epoch", &number, "prepared_at", &now];
-        self.with_session(|_, session| session.wire.call(&words.map(str::as_bytes))).map(|_| ())
+        self.with_session(|_, session| session.wire.call(&words)).map(|_| ())
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
@@ -160,7 +162,7 @@ impl Sink for Redis {
 
     fn committed(&mut self) -> Result<Option<Epoch>> {
         let key = self.pipeline();
-        let words = ["HMGET", &key, "run", "epoch"].map(str::as_bytes);
+        let words = ["HMGET", &key, "run", "epoch"];
         let Value::Array(parts) = self.with_session(|_, session| session.wire.call(&words))? else { return Ok(None) };
         let part = |index: usize| parts.get(index).and_then(wire::text).and_then(|text| text.parse().ok());
         Ok(part(0).zip(part(1)).map(|(run, number)| Epoch { run, number }))

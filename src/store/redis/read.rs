@@ -74,7 +74,7 @@ impl Reader {
     /// Returns the members of an index that have not expired, sorted.
     fn members(&mut self, key: &str) -> Result<Vec<String>> {
         let words = ["ZRANGEBYSCORE", key, &format!("({}", self.now), "+inf"];
-        let answer = self.wire.call(&words.map(str::as_bytes)).map_err(|trouble| self.failed(trouble))?;
+        let answer = self.wire.call(&words).map_err(|trouble| self.failed(trouble))?;
         let mut members = self.strings(&answer)?;
         members.sort_unstable();
         Ok(members)
@@ -121,7 +121,7 @@ impl Reader {
     fn count(&mut self, series: &[Series]) -> Result<u64> {
         let keys: Vec<String> = series.iter().map(|series| series.windows.to_string()).collect();
         let count = |key: &str, now: &str, pipe: &mut Pipe| {
-            pipe.push(&["ZCOUNT", key, &format!("({now}"), "+inf"].map(str::as_bytes));
+            pipe.push(&["ZCOUNT", key, &format!("({now}"), "+inf"]);
         };
         let answers = self.each(&keys, count)?;
         let number = |value: &Value| if let Value::Int(count) = value { u64::try_from(*count).ok() } else { None };
@@ -173,9 +173,9 @@ impl Pages {
             let next: Vec<_> = self.windows.drain(..self.windows.len().min(PAGE)).collect();
             let row_key = |(series, (start, end)): &Window| format!("{}:{}", series.windows, key::window(*start, *end));
             let keys: Vec<String> = next.iter().map(row_key).collect();
+            let [value, rows, revision, pane, window_end, dimensions] = FIELDS;
             let get = |key: &str, _: &str, pipe: &mut Pipe| {
-                pipe.command(FIELDS.len() + 2).word("HMGET").word(key);
-                FIELDS.iter().for_each(|field| _ = pipe.word(field));
+                pipe.push(&["HMGET", key, value, rows, revision, pane, window_end, dimensions]);
             };
             let answers = self.reader.each(&keys, get)?;
             let mut rows = Vec::with_capacity(next.len());

@@ -13,8 +13,7 @@ fn wire(bench: &Bench) -> (RedisAddress, Wire) {
 }
 
 fn ask(wire: &mut Wire, words: &[&str]) -> Value {
-    let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
-    wire.call(&words).ok().unwrap()
+    wire.call(words).ok().unwrap()
 }
 
 /// Returns the keys of the only row of `metrics(&[(0, 0, 1, false)])`: of the row and of its series.

@@ -4,8 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::stop::Stop;
 use crate::store::remote::{Patience, Trouble, use_ring};
 use crate::store::{Location, remote};
-use redis::{Client, ClientTlsConfig, Connection, RedisError, RedisResult, TlsCertificates, Value};
-use std::io::Write;
+use redis::{Client, ClientTlsConfig, Cmd, Connection, RedisError, RedisResult, TlsCertificates, Value};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -14,37 +13,16 @@ use std::time::{Duration, Instant};
 pub struct Pipe {
     bytes: Vec<u8>,
     commands: usize,
+    /// The command that is being encoded.
+    command: Cmd,
 }
 
 impl Pipe {
-    /// Begins a command with `count` arguments, its name included.
-    pub fn command(&mut self, count: usize) -> &mut Self {
+    /// Appends a command.
+    pub fn push(&mut self, words: &[&str]) {
+        self.command.clear();
+        self.command.arg(words).write_packed_command(&mut self.bytes);
         self.commands += 1;
-        self.number(b'*', count);
-        self
-    }
-
-    /// Appends the next argument.
-    pub fn word(&mut self, word: impl AsRef<[u8]>) -> &mut Self {
-        let word = word.as_ref();
-        self.number(b'$', word.len());
-        self.bytes.extend_from_slice(word);
-        self.bytes.extend_from_slice(b"\r\n");
-        self
-    }
-
-    /// Appends a whole command.
-    pub fn push(&mut self, words: &[&[u8]]) {
-        self.command(words.len());
-        for word in words {
-            self.word(word);
-        }
-    }
-
-    fn number(&mut self, mark: u8, number: usize) {
-        self.bytes.push(mark);
-        // Writing to a Vec cannot fail.
-        let _ = write!(self.bytes, "{number}\r\n");
     }
 
     /// Returns the number of commands.
@@ -277,7 +255,7 @@ impl Wire {
     }
 
     /// Sends one command and returns its answer; an error reply is an error.
-    pub fn call(&mut self, words: &[&[u8]]) -> Result<Value, Trouble> {
+    pub fn call(&mut self, words: &[&str]) -> Result<Value, Trouble> {
         let mut pipe = Pipe::default();
         pipe.push(words);
         let answer = self.ask(&pipe)?.pop().unwrap_or(Ok(Value::Nil));
@@ -286,7 +264,7 @@ impl Wire {
 
     /// Reads the server's clock.
     pub fn clock(&mut self) -> Result<ServerClock, Trouble> {
-        let Value::Array(parts) = self.call(&[b"TIME"])? else { return Err(self.strange("TIME").into()) };
+        let Value::Array(parts) = self.call(&["TIME"])? else { return Err(self.strange("TIME").into()) };
         let part = |index: usize| parts.get(index).and_then(text).and_then(|text| text.parse::<i64>().ok());
         match (part(0), part(1)) {
             (Some(seconds), Some(micros)) => {

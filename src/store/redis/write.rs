@@ -140,7 +140,7 @@ impl Session {
     pub fn open(server: &Server) -> Result<Self, Trouble> {
         let mut wire = server.connect()?;
         let mut load = |script: &str| {
-            let name = wire.call(&[b"SCRIPT", b"LOAD", script.as_bytes()])?;
+            let name = wire.call(&["SCRIPT", "LOAD", script])?;
             text(&name).map(str::to_owned).ok_or_else(|| Trouble::from(wire.strange("SCRIPT LOAD")))
         };
         let scripts = Scripts {
@@ -156,7 +156,7 @@ impl Session {
     /// Commits an epoch; `words` are run, number and time.
     pub fn commit(&mut self, key: &str, words: &[String; 3]) -> Result<Value, Trouble> {
         let [run, number, now] = words;
-        self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now].map(str::as_bytes))
+        self.wire.call(&["EVALSHA", &self.scripts.commit, "1", key, run, number, now])
     }
 
     /// Sends the rows after the first `fates.len()` ones, and appends the fate of each as answers arrive. After a failure
@@ -245,12 +245,12 @@ impl Session {
         if self.renews(&series, address) {
             for (key, member) in [(address.keys.names(), name), (series, &member)] {
                 let words = ["EVALSHA", &self.scripts.index, "1", &key, member, &now, &ends];
-                self.pipe.push(&words.map(str::as_bytes));
+                self.pipe.push(&words);
             }
         } else {
-            self.pipe.push(&["ZADD", &series, "GT", &ends, &member].map(str::as_bytes));
+            self.pipe.push(&["ZADD", &series, "GT", &ends, &member]);
         }
-        self.pipe.push(&["ZREMRANGEBYSCORE", &windows, "-inf", &now].map(str::as_bytes));
+        self.pipe.push(&["ZREMRANGEBYSCORE", &windows, "-inf", &now]);
         windows
     }
 
@@ -275,21 +275,37 @@ impl Session {
         let gone = format!("{key}:gone");
         let (ttl, rows) = (address.ttl.to_string(), columns.rows.value(row).to_string());
         let revision = columns.revisions.value(row).to_string();
-        let pipe = &mut self.pipe;
-        let take_back = columns.retracted.value(row);
-        let script = if take_back { &self.scripts.take_back } else { &self.scripts.put };
-        pipe.command(if take_back { 11 } else { 18 }).word("EVALSHA").word(script).word("3");
-        pipe.word(&key).word(&gone).word(words.series).word(&columns.run).word(&revision).word(&rows);
-        if take_back {
-            pipe.word(&ttl).word(&window);
+        let (series, run) = (words.series, &columns.run);
+        if columns.retracted.value(row) {
+            let script = &self.scripts.take_back;
+            self.pipe.push(&["EVALSHA", script, "3", &key, &gone, series, run, &revision, &rows, &ttl, &window]);
             return;
         }
         let mut window_end = String::new();
         write_instant(&mut window_end, end);
         let ends = self.clock.now().saturating_add(address.ttl).to_string();
-        pipe.word(words.value).word(if words.retracts { "1" } else { "0" }).word(&ttl).word(&ends).word(&window);
-        pipe.word(columns.dimensions.value(row)).word(&window_end);
-        pipe.word(columns.panes.value(row).to_string()).word(&columns.updated_at);
+        let (retracts, dimensions) = (if words.retracts { "1" } else { "0" }, columns.dimensions.value(row));
+        let pane = columns.panes.value(row).to_string();
+        self.pipe.push(&[
+            "EVALSHA",
+            &self.scripts.put,
+            "3",
+            &key,
+            &gone,
+            series,
+            run,
+            &revision,
+            &rows,
+            words.value,
+            retracts,
+            &ttl,
+            &ends,
+            &window,
+            dimensions,
+            &window_end,
+            &pane,
+            &columns.updated_at,
+        ]);
     }
 }
 

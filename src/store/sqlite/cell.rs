@@ -20,7 +20,8 @@ use uuid::Uuid;
 pub fn bind(
     statement: &mut Statement<'_>,
     index: usize,
-    (cells, row): (&Cells<'_>, usize),
+    cells: &Cells<'_>,
+    row: usize,
     text: &mut String,
 ) -> Result<()> {
     if cells.is_null(row) {

@@ -23,13 +23,14 @@ mod write;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
+use crate::kind::dead::Rejected;
 use crate::store::guard::Overlap;
 use crate::store::repeat::Conflicts;
 use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Refused, Sink, Store, room, rows};
+use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, room, rows};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -41,6 +42,7 @@ pub static STORE: Store = Store {
     scheme: SCHEME,
     also: &[],
     about: "sqlite:PATH: tables in one file, rows visible at once, guarded by their keys",
+    is_remote: false,
     acknowledges: true,
     replaces: |_| false,
     options: &OPTIONS,
@@ -117,7 +119,7 @@ impl Sqlite {
 }
 
 impl Sink for Sqlite {
-    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Refused>> {
+    fn write(&mut self, kind: Kind, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         let (fit, refused) = rows::split_unfit(kind, rows::align(kind, batch)?)?;
         let Self { file, db, options, counts, overlap, conflicts, retracts } = self;
         let failed = |e: rusqlite::Error| file.failed("cannot write", &e);

@@ -56,7 +56,7 @@ impl<'a> Repeats<'a> {
     fn find(&mut self, row: usize) -> Result<Found, Failure> {
         let Self { select, key, content, ingested_at, text, arrival, .. } = self;
         for (index, cells) in key.iter().enumerate() {
-            bind(select, index + 1, (cells, row), text)?;
+            bind(select, index + 1, cells, row, text)?;
         }
         let mut found = select.raw_query();
         let Some(stored) = found.next()? else { return Ok(Found::Nothing) };

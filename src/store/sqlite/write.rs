@@ -91,7 +91,7 @@ struct Record<'a> {
 impl Record<'_> {
     fn bind(&mut self, statement: &mut CachedStatement<'_>, row: usize) -> Result<(), Failure> {
         for (index, cell) in self.cells.iter().enumerate() {
-            bind(statement, index + 1, (cell, row), &mut self.text)?;
+            bind(statement, index + 1, cell, row, &mut self.text)?;
         }
         if let Some(payloads) = self.payloads {
             let digest = xxh3_64(payloads.value(row)).cast_signed();
@@ -185,7 +185,7 @@ impl<'a> Columns<'a> {
     ) -> Result<()> {
         for index in which {
             if let Some(cell) = self.cells.get(index - 1) {
-                bind(statement, index, (cell, row), text)?;
+                bind(statement, index, cell, row, text)?;
             }
         }
         Ok(())
