@@ -217,7 +217,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
     assert!(refusal(r#"{"name":"user_id","type":"long"}"#).contains("user_id: a string cannot be written as long"));
     assert!(refusal(r#"{"name":"properties","type":"string"}"#).contains("properties: an object cannot be"));
     let twice = r#"{"name":"a","type":"int"},{"name":"properties","type":{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}}"#;
-    assert!(refusal(twice).contains("'a' is a field of the record and of its 'properties'"));
+    assert!(refusal(twice).contains("'a': duplicate field, in the record and in its 'properties'"));
     let error = Records::try_new(&parse_schema("\"string\"").unwrap()).err().unwrap();
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
