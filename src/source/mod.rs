@@ -22,6 +22,7 @@ use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::uri::Uri;
 use crate::uri::kafka::Form;
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use named::Named;
 use open::Opener;
@@ -224,6 +225,12 @@ impl Source {
         self.shadows = Shadows::new(columns);
     }
 
+    /// Warns of properties in a batch that have the name of a column that expressions name.
+    pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
+        let met = self.shadows.met(batch) | self.ingest.shadowed();
+        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
+    }
+
     /// Whether two inputs named one partition: in one stream of both its stream time goes back.
     pub fn repeats_partitions(&self) -> bool {
         self.named.is_repeated()
@@ -263,12 +270,8 @@ impl Source {
 
     /// Returns an item to the stage, unless it promises what only the last input can promise.
     fn take(&mut self, sent: Sent) -> Option<Sent> {
-        let met = match &sent.item {
-            Item::Batch(batch) => self.shadows.met(batch) | self.ingest.shadowed(),
-            _ => 0,
-        };
-        self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
         match &sent.item {
+            Item::Batch(batch) => self.warn_of_shadows(batch),
             Item::Control(Control::Progress(progress)) => self.named.learn(&progress.partitions),
             Item::Control(Control::Watermark(_)) if !self.is_last() => return None,
             _ => {}

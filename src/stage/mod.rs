@@ -239,6 +239,10 @@ impl Stage {
     fn next(&mut self) -> Result<Polled> {
         self.outputs.tick()?;
         if let Some(sent) = self.ahead.pop_front() {
+            if let Item::Batch(batch) = &sent.item {
+                // Which columns the expressions name was not known when it was read.
+                self.source.warn_of_shadows(batch);
+            }
             return Ok(Polled::Item(sent));
         }
         if self.source.can_commit() {
