@@ -8,13 +8,19 @@ const BUFFER_MAX: usize = 1 << 30;
 pub fn parse(text: &str) -> Result<u64, String> {
     let unit = UNITS.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)));
     let (number, scale) = unit.ok_or_else(|| "expected a size with a unit: B KiB MiB GiB".to_owned())?;
-    number.parse::<u64>().ok().and_then(|number| number.checked_mul(*scale)).ok_or_else(|| "expected a size like 64KiB".to_owned())
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(*scale))
+        .ok_or_else(|| "expected a size like 64KiB".to_owned())
 }
 
 /// Parses a number of bytes in memory, up to `1GiB`.
 pub fn parse_buffer(text: &str) -> Result<usize, String> {
     let bytes = usize::try_from(parse(text)?).ok();
-    bytes.filter(|bytes| (1..=BUFFER_MAX).contains(bytes)).ok_or_else(|| "expected a size between 1B and 1GiB".to_owned())
+    bytes
+        .filter(|bytes| (1..=BUFFER_MAX).contains(bytes))
+        .ok_or_else(|| "expected a size between 1B and 1GiB".to_owned())
 }
 
 #[cfg(test)]
