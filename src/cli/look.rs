@@ -5,8 +5,8 @@ use super::args::StageArgs;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{self, EncodeOptions, Format, jsonl};
 use crate::input::bytes as input;
-use crate::kafka::group::Offsets;
-use crate::kafka::range::Role;
+use crate::kafka::group::CommitMode;
+use crate::kafka::range::ReadMode;
 use crate::output::identity::{Identity, Named};
 use crate::output::{Checked, OutputSpec, given_up};
 use crate::run::Run;
@@ -84,12 +84,12 @@ pub fn promise<'a>(
     }
 }
 
-/// Returns how the offsets of a consumer group are handled if rows go to these outputs.
-pub fn offsets<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> Offsets {
+/// Returns whether and how offsets of a consumer group are committed if rows go to these outputs.
+pub fn commit_mode<'a>(mut outputs: impl Iterator<Item = &'a Checked> + Clone) -> CommitMode {
     match outputs.clone().all(Checked::acknowledges) {
-        false => Offsets::Kept,
-        true if outputs.any(Checked::is_framed) => Offsets::Committed,
-        true => Offsets::Shared,
+        false => CommitMode::None,
+        true if outputs.any(Checked::is_framed) => CommitMode::Assign,
+        true => CommitMode::Subscribe,
     }
 }
 
@@ -115,10 +115,10 @@ pub fn check_ends<'a>(
     let is_endless = |input: &&Uri| match input {
         Uri::Http(_) => true,
         Uri::File(_) => options.follow,
-        Uri::Kafka(address) => match options.role {
-            Role::Looks => false,
-            Role::Follows => true,
-            Role::Works | Role::Recomputes => address.options.end.is_none(),
+        Uri::Kafka(address) => match options.read_mode {
+            ReadMode::Bounded => false,
+            ReadMode::Tail => true,
+            ReadMode::Commit | ReadMode::Stateful => address.options.end.is_none(),
         },
         Uri::Standard | Uri::Null | Uri::Store(..) => false,
     };

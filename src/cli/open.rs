@@ -1,7 +1,7 @@
 //! Opens a stage: its source, its dead letters and the plan of its outputs.
 
 use super::args::StageArgs;
-use super::look::{Looked, Usual, alone, brings_headers, check_ends, look, offsets, promise};
+use super::look::{Looked, Usual, alone, brings_headers, check_ends, commit_mode, look, promise};
 use crate::counts::Counts;
 use crate::error::Result;
 use crate::format::Format;
@@ -50,7 +50,7 @@ pub fn open_beside(
     let Looked { inputs, checked, dlq, .. } = if is_kept { looked.without_limit() } else { looked.ask(run)? };
     keep_raw(&mut options, &checked, dlq.is_some());
     options.mapping.headers = options.headers && brings_headers(&inputs, &checked, options.filter.is_some());
-    options.offsets = offsets(checked.iter().chain(&dlq));
+    options.commit_mode = commit_mode(checked.iter().chain(&dlq));
     options.promise = promise(&options, &inputs, checked.iter().chain(&dlq))?;
     let holds_letters = options.holds_letters;
     if let Some(server) = &mut options.http {

@@ -1,6 +1,7 @@
 //! Clients of librdkafka, for consumers and producers: settings, callbacks, error texts, and requests that are repeated until
 //! brokers answer.
 
+use super::position::{ByPartition, PartitionId};
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::store::remote::trying_again;
@@ -14,13 +15,13 @@ use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::statistics::{Partition, Statistics};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::RDKafkaRespErr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Maximum number of queued events that are drained between two attempts of a request; each poll returns at most one.
-const WORDS: usize = 64;
+const EVENTS: usize = 64;
 /// Timeout of one attempt of a request.
 pub const ANSWER: Duration = Duration::from_secs(4);
 
@@ -29,17 +30,19 @@ pub type Client = BaseConsumer<Context>;
 
 /// A rebalance of the group, queued until the thread of the run acts on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Rebalance {
     /// These partitions were assigned to this member.
-    Assigned(Vec<(String, i32)>),
+    Assigned(Vec<PartitionId>),
     /// These partitions were revoked. They stay with this member until it releases them.
-    Revoked(Vec<(String, i32)>),
+    Revoked(Vec<PartitionId>),
 }
 
 /// The callback context of a client: callbacks note events here, and the thread of the run acts on them.
 #[derive(Default)]
 pub struct Context {
-    news: Mutex<News>,
+    /// The topics of the address, in its order.
+    topics: Vec<String>,
+    notes: Mutex<Notes>,
     /// Whether the client is being closed.
     closing: AtomicBool,
     /// Whether the run has begun. From then on the brokers may be unreachable for `wait=`.
@@ -48,66 +51,101 @@ pub struct Context {
 
 /// What callbacks have noted and the run has not taken yet.
 #[derive(Default)]
-struct News {
-    trouble: Option<Code>,
+struct Notes {
+    last_error: Option<Code>,
     cause: Option<String>,
     failure: Option<(Code, i32)>,
     failed: u64,
     returned: VecDeque<Returned>,
     commit_failure: Option<KafkaError>,
-    changes: VecDeque<Change>,
-    told: Option<Told>,
+    rebalances: VecDeque<Rebalance>,
+    stats: Option<ClusterStats>,
 }
 
 impl Context {
-    fn news(&self) -> MutexGuard<'_, News> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Makes the context of a client that reads or writes these topics.
+    pub fn new(topics: &[String]) -> Self {
+        Self { topics: topics.to_vec(), ..Self::default() }
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the partition of a topic of the address.
+    pub fn partition(&self, topic: &str, number: i32) -> Option<PartitionId> {
+        let topic = self.topics.iter().position(|known| known == topic)?;
+        Some(PartitionId { topic, number })
+    }
+
+    /// Returns the name of the topic of a partition.
+    pub fn topic(&self, id: PartitionId) -> &str {
+        &self.topics[id.topic]
+    }
+
+    /// Returns partitions as a list for librdkafka.
+    pub fn list(&self, partitions: &[PartitionId]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for id in partitions {
+            list.add_partition(&self.topics[id.topic], id.number);
+        }
+        list
     }
 
     /// Returns the number of messages whose delivery failed for good.
     pub fn failed(&self) -> u64 {
-        self.news().failed
+        self.notes().failed
     }
 
     /// Takes the messages that brokers refused as too large since the last call.
     pub fn take_returned(&self) -> VecDeque<Returned> {
-        std::mem::take(&mut self.news().returned)
+        std::mem::take(&mut self.notes().returned)
     }
 
     /// Whether brokers refused messages as too large since the last [`Context::take_returned`].
     pub fn has_returned(&self) -> bool {
-        !self.news().returned.is_empty()
+        !self.notes().returned.is_empty()
     }
 
     /// Takes the error reported since the last call: one that is not transient takes precedence.
-    pub fn take_trouble(&self) -> Option<Code> {
-        self.news().trouble.take()
+    pub fn take_error(&self) -> Option<Code> {
+        self.notes().last_error.take()
     }
 
     /// Returns the first delivery that failed for good: its error and its partition.
     pub fn failure(&self) -> Option<(Code, i32)> {
-        self.news().failure
+        self.notes().failure
     }
 
     /// Takes the error of a commit that failed since the last call.
     pub fn take_commit_failure(&self) -> Option<KafkaError> {
-        self.news().commit_failure.take()
+        self.notes().commit_failure.take()
+    }
+
+    /// Queues a rebalance.
+    pub fn note_rebalance(&self, rebalance: Rebalance) {
+        self.notes().rebalances.push_back(rebalance);
     }
 
     /// Takes the next rebalance.
-    pub fn take_change(&self) -> Option<Change> {
-        self.news().changes.pop_front()
+    pub fn take_rebalance(&self) -> Option<Rebalance> {
+        self.notes().rebalances.pop_front()
+    }
+
+    /// Notes statistics.
+    pub fn note_stats(&self, stats: ClusterStats) {
+        self.notes().stats = Some(stats);
     }
 
     /// Takes the latest statistics since the last call.
-    pub fn take_told(&self) -> Option<Told> {
-        self.news().told.take()
+    pub fn take_stats(&self) -> Option<ClusterStats> {
+        self.notes().stats.take()
     }
 
     /// Marks the noted statistics as outdated: a broker that was connected before this error need not be connected now.
-    pub fn distrust(&self) {
-        if let Some(told) = &mut self.news().told {
-            told.is_up = false;
+    pub fn invalidate_stats(&self) {
+        if let Some(stats) = &mut self.notes().stats {
+            stats.is_up = false;
         }
     }
 
@@ -123,7 +161,7 @@ impl Context {
 
     /// Returns librdkafka's message about the last error.
     pub fn cause(&self) -> Option<String> {
-        self.news().cause.clone()
+        self.notes().cause.clone()
     }
 }
 
@@ -131,21 +169,21 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // One file of settings serves consumers and producers; a warning about a setting that only the other uses is noise.
         if level as i32 <= RDKafkaLogLevel::Error as i32 && facility != "CONFWARN" {
-            self.news().cause = Some(shorter(message).to_owned());
+            self.notes().cause = Some(shorter(message).to_owned());
         }
     }
 
     fn error(&self, error: KafkaError, _: &str) {
-        self.distrust();
-        let mut news = self.news();
+        self.invalidate_stats();
+        let mut notes = self.notes();
         // A transient error must not overwrite a permanent one.
-        if news.trouble.is_none_or(is_passing) {
-            news.trouble = error.rdkafka_error_code();
+        if notes.last_error.is_none_or(is_passing) {
+            notes.last_error = error.rdkafka_error_code();
         }
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.news().told = Some(Told::of(&statistics));
+        self.note_stats(ClusterStats::of(&statistics, &self.topics));
     }
 }
 
@@ -158,21 +196,23 @@ impl ConsumerContext for Context {
     /// Queues the change, and nothing else: rows that were read from a revoked partition must be in the outputs before it is
     /// released.
     fn rebalance(&self, client: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions: Vec<_> = list.elements().iter().map(|one| (one.topic().to_owned(), one.partition())).collect();
+        let elements = list.elements();
+        let partitions: Vec<_> =
+            elements.iter().filter_map(|one| self.partition(one.topic(), one.partition())).collect();
         if self.closing.load(Ordering::Relaxed) {
             // The client is being closed; there is nobody to report an error to.
             let _ = release(client, &partitions);
             return;
         }
-        self.news().changes.push_back(match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assigned(partitions),
-            _ => Change::Revoked(partitions),
+        self.note_rebalance(match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Rebalance::Assigned(partitions),
+            _ => Rebalance::Revoked(partitions),
         });
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            self.news().commit_failure = Some(error);
+            self.notes().commit_failure = Some(error);
         }
     }
 }
@@ -182,14 +222,14 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
-            let mut news = self.news();
+            let mut notes = self.notes();
             let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
             if matches!(code, Code::MessageSizeTooLarge | Code::MessageBatchTooLarge) {
-                news.returned.push_back(Returned::of(message));
+                notes.returned.push_back(Returned::of(message));
                 return;
             }
-            news.failed += 1;
-            news.failure.get_or_insert((code, message.partition()));
+            notes.failed += 1;
+            notes.failure.get_or_insert((code, message.partition()));
         }
     }
 }
@@ -214,7 +254,7 @@ pub fn config(address: &Address, run: &Run, ours: &[(&str, &str)]) -> ClientConf
 
 /// Creates a client of these settings. Errors: exit status 2 if librdkafka does not accept a setting.
 pub fn create<T: FromClientConfigAndContext<Context>>(config: &ClientConfig, address: &Address) -> Result<T> {
-    config.create_with_context(Context::default()).map_err(|error| match error {
+    config.create_with_context(Context::new(&address.topics)).map_err(|error| match error {
         KafkaError::ClientConfig(_, why, name, _) => Error::usage(format!("{address}: setting {name}")).because(why),
         other => failed(address, "creating a client failed", &other),
     })
@@ -230,24 +270,20 @@ pub fn failed(address: &Address, what: &str, error: &KafkaError) -> Error {
         Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) => ErrorKind::Usage,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, format!("{address}: {what}")).because(words(error))
+    Error::new(kind, format!("{address}: {what}")).because(error_text(error))
 }
 
 /// Returns the text of an error, without the names of its code that librdkafka and its binding add.
-pub fn words(error: &KafkaError) -> String {
+pub fn error_text(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), describe)
 }
 
 /// Releases revoked partitions: all of them under the eager protocol, only `partitions` under the cooperative one.
-pub fn release(client: &BaseConsumer<Context>, partitions: &[(String, i32)]) -> KafkaResult<()> {
-    if !matches!(client.rebalance_protocol(), RebalanceProtocol::Cooperative) {
-        return client.unassign();
+pub fn release(client: &BaseConsumer<Context>, partitions: &[PartitionId]) -> KafkaResult<()> {
+    match client.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => client.incremental_unassign(&client.context().list(partitions)),
+        _ => client.unassign(),
     }
-    let mut list = TopicPartitionList::new();
-    for (topic, number) in partitions {
-        list.add_partition(topic, *number);
-    }
-    client.incremental_unassign(&list)
 }
 
 /// Returns the text of an error code: `broker transport failure` for `BrokerTransportFailure (Local: Broker transport
@@ -287,33 +323,34 @@ pub fn is_passing(code: Code) -> bool {
 }
 
 /// A client that [`ask`] can send requests with.
-pub trait Asked {
+pub trait Requester {
     /// Returns its callback context.
-    fn notes(&self) -> &Context;
+    fn callbacks(&self) -> &Context;
 
     /// Drains its event queue; returns a permanent error, if there was one. For use only while nothing else polls the client.
-    fn listen(&self) -> Option<Code>;
+    fn drain_events(&self) -> Option<Code>;
 }
 
-impl Asked for BaseConsumer<Context> {
-    fn notes(&self) -> &Context {
+impl Requester for BaseConsumer<Context> {
+    fn callbacks(&self) -> &Context {
         self.context()
     }
 
-    fn listen(&self) -> Option<Code> {
-        let heard = (0..WORDS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
-        heard.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
+    fn drain_events(&self) -> Option<Code> {
+        let codes = (0..EVENTS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
+        // Every poll counts, since it removes an event.
+        codes.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
     }
 }
 
-impl Asked for BaseProducer<Context> {
-    fn notes(&self) -> &Context {
+impl Requester for BaseProducer<Context> {
+    fn callbacks(&self) -> &Context {
         self.context()
     }
 
-    fn listen(&self) -> Option<Code> {
-        (0..WORDS).for_each(|_| self.poll(Duration::ZERO));
-        self.context().take_trouble().filter(|code| !is_passing(*code))
+    fn drain_events(&self) -> Option<Code> {
+        (0..EVENTS).for_each(|_| self.poll(Duration::ZERO));
+        self.context().take_error().filter(|code| !is_passing(*code))
     }
 }
 
@@ -322,11 +359,11 @@ impl Asked for BaseProducer<Context> {
 pub fn ask<T>(
     address: &Address,
     run: &Run,
-    asked: &impl Asked,
+    client: &impl Requester,
     question: impl Fn(Duration) -> KafkaResult<T>,
 ) -> Result<T> {
-    let begun = asked.notes().begun.load(Ordering::Relaxed);
-    ask_for(address.options.wait.limit(begun), (address, run), asked, question)
+    let begun = client.callbacks().begun.load(Ordering::Relaxed);
+    ask_for(address.options.wait.limit(begun), (address, run), client, question)
 }
 
 /// Repeats `question`, which gets the timeout of an attempt, until brokers answer, `limit` has passed or a stop timeout
@@ -335,11 +372,11 @@ pub fn ask<T>(
 pub fn ask_for<T>(
     limit: Option<Duration>,
     (address, run): (&Address, &Run),
-    asked: &impl Asked,
+    client: &impl Requester,
     question: impl Fn(Duration) -> KafkaResult<T>,
 ) -> Result<T> {
     let start = Instant::now();
-    let begun = asked.notes().begun.load(Ordering::Relaxed);
+    let begun = client.callbacks().begun.load(Ordering::Relaxed);
     let (mut said, wait) = (false, run.stop.server_wait());
     let limit = wait.limit(limit);
     loop {
@@ -348,12 +385,12 @@ pub fn ask_for<T>(
             Err(error) => error,
         };
         // Once the run has begun its reader polls the client, and must not miss an event.
-        let heard = if begun { None } else { asked.listen() };
-        let because = |error: Error| match asked.notes().cause() {
+        let failure = if begun { None } else { client.drain_events() };
+        let because = |error: Error| match client.callbacks().cause() {
             Some(cause) => error.because(cause),
             None => error,
         };
-        if let Some(code @ (Code::Authentication | Code::SSL)) = heard {
+        if let Some(code @ (Code::Authentication | Code::SSL)) = failure {
             return Err(because(Error::config(format!("{address}: {}", describe(code)))));
         }
         // A new partition is in one broker's metadata before the others and the client know it.
@@ -363,7 +400,7 @@ pub fn ask_for<T>(
             return Err(if passing { because(failed) } else { failed });
         }
         if !std::mem::replace(&mut said, true) {
-            run.console.say(format!("{address}: {}: {}", words(&error), trying_again(limit, "wait")));
+            run.console.say(format!("{address}: {}: {}", error_text(&error), trying_again(limit, "wait")));
         }
         wait.pause(Duration::from_millis(200));
     }
@@ -408,31 +445,34 @@ impl Returned {
     }
 }
 
-/// What librdkafka's statistics say about brokers and partitions.
+/// What librdkafka's statistics contain about brokers and partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct ClusterStats {
     /// Whether any broker is connected.
     pub is_up: bool,
-    /// The offset after the last one that may be read, by topic and partition; `None` before the first fetch of a partition.
-    pub ends: BTreeMap<String, BTreeMap<i32, Option<i64>>>,
+    /// The offset after the last one that may be read; `None` before the first fetch of a partition.
+    pub ends: ByPartition<Option<i64>>,
 }
 
-impl Told {
-    /// Extracts these facts from `statistics`.
-    pub fn of(statistics: &Statistics) -> Self {
-        let ends = statistics.topics.iter().map(|(topic, told)| {
+impl ClusterStats {
+    /// Extracts these facts about `topics` from `statistics`.
+    pub fn of(statistics: &Statistics, topics: &[String]) -> Self {
+        let mut ends = ByPartition::new();
+        for (topic, name) in topics.iter().enumerate() {
+            let partitions = statistics.topics.get(name).into_iter().flat_map(|found| &found.partitions);
             // Negative partition numbers are internal queues of librdkafka.
-            let real = told.partitions.iter().filter(|(number, told)| **number >= 0 && !told.unknown);
-            (topic.clone(), real.map(|(number, told)| (*number, end(told))).collect())
-        });
-        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends: ends.collect() }
+            for (number, partition) in partitions.filter(|(number, found)| **number >= 0 && !found.unknown) {
+                ends.insert(PartitionId { topic, number: *number }, end(partition));
+            }
+        }
+        Self { is_up: statistics.brokers.values().any(|broker| broker.state == "UP"), ends }
     }
 }
 
 /// Returns the last stable offset, or the high watermark if there is none: records after the former belong to open
 /// transactions.
-fn end(told: &Partition) -> Option<i64> {
-    [told.ls_offset, told.hi_offset].into_iter().find(|offset| *offset >= 0)
+fn end(partition: &Partition) -> Option<i64> {
+    [partition.ls_offset, partition.hi_offset].into_iter().find(|offset| *offset >= 0)
 }
 
 #[cfg(test)]
@@ -440,10 +480,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_told_before_brokers_went_is_no_sign_of_them() {
+    fn statistics_from_before_an_outage_do_not_end_it() {
         let context = Context::default();
-        context.news().told = Some(Told { is_up: true, ..Told::default() });
+        context.note_stats(ClusterStats { is_up: true, ..ClusterStats::default() });
         context.error(KafkaError::Global(Code::AllBrokersDown), "");
-        assert_eq!(context.take_told().map(|told| told.is_up), Some(false));
+        assert_eq!(context.take_stats().map(|stats| stats.is_up), Some(false));
     }
 }

@@ -4,12 +4,13 @@
 //! whatever order a reader reads the topic's partitions. The progress of the source's partitions is repeated in every partition
 //! of the topic; stream time and state are included only where the rows are, and elsewhere it is only an announcement.
 
+use super::position::PartitionId;
 use crate::error::Result;
 use crate::frame::{Control, Decoder, Encoder, Frame, PartitionState, Progress, State};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Returns the partition, of `count` in the topic, that holds the rows of a partition of the pipeline.
@@ -92,17 +93,17 @@ pub fn control(schema: &SchemaRef, control: &Control) -> Result<Vec<u8>> {
 
 /// The partitions of a writer's source, as its progress messages list them.
 #[derive(Default)]
-pub struct Table {
+pub struct WriterProgress {
     partitions: BTreeMap<(String, String), PartitionState>,
     complete: bool,
 }
 
-impl Table {
+impl WriterProgress {
     /// Applies a progress message.
-    pub fn learn(&mut self, progress: &Progress) {
+    pub fn apply(&mut self, progress: &Progress) {
         self.complete = progress.complete;
-        for told in &progress.partitions {
-            self.partitions.insert((told.origin.clone(), told.partition.clone()), told.clone());
+        for state in &progress.partitions {
+            self.partitions.insert((state.origin.clone(), state.partition.clone()), state.clone());
         }
     }
 
@@ -112,59 +113,55 @@ impl Table {
     }
 
     /// Returns the progress message for partition `number` of a topic of `count`.
-    pub fn told_in(&self, number: i32, count: i32) -> Progress {
-        let told = |state: &PartitionState| match home(&state.origin, &state.partition, count) == number {
+    pub fn message(&self, number: i32, count: i32) -> Progress {
+        let state_in = |state: &PartitionState| match home(&state.origin, &state.partition, count) == number {
             true => state.clone(),
             false => PartitionState { stream_time: None, state: State::Live, ..state.clone() },
         };
-        let partitions = self.partitions.values().map(told).collect();
+        let partitions = self.partitions.values().map(state_in).collect();
         Progress { partitions, complete: self.complete, ..Progress::default() }
     }
 }
 
-/// The progress that a reader has received, over all partitions of the topic.
+/// The progress that a reader has received, over all partitions of the topics.
 #[derive(Default)]
-pub struct Heard {
+pub struct ReaderProgress {
     known: BTreeMap<(String, String), PartitionState>,
-    complete: Vec<(usize, i32)>,
-    promised: BTreeMap<(usize, i32), i64>,
+    complete: BTreeSet<PartitionId>,
+    watermarks: BTreeMap<PartitionId, i64>,
 }
 
-impl Heard {
-    /// Applies a progress message; returns the partitions whose state changed. An announcement does not change a known
-    /// partition.
-    pub fn news(&mut self, progress: Progress) -> Vec<PartitionState> {
-        let mut news = vec![];
-        for told in progress.partitions {
-            let key = (told.origin.clone(), told.partition.clone());
-            let announced = told.stream_time.is_none() && told.state == State::Live;
-            if self.known.get(&key).is_some_and(|known| announced || *known == told) {
+impl ReaderProgress {
+    /// Applies a progress message of a topic partition; returns the partitions whose state changed. An announcement does not
+    /// change a known partition.
+    pub fn apply(&mut self, id: PartitionId, progress: Progress) -> Vec<PartitionState> {
+        if progress.complete {
+            self.complete.insert(id);
+        }
+        let mut changed = vec![];
+        for state in progress.partitions {
+            let key = (state.origin.clone(), state.partition.clone());
+            let announced = state.stream_time.is_none() && state.state == State::Live;
+            if self.known.get(&key).is_some_and(|known| announced || *known == state) {
                 continue;
             }
-            self.known.insert(key, told.clone());
-            news.push(told);
+            self.known.insert(key, state.clone());
+            changed.push(state);
         }
-        news
+        changed
     }
 
-    /// Applies a watermark of topic partition `of`. Returns the least of the partitions' last watermarks once every partition
-    /// that lists its writer's partitions completely has sent one.
-    pub fn promise(&mut self, of: (usize, i32), instant: i64) -> Option<i64> {
-        self.promised.insert(of, instant);
-        let all = self.complete.iter().all(|part| self.promised.contains_key(part));
-        self.promised.values().min().copied().filter(|_| all)
+    /// Applies a watermark of a topic partition. Returns the least of the partitions' last watermarks once every partition that
+    /// lists its writer's partitions completely has sent one.
+    pub fn watermark(&mut self, id: PartitionId, instant: i64) -> Option<i64> {
+        self.watermarks.insert(id, instant);
+        let all = self.complete.iter().all(|id| self.watermarks.contains_key(id));
+        self.watermarks.values().min().copied().filter(|_| all)
     }
 
-    /// Notes that topic partition `of` lists all partitions of its writer.
-    pub fn complete(&mut self, of: (usize, i32)) {
-        if !self.complete.contains(&of) {
-            self.complete.push(of);
-        }
-    }
-
-    /// Whether every given partition is complete or ended.
-    pub fn is_complete(&self, mut parts: impl Iterator<Item = ((usize, i32), bool)>) -> bool {
-        parts.all(|(part, ended)| ended || self.complete.contains(&part))
+    /// Whether a topic partition has listed all partitions of its writer.
+    pub fn is_complete(&self, id: PartitionId) -> bool {
+        self.complete.contains(&id)
     }
 
     /// Returns all known partitions as ended, for the end of the range.
@@ -233,21 +230,20 @@ mod tests {
 
     #[test]
     fn an_announcement_says_nothing_of_a_partition_that_is_known() {
-        let mut table = Table::default();
+        let mut writer = WriterProgress::default();
         let partitions = vec![told("a", Some(5), State::Ended), told("b", Some(7), State::Live)];
-        table.learn(&Progress { partitions: partitions.clone(), complete: true, ..Progress::default() });
+        writer.apply(&Progress { partitions: partitions.clone(), complete: true, ..Progress::default() });
         for order in [[0, 1, 2], [2, 1, 0]] {
-            let mut heard = Heard::default();
+            let mut reader = ReaderProgress::default();
             let mut last: BTreeMap<String, PartitionState> = BTreeMap::new();
             for number in order {
-                for news in heard.news(table.told_in(number, 3)) {
-                    last.insert(news.partition.clone(), news);
+                for state in reader.apply(PartitionId { topic: 0, number }, writer.message(number, 3)) {
+                    last.insert(state.partition.clone(), state);
                 }
-                heard.complete((0, number));
             }
             assert_eq!(last.into_values().collect::<Vec<_>>(), partitions);
-            assert!(heard.is_complete((0..3).map(|number| ((0, number), false))));
-            assert!(!heard.is_complete((0..4).map(|number| ((0, number), false))));
+            assert!((0..3).all(|number| reader.is_complete(PartitionId { topic: 0, number })));
+            assert!(!reader.is_complete(PartitionId { topic: 0, number: 3 }));
         }
     }
 }

@@ -28,16 +28,16 @@ impl Health {
     }
 
     /// Notes a transient error. Only `AllBrokersDown` begins an outage.
-    pub fn trouble(&mut self, address: &Address, run: &Run, code: Code) {
+    pub fn note_error(&mut self, address: &Address, run: &Run, code: Code) {
         // Other errors concern one broker. librdkafka may repeat this one after each failed attempt to connect.
         if code == Code::AllBrokersDown {
             self.down_since.get_or_insert_with(Instant::now);
-            self.stand(address, run);
+            self.report(address, run);
         }
     }
 
     /// Reports the outage of this client, if there is one, once [`Outages`] confirms it as new.
-    pub fn stand(&mut self, address: &Address, run: &Run) {
+    pub fn report(&mut self, address: &Address, run: &Run) {
         if self.down_since.is_some() && self.is_news(&run.outages, &address.brokers, Instant::now()) {
             let (brokers, cause) = (secret::shown(&address.brokers), describe(Code::AllBrokersDown));
             run.console.say(format!("kafka://{brokers}: {cause}: {}", trying_again(self.wait.limit(true), "wait")));
@@ -45,7 +45,7 @@ impl Health {
     }
 
     /// Notes a success, which ends an outage. What was buffered before the outage does not count.
-    pub fn good(&mut self, address: &Address, run: &Run) {
+    pub fn note_success(&mut self, address: &Address, run: &Run) {
         // This runs for every record.
         if self.down_since.is_none() {
             return;
@@ -71,7 +71,7 @@ impl Health {
     }
 
     /// Whether there is no outage.
-    pub fn is_good(&self) -> bool {
+    pub fn is_up(&self) -> bool {
         self.down_since.is_none()
     }
 
@@ -131,22 +131,22 @@ mod tests {
         assert!(!clients.go(1, 10), "another client of the same brokers");
         assert!(!clients.go(0, 20), "the next attempt");
         assert!(clients.outages.begin("b", clients.start, clients.start).1, "other brokers");
-        assert_eq!(clients.come_back(0, 900), None, "what lay here before they went");
+        assert_eq!(clients.come_back(0, 900), None, "buffered before the outage");
         assert_eq!(clients.come_back(0, 2000), Some(2000));
         assert_eq!((clients.come_back(1, 2010), clients.come_back(0, 2020)), (None, None));
     }
 
     #[test]
-    fn an_outage_soon_after_another_is_news_once_it_stands_and_a_late_word_on_the_first_is_none() {
+    fn an_outage_soon_after_another_is_reported_once_it_persists_and_a_late_error_of_the_first_is_not() {
         let mut clients = Clients::new();
         assert!(clients.go(0, 0));
         assert_eq!(clients.come_back(0, 3000), Some(3000));
         assert!(!clients.go(1, 3500), "a client that was asked late");
         assert_eq!(clients.come_back(1, 8000), None, "the first one ended long ago");
-        assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late word");
-        assert!(clients.go(0, 16_000), "it stands");
-        assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is said once");
-        assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began when it was heard");
+        assert!(!clients.go(0, 9000) && !clients.go(1, 9100), "the second outage, or a late error of the first");
+        assert!(clients.go(0, 16_000), "it persists");
+        assert!(!clients.go(1, 16_100) && !clients.go(0, 30_000), "it is reported once");
+        assert_eq!(clients.come_back(1, 40_000), Some(31_000), "it began with its first error");
         assert_eq!(clients.come_back(0, 40_100), None);
     }
 
@@ -163,7 +163,7 @@ mod tests {
         let mut clients = Clients::new();
         assert!(clients.go(0, 0) && !clients.go(1, 100));
         assert_eq!(clients.come_back(0, 60_000), Some(60_000));
-        assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to hear that they are back");
+        assert!(!clients.go(1, 60_100) && !clients.go(1, 66_900), "idle, and about to notice that they are back");
         assert_eq!(clients.come_back(1, 66_950), None);
     }
 }

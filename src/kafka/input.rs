@@ -3,54 +3,47 @@
 //! A bounded read (evt-view) takes a range that is fixed when the run begins; it joins no group and commits nothing. Other
 //! tools read on, or up to `end=`. An offset that no longer exists is never skipped silently: it ends the run, or is reported.
 
-use super::client::{self, Client};
-use super::group::{self, Membership, Offsets, claim, commit_interval};
-use super::health::Health;
-use super::position;
-use super::range::{self, Part, Role};
-use super::records::{self, Borrowed, Framed, Reading, Records};
+use super::client::{self, ClusterStats, Rebalance};
+use super::group::{self, CommitMode, CommitPoint, Membership, Options};
+use super::health::{Health, whole_seconds};
+use super::library::{Connections, LibraryCluster};
+use super::position::{self, PartitionId};
+use super::range::{self, PartitionCursor, ReadMode};
+use super::records::{self, PartitionSet};
+use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent};
 use crate::error::{Error, ErrorKind, Result};
-use crate::frame::Progress;
+use crate::frame::{Control, How};
 use crate::ingest::{ByteProgress, Ingest};
-use crate::input::Step;
-use crate::kafka::fetch::Fetcher;
+use crate::input::{Input, InputEnd, Lag, Step};
 use crate::registry::place;
 use crate::run::Run;
 use crate::uri::kafka::{Address, Form};
-use rdkafka::consumer::{Consumer, RebalanceProtocol};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::topic_partition_list::TopicPartitionList;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// Maximum number of messages per step.
-const MESSAGES: usize = 1024;
-/// Messages are dropped in groups of at most this many payload bytes. librdkafka's thread allocated their memory: dropping them
-/// one by one makes both threads contend for one lock, which costs a seventh of all CPU time.
-const HELD_BYTES: usize = 1 << 20;
+/// Poll interval while the outputs confirm the rows of revoked partitions.
+const RELEASE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An open input.
 pub struct KafkaInput {
-    pub(crate) run: Rc<Run>,
-    pub(crate) address: Address,
-    pub(crate) client: Arc<Client>,
-    pub(super) role: Role,
+    run: Rc<Run>,
+    address: Address,
+    read_mode: ReadMode,
     origin: Option<String>,
-    pub(crate) reading: Reading,
+    cluster: Rc<dyn Cluster>,
+    source: Box<dyn RecordSource>,
+    partitions: PartitionSet,
     /// The number of partitions of each topic when the run began.
-    pub(super) counts: Vec<usize>,
+    counts: Vec<usize>,
     /// Topics to be read later. A bounded run reads one topic at a time, because librdkafka's end-of-partition event does not
     /// name the topic.
-    pub(crate) waiting: Vec<usize>,
-    /// Fetches records; `None` if librdkafka fetches them.
-    pub(crate) fetcher: Option<Fetcher>,
-    pub(super) group: Option<Membership>,
-    pub(crate) health: Health,
+    waiting: Vec<usize>,
+    group: Option<Membership>,
+    health: Health,
     /// Whether librdkafka has reported all brokers down and no fetched record has arrived since. librdkafka reports an outage
     /// once; for a group member whose partitions are revoked during the outage this is the only sign of it.
-    pub(crate) reported_down: bool,
+    reported_down: bool,
 }
 
 impl KafkaInput {
@@ -61,9 +54,9 @@ impl KafkaInput {
             place::check(schemas, &run.console)?;
             records::wire(address, run)?;
         }
-        let (client, mut faults) = (client(address, run)?, vec![]);
-        for at in 0..address.topics.len() {
-            match range::parts_of(&client, address, run, at) {
+        let (cluster, mut faults) = (LibraryCluster::new(address, run)?, vec![]);
+        for topic in 0..address.topics.len() {
+            match range::cursors(&cluster, address, topic) {
                 Ok(_) => {}
                 // Unreachable brokers would fail every other topic too.
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
@@ -74,80 +67,89 @@ impl KafkaInput {
     }
 
     /// Opens the topics: resolves the range of every partition and announces the partitions to the stamper.
-    pub fn open(
-        address: &Address,
-        (role, offsets): (Role, Offsets),
-        origin: Option<&str>,
-        run: &Rc<Run>,
-        ingest: &mut Ingest,
-    ) -> Result<Self> {
-        if origin.is_some() && address.topics.len() > 1 {
+    pub fn open(address: &Address, options: Options<'_>, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Self> {
+        if options.origin.is_some() && address.topics.len() > 1 {
             return Err(Error::usage(format!(
                 "{address}: --origin requires one topic, because partitions of several topics would have the same name"
             )));
         }
-        let client = Arc::new(client(address, run)?);
-        let options = &address.options;
-        let wire = records::wire(address, run)?;
-        let commits = offsets != Offsets::Kept && role == Role::Works && options.group.is_some();
-        let whole = options.partitions.is_none() && options.end.is_none() && options.form != Some(Form::Frames);
-        let subscribes = commits && offsets == Offsets::Shared && whole;
-        let mut parts = range::parts(&client, address, run)?;
-        let count = |topic| parts.iter().filter(|part| part.topic == topic).count();
-        let counts = (0..address.topics.len()).map(count).collect();
-        let mut group = commits.then(|| Membership::new(subscribes, commit_interval(address, run)));
-        match &mut group {
-            Some(group) if !subscribes => claim(&client, address, run, (group, &mut parts))?,
-            Some(_) => {}
-            None => range::resolve(&client, address, run, (role, &mut parts))?,
+        Self::begin(Connections::new(address, run)?, address, options, run, ingest)
+    }
+
+    /// Begins to read through these connections.
+    fn begin(
+        connections: Connections,
+        address: &Address,
+        options: Options<'_>,
+        run: &Rc<Run>,
+        ingest: &mut Ingest,
+    ) -> Result<Self> {
+        let Connections { cluster, source } = connections;
+        let Options { read_mode, commit_mode, origin } = options;
+        let partitions = PartitionSet::new(address, run)?;
+        let commits =
+            commit_mode != CommitMode::None && read_mode == ReadMode::Commit && address.options.group.is_some();
+        let set = &address.options;
+        let whole = set.partitions.is_none() && set.end.is_none() && set.form != Some(Form::Frames);
+        let subscribes = commits && commit_mode == CommitMode::Subscribe && whole;
+        let (mut cursors, mut counts) = (vec![], vec![]);
+        for topic in 0..address.topics.len() {
+            let of_topic = range::cursors(&*cluster, address, topic)?;
+            counts.push(of_topic.len());
+            cursors.extend(of_topic);
         }
+        let mut group = commits.then(|| Membership::new(address, run, subscribes));
+        match &mut group {
+            Some(_) if subscribes => cursors.clear(),
+            Some(group) => group::acquire(&*cluster, address, run, group, &mut cursors)?,
+            None => range::resolve(&*cluster, address, run, read_mode, &mut cursors)?,
+        }
+        let is_bounded = cursors.iter().any(|cursor| cursor.end.is_some());
         let mut input = Self {
             run: run.clone(),
+            address: address.clone(),
+            read_mode,
+            origin: origin.map(str::to_owned),
+            cluster,
+            source,
+            partitions,
+            counts,
+            waiting: if is_bounded { (1..address.topics.len()).rev().collect() } else { vec![] },
+            group,
             health: Health::new(address.options.wait),
             reported_down: false,
-            address: address.clone(),
-            fetcher: Fetcher::of(&client, address, run),
-            client,
-            role,
-            origin: origin.map(str::to_owned),
-            reading: Reading::new(parts, Records::new(address.options.form.unwrap_or_default(), wire)),
-            counts,
-            waiting: vec![],
-            group,
         };
         if subscribes {
-            input.reading.parts.clear();
-            group::subscribe(&input.client, address)?;
+            input.cluster.subscribe()?;
         } else {
-            input.announce(ingest);
-            input.tell_of_empty();
-            input.begin(ingest)?;
+            input.report_empty(&cursors);
+            input.add(cursors, ingest)?;
         }
-        input.tell_of_commits();
-        input.client.context().begin();
+        input.report_no_commits();
+        input.cluster.context().begin();
         Ok(input)
     }
 
-    /// Announces every partition, with its committed stream time.
-    fn announce(&mut self, ingest: &mut Ingest) {
-        for at in 0..self.reading.parts.len() {
-            self.reading.parts[at].stamp = self.announce_one(&self.reading.parts[at], ingest);
+    /// Announces partitions whose range is resolved, and reads them: all topics at once, or the first one if there is an end.
+    fn add(&mut self, mut cursors: Vec<PartitionCursor>, ingest: &mut Ingest) -> Result<()> {
+        for cursor in &mut cursors {
+            self.partitions.announce(cursor, self.origin.as_deref(), &mut ingest.stamper);
+            if cursor.is_done() {
+                cursor.ended = true;
+                ingest.stamper.end_one(cursor.stamp);
+            }
         }
-    }
-
-    /// Announces a partition with its committed stream time; returns its index in the run's stamper.
-    pub(super) fn announce_one(&self, part: &Part, ingest: &mut Ingest) -> u32 {
-        let origin = self.origin.as_deref().unwrap_or(&self.address.topics[part.topic]);
-        let stamp = self.reading.records.announce(&mut ingest.stamper, origin, part.number);
-        ingest.stamper.resume(stamp, part.stream_time);
-        stamp
+        let is_read = |cursor: &&PartitionCursor| !cursor.ended && !self.waiting.contains(&cursor.id.topic);
+        let starts: Vec<_> = cursors.iter().filter(is_read).map(PartitionCursor::start).collect();
+        self.partitions.cursors.append(&mut cursors);
+        self.source.assign(&starts)
     }
 
     /// Reports that nothing is committed, if the user named a group.
-    fn tell_of_commits(&self) {
+    fn report_no_commits(&self) {
         let Self { address, run, .. } = self;
-        match (&address.options.group, self.role) {
-            (_, Role::Looks | Role::Follows) | (None, _) => {}
+        match (&address.options.group, self.read_mode) {
+            (_, ReadMode::Bounded | ReadMode::Tail) | (None, _) => {}
             (Some(_), _) if self.group.is_some() => {}
             (Some(group), _) => run.console.say(format!(
                 "{address}: group {group} commits nothing, because of a pipe or state; a restart reads the records again"
@@ -155,35 +157,24 @@ impl KafkaInput {
         }
     }
 
-    /// Begins to read: all topics at once, or the first one if there is an end.
-    fn begin(&mut self, ingest: &mut Ingest) -> Result<()> {
-        let bounded = self.reading.parts.iter().any(|part| part.end.is_some());
-        self.waiting = if bounded { (1..self.address.topics.len()).rev().collect() } else { vec![] };
-        for at in 0..self.reading.parts.len() {
-            if self.reading.parts[at].is_done() {
-                self.reading.parts[at].ended = true;
-                ingest.stamper.end_one(self.reading.parts[at].stamp);
-            }
+    /// Warns of empty partitions in a run without an end: each holds the watermark back until its first record.
+    fn report_empty(&self, cursors: &[PartitionCursor]) {
+        let empty = cursors.iter().filter(|cursor| cursor.end.is_none() && cursor.has_not_begun());
+        // Frames carry partitions of their own, whose stream time does not depend on where the topic is read from.
+        let empty = empty.filter(|cursor| !self.is_framed() || cursor.extent.high <= cursor.extent.low);
+        let empty: Vec<PartitionId> = empty.map(|cursor| cursor.id).collect();
+        if !empty.is_empty() && empty.len() < cursors.len() {
+            let list = self.names(&empty);
+            self.run.console.say(format!(
+                "{list}: empty; no window fires before its first record (set end=latest, or evt-window --idle-after)"
+            ));
         }
-        self.assign(if bounded { Some(0) } else { None })
     }
 
-    /// Assigns the parts of a topic, or of all, from their next offset on.
-    fn assign(&mut self, topic: Option<usize>) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        for part in
-            self.reading.parts.iter().filter(|part| !part.ended && topic.is_none_or(|topic| part.topic == topic))
-        {
-            range::add(&mut list, &self.address.topics[part.topic], (part.number, part.next))?;
-        }
-        let assigned = self.client.assign(&list);
-        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read", &error))?;
-        self.fetch_from(&list)
-    }
-
-    /// Returns the number of payload bytes read so far.
-    pub fn extent(&self) -> ByteProgress {
-        ByteProgress { done: self.reading.bytes, total: None }
+    /// Returns partitions as a list for messages.
+    fn names(&self, partitions: &[PartitionId]) -> String {
+        let name = |id: &PartitionId| format!("{}/{}", self.address.topics[id.topic], id.number);
+        partitions.iter().map(name).collect::<Vec<_>>().join(" ")
     }
 
     /// Returns its address, for messages.
@@ -193,11 +184,11 @@ impl KafkaInput {
 
     /// Whether it has no end.
     pub fn is_endless(&self) -> bool {
-        self.is_subscribed() || self.reading.parts.iter().any(|part| part.end.is_none())
+        self.is_subscribed() || self.partitions.cursors.iter().any(|cursor| cursor.end.is_none())
     }
 
     /// Whether the group assigns the partitions.
-    pub(super) fn is_subscribed(&self) -> bool {
+    fn is_subscribed(&self) -> bool {
         self.group.as_ref().is_some_and(Membership::is_subscribed)
     }
 
@@ -206,213 +197,389 @@ impl KafkaInput {
         self.address.options.form == Some(Form::Frames)
     }
 
-    /// Takes the next item of the frames read, and whether all partitions of their writers are known.
-    pub fn framed(&mut self) -> Option<(Framed, bool)> {
-        let framed = self.reading.records.pop()?;
-        Some((framed, self.reading.records.is_complete(&self.reading.parts)))
-    }
-
-    /// Returns all partitions that frames announced, as ended, and the worst exit verdict of their writers.
-    pub fn framed_end(&self) -> (Progress, u8) {
-        (self.reading.records.ended(), self.reading.records.verdict())
-    }
-
-    /// Reads one step: at most about `MESSAGES` records or [`Run::TICK`] of waiting.
-    pub fn read(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        if self.run.stop.signal().is_some() {
-            return Ok(Step::Stopped);
-        }
-        self.watch(ingest)?;
-        if self.follow_group(ingest)? {
-            return Ok(Step::More);
-        }
-        if let Some(step) = self.next_topic()? {
-            return Ok(step);
-        }
-        ingest.look_at_clock();
-        if self.fetcher.is_some() { self.fetch(ingest) } else { self.poll(ingest) }
-    }
-
-    /// Takes messages from librdkafka's queue.
-    fn poll(&mut self, ingest: &mut Ingest) -> Result<Step> {
-        let start = Instant::now();
-        let mut timeout = if ingest.has_rows() { Run::LINGER } else { Run::TICK };
-        let client = self.client.clone();
-        let (mut held, mut held_bytes) = (Vec::with_capacity(MESSAGES), 0);
-        for taken in 0..MESSAGES {
-            let polled = client.poll(timeout);
-            if taken == 0 {
-                self.run.metrics.blocked("input", start.elapsed());
+    /// Acts on the statistics since the last call: brokers that are reachable again, end offsets, new partitions.
+    fn follow_stats(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let stats = self.cluster.context().take_stats();
+        if stats.as_ref().is_some_and(|stats| stats.is_up) {
+            self.reported_down = false;
+            if !self.source.has_own_connections() {
+                self.health.note_success(&self.address, &self.run);
             }
-            match polled {
-                Some(Ok(message)) => {
-                    self.health.good(&self.address, &self.run);
-                    if let Some(at) = self.part_of(&message)
-                        && self.reading.take(at, &Borrowed(&message).message(), &self.address.topics, ingest)?
-                    {
-                        self.end(at, ingest)?;
-                    }
-                    held_bytes += message.payload_len();
-                    held.push(message);
-                    if held_bytes >= HELD_BYTES {
-                        held.clear();
-                        held_bytes = 0;
-                    }
+        }
+        self.health.report(&self.address, &self.run);
+        let Some(stats) = stats else { return Ok(()) };
+        for cursor in &mut self.partitions.cursors {
+            cursor.extent.high = stats.ends.get(&cursor.id).copied().flatten().unwrap_or(cursor.extent.high);
+        }
+        let is_bounded = self.partitions.cursors.iter().any(|cursor| cursor.end.is_some());
+        // With a subscription the group assigns new partitions.
+        if is_bounded || self.is_subscribed() || self.address.options.partitions.is_some() {
+            return Ok(());
+        }
+        self.read_new(&stats, ingest)
+    }
+
+    /// Begins to read partitions that were added to a topic: from their start, whatever `start=` is, since all their records
+    /// are newer than the run.
+    fn read_new(&mut self, stats: &ClusterStats, ingest: &mut Ingest) -> Result<()> {
+        let is_known = |id: &PartitionId| self.partitions.cursors.iter().any(|cursor| cursor.id == *id);
+        let mut new = vec![];
+        for id in stats.ends.keys().filter(|id| !is_known(id)) {
+            let extent = self.cluster.extent(*id)?;
+            new.push(PartitionCursor { extent, next: extent.low, ..PartitionCursor::new(*id) });
+            self.report_new(*id);
+        }
+        if new.is_empty() { Ok(()) } else { self.add(new, ingest) }
+    }
+
+    fn report_new(&self, id: PartitionId) {
+        self.run.console.say(format!("{}: new partition, reading from its start", self.names(&[id])));
+    }
+
+    /// Acts on a rebalance; returns how the step ends if nothing may be read.
+    fn follow_group(&mut self, ingest: &mut Ingest) -> Result<Option<Step>> {
+        let Some(group) = &mut self.group else { return Ok(None) };
+        if group.is_overdue() {
+            self.run.console.say(format!(
+                "{}: releasing revoked partitions without a commit, because the outputs are too slow",
+                self.address
+            ));
+            self.release_revoked(ingest)?;
+            return Ok(Some(Step::More));
+        }
+        if group.is_revoked() {
+            // The outputs have not confirmed all rows yet.
+            return Ok(Some(Step::Idle));
+        }
+        match self.cluster.context().take_rebalance() {
+            None => return Ok(None),
+            Some(Rebalance::Assigned(partitions)) => self.acquire(&partitions, ingest)?,
+            Some(Rebalance::Revoked(partitions)) => {
+                group.revoke(partitions.clone());
+                self.report_rebalance("revoked", &partitions);
+                if self.cluster.is_assignment_lost() {
+                    self.run.console.say(format!(
+                        "{}: the partitions were already reassigned; another member reads uncommitted records again",
+                        self.address
+                    ));
+                    self.release_revoked(ingest)?;
                 }
-                Some(Err(error)) => self.trouble(&error, ingest)?,
-                None if taken == 0 => {
-                    self.health.check(&self.address, self.client.context())?;
-                    return Ok(Step::Idle);
-                }
-                None => break,
             }
-            if taken % 64 == 0 && start.elapsed() >= Run::LINGER {
-                break;
+        }
+        Ok(Some(Step::More))
+    }
+
+    /// Begins to read assigned partitions, from the committed offsets.
+    fn acquire(&mut self, partitions: &[PartitionId], ingest: &mut Ingest) -> Result<()> {
+        self.report_rebalance("assigned", partitions);
+        let mut cursors = vec![];
+        for id in partitions {
+            let is_new = usize::try_from(id.number).is_ok_and(|number| number >= self.counts[id.topic]);
+            if is_new {
+                self.report_new(*id);
             }
-            timeout = Duration::ZERO;
+            cursors.push(PartitionCursor { is_new, ..PartitionCursor::new(*id) });
+        }
+        range::resolve(&*self.cluster, &self.address, &self.run, self.read_mode, &mut cursors)?;
+        self.add(cursors, ingest)
+    }
+
+    /// Releases revoked partitions.
+    fn release_revoked(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let Some(revoked) = self.group.as_mut().and_then(Membership::take_revoked) else { return Ok(()) };
+        for cursor in self.partitions.remove(|id| revoked.contains(&id)) {
+            ingest.forget(cursor.stamp);
+        }
+        self.source.revoke(&revoked)
+    }
+
+    fn report_rebalance(&self, what: &str, partitions: &[PartitionId]) {
+        if !partitions.is_empty() {
+            let group = self.address.options.group.as_deref().unwrap_or_default();
+            self.run.console.say(format!("group {group}: {what} {}", self.names(partitions)));
+        }
+    }
+
+    /// Begins the next topic once all partitions being read have ended; returns whether there is none left.
+    fn is_at_end(&mut self) -> Result<bool> {
+        while !self.is_subscribed() {
+            let is_read = |id: PartitionId| !self.waiting.contains(&id.topic);
+            if !self.partitions.starts(is_read).is_empty() {
+                return Ok(false);
+            }
+            let read: Vec<_> =
+                self.partitions.cursors.iter().map(|cursor| cursor.id).filter(|id| is_read(*id)).collect();
+            let Some(next) = self.waiting.pop() else { return Ok(true) };
+            self.source.revoke(&read)?;
+            self.source.assign(&self.partitions.starts(|id| id.topic == next))?;
+        }
+        Ok(false)
+    }
+
+    /// Acts on what a poll ended with.
+    fn handle(&mut self, event: SourceEvent, ingest: &mut Ingest) -> Result<Step> {
+        match event {
+            SourceEvent::Records => {
+                self.reported_down = false;
+                self.health.note_success(&self.address, &self.run);
+            }
+            SourceEvent::Idle => return self.check_health().map(|()| Step::Idle),
+            SourceEvent::Unreachable => {
+                self.health.note_error(&self.address, &self.run, Code::AllBrokersDown);
+                return self.check_health().map(|()| Step::Idle);
+            }
+            SourceEvent::OutOfRange => self.skip_gaps(ingest)?,
+            SourceEvent::PartitionEnd(number) => self.end_partition(number, ingest)?,
+            SourceEvent::Failed(error) => self.handle_error(&error)?,
+            SourceEvent::Unsupported(why) => {
+                self.run.console.say(format!("{}: {why}; librdkafka fetches from now on", self.address));
+                let other = self.source.fall_back();
+                self.source = other.ok_or_else(|| Error::broken("no other source of records"))?;
+                self.reset()?;
+            }
         }
         Ok(Step::More)
     }
 
-    /// Returns the index of the part that a message belongs to, if it is being read.
-    fn part_of(&mut self, message: &BorrowedMessage<'_>) -> Option<usize> {
-        let topic = match self.address.topics.as_slice() {
-            [_] => 0,
-            topics => topics.iter().position(|topic| topic == message.topic())?,
-        };
-        self.reading.find((topic, message.partition()))
-    }
-
-    /// Begins the next topic, or returns the end, once all parts being read have ended.
-    fn next_topic(&mut self) -> Result<Option<Step>> {
-        if self.is_subscribed() {
-            return Ok(None);
-        }
-        loop {
-            let reading = |topic: &usize| !self.waiting.contains(topic);
-            if self.reading.parts.iter().any(|part| !part.ended && reading(&part.topic)) {
-                return Ok(None);
-            }
-            match self.waiting.pop() {
-                None => return Ok(Some(Step::End)),
-                Some(topic) => self.assign(Some(topic))?,
-            }
-        }
-    }
-
-    /// Ends a part: it no longer takes part in the minimum that makes the watermark.
-    pub(crate) fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<()> {
-        let part = &mut self.reading.parts[at];
-        if std::mem::replace(&mut part.ended, true) {
+    /// Checks how long brokers have not answered. Errors: exit status 69 if they have been unreachable, or silent, for `wait=`.
+    fn check_health(&self) -> Result<()> {
+        self.health.check(&self.address, self.cluster.context())?;
+        // An outage has its own message.
+        let Some((failing, why)) = self.source.failing().filter(|_| self.health.is_up()) else { return Ok(()) };
+        if self.address.options.wait.limit(true).is_none_or(|limit| failing < limit) {
             return Ok(());
         }
-        let (stamp, number, topic) = (part.stamp, part.number, part.topic);
-        ingest.drain_one(stamp)?;
-        ingest.flush()?;
-        ingest.stamper.end_one(stamp);
-        if let Some(fetcher) = &mut self.fetcher {
-            fetcher.leave((topic, number));
-            return Ok(());
-        }
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&self.address.topics[topic], number);
-        self.client.pause(&list).map_err(|error| client::failed(&self.address, "a partition cannot be paused", &error))
+        let message = format!("{}: no response for {}", self.address, whole_seconds(failing));
+        Err(Error::new(ErrorKind::Unavailable, message).because(why))
     }
 
-    /// Handles an error that polling returned; an end of partition is one of them.
-    pub(crate) fn trouble(&mut self, error: &KafkaError, ingest: &mut Ingest) -> Result<()> {
-        let code = match error {
-            KafkaError::PartitionEOF(number) => return self.at_end(*number, ingest),
-            error => error.rdkafka_error_code().unwrap_or(Code::Unknown),
-        };
-        match code {
-            Code::AutoOffsetReset | Code::OffsetOutOfRange => self.look_for_gaps(ingest),
-            // This run neither joins the group nor commits.
-            Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
-            Code::PollExceeded => {
-                self.run
-                    .console
-                    .say(format!("{}: outputs exceeded max.poll.interval.ms; rejoining the group", self.address));
+    /// Handles an offset that no longer exists. The source has stopped reading there and does not say in which partition, so
+    /// that all partitions are checked.
+    fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
+        for cursor in &mut self.partitions.cursors {
+            if cursor.ended || self.waiting.contains(&cursor.id.topic) {
+                continue;
+            }
+            let extent = self.cluster.extent(cursor.id)?;
+            if let Some(gap) = position::gap(cursor.next, extent) {
+                range::skip_gap(&self.address, &self.run, cursor, gap)?;
+                cursor.extent = extent;
+                if gap.is_truncation() {
+                    ingest.drain_one(cursor.stamp)?;
+                    ingest.flush()?;
+                    ingest.stamper.resume(cursor.stamp, None);
+                }
+            }
+        }
+        self.reset()
+    }
+
+    /// Reads all partitions from their next offsets.
+    fn reset(&mut self) -> Result<()> {
+        self.source.reset(&self.partitions.starts(|id| !self.waiting.contains(&id.topic)))
+    }
+
+    /// Ends the partition with this number of the topic being read: it has reached its present end.
+    fn end_partition(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
+        let waiting = &self.waiting;
+        let is_it = |cursor: &PartitionCursor| cursor.id.number == number && cursor.end.is_some();
+        let mut cursors = self.partitions.cursors.iter();
+        match cursors.position(|cursor| is_it(cursor) && !cursor.ended && !waiting.contains(&cursor.id.topic)) {
+            Some(at) if self.partitions.end(at, ingest)? => self.source.pause(&[self.partitions.cursors[at].id]),
+            _ => Ok(()),
+        }
+    }
+
+    /// Handles an error of librdkafka. Its transient errors say nothing while records come through other connections.
+    fn handle_error(&mut self, error: &KafkaError) -> Result<()> {
+        match error.rdkafka_error_code().unwrap_or(Code::Unknown) {
+            code if client::is_passing(code) && self.source.has_own_connections() => {
+                self.reported_down |= code == Code::AllBrokersDown;
                 Ok(())
             }
             code if client::is_passing(code) => {
-                self.client.context().distrust();
-                self.health.trouble(&self.address, &self.run, code);
-                self.health.check(&self.address, self.client.context())
+                self.cluster.context().invalidate_stats();
+                self.health.note_error(&self.address, &self.run, code);
+                self.health.check(&self.address, self.cluster.context())
+            }
+            // This run neither joins the group nor commits.
+            Code::GroupAuthorizationFailed if self.group.is_none() => Ok(()),
+            Code::PollExceeded => {
+                let address = &self.address;
+                self.run.console.say(format!("{address}: outputs exceeded max.poll.interval.ms; rejoining the group"));
+                Ok(())
             }
             _ => Err(client::failed(&self.address, "reading failed", error)),
         }
     }
 
-    /// Ends the part with this number of the topic being read: it has reached its present end.
-    fn at_end(&mut self, number: i32, ingest: &mut Ingest) -> Result<()> {
-        let reading = |part: &Part| part.end.is_some() && !self.waiting.contains(&part.topic) && !part.ended;
-        match self.reading.parts.iter().position(|part| part.number == number && reading(part)) {
-            Some(at) => self.end(at, ingest),
-            None => Ok(()),
-        }
-    }
-
-    /// Handles an offset that no longer exists: librdkafka has stopped reading there and does not say in which partition, so
-    /// that all parts are checked.
-    pub(crate) fn look_for_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
-        let mut list = TopicPartitionList::new();
-        for at in 0..self.reading.parts.len() {
-            let part = &self.reading.parts[at];
-            if part.ended || self.waiting.contains(&part.topic) {
-                continue;
-            }
-            let (name, number, stamp) = (&self.address.topics[part.topic], part.number, part.stamp);
-            let extent = range::extent(&self.client, &self.address, &self.run, part)?;
-            if let Some(gap) = position::gap(part.next, extent) {
-                range::settle_gap((&self.address, &self.run), (name, number), gap)?;
-                (self.reading.parts[at].next, self.reading.parts[at].extent) = (gap.found, extent);
-                if gap.begins_anew() {
-                    ingest.drain_one(stamp)?;
-                    ingest.flush()?;
-                    ingest.stamper.resume(stamp, None);
-                }
-            }
-            range::add(&mut list, name, (number, self.reading.parts[at].next))?;
-        }
-        self.begin_again(&list)
-    }
-
-    /// Reads partitions from new offsets. librdkafka rejects a seek on a partition that it has stopped reading, so they are
-    /// assigned again.
-    pub(crate) fn begin_again(&mut self, list: &TopicPartitionList) -> Result<()> {
-        if self.fetcher.is_some() {
-            return self.fetch_from(list);
-        }
-        let assigned = match self.client.rebalance_protocol() {
-            RebalanceProtocol::Cooperative => {
-                self.client.incremental_unassign(list).and_then(|()| self.client.incremental_assign(list))
-            }
-            _ => self.client.assign(list),
+    /// Returns the position of each partition: its first record that still waits for a verdict, else its next offset.
+    fn commit_point(&self, ingest: &mut Ingest) -> CommitPoint {
+        let mut position = |cursor: &PartitionCursor| {
+            cursor.position(ingest.first_held(cursor.stamp), ingest.stamper.stream_time(cursor.stamp))
         };
-        assigned.map_err(|error| client::failed(&self.address, "partitions cannot be read on", &error))
+        self.partitions.cursors.iter().map(&mut position).collect()
+    }
+
+    /// Drops the records that still wait for later ones: the next run reads them again from the last commit.
+    fn stop(&mut self, ingest: &mut Ingest) {
+        if self.group.is_some() {
+            for cursor in &mut self.partitions.cursors {
+                cursor.next = ingest.first_held(cursor.stamp).unwrap_or(cursor.next);
+                ingest.forget(cursor.stamp);
+            }
+        }
     }
 }
 
-fn client(address: &Address, run: &Run) -> Result<Client> {
-    // librdkafka needs a group id even if the consumer never joins the group.
-    let group = address.options.group.as_deref().unwrap_or("evt");
-    let settings = [
-        ("group.id", group),
-        ("enable.auto.commit", "false"),
-        ("enable.auto.offset.store", "false"),
-        ("auto.offset.reset", "error"),
-        ("enable.partition.eof", "true"),
-        // Records of aborted transactions must not be read.
-        ("isolation.level", "read_committed"),
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        // Bounds the memory of librdkafka's queue behind a slow reader.
-        ("queued.min.messages", "20000"),
-        ("queued.max.messages.kbytes", "16384"),
-        // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
-        ("fetch.queue.backoff.ms", "5"),
-    ];
-    client::create(&client::config(address, run, &settings), address)
+impl Input for KafkaInput {
+    fn step(&mut self, ingest: &mut Ingest) -> Result<Step> {
+        if self.run.stop.signal().is_some() {
+            self.stop(ingest);
+            return Ok(Step::Stopped);
+        }
+        self.follow_stats(ingest)?;
+        if let Some(step) = self.follow_group(ingest)? {
+            return Ok(step);
+        }
+        if self.is_at_end()? {
+            if let Some(progress) = self.partitions.ended() {
+                ingest.control(Control::Progress(progress));
+            }
+            return Ok(Step::End);
+        }
+        if self.reported_down && !self.source.has_own_connections() {
+            self.reported_down = false;
+            self.health.note_error(&self.address, &self.run, Code::AllBrokersDown);
+        }
+        ingest.look_at_clock();
+        let event = self.source.poll(&mut Sink { partitions: &mut self.partitions, ingest })?;
+        self.handle(event, ingest)
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        if self.group.as_ref().is_some_and(Membership::is_revoked) {
+            return self.run.stop.sleep(timeout.min(RELEASE_INTERVAL)).map(|_| ());
+        }
+        let start = self.run.clock.monotonic();
+        // A signal does not interrupt librdkafka's wait.
+        let waited = self.source.wait(timeout.min(Run::TICK));
+        self.run.metrics.blocked("input", self.run.clock.monotonic().saturating_sub(start));
+        waited
+    }
+
+    fn progress(&self) -> ByteProgress {
+        ByteProgress { done: self.partitions.bytes, total: None }
+    }
+
+    fn reports_partitions(&self) -> bool {
+        self.is_framed()
+    }
+
+    fn end(&self) -> InputEnd {
+        InputEnd { how: How::Exhausted, is_proven: true, verdict: self.partitions.verdict() }
+    }
+
+    fn commits(&self) -> bool {
+        true
+    }
+
+    /// Every row before the positions has been passed on once the ingest's queue is empty.
+    fn note(&mut self, ingest: &mut Ingest) -> Result<bool> {
+        if !self.group.as_ref().is_some_and(Membership::is_due) {
+            return Ok(false);
+        }
+        ingest.flush()?;
+        let point = self.commit_point(ingest);
+        if let Some(group) = &mut self.group {
+            group.note(point);
+        }
+        Ok(true)
+    }
+
+    fn has_noted(&self) -> bool {
+        self.group.as_ref().is_some_and(Membership::has_noted)
+    }
+
+    /// Commits the noted positions, and releases revoked partitions.
+    fn commit(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let Some(group) = &mut self.group else { return Ok(()) };
+        match group.commit_noted(&*self.cluster) {
+            Ok(()) => self.release_revoked(ingest),
+            // The group has removed this member: another member reads again what was not committed.
+            Err(error) if error.kind() == ErrorKind::Fenced => {
+                self.run.console.say(error);
+                self.release_revoked(ingest)
+            }
+            // The next commit contains these positions and later ones, and revoked partitions wait for it. Only the last commit
+            // of a run must succeed. An outage has already been reported.
+            Err(error) => {
+                if group.begins_to_fail() && self.health.is_up() {
+                    self.run.console.say(format!("{error}; retrying"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn commit_end(&mut self, ingest: &mut Ingest) -> Result<()> {
+        let point = self.commit_point(ingest);
+        let Some(group) = &mut self.group else { return Ok(()) };
+        group.commit_last(&*self.cluster, &point)
+    }
+
+    /// End offsets are as old as the last statistics.
+    fn lag(&self, now: i64) -> Vec<Lag> {
+        let lag = |cursor: &PartitionCursor| {
+            let place = (self.address.topics[cursor.id.topic].as_str(), cursor.id.number);
+            Lag::new(place, (cursor.next, cursor.extent.high), (cursor.last, now))
+        };
+        self.partitions.cursors.iter().map(lag).collect()
+    }
+}
+
+/// Leaves the group. librdkafka then revokes the partitions once more; the callback releases them itself.
+impl Drop for KafkaInput {
+    fn drop(&mut self) {
+        self.cluster.context().close();
+        if !self.health.is_up() || self.group.as_ref().is_some_and(Membership::is_unanswered) {
+            return self.cluster.abandon();
+        }
+        let mut revoked: Vec<_> = self.group.as_mut().and_then(Membership::take_revoked).into_iter().collect();
+        while let Some(rebalance) = self.cluster.context().take_rebalance() {
+            if let Rebalance::Revoked(partitions) = rebalance {
+                revoked.push(partitions);
+            }
+        }
+        // An error does not matter: the group removes a member that is gone.
+        revoked.iter().for_each(|partitions| _ = self.source.revoke(partitions));
+        if self.is_subscribed() {
+            self.cluster.leave_group();
+        }
+    }
+}
+
+/// Passes the records of a poll to the ingest.
+struct Sink<'a> {
+    partitions: &'a mut PartitionSet,
+    ingest: &'a mut Ingest,
+}
+
+impl RecordSink for Sink<'_> {
+    #[inline]
+    fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool> {
+        match self.partitions.find(id) {
+            Some(at) if self.partitions.take(at, message, self.ingest)? => self.partitions.end(at, self.ingest),
+            _ => Ok(false),
+        }
+    }
+
+    fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool> {
+        match self.partitions.find(id) {
+            Some(at) if self.partitions.read_to(at, next, high) => self.partitions.end(at, self.ingest),
+            _ => Ok(false),
+        }
+    }
 }
 
 /// Makes the error of an endless input that is followed by another one. Exit status 2.
@@ -423,3 +590,7 @@ pub fn endless(name: &str) -> Error {
         format!("{name}: it has no end, so the next input is never read; set end=latest or name all topics in one URI"),
     )
 }
+
+#[cfg(test)]
+#[path = "input_tests.rs"]
+mod tests;

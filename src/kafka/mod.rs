@@ -1,7 +1,7 @@
 //! Kafka: topics as input and as output.
 //!
 //! ```text
-//! brokers ─► fetch, or librdkafka's own fetching ─► records ─► ingest ─► rows
+//! brokers ─► fetch, or librdkafka's own fetching ─► input ─► records ─► ingest ─► rows
 //! rows ─► produce ─► librdkafka's queue ─► brokers
 //! ```
 //!
@@ -12,23 +12,29 @@
 //!
 //! Input:
 //! - [`input`] is the input itself: it opens topics and reads them step by step.
+//! - [`source`] has the two traits that it reads through; [`library`] implements them by librdkafka, [`fetch`] fetches records
+//!   without it.
 //! - [`range`] decides where each partition begins and ends; [`position`] is the part of that which needs no broker.
-//! - [`group`] commits offsets and follows rebalances; [`watch`] acts on librdkafka's statistics (new partitions, lag).
-//! - [`fetch`] fetches from brokers without librdkafka; [`records`] passes each payload on by its format.
+//! - [`group`] commits offsets and keeps revoked partitions until their rows are safe.
+//! - [`records`] passes each payload on by its format.
 //!
 //! Output: [`produce`]. URIs are parsed in [`uri::kafka`](crate::uri::kafka). librdkafka's callbacks only note what happened
 //! ([`client::Context`]); the thread of the run acts on it later.
 
 pub mod client;
+#[cfg(test)]
+mod conformance;
 pub mod fetch;
 pub mod framing;
 pub mod group;
 pub mod health;
 pub mod input;
 pub mod letter;
+pub mod library;
 pub mod position;
 pub mod produce;
 pub mod range;
 pub mod records;
-pub mod topic;
-pub mod watch;
+pub mod source;
+#[cfg(test)]
+mod test_data;

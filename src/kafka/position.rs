@@ -5,6 +5,7 @@
 
 use crate::time::{format_instant, parse_instant};
 use crate::uri::kafka::Bound;
+use std::collections::BTreeMap;
 
 /// Prefix of the stream time in the metadata of a committed offset.
 const MARK: &str = "evt stream_time=";
@@ -17,6 +18,38 @@ pub fn metadata(stream_time: Option<i64>) -> String {
 /// Returns the stream time (µs) in `metadata`; `None` if another program committed the offset.
 pub fn stream_time(metadata: &str) -> Option<i64> {
     parse_instant(metadata.strip_prefix(MARK)?)
+}
+
+/// A partition of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartitionId {
+    /// The index of its topic in the address.
+    pub topic: usize,
+    /// Its number.
+    pub number: i32,
+}
+
+/// Values by partition.
+pub type ByPartition<T> = BTreeMap<PartitionId, T>;
+
+/// What a group committed in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The next offset.
+    pub offset: i64,
+    /// The stream time there (µs); `None` if another program committed the offset.
+    pub stream_time: Option<i64>,
+}
+
+/// A position in a partition: before it, every row has been passed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub id: PartitionId,
+    /// The next offset.
+    pub offset: i64,
+    /// The stream time there (µs); `None` before the first row.
+    pub stream_time: Option<i64>,
 }
 
 /// The offsets that a broker has of one partition.
@@ -42,14 +75,14 @@ pub struct Gap {
 impl Gap {
     /// Whether the partition ends before the requested offset. Its records are then not those that were read before: reading
     /// begins at its start, without a stream time.
-    pub fn begins_anew(&self) -> bool {
+    pub fn is_truncation(&self) -> bool {
         self.wanted > self.end
     }
 
     /// Describes the loss for a message.
     pub fn describe(&self) -> String {
         let Self { wanted, found, end } = self;
-        match self.begins_anew() {
+        match self.is_truncation() {
             false => format!("{} offsets were removed by retention: {wanted} to {}", found - wanted, found - 1),
             true => format!("the partition ends at offset {end}, before {wanted}: it lost records or was recreated"),
         }
@@ -94,8 +127,8 @@ mod tests {
         assert_eq!(gap(10, SOME), None);
         assert_eq!(gap(20, SOME), None);
         let beyond = gap(21, SOME).unwrap();
-        assert!(beyond.begins_anew() && beyond.found == 10);
-        assert!(!gap(9, SOME).unwrap().begins_anew());
+        assert!(beyond.is_truncation() && beyond.found == 10);
+        assert!(!gap(9, SOME).unwrap().is_truncation());
         assert!(beyond.describe().contains("ends at offset 20"), "{}", beyond.describe());
         assert_eq!(gap(7, SOME).unwrap().describe(), "3 offsets were removed by retention: 7 to 9");
     }

@@ -1,41 +1,32 @@
 //! The offset range of each partition, resolved by the brokers when the run begins or a partition is assigned.
 
-use super::client::{self, Client};
-use super::position::{self, Extent, Gap};
+use super::position::{self, ByPartition, Committed, Extent, Gap, PartitionId, Position};
+use super::source::{Cluster, Start};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::run::Run;
 use crate::time::parse_instant_or_now;
 use crate::uri::kafka::{Address, Bound};
-use rdkafka::Offset;
-use rdkafka::consumer::Consumer;
-use rdkafka::topic_partition_list::TopicPartitionList;
-use std::collections::HashMap;
 
 /// How a tool reads topics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Role {
+pub enum ReadMode {
     /// A bounded read (evt-view): up to the present end, without a group, without commits.
-    Looks,
+    Bounded,
     /// The same without an end (evt-view --follow).
-    Follows,
+    Tail,
     /// A tool without state between rows: offsets are committed once the outputs are safe.
     #[default]
-    Works,
+    Commit,
     /// A tool whose state a restart loses: it commits nothing, and a restart reads the rows again.
-    Recomputes,
+    Stateful,
 }
-
-/// Values by topic (index in the address) and partition number.
-pub type ByPart<T> = HashMap<(usize, i32), T>;
 
 /// The read state of one partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// The index of its topic in the address.
-    pub topic: usize,
-    /// Its number.
-    pub number: i32,
+pub struct PartitionCursor {
+    /// The partition.
+    pub id: PartitionId,
     /// Its index in the run's stamper.
     pub stamp: u32,
     /// Its offsets when the run began; `high` is updated later.
@@ -54,22 +45,12 @@ pub struct Part {
     pub is_new: bool,
 }
 
-impl Part {
-    /// Makes partition `number` of topic `topic`, not resolved yet.
-    pub fn new(topic: usize, number: i32) -> Self {
+impl PartitionCursor {
+    /// Makes the cursor of a partition whose range is not resolved yet.
+    pub fn new(id: PartitionId) -> Self {
         let extent = Extent::default();
-        Self {
-            topic,
-            number,
-            stamp: 0,
-            extent,
-            next: 0,
-            end: None,
-            stream_time: None,
-            ended: false,
-            last: None,
-            is_new: false,
-        }
+        let (end, stream_time, last) = (None, None, None);
+        Self { id, stamp: 0, extent, next: 0, end, stream_time, ended: false, last, is_new: false }
     }
 
     /// Whether `offset` is at or after the end. Compaction and transactions may leave no record at the last offsets before the
@@ -87,157 +68,111 @@ impl Part {
     pub fn has_not_begun(&self) -> bool {
         self.stream_time.is_none() && self.next >= self.extent.high
     }
-}
 
-/// Returns the partitions of the topics, or those that `partitions=` names. Errors: exit status 2 if one does not exist.
-pub fn parts(client: &Client, address: &Address, run: &Run) -> Result<Vec<Part>> {
-    let mut parts = vec![];
-    for at in 0..address.topics.len() {
-        parts.extend(parts_of(client, address, run, at)?);
+    /// Returns where reading goes on.
+    pub fn start(&self) -> Start {
+        Start { id: self.id, offset: self.next }
     }
-    Ok(parts)
+
+    /// Returns the position before which every row has been passed on, given the first record that is held back and the stream
+    /// time of the partition.
+    pub fn position(&self, first_held: Option<i64>, stream_time: Option<i64>) -> Position {
+        Position { id: self.id, offset: first_held.unwrap_or(self.next), stream_time }
+    }
 }
 
-/// Returns the partitions of one topic, by its index in the address. Errors: exit status 2 if one does not exist.
-pub fn parts_of(client: &Client, address: &Address, run: &Run, at: usize) -> Result<Vec<Part>> {
-    let topic = &address.topics[at];
-    let count = count(client, address, run, topic)?;
+/// Returns the partitions of one topic, or those that `partitions=` names. Errors: exit status 2 if one does not exist.
+pub fn cursors(cluster: &dyn Cluster, address: &Address, topic: usize) -> Result<Vec<PartitionCursor>> {
+    let name = &address.topics[topic];
+    let Some(count) = cluster.partition_count(topic)? else {
+        return Err(Error::usage(format!("{address}: topic {name} does not exist or may not be read")));
+    };
     let numbers = match &address.options.partitions {
         Some(numbers) => numbers.clone(),
         None => (0..count).collect(),
     };
     if let Some(number) = numbers.iter().find(|number| **number >= count) {
-        return Err(Error::usage(format!("{address}: {topic} has no partition {number}; it has {count} partitions")));
+        return Err(Error::usage(format!("{address}: {name} has no partition {number}; it has {count} partitions")));
     }
-    Ok(numbers.into_iter().map(|number| Part::new(at, number)).collect())
+    Ok(numbers.into_iter().map(|number| PartitionCursor::new(PartitionId { topic, number })).collect())
 }
 
-/// Returns the number of partitions of a topic. Errors: exit status 2 if the topic does not exist.
-fn count(client: &Client, address: &Address, run: &Run, topic: &str) -> Result<i32> {
-    match client::ask(address, run, client, |timeout| client::count(client.client(), topic, timeout))? {
-        Some(count) => Ok(count),
-        None => Err(Error::usage(format!("{address}: topic {topic} does not exist or may not be read"))),
-    }
-}
-
-/// Asks the broker for the first and the end offset of a partition.
-pub fn extent(client: &Client, address: &Address, run: &Run, part: &Part) -> Result<Extent> {
-    let question = |timeout| client.fetch_watermarks(&address.topics[part.topic], part.number, timeout);
-    client::ask(address, run, client, question).map(|(low, high)| Extent { low, high })
-}
-
-/// Resolves the first and the end offset of each part from the options and the offsets that the group committed.
-pub fn resolve(client: &Client, address: &Address, run: &Run, (role, parts): (Role, &mut [Part])) -> Result<()> {
+/// Resolves the first and the end offset of each cursor from the options and the offsets that the group committed.
+pub fn resolve(
+    cluster: &dyn Cluster,
+    address: &Address,
+    run: &Run,
+    read_mode: ReadMode,
+    cursors: &mut [PartitionCursor],
+) -> Result<()> {
     let options = &address.options;
-    for part in parts.iter_mut() {
-        part.extent = extent(client, address, run, part)?;
+    for cursor in cursors.iter_mut() {
+        cursor.extent = cluster.extent(cursor.id)?;
     }
     let start = options.start.clone().unwrap_or(Bound::Earliest);
-    let starts = offsets(client, address, run, (&start, parts))?;
-    let end = options.end.clone().or((role == Role::Looks).then_some(Bound::Latest));
-    let ends = end.map(|end| offsets(client, address, run, (&end, parts))).transpose()?;
-    let committed = match (role, &options.group) {
-        (Role::Looks | Role::Follows, _) | (_, None) => HashMap::new(),
-        (_, Some(_)) => committed(client, address, run, parts)?,
+    let starts = offsets(cluster, &start, cursors)?;
+    let end = options.end.clone().or((read_mode == ReadMode::Bounded).then_some(Bound::Latest));
+    let ends = end.map(|end| offsets(cluster, &end, cursors)).transpose()?;
+    let committed = match (read_mode, &options.group) {
+        (ReadMode::Bounded | ReadMode::Tail, _) | (_, None) => ByPartition::new(),
+        (_, Some(_)) => cluster.committed(&ids(cursors))?,
     };
-    for (at, part) in parts.iter_mut().enumerate() {
-        let name = address.topics[part.topic].as_str();
-        let kept = committed.get(&(part.topic, part.number));
-        let wanted = kept
-            .map(|(offset, _)| *offset)
-            .or(if part.is_new { Some(part.extent.low) } else { starts[at] })
-            .ok_or_else(|| {
-            Error::usage(format!("{address}: start= has no offset for partition {}", part.number))
-        })?;
-        part.stream_time = kept.and_then(|(_, stream_time)| *stream_time);
-        part.end = ends.as_ref().map(|ends| ends[at].unwrap_or(part.extent.high).min(part.extent.high));
-        part.next = match position::gap(wanted, part.extent) {
-            None => wanted,
-            Some(gap) => {
-                settle_gap((address, run), (name, part.number), gap)?;
-                if gap.begins_anew() {
-                    part.stream_time = None;
-                }
-                gap.found
+    for (at, cursor) in cursors.iter_mut().enumerate() {
+        cursor.end = ends.as_ref().map(|ends| ends[at].unwrap_or(cursor.extent.high).min(cursor.extent.high));
+        let wanted = match committed.get(&cursor.id) {
+            Some(Committed { offset, stream_time }) => {
+                cursor.stream_time = *stream_time;
+                *offset
+            }
+            None => {
+                cursor.stream_time = None;
+                let start = if cursor.is_new { Some(cursor.extent.low) } else { starts[at] };
+                let number = cursor.id.number;
+                start.ok_or_else(|| Error::usage(format!("{address}: start= has no offset for partition {number}")))?
             }
         };
+        cursor.next = wanted;
+        if let Some(gap) = position::gap(wanted, cursor.extent) {
+            skip_gap(address, run, cursor, gap)?;
+            if gap.is_truncation() {
+                cursor.stream_time = None;
+            }
+        }
     }
     Ok(())
 }
 
-/// Handles a gap. Errors: exit status 65, unless `on_gap=continue`, which only reports it.
-pub fn settle_gap((address, run): (&Address, &Run), (topic, number): (&str, i32), gap: Gap) -> Result<()> {
-    let message = format!("{topic}/{number}@{}: {}", gap.wanted, gap.describe());
+/// Moves a cursor over a gap. Errors: exit status 65, unless `on_gap=continue`, which only reports the gap.
+pub fn skip_gap(address: &Address, run: &Run, cursor: &mut PartitionCursor, gap: Gap) -> Result<()> {
+    let name = &address.topics[cursor.id.topic];
+    let message = format!("{name}/{}@{}: {}", cursor.id.number, gap.wanted, gap.describe());
     if !address.options.skips_gaps {
         return Err(Error::new(ErrorKind::Corrupt, format!("{message} (on_gap=continue reads on)")));
     }
     run.console.say(format!("{message}; reading on at {}", gap.found));
+    cursor.next = gap.found;
     Ok(())
 }
 
-/// Resolves a bound in each part.
-fn offsets(
-    client: &Client,
-    address: &Address,
-    run: &Run,
-    (bound, parts): (&Bound, &[Part]),
-) -> Result<Vec<Option<i64>>> {
+fn ids(cursors: &[PartitionCursor]) -> Vec<PartitionId> {
+    cursors.iter().map(|cursor| cursor.id).collect()
+}
+
+/// Resolves a bound in each partition.
+fn offsets(cluster: &dyn Cluster, bound: &Bound, cursors: &[PartitionCursor]) -> Result<Vec<Option<i64>>> {
     let instants = match bound {
         Bound::Instant(text) => {
             // `now` in `start=` and `end=` is the system clock, whatever `--now` is: it is compared with the brokers'
             // timestamps.
             let instant = parse_instant_or_now(text, Clock::System.now())?;
-            at_instant(client, address, run, (instant, parts))?
+            // Kafka has millisecond timestamps: round up.
+            let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
+            cluster.offsets_at(&ids(cursors), millis.max(0))?
         }
-        _ => HashMap::new(),
+        _ => ByPartition::new(),
     };
-    let offset = |part: &Part| {
-        let at_instant = instants.get(&(part.topic, part.number)).copied();
-        position::offset_of(bound, part.number, part.extent, at_instant)
+    let offset = |cursor: &PartitionCursor| {
+        position::offset_of(bound, cursor.id.number, cursor.extent, instants.get(&cursor.id).copied())
     };
-    Ok(parts.iter().map(offset).collect())
-}
-
-/// Asks for the first offset in each part whose record has a timestamp of `instant` (µs) or later; parts without such a record
-/// are left out.
-fn at_instant(client: &Client, address: &Address, run: &Run, (instant, parts): (i64, &[Part])) -> Result<ByPart<i64>> {
-    // Kafka has millisecond timestamps: round up.
-    let millis = instant.div_euclid(1000) + i64::from(instant.rem_euclid(1000) > 0);
-    let mut list = TopicPartitionList::new();
-    for part in parts {
-        add(&mut list, &address.topics[part.topic], (part.number, millis.max(0)))?;
-    }
-    let question = |timeout| client.offsets_for_times(list.clone(), timeout);
-    let answer = client::ask(address, run, client, question)?;
-    Ok(by_part(address, &answer, |_, offset| offset))
-}
-
-/// Asks for the offset and stream time that the group committed in each part.
-pub fn committed(client: &Client, address: &Address, run: &Run, parts: &[Part]) -> Result<ByPart<(i64, Option<i64>)>> {
-    let mut list = TopicPartitionList::new();
-    for part in parts {
-        list.add_partition(&address.topics[part.topic], part.number);
-    }
-    let question = |timeout| client.committed_offsets(list.clone(), timeout);
-    let answer = client::ask(address, run, client, question)?;
-    Ok(by_part(address, &answer, |metadata, offset| (offset, position::stream_time(metadata))))
-}
-
-/// Collects the elements of a list that have a real offset.
-fn by_part<T>(address: &Address, list: &TopicPartitionList, value: impl Fn(&str, i64) -> T) -> ByPart<T> {
-    let mut values = HashMap::new();
-    for element in list.elements() {
-        if let (Offset::Offset(offset), Some(topic)) =
-            (element.offset(), address.topics.iter().position(|topic| topic == element.topic()))
-        {
-            values.insert((topic, element.partition()), value(element.metadata(), offset));
-        }
-    }
-    values
-}
-
-/// Adds a partition with its offset to a list.
-pub fn add(list: &mut TopicPartitionList, topic: &str, (number, offset): (i32, i64)) -> Result<()> {
-    list.add_partition_offset(topic, number, Offset::Offset(offset))
-        .map_err(|error| Error::broken(format!("{topic}/{number}: offset {offset}")).because(error))
+    Ok(cursors.iter().map(offset).collect())
 }

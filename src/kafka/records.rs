@@ -1,128 +1,145 @@
 //! Passes the payloads of a topic to the ingest, by the topic's format: JSON, Avro, dead letters or frames.
 
-use super::framing::{self, Heard};
+use super::framing::{self, ReaderProgress};
 use super::letter;
-use super::range::Part;
-use crate::error::{Error, Result, guarded};
-use crate::frame::{Control, Frame, PartitionState, Progress};
+use super::position::PartitionId;
+use super::range::PartitionCursor;
+use super::source::{Message, Start};
+use crate::error::{Error, Result};
+use crate::frame::{Control, Frame, Progress};
 use crate::ingest::{Ingest, Spot, Wrapper};
-use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::kind::headers::Headers;
-use crate::mapping::{Arrival, Stamper};
+use crate::kind::{Kind, letters};
+use crate::mapping::Stamper;
 use crate::registry::place;
 use crate::registry::wire::{self, Wire};
 use crate::run::Run;
 use crate::uri::kafka::{Address, Form};
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use rdkafka::message::{BorrowedMessage, Headers as _};
-use rdkafka::{Message as _, Timestamp};
-use std::collections::VecDeque;
-
-/// An item of a message of frames.
-pub enum Framed {
-    /// The schema of the rows that follow.
-    Schema(SchemaRef),
-    /// Rows.
-    Batch(RecordBatch),
-    /// Partitions whose state changed.
-    News(Vec<PartitionState>),
-    /// A watermark that holds in all partitions of the topic.
-    Watermark(i64),
-}
 
 /// The partitions being read, and the decoder of their payloads.
-pub struct Reading {
+pub struct PartitionSet {
     /// The partitions.
-    pub parts: Vec<Part>,
-    /// Decodes their payloads.
-    pub records: Records,
+    pub cursors: Vec<PartitionCursor>,
     /// Payload bytes read so far.
     pub bytes: u64,
-    /// The part of the last message: most messages belong to the same part as the one before.
+    topics: Vec<String>,
+    decoder: PayloadDecoder,
+    /// The index of the cursor of the last message: most messages belong to the same partition as the one before.
     last: usize,
 }
 
-impl Reading {
-    /// Begins with nothing read.
-    pub fn new(parts: Vec<Part>, records: Records) -> Self {
-        Self { parts, records, bytes: 0, last: 0 }
+impl PartitionSet {
+    /// Makes a set without partitions. Errors: those of [`wire`].
+    pub fn new(address: &Address, run: &Run) -> Result<Self> {
+        let decoder = PayloadDecoder::new(address, wire(address, run)?);
+        Ok(Self { cursors: vec![], bytes: 0, topics: address.topics.clone(), decoder, last: 0 })
     }
 
-    /// Resets the look-up of parts. It must be called after parts were removed.
-    pub fn rewind(&mut self) {
+    /// Removes and returns the partitions that satisfy `leaves`.
+    pub fn remove(&mut self, leaves: impl Fn(PartitionId) -> bool) -> Vec<PartitionCursor> {
         self.last = 0;
+        self.cursors.extract_if(.., |cursor| leaves(cursor.id)).collect()
     }
 
-    /// Takes a message of part `at`; returns whether the part is at its end.
+    /// Returns the index of the cursor of a partition that is being read.
     #[inline]
-    pub fn take(&mut self, at: usize, message: &Message<'_>, topics: &[String], ingest: &mut Ingest) -> Result<bool> {
-        let part = &mut self.parts[at];
-        let (of, offset, arrival) = ((part.topic, part.number), message.offset, message.arrival);
-        if part.is_behind(offset) {
+    pub fn find(&mut self, id: PartitionId) -> Option<usize> {
+        let is_it = |cursor: &PartitionCursor| cursor.id == id && !cursor.ended;
+        if !self.cursors.get(self.last).is_some_and(is_it) {
+            self.last = self.cursors.iter().position(is_it)?;
+        }
+        Some(self.last)
+    }
+
+    /// Returns where the reading of the partitions goes on that satisfy `is_read`.
+    pub fn starts(&self, is_read: impl Fn(PartitionId) -> bool) -> Vec<Start> {
+        let read = self.cursors.iter().filter(|cursor| !cursor.ended && is_read(cursor.id));
+        read.map(PartitionCursor::start).collect()
+    }
+
+    /// Announces a partition to the stamper, with its committed stream time. A topic of frames is silent: its frames announce
+    /// their own partitions.
+    pub fn announce(&self, cursor: &mut PartitionCursor, origin: Option<&str>, stamper: &mut Stamper) {
+        let origin = origin.unwrap_or(&self.topics[cursor.id.topic]);
+        let number = cursor.id.number.to_string();
+        cursor.stamp = match self.decoder.form {
+            Form::Json | Form::Avro => stamper.partition(origin, &number),
+            Form::Frames => stamper.silent(origin, &number),
+        };
+        stamper.resume(cursor.stamp, cursor.stream_time);
+    }
+
+    /// Takes a message of the partition at `at`; returns whether the partition is at its end.
+    #[inline]
+    pub fn take(&mut self, at: usize, message: &Message<'_>, ingest: &mut Ingest) -> Result<bool> {
+        let cursor = &mut self.cursors[at];
+        if cursor.is_behind(message.offset) {
             return Ok(true);
         }
-        if offset < part.next {
+        if message.offset < cursor.next {
             return Ok(false);
         }
-        (part.next, part.last) = (offset + 1, arrival.map(|arrival| arrival.at));
-        let done = part.is_done();
+        (cursor.next, cursor.last) = (message.offset + 1, message.arrival.map(|arrival| arrival.at));
+        let done = cursor.is_done();
         match message.value {
             // A tombstone is neither an event nor a fault.
             None => ingest.tombstone(),
             Some(payload) => {
                 self.bytes += payload.len() as u64;
-                let wrapper = Wrapper { key: message.key, headers: message.headers, arrival };
-                let spot = Spot { name: &topics[of.0], partition: part.stamp, wrapper: Some(wrapper) };
-                self.records.take((payload, offset), of, spot, ingest)?;
+                let wrapper = Wrapper { key: message.key, headers: message.headers, arrival: message.arrival };
+                let (id, partition) = (cursor.id, cursor.stamp);
+                let spot = Spot { name: &self.topics[id.topic], partition, wrapper: Some(wrapper) };
+                match self.decoder.form {
+                    Form::Json => self.decoder.json(payload, message.offset, spot, ingest)?,
+                    Form::Avro => self.decoder.avro(payload, message.offset, id.topic, spot, ingest)?,
+                    Form::Frames => match framing::frames(payload) {
+                        Ok(frames) => frames.into_iter().try_for_each(|frame| {
+                            let is_complete = |progress: &ReaderProgress| {
+                                self.cursors.iter().all(|one| one.ended || progress.is_complete(one.id))
+                            };
+                            self.decoder.frame(frame, id, is_complete, ingest)
+                        })?,
+                        Err(error) => {
+                            let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
+                            ingest.refuse((payload, message.offset), &fault, spot)?;
+                        }
+                    },
+                }
             }
         }
         Ok(done)
     }
 
-    /// Notes that the fetched records of part `at` have been read, up to `next`; `high` is its present end offset. Returns
-    /// whether the part is at its end.
-    pub fn read_to(&mut self, at: usize, (next, high): (Option<i64>, i64)) -> bool {
-        let part = &mut self.parts[at];
-        part.next = next.unwrap_or(part.next).max(part.next);
-        part.extent.high = high;
-        part.is_done() || part.end.is_some() && part.next >= high
+    /// Notes that the fetched records of the partition at `at` have been read, up to `next`; `high` is its present end offset.
+    /// Returns whether the partition is at its end.
+    pub fn read_to(&mut self, at: usize, next: Option<i64>, high: i64) -> bool {
+        let cursor = &mut self.cursors[at];
+        cursor.next = next.unwrap_or(cursor.next).max(cursor.next);
+        cursor.extent.high = high;
+        cursor.is_done() || cursor.end.is_some() && cursor.next >= high
     }
 
-    /// Returns the index of a partition's part, if it is being read.
-    pub fn find(&mut self, (topic, number): (usize, i32)) -> Option<usize> {
-        let is_it = |part: &Part| part.number == number && part.topic == topic && !part.ended;
-        match self.parts.get(self.last).filter(|part| is_it(part)) {
-            Some(_) => Some(self.last),
-            None => {
-                self.last = self.parts.iter().position(is_it)?;
-                Some(self.last)
-            }
+    /// Ends a partition: it no longer takes part in the minimum that makes the watermark. Returns whether it had not ended.
+    pub fn end(&mut self, at: usize, ingest: &mut Ingest) -> Result<bool> {
+        let cursor = &mut self.cursors[at];
+        if std::mem::replace(&mut cursor.ended, true) {
+            return Ok(false);
         }
+        ingest.drain_one(cursor.stamp)?;
+        ingest.flush()?;
+        ingest.stamper.end_one(cursor.stamp);
+        Ok(true)
     }
-}
 
-/// A message, fetched by [`fetch`](super::fetch) or by librdkafka.
-pub struct Message<'a> {
-    /// Its offset.
-    pub offset: i64,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its payload; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
-    /// Its headers.
-    pub headers: &'a dyn Headers,
-    /// When it arrived in Kafka.
-    pub arrival: Option<Arrival>,
-}
+    /// Returns all partitions that frames announced, as ended; `None` for topics of other formats.
+    pub fn ended(&self) -> Option<Progress> {
+        let partitions = (self.decoder.form == Form::Frames).then(|| self.decoder.progress.ended())?;
+        Some(Progress { partitions, complete: true, ..Progress::default() })
+    }
 
-impl Message<'_> {
-    /// Makes the arrival from a Kafka timestamp (ms). It is a fact if the broker set it, else a claim of the producer's clock.
-    /// `None` if it is negative or outside of the calendar.
-    pub fn arrival((millis, is_fact): (i64, bool)) -> Option<Arrival> {
-        let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;
-        (millis >= 0).then_some(Arrival { at, is_fact })
+    /// Returns the worst exit verdict of the writers whose streams of frames ended.
+    pub fn verdict(&self) -> u8 {
+        self.decoder.verdict
     }
 }
 
@@ -141,80 +158,29 @@ pub fn wire(address: &Address, run: &Run) -> Result<Option<Wire>> {
 }
 
 /// The decoder of the payloads of one input.
-pub struct Records {
+struct PayloadDecoder {
+    /// The address, for messages.
+    name: String,
     form: Form,
     /// Decodes Avro.
     wire: Option<Wire>,
     /// Whether the records are dead letters, decided by the first one.
     letters: Option<bool>,
-    heard: Heard,
-    framed: VecDeque<Framed>,
+    /// What frames reported about partitions.
+    progress: ReaderProgress,
     /// The worst exit verdict of the writers whose streams ended.
     verdict: u8,
 }
 
-impl Records {
-    /// Decodes payloads of this form; `wire` decodes Avro.
-    pub fn new(form: Form, wire: Option<Wire>) -> Self {
-        Self { form, wire, letters: None, heard: Heard::default(), framed: VecDeque::new(), verdict: 0 }
-    }
-
-    /// Announces a partition to the stamper; returns its index there. A topic of frames is silent: its frames announce their
-    /// own partitions.
-    pub fn announce(&self, stamper: &mut Stamper, origin: &str, number: i32) -> u32 {
-        let name = number.to_string();
-        match self.form {
-            Form::Json | Form::Avro => stamper.partition(origin, &name),
-            Form::Frames => stamper.silent(origin, &name),
-        }
-    }
-
-    /// Takes the next item of the frames read.
-    pub fn pop(&mut self) -> Option<Framed> {
-        self.framed.pop_front()
-    }
-
-    /// Returns the worst exit verdict of the writers whose streams ended.
-    pub fn verdict(&self) -> u8 {
-        self.verdict
-    }
-
-    /// Whether each part that has not ended has received a progress message that lists all partitions of its writer.
-    pub fn is_complete(&self, parts: &[Part]) -> bool {
-        self.heard.is_complete(parts.iter().map(|part| ((part.topic, part.number), part.ended)))
-    }
-
-    /// Returns all partitions that frames announced, as ended.
-    pub fn ended(&self) -> Progress {
-        Progress { partitions: self.heard.ended(), complete: true, ..Progress::default() }
-    }
-
-    /// Decodes one payload of partition `of` (topic, number).
-    pub fn take(
-        &mut self,
-        (payload, offset): (&[u8], i64),
-        of: (usize, i32),
-        spot: Spot<'_>,
-        ingest: &mut Ingest,
-    ) -> Result<()> {
-        match self.form {
-            Form::Json => self.record((payload, offset), spot, ingest),
-            Form::Avro => self.avro((payload, offset), (of.0, spot), ingest),
-            Form::Frames => match framing::frames(payload) {
-                Ok(frames) => {
-                    frames.into_iter().for_each(|frame| self.frame(frame, of));
-                    Ok(())
-                }
-                Err(error) => {
-                    let fault = Fault::new(ErrorType::ParseError, format!("expected frames: {error}"));
-                    ingest.refuse((payload, offset), &fault, spot)
-                }
-            },
-        }
+impl PayloadDecoder {
+    fn new(address: &Address, wire: Option<Wire>) -> Self {
+        let form = address.options.form.unwrap_or_default();
+        let progress = ReaderProgress::default();
+        Self { name: address.to_string(), form, wire, letters: None, progress, verdict: 0 }
     }
 
     /// Takes a record: a dead letter, or the value of an event.
-    fn record(&mut self, (payload, offset): (&[u8], i64), spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
+    fn json(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
         let Some(wrapper) = spot.wrapper else { return ingest.message(payload, offset, spot) };
         let letters =
             *self.letters.get_or_insert_with(|| letter::is_letter(wrapper.headers) && ingest.becomes(Kind::Dead));
@@ -233,12 +199,7 @@ impl Records {
         ingest.text((payload, &json), offset, spot)
     }
 
-    fn avro(
-        &mut self,
-        (payload, offset): (&[u8], i64),
-        (topic, spot): (usize, Spot<'_>),
-        ingest: &mut Ingest,
-    ) -> Result<()> {
+    fn avro(&mut self, payload: &[u8], offset: i64, topic: usize, spot: Spot<'_>, ingest: &mut Ingest) -> Result<()> {
         let Some(wire) = &mut self.wire else { return Err(Error::broken("a topic in Avro without its registry")) };
         let mut header = None;
         if let Some(wrapper) = spot.wrapper {
@@ -254,22 +215,34 @@ impl Records {
         }
     }
 
-    fn frame(&mut self, frame: Frame, of: (usize, i32)) {
+    /// Takes a frame of a topic partition; `is_complete` tells whether each partition has listed all partitions of its writer.
+    fn frame(
+        &mut self,
+        frame: Frame,
+        id: PartitionId,
+        is_complete: impl Fn(&ReaderProgress) -> bool,
+        ingest: &mut Ingest,
+    ) -> Result<()> {
         match frame {
-            Frame::Schema(schema) => self.framed.push_back(Framed::Schema(schema)),
-            Frame::Batch(batch) => self.framed.push_back(Framed::Batch(batch)),
+            Frame::Schema(schema) => ingest.take_schema(letters::widened_schema(&schema), &self.name),
+            Frame::Batch(batch) => ingest.batch(batch, &self.name),
             Frame::Control(Control::Progress(progress)) => {
-                if progress.complete {
-                    self.heard.complete(of);
-                }
-                let news = self.heard.news(progress);
-                self.framed.push_back(Framed::News(news));
+                let partitions = self.progress.apply(id, progress);
+                let complete = is_complete(&self.progress);
+                ingest.control(Control::Progress(Progress { partitions, complete, ..Progress::default() }));
+                Ok(())
             }
             Frame::Control(Control::Watermark(instant)) => {
-                self.framed.extend(self.heard.promise(of, instant).map(Framed::Watermark));
+                if let Some(instant) = self.progress.watermark(id, instant) {
+                    ingest.control(Control::Watermark(instant));
+                }
+                Ok(())
             }
-            Frame::Control(Control::End(end)) => self.verdict = self.verdict.max(end.verdict),
-            Frame::Control(Control::Barrier(_)) | Frame::Eos => {}
+            Frame::Control(Control::End(end)) => {
+                self.verdict = self.verdict.max(end.verdict);
+                Ok(())
+            }
+            Frame::Control(Control::Barrier(_)) | Frame::Eos => Ok(()),
         }
     }
 }
@@ -281,30 +254,120 @@ fn cut_short(kept: usize, length: u64) -> Fault {
     Fault::new(ErrorType::TooLargeError, message).of_cut(length)
 }
 
-/// A message that librdkafka fetched.
-pub struct Borrowed<'a, 'b>(pub &'a BorrowedMessage<'b>);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::ingest::Item;
+    use crate::kafka::test_data::partition;
+    use crate::kind::headers::Headers;
+    use crate::mapping;
+    use std::rc::Rc;
 
-impl Borrowed<'_, '_> {
-    /// Returns its contents.
-    pub fn message(&self) -> Message<'_> {
-        let time = match self.0.timestamp() {
-            Timestamp::NotAvailable => (-1, false),
-            Timestamp::CreateTime(millis) => (millis, false),
-            Timestamp::LogAppendTime(millis) => (millis, true),
-        };
-        let (offset, key, value) = (self.0.offset(), self.0.key(), self.0.payload());
-        Message { offset, key, value, headers: self, arrival: Message::arrival(time) }
-    }
-}
+    struct Named<'a>(&'a [(&'a str, &'a str)]);
 
-impl Headers for Borrowed<'_, '_> {
-    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
-        let Some(headers) = self.0.headers() else { return };
-        for at in 0..headers.count() {
-            // Brokers accept header names that are not UTF-8, and the binding panics on them: such a header is skipped.
-            if let Ok(Some(header)) = guarded(|| headers.try_get(at)) {
-                show(header.key, header.value);
-            }
+    impl Headers for Named<'_> {
+        fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+            self.0.iter().for_each(|(name, value)| show(name, Some(value.as_bytes())));
         }
+    }
+
+    /// The set of one partition, and the ingest that it feeds.
+    struct Rig {
+        set: PartitionSet,
+        ingest: Ingest,
+    }
+
+    impl Rig {
+        fn new(uri: &str) -> Self {
+            let run = Rc::new(Run::unwatched("evt-test", Clock::Fixed(0)));
+            let mut set = PartitionSet::new(&Address::parse(uri).unwrap(), &run).unwrap();
+            let mut ingest = Ingest::new(run, mapping::Options::default(), None, (false, None)).unwrap();
+            let mut cursor = PartitionCursor::new(partition(0));
+            set.announce(&mut cursor, None, &mut ingest.stamper);
+            set.cursors.push(cursor);
+            Self { set, ingest }
+        }
+
+        fn take(&mut self, offset: i64, value: &str, headers: &[(&str, &str)]) {
+            let (value, headers) = (Some(value.as_bytes()), &Named(headers));
+            let message = Message { offset, key: Some(b"k"), value, headers, arrival: None };
+            assert!(!self.set.take(0, &message, &mut self.ingest).unwrap());
+        }
+
+        /// Takes the number of rows and of dead letters.
+        fn counts(&mut self) -> [u64; 2] {
+            self.ingest.flush().unwrap();
+            let counts = self.ingest.counts();
+            [counts.out, counts.dead]
+        }
+    }
+
+    const FAILED: (&str, &str) = ("evt.error_type", "ParseError");
+
+    #[test]
+    fn the_first_record_decides_whether_the_records_are_dead_letters() {
+        let mut rig = Rig::new("//b:9092/t");
+        let failure = [
+            FAILED,
+            ("evt.error_message", "no object"),
+            ("evt.stage", "evt-ingest"),
+            ("evt.source_topic", "t"),
+            ("evt.partition", "0"),
+            ("evt.offset", "3"),
+            ("evt.failed_at", "2024-01-15T10:00:00Z"),
+            ("evt.producer_host", "host"),
+            ("evt.attempts", "1"),
+        ];
+        rig.take(0, "no JSON", &failure);
+        rig.take(1, "no letter", &[]);
+        assert_eq!(rig.counts(), [1, 1]);
+        let kinds: Vec<_> = std::iter::from_fn(|| rig.ingest.pop())
+            .filter_map(|sent| if let Item::Batch(batch) = sent.item { Kind::of(batch.schema_ref()) } else { None })
+            .collect();
+        assert_eq!(kinds, [Kind::Dead]);
+    }
+
+    #[test]
+    fn a_dead_letter_that_was_cut_is_not_read_as_its_record() {
+        let mut rig = Rig::new("//b:9092/t");
+        let event = r#"{"event_id":"00000000-0000-4000-8000-000000000001","source":"s","event_type":"t","server_timestamp":"2024-01-15T10:00:00Z"}"#;
+        rig.take(0, event, &[]);
+        rig.take(1, event, &[FAILED]);
+        rig.take(2, event, &[FAILED, ("evt.original_length", "70000")]);
+        assert_eq!(rig.counts(), [2, 1]);
+    }
+
+    #[test]
+    fn what_is_no_frame_is_a_dead_letter() {
+        let mut rig = Rig::new("//b:9092/t?format=frames");
+        rig.take(0, "no frame", &[]);
+        assert_eq!(rig.counts(), [0, 1]);
+        assert!(rig.set.ended().is_some_and(|progress| progress.complete && progress.partitions.is_empty()));
+    }
+
+    #[test]
+    fn a_partition_is_found_until_it_ends_or_is_removed() {
+        let mut rig = Rig::new("//b:9092/t");
+        rig.set.cursors.extend([1, 2].map(|number| PartitionCursor::new(partition(number))));
+        let found = |rig: &mut Rig| [0, 1, 2].map(|number| rig.set.find(partition(number)));
+        assert_eq!(found(&mut rig), [Some(0), Some(1), Some(2)]);
+        assert!(rig.set.end(0, &mut rig.ingest).unwrap() && !rig.set.end(0, &mut rig.ingest).unwrap());
+        assert_eq!(found(&mut rig), [None, Some(1), Some(2)]);
+        assert_eq!(rig.set.remove(|id| id.number == 1).len(), 1);
+        assert_eq!(found(&mut rig), [None, None, Some(1)]);
+    }
+
+    #[test]
+    fn a_partition_is_at_its_end_where_the_last_offsets_hold_no_record() {
+        let mut rig = Rig::new("//b:9092/t");
+        assert!(!rig.set.read_to(0, Some(5), 5), "it has no end");
+        rig.set.cursors[0].end = Some(8);
+        assert!(!rig.set.read_to(0, None, 9));
+        assert_eq!((rig.set.cursors[0].next, rig.set.cursors[0].extent.high), (5, 9));
+        assert!(rig.set.read_to(0, Some(8), 9));
+        rig.set.cursors[0].end = Some(12);
+        assert!(rig.set.read_to(0, Some(9), 9), "the partition has become shorter than it was");
+        assert!(rig.set.read_to(0, Some(3), 9) && rig.set.cursors[0].next == 9);
     }
 }

@@ -14,7 +14,7 @@ use crate::ingest::{ByteProgress, Ingest, Item, Rest, Sent};
 use crate::input::follow::watch::LOOK_EVERY;
 use crate::input::spool::Shutdown;
 use crate::input::{Input, InputEnd, Lag, Step};
-use crate::kafka::range::Role;
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::shadow::Shadows;
 use crate::mapping;
@@ -84,7 +84,7 @@ impl Source {
     pub fn open(inputs: &[Uri], mut options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
-        if matches!(options.role, Role::Works | Role::Recomputes) && inputs.iter().any(is_raw) {
+        if matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful) && inputs.iter().any(is_raw) {
             // A topic is raw input, stamped anew: what its partitions interleave was in order elsewhere.
             mapping.provenance = mapping::Provenance::Overwrite;
         }

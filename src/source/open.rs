@@ -11,8 +11,9 @@ use crate::input::container::{RowInput, take_schema};
 use crate::input::follow::watch::Watch;
 use crate::input::spool::{ORIGIN, Shutdown, SpoolInput};
 use crate::input::unopened::UnopenedInput;
+use crate::kafka::group;
 use crate::kafka::input::{KafkaInput, endless};
-use crate::kafka::range::Role;
+use crate::kafka::range::ReadMode;
 use crate::run::Run;
 use crate::spool::{self, SpoolReader};
 use crate::store::{Location, Store};
@@ -44,15 +45,19 @@ impl Opener {
     /// Asks the brokers which partitions the topics have; the topics are begun when it is their turn.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
-        let commits = matches!(options.role, Role::Works | Role::Recomputes);
+        let commits = matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful);
         if commits && address.options.group.is_some() && ingest.is_mapped() {
             return Err(Error::usage(format!(
                 "{address}: group= excludes flags that map rows to other partitions, whose stream time cannot be \
                  committed"
             )));
         }
-        let mode = (options.role, options.offsets);
-        let input = KafkaInput::open(address, mode, options.origin.as_deref(), run, ingest)?;
+        let read = group::Options {
+            read_mode: options.read_mode,
+            commit_mode: options.commit_mode,
+            origin: options.origin.as_deref(),
+        };
+        let input = KafkaInput::open(address, read, run, ingest)?;
         self.topics.push_back(Box::new(input));
         Ok(())
     }

@@ -4,8 +4,8 @@ use crate::expr::Filter;
 use crate::format::Format;
 use crate::http;
 use crate::input::unopened::ReadOptions;
-use crate::kafka::group::Offsets;
-use crate::kafka::range::Role;
+use crate::kafka::group::CommitMode;
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::mapping::{self, Lean};
 use crate::spool::promise::{Keeping, Promise};
@@ -39,10 +39,10 @@ pub struct SourceOptions {
     pub filter: Option<Filter>,
     /// Whether rows go out with the headers of their records, where an output can carry them.
     pub headers: bool,
-    /// What the tool does with what it reads from topics.
-    pub role: Role,
-    /// What becomes of the offsets of a consumer group.
-    pub offsets: Offsets,
+    /// How the tool reads topics.
+    pub read_mode: ReadMode,
+    /// Whether and how offsets of a consumer group are committed.
+    pub commit_mode: CommitMode,
     /// What the flags say of keeping requests that came in over HTTP.
     pub keeping: Keeping,
     /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.

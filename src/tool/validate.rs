@@ -7,7 +7,7 @@ use crate::cli::look::FRAMES;
 use crate::cli::open::open;
 use crate::counts::Counts;
 use crate::error::Result;
-use crate::kafka::range::Role;
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::kind::event::{DISTINCT, RAW, column, lent_raw_field};
@@ -112,12 +112,12 @@ impl Args {
         }
         mapping.distinct = self.schemas.is_some();
         // A restart loses the ids that were seen.
-        let role = if self.dedup.is_some() { Role::Recomputes } else { Role::Works };
+        let read_mode = if self.dedup.is_some() { ReadMode::Stateful } else { ReadMode::Commit };
         // All columns, because any may be a field of some schema; columns with few values are dictionaries, checked by
         // value.
         let raw_lean = Some(Lean { columns: u32::MAX, coded: 1 << column::SOURCE | 1 << column::EVENT_TYPE });
         let shows_records = self.schemas.is_some();
-        Ok(SourceOptions { role, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
+        Ok(SourceOptions { read_mode, headers: true, raw_lean, shows_records, ..self.stage.source(mapping)? })
     }
 
     /// `--check`.

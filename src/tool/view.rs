@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::expr::Filter;
 use crate::format::{self, Format, Notes, jsonl, raw, table};
 use crate::frame::{Control, End, How};
-use crate::kafka::range::Role;
+use crate::kafka::range::ReadMode;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::mapping::{Provenance, TimeFrom};
@@ -244,9 +244,15 @@ impl Args {
             // Viewing needs no time.
             mapping.time = TimeFrom::Untimed;
         }
-        let role = if self.follow { Role::Follows } else { Role::Looks };
+        let read_mode = if self.follow { ReadMode::Tail } else { ReadMode::Bounded };
         let holds_letters = self.choice.head.is_some();
-        Ok(SourceOptions { follow: self.follow, salvage: true, role, holds_letters, ..self.stage.source(mapping)? })
+        Ok(SourceOptions {
+            follow: self.follow,
+            salvage: true,
+            read_mode,
+            holds_letters,
+            ..self.stage.source(mapping)?
+        })
     }
 
     /// Decides what is shown of the rows; `first` has the first rows.

@@ -10,7 +10,7 @@ use crate::cli::open::open_beside;
 use crate::counts::Counts;
 use crate::error::{Error, Result};
 use crate::frame::{Control, How, Progress, State};
-use crate::kafka::range::Role;
+use crate::kafka::range::ReadMode;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::has_raw;
 use crate::kind::{Kind, metric};
@@ -174,7 +174,7 @@ impl Args {
         }
         findings.take(self.check_whole());
         findings.take(self.check_end(run));
-        let source = |mapping| Ok(SourceOptions { role: Role::Recomputes, ..self.stage.source(mapping)? });
+        let source = |mapping| Ok(SourceOptions { read_mode: ReadMode::Stateful, ..self.stage.source(mapping)? });
         let options = findings.take(self.stage.map.options(Provenance::Keep).and_then(source));
         findings.stage(&self.stage, FRAMES, options.as_ref(), self.late.as_deref())
     }
@@ -291,7 +291,8 @@ impl Args {
         self.check_whole()?;
         self.check_end(run)?;
         // A row that a metric cannot read becomes a dead letter with its record.
-        let options = SourceOptions { role: Role::Recomputes, shows_records: true, ..self.stage.source(mapping)? };
+        let options =
+            SourceOptions { read_mode: ReadMode::Stateful, shows_records: true, ..self.stage.source(mapping)? };
         let opened = open_beside(late.as_ref(), &self.stage, options, FRAMES, run)?;
         let run = run.clone();
         Ok(opened.stage(Box::new(move |learned| self.start(learned, spec, late, &run))))

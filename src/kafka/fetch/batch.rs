@@ -249,7 +249,7 @@ fn is_abort(mut marks: Records<'_>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn put_varint(bytes: &mut Vec<u8>, value: i64) {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// Encodes records (offset from the base, time from the base, value), each with a key and two headers.
-    fn body(records: &[(i64, i64, Option<&str>)]) -> Vec<u8> {
+    pub fn body(records: &[(i64, i64, Option<&str>)]) -> Vec<u8> {
         let mut bytes = vec![];
         for (offset, time, value) in records {
             let mut record = vec![0];
@@ -286,7 +286,7 @@ mod tests {
     }
 
     /// Encodes a batch whose last offset is `base + last`.
-    fn batch((base, last): (i64, i32), (attributes, producer): (i16, i64), count: i32, body: &[u8]) -> Vec<u8> {
+    pub fn batch((base, last): (i64, i32), (attributes, producer): (i16, i64), count: i32, body: &[u8]) -> Vec<u8> {
         let mut checked = attributes.to_be_bytes().to_vec();
         checked.extend(last.to_be_bytes());
         [1000_i64, 9000, producer].iter().for_each(|number| checked.extend(number.to_be_bytes()));

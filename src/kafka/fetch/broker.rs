@@ -2,8 +2,10 @@
 
 use super::wire::{self, LENGTH};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fs::Timespec;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,58 @@ const KEPT_MAX: usize = 16 << 20;
 /// Bytes before the body of an answer: its length and its correlation id.
 const HEAD: usize = LENGTH + 4;
 
+/// A connection that never blocks.
+pub trait Stream: Read + Write + Send {
+    /// Returns what to poll; `None` for a connection that needs no polling.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+impl Stream for TcpStream {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+/// The result of an attempt to connect.
+pub type Connected = io::Result<Box<dyn Stream>>;
+
+/// The network and the clock.
+pub trait Network {
+    /// Returns the time.
+    fn now(&self) -> Instant;
+
+    /// Begins to connect; `None` if that is not possible now.
+    fn connect(&self, host: &str, port: u16) -> Option<Receiver<Connected>>;
+
+    /// Waits until a connection can be read or written, or `timeout` has passed.
+    fn wait(&self, interests: &mut [PollFd<'_>], timeout: Duration);
+}
+
+/// TCP.
+pub struct Tcp;
+
+impl Network for Tcp {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    /// Name resolution and distant hosts take time: connects on a thread of its own.
+    fn connect(&self, host: &str, port: u16) -> Option<Receiver<Connected>> {
+        let (sender, receiver) = sync_channel(1);
+        let host = host.to_owned();
+        let spawned = std::thread::Builder::new().name("connect".into()).spawn(move || {
+            let _ = sender.send(connect(&host, port));
+        });
+        spawned.is_ok().then_some(receiver)
+    }
+
+    fn wait(&self, interests: &mut [PollFd<'_>], timeout: Duration) {
+        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
+        // A signal may end it early, which is harmless.
+        let _ = rustix::event::poll(interests, Some(&timeout));
+    }
+}
+
 /// A whole answer: its buffer and its size. The buffer may be longer, so that it can be reused.
 pub struct Answer(Vec<u8>, usize);
 
@@ -32,7 +86,7 @@ impl Answer {
 }
 
 /// A change of a connection.
-pub enum Event {
+pub enum BrokerEvent {
     /// The connection is ready for requests.
     Ready,
     /// An answer has arrived.
@@ -40,19 +94,19 @@ pub enum Event {
     /// The connection is lost or cannot be made, for this reason.
     Lost(String),
     /// The broker does not support the requests sent here.
-    Unfit,
+    Unsupported,
 }
 
-/// The state of the TCP connection.
+/// The state of the connection.
 enum Link {
     Down,
-    Connecting(Receiver<io::Result<TcpStream>>),
-    Up(TcpStream),
+    Connecting(Receiver<Connected>),
+    Up(Box<dyn Stream>),
 }
 
 /// The request that has no answer yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum Request {
     Nothing,
     Versions,
     Records,
@@ -60,9 +114,10 @@ enum Asked {
 
 /// The connection to one broker.
 pub struct Broker {
-    address: (String, u16),
+    host: String,
+    port: u16,
     link: Link,
-    asked: Asked,
+    asked: Request,
     /// The request, and how many of its bytes have been sent.
     request: (Vec<u8>, usize),
     /// The answer including its length field, and how many of its bytes have been received.
@@ -71,35 +126,35 @@ pub struct Broker {
     /// When the last byte was received, or the request was sent.
     quiet_since: Instant,
     /// The time of the next attempt to connect.
-    call_at: Instant,
+    connect_at: Instant,
     pause: Duration,
 }
 
 impl Broker {
     /// Begins without a connection.
-    pub fn new(address: (String, u16)) -> Self {
-        let now = Instant::now();
+    pub fn new(host: &str, port: u16, now: Instant) -> Self {
         Self {
-            address,
+            host: host.to_owned(),
+            port,
             link: Link::Down,
-            asked: Asked::Nothing,
+            asked: Request::Nothing,
             request: (vec![], 0),
             incoming: (vec![], 0),
             correlation: 0,
             quiet_since: now,
-            call_at: now,
+            connect_at: now,
             pause: Duration::ZERO,
         }
     }
 
-    /// Returns its host and port.
-    pub fn address(&self) -> &(String, u16) {
-        &self.address
+    /// Whether it is the broker at this host and port.
+    pub fn is_at(&self, host: &str, port: u16) -> bool {
+        self.host == host && self.port == port
     }
 
     /// Whether a request may be sent.
     pub fn is_free(&self) -> bool {
-        matches!(self.link, Link::Up(_)) && self.asked == Asked::Nothing
+        matches!(self.link, Link::Up(_)) && self.asked == Request::Nothing
     }
 
     /// Whether it is connected.
@@ -108,68 +163,63 @@ impl Broker {
     }
 
     /// Whether it is connecting; [`Broker::interest`] has nothing to poll for that.
-    pub fn is_called(&self) -> bool {
+    pub fn is_connecting(&self) -> bool {
         matches!(self.link, Link::Connecting(_))
     }
 
     /// Begins to connect, if it is disconnected and an attempt is due.
-    pub fn call(&mut self, now: Instant) {
-        if !matches!(self.link, Link::Down) || now < self.call_at {
-            return;
-        }
-        let (sender, receiver) = sync_channel(1);
-        let address = self.address.clone();
-        // Name resolution and distant hosts take time: connect on a thread of its own.
-        let spawned = std::thread::Builder::new().name("connect".into()).spawn(move || {
-            let _ = sender.send(connect(&address));
-        });
-        if spawned.is_ok() {
+    pub fn connect(&mut self, network: &dyn Network, now: Instant) {
+        if matches!(self.link, Link::Down)
+            && now >= self.connect_at
+            && let Some(receiver) = network.connect(&self.host, self.port)
+        {
             self.link = Link::Connecting(receiver);
         }
     }
 
     /// Sends a fetch request; `make` gets its correlation id.
-    pub fn ask(&mut self, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<Event> {
-        self.send(Asked::Records, now, make)
+    pub fn ask(&mut self, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
+        self.send(Request::Records, now, make)
     }
 
-    fn send(&mut self, what: Asked, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<Event> {
+    fn send(&mut self, what: Request, now: Instant, make: impl FnOnce(i32) -> Vec<u8>) -> Option<BrokerEvent> {
         self.correlation = self.correlation.wrapping_add(1);
         self.request = (make(self.correlation), 0);
         (self.asked, self.quiet_since, self.incoming.1) = (what, now, 0);
-        self.write()
+        self.write(now)
     }
 
     /// Returns what to poll its connection for.
     pub fn interest(&self) -> Option<PollFd<'_>> {
         let Link::Up(stream) = &self.link else { return None };
+        let descriptor = stream.descriptor()?;
         let unsent = self.request.1 < self.request.0.len();
-        Some(PollFd::new(stream, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
+        Some(PollFd::from_borrowed_fd(descriptor, if unsent { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN }))
     }
 
     /// Restarts the silence timeout, after a time in which the connection was not read.
-    pub fn listen_again(&mut self, now: Instant) {
+    pub fn restart_timeout(&mut self, now: Instant) {
         self.quiet_since = now;
     }
 
     /// Advances as far as possible without waiting; `client` is the client id sent to the broker.
-    pub fn serve(&mut self, now: Instant, client: &str) -> Option<Event> {
+    pub fn serve(&mut self, now: Instant, client: &str) -> Option<BrokerEvent> {
         match &self.link {
             Link::Down => None,
             Link::Connecting(receiver) => match receiver.try_recv() {
                 Ok(Ok(stream)) => {
                     self.link = Link::Up(stream);
-                    self.send(Asked::Versions, now, |number| wire::ask_versions(number, client))
+                    self.send(Request::Versions, now, |number| wire::ask_versions(number, client))
                 }
-                Ok(Err(error)) => Some(self.lose(&error.to_string())),
+                Ok(Err(error)) => Some(self.lose(&error.to_string(), now)),
                 Err(TryRecvError::Empty) => None,
-                Err(TryRecvError::Disconnected) => Some(self.lose("not connected")),
+                Err(TryRecvError::Disconnected) => Some(self.lose("not connected", now)),
             },
-            Link::Up(_) => self.write().or_else(|| self.read(now)),
+            Link::Up(_) => self.write(now).or_else(|| self.read(now)),
         }
     }
 
-    fn write(&mut self) -> Option<Event> {
+    fn write(&mut self, now: Instant) -> Option<BrokerEvent> {
         let Link::Up(stream) = &mut self.link else { return None };
         let (request, sent) = &mut self.request;
         while *sent < request.len() {
@@ -177,36 +227,36 @@ impl Broker {
                 Ok(count) => *sent += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Some(self.lose(&error.to_string())),
+                Err(error) => return Some(self.lose(&error.to_string(), now)),
             }
         }
         None
     }
 
-    fn read(&mut self, now: Instant) -> Option<Event> {
+    fn read(&mut self, now: Instant) -> Option<BrokerEvent> {
         loop {
             let needed = match self.needed() {
                 Ok(needed) => needed,
-                Err(why) => return Some(self.lose(&why)),
+                Err(why) => return Some(self.lose(&why, now)),
             };
             let (bytes, filled) = &mut self.incoming;
             if *filled == needed && needed > LENGTH {
-                return Some(self.answered());
+                return Some(self.answered(now));
             }
             if bytes.len() < needed {
                 bytes.resize(needed, 0);
             }
             let Link::Up(stream) = &mut self.link else { return None };
             match stream.read(&mut bytes[*filled..needed]) {
-                Ok(0) => return Some(self.lose("connection closed")),
+                Ok(0) => return Some(self.lose("connection closed", now)),
                 Ok(count) => (*filled, self.quiet_since) = (*filled + count, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Some(self.lose(&error.to_string())),
+                Err(error) => return Some(self.lose(&error.to_string(), now)),
             }
         }
-        let waits = self.asked != Asked::Nothing && now.saturating_duration_since(self.quiet_since) > SILENCE;
-        waits.then(|| self.lose("no response"))
+        let waits = self.asked != Request::Nothing && now.saturating_duration_since(self.quiet_since) > SILENCE;
+        waits.then(|| self.lose("no response", now))
     }
 
     /// Returns the size of the answer including its length field, or of that field while it is incomplete.
@@ -222,23 +272,23 @@ impl Broker {
     }
 
     /// Handles a whole answer.
-    fn answered(&mut self) -> Event {
+    fn answered(&mut self, now: Instant) -> BrokerEvent {
         let (bytes, filled) = std::mem::take(&mut self.incoming);
-        let asked = std::mem::replace(&mut self.asked, Asked::Nothing);
+        let asked = std::mem::replace(&mut self.asked, Request::Nothing);
         if bytes[LENGTH..HEAD] != self.correlation.to_be_bytes() {
-            return self.lose("response to another request");
+            return self.lose("response to another request", now);
         }
         let answer = Answer(bytes, filled);
         match asked {
-            Asked::Nothing => self.lose("unexpected response"),
-            Asked::Versions => match wire::understands(answer.body()) {
-                Ok(true) => Event::Ready,
-                Ok(false) => Event::Unfit,
-                Err(error) => self.lose(&error.to_string()),
+            Request::Nothing => self.lose("unexpected response", now),
+            Request::Versions => match wire::understands(answer.body()) {
+                Ok(true) => BrokerEvent::Ready,
+                Ok(false) => BrokerEvent::Unsupported,
+                Err(error) => self.lose(&error.to_string(), now),
             },
-            Asked::Records => {
+            Request::Records => {
                 self.pause = Duration::ZERO;
-                Event::Answer(answer)
+                BrokerEvent::Answer(answer)
             }
         }
     }
@@ -251,25 +301,25 @@ impl Broker {
     }
 
     /// Drops the connection and schedules the next attempt.
-    fn lose(&mut self, why: &str) -> Event {
-        (self.link, self.asked, self.request, self.incoming.1) = (Link::Down, Asked::Nothing, (vec![], 0), 0);
-        self.call_at = Instant::now() + self.pause;
+    fn lose(&mut self, why: &str, now: Instant) -> BrokerEvent {
+        (self.link, self.asked, self.request, self.incoming.1) = (Link::Down, Request::Nothing, (vec![], 0), 0);
+        self.connect_at = now + self.pause;
         self.pause = (self.pause * 2).clamp(PAUSES[0], PAUSES[1]);
-        Event::Lost(format!("{}:{}: {why}", self.address.0, self.address.1))
+        BrokerEvent::Lost(format!("{}:{}: {why}", self.host, self.port))
     }
 }
 
 /// Tries to connect to all addresses of a host.
-fn connect((host, port): &(String, u16)) -> io::Result<TcpStream> {
+fn connect(host: &str, port: u16) -> Connected {
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
-    for address in (host.as_str(), *port).to_socket_addrs()? {
+    for address in (host, port).to_socket_addrs()? {
         let connected = TcpStream::connect_timeout(&address, CONNECT).and_then(|stream| {
             stream.set_nonblocking(true)?;
             stream.set_nodelay(true)?;
             Ok(stream)
         });
         match connected {
-            Ok(stream) => return Ok(stream),
+            Ok(stream) => return Ok(Box::new(stream)),
             Err(error) => last = error,
         }
     }

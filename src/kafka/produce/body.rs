@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::kafka::framing::Table;
+use crate::kafka::framing::WriterProgress;
 use crate::kind::Kind;
 use crate::registry::rows::{AvroRows, Target as Schemas};
 use crate::run::Run;
@@ -28,7 +28,7 @@ pub(super) enum Body {
     /// A dead letter: the payload of its record, and headers.
     Letters,
     /// Rows with their stamps; `table` is the progress of the source, and `told` is when it was last sent.
-    Frames { table: Table, told: Instant },
+    Frames { table: WriterProgress, told: Instant },
 }
 
 /// Returns the schema location of a topic in Avro.
@@ -42,7 +42,7 @@ pub(super) fn body(address: &Address, schema: &SchemaRef, run: &Run) -> Result<B
     let (kind, key) = (Kind::of(schema), address.options.key.as_deref());
     if address.options.form == Some(Form::Frames) {
         return match key {
-            None => Ok(Body::Frames { table: Table::default(), told: Instant::now() }),
+            None => Ok(Body::Frames { table: WriterProgress::default(), told: Instant::now() }),
             Some(_) => Err(Error::usage(format!("{address}: key= excludes format=frames"))),
         };
     }

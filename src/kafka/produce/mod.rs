@@ -116,15 +116,15 @@ impl Shown for Bounced {
 
 /// Acts on errors and statistics that librdkafka has reported. Errors: a permanent error ends the run.
 fn look(producer: &BaseProducer<Context>, health: &mut Health, (address, run): (&Address, &Rc<Run>)) -> Result<()> {
-    match producer.context().take_trouble() {
-        Some(code) if client::is_passing(code) => health.trouble(address, run, code),
+    match producer.context().take_error() {
+        Some(code) if client::is_passing(code) => health.note_error(address, run, code),
         Some(code) => return Err(client::failed(address, "writing failed", &KafkaError::Global(code))),
         None => {}
     }
-    if producer.context().take_told().is_some_and(|told| told.is_up) {
-        health.good(address, run);
+    if producer.context().take_stats().is_some_and(|stats| stats.is_up) {
+        health.note_success(address, run);
     }
-    health.stand(address, run);
+    health.report(address, run);
     Ok(())
 }
 
@@ -338,7 +338,7 @@ impl KafkaOutput {
         let Body::Frames { table, told } = &mut self.body else { return Ok(()) };
         match message {
             Control::Progress(progress) => {
-                table.learn(progress);
+                table.apply(progress);
                 *told = Instant::now();
                 self.repeat()
             }
@@ -354,7 +354,7 @@ impl KafkaOutput {
     fn repeat(&mut self) -> Result<()> {
         for number in 0..self.partitions {
             let Body::Frames { table, .. } = &self.body else { return Ok(()) };
-            for part in table.told_in(number, self.partitions).parts() {
+            for part in table.message(number, self.partitions).parts() {
                 let value = framing::control(&self.schema, &Control::Progress(part))?;
                 self.send_control(number, &value)?;
             }
@@ -405,7 +405,7 @@ impl KafkaOutput {
                     record = back;
                     self.producer.poll(LULL);
                     look(&self.producer, &mut self.health, (&self.address, &self.run))?;
-                    self.up.set(self.health.is_good());
+                    self.up.set(self.health.is_up());
                     let wait = wait.get_or_insert_with(|| self.run.stop.server_wait());
                     wait.left(self.producer.in_flight_count());
                     if wait.is_over() {
@@ -420,7 +420,7 @@ impl KafkaOutput {
     /// Checks the producer. Errors: exit status 69 if a message was not delivered.
     fn look(&mut self) -> Result<()> {
         look(&self.producer, &mut self.health, (&self.address, &self.run))?;
-        self.up.set(self.health.is_good());
+        self.up.set(self.health.is_up());
         let Some((code, partition)) = self.producer.context().failure() else { return Ok(()) };
         let (topic, lost) = (&self.topic, self.producer.context().failed());
         let message =
@@ -487,7 +487,7 @@ impl KafkaOutput {
         if waiting > 0 {
             // A falling number in flight is not a sign of a reachable broker while waiting, because errors and statistics count
             // too.
-            self.health.good(&self.address, &self.run);
+            self.health.note_success(&self.address, &self.run);
         }
         Ok(())
     }

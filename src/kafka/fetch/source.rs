@@ -1,0 +1,145 @@
+//! The fetcher as a [`RecordSource`].
+
+use super::broker::Tcp;
+use super::{Fetcher, Leaders, Piece};
+use crate::error::Result;
+use crate::kafka::position::PartitionId;
+use crate::kafka::source::{Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, Start};
+use crate::uri::kafka::Address;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Number of polls of librdkafka's queue per step. A poll may return nothing although further events wait.
+const EVENTS: usize = 8;
+
+/// Reads records through the fetcher. librdkafka's partitions are paused: it only keeps the group.
+pub struct FetchSource {
+    fetcher: Fetcher,
+    /// The source that keeps the group, and takes the place of this one if the fetcher cannot read on.
+    library: Option<Box<dyn RecordSource>>,
+    /// What the last wait ended with.
+    waited: Option<SourceEvent>,
+}
+
+impl FetchSource {
+    /// Makes a source that connects over TCP; `client` is the client id sent to brokers.
+    pub fn new(address: &Address, client: &str, leaders: Rc<dyn Leaders>, library: Box<dyn RecordSource>) -> Self {
+        Self::with(Fetcher::new(address, client, leaders, Box::new(Tcp)), library)
+    }
+
+    /// Makes a source of this fetcher.
+    pub fn with(fetcher: Fetcher, library: Box<dyn RecordSource>) -> Self {
+        Self { fetcher, library: Some(library), waited: None }
+    }
+
+    /// Passes pieces of answers to `sink`.
+    fn take_pieces(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
+        let mut taken = 0;
+        while taken < RECORDS_PER_POLL {
+            let (id, ended) = match self.fetcher.piece()? {
+                None => break,
+                Some(Piece::Unsupported(why)) => return Ok(SourceEvent::Unsupported(why)),
+                Some(Piece::End { id, next, high }) => (id, sink.read_to(id, next, high)?),
+                Some(Piece::Records { id, name, records }) => {
+                    taken += records.left();
+                    let mut ended = false;
+                    for record in records {
+                        let record = record.map_err(|error| error.at(format!("{name}/{}", id.number)))?;
+                        let arrival = Message::arrival(record.time, record.is_fact);
+                        let (offset, key, value) = (record.offset, record.key, record.value);
+                        let message = Message { offset, key, value, headers: &record.headers, arrival };
+                        ended = sink.record(id, &message)?;
+                        if ended {
+                            break;
+                        }
+                    }
+                    (id, ended)
+                }
+            };
+            if ended {
+                self.fetcher.remove(id);
+            }
+        }
+        Ok(SourceEvent::Records)
+    }
+
+    /// Returns the next event of librdkafka that concerns the group or the connections. Its partitions are paused, so that their
+    /// ends and offsets do not matter; a message was fetched before its partition was paused.
+    fn library_event(&mut self) -> Result<Option<SourceEvent>> {
+        let Some(library) = &mut self.library else { return Ok(None) };
+        for _ in 0..EVENTS {
+            if let event @ SourceEvent::Failed(_) = library.poll(&mut Discard)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl RecordSource for FetchSource {
+    fn assign(&mut self, starts: &[Start]) -> Result<()> {
+        if let Some(library) = &mut self.library {
+            library.assign(starts)?;
+            library.pause(&starts.iter().map(|start| start.id).collect::<Vec<_>>())?;
+        }
+        self.reset(starts)
+    }
+
+    fn reset(&mut self, starts: &[Start]) -> Result<()> {
+        starts.iter().for_each(|start| self.fetcher.read(*start));
+        Ok(())
+    }
+
+    fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        partitions.iter().for_each(|id| self.fetcher.remove(*id));
+        Ok(())
+    }
+
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        self.pause(partitions)?;
+        self.library.as_mut().map_or(Ok(()), |library| library.revoke(partitions))
+    }
+
+    fn poll(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
+        if let Some(event) = self.library_event()? {
+            return Ok(event);
+        }
+        let event = match self.waited.take() {
+            Some(event) => event,
+            None => self.fetcher.wait(Duration::ZERO)?,
+        };
+        if matches!(event, SourceEvent::Records) { self.take_pieces(sink) } else { Ok(event) }
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        if self.waited.is_none() {
+            self.waited = Some(self.fetcher.wait(timeout)?).filter(|event| !matches!(event, SourceEvent::Idle));
+        }
+        Ok(())
+    }
+
+    fn fall_back(&mut self) -> Option<Box<dyn RecordSource>> {
+        self.library.take()
+    }
+
+    fn has_own_connections(&self) -> bool {
+        self.fetcher.is_reading()
+    }
+
+    fn failing(&self) -> Option<(Duration, &str)> {
+        self.fetcher.failing()
+    }
+}
+
+/// Ignores records.
+struct Discard;
+
+impl RecordSink for Discard {
+    fn record(&mut self, _: PartitionId, _: &Message<'_>) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn read_to(&mut self, _: PartitionId, _: Option<i64>, _: i64) -> Result<bool> {
+        Ok(false)
+    }
+}

@@ -1,0 +1,364 @@
+//! librdkafka as [`Cluster`] and as [`RecordSource`].
+
+use super::client::{self, Client, Context};
+use super::fetch::{self, FetchSource, Leader, Leaders, Lookup};
+use super::position::{self, ByPartition, Committed, Extent, PartitionId, Position};
+use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, Start};
+use crate::error::{Error, Result, guarded};
+use crate::kind::headers::Headers;
+use crate::run::Run;
+use crate::stop::LOOK;
+use crate::uri::kafka::Address;
+use rdkafka::consumer::{CommitMode, Consumer, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::message::{Headers as _, OwnedMessage};
+use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::{Message as LibraryMessage, Offset, Timestamp};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Messages are dropped in groups of at most this many payload bytes. librdkafka's thread allocated their memory: dropping them
+/// one by one makes both threads contend for one lock, which costs a seventh of all CPU time.
+const HELD_BYTES: usize = 1 << 20;
+/// Timeout of leaving the group.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of one look-up of leaders.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The connections of an input.
+pub struct Connections {
+    /// Offsets, the group, statistics.
+    pub cluster: Rc<dyn Cluster>,
+    /// Records.
+    pub source: Box<dyn RecordSource>,
+}
+
+impl Connections {
+    /// Makes a consumer of librdkafka. Records are fetched without it, unless the settings concern fetching or the connection.
+    pub fn new(address: &Address, run: &Rc<Run>) -> Result<Self> {
+        let cluster = Rc::new(LibraryCluster::new(address, run)?);
+        let library = Box::new(cluster.source());
+        let settings = || run.kafka.iter().chain(&address.options.settings);
+        let source: Box<dyn RecordSource> = match fetch::is_supported(settings()) {
+            true => {
+                let id = settings().rev().find(|(name, _)| name == "client.id");
+                let id = id.map_or(run.console.tool(), |(_, value)| value.as_str());
+                Box::new(FetchSource::new(address, id, cluster.clone(), library))
+            }
+            false => library,
+        };
+        Ok(Self { cluster, source })
+    }
+}
+
+/// A consumer of librdkafka.
+pub struct LibraryCluster {
+    client: Arc<Client>,
+    address: Address,
+    run: Rc<Run>,
+}
+
+impl LibraryCluster {
+    /// Makes a consumer; it connects with the first request.
+    pub fn new(address: &Address, run: &Rc<Run>) -> Result<Self> {
+        // librdkafka needs a group id even if the consumer never joins the group.
+        let group = address.options.group.as_deref().unwrap_or("evt");
+        let settings = [
+            ("group.id", group),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("auto.offset.reset", "error"),
+            ("enable.partition.eof", "true"),
+            // Records of aborted transactions must not be read.
+            ("isolation.level", "read_committed"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            // Bounds the memory of librdkafka's queue behind a slow reader.
+            ("queued.min.messages", "20000"),
+            ("queued.max.messages.kbytes", "16384"),
+            // The reader empties a full queue in milliseconds; librdkafka's default would pause fetching for one second.
+            ("fetch.queue.backoff.ms", "5"),
+        ];
+        let client: Client = client::create(&client::config(address, run, &settings), address)?;
+        Ok(Self { client: Arc::new(client), address: address.clone(), run: run.clone() })
+    }
+
+    /// Returns the source of its records.
+    pub fn source(&self) -> LibrarySource {
+        LibrarySource { client: self.client.clone(), address: self.address.clone(), waited: None }
+    }
+
+    /// Repeats a request until brokers answer.
+    fn request<T>(&self, question: impl Fn(Duration) -> KafkaResult<T>) -> Result<T> {
+        client::ask(&self.address, &self.run, &*self.client, question)
+    }
+
+    /// Collects the elements of a list that have a real offset.
+    fn by_partition<T>(&self, list: &TopicPartitionList, value: impl Fn(i64, &str) -> T) -> ByPartition<T> {
+        let mut values = ByPartition::new();
+        for element in list.elements() {
+            let id = self.context().partition(element.topic(), element.partition());
+            if let (Offset::Offset(offset), Some(id)) = (element.offset(), id) {
+                values.insert(id, value(offset, element.metadata()));
+            }
+        }
+        values
+    }
+}
+
+impl Cluster for LibraryCluster {
+    fn context(&self) -> &Context {
+        self.client.context()
+    }
+
+    fn partition_count(&self, topic: usize) -> Result<Option<i32>> {
+        let name = &self.address.topics[topic];
+        self.request(|timeout| client::count(self.client.client(), name, timeout))
+    }
+
+    fn extent(&self, id: PartitionId) -> Result<Extent> {
+        let name = &self.address.topics[id.topic];
+        let (low, high) = self.request(|timeout| self.client.fetch_watermarks(name, id.number, timeout))?;
+        Ok(Extent { low, high })
+    }
+
+    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<ByPartition<i64>> {
+        let starts: Vec<_> = partitions.iter().map(|id| Start { id: *id, offset: millis }).collect();
+        let list = list_of(self.context(), &starts)?;
+        let answer = self.request(|timeout| self.client.offsets_for_times(list.clone(), timeout))?;
+        Ok(self.by_partition(&answer, |offset, _| offset))
+    }
+
+    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>> {
+        let list = self.context().list(partitions);
+        let answer = self.request(|timeout| self.client.committed_offsets(list.clone(), timeout))?;
+        let committed = |offset, metadata: &str| Committed { offset, stream_time: position::stream_time(metadata) };
+        Ok(self.by_partition(&answer, committed))
+    }
+
+    fn subscribe(&self) -> Result<()> {
+        let topics: Vec<&str> = self.address.topics.iter().map(String::as_str).collect();
+        let subscribed = self.client.subscribe(&topics);
+        subscribed.map_err(|error| client::failed(&self.address, "joining the group failed", &error))
+    }
+
+    /// The commit runs on a thread of its own because librdkafka's call has no timeout.
+    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>> {
+        let mut list = TopicPartitionList::new();
+        for position in positions {
+            let (topic, number) = (&self.address.topics[position.id.topic], position.id.number);
+            let mut element = list.add_partition(topic, number);
+            element
+                .set_offset(Offset::Offset(position.offset))
+                .map_err(|error| Error::broken(format!("{topic}/{number}")).because(error))?;
+            element.set_metadata(position::metadata(position.stream_time));
+        }
+        let (sender, answer) = channel();
+        let (client, address) = (self.client.clone(), self.address.clone());
+        let spawned = std::thread::Builder::new().name("commit".into()).spawn(move || {
+            let committed = client.commit(&list, CommitMode::Sync);
+            // The last reference must be dropped on the run's thread, because the drop leaves the group.
+            drop(client);
+            let failed = |error| client::failed(&address, "offsets cannot be committed", &error);
+            let _ = sender.send(committed.map_err(failed));
+        });
+        spawned.map_err(|error| Error::io("a thread", &error))?;
+        Ok(answer)
+    }
+
+    fn is_assignment_lost(&self) -> bool {
+        self.client.assignment_lost()
+    }
+
+    fn leave_group(&self) {
+        let (start, wait) = (Instant::now(), self.run.stop.server_wait());
+        if self.client.close_queue().is_err() {
+            return;
+        }
+        while !self.client.closed() {
+            self.client.poll(LOOK);
+            if wait.is_over() || start.elapsed() >= LEAVE_TIMEOUT {
+                return self.abandon();
+            }
+        }
+    }
+
+    fn abandon(&self) {
+        std::mem::forget(self.client.clone());
+    }
+}
+
+impl Leaders for LibraryCluster {
+    fn look_up(&self, topic: &str) -> Result<Lookup> {
+        let failed = |error: KafkaError| client::failed(&self.address, "reading failed", &error);
+        let metadata = match self.client.client().fetch_metadata(Some(topic), LOOKUP_TIMEOUT) {
+            Ok(metadata) => metadata,
+            Err(error) if error.rdkafka_error_code().is_some_and(client::is_passing) => return Ok(Lookup::Unreachable),
+            Err(error) => return Err(failed(error)),
+        };
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
+            return Ok(Lookup::UnknownTopic);
+        };
+        match found.error().map(Code::from) {
+            None => {}
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => return Ok(Lookup::UnknownTopic),
+            Some(code) if client::is_passing(code) => return Ok(Lookup::Leaders(vec![])),
+            Some(code) => return Err(failed(KafkaError::MetadataFetch(code))),
+        }
+        let leader = |partition: &rdkafka::metadata::MetadataPartition| {
+            let broker = metadata.brokers().iter().find(|broker| broker.id() == partition.leader())?;
+            let port = u16::try_from(broker.port()).unwrap_or(0);
+            Some(Leader { partition: partition.id(), broker: broker.id(), host: broker.host().to_owned(), port })
+        };
+        Ok(Lookup::Leaders(found.partitions().iter().filter_map(leader).collect()))
+    }
+}
+
+/// Makes a list of partitions with their offsets.
+fn list_of(context: &Context, starts: &[Start]) -> Result<TopicPartitionList> {
+    let mut list = context.list(&starts.iter().map(|start| start.id).collect::<Vec<_>>());
+    for start in starts {
+        let topic = context.topic(start.id);
+        list.set_partition_offset(topic, start.id.number, Offset::Offset(start.offset)).map_err(|error| {
+            Error::broken(format!("{topic}/{}: offset {}", start.id.number, start.offset)).because(error)
+        })?;
+    }
+    Ok(list)
+}
+
+/// Reads records through librdkafka's queue.
+pub struct LibrarySource {
+    client: Arc<Client>,
+    address: Address,
+    /// What a wait or the end of a poll took from the queue.
+    waited: Option<KafkaResult<OwnedMessage>>,
+}
+
+impl LibrarySource {
+    fn checked(&self, what: &str, result: KafkaResult<()>) -> Result<()> {
+        result.map_err(|error| client::failed(&self.address, what, &error))
+    }
+
+    /// Passes a message to `sink`, unless its topic is not of the address.
+    fn pass(&mut self, message: &impl LibraryMessage, sink: &mut dyn RecordSink) -> Result<()> {
+        let topic = match self.address.topics.as_slice() {
+            [_] => 0,
+            topics => match topics.iter().position(|topic| topic == message.topic()) {
+                Some(topic) => topic,
+                None => return Ok(()),
+            },
+        };
+        let (millis, is_fact) = match message.timestamp() {
+            Timestamp::NotAvailable => (-1, false),
+            Timestamp::CreateTime(millis) => (millis, false),
+            Timestamp::LogAppendTime(millis) => (millis, true),
+        };
+        let headers = MessageHeaders(message);
+        let arrival = Message::arrival(millis, is_fact);
+        let (offset, key, value) = (message.offset(), message.key(), message.payload());
+        let id = PartitionId { topic, number: message.partition() };
+        match sink.record(id, &Message { offset, key, value, headers: &headers, arrival })? {
+            true => self.pause(&[id]),
+            false => Ok(()),
+        }
+    }
+}
+
+impl RecordSource for LibrarySource {
+    fn assign(&mut self, starts: &[Start]) -> Result<()> {
+        let list = list_of(self.client.context(), starts)?;
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Eager => self.client.assign(&list),
+            _ => self.client.incremental_assign(&list),
+        };
+        self.checked("partitions cannot be read", assigned)
+    }
+
+    /// librdkafka rejects a seek on a partition that it has stopped reading, so the partitions are assigned again.
+    fn reset(&mut self, starts: &[Start]) -> Result<()> {
+        let list = list_of(self.client.context(), starts)?;
+        let assigned = match self.client.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => {
+                self.client.incremental_unassign(&list).and_then(|()| self.client.incremental_assign(&list))
+            }
+            _ => self.client.assign(&list),
+        };
+        self.checked("partitions cannot be read on", assigned.and_then(|()| self.client.resume(&list)))
+    }
+
+    fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        let paused = self.client.pause(&self.client.context().list(partitions));
+        self.checked("a partition cannot be paused", paused)
+    }
+
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        self.checked("revoked partitions cannot be released", client::release(&self.client, partitions))
+    }
+
+    fn poll(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
+        let (client, start) = (self.client.clone(), Instant::now());
+        let (mut held, mut held_bytes, mut taken) = (Vec::with_capacity(RECORDS_PER_POLL), 0, 0);
+        match self.waited.take() {
+            Some(Ok(message)) => {
+                self.pass(&message, sink)?;
+                taken = 1;
+            }
+            Some(Err(error)) => return Ok(event(error)),
+            None => {}
+        }
+        while taken < RECORDS_PER_POLL && (taken % 64 != 1 || start.elapsed() < Run::LINGER) {
+            match client.poll(Duration::ZERO) {
+                Some(Ok(message)) => {
+                    self.pass(&message, sink)?;
+                    held_bytes += message.payload_len();
+                    held.push(message);
+                    taken += 1;
+                }
+                Some(Err(error)) if taken == 0 => return Ok(event(error)),
+                Some(Err(error)) => {
+                    self.waited = Some(Err(error));
+                    break;
+                }
+                None => break,
+            }
+            if held_bytes >= HELD_BYTES {
+                held.clear();
+                held_bytes = 0;
+            }
+        }
+        Ok(if taken == 0 { SourceEvent::Idle } else { SourceEvent::Records })
+    }
+
+    fn wait(&mut self, timeout: Duration) -> Result<()> {
+        if self.waited.is_none() {
+            self.waited = self.client.poll(timeout).map(|polled| polled.map(|message| message.detach()));
+        }
+        Ok(())
+    }
+}
+
+fn event(error: KafkaError) -> SourceEvent {
+    match error {
+        KafkaError::PartitionEOF(number) => SourceEvent::PartitionEnd(number),
+        error => match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => SourceEvent::OutOfRange,
+            _ => SourceEvent::Failed(error),
+        },
+    }
+}
+
+/// The headers of a message.
+struct MessageHeaders<'a, M>(&'a M);
+
+impl<M: LibraryMessage> Headers for MessageHeaders<'_, M> {
+    fn each(&self, show: &mut dyn FnMut(&str, Option<&[u8]>)) {
+        let Some(headers) = self.0.headers() else { return };
+        for at in 0..headers.count() {
+            // Brokers accept header names that are not UTF-8, and the binding panics on them: such a header is skipped.
+            if let Ok(Some(header)) = guarded(|| headers.try_get(at)) {
+                show(header.key, header.value);
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The traits between the reader of topics and Kafka. Each has an implementation for brokers and one for tests.
+//!
+//! ```text
+//! KafkaInput ─► RecordSource   records: librdkafka (library), or evt's own fetching (fetch)
+//!            ─► Cluster        offsets, commits, the group, statistics: librdkafka (library)
+//! ```
+
+use super::client::Context;
+use super::position::{ByPartition, Committed, Extent, PartitionId, Position};
+use crate::error::Result;
+use crate::kind::headers::Headers;
+use crate::mapping::Arrival;
+use rdkafka::error::KafkaError;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+/// Number of records after which a poll ends. A batch that was begun is read to its end.
+pub const RECORDS_PER_POLL: usize = 1024;
+
+/// Where the reading of a partition begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The partition.
+    pub id: PartitionId,
+    /// The offset of the first record.
+    pub offset: i64,
+}
+
+/// A record of a topic.
+pub struct Message<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its payload; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: &'a dyn Headers,
+    /// When it arrived in Kafka.
+    pub arrival: Option<Arrival>,
+}
+
+impl Message<'_> {
+    /// Makes the arrival from a Kafka timestamp (ms). It is a fact if the broker set it, else a claim of the producer's clock.
+    /// `None` if it is negative or outside of the calendar.
+    pub fn arrival(millis: i64, is_fact: bool) -> Option<Arrival> {
+        let at = millis.checked_mul(1000).filter(|at| crate::time::is_in_calendar(*at))?;
+        (millis >= 0).then_some(Arrival { at, is_fact })
+    }
+}
+
+/// Takes the records of a poll.
+pub trait RecordSink {
+    /// Takes a record. Returns whether the reading of its partition ends with it.
+    fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool>;
+
+    /// Notes that the records before `next` have been read and that the partition ends at `high`. `next` is `None` if no record
+    /// was read. Returns whether the reading of the partition ends here.
+    fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool>;
+}
+
+/// How a poll ended.
+pub enum SourceEvent {
+    /// Records were read, and there may be more.
+    Records,
+    /// There is nothing to read now.
+    Idle,
+    /// No broker can be reached.
+    Unreachable,
+    /// The offset of some partition does not exist.
+    OutOfRange,
+    /// The partition with this number, of the topic that is read, is at its present end.
+    PartitionEnd(i32),
+    /// librdkafka reports an error.
+    Failed(KafkaError),
+    /// The source cannot read on, for this reason: [`RecordSource::fall_back`] returns another one.
+    Unsupported(String),
+}
+
+/// Reads the records of assigned partitions.
+pub trait RecordSource {
+    /// Adds partitions to those that are read. A member of a group must confirm an assignment of no partitions too.
+    fn assign(&mut self, starts: &[Start]) -> Result<()>;
+
+    /// Reads all partitions from new offsets. `starts` are all partitions that are read.
+    fn reset(&mut self, starts: &[Start]) -> Result<()>;
+
+    /// Stops the reading of partitions that stay assigned.
+    fn pause(&mut self, partitions: &[PartitionId]) -> Result<()>;
+
+    /// Gives partitions back. Without a group these are all partitions that are read.
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()>;
+
+    /// Passes records to `sink`, at most about [`RECORDS_PER_POLL`]. Does not wait for more.
+    fn poll(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent>;
+
+    /// Waits until there may be something to poll, for at most `timeout`.
+    fn wait(&mut self, timeout: Duration) -> Result<()>;
+
+    /// Returns the source that takes the place of this one, if there is one. It has the same partitions, which must be reset.
+    fn fall_back(&mut self) -> Option<Box<dyn RecordSource>> {
+        None
+    }
+
+    /// Whether it reads through connections of its own. librdkafka's transient errors then say nothing about the records.
+    fn has_own_connections(&self) -> bool {
+        false
+    }
+
+    /// Returns for how long brokers have answered with nothing but errors, and the last error.
+    fn failing(&self) -> Option<(Duration, &str)> {
+        None
+    }
+}
+
+/// The cluster beside its records: offsets, the consumer group, statistics.
+pub trait Cluster {
+    /// Returns what callbacks have noted: rebalances, statistics, errors.
+    fn context(&self) -> &Context;
+
+    /// Returns the number of partitions of a topic; `None` if it does not exist or must not be read.
+    fn partition_count(&self, topic: usize) -> Result<Option<i32>>;
+
+    /// Returns the first and the end offset of a partition.
+    fn extent(&self, id: PartitionId) -> Result<Extent>;
+
+    /// Returns the first offset in each partition whose record has a timestamp of `millis` or later. Partitions without such a
+    /// record are left out.
+    fn offsets_at(&self, partitions: &[PartitionId], millis: i64) -> Result<ByPartition<i64>>;
+
+    /// Returns what the group committed in each partition.
+    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>>;
+
+    /// Subscribes to the topics, which joins the group.
+    fn subscribe(&self) -> Result<()>;
+
+    /// Commits positions; the answer of the group arrives in the channel.
+    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>>;
+
+    /// Whether the group gave the partitions to other members before this member could release them.
+    fn is_assignment_lost(&self) -> bool;
+
+    /// Leaves the group.
+    fn leave_group(&self);
+
+    /// Keeps the connections until the process ends, because closing them would wait for brokers that do not answer.
+    fn abandon(&self);
+}

@@ -1,0 +1,222 @@
+//! Fakes of [`RecordSource`] and [`Cluster`] that do what a test says and note what they are asked.
+
+use super::client::Context;
+use super::position::{ByPartition, Committed, Extent, PartitionId, Position};
+use super::source::{Cluster, Message, RecordSink, RecordSource, SourceEvent, Start};
+use crate::clock::SimulatedClock;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kind::headers::Headers;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// Partition `number` of the first topic.
+pub fn partition(number: i32) -> PartitionId {
+    PartitionId { topic: 0, number }
+}
+
+/// Where the reading of partition `number` of the first topic begins.
+pub fn start(number: i32, offset: i64) -> Start {
+    Start { id: partition(number), offset }
+}
+
+/// A call that a fake has had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    Assign(Vec<Start>),
+    Reset(Vec<Start>),
+    Pause(Vec<PartitionId>),
+    Revoke(Vec<PartitionId>),
+    Subscribe,
+    Commit(Vec<Position>),
+    LeaveGroup,
+    Abandon,
+}
+
+/// What a poll of the fake source does.
+pub enum Polled {
+    /// Passes records (offset, value) of a partition.
+    Records(PartitionId, Vec<(i64, Option<String>)>),
+    /// Reports how far a partition has been read: the next offset and the end.
+    ReadTo(PartitionId, i64, i64),
+    /// Ends with an event.
+    Event(SourceEvent),
+}
+
+/// The calls of both fakes, in order, and the script of the source.
+#[derive(Default)]
+pub struct Script {
+    pub calls: Vec<Call>,
+    pub polls: VecDeque<Polled>,
+}
+
+/// A source that follows a script.
+#[derive(Clone, Default)]
+pub struct FakeSource(pub Rc<RefCell<Script>>);
+
+impl FakeSource {
+    fn note(&self, call: Call) -> Result<()> {
+        self.0.borrow_mut().calls.push(call);
+        Ok(())
+    }
+
+    /// Takes the calls since the last time.
+    pub fn calls(&self) -> Vec<Call> {
+        std::mem::take(&mut self.0.borrow_mut().calls)
+    }
+
+    /// Adds to the script.
+    pub fn will(&self, polled: Polled) {
+        self.0.borrow_mut().polls.push_back(polled);
+    }
+}
+
+/// No headers.
+pub struct NoHeaders;
+
+impl Headers for NoHeaders {
+    fn each(&self, _: &mut dyn FnMut(&str, Option<&[u8]>)) {}
+}
+
+impl RecordSource for FakeSource {
+    fn assign(&mut self, starts: &[Start]) -> Result<()> {
+        self.note(Call::Assign(starts.to_vec()))
+    }
+
+    fn reset(&mut self, starts: &[Start]) -> Result<()> {
+        self.note(Call::Reset(starts.to_vec()))
+    }
+
+    fn pause(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        self.note(Call::Pause(partitions.to_vec()))
+    }
+
+    fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()> {
+        self.note(Call::Revoke(partitions.to_vec()))
+    }
+
+    fn poll(&mut self, sink: &mut dyn RecordSink) -> Result<SourceEvent> {
+        let polled = self.0.borrow_mut().polls.pop_front();
+        let (id, ended) = match polled {
+            None => return Ok(SourceEvent::Idle),
+            Some(Polled::Event(event)) => return Ok(event),
+            Some(Polled::ReadTo(id, next, high)) => (id, sink.read_to(id, Some(next), high)?),
+            Some(Polled::Records(id, records)) => {
+                let mut ended = false;
+                for (offset, value) in &records {
+                    let (value, arrival) = (value.as_deref().map(str::as_bytes), Message::arrival(1_000, true));
+                    let message = Message { offset: *offset, key: None, value, headers: &NoHeaders, arrival };
+                    ended |= sink.record(id, &message)?;
+                }
+                (id, ended)
+            }
+        };
+        if ended {
+            self.pause(&[id])?;
+        }
+        Ok(SourceEvent::Records)
+    }
+
+    fn wait(&mut self, _: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// How the fake group answers a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CommitAnswer {
+    #[default]
+    Done,
+    Failed(ErrorKind),
+}
+
+/// A cluster of the first topic's partitions.
+#[derive(Default)]
+pub struct FakeCluster {
+    context: Context,
+    pub source: FakeSource,
+    pub extents: RefCell<ByPartition<Extent>>,
+    pub committed: RefCell<ByPartition<Committed>>,
+    pub answer: RefCell<CommitAnswer>,
+    pub is_lost: RefCell<bool>,
+    /// How long a commit takes.
+    pub commit_time: Option<(SimulatedClock, Duration)>,
+    senders: RefCell<Vec<Sender<Result<()>>>>,
+}
+
+impl FakeCluster {
+    /// Makes partitions of the first topic with these first and end offsets.
+    pub fn new(topics: &[String], extents: &[(i64, i64)]) -> Self {
+        let cluster = Self { context: Context::new(topics), ..Self::default() };
+        for (number, (low, high)) in (0..).zip(extents) {
+            cluster.set_extent(number, *low, *high);
+        }
+        cluster
+    }
+
+    pub fn set_extent(&self, number: i32, low: i64, high: i64) {
+        self.extents.borrow_mut().insert(partition(number), Extent { low, high });
+    }
+}
+
+impl Cluster for FakeCluster {
+    fn context(&self) -> &Context {
+        &self.context
+    }
+
+    fn partition_count(&self, topic: usize) -> Result<Option<i32>> {
+        let count = self.extents.borrow().keys().filter(|id| id.topic == topic).count();
+        Ok(i32::try_from(count).ok().filter(|count| *count > 0))
+    }
+
+    fn extent(&self, id: PartitionId) -> Result<Extent> {
+        Ok(self.extents.borrow()[&id])
+    }
+
+    fn offsets_at(&self, _: &[PartitionId], _: i64) -> Result<ByPartition<i64>> {
+        Ok(ByPartition::new())
+    }
+
+    fn committed(&self, partitions: &[PartitionId]) -> Result<ByPartition<Committed>> {
+        let committed = self.committed.borrow();
+        Ok(partitions.iter().filter_map(|id| Some((*id, *committed.get(id)?))).collect())
+    }
+
+    fn subscribe(&self) -> Result<()> {
+        self.source.note(Call::Subscribe)
+    }
+
+    fn commit(&self, positions: &[&Position]) -> Result<Receiver<Result<()>>> {
+        if let Some((clock, time)) = &self.commit_time {
+            clock.advance(*time);
+        }
+        let (sender, receiver) = channel();
+        self.source.note(Call::Commit(positions.iter().copied().cloned().collect()))?;
+        let answer = match *self.answer.borrow() {
+            CommitAnswer::Failed(kind) => Err(Error::new(kind, "the commit is rejected")),
+            CommitAnswer::Done => {
+                for Position { id, offset, stream_time } in positions.iter().copied().cloned() {
+                    self.committed.borrow_mut().insert(id, Committed { offset, stream_time });
+                }
+                Ok(())
+            }
+        };
+        sender.send(answer).unwrap();
+        self.senders.borrow_mut().push(sender);
+        Ok(receiver)
+    }
+
+    fn is_assignment_lost(&self) -> bool {
+        *self.is_lost.borrow()
+    }
+
+    fn leave_group(&self) {
+        self.source.note(Call::LeaveGroup).unwrap();
+    }
+
+    fn abandon(&self) {
+        self.source.note(Call::Abandon).unwrap();
+    }
+}
