@@ -1,7 +1,7 @@
 //! One suite for every [`RecordSource`]: over brokers in memory, over librdkafka's mock of a cluster, and over a real broker if
 //! `EVT_KAFKA` names one.
 
-use super::fetch::FetchSource;
+use super::fetch::source::FetchSource;
 use super::fetch::test_data::FakeKafka;
 use super::library::LibraryCluster;
 use super::position::PartitionId;

@@ -4,7 +4,7 @@ use super::*;
 use crate::clock::{Clock, SimulatedClock};
 use crate::frame::{End, PartitionState, Progress, State};
 use crate::ingest::{Item, Rest};
-use crate::kafka::fetch::FetchSource;
+use crate::kafka::fetch::source::FetchSource;
 use crate::kafka::fetch::test_data::FakeKafka;
 use crate::kafka::framing;
 use crate::kafka::position::{Committed, Position};

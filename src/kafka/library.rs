@@ -1,7 +1,8 @@
 //! librdkafka as [`Cluster`] and as [`RecordSource`].
 
 use super::client::{self, Client, Context};
-use super::fetch::{self, FetchSource, Leader, Leaders, Lookup};
+use super::fetch::source::FetchSource;
+use super::fetch::{self, Leader, Leaders, Lookup};
 use super::position::{self, ByPartition, Committed, Extent, PartitionId, Position};
 use super::source::{Cluster, Message, RECORDS_PER_POLL, RecordSink, RecordSource, SourceEvent, Start};
 use crate::error::{Error, Result, guarded};

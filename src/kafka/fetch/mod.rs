@@ -29,7 +29,6 @@ use crate::uri::kafka::Address;
 use batch::{Aborted, Batch, Found, Records};
 use broker::{Answer, Broker, BrokerEvent, Network};
 use rustix::event::PollFd;
-pub use source::FetchSource;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;

@@ -1,5 +1,6 @@
 //! The fetcher over brokers in memory: leaders that change, offsets that are lost, connections that fail.
 
+use super::source::FetchSource;
 use super::test_data::{FakeKafka, Log, address};
 use super::*;
 use crate::kafka::source::{Message, RecordSink, RecordSource, SourceEvent};
