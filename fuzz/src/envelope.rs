@@ -6,7 +6,7 @@ use arrow::array::{AsArray, RecordBatch};
 use evt::json::{text, walk};
 use evt::kind::dead::ErrorType;
 use evt::kind::event::{COLUMNS, column};
-use evt::mapping::{KeepRaw, Mapper, Options, Outcome, Place, Provenance, Stamper, TimeFrom, TimeUnit, When};
+use evt::mapping::{KeepRaw, Mapped, Mapper, Options, Provenance, RecordPosition, Stamper, TimeFrom, TimeUnit, When};
 use evt::time::parse_instant;
 use serde_json::value::RawValue;
 
@@ -54,10 +54,10 @@ enum Fate {
 
 fn map((mapper, stamper): &mut (Mapper, Stamper), line: &str, offset: i64) -> Fate {
     let partition = stamper.partition("f", "0");
-    let place = Place { raw: line.as_bytes(), offset, partition, now: NOW, judged: false, arrival: None };
+    let place = RecordPosition { raw: line.as_bytes(), offset, partition, now: NOW, judged: false, arrival: None };
     match mapper.record(line, place, stamper).expect("a batch can be built") {
-        Outcome::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
-        Outcome::Row => {
+        Mapped::Dead(fault) => Fate::Dead(fault.error_type, fault.message),
+        Mapped::Row => {
             let batch = mapper.batch(stamper, None).expect("a batch").expect("a row");
             // Stream time and partition codes are of the rows before, too.
             let own = (0..batch.num_columns())

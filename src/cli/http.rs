@@ -4,7 +4,7 @@ use super::args::{MapArgs, duration, parse_count};
 use super::check::Findings;
 use crate::error::{Error, Result};
 use crate::http::edge::{EdgeOptions, OpenSchemas};
-use crate::http::{Limits, Options, Patience, Tls};
+use crate::http::{BodyLimits, Options, Patience, Tls};
 use crate::input::spool::ORIGIN;
 use crate::kind::event::column;
 use crate::mapping::{self, KeepRaw, Lean};
@@ -117,7 +117,7 @@ impl HttpArgs {
             tokens: self.tokens.clone(),
             anonymous: self.anonymous,
             rate: self.rate,
-            limits: Limits { bytes: self.max_body, ratio: run.ratio_max },
+            limits: BodyLimits { bytes: self.max_body, ratio: run.ratio_max },
             room: self.max_pending,
             connections: self.max_connections,
             patience: Patience { idle: self.idle_timeout, head: self.head_timeout },

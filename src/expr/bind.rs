@@ -4,7 +4,7 @@
 //! required type.
 
 use super::function::{FUNCTIONS, Function};
-use super::leaf::{Ask, Leaves, Place};
+use super::leaf::{Ask, Leaves, ResolvedName};
 use super::node::{Literal, Node, Operator};
 use super::tree::Tree;
 use super::value::{ValueKind, Want, cast};
@@ -94,8 +94,8 @@ impl<'a> Binder<'a> {
     fn known(&self, node: &Node) -> Bound<Known> {
         Ok(match node {
             Node::Name(parts) => match self.leaves.resolve(parts)? {
-                Place::Column(_, kind) => Known::Kind(kind),
-                Place::Path(_) => Known::Nothing,
+                ResolvedName::Column(_, kind) => Known::Kind(kind),
+                ResolvedName::Path(_) => Known::Nothing,
             },
             Node::Literal(Literal::Null) => Known::Nothing,
             Node::Literal(Literal::Text(_)) => Known::Constant,

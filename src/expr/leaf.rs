@@ -1,6 +1,6 @@
 //! The leaves of all expressions of one spec: each distinct pair of a column or path and a required type, once.
 //!
-//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`Step`]), level
+//! One walk per row over the properties serves all leaves: the names that they read form a small tree ([`PathStep`]), level
 //! by level as the names nest.
 
 use super::value::{TextCache, ValueKind};
@@ -40,10 +40,10 @@ pub(super) struct Leaf {
 
 /// One name at one level of the object, and the names inside its value.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct PathStep {
     pub(super) key: String,
     pub(super) path: Option<usize>,
-    pub(super) below: Vec<Step>,
+    pub(super) below: Vec<PathStep>,
 }
 
 /// The leaves of all expressions of one spec, over streams of one schema.
@@ -52,7 +52,7 @@ pub struct Leaves {
     schema: SchemaRef,
     object: Option<usize>,
     pub(super) leaves: Vec<Arc<Leaf>>,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<PathStep>,
     pub(super) paths: usize,
     pub(super) made: TextCache,
 }
@@ -139,19 +139,19 @@ impl Leaves {
     }
 
     /// Resolves a name to a column or path, or returns why it is neither.
-    pub(super) fn resolve(&self, parts: &[String]) -> Result<Place, String> {
+    pub(super) fn resolve(&self, parts: &[String]) -> Result<ResolvedName, String> {
         let (Some(first), rest) = (parts.first(), parts.get(1..).unwrap_or(&[])) else {
             return Err("a name without parts".to_owned());
         };
         let object = self.object.map(|column| self.schema.field(column).name());
         if !rest.is_empty() && object == Some(first) {
-            return Ok(Place::Path(rest.to_vec()));
+            return Ok(ResolvedName::Path(rest.to_vec()));
         }
         match self.schema.index_of(first) {
             Ok(column) if rest.is_empty() => {
                 let data_type = self.schema.field(column).data_type();
                 let kind = kind_of(data_type).ok_or(format!("{first} is a list, which expressions cannot read"))?;
-                Ok(Place::Column(column, kind))
+                Ok(ResolvedName::Column(column, kind))
             }
             Ok(_) => Err(match object {
                 Some(object) => {
@@ -159,7 +159,7 @@ impl Leaves {
                 }
                 None => format!("{first} is a column without members"),
             }),
-            Err(_) if object.is_some() => Ok(Place::Path(parts.to_vec())),
+            Err(_) if object.is_some() => Ok(ResolvedName::Path(parts.to_vec())),
             Err(_) => Err(format!("unknown column {}; expected one of {}", parts.join("."), self.column_names())),
         }
     }
@@ -169,10 +169,10 @@ impl Leaves {
     }
 
     /// Returns the index of the leaf that reads `place` with this type; adds it if it is new.
-    pub(super) fn leaf(&mut self, place: Place, ask: Ask, name: &str) -> usize {
+    pub(super) fn leaf(&mut self, place: ResolvedName, ask: Ask, name: &str) -> usize {
         let source = match place {
-            Place::Column(column, kind) => Source::Column(column, kind),
-            Place::Path(parts) => Source::Path(self.path(&parts), parts),
+            ResolvedName::Column(column, kind) => Source::Column(column, kind),
+            ResolvedName::Path(parts) => Source::Path(self.path(&parts), parts),
         };
         match self.leaves.iter().position(|leaf| leaf.source == source && leaf.ask == ask) {
             Some(index) => index,
@@ -189,10 +189,10 @@ impl Leaves {
 }
 
 /// Returns the index of the path `parts` below `steps`; adds it if it is new.
-fn path_in(steps: &mut Vec<Step>, parts: &[String], count: &mut usize) -> usize {
+fn path_in(steps: &mut Vec<PathStep>, parts: &[String], count: &mut usize) -> usize {
     let Some((key, rest)) = parts.split_first() else { return *count };
     let at = steps.iter().position(|step| step.key == *key).unwrap_or_else(|| {
-        steps.push(Step { key: key.clone(), path: None, below: vec![] });
+        steps.push(PathStep { key: key.clone(), path: None, below: vec![] });
         steps.len() - 1
     });
     let step = &mut steps[at];
@@ -207,7 +207,7 @@ fn path_in(steps: &mut Vec<Step>, parts: &[String], count: &mut usize) -> usize 
 
 /// What a name resolves to.
 #[derive(Clone, Debug)]
-pub(super) enum Place {
+pub(super) enum ResolvedName {
     /// Index of a column, and its type.
     Column(usize, ValueKind),
     /// Parts of a path into the object column.

@@ -1,7 +1,7 @@
 //! Reads a batch into leaves: columns as they are or converted, properties by one walk per row.
 
 use super::bind::article;
-use super::leaf::{Ask, Leaf, Leaves, Source, Step};
+use super::leaf::{Ask, Leaf, Leaves, PathStep, Source};
 use super::value::{Coded, ValueKind, cast, texts_of};
 use crate::error::{Error, Result};
 use crate::json::guide::{Guide, UNMARKED};
@@ -213,7 +213,7 @@ fn walk<'a>(leaves: &Leaves, batch: &'a RecordBatch, watched: Option<&[&'a Array
 
 /// Returns the columns that already contain the properties, if the batch has one for each.
 fn watched_columns<'a>(leaves: &Leaves, batch: &'a RecordBatch) -> Option<Vec<&'a ArrayRef>> {
-    let column = |step: &Step| batch.column_by_name(&watched_name(&step.key));
+    let column = |step: &PathStep| batch.column_by_name(&watched_name(&step.key));
     leaves.steps.iter().map(column).collect()
 }
 
@@ -247,7 +247,7 @@ fn coded(leaves: &Leaves, index: usize, batch: &RecordBatch, watched: Option<&[&
 }
 
 /// Returns the index of the step for a key, which is still escaped.
-fn step_of(steps: &[Step], key: &str) -> Option<usize> {
+fn step_of(steps: &[PathStep], key: &str) -> Option<usize> {
     let key = unescape(key);
     steps.iter().position(|step| step.key == key)
 }
@@ -255,7 +255,7 @@ fn step_of(steps: &[Step], key: &str) -> Option<usize> {
 /// Records the value at a step. The last of equal names counts, so a walk goes to the end and later values replace
 /// earlier ones.
 #[inline]
-fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
+fn note<'a>(step: &PathStep, value: &'a str, spans: &mut [Option<&'a str>]) {
     if let Some(path) = step.path {
         spans[path] = Some(value);
     }
@@ -265,7 +265,7 @@ fn note<'a>(step: &Step, value: &'a str, spans: &mut [Option<&'a str>]) {
 }
 
 /// Steps into `value`; discards what an earlier member of the same name contained.
-fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
+fn below<'a>(steps: &[PathStep], value: &'a str, spans: &mut [Option<&'a str>]) {
     forget(steps, spans);
     if value.starts_with('{') {
         members(value, |key, value| {
@@ -277,7 +277,7 @@ fn below<'a>(steps: &[Step], value: &'a str, spans: &mut [Option<&'a str>]) {
     }
 }
 
-fn forget(steps: &[Step], spans: &mut [Option<&str>]) {
+fn forget(steps: &[PathStep], spans: &mut [Option<&str>]) {
     for step in steps {
         if let Some(path) = step.path {
             spans[path] = None;

@@ -35,7 +35,7 @@ const PROPERTIES: &str = ",\"properties\":";
 pub const CSV: Format = Format {
     name: "csv",
     extensions: &["csv"],
-    input: Input::Text(|| Box::new(Rows::new(b','))),
+    input: Input::Text(|| Box::new(CsvRows::new(b','))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b',', schema, options)))),
     appendable: true,
     ..Format::BASE
@@ -45,7 +45,7 @@ pub const CSV: Format = Format {
 pub const TSV: Format = Format {
     name: "tsv",
     extensions: &["tsv", "tab"],
-    input: Input::Text(|| Box::new(Rows::new(b'\t'))),
+    input: Input::Text(|| Box::new(CsvRows::new(b'\t'))),
     output: Some(|schema, options| Ok(Box::new(Writer::new(b'\t', schema, options)))),
     appendable: true,
     ..Format::BASE
@@ -54,7 +54,7 @@ pub const TSV: Format = Format {
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Splits records, each from its first byte: an incomplete one is read again with the next chunk.
-pub struct Rows {
+pub struct CsvRows {
     delimiter: u8,
     reader: Reader,
     header: Header,
@@ -138,7 +138,7 @@ struct Found {
     closed: bool,
 }
 
-impl Rows {
+impl CsvRows {
     fn new(delimiter: u8) -> Self {
         let reader = ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build();
         Self {
@@ -320,7 +320,7 @@ fn blank_line(input: &[u8], last: bool) -> Option<usize> {
     }
 }
 
-impl Splitter for Rows {
+impl Splitter for CsvRows {
     fn split(&mut self, input: &[u8], last: bool, records: &mut Records) -> Result<usize> {
         let mut start = 0;
         while start < input.len() {

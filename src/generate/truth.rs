@@ -23,7 +23,7 @@ pub struct Rules {
     /// Distance between two window starts (µs); `None`: `size`.
     pub slide: Option<i64>,
     /// The dimensions of a key.
-    pub by: Vec<Dimension>,
+    pub by: Vec<TruthDimension>,
     /// The bound subtracted from stream time (µs).
     pub out_of_orderness: i64,
     /// How long a window stays open after its end (µs).
@@ -48,7 +48,7 @@ impl Default for Rules {
         Self {
             size: MINUTE,
             slide: None,
-            by: vec![Dimension::EventType],
+            by: vec![TruthDimension::EventType],
             out_of_orderness: 30 * SECOND,
             lateness: 0,
             time: TimeField::Server,
@@ -72,7 +72,7 @@ pub enum TimeField {
 
 /// A dimension of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
+pub enum TruthDimension {
     /// The column of that name.
     EventType,
     /// The column of that name.
@@ -87,7 +87,7 @@ pub enum Dimension {
     Device,
 }
 
-impl Dimension {
+impl TruthDimension {
     /// All dimensions.
     pub const ALL: [Self; 6] = [Self::EventType, Self::Source, Self::User, Self::Page, Self::Country, Self::Device];
 
@@ -115,7 +115,7 @@ impl Dimension {
     }
 }
 
-impl std::str::FromStr for Dimension {
+impl std::str::FromStr for TruthDimension {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
@@ -304,7 +304,7 @@ impl Truth {
     /// Returns the expected results of all records.
     ///
     /// Errors: exit status 70 if the fates do not add up.
-    pub fn finish(self) -> Result<Report> {
+    pub fn finish(self) -> Result<TruthReport> {
         self.counts.check()?;
         let mut counted: Vec<(WindowKey, u64)> = self.windows.into_iter().collect();
         counted.sort_unstable();
@@ -315,7 +315,7 @@ impl Truth {
             dimensions: names.iter().copied().zip(key).collect(),
             value,
         });
-        Ok(Report {
+        Ok(TruthReport {
             records: self.counts.taken,
             bytes: self.bytes,
             made: self.made,
@@ -345,7 +345,7 @@ fn fate_name(fate: Fate) -> &'static str {
 
 /// The expected results, as written to a file.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct TruthReport {
     /// Number of lines.
     pub records: u64,
     /// Number of bytes, newlines included.

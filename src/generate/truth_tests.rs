@@ -1,5 +1,5 @@
 use super::tests::{make, mixed, verdict};
-use super::truth::{Dimension, Report, Rules, TimeField, Truth};
+use super::truth::{Rules, TimeField, Truth, TruthDimension, TruthReport};
 use super::*;
 use crate::kind::dead::ErrorType;
 use crate::time::{MILLISECOND, parse_instant};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 
-fn report(lines: &[(Vec<u8>, Made)], rules: Rules) -> Report {
+fn report(lines: &[(Vec<u8>, Made)], rules: Rules) -> TruthReport {
     let mut truth = Truth::new(rules).unwrap();
     for (line, made) in lines {
         truth.record(made, line.len() as u64 + 1);
@@ -76,7 +76,7 @@ impl Reread {
         let starts: Vec<i64> = (first..=last).map(|n| n * slide).filter(holds).collect();
         let open = |start: &i64| start + rules.size + rules.lateness > stream_time - rules.out_of_orderness;
         let counted: Vec<i64> = starts.iter().copied().filter(open).collect();
-        let dimension = |dimension: &Dimension| {
+        let dimension = |dimension: &TruthDimension| {
             let name = dimension.name();
             value.get(name).unwrap_or_else(|| &value["properties"][name]).as_str().map(str::to_owned)
         };
@@ -91,7 +91,7 @@ impl Reread {
 }
 
 /// Returns the parts of a report that a [`Reread`] has, too.
-fn comparable(report: &Report, rules: &Rules) -> Reread {
+fn comparable(report: &TruthReport, rules: &Rules) -> Reread {
     let window = |row: &super::truth::WindowCount| {
         let key = rules.by.iter().map(|dimension| row.dimensions[dimension.name()].clone()).collect();
         ((parse_instant(&row.window_start).unwrap(), key), row.value)
@@ -159,7 +159,7 @@ fn the_law_at_its_edges_by_hand() {
     // The window [0 s, 60 s) is open while stream time − 30 s < 60 s: up to 89 s, not at 90 s.
     let tumbling = report(&[at(10), at(89), at(0), at(90), at(59), at(60)], Rules::default());
     assert_eq!((tumbling.counts.out, tumbling.counts.late), (5, 1));
-    let values = |report: &Report| report.windows.iter().map(|row| row.value).collect::<Vec<_>>();
+    let values = |report: &TruthReport| report.windows.iter().map(|row| row.value).collect::<Vec<_>>();
     assert_eq!(values(&tumbling), [2, 3]);
     let lateness = report(&[at(90), at(59)], Rules { lateness: 1, ..Rules::default() });
     assert_eq!((lateness.counts.late, values(&lateness)), (0, vec![1, 1]));
@@ -191,8 +191,8 @@ fn a_rule_out_of_its_range_is_refused() {
     for (size, slide) in [(0, None), (-1, None), (MINUTE, Some(0)), (MINUTE, Some(MILLISECOND))] {
         assert!(Truth::new(Rules { size, slide, ..Rules::default() }).is_err());
     }
-    assert!("nothing".parse::<Dimension>().is_err());
-    assert_eq!("user_id".parse::<Dimension>().unwrap(), Dimension::User);
+    assert!("nothing".parse::<TruthDimension>().is_err());
+    assert_eq!("user_id".parse::<TruthDimension>().unwrap(), TruthDimension::User);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn it_is_written_as_json_with_its_rules() {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    let dimensions = proptest::sample::subsequence(Dimension::ALL.to_vec(), 0..=3);
+    let dimensions = proptest::sample::subsequence(TruthDimension::ALL.to_vec(), 0..=3);
     let windows = (1..200i64, prop::option::of(1..200i64), 0..60i64, prop_oneof![Just(0), 0..60i64]);
     let reading = (any::<[bool; 3]>(), prop::option::of(0..5000i64), prop::option::of(0..10i64));
     (dimensions, windows, reading).prop_map(|(by, (size, slide, bound, lateness), (flags, future, dedup))| Rules {

@@ -4,7 +4,7 @@ use crate::http::edge::PARTITION;
 use crate::json::text::write_string;
 use crate::kind::dead::{ErrorType, Fault};
 use crate::mapping::made_id;
-use crate::spool::request::{Fate, Kept, Record};
+use crate::spool::request::{Kept, Record, RecordFate};
 use hyper::StatusCode;
 use std::fmt::Write;
 use std::time::Duration;
@@ -76,13 +76,13 @@ pub struct Tally {
 
 impl Tally {
     /// Counts the fates of a request.
-    pub fn of(fates: &[Fate]) -> Self {
+    pub fn of(fates: &[RecordFate]) -> Self {
         let mut tally = Self::default();
         for fate in fates {
             match fate {
-                Fate::New => tally.accepted += 1,
-                Fate::Duplicate => tally.duplicate += 1,
-                Fate::Rejected(_) => tally.rejected += 1,
+                RecordFate::New => tally.accepted += 1,
+                RecordFate::Duplicate => tally.duplicate += 1,
+                RecordFate::Rejected(_) => tally.rejected += 1,
             }
         }
         tally
@@ -151,8 +151,8 @@ pub fn kept(records: &[Told], kept: &Kept, origin: &str) -> Reply {
     Reply::new(status, body)
 }
 
-fn fault_of(fate: &Fate) -> Option<&Fault> {
-    if let Fate::Rejected(fault) = fate { Some(fault) } else { None }
+fn fault_of(fate: &RecordFate) -> Option<&Fault> {
+    if let RecordFate::Rejected(fault) = fate { Some(fault) } else { None }
 }
 
 #[cfg(test)]
@@ -163,14 +163,14 @@ mod tests {
         Told::of(&Record { payload: b"{}".to_vec(), source: "s".into(), event_id, fault: None })
     }
 
-    fn fault(error_type: ErrorType) -> Fate {
-        Fate::Rejected(Fault::new(error_type, "a \"b\""))
+    fn fault(error_type: ErrorType) -> RecordFate {
+        RecordFate::Rejected(Fault::new(error_type, "a \"b\""))
     }
 
     #[test]
     fn an_answer_tells_of_every_record_by_its_position() {
         let records = [record(Some([1; 16])), record(None), record(None)];
-        let fates = vec![Fate::Duplicate, fault(ErrorType::EnvelopeError), Fate::New];
+        let fates = vec![RecordFate::Duplicate, fault(ErrorType::EnvelopeError), RecordFate::New];
         let reply = kept(&records, &Kept { offset: 7, fates }, "o");
         let made = uuid::Uuid::from_bytes(made_id(&mut vec![], "o", "0", 9, b"{}"));
         let wanted = format!(
@@ -182,12 +182,12 @@ mod tests {
 
     #[test]
     fn only_where_all_is_refused_the_status_says_so() {
-        let status = |fates: &[Fate]| {
+        let status = |fates: &[RecordFate]| {
             let records: Vec<_> = fates.iter().map(|_| record(None)).collect();
             kept(&records, &Kept { offset: 0, fates: fates.to_vec() }, "o").status.as_u16()
         };
         assert_eq!(status(&[]), 200);
-        assert_eq!(status(&[Fate::New, fault(ErrorType::ParseError)]), 200);
+        assert_eq!(status(&[RecordFate::New, fault(ErrorType::ParseError)]), 200);
         assert_eq!(status(&[fault(ErrorType::ParseError)]), 400);
         assert_eq!(status(&[fault(ErrorType::ParseError), fault(ErrorType::EnvelopeError)]), 422);
     }

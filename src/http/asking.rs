@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorKind};
 use crate::registry::confluent::Confluent;
-use crate::registry::confluent::recall::{Answer, Question};
+use crate::registry::confluent::recall::{Question, Recalled};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub enum Unanswered {
     Late,
 }
 
-type Outcome = Result<Answer, Unanswered>;
+type Outcome = Result<Recalled, Unanswered>;
 
 /// The queries of a server to its registry.
 #[derive(Clone)]
@@ -118,7 +118,7 @@ impl Questions {
     }
 
     /// Notes the end of a query.
-    fn note(&self, question: &Question, answer: &crate::error::Result<Answer>) {
+    fn note(&self, question: &Question, answer: &crate::error::Result<Recalled>) {
         let mut state = self.state();
         state.open.remove(question);
         // An invalid answer shows a reachable registry too.

@@ -75,7 +75,7 @@ impl Share {
 
 /// The limits of a body.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct BodyLimits {
     /// Maximum bytes of one body, compressed or not.
     pub bytes: usize,
     /// Maximum ratio of its decompressed to its compressed size.
@@ -130,7 +130,7 @@ pub struct Upload<'a> {
 }
 
 /// Reads a body as received.
-pub async fn read(upload: Upload<'_>, limits: Limits, share: &mut Share, meter: &Meter) -> Result<Vec<u8>, Reply> {
+pub async fn read(upload: Upload<'_>, limits: BodyLimits, share: &mut Share, meter: &Meter) -> Result<Vec<u8>, Reply> {
     let Upload { headers, mut body, deadline } = upload;
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if told.is_some_and(|told| told > limits.bytes) {
@@ -179,7 +179,7 @@ async fn drain(mut body: Incoming, most: usize) {
 }
 
 /// Decompresses a body.
-pub fn unpack(packing: Packing, body: Vec<u8>, limits: Limits, share: &mut Share) -> Result<Vec<u8>, Reply> {
+pub fn unpack(packing: Packing, body: Vec<u8>, limits: BodyLimits, share: &mut Share) -> Result<Vec<u8>, Reply> {
     let packed = body.len();
     let mut reader: Box<dyn Read + '_> = match packing {
         Packing::None => return Ok(body),
@@ -224,9 +224,9 @@ fn corrupt() -> Reply {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { bytes: 8 << 20, ratio: 1000 };
+    const LIMITS: BodyLimits = BodyLimits { bytes: 8 << 20, ratio: 1000 };
 
-    fn unpacked(packing: Packing, body: &[u8], limits: Limits) -> Result<Vec<u8>, u16> {
+    fn unpacked(packing: Packing, body: &[u8], limits: BodyLimits) -> Result<Vec<u8>, u16> {
         unpack(packing, body.to_vec(), limits, &mut Room::new(64 << 20).share()).map_err(|reply| reply.status.as_u16())
     }
 
@@ -254,9 +254,9 @@ mod tests {
         for (packing, body) in [(Packing::Gzip, gzip(&bomb)), (Packing::Zstd, zstd::encode_all(&bomb[..], 1).unwrap())]
         {
             assert_eq!(unpacked(packing, &body, LIMITS), Err(413));
-            assert_eq!(unpacked(packing, &body, Limits { bytes: 16 << 20, ratio: 2 }), Err(413));
+            assert_eq!(unpacked(packing, &body, BodyLimits { bytes: 16 << 20, ratio: 2 }), Err(413));
             assert_eq!(
-                unpacked(packing, &body[..body.len() - 5], Limits { bytes: 16 << 20, ratio: 1 << 20 }),
+                unpacked(packing, &body[..body.len() - 5], BodyLimits { bytes: 16 << 20, ratio: 1 << 20 }),
                 Err(400)
             );
             assert_eq!(unpacked(packing, b"plain", LIMITS), Err(400));

@@ -4,7 +4,7 @@ use super::answer::{Reply, Tally, Told, kept};
 use super::asking::{Questions, Unanswered};
 use super::body::{self, Packing, SOON, Share, Upload};
 use super::cloud;
-use super::limits::meter::{Meter, Outcome};
+use super::limits::meter::{Meter, RateOutcome};
 use super::state::Front;
 use super::token::{Denied, Token};
 use super::trace::Trace;
@@ -336,7 +336,7 @@ async fn keep(front: &Front, request: Kept) -> Result<Reply, Reply> {
 fn count(meter: &Meter, tally: &Tally) {
     let &Tally { accepted, duplicate, rejected } = tally;
     for (outcome, count) in
-        [(Outcome::Accepted, accepted), (Outcome::Duplicate, duplicate), (Outcome::Rejected, rejected)]
+        [(RateOutcome::Accepted, accepted), (RateOutcome::Duplicate, duplicate), (RateOutcome::Rejected, rejected)]
     {
         meter.events(outcome, count);
     }

@@ -29,7 +29,7 @@ mod tls;
 mod token;
 mod trace;
 
-pub use body::Limits;
+pub use body::BodyLimits;
 pub use limits::watch::Patience;
 pub use listener::{Server, check_address};
 pub use state::Options;

@@ -1,7 +1,7 @@
 //! The state that all requests share.
 
 use super::asking::Questions;
-use super::body::{Limits, Room};
+use super::body::{BodyLimits, Room};
 use super::limits::meter::Meter;
 use super::limits::notice::Notices;
 use super::limits::watch::Patience;
@@ -36,7 +36,7 @@ pub struct Options {
     /// Events a second over all tokens.
     pub rate: Option<NonZeroU32>,
     /// Limits of each body.
-    pub limits: Limits,
+    pub limits: BodyLimits,
     /// Maximum bytes of all bodies in progress.
     pub room: usize,
     /// Maximum number of connections.

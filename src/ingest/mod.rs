@@ -25,7 +25,9 @@ use crate::json::scan::is_json;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault, Letter};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, STAMPS, column, has_raw};
-use crate::mapping::{self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapper, Outcome, Place, Stamper, TimeFrom};
+use crate::mapping::{
+    self, BATCH_BYTES, BATCH_ROWS, Held, Judged, KeepRaw, Mapped, Mapper, RecordPosition, Stamper, TimeFrom,
+};
 use crate::op::row_letter::with_letter;
 use crate::run::Run;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -292,7 +294,7 @@ impl Ingest {
             Ok(text) => text,
         };
         let arrival = spot.wrapper.and_then(|wrapper| wrapper.arrival);
-        let place = Place { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
+        let place = RecordPosition { raw, offset, partition: spot.partition, now: self.now, judged: false, arrival };
         self.map(text, place, spot)
     }
 
@@ -306,7 +308,7 @@ impl Ingest {
     }
 
     /// A record of another kind than event.
-    fn row(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>) -> Result<()> {
+    fn row(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
         match rows.push(text) {
             Err(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
@@ -336,7 +338,7 @@ impl Ingest {
         }
     }
 
-    fn map(&mut self, text: &str, place: Place<'_>, spot: Spot<'_>) -> Result<()> {
+    fn map(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
         if self.is_unknown() {
             self.learn(text);
         }
@@ -349,20 +351,20 @@ impl Ingest {
             self.input = input;
         }
         match self.mapper.record(text, place, &mut self.stamper)? {
-            Outcome::Row => {
+            Mapped::Row => {
                 self.mapper.wrap(spot.wrapper.map(|wrapper| wrapper.headers))?;
                 if self.mapper.is_full() {
                     self.flush()?;
                 }
                 Ok(())
             }
-            Outcome::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
-            Outcome::NoTime => Err(no_time(text, &self.time, spot.name, place.offset)),
-            Outcome::Held(judged) => self.hold(text, place, (spot, judged)),
+            Mapped::Dead(fault) => self.letter(place.raw, &fault, (place.partition, place.offset), spot.wrapper),
+            Mapped::NoTime => Err(no_time(text, &self.time, spot.name, place.offset)),
+            Mapped::Held(judged) => self.hold(text, place, (spot, judged)),
         }
     }
 
-    fn hold(&mut self, text: &str, place: Place<'_>, (spot, judged): (Spot<'_>, Judged)) -> Result<()> {
+    fn hold(&mut self, text: &str, place: RecordPosition<'_>, (spot, judged): (Spot<'_>, Judged)) -> Result<()> {
         let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
         let (offset, input, now) = (place.offset, place.partition, place.now);
         let wrapping = spot.wrapper.map(|wrapper| wrapper.keep());
@@ -381,7 +383,7 @@ impl Ingest {
         }
         let (offset, partition, now) = (held.offset, held.input, held.now);
         let arrival = kept.and_then(|kept| kept.arrival);
-        let place = Place { raw: held.raw(), offset, partition, now, judged: true, arrival };
+        let place = RecordPosition { raw: held.raw(), offset, partition, now, judged: true, arrival };
         self.map(&held.text, place, Spot { name: "", partition, wrapper })
     }
 

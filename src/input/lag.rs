@@ -1,5 +1,7 @@
 //! How far reading is behind the end of a topic.
 
+use std::ops::Range;
+
 /// The lag of one partition of a topic.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Lag {
@@ -15,10 +17,10 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Computes the lag of a partition whose next offset is `next` and whose end is `end`. `last` is the time of the last
+    /// Computes the lag of a partition whose `unread` offsets go from the next one to its end. `last` is the time of the last
     /// record read, `now` the current time (both µs).
-    pub fn new((topic, partition): (&str, i32), (next, end): (i64, i64), (last, now): (Option<i64>, i64)) -> Self {
-        let records = u64::try_from(end.saturating_sub(next)).unwrap_or(0);
+    pub fn new(topic: &str, partition: i32, unread: Range<i64>, last: Option<i64>, now: i64) -> Self {
+        let records = u64::try_from(unread.end.saturating_sub(unread.start)).unwrap_or(0);
         let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;
         let seconds = if records == 0 { Some(0.0) } else { last.map(behind) };
         Self { topic: topic.to_owned(), partition, records, seconds }
@@ -32,7 +34,7 @@ mod tests {
     #[test]
     fn what_is_read_to_its_end_is_not_behind_however_old_its_last_record_is() {
         let lag = |next, end, last| {
-            let lag = Lag::new(("t", 0), (next, end), (last, 5_500_000));
+            let lag = Lag::new("t", 0, next..end, last, 5_500_000);
             (lag.records, lag.seconds)
         };
         assert_eq!(lag(7, 7, Some(1)), (0, Some(0.0)));

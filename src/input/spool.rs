@@ -10,7 +10,7 @@ use crate::run::Run;
 use crate::spool::SpoolReader;
 use crate::spool::entry::Entry;
 use crate::spool::inlet::{Pace, hear};
-use crate::spool::request::Fate;
+use crate::spool::request::RecordFate;
 use crate::spool::shelf::Position;
 use std::rc::Rc;
 use std::time::Duration;
@@ -265,9 +265,9 @@ fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, ingest: &m
     for (seen, offset) in entry.records().zip(entry.offset..).filter(|(_, offset)| *offset >= from) {
         bytes += seen.payload.len() as u64;
         match &seen.fate {
-            Fate::New => ingest.message(seen.payload, offset, spot)?,
-            Fate::Duplicate => ingest.duplicate(),
-            Fate::Rejected(fault) => ingest.refuse((seen.payload, offset), fault, spot)?,
+            RecordFate::New => ingest.message(seen.payload, offset, spot)?,
+            RecordFate::Duplicate => ingest.duplicate(),
+            RecordFate::Rejected(fault) => ingest.refuse((seen.payload, offset), fault, spot)?,
         }
     }
     Ok(bytes)

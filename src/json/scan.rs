@@ -213,7 +213,7 @@ pub fn object_end(bytes: &[u8], p: usize, depth: u32) -> Option<usize> {
 
 /// The keys of one object that have been read: the last one and, with `ASKED`, whether a name may have occurred twice.
 #[derive(Clone, Copy, Debug)]
-pub struct Keys<const ASKED: bool> {
+pub struct MemberKeys<const ASKED: bool> {
     foot: Foot,
     met: u64,
     again: bool,
@@ -232,7 +232,7 @@ pub struct KeyAt {
     pub value: usize,
 }
 
-impl<const ASKED: bool> Keys<ASKED> {
+impl<const ASKED: bool> MemberKeys<ASKED> {
     /// Creates the state before the first key of an object.
     #[inline(always)]
     pub fn new(guide: &Guide) -> Self {

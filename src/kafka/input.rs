@@ -531,8 +531,8 @@ impl Input for KafkaInput {
     /// End offsets are as old as the last statistics.
     fn lag(&self, now: i64) -> Vec<Lag> {
         let lag = |cursor: &PartitionCursor| {
-            let place = (self.address.topics[cursor.id.topic].as_str(), cursor.id.number);
-            Lag::new(place, (cursor.next, cursor.extent.high), (cursor.last, now))
+            let topic = &self.address.topics[cursor.id.topic];
+            Lag::new(topic, cursor.id.number, cursor.next..cursor.extent.high, cursor.last, now)
         };
         self.partitions.cursors.iter().map(lag).collect()
     }

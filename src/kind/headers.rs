@@ -73,7 +73,7 @@ impl Builder {
 
 /// Builds the headers column of events: headers that consecutive rows share are stored once.
 #[derive(Default)]
-pub struct Coded {
+pub struct CodedHeaders {
     codes: Vec<Option<i32>>,
     maps: Builder,
     /// Number of entries in `maps`.
@@ -83,7 +83,7 @@ pub struct Coded {
     next: Vec<u8>,
 }
 
-impl Coded {
+impl CodedHeaders {
     /// Adds a row; returns the bytes it takes.
     pub fn push(&mut self, headers: Option<&dyn Headers>) -> Result<usize> {
         self.next.clear();
@@ -148,12 +148,12 @@ impl Headers for Stored<'_> {
 
 /// The headers column of a batch.
 #[derive(Clone, Copy)]
-pub struct Rows<'a> {
+pub struct HeaderRows<'a> {
     codes: &'a Int32Array,
     maps: &'a MapArray,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> HeaderRows<'a> {
     /// Returns the headers column of a batch, if it has one.
     pub fn of(batch: &'a RecordBatch) -> Option<Self> {
         let last = batch.columns().last().filter(|_| is_in(batch.schema_ref()))?;
@@ -199,7 +199,7 @@ mod tests {
         pairs
     }
 
-    fn batch(coded: &mut Coded) -> RecordBatch {
+    fn batch(coded: &mut CodedHeaders) -> RecordBatch {
         let schema = Schema::new(vec![field()]);
         RecordBatch::try_new(Arc::new(schema), vec![coded.finish().unwrap()]).unwrap()
     }
@@ -215,13 +215,13 @@ mod tests {
         fn every_row_has_its_own_headers_and_neighbours_with_the_same_share_them(
             batches in prop::collection::vec(prop::collection::vec(some(), 1..20), 1..3)
         ) {
-            let mut coded = Coded::default();
+            let mut coded = CodedHeaders::default();
             for rows in batches {
                 for row in &rows {
                     coded.push((!row.is_empty()).then_some(&Given(row) as &dyn Headers)).unwrap();
                 }
                 let batch = batch(&mut coded);
-                let found = Rows::of(&batch).unwrap();
+                let found = HeaderRows::of(&batch).unwrap();
                 let seen: Vec<Pairs> =
                     (0..rows.len()).map(|row| found.code(row).map_or(vec![], |code| pairs(&found.get(code)))).collect();
                 prop_assert_eq!(&seen, &rows);
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_batch_without_the_column_is_left_as_it_is() {
-        let mut coded = Coded::default();
+        let mut coded = CodedHeaders::default();
         coded.push(None).unwrap();
         let with = batch(&mut coded);
         let bare = without(&with).unwrap().unwrap();

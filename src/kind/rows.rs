@@ -24,7 +24,7 @@ pub enum Cell<'a> {
 }
 
 /// The columns of a batch.
-pub struct Rows<'a> {
+pub struct RowColumns<'a> {
     columns: [Option<View<'a>>; COLUMNS.len()],
     properties: &'a StringArray,
     distinct: Option<&'a BooleanArray>,
@@ -44,7 +44,7 @@ pub enum View<'a> {
     Uuid(&'a FixedSizeBinaryArray),
 }
 
-impl<'a> Rows<'a> {
+impl<'a> RowColumns<'a> {
     /// Checks the columns of a batch.
     ///
     /// Errors: exit status 65 if it does not hold events.

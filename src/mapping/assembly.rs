@@ -7,7 +7,7 @@ use super::future::Judged;
 use super::id::{hashed_id, made_id, parse_uuid};
 use super::options::TimeFrom;
 use super::place::{Path, clip, shown};
-use super::plan::{Out, Place, Plan, Refusal, Stamps, Wanted};
+use super::plan::{Out, Plan, RecordPosition, Refusal, Stamps, Wanted};
 use super::stamp::{Stamper, UNSTAMPED};
 use crate::json::text::{is_text, unescape};
 use crate::json::walk::members;
@@ -50,7 +50,7 @@ pub(super) struct Assembly<'a, 'm, 's> {
     pub(super) plan: &'s Plan,
     pub(super) out: &'s mut Out,
     pub(super) envelope: &'s Envelope<'a, 'm>,
-    pub(super) place: Place<'s>,
+    pub(super) place: RecordPosition<'s>,
     pub(super) stamper: &'s mut Stamper,
     /// The stamps that the record carries; without them it is stamped anew.
     pub(super) stamps: Option<Stamps>,
@@ -186,7 +186,7 @@ impl<'a> Assembly<'a, '_, '_> {
                 known.ok_or_else(|| self.no_time(COLUMNS[*index]))?
             }
             (TimeFrom::Field(name), path) => {
-                let value = self.envelope.value(path);
+                let value = path.value(self.envelope);
                 let name = name.clone();
                 self.read(value, &name, 0)?.ok_or_else(|| self.no_time(&name))?
             }

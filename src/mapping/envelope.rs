@@ -3,7 +3,7 @@
 use super::columns::ADDED_BITS;
 use crate::json::base64;
 use crate::json::guide::{Guide, UNMARKED};
-use crate::json::scan::{KeyAt, Keys, at, diagnose, skip_space, string_end, value_end};
+use crate::json::scan::{KeyAt, MemberKeys, at, diagnose, skip_space, string_end, value_end};
 use crate::json::text::{is_text, unescape};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::kind::event::{COLUMNS, RAW, RAW_BASE64, column};
@@ -291,7 +291,7 @@ impl Reader {
         if at(bytes, p) == b'}' {
             return (skip_space(bytes, p + 1) == bytes.len()).then_some(());
         }
-        let (mut outer, mut inner) = (Keys::<ASKED>::new(&self.outer), Keys::<ASKED>::new(&self.inner));
+        let (mut outer, mut inner) = (MemberKeys::<ASKED>::new(&self.outer), MemberKeys::<ASKED>::new(&self.inner));
         // In registers, not in memory: every member reads and sets them.
         let (mut seen, mut present) = (0u32, 0u32);
         loop {
@@ -329,7 +329,7 @@ impl Reader {
 
     /// Reads the key at `p`; its mark is its column or `UNMARKED`.
     #[inline(always)]
-    fn key<const ASKED: bool>(&mut self, bytes: &[u8], p: usize, keys: &mut Keys<ASKED>) -> Option<KeyAt> {
+    fn key<const ASKED: bool>(&mut self, bytes: &[u8], p: usize, keys: &mut MemberKeys<ASKED>) -> Option<KeyAt> {
         let Self { outer, own, shadowed, .. } = self;
         keys.read(outer, bytes, p, |key, escaped| match column_of(&name(key, escaped)) {
             Some(column) if *own >> column & 1 == 1 => column as u32,
@@ -347,7 +347,7 @@ impl Reader {
         bytes: &[u8],
         start: usize,
         column: u32,
-        inner: &mut Keys<ASKED>,
+        inner: &mut MemberKeys<ASKED>,
     ) -> Option<(Mark, usize)> {
         if column == column::PROPERTIES as u32 && at(bytes, start) == b'{' {
             let end = self.properties(bytes, start, inner)?;
@@ -358,7 +358,12 @@ impl Reader {
 
     /// Reads the properties object whose `{` is at `start`; returns the index after it.
     #[inline(always)]
-    fn properties<const ASKED: bool>(&mut self, bytes: &[u8], start: usize, keys: &mut Keys<ASKED>) -> Option<usize> {
+    fn properties<const ASKED: bool>(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        keys: &mut MemberKeys<ASKED>,
+    ) -> Option<usize> {
         let Self { inner, watch, marks, shadowed, .. } = self;
         let mut p = skip_space(bytes, start + 1);
         if at(bytes, p) == b'}' {

@@ -7,7 +7,7 @@ use super::envelope::{Envelope, Reader, WATCH_MAX};
 use super::future::{Judged, Lookahead};
 use super::options::{KeepRaw, Options, Provenance, TimeFrom, column_index};
 use super::place::Path;
-use super::plan::{Defaults, Out, Place, Plan, Refusal, Stamps};
+use super::plan::{Defaults, Out, Plan, RecordPosition, Refusal, Stamps};
 use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::dead::Fault;
@@ -18,7 +18,7 @@ use arrow::buffer::Buffer;
 
 /// The result of mapping a record.
 #[derive(Debug)]
-pub enum Outcome {
+pub enum Mapped {
     /// A row.
     Row,
     /// A dead letter.
@@ -167,7 +167,7 @@ impl Mapper {
 
     /// Maps one record; an error only if a batch cannot be built.
     #[inline]
-    pub fn record(&mut self, text: &str, place: Place<'_>, stamper: &mut Stamper) -> Result<Outcome> {
+    pub fn record(&mut self, text: &str, place: RecordPosition<'_>, stamper: &mut Stamper) -> Result<Mapped> {
         let mut read = self.reader.read_as(text, self.plan.options.distinct);
         let mut stamps = None;
         self.is_plain = false;
@@ -179,7 +179,7 @@ impl Mapper {
             }
         }
         if let Err(fault) = read {
-            return Ok(Outcome::Dead(fault));
+            return Ok(Mapped::Dead(fault));
         }
         let (plan, out) = (&self.plan, &mut self.out);
         let reader = if self.is_plain { &mut self.plain } else { &mut self.reader };
@@ -192,21 +192,21 @@ impl Mapper {
         }
         let properties = reader.marks.field(column::PROPERTIES, text);
         for (index, path) in &plan.copies {
-            let value = Envelope { text, marks: &reader.marks, properties }.value(path);
+            let value = path.value(&Envelope { text, marks: &reader.marks, properties });
             reader.marks.set(*index, value, text);
         }
         let envelope = Envelope { text, marks: &reader.marks, properties };
         if plan.required.is_none_or(|columns| !envelope.has(columns))
             && let Some(fault) = plan.missing(&envelope)
         {
-            return Ok(Outcome::Dead(fault));
+            return Ok(Mapped::Dead(fault));
         }
         match (Assembly { plan, out, envelope: &envelope, place, stamper, stamps, raw }).run() {
-            Ok(()) => Ok(Outcome::Row),
+            Ok(()) => Ok(Mapped::Row),
             Err(refusal) => match *refusal {
-                Refusal::Fault(fault) => Ok(Outcome::Dead(fault)),
-                Refusal::NoTime => Ok(Outcome::NoTime),
-                Refusal::Held(judged) => Ok(Outcome::Held(judged)),
+                Refusal::Fault(fault) => Ok(Mapped::Dead(fault)),
+                Refusal::NoTime => Ok(Mapped::NoTime),
+                Refusal::Held(judged) => Ok(Mapped::Held(judged)),
                 Refusal::Error(error) => Err(error),
             },
         }

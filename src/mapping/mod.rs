@@ -34,9 +34,9 @@ mod when;
 pub use build::schema;
 pub use future::{Arrival, Held, Judged, LOOKAHEAD, Lookahead, Wrapping};
 pub use id::{made_id, uuid_of};
-pub use mapper::{Mapper, Outcome, Rule};
+pub use mapper::{Mapped, Mapper, Rule};
 pub use options::{BATCH_BYTES, BATCH_ROWS, KeepRaw, Lean, Options, Provenance, TimeFrom};
-pub use plan::{Defaults, Place};
+pub use plan::{Defaults, RecordPosition};
 pub use stamp::Stamper;
 pub use when::{TimeUnit, When, time_fields};
 

@@ -106,12 +106,12 @@ fn its_verdict_on_a_record_is_that_of_serde_json() {
     let (mut good, mut bad) = (0, 0);
     for round in 0..200_000 {
         let line = mutate(LINES[round % LINES.len()], &mut random);
-        let place = Place { raw: line.as_bytes(), offset: 1, partition, now: 0, judged: false, arrival: None };
+        let place = RecordPosition { raw: line.as_bytes(), offset: 1, partition, now: 0, judged: false, arrival: None };
         let outcome = mapper.record(&line, place, &mut stamper).unwrap();
-        let refused = matches!(&outcome, Outcome::Dead(fault) if fault.error_type == ErrorType::ParseError);
+        let refused = matches!(&outcome, Mapped::Dead(fault) if fault.error_type == ErrorType::ParseError);
         let oracle = serde_json::from_str::<&RawValue>(&line).is_ok() && depth(&line) <= DEPTH_MAX;
         assert_eq!(refused, !oracle, "{line:?}: {outcome:?}");
-        if matches!(outcome, Outcome::Row) {
+        if matches!(outcome, Mapped::Row) {
             good += 1;
         } else {
             bad += 1;

@@ -26,6 +26,18 @@ impl Path {
         }
     }
 
+    /// Returns the value at the path in a record; the last one if a name occurs twice.
+    pub(super) fn value<'a>(&self, envelope: &Envelope<'a, '_>) -> Value<'a> {
+        match self {
+            Path::Column(index) => envelope.field(*index),
+            Path::Stamp(index, name) => match envelope.field(*index) {
+                Value::Absent => property(envelope, std::slice::from_ref(name)),
+                stamp => stamp,
+            },
+            Path::Property(names) => property(envelope, names),
+        }
+    }
+
     /// Returns the column that the path may name.
     pub(super) fn column(&self) -> Option<usize> {
         match self {
@@ -35,35 +47,22 @@ impl Path {
     }
 }
 
-impl<'a> Envelope<'a, '_> {
-    /// Returns the value at a path; the last one if a name occurs twice.
-    pub(super) fn value(&self, path: &Path) -> Value<'a> {
-        match path {
-            Path::Column(index) => self.field(*index),
-            Path::Stamp(index, name) => match self.field(*index) {
-                Value::Absent => self.property(std::slice::from_ref(name)),
-                stamp => stamp,
-            },
-            Path::Property(names) => self.property(names),
-        }
-    }
-
-    fn property(&self, names: &[String]) -> Value<'a> {
-        let Some((first, rest)) = names.split_first() else { return Value::Absent };
-        let own = self.marks.members.iter().rev().find(|member| unescape(member.key(self.text)) == first.as_str());
-        let mut value = match (own, self.properties) {
-            (Some(member), _) => Value::of(member.value(self.text)),
-            (None, Value::Other(object)) => last_member(object, first),
-            (None, _) => Value::Absent,
+fn property<'a>(envelope: &Envelope<'a, '_>, names: &[String]) -> Value<'a> {
+    let Some((first, rest)) = names.split_first() else { return Value::Absent };
+    let text = envelope.text;
+    let own = envelope.marks.members.iter().rev().find(|member| unescape(member.key(text)) == first.as_str());
+    let mut value = match (own, envelope.properties) {
+        (Some(member), _) => Value::of(member.value(text)),
+        (None, Value::Other(object)) => last_member(object, first),
+        (None, _) => Value::Absent,
+    };
+    for name in rest {
+        value = match value {
+            Value::Other(object) if object.starts_with('{') => last_member(object, name),
+            _ => return Value::Absent,
         };
-        for name in rest {
-            value = match value {
-                Value::Other(object) if object.starts_with('{') => last_member(object, name),
-                _ => return Value::Absent,
-            };
-        }
-        value
     }
+    value
 }
 
 fn last_member<'a>(object: &'a str, name: &str) -> Value<'a> {

@@ -11,7 +11,7 @@ use crate::time::Parser;
 
 /// The position of a record, and what its input knows about it.
 #[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
+pub struct RecordPosition<'a> {
     /// Its exact bytes.
     pub raw: &'a [u8],
     /// Its number in its partition; a file's line.
@@ -84,7 +84,7 @@ impl Plan {
     pub(super) fn missing(&self, envelope: &Envelope<'_, '_>) -> Option<Fault> {
         let (name, _) = self.require.iter().find(|(_, path)| {
             let set = path.column().is_some_and(|index| self.set(index).is_some());
-            !set && envelope.value(path) == Value::Absent
+            !set && path.value(envelope) == Value::Absent
         })?;
         Some(Fault::new(ErrorType::EnvelopeError, format!("{name}: required, but missing or null")))
     }

@@ -20,9 +20,9 @@ impl Bench {
         Self { mapper: Mapper::new(options).unwrap(), stamper, partition, line: 0 }
     }
 
-    fn record(&mut self, text: &str) -> Outcome {
+    fn record(&mut self, text: &str) -> Mapped {
         self.line += 1;
-        let place = Place {
+        let place = RecordPosition {
             raw: text.as_bytes(),
             offset: self.line,
             partition: self.partition,
@@ -40,13 +40,13 @@ impl Bench {
 
 fn one(options: Options, text: &str) -> RecordBatch {
     let mut bench = Bench::new(options);
-    assert!(matches!(bench.record(text), Outcome::Row), "{text}");
+    assert!(matches!(bench.record(text), Mapped::Row), "{text}");
     bench.batch()
 }
 
 fn fault(options: Options, text: &str) -> (ErrorType, String) {
     match Bench::new(options).record(text) {
-        Outcome::Dead(fault) => (fault.error_type, fault.message),
+        Mapped::Dead(fault) => (fault.error_type, fault.message),
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -262,10 +262,10 @@ fn a_watched_property_is_the_one_that_the_properties_show() {
 #[test]
 fn a_first_record_without_a_time_ends_the_run_and_a_later_one_is_dead() {
     let mut bench = Bench::new(Options::default());
-    assert!(matches!(bench.record(r#"{"a":1}"#), Outcome::NoTime));
-    assert!(matches!(bench.record(r#"{"server_timestamp":"2024-01-01T00:00:00Z"}"#), Outcome::Row));
+    assert!(matches!(bench.record(r#"{"a":1}"#), Mapped::NoTime));
+    assert!(matches!(bench.record(r#"{"server_timestamp":"2024-01-01T00:00:00Z"}"#), Mapped::Row));
     match bench.record(r#"{"a":1}"#) {
-        Outcome::Dead(fault) => assert_eq!(fault.error_type, ErrorType::TimestampError),
+        Mapped::Dead(fault) => assert_eq!(fault.error_type, ErrorType::TimestampError),
         other => panic!("{other:?}"),
     }
 }
@@ -343,7 +343,7 @@ fn watched_properties_have_columns_of_their_own_whatever_shape_the_record_has() 
 
 /// Whether the reader reports the names as distinct, and whether those of the properties are.
 fn distinct(bench: &mut Bench, record: &str) -> Option<(bool, bool)> {
-    if !matches!(bench.record(record), Outcome::Row) {
+    if !matches!(bench.record(record), Mapped::Row) {
         return None; // a name in properties and beside them
     }
     let batch = bench.batch();
@@ -413,7 +413,7 @@ fn a_clock_in_the_future_is_judged_by_the_rows_that_follow() {
     let record = |bench: &mut Bench, hour: u32| {
         let text = format!(r#"{{"t":"2024-01-01T{hour:02}:00:00Z"}}"#);
         let outcome = bench.record(&text);
-        let Outcome::Held(judged) = outcome else { panic!("{outcome:?}") };
+        let Mapped::Held(judged) = outcome else { panic!("{outcome:?}") };
         let held =
             Held { text, raw: None, offset: bench.line, input: bench.partition, now: NOW, judged, wrapping: None };
         bench.mapper.lookahead().unwrap().push(held)

@@ -19,7 +19,7 @@ use crate::json::guide::{Guide, UNMARKED};
 use crate::json::text::unescape;
 use crate::json::walk::guided;
 use crate::kind::event::{COLUMNS, column};
-use crate::kind::rows::{Cell, Rows};
+use crate::kind::rows::{Cell, RowColumns};
 use arrow::array::RecordBatch;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,7 +29,7 @@ const PROVENANCE: [usize; 6] =
     [column::ORIGIN, column::PARTITION, column::OFFSET, column::STREAM_TIME, column::INGESTED_AT, column::SCHEMA_ID];
 
 /// Encodes events as records of one schema.
-pub struct Records {
+pub struct RecordEncoder {
     encoder: Encoder,
     /// The fields in the order of the schema; those of a `properties` record are in its place.
     fields: Vec<Field>,
@@ -73,7 +73,7 @@ enum Origin {
     Rest,
 }
 
-impl Records {
+impl RecordEncoder {
     /// Prepares an encoder for a schema.
     ///
     /// Errors: exit status 78 if it is not a record, or not one that an event could be.
@@ -125,7 +125,7 @@ impl Records {
         batch: &RecordBatch,
         mut each: impl FnMut(std::result::Result<&[u8], String>),
     ) -> Result<()> {
-        let rows = Rows::new(batch)?;
+        let rows = RowColumns::new(batch)?;
         for row in 0..batch.num_rows() {
             self.run.begin();
             self.run.out.clear();
@@ -143,7 +143,7 @@ impl Records {
         Ok(())
     }
 
-    fn row(&mut self, rows: &Rows<'_>, row: usize) -> std::result::Result<(), EncodeError> {
+    fn row(&mut self, rows: &RowColumns<'_>, row: usize) -> std::result::Result<(), EncodeError> {
         let text = rows.properties(row);
         self.find(text);
         let by_server = self.has_server_timestamp && rows.cell(column::SERVER_TIMESTAMP, row) != Cell::None;

@@ -5,7 +5,7 @@ use crate::avro::decode::Decoder;
 use crate::avro::parse_schema;
 use crate::format::test_data::cases;
 use crate::json::text::write_string;
-use crate::mapping::{Mapper, Options, Outcome, Place, Stamper, TimeFrom};
+use crate::mapping::{Mapped, Mapper, Options, RecordPosition, Stamper, TimeFrom};
 use crate::time::{EARLIEST, LATEST, format_instant};
 use arrow::array::AsArray;
 use proptest::prelude::*;
@@ -30,15 +30,15 @@ fn rows(texts: &[impl AsRef<str>]) -> RecordBatch {
     let partition = stamper.partition("t", "0");
     let mut mapper = Mapper::new(Options { time: TimeFrom::Optional, ..Options::default() }).unwrap();
     for (offset, text) in (0..).zip(texts) {
-        let place = Place { raw: b"raw", offset, partition, now: NOW, judged: false, arrival: None };
+        let place = RecordPosition { raw: b"raw", offset, partition, now: NOW, judged: false, arrival: None };
         let outcome = mapper.record(text.as_ref(), place, &mut stamper).unwrap();
-        assert!(matches!(outcome, Outcome::Row), "{}: {outcome:?}", text.as_ref());
+        assert!(matches!(outcome, Mapped::Row), "{}: {outcome:?}", text.as_ref());
     }
     mapper.batch(&mut stamper, None).unwrap().unwrap()
 }
 
-fn records(schema: &str) -> Records {
-    Records::try_new(&parse_schema(schema).unwrap()).unwrap()
+fn records(schema: &str) -> RecordEncoder {
+    RecordEncoder::try_new(&parse_schema(schema).unwrap()).unwrap()
 }
 
 /// Returns the records of rows as a decoder reads them, or why there is none.
@@ -70,7 +70,7 @@ fn fault(schema: &str, text: &str) -> String {
 /// Returns why a schema is refused.
 fn refusal(fields: &str) -> String {
     let text = format!(r#"{{"type":"record","name":"r","fields":[{fields}]}}"#);
-    Records::try_new(&parse_schema(&text).unwrap()).err().unwrap().to_string()
+    RecordEncoder::try_new(&parse_schema(&text).unwrap()).err().unwrap().to_string()
 }
 
 fn schema(fields: &str) -> String {
@@ -218,7 +218,7 @@ fn a_schema_that_no_event_has_a_place_in_is_refused_at_once() {
     assert!(refusal(r#"{"name":"properties","type":"string"}"#).contains("properties: an object cannot be"));
     let twice = r#"{"name":"a","type":"int"},{"name":"properties","type":{"type":"record","name":"P","fields":[{"name":"a","type":"int"}]}}"#;
     assert!(refusal(twice).contains("'a': duplicate field, in the record and in its 'properties'"));
-    let error = Records::try_new(&parse_schema("\"string\"").unwrap()).err().unwrap();
+    let error = RecordEncoder::try_new(&parse_schema("\"string\"").unwrap()).err().unwrap();
     assert_eq!(
         (error.kind(), error.to_string().as_str()),
         (crate::ErrorKind::Config, "expected a record schema, found string")

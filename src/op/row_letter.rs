@@ -18,7 +18,7 @@ pub fn with_letter<T>(
     headers: Option<&dyn Headers>,
     take: impl FnOnce(&Letter<'_>, bool) -> Result<T>,
 ) -> Result<T> {
-    let own = headers::Rows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
+    let own = headers::HeaderRows::of(batch).and_then(|rows| Some(rows.get(rows.code(row)?)));
     let headers = headers.or(own.as_ref().map(|own| own as &dyn Headers));
     let written;
     let payload = match raw_of(batch, row) {

@@ -39,14 +39,14 @@ pub enum Plain {
     /// `NAME.part` until the end.
     Part {
         /// `NAME.part`.
-        part: Part,
+        part: PartFile,
         /// Whether a file of the name will be replaced.
         existed: bool,
     },
 }
 
 /// A file without its name: locked, so that a second run cannot write it too, and removed where the run fails.
-pub struct Part {
+pub struct PartFile {
     file: File,
     disk: Disk,
     /// The name to be.
@@ -55,7 +55,7 @@ pub struct Part {
     kept: bool,
 }
 
-impl Drop for Part {
+impl Drop for PartFile {
     fn drop(&mut self) {
         if !self.kept && is_same(&self.file, &part_of(&self.path)) {
             // What ended the run is the error to report; the next run takes over what stays.
@@ -64,7 +64,7 @@ impl Drop for Part {
     }
 }
 
-impl Part {
+impl PartFile {
     /// Gives the file its name.
     fn name(mut self) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(self.path.display().to_string(), &error);
@@ -246,7 +246,7 @@ fn part_of(path: &Path) -> PathBuf {
 }
 
 /// Makes `NAME.part`, or takes over what a killed run left; exit 75 where another run is writing it.
-fn create_part(path: PathBuf, disk: Disk) -> Result<Part> {
+fn create_part(path: PathBuf, disk: Disk) -> Result<PartFile> {
     let part = part_of(&path);
     let shown = path.display();
     let failed = |error: std::io::Error| Error::io(shown.to_string(), &error);
@@ -264,7 +264,7 @@ fn create_part(path: PathBuf, disk: Disk) -> Result<Part> {
         // The run that held the lock may have ended in between: given this very file its name, or removed it.
         if is_same(&file, &part) {
             file.set_len(0).map_err(failed)?;
-            return Ok(Part { file, disk, path, kept: false });
+            return Ok(PartFile { file, disk, path, kept: false });
         }
     }
 }

@@ -389,7 +389,7 @@ impl Output {
         let bare = if self.own_headers { None } else { headers::without(batch)? };
         let refused = match &bare {
             None => self.write_rows(batch, None)?,
-            Some(bare) => self.write_rows(bare, headers::Rows::of(batch))?,
+            Some(bare) => self.write_rows(bare, headers::HeaderRows::of(batch))?,
         };
         self.metrics.blocked("output", asked.elapsed());
         Ok(refused)
@@ -418,7 +418,7 @@ impl Output {
         }
     }
 
-    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::Rows<'_>>) -> Result<Vec<Rejected>> {
+    fn write_rows(&mut self, batch: &RecordBatch, headers: Option<headers::HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         let name = &self.name;
         match &mut self.sink {
             Target::Null => {}

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::format::avro::RowEncoder;
 use crate::kind::Kind;
 use crate::kind::dead::{ErrorType, Fault};
-use crate::op::record::Records;
+use crate::op::record::RecordEncoder;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -35,7 +35,7 @@ enum Form {
     /// The rows as they are.
     Own(Box<RowEncoder>),
     /// Events as records of a given schema.
-    Records(Box<Records>),
+    Records(Box<RecordEncoder>),
 }
 
 /// The topic and schema of rows.
@@ -171,7 +171,7 @@ fn form(own: RowEncoder, kind: Kind, text: &str) -> Result<Form> {
         return Err(Error::config(format!("expected the schema of the rows: {}", own.text())));
     }
     match kind {
-        Kind::Event => Ok(Form::Records(Box::new(Records::try_new(&theirs)?))),
+        Kind::Event => Ok(Form::Records(Box::new(RecordEncoder::try_new(&theirs)?))),
         other => {
             let name = other.name();
             let why = format!("schema_id= is supported for events only; remove it for rows of {name}");

@@ -10,7 +10,7 @@
 //! for an entry. `safe` is the byte of the segment up to which everything was durable when the entry was written: damage before
 //! it is a loss, damage after it is a write that was never acknowledged.
 
-use super::request::{Fate, Kept, Record, Request};
+use super::request::{Kept, Record, RecordFate, Request};
 use crate::kind::dead::{ErrorType, Fault};
 use crate::parse::bytes::Cursor;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -87,7 +87,7 @@ pub struct Seen<'a> {
     /// The fault that the HTTP server found.
     pub fault: Option<Fault>,
     /// Its fate.
-    pub fate: Fate,
+    pub fate: RecordFate,
 }
 
 /// Returns an upper bound of the size of a request's entry in bytes.
@@ -102,7 +102,7 @@ pub fn size_max(request: &Request) -> usize {
 }
 
 /// Appends an entry to `out`; returns its length.
-pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[Fate]) -> usize {
+pub fn encode(out: &mut Vec<u8>, spot: Spot, request: &Request, fates: &[RecordFate]) -> usize {
     let start = out.len();
     out.extend_from_slice(&[0; HEAD]);
     out.extend_from_slice(&spot.safe.to_le_bytes());
@@ -137,15 +137,15 @@ pub fn seal(entry: &mut [u8], seed: u64) {
     entry[4..12].copy_from_slice(&check.to_le_bytes());
 }
 
-fn put_record(out: &mut Vec<u8>, record: &Record, fate: &Fate) {
+fn put_record(out: &mut Vec<u8>, record: &Record, fate: &RecordFate) {
     let own = match fate {
-        Fate::Rejected(fault) if record.fault.as_ref() != Some(fault) => Some(fault),
+        RecordFate::Rejected(fault) if record.fault.as_ref() != Some(fault) => Some(fault),
         _ => None,
     };
     let mut flags = match fate {
-        Fate::New => 0,
-        Fate::Duplicate => 1,
-        Fate::Rejected(_) => 2,
+        RecordFate::New => 0,
+        RecordFate::Duplicate => 1,
+        RecordFate::Rejected(_) => 2,
     };
     for (bit, is_set) in
         [(HAS_ID, record.event_id.is_some()), (HAS_FAULT, record.fault.is_some()), (OWN_FAULT, own.is_some())]
@@ -181,7 +181,7 @@ fn count(count: usize) -> [u8; 4] {
 
 /// What a range of bytes begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Span {
+pub enum EntrySpan {
     /// An entry of this many bytes, provided that all of them are present and valid.
     Entry(usize),
     /// Too few bytes to tell.
@@ -191,21 +191,21 @@ pub enum Span {
 }
 
 /// Returns the length of the entry that `bytes` begin with.
-pub fn span(bytes: &[u8]) -> Span {
+pub fn span(bytes: &[u8]) -> EntrySpan {
     let known = bytes.len().min(MARK.len());
     if bytes[..known] != MARK[..known] {
-        return Span::Damaged;
+        return EntrySpan::Damaged;
     }
-    let Some(length) = bytes.get(12..).and_then(|rest| Cursor::new(rest).le::<u32>()) else { return Span::Short };
+    let Some(length) = bytes.get(12..).and_then(|rest| Cursor::new(rest).le::<u32>()) else { return EntrySpan::Short };
     match usize::try_from(length) {
-        Ok(length) if length <= BODY_MAX => Span::Entry(HEAD + length),
-        _ => Span::Damaged,
+        Ok(length) if length <= BODY_MAX => EntrySpan::Entry(HEAD + length),
+        _ => EntrySpan::Damaged,
     }
 }
 
 /// Parses the entry at the start of `bytes`; `None` if it is damaged or incomplete.
 pub fn read(bytes: &[u8], seed: u64) -> Option<Entry<'_>> {
-    let Span::Entry(length) = span(bytes) else { return None };
+    let EntrySpan::Entry(length) = span(bytes) else { return None };
     let bytes = bytes.get(..length)?;
     let check: u64 = Cursor::new(bytes.get(4..)?).le()?;
     let checked = bytes.get(12..)?;
@@ -308,9 +308,9 @@ fn record<'a>(rest: &mut Cursor<'a>) -> Option<Seen<'a>> {
     let known = if flags & HAS_FAULT == 0 { None } else { Some(fault(rest)?) };
     let own = if flags & OWN_FAULT == 0 { None } else { Some(fault(rest)?) };
     let fate = match (flags & FATE, own) {
-        (0, None) => Fate::New,
-        (1, None) => Fate::Duplicate,
-        (2, own) => Fate::Rejected(own.or_else(|| known.clone())?),
+        (0, None) => RecordFate::New,
+        (1, None) => RecordFate::Duplicate,
+        (2, own) => RecordFate::Rejected(own.or_else(|| known.clone())?),
         _ => return None,
     };
     Some(Seen { payload, source, event_id, fault: known, fate })

@@ -8,8 +8,8 @@ fn fault() -> impl Strategy<Value = Fault> {
     (0..TYPES.len(), ".{0,20}").prop_map(|(code, message)| Fault::new(TYPES[code], message))
 }
 
-fn record() -> impl Strategy<Value = (Record, Fate)> {
-    let fate = prop_oneof![Just(Fate::New), Just(Fate::Duplicate), fault().prop_map(Fate::Rejected)];
+fn record() -> impl Strategy<Value = (Record, RecordFate)> {
+    let fate = prop_oneof![Just(RecordFate::New), Just(RecordFate::Duplicate), fault().prop_map(RecordFate::Rejected)];
     (vec(any::<u8>(), 0..60), ".{0,8}", any::<Option<[u8; 16]>>(), proptest::option::of(fault()), fate)
         .prop_map(|(payload, source, event_id, fault, fate)| (Record { payload, source, event_id, fault }, fate))
 }
@@ -22,13 +22,13 @@ prop_compose! {
         headers in vec((".{0,6}", ".{0,12}"), 0..4),
         once in proptest::option::of((".{0,6}", any::<u128>())),
         both in vec(record(), 0..6),
-    ) -> (Request, Vec<Fate>) {
+    ) -> (Request, Vec<RecordFate>) {
         let (records, fates) = both.into_iter().unzip();
         (Request { arrived_at, token, headers, once, records }, fates)
     }
 }
 
-fn encoded(request: &Request, fates: &[Fate], offset: i64) -> Vec<u8> {
+fn encoded(request: &Request, fates: &[RecordFate], offset: i64) -> Vec<u8> {
     let mut bytes = vec![];
     encode(&mut bytes, Spot { seed: SEED, safe: 32, offset }, request, fates);
     bytes
@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn a_request_and_its_fates_come_back((request, fates) in request(), offset in 0..i64::MAX / 2) {
         let bytes = encoded(&request, &fates, offset);
-        prop_assert_eq!(span(&bytes), Span::Entry(bytes.len()));
+        prop_assert_eq!(span(&bytes), EntrySpan::Entry(bytes.len()));
         prop_assert!(bytes.len() <= size_max(&request), "{} bytes", bytes.len());
         let entry = read(&bytes, SEED).expect("a whole entry");
         prop_assert_eq!((entry.safe, entry.offset, entry.end()), (32, offset, offset + fates.len() as i64));
@@ -53,7 +53,7 @@ proptest! {
         let bytes = encoded(&request, &fates, 5);
         for end in 0..bytes.len() {
             prop_assert!(read(&bytes[..end], SEED).is_none(), "{end}");
-            prop_assert!(end >= HEAD || span(&bytes[..end]) == Span::Short);
+            prop_assert!(end >= HEAD || span(&bytes[..end]) == EntrySpan::Short);
         }
     }
 

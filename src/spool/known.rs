@@ -1,8 +1,8 @@
 //! Detects repeated events by their id, and repeated requests by their `Idempotency-Key`, within a time window.
 
 use super::entry::Entry;
-use super::request::{Fate, Record, Request};
-use super::segment::Place;
+use super::request::{Record, RecordFate, Request};
+use super::segment::SegmentOffset;
 use crate::kind::dead::{ErrorType, Fault};
 use ahash::AHashMap;
 use std::collections::VecDeque;
@@ -47,16 +47,16 @@ impl Ids {
     }
 
     /// Judges a record that arrived at `now`, and remembers its id.
-    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> Fate {
-        let Some(id) = record.event_id else { return Fate::New };
+    pub fn judge(&mut self, token: &str, record: &Record, now: i64) -> RecordFate {
+        let Some(id) = record.event_id else { return RecordFate::New };
         let payload = xxh3_64_with_seed(&record.payload, self.seed);
         match self.enter(token, &record.source, id, payload, now) {
-            None => Fate::New,
-            Some(same) if same == payload => Fate::Duplicate,
+            None => RecordFate::New,
+            Some(same) if same == payload => RecordFate::Duplicate,
             Some(_) => {
                 let id = uuid::Uuid::from_bytes(id);
                 let message = format!("id_reused: event_id {id} was sent before with another payload");
-                Fate::Rejected(Fault::new(ErrorType::EnvelopeError, message))
+                RecordFate::Rejected(Fault::new(ErrorType::EnvelopeError, message))
             }
         }
     }
@@ -91,7 +91,7 @@ impl Ids {
 
     /// Remembers the ids of an entry that was read back.
     pub fn learn(&mut self, entry: &Entry<'_>) {
-        for seen in entry.records().filter(|seen| seen.fate == Fate::New) {
+        for seen in entry.records().filter(|seen| seen.fate == RecordFate::New) {
             if let Some(id) = seen.event_id {
                 let payload = xxh3_64_with_seed(seen.payload, self.seed);
                 self.enter(entry.token, seen.source, id, payload, entry.arrived_at);
@@ -108,18 +108,18 @@ pub struct Used {
     /// The hash of the body it came with.
     pub body: u128,
     /// The position of the request's entry.
-    pub place: Place,
+    pub place: SegmentOffset,
 }
 
 /// The requests of a window by (token, `Idempotency-Key`).
-pub struct Keys {
+pub struct IdempotencyKeys {
     window: i64,
     seed: u64,
     known: AHashMap<u128, Used>,
     order: VecDeque<(i64, u128)>,
 }
 
-impl Keys {
+impl IdempotencyKeys {
     /// Remembers keys for a window of this many µs.
     pub fn new(window: i64, seed: u64) -> Self {
         Self { window, seed, known: AHashMap::new(), order: VecDeque::new() }
@@ -147,7 +147,7 @@ impl Keys {
     }
 
     /// Remembers the key of a request.
-    pub fn enter(&mut self, token: &str, once: (&str, u128), now: i64, place: Place) {
+    pub fn enter(&mut self, token: &str, once: (&str, u128), now: i64, place: SegmentOffset) {
         let key = self.key(token, once.0);
         if self.order.len() >= KEYS_MAX {
             self.pop();

@@ -3,7 +3,7 @@
 use super::entry::{self, BODY_MAX, Entry, Spot, size_max};
 use super::inlet::{Inlet, Pace};
 use super::queue::{Bell, Done};
-use super::request::{Answer, Fate, Keeper, Request};
+use super::request::{Answer, Keeper, RecordFate, Request};
 use super::shelf::{KEYS_WINDOW, Position};
 use crate::error::{Error, Result};
 use ahash::AHashMap;
@@ -156,8 +156,8 @@ impl State {
 
     /// Keeps a request; returns its answer, its end offset and its size.
     fn hold(&mut self, request: &Request) -> (Answer, i64, usize) {
-        let fate = |record: &super::request::Record| record.fault.clone().map_or(Fate::New, Fate::Rejected);
-        let fates: Vec<Fate> = request.records.iter().map(fate).collect();
+        let fate = |record: &super::request::Record| record.fault.clone().map_or(RecordFate::New, RecordFate::Rejected);
+        let fates: Vec<RecordFate> = request.records.iter().map(fate).collect();
         let mut bytes = Vec::with_capacity(size_max(request));
         let size = entry::encode(&mut bytes, Spot { seed: SEED, safe: 0, offset: self.next }, request, &fates);
         bytes.shrink_to_fit();

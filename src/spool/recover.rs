@@ -1,6 +1,6 @@
 //! Opens the segments of an existing spool: verifies every entry once, and truncates a torn last write.
 
-use super::segment::{self, Entries, HEADER, Next, Place};
+use super::segment::{self, Entries, HEADER, Next, SegmentOffset};
 use super::shelf::{Position, Segment, Shelf};
 use super::writer::{Tail, Writer};
 use crate::console::Console;
@@ -71,7 +71,7 @@ impl Look<'_> {
             if entry.offset != next {
                 return Err(damage(&path, byte, format!("expected offset {next}, found {}", entry.offset)));
             }
-            writer.learn(&entry, Place { segment: self.first, byte });
+            writer.learn(&entry, SegmentOffset { segment: self.first, byte });
             next = entry.end();
             found.newest = found.newest.max(entry.arrived_at);
             found.keyed |= entry.once.is_some();

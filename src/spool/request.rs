@@ -32,7 +32,7 @@ pub struct Record {
 
 /// The fate of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RecordFate {
     /// It is kept and becomes an event.
     New,
     /// The same event was kept before: it is counted, and not passed on.
@@ -47,7 +47,7 @@ pub struct Kept {
     /// The offset of its first record; the others follow consecutively.
     pub offset: i64,
     /// The fate of each record.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<RecordFate>,
 }
 
 /// The answer to a request.

@@ -7,7 +7,7 @@
 //! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before that
 //! offset are left of a failed write.
 
-use super::entry::{self, Entry, Span};
+use super::entry::{self, Entry, EntrySpan};
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -23,7 +23,7 @@ const READ_BYTES: usize = 256 << 10;
 
 /// The position of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct SegmentOffset {
     /// The first offset of its segment.
     pub segment: i64,
     /// The byte in it at which the entry begins.
@@ -149,12 +149,12 @@ impl Entries {
             let left = usize::try_from(limit.saturating_sub(self.at)).unwrap_or(usize::MAX);
             match entry::span(&self.buffer[self.start..self.end]) {
                 _ if left == 0 => return Ok(Next::Nothing),
-                Span::Damaged => return Ok(Next::Damaged),
-                Span::Entry(length) if length > left => return Ok(Next::Damaged),
-                Span::Entry(length) if length <= have => return Ok(Next::Entry(length)),
-                Span::Short if have >= left => return Ok(Next::Damaged),
-                Span::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
-                Span::Short => self.fill(READ_BYTES.min(left), left)?,
+                EntrySpan::Damaged => return Ok(Next::Damaged),
+                EntrySpan::Entry(length) if length > left => return Ok(Next::Damaged),
+                EntrySpan::Entry(length) if length <= have => return Ok(Next::Entry(length)),
+                EntrySpan::Short if have >= left => return Ok(Next::Damaged),
+                EntrySpan::Entry(length) => self.fill(length.max(READ_BYTES).min(left), left)?,
+                EntrySpan::Short => self.fill(READ_BYTES.min(left), left)?,
             }
             if self.end - self.start == have {
                 // The file is shorter than `limit`.

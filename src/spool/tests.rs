@@ -1,7 +1,7 @@
 //! Both ends of the spool without a server: clients on threads, the reading end in the test.
 
 use super::promise::Promise;
-use super::request::{Answer, Fate, Keeper, Record, Request};
+use super::request::{Answer, Keeper, Record, RecordFate, Request};
 use super::segment::{Medium, path};
 use super::shelf::{Bounds, Position, Segment};
 use super::*;
@@ -45,7 +45,7 @@ fn answer(keeper: &Arc<dyn Keeper>, request: Request) -> Answer {
 }
 
 /// Returns the offset of a kept request and the fates of its records.
-fn kept(answer: Answer) -> (i64, Vec<Fate>) {
+fn kept(answer: Answer) -> (i64, Vec<RecordFate>) {
     match answer {
         Answer::Kept(kept) => (kept.offset, kept.fates),
         other => panic!("{other:?}"),
@@ -279,17 +279,17 @@ fn a_repeat_is_a_duplicate_within_the_window_and_another_payload_is_refused() {
     let fates = |keeper: &Arc<dyn Keeper>, request| kept(answer(keeper, request)).1;
     assert_eq!(
         fates(&keeper, request(0, vec![record(1, "a"), record(1, "a"), record(2, "b")])),
-        [Fate::New, Fate::Duplicate, Fate::New]
+        [RecordFate::New, RecordFate::Duplicate, RecordFate::New]
     );
-    assert_eq!(fates(&keeper, one(50, 1, "a")), [Fate::Duplicate]);
+    assert_eq!(fates(&keeper, one(50, 1, "a")), [RecordFate::Duplicate]);
     let other = fates(&keeper, one(50, 1, "c"));
-    assert!(matches!(&other[..], [Fate::Rejected(fault)] if fault.message.starts_with("id_reused")), "{other:?}");
-    assert_eq!(fates(&keeper, Request { token: "u".into(), ..one(50, 1, "c") }), [Fate::New], "another client");
+    assert!(matches!(&other[..], [RecordFate::Rejected(fault)] if fault.message.starts_with("id_reused")), "{other:?}");
+    assert_eq!(fates(&keeper, Request { token: "u".into(), ..one(50, 1, "c") }), [RecordFate::New], "another client");
     drained(keeper, &reader);
     drop(reader);
     let (keeper, _reader) = open(&promise, &run()).unwrap();
-    assert_eq!(fates(&keeper, one(99, 2, "b")), [Fate::Duplicate], "known after a restart");
-    assert_eq!(fates(&keeper, one(100, 1, "c")), [Fate::New], "the window has moved on");
+    assert_eq!(fates(&keeper, one(99, 2, "b")), [RecordFate::Duplicate], "known after a restart");
+    assert_eq!(fates(&keeper, one(100, 1, "c")), [RecordFate::New], "the window has moved on");
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn a_reader_never_takes_in_what_is_not_durable_yet() {
     let entry = |offset: i64, payload: &str| {
         let mut bytes = vec![];
         let spot = entry::Spot { seed, safe: 0, offset };
-        entry::encode(&mut bytes, spot, &one(0, 0, payload), &[Fate::New]);
+        entry::encode(&mut bytes, spot, &one(0, 0, payload), &[RecordFate::New]);
         bytes
     };
     durable.extend(entry(0, "first"));
@@ -440,7 +440,7 @@ fn what_could_not_be_made_durable_is_never_acknowledged_and_what_was_is_there() 
             other => panic!("{other:?}"),
         });
         let kept = kept.expect("it is requested until it is kept");
-        assert_eq!(kept.fates, [Fate::New], "{n}: what was refused is not known");
+        assert_eq!(kept.fates, [RecordFate::New], "{n}: what was refused is not known");
         acknowledged.push((kept.offset, n.to_string()));
     }
     assert!(asked > 220, "{asked}");

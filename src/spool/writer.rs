@@ -6,10 +6,10 @@
 //! request begins another one.
 
 use super::entry::{self, BODY_MAX, Entry, Spot};
-use super::known::{Ids, Keys};
+use super::known::{IdempotencyKeys, Ids};
 use super::queue::{Asked, Bell, Done, Queue};
-use super::request::{Answer, Fate, Kept, Request};
-use super::segment::{self, Entries, HEADER, Medium, Next, Place};
+use super::request::{Answer, Kept, RecordFate, Request};
+use super::segment::{self, Entries, HEADER, Medium, Next, SegmentOffset};
 use super::shelf::{self, KEYS_WINDOW, Segment, Shelf};
 use crate::clock::Clock;
 use crate::console::Console;
@@ -62,7 +62,7 @@ pub struct Writer {
     /// The offset of the next record.
     next: i64,
     ids: Option<Ids>,
-    keys: Keys,
+    keys: IdempotencyKeys,
     buffer: Vec<u8>,
     /// Whether the last write failed, which has been reported.
     troubled: bool,
@@ -71,7 +71,7 @@ pub struct Writer {
 /// The answer to a request, once its group is durable.
 enum Outcome {
     Kept(Kept),
-    Repeated(Place),
+    Repeated(SegmentOffset),
     Conflict,
     TooLarge(String),
     Refused(String),
@@ -94,7 +94,7 @@ impl Writer {
         let dedup = shelf.bounds().dedup;
         Self {
             ids: dedup.map(|window| Ids::new(window, seed)),
-            keys: Keys::new(dedup.unwrap_or(KEYS_WINDOW), seed),
+            keys: IdempotencyKeys::new(dedup.unwrap_or(KEYS_WINDOW), seed),
             shelf,
             voice,
             create,
@@ -106,7 +106,7 @@ impl Writer {
     }
 
     /// Remembers an entry that was read back.
-    pub fn learn(&mut self, entry: &Entry<'_>, place: Place) {
+    pub fn learn(&mut self, entry: &Entry<'_>, place: SegmentOffset) {
         if let Some(ids) = &mut self.ids {
             ids.learn(entry);
         }
@@ -178,7 +178,7 @@ impl Writer {
     /// Judges a request and encodes its entry into the buffer.
     fn place(&mut self, request: &Request, size: usize, group: &mut Group) -> Outcome {
         let Some(tail) = &self.tail else { return Outcome::Refused("no segment is open".into()) };
-        let place = Place { segment: tail.first, byte: tail.bytes + self.buffer.len() as u64 };
+        let place = SegmentOffset { segment: tail.first, byte: tail.bytes + self.buffer.len() as u64 };
         let spot = Spot { seed: tail.seed, safe: tail.bytes, offset: self.next };
         if let Some(used) = self.keys.find(request) {
             let is_there = self.shelf.segment(used.place.segment).0.is_some_and(|s| s.first == used.place.segment);
@@ -243,13 +243,13 @@ impl Writer {
         Some(format!("the spool is full (--spool-max){why}"))
     }
 
-    fn judge(&mut self, request: &Request) -> Vec<Fate> {
+    fn judge(&mut self, request: &Request) -> Vec<RecordFate> {
         let (token, now) = (&request.token, request.arrived_at);
         let ids = &mut self.ids;
         let fate = |record: &super::request::Record| match (&record.fault, ids.as_mut()) {
-            (Some(fault), _) => Fate::Rejected(fault.clone()),
+            (Some(fault), _) => RecordFate::Rejected(fault.clone()),
             (None, Some(ids)) => ids.judge(token, record, now),
-            (None, None) => Fate::New,
+            (None, None) => RecordFate::New,
         };
         request.records.iter().map(fate).collect()
     }
@@ -311,7 +311,7 @@ impl Writer {
     }
 
     /// Reads the request at a place, for the answer to a repeated request.
-    fn repeat(&self, place: Place) -> Answer {
+    fn repeat(&self, place: SegmentOffset) -> Answer {
         let read = || -> Result<Option<Answer>> {
             let path = segment::path(self.shelf.dir(), place.segment);
             let Some(mut entries) = Entries::open(&path)? else { return Ok(None) };

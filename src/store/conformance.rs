@@ -1,7 +1,7 @@
 //! One test suite for every store in [`ALL`]: `prepare`, `commit`, `finish`, kills and replays.
 
 use super::sample::{Pane, as_text, events, metrics, rows, scattered};
-use super::{ALL, Epoch, Location, OpenOptions, Outcome, Sink, Store};
+use super::{ALL, Epoch, Location, OpenOptions, Sink, SinkOutcome, Store};
 use crate::console::{Colour, Console};
 use crate::counts::SinkCounts;
 use crate::error::ErrorKind;
@@ -75,7 +75,7 @@ impl Bench {
     }
 
     /// Makes a complete run.
-    pub fn run(&self, kind: Kind, batches: &[RecordBatch]) -> Outcome {
+    pub fn run(&self, kind: Kind, batches: &[RecordBatch]) -> SinkOutcome {
         let mut sink = self.open();
         for batch in batches {
             assert!(sink.write(kind, batch).unwrap().is_empty());

@@ -29,7 +29,7 @@ pub struct Stored {
 
 /// The outcome of one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RowFate {
     /// Its key was not stored.
     Inserted,
     /// It replaced a row of a smaller version, or of the same version with another value.
@@ -46,29 +46,29 @@ pub enum Fate {
 
 /// Decides the fate of `row`. `stored` is the stored row of its key, `taken_back` the greatest version that this run has
 /// retracted.
-pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> Fate {
+pub fn judge_row(stored: Option<Stored>, taken_back: Option<Version>, row: Stored) -> RowFate {
     if taken_back.is_some_and(|gone| row.version <= gone) {
-        return Fate::Stale;
+        return RowFate::Stale;
     }
     match stored {
-        None => Fate::Inserted,
+        None => RowFate::Inserted,
         Some(there) if row.version < there.version => refused(row.version, there.version),
-        Some(there) if row.version == there.version && same_value(row.value, there.value) => Fate::Unchanged,
-        Some(_) => Fate::Updated,
+        Some(there) if row.version == there.version && same_value(row.value, there.value) => RowFate::Unchanged,
+        Some(_) => RowFate::Updated,
     }
 }
 
 /// Decides the fate of a retraction of `version`; without a stored row it changes nothing.
-pub fn judge_retraction(stored: Option<Stored>, version: Version) -> Fate {
+pub fn judge_retraction(stored: Option<Stored>, version: Version) -> RowFate {
     match stored {
-        None => Fate::Unchanged,
-        Some(there) if there.version <= version => Fate::Deleted,
+        None => RowFate::Unchanged,
+        Some(there) if there.version <= version => RowFate::Deleted,
         Some(there) => refused(version, there.version),
     }
 }
 
-fn refused(version: Version, there: Version) -> Fate {
-    if version.revision == there.revision { Fate::Outnumbered } else { Fate::Stale }
+fn refused(version: Version, there: Version) -> RowFate {
+    if version.revision == there.revision { RowFate::Outnumbered } else { RowFate::Stale }
 }
 
 /// Whether two values are equal. NaN equals NaN, and the two zeros are equal because not every store keeps the sign.
@@ -80,16 +80,16 @@ fn same_value(left: Option<f64>, right: Option<f64>) -> bool {
     }
 }
 
-impl SinkCounts {
+impl RowFate {
     /// Counts a row with this fate.
-    pub fn add(&mut self, fate: Fate) {
-        self.taken += 1;
-        match fate {
-            Fate::Inserted => self.inserted += 1,
-            Fate::Updated => self.updated += 1,
-            Fate::Unchanged => self.unchanged += 1,
-            Fate::Deleted => self.deleted += 1,
-            Fate::Stale | Fate::Outnumbered => self.stale += 1,
+    pub fn count_in(self, counts: &mut SinkCounts) {
+        counts.taken += 1;
+        match self {
+            RowFate::Inserted => counts.inserted += 1,
+            RowFate::Updated => counts.updated += 1,
+            RowFate::Unchanged => counts.unchanged += 1,
+            RowFate::Deleted => counts.deleted += 1,
+            RowFate::Stale | RowFate::Outnumbered => counts.stale += 1,
         }
     }
 }
@@ -125,9 +125,9 @@ impl Overlap {
     }
 
     /// Notes the fate of a row of metric `id`. The last row of each metric decides.
-    pub fn judged(&mut self, id: [u8; 16], fate: Fate, key: impl FnOnce() -> String) {
+    pub fn judged(&mut self, id: [u8; 16], fate: RowFate, key: impl FnOnce() -> String) {
         let id = u128::from_be_bytes(id);
-        if fate != Fate::Outnumbered {
+        if fate != RowFate::Outnumbered {
             if !self.refused.is_empty() && self.refused.remove(&id) {
                 self.names.remove(&id);
             }
@@ -182,11 +182,11 @@ mod tests {
         for &(revision, rows, retracted) in rows {
             let row = stored(revision, rows);
             if retracted {
-                if judge_retraction(there, row.version) == Fate::Deleted {
+                if judge_retraction(there, row.version) == RowFate::Deleted {
                     there = None;
                 }
                 gone = gone.max(Some(row.version));
-            } else if matches!(judge_row(there, gone, row), Fate::Inserted | Fate::Updated) {
+            } else if matches!(judge_row(there, gone, row), RowFate::Inserted | RowFate::Updated) {
                 there = Some(row);
             }
         }
@@ -213,13 +213,13 @@ mod tests {
     #[test]
     fn a_smaller_version_is_stale_and_an_equal_one_replaces_only_another_value() {
         let there = Some(stored(1, 5));
-        assert_eq!(judge_row(there, None, stored(0, 9)), Fate::Stale);
-        assert_eq!(judge_row(there, None, stored(1, 5)), Fate::Unchanged);
-        assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), Fate::Updated);
-        assert_eq!(judge_row(there, None, stored(2, 0)), Fate::Updated);
-        assert_eq!(judge_row(there, None, stored(1, 4)), Fate::Outnumbered);
-        assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), Fate::Outnumbered);
-        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), Fate::Stale);
+        assert_eq!(judge_row(there, None, stored(0, 9)), RowFate::Stale);
+        assert_eq!(judge_row(there, None, stored(1, 5)), RowFate::Unchanged);
+        assert_eq!(judge_row(there, None, Stored { value: None, ..stored(1, 5) }), RowFate::Updated);
+        assert_eq!(judge_row(there, None, stored(2, 0)), RowFate::Updated);
+        assert_eq!(judge_row(there, None, stored(1, 4)), RowFate::Outnumbered);
+        assert_eq!(judge_retraction(there, Version { revision: 1, rows: 4 }), RowFate::Outnumbered);
+        assert_eq!(judge_retraction(there, Version { revision: 0, rows: 9 }), RowFate::Stale);
     }
 
     fn conflicts(overlap: &Overlap) -> Option<String> {
@@ -230,15 +230,15 @@ mod tests {
     fn the_last_row_of_a_key_decides_whether_it_is_a_conflict() {
         let mut overlap = Overlap::default();
         let id = |n: u128| n.to_be_bytes();
-        overlap.judged(id(1), Fate::Outnumbered, || "one".to_owned());
-        overlap.judged(id(2), Fate::Outnumbered, || "two".to_owned());
-        overlap.judged(id(2), Fate::Outnumbered, || "again".to_owned());
+        overlap.judged(id(1), RowFate::Outnumbered, || "one".to_owned());
+        overlap.judged(id(2), RowFate::Outnumbered, || "two".to_owned());
+        overlap.judged(id(2), RowFate::Outnumbered, || "again".to_owned());
         let told = conflicts(&overlap).unwrap();
         assert!(told.starts_with("conflict: 2 keys") && told.ends_with("first one"), "{told}");
-        overlap.judged(id(1), Fate::Unchanged, String::new);
+        overlap.judged(id(1), RowFate::Unchanged, String::new);
         let told = conflicts(&overlap).unwrap();
         assert!(told.starts_with("conflict: 1 keys") && told.ends_with("first two"), "{told}");
-        overlap.judged(id(2), Fate::Stale, String::new);
+        overlap.judged(id(2), RowFate::Stale, String::new);
         assert_eq!(conflicts(&overlap), None);
     }
 
@@ -246,11 +246,11 @@ mod tests {
     fn refused_keys_are_remembered_up_to_a_bound_and_counted_beyond_it() {
         let mut overlap = Overlap::default();
         for n in 0..REFUSED_MAX as u128 + 3 {
-            overlap.judged(n.to_be_bytes(), Fate::Outnumbered, || n.to_string());
+            overlap.judged(n.to_be_bytes(), RowFate::Outnumbered, || n.to_string());
         }
         assert_eq!((overlap.refused.len(), overlap.names.len(), overlap.beyond), (REFUSED_MAX, NAMED_MAX, 3));
         for n in 0..REFUSED_MAX as u128 {
-            overlap.judged(n.to_be_bytes(), Fate::Unchanged, String::new);
+            overlap.judged(n.to_be_bytes(), RowFate::Unchanged, String::new);
         }
         let told = conflicts(&overlap).unwrap();
         let said = "0 keys keep a stored row with more events than the last row of this run";

@@ -35,7 +35,7 @@ mod sqlite;
 
 pub use definition::{Batches, Store, Tables};
 pub use location::Location;
-pub use sink::{Epoch, Notice, OpenOptions, Outcome, Sink};
+pub use sink::{Epoch, Notice, OpenOptions, Sink, SinkOutcome};
 
 /// Returns the store with this scheme.
 pub fn by_scheme(scheme: &str) -> Option<&'static Store> {

@@ -48,18 +48,18 @@ pub trait Sink {
     fn counts(&self) -> SinkCounts;
 
     /// Ends the output after a proven end of the input: makes durable and visible what no epoch has committed.
-    fn finish(self: Box<Self>) -> Result<Outcome>;
+    fn finish(self: Box<Self>) -> Result<SinkOutcome>;
 
     /// Ends the output of a source that was stopped before its own end. A store that replaces rows of other runs
     /// ([`Store::replaces`](super::Store::replaces)) replaces none.
-    fn finish_stopped(self: Box<Self>) -> Result<Outcome> {
+    fn finish_stopped(self: Box<Self>) -> Result<SinkOutcome> {
         self.finish()
     }
 }
 
 /// The result of a finished sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct SinkOutcome {
     /// The counts of its rows.
     pub counts: SinkCounts,
     /// A line for the summary besides the counts (files new or replaced, rows of another run replaced), if any.

@@ -5,7 +5,7 @@ use crate::cli::Tool;
 use crate::cli::args::{CommonArgs, parse_count, parse_share};
 use crate::cli::check::Findings;
 use crate::error::{Error, Result};
-use crate::generate::truth::{Dimension, Rules, TimeField, Truth};
+use crate::generate::truth::{Rules, TimeField, Truth, TruthDimension};
 use crate::generate::{Generator, Options};
 use crate::output::identity::{Identity, Named};
 use crate::run::Run;
@@ -150,7 +150,7 @@ struct RuleArgs {
     slide: Option<i64>,
     /// Group by these fields: event_type, source, user_id, page, country, device
     #[arg(long, value_name = "FIELD", default_value = "event_type", value_delimiter = ',', requires = "truth")]
-    by: Vec<Dimension>,
+    by: Vec<TruthDimension>,
     /// Allow events this far behind the stream time of their partition
     #[arg(long, value_name = "D", default_value = "30s", value_parser = parse_duration, requires = "truth")]
     out_of_orderness: i64,
@@ -324,7 +324,7 @@ mod tests {
         let args = parse(&["--events", "2k", "--late", "1%", "--truth", "t", "--by", "country,page", "--slide", "10s"]);
         let args = args.unwrap();
         assert_eq!((args.options().events, args.options().late), (2000, 0.01));
-        assert_eq!(args.rules().by, [Dimension::Country, Dimension::Page]);
+        assert_eq!(args.rules().by, [TruthDimension::Country, TruthDimension::Page]);
         for bad in [["--late", "2"], ["--late", "nan"], ["--events", "1é"], ["--disorder", "5"]] {
             assert!(parse(&bad).is_none(), "{bad:?}");
         }

@@ -18,7 +18,7 @@ use evt::kind::dead::{ErrorType, Fault};
 use evt::op::dedup::Dedup;
 use evt::op::window::Window;
 use evt::spool::entry::{HEAD, Spot, encode};
-use evt::spool::request::{Fate, Record, Request};
+use evt::spool::request::{Record, RecordFate, Request};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -204,12 +204,13 @@ fn states() -> Vec<(&'static str, &'static str, Vec<u8>)> {
 fn request() -> Vec<u8> {
     let fault = Fault::new(ErrorType::ParseError, "byte 1: no value");
     let other = Fault::new(ErrorType::EnvelopeError, "id_reused");
-    let fates = [Fate::New, Fate::Duplicate, Fate::Rejected(fault.clone()), Fate::Rejected(other)];
-    let record = |fate: &Fate| Record {
+    let fates =
+        [RecordFate::New, RecordFate::Duplicate, RecordFate::Rejected(fault.clone()), RecordFate::Rejected(other)];
+    let record = |fate: &RecordFate| Record {
         payload: b"{\"a\":1}".to_vec(),
         source: "web".to_owned(),
         event_id: Some([7; 16]),
-        fault: Some(fault.clone()).filter(|fault| *fate == Fate::Rejected(fault.clone())),
+        fault: Some(fault.clone()).filter(|fault| *fate == RecordFate::Rejected(fault.clone())),
     };
     let request = Request {
         arrived_at: 1_700_000_000_000_000,

@@ -10,7 +10,7 @@ use crate::format::jsonl::one_line;
 use crate::json::text::write_string;
 use crate::kafka::produce::limit::RowLimit;
 use crate::kind::dead::{ErrorType, Fault, Rejected};
-use crate::mapping::{self, Arrival, Mapper, Outcome, Place, Stamper};
+use crate::mapping::{self, Arrival, Mapped, Mapper, RecordPosition, Stamper};
 use crate::op::validate::Validator;
 use crate::registry::Schemas;
 use crate::registry::confluent::Confluent;
@@ -162,13 +162,13 @@ impl Edge {
             Err(fault) => return Ok(Some(fault)),
         };
         let arrival = Some(Arrival { at: now, is_fact: true });
-        let place = Place { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
+        let place = RecordPosition { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
         Ok(match self.mapper.record(&text, place, &mut self.stamper)? {
-            Outcome::Row => None,
-            Outcome::Dead(fault) => Some(fault),
-            Outcome::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
+            Mapped::Row => None,
+            Mapped::Dead(fault) => Some(fault),
+            Mapped::NoTime => Some(Fault::new(ErrorType::TimestampError, "missing event time (--time)")),
             // The arrival is known, so the mapper does not hold the record back.
-            Outcome::Held(_) => None,
+            Mapped::Held(_) => None,
         })
     }
 
@@ -230,7 +230,7 @@ impl Gauge {
         }
         let Ok(text) = one_line(payload) else { return Ok(None) };
         let arrival = Some(Arrival { at: now, is_fact: true });
-        let place = Place { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
+        let place = RecordPosition { raw: payload, offset: 0, partition: self.partition, now, judged: false, arrival };
         self.mapper.record(&text, place, &mut self.stamper)?;
         let Some(row) = self.mapper.batch(&mut self.stamper, None)?.filter(|row| row.num_rows() == 1) else {
             return Ok(None);

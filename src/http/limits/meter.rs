@@ -49,7 +49,7 @@ impl Drop for Open {
 
 /// The outcome of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RateOutcome {
     /// Acknowledged, and new.
     Accepted,
     /// Acknowledged, and kept before.
@@ -82,12 +82,12 @@ impl Meter {
     }
 
     /// Counts events.
-    pub fn events(&self, outcome: Outcome, count: usize) {
+    pub fn events(&self, outcome: RateOutcome, count: usize) {
         if count > 0 {
             let outcome = match outcome {
-                Outcome::Accepted => "accepted",
-                Outcome::Duplicate => "duplicate",
-                Outcome::Rejected => "rejected",
+                RateOutcome::Accepted => "accepted",
+                RateOutcome::Duplicate => "duplicate",
+                RateOutcome::Rejected => "rejected",
             };
             self.events.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(count as u64);
         }

@@ -87,10 +87,10 @@ impl<'a> Batch<'a> {
     }
 
     /// Returns its records, which are in `body`: its own bytes, or what they decompressed to.
-    pub fn records<'b>(&self, body: &'b [u8]) -> Records<'b> {
+    pub fn records<'b>(&self, body: &'b [u8]) -> BatchRecords<'b> {
         let is_fact = self.attributes & 0x08 != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
-        Records { rest: Cursor(body), left: self.count, base, base_time, is_fact }
+        BatchRecords { rest: Cursor(body), left: self.count, base, base_time, is_fact }
     }
 }
 
@@ -159,7 +159,7 @@ impl Headers for RecordHeaders<'_> {
 
 /// The records of a batch, in order.
 #[derive(Clone, Debug)]
-pub struct Records<'a> {
+pub struct BatchRecords<'a> {
     rest: Cursor<'a>,
     left: i32,
     base: i64,
@@ -167,16 +167,16 @@ pub struct Records<'a> {
     is_fact: bool,
 }
 
-impl<'a> Records<'a> {
+impl<'a> BatchRecords<'a> {
     /// Returns the number of records left, by the count in the header.
     pub fn left(&self) -> usize {
         usize::try_from(self.left).unwrap_or(0)
     }
 
     /// Returns the same records at another place in memory.
-    pub fn of(self, body: &[u8]) -> Records<'_> {
+    pub fn of(self, body: &[u8]) -> BatchRecords<'_> {
         let Self { left, base, base_time, is_fact, .. } = self;
-        Records { rest: Cursor(body), left, base, base_time, is_fact }
+        BatchRecords { rest: Cursor(body), left, base, base_time, is_fact }
     }
 
     #[inline]
@@ -191,7 +191,7 @@ impl<'a> Records<'a> {
     }
 }
 
-impl<'a> Iterator for Records<'a> {
+impl<'a> Iterator for BatchRecords<'a> {
     type Item = Result<Record<'a>>;
 
     #[inline]
@@ -244,7 +244,7 @@ impl Aborted {
 }
 
 /// Whether a marker aborts a transaction: its key holds a version and a type, and type 0 is an abort.
-fn is_abort(mut marks: Records<'_>) -> bool {
+fn is_abort(mut marks: BatchRecords<'_>) -> bool {
     matches!(marks.next(), Some(Ok(Record { key: Some([_, _, 0, 0, ..]), .. })))
 }
 

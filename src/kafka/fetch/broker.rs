@@ -76,9 +76,9 @@ impl Network for Tcp {
 }
 
 /// A whole answer: its buffer and its size. The buffer may be longer, so that it can be reused.
-pub struct Answer(Vec<u8>, usize);
+pub struct Response(Vec<u8>, usize);
 
-impl Answer {
+impl Response {
     /// Returns its body.
     pub fn body(&self) -> &[u8] {
         &self.0[HEAD..self.1]
@@ -90,7 +90,7 @@ pub enum BrokerEvent {
     /// The connection is ready for requests.
     Ready,
     /// An answer has arrived.
-    Answer(Answer),
+    Answer(Response),
     /// The connection is lost or cannot be made, for this reason.
     Lost(String),
     /// The broker does not support the requests sent here.
@@ -278,7 +278,7 @@ impl Broker {
         if bytes[LENGTH..HEAD] != self.correlation.to_be_bytes() {
             return self.lose("response to another request", now);
         }
-        let answer = Answer(bytes, filled);
+        let answer = Response(bytes, filled);
         match asked {
             Request::Nothing => self.lose("unexpected response", now),
             Request::Versions => match wire::understands(answer.body()) {
@@ -294,7 +294,7 @@ impl Broker {
     }
 
     /// Takes back the buffer of an answer, for the next one.
-    pub fn recycle(&mut self, answer: Answer) {
+    pub fn recycle(&mut self, answer: Response) {
         if self.incoming.0.is_empty() && answer.0.len() <= KEPT_MAX {
             self.incoming.0 = answer.0;
         }

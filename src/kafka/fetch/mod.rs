@@ -26,18 +26,18 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::position::PartitionId;
 use crate::kafka::source::{SourceEvent, Start};
 use crate::uri::kafka::Address;
-use batch::{Aborted, Batch, Found, Records};
-use broker::{Answer, Broker, BrokerEvent, Network};
+use batch::{Aborted, Batch, BatchRecords, Found};
+use broker::{Broker, BrokerEvent, Network, Response};
 use rustix::event::PollFd;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use unpack::unpack;
-use wire::{Fetched, Limits};
+use wire::{FetchLimits, Fetched};
 
 /// Limits of one request. A batch cut off at the end of an answer is fetched again, so large answers waste less.
-const LIMITS: Limits = Limits { wait: 500, bytes: 4 << 20, partition_bytes: 2 << 20 };
+const LIMITS: FetchLimits = FetchLimits { wait: 500, bytes: 4 << 20, partition_bytes: 2 << 20 };
 /// Interval between look-ups of leaders.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
 /// Connections that were not served for this long do not count as silent.
@@ -139,7 +139,7 @@ struct PartitionRecords {
 /// An answer that is being read.
 struct OpenAnswer {
     broker: i32,
-    answer: Answer,
+    answer: Response,
     partitions: VecDeque<PartitionRecords>,
 }
 
@@ -152,7 +152,7 @@ pub enum Piece<'a> {
         /// The name of its topic.
         name: &'a str,
         /// Its records.
-        records: Records<'a>,
+        records: BatchRecords<'a>,
     },
     /// All records of one partition in an answer have been read.
     End {
@@ -360,7 +360,7 @@ impl Fetcher {
     }
 
     /// Stores an answer, and sends the next request.
-    fn take(&mut self, id: i32, answer: Answer, now: Instant) -> SourceEvent {
+    fn take(&mut self, id: i32, answer: Response, now: Instant) -> SourceEvent {
         self.failure = None;
         let partitions = match wire::fetched(answer.body()) {
             Ok(Ok(fetched)) => self.partitions(id, answer.body(), &fetched, now),

@@ -106,7 +106,7 @@ pub fn ask_versions(correlation: i32, client: &str) -> Vec<u8> {
 
 /// The limits of a fetch.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct FetchLimits {
     /// Maximum milliseconds until an answer, if there are no records.
     pub wait: i32,
     /// Maximum bytes of records of all partitions; a first batch that is longer comes whole.
@@ -116,7 +116,11 @@ pub struct Limits {
 }
 
 /// Encodes a fetch: per topic some partitions, each with its offset.
-pub fn ask_records((correlation, client): (i32, &str), limits: Limits, wanted: &[(&str, Vec<(i32, i64)>)]) -> Vec<u8> {
+pub fn ask_records(
+    (correlation, client): (i32, &str),
+    limits: FetchLimits,
+    wanted: &[(&str, Vec<(i32, i64)>)],
+) -> Vec<u8> {
     let mut request = opened(FETCH, correlation, client);
     let length = |count: usize| i32::try_from(count).unwrap_or(i32::MAX).to_be_bytes();
     let (replica, at_least, session, epoch) = (-1_i32, 1_i32, 0_i32, -1_i32);
@@ -259,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_request_has_the_bytes_of_the_protocol_guide() {
-        let limits = Limits { wait: 500, bytes: 4096, partition_bytes: 1024 };
+        let limits = FetchLimits { wait: 500, bytes: 4096, partition_bytes: 1024 };
         let request = ask_records((7, "c"), limits, &[("tt", vec![(3, 9)])]);
         let hex: String = request.iter().map(|byte| format!("{byte:02x}")).collect();
         let fields = [

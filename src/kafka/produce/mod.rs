@@ -30,7 +30,7 @@ use crate::kafka::health::Health;
 use crate::kafka::letter::Letters;
 use crate::kind::Kind;
 use crate::kind::dead::{Fault, Rejected};
-use crate::kind::headers::{Headers as Shown, Rows};
+use crate::kind::headers::{HeaderRows, Headers as Shown};
 use crate::kind::letters;
 use crate::metrics::Up;
 use crate::run::Run;
@@ -189,7 +189,7 @@ impl KafkaOutput {
 
     /// Queues each row, with its headers if a message is one row. Returns the rows that are too large for any broker or do not
     /// fit the schema.
-    pub fn write(&mut self, batch: &RecordBatch, headers: Option<Rows<'_>>) -> Result<Vec<Rejected>> {
+    pub fn write(&mut self, batch: &RecordBatch, headers: Option<HeaderRows<'_>>) -> Result<Vec<Rejected>> {
         self.taken += batch.num_rows() as u64;
         let refused = match self.body {
             Body::Objects { key } => self.write_objects(batch, key, Passed::new(headers))?,

@@ -1,7 +1,7 @@
 //! Headers that are passed on from an input record to the message of its row.
 
 use crate::kafka::letter;
-use crate::kind::headers::Rows;
+use crate::kind::headers::HeaderRows;
 use rdkafka::message::{Headers, OwnedHeaders};
 
 /// Prefixes of headers that describe the encoding or the failure of the input record's value; they are wrong for the new value.
@@ -14,13 +14,13 @@ fn is_of_value(name: &str) -> bool {
 
 /// The headers of rows' records, converted for librdkafka; consecutive rows with the same headers share one conversion.
 pub struct Passed<'a> {
-    rows: Option<Rows<'a>>,
+    rows: Option<HeaderRows<'a>>,
     last: Option<(usize, Option<OwnedHeaders>)>,
 }
 
 impl<'a> Passed<'a> {
     /// Wraps the headers of these rows, if they have any.
-    pub fn new(rows: Option<Rows<'a>>) -> Self {
+    pub fn new(rows: Option<HeaderRows<'a>>) -> Self {
         Self { rows, last: None }
     }
 
@@ -39,7 +39,7 @@ impl<'a> Passed<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kind::headers::{self, Coded, Headers as Shown};
+    use crate::kind::headers::{self, CodedHeaders, Headers as Shown};
     use arrow::array::RecordBatch;
     use arrow::datatypes::Schema;
     use rdkafka::message::Header;
@@ -57,13 +57,13 @@ mod tests {
     fn headers_pass_in_their_order_but_for_those_that_tell_of_the_value() {
         let some = Given(&[("a", Some(b"1")), ("__TypeId__", Some(b"x")), ("b", None), ("a", Some(b""))]);
         let told = Given(&[("content-type", Some(b"x")), ("CE_type", None), ("evt.stage", Some(b"x"))]);
-        let mut coded = Coded::default();
+        let mut coded = CodedHeaders::default();
         for row in [Some(&some), Some(&some), None, Some(&told), Some(&some)] {
             coded.push(row.map(|row| row as &dyn Shown)).unwrap();
         }
         let schema = Arc::new(Schema::new(vec![headers::field()]));
         let batch = RecordBatch::try_new(schema, vec![coded.finish().unwrap()]).unwrap();
-        let mut passed = Passed::new(Rows::of(&batch));
+        let mut passed = Passed::new(HeaderRows::of(&batch));
         let mut of = |row| {
             let pair = |header: Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
             passed.of(row).map(|headers| headers.iter().map(pair).collect::<Vec<_>>())

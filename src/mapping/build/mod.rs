@@ -12,7 +12,7 @@ use super::stamp::Stamper;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::event::{self, COLUMNS, column};
-use crate::kind::headers::{self, Coded, Headers};
+use crate::kind::headers::{self, CodedHeaders, Headers};
 use arrow::array::{
     ArrayRef, BooleanArray, BooleanBufferBuilder, FixedSizeBinaryBuilder, Int64Array, Int64Builder, RecordBatch,
     StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, make_array, new_null_array,
@@ -68,7 +68,7 @@ pub(super) struct Builder {
     raw: Option<Raw>,
     watched: Vec<Text>,
     distinct: Option<BooleanBufferBuilder>,
-    headers: Option<Coded>,
+    headers: Option<CodedHeaders>,
     bytes: usize,
 }
 
@@ -128,7 +128,7 @@ impl Builder {
             raw: Raw::new(beside.raw),
             watched: (0..beside.watch.len()).map(|index| Text::new(coded & (1 << index) != 0)).collect(),
             distinct: beside.distinct.then(|| BooleanBufferBuilder::new(BATCH_ROWS)),
-            headers: beside.headers.then(Coded::default),
+            headers: beside.headers.then(CodedHeaders::default),
             bytes: 0,
         }
     }
@@ -249,7 +249,7 @@ impl Builder {
         }
         extra
             .extend(self.distinct.as_mut().map(|distinct| Arc::new(BooleanArray::from(distinct.finish())) as ArrayRef));
-        extra.extend(self.headers.as_mut().map(Coded::finish).transpose()?);
+        extra.extend(self.headers.as_mut().map(CodedHeaders::finish).transpose()?);
         Ok(Unstamped {
             schema: self.schema_of(&columns, &extra),
             columns,

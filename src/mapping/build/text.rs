@@ -22,7 +22,7 @@ const NULL: i32 = -1;
 pub(super) enum Text {
     Plain(StringBuilder),
     /// Each value is stored once and each row holds its code: cheaper to write and to group by if values repeat.
-    Coded(Box<Coded>),
+    Coded(Box<CodedColumn>),
 }
 
 impl Text {
@@ -106,7 +106,7 @@ impl Short {
 
 /// A dictionary column.
 #[derive(Default)]
-pub(super) struct Coded {
+pub(super) struct CodedColumn {
     codes: Vec<i32>,
     nulls: bool,
     /// The values, concatenated, and the end of each.
@@ -120,7 +120,7 @@ pub(super) struct Coded {
     values: Option<ArrayRef>,
 }
 
-impl Coded {
+impl CodedColumn {
     #[inline(always)]
     fn push(&mut self, value: Option<&str>) {
         let code = match value {

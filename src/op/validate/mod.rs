@@ -22,7 +22,7 @@ pub mod walk;
 
 use self::fields::CheckId;
 use self::fields::{Field, Fields};
-use self::walk::{Check, Checks, Explain, Quiet, Report, Step};
+use self::walk::{Check, Checks, Explain, FaultReport, Quiet, WalkStep};
 use self::walk::{excerpt, is_required, is_string, missing};
 use crate::avro::schema::AvroType;
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ use crate::json::text::unescape;
 use crate::json::walk::{members, string_content};
 use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::kind::event::{self, column};
-use crate::kind::rows::{Cell, Rows, View};
+use crate::kind::rows::{Cell, RowColumns, View};
 use crate::registry::{Lookup, Schemas, Subject, Version};
 use arrow::array::{Array, Int64Array, Int64Builder, RecordBatch};
 use std::borrow::Cow;
@@ -121,7 +121,7 @@ impl Validator {
     /// is not a record, or the batch does not hold events.
     pub fn check(&mut self, batch: &RecordBatch, schemas: &mut dyn Schemas) -> Result<Verdicts> {
         let Self { options, known } = self;
-        let rows = Rows::new(batch)?;
+        let rows = RowColumns::new(batch)?;
         let mut schema_ids = Int64Builder::with_capacity(batch.num_rows());
         let mut faults = vec![];
         let whence = Whence::new(&options.subject);
@@ -284,7 +284,7 @@ impl<'a> Whence<'a> {
 
     /// Returns the code of the subject's name, if it is in a dictionary column.
     #[inline]
-    fn code(&self, rows: &Rows<'_>, row: usize) -> Option<usize> {
+    fn code(&self, rows: &RowColumns<'_>, row: usize) -> Option<usize> {
         match *self {
             Self::Column(column) => rows.code(column, row),
             Self::Fixed(_) | Self::Property(_) => None,
@@ -293,7 +293,7 @@ impl<'a> Whence<'a> {
 
     /// Returns the subject of a row; `None` if the event has none.
     #[inline]
-    fn subject(&self, rows: &Rows<'a>, row: usize) -> Option<Cow<'a, str>> {
+    fn subject(&self, rows: &RowColumns<'a>, row: usize) -> Option<Cow<'a, str>> {
         match *self {
             Self::Fixed(name) => Some(Cow::Borrowed(name)),
             Self::Property(path) => property(rows.properties(row), path),
@@ -432,13 +432,13 @@ impl Plan {
     }
 
     /// Prepares for a batch.
-    fn prepare(&mut self, rows: &Rows<'_>, batch: u64) {
+    fn prepare(&mut self, rows: &RowColumns<'_>, batch: u64) {
         let doubtful = (0..self.columns.len()).filter_map(|at| self.doubt(at, rows)).collect();
         (self.doubtful, self.batch) = (doubtful, batch);
     }
 
     /// Returns what must be checked of a field row by row.
-    fn doubt(&self, at: usize, rows: &Rows<'_>) -> Option<Doubtful> {
+    fn doubt(&self, at: usize, rows: &RowColumns<'_>) -> Option<Doubtful> {
         let field = &self.columns[at];
         if self.is_proved(field, rows) {
             return None;
@@ -454,7 +454,7 @@ impl Plan {
     }
 
     /// Whether every row passes the field.
-    fn is_proved(&self, field: &ColumnField, rows: &Rows<'_>) -> bool {
+    fn is_proved(&self, field: &ColumnField, rows: &RowColumns<'_>) -> bool {
         let Some(view) = rows.column(field.column) else { return !field.required };
         if field.required && view.has_nulls() {
             return false;
@@ -477,7 +477,7 @@ impl Plan {
 
     /// Whether the row passes, as far as `report` continues the walk.
     #[inline]
-    fn walk<R: Report>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
+    fn walk<R: FaultReport>(&self, (rows, row): At<'_>, report: &mut R) -> bool {
         let passes = |field: &ColumnField, report: &mut R| self.column(field, rows.cell(field.column, row), report);
         let going = match R::QUIET {
             true => self.doubtful.iter().all(|doubtful| {
@@ -491,7 +491,7 @@ impl Plan {
             return false;
         }
         let (text, distinct) = (rows.properties(row), rows.is_distinct(row));
-        report.enter(Step::Name(event::COLUMNS[column::PROPERTIES]));
+        report.enter(WalkStep::Name(event::COLUMNS[column::PROPERTIES]));
         let absent = |field: &Field, report: &mut R| self.absent(field, (rows, row), report);
         let going = self.whole.as_ref().is_none_or(|whole| self.whole(whole, text, report))
             && (self.properties.is_trivial() || self.checks.record(&self.properties, text, distinct, report, absent));
@@ -500,11 +500,11 @@ impl Plan {
     }
 
     #[inline]
-    fn column<R: Report>(&self, field: &ColumnField, cell: Cell<'_>, report: &mut R) -> bool {
+    fn column<R: FaultReport>(&self, field: &ColumnField, cell: Cell<'_>, report: &mut R) -> bool {
         if self.takes(field.check, cell) || matches!(cell, Cell::None) && !field.required {
             return true;
         }
-        report.enter(Step::Name(event::COLUMNS[field.column]));
+        report.enter(WalkStep::Name(event::COLUMNS[field.column]));
         let going = match cell {
             Cell::None => missing(report),
             _ => report.fault(|| self.checks.mismatch(field.check, &shown(cell))),
@@ -515,7 +515,7 @@ impl Plan {
 
     /// Checks a required property that is absent: falls back on the provenance column of its name.
     #[cold]
-    fn absent<R: Report>(&self, field: &Field, (rows, row): At<'_>, report: &mut R) -> bool {
+    fn absent<R: FaultReport>(&self, field: &Field, (rows, row): At<'_>, report: &mut R) -> bool {
         let column = PROVENANCE.into_iter().find(|column| event::COLUMNS[*column] == field.name);
         match column.map(|column| rows.cell(column, row)) {
             None | Some(Cell::None) => missing(report),
@@ -525,7 +525,7 @@ impl Plan {
         }
     }
 
-    fn whole<R: Report>(&self, whole: &Whole, text: &str, report: &mut R) -> bool {
+    fn whole<R: FaultReport>(&self, whole: &Whole, text: &str, report: &mut R) -> bool {
         let bytes = text.as_bytes();
         let empty = || at(bytes, skip_space(bytes, skip_space(bytes, 0) + 1)) == b'}';
         whole.optional && empty() || self.checks.value(whole.check, text.trim_ascii(), report)
@@ -563,7 +563,7 @@ fn shown(cell: Cell<'_>) -> String {
 }
 
 /// A row of a batch.
-type At<'a> = (&'a Rows<'a>, usize);
+type At<'a> = (&'a RowColumns<'a>, usize);
 
 #[cfg(test)]
 mod tests;

@@ -82,7 +82,7 @@ pub struct Union {
 
 /// A step of a path into a record.
 #[derive(Clone, Copy)]
-pub enum Step<'a> {
+pub enum WalkStep<'a> {
     /// Into a field or a map's entry.
     Name(&'a str),
     /// Into an array.
@@ -90,13 +90,13 @@ pub enum Step<'a> {
 }
 
 /// Receives the faults of a walk.
-pub trait Report {
+pub trait FaultReport {
     /// Whether the first fault ends the walk.
     const QUIET: bool;
     /// Runs a walk for its verdict only.
     fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool;
     /// Enters a part of the value.
-    fn enter(&mut self, step: Step<'_>);
+    fn enter(&mut self, step: WalkStep<'_>);
     /// Leaves that part.
     fn leave(&mut self);
     /// Takes a fault at the current path; returns whether to continue.
@@ -121,7 +121,7 @@ impl Quiet {
     }
 }
 
-impl Report for Quiet {
+impl FaultReport for Quiet {
     const QUIET: bool = true;
 
     #[inline(always)]
@@ -130,7 +130,7 @@ impl Report for Quiet {
     }
 
     #[inline(always)]
-    fn enter(&mut self, _: Step<'_>) {}
+    fn enter(&mut self, _: WalkStep<'_>) {}
 
     #[inline(always)]
     fn leave(&mut self) {}
@@ -158,18 +158,18 @@ impl Explain {
     }
 }
 
-impl Report for Explain {
+impl FaultReport for Explain {
     const QUIET: bool = false;
 
     fn probe(&mut self, ask: impl FnOnce(&mut Quiet) -> bool) -> bool {
         ask(&mut Quiet::default())
     }
 
-    fn enter(&mut self, step: Step<'_>) {
+    fn enter(&mut self, step: WalkStep<'_>) {
         self.lengths.push(self.path.len());
         match step {
-            Step::Item(n) => self.path.push_str(&format!("[{n}]")),
-            Step::Name(name) => {
+            WalkStep::Item(n) => self.path.push_str(&format!("[{n}]")),
+            WalkStep::Name(name) => {
                 if !self.path.is_empty() {
                     self.path.push('.');
                 }
@@ -234,7 +234,7 @@ impl Checks {
 
     /// Walks the value `text`, one valid JSON value without white space around it; returns false as soon as `report`
     /// stops.
-    pub fn value<R: Report>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
+    pub fn value<R: FaultReport>(&self, id: CheckId, text: &str, report: &mut R) -> bool {
         let check = self.get(id);
         match (check, text.as_bytes().first()) {
             (Check::Record(fields), Some(b'{')) => {
@@ -252,7 +252,7 @@ impl Checks {
     /// Walks the members of an object. If the names are known to be `distinct`, it stops after the last field. `absent`
     /// judges each required field that is missing.
     #[inline]
-    pub fn record<R: Report>(
+    pub fn record<R: FaultReport>(
         &self,
         fields: &Fields,
         text: &str,
@@ -275,11 +275,11 @@ impl Checks {
                 if member.plain && matches!(self.get(check), Check::Text) {
                     return left > 0;
                 }
-                report.enter(Step::Name(member.key()));
+                report.enter(WalkStep::Name(member.key()));
                 going = self.value(check, member.value(), report);
                 report.leave();
             } else if fields.closed {
-                report.enter(Step::Name(member.key()));
+                report.enter(WalkStep::Name(member.key()));
                 going = report.fault(|| "not defined in the schema".to_owned());
                 report.leave();
             }
@@ -291,7 +291,7 @@ impl Checks {
         }
         for (slot, field) in fields.list.iter().enumerate() {
             if going && field.required && !met.contains(slot) {
-                report.enter(Step::Name(&field.name));
+                report.enter(WalkStep::Name(&field.name));
                 going = absent(field, report);
                 report.leave();
             }
@@ -299,10 +299,10 @@ impl Checks {
         going
     }
 
-    fn map<R: Report>(&self, inner: CheckId, text: &str, report: &mut R) -> bool {
+    fn map<R: FaultReport>(&self, inner: CheckId, text: &str, report: &mut R) -> bool {
         let mut going = true;
         members(text, |key, value| {
-            report.enter(Step::Name(key));
+            report.enter(WalkStep::Name(key));
             going = self.value(inner, value, report);
             report.leave();
             going
@@ -310,12 +310,12 @@ impl Checks {
         going
     }
 
-    fn array<R: Report>(&self, item: CheckId, text: &str, report: &mut R) -> bool {
+    fn array<R: FaultReport>(&self, item: CheckId, text: &str, report: &mut R) -> bool {
         let bytes = text.as_bytes();
         let mut p = skip_space(bytes, 1);
         for n in 0.. {
             let Some(end) = value_end(bytes, p, 0) else { break };
-            report.enter(Step::Item(n));
+            report.enter(WalkStep::Item(n));
             let going = text.get(p..end).is_none_or(|value| self.value(item, value, report));
             report.leave();
             if !going {
@@ -348,7 +348,7 @@ impl Checks {
 
     /// Reports the faults of a value that no branch accepts. If only one branch has the value's JSON type, it is the
     /// intended one, and its faults are the better message.
-    fn explain<R: Report>(&self, union: &Union, text: &str, report: &mut R) -> bool {
+    fn explain<R: FaultReport>(&self, union: &Union, text: &str, report: &mut R) -> bool {
         let mut alike = union.branches.iter().filter(|branch| self.is_alike(**branch, text));
         match (alike.next(), alike.next()) {
             (Some(branch), None) => self.value(*branch, text, report),
@@ -413,7 +413,7 @@ fn expected_symbols(symbols: &[String]) -> String {
 }
 
 /// Reports a missing field.
-pub fn missing<R: Report>(report: &mut R) -> bool {
+pub fn missing<R: FaultReport>(report: &mut R) -> bool {
     report.fault(|| "missing".to_owned())
 }
 

@@ -16,7 +16,7 @@ fn checks(schema: &str, closed: bool) -> (Checks, CheckId) {
 fn verdict(schema: &str, text: &str, closed: bool) -> String {
     let (checks, root) = checks(schema, closed);
     let mut report = Explain::default();
-    report.enter(Step::Name("x"));
+    report.enter(WalkStep::Name("x"));
     checks.value(root, text, &mut report);
     let message = report.message().unwrap_or_default();
     assert_eq!(checks.value(root, text, &mut Quiet::default()), message.is_empty(), "{schema} {text} {message}");

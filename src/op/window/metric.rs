@@ -63,14 +63,14 @@ pub struct Metric {
 impl Shape {
     /// Returns the windows of a row at `time`, or `None` if it lies in no window (a slide greater than the size leaves
     /// gaps).
-    pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<Span> {
+    pub fn windows_of(size: i64, slide: i64, align: i64, time: i64) -> Option<WindowSpan> {
         let last_start = (time - align).div_euclid(slide) * slide + align;
         if time >= last_start + size {
             return None;
         }
         // The first window has the least start after time − size.
         let first_start = (time - size - align).div_euclid(slide) * slide + slide + align;
-        Some(Span {
+        Some(WindowSpan {
             first_end: first_start + size,
             last_end: last_start + size,
             slice: last_start.max(first_start - slide + size),
@@ -80,7 +80,7 @@ impl Shape {
 
 /// The windows that a row lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct WindowSpan {
     /// End of the first.
     pub first_end: i64,
     /// End of the last.
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_slice_holds_the_rows_of_the_same_windows() {
         for (size, slide, align) in [(10, 10, 0), (10, 5, 0), (7, 5, 1), (10, 3, -4)] {
-            let mut last: Option<Span> = None;
+            let mut last: Option<WindowSpan> = None;
             for time in -50..50 {
                 let span = Shape::windows_of(size, slide, align, time).unwrap();
                 assert!(span.slice <= time);

@@ -1,7 +1,7 @@
 //! One metric with its state: judges each row by the row's own bound and adds it to the slot of its key and windows.
 
 use super::key::Keys;
-use super::metric::{Metric, Shape, Span};
+use super::metric::{Metric, Shape, WindowSpan};
 use super::outcome::{LateRow, Outcome, RowRef};
 use super::session::{Rule, Sessions};
 use super::slice::{Cut, Placement, Slices};
@@ -139,7 +139,7 @@ struct CachedSlice {
 impl CachedSlice {
     const NOTHING: Self = Self { start: 0, width: 0, open: i64::MIN };
 
-    fn new(span: Span, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
+    fn new(span: WindowSpan, first_end: i64, cut: Cut, fired: Option<i64>) -> Self {
         // If the slide divides the size, a slice reaches from a start to its first end.
         let even = cut.size % cut.slide == 0 && first_end == span.first_end;
         if !even || fired.is_some_and(|fired| first_end <= fired) {
@@ -322,7 +322,7 @@ impl Running {
 
 /// Returns the end of the first window of `span` that a row with this bound counts for.
 #[inline]
-fn first_seen(span: Span, cut: Cut, bound: i64) -> Option<i64> {
+fn first_seen(span: WindowSpan, cut: Cut, bound: i64) -> Option<i64> {
     let open = |end: i64| bound < end.saturating_add(cut.lateness);
     if open(span.first_end) {
         return Some(span.first_end);

@@ -11,7 +11,7 @@
 
 use super::ends::Ends;
 use super::key::Keys;
-use super::metric::{Shape, Span};
+use super::metric::{Shape, WindowSpan};
 use super::slots::Slots;
 use super::tree::{Leaves, Part, Tree};
 use crate::error::{Error, Result};
@@ -188,7 +188,7 @@ pub struct Placement {
     /// The number of its key.
     pub key: u32,
     /// Its windows and its slice.
-    pub span: Span,
+    pub span: WindowSpan,
     /// The end of the first window that counts it.
     pub first_end: i64,
 }

@@ -28,14 +28,14 @@ pub struct Http {
 }
 
 /// The answer of a registry: a success, or a meaningful refusal (404, 409, 422).
-pub struct Answer {
+pub struct RegistryResponse {
     /// The status.
     pub status: u16,
     /// The body; null if it is not JSON.
     pub body: Value,
 }
 
-impl Answer {
+impl RegistryResponse {
     /// Whether it is a success.
     pub fn is_good(&self) -> bool {
         (200..300).contains(&self.status)
@@ -94,7 +94,7 @@ impl Http {
     }
 
     /// Sends one request. `path` begins with a slash, its parts escaped.
-    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Trouble> {
+    pub fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse, Trouble> {
         let uri = format!("{}{path}", self.base);
         let mut request = Request::builder().method(method).uri(&uri).header("accept", MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {
@@ -150,13 +150,13 @@ impl Http {
 }
 
 /// Classifies a response.
-fn answer(response: &Response<Vec<u8>>) -> Result<Answer, Trouble> {
+fn answer(response: &Response<Vec<u8>>) -> Result<RegistryResponse, Trouble> {
     let (status, bytes) = (response.status().as_u16(), response.body());
     if bytes.len() as u64 > BODY_MAX {
         let message = format!("the response exceeds {} MiB", BODY_MAX >> 20);
         return Err(Error::new(ErrorKind::Config, message).into());
     }
-    let answer = Answer { status, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) };
+    let answer = RegistryResponse { status, body: serde_json::from_slice(bytes).unwrap_or(Value::Null) };
     match status {
         200..300 if answer.body.is_null() => Err(Error::config("expected a JSON response; check the base path").into()),
         200..300 | 404 | 409 | 422 => Ok(answer),

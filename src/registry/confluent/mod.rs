@@ -17,7 +17,7 @@ pub mod recall;
 mod reference;
 
 use self::cache::{Cache, held};
-use self::http::{Answer, Http};
+use self::http::{Http, RegistryResponse};
 use self::reference::Reference;
 use super::{Lookup, Registration, Registry, Schemas, Subject, Version, conflicts};
 use crate::avro::compat::Level;
@@ -355,7 +355,7 @@ impl Confluent {
     }
 
     /// Sends a request, with retries as `retry=` and `down=` say.
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<Answer> {
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Asked<RegistryResponse> {
         let attempt = || self.http.ask(method.clone(), path, body).map_err(|trouble| self.named(trouble));
         match self.absence {
             Absence::Wait => return self.persistence.run(attempt).map(Ok),
@@ -395,12 +395,12 @@ impl Confluent {
     }
 
     /// Sends a request for a command: an unavailable registry is an error whatever `down=` says.
-    fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+    fn answered(&self, method: Method, path: &str, body: Option<&Value>) -> Result<RegistryResponse> {
         self.ask(method, path, body)?.map_err(|cause| Error::new(ErrorKind::Unavailable, cause.as_ref()))
     }
 
     #[cold]
-    fn refused(&self, path: &str, answer: &Answer) -> Error {
+    fn refused(&self, path: &str, answer: &RegistryResponse) -> Error {
         Error::config(format!("{}: {path}: status {}", self.shown, answer.status)).because(answer.message())
     }
 

@@ -22,7 +22,7 @@ pub enum Question {
 
 /// The answer to a question.
 #[derive(Clone, Debug)]
-pub enum Answer {
+pub enum Recalled {
     /// The result of the subject lookup.
     Subject(Lookup),
     /// The result of the key lookup.
@@ -33,11 +33,11 @@ pub enum Answer {
 
 impl Question {
     /// Asks the registry, unless the answer is cached.
-    pub fn ask(&self, registry: &Confluent) -> Result<Answer> {
+    pub fn ask(&self, registry: &Confluent) -> Result<Recalled> {
         match self {
-            Self::Subject(name) => registry.exactly(name).map(Answer::Subject),
-            Self::Schema(key) => registry.schema(*key).map(Answer::Schema),
-            Self::Check => registry.check().map(|()| Answer::Check),
+            Self::Subject(name) => registry.exactly(name).map(Recalled::Subject),
+            Self::Schema(key) => registry.schema(*key).map(Recalled::Schema),
+            Self::Check => registry.check().map(|()| Recalled::Check),
         }
     }
 }
@@ -68,10 +68,10 @@ impl Recall {
     }
 
     /// Adds the answer to a question; it counts even if it expires soon.
-    pub fn learn(&mut self, question: Question, answer: Answer) {
+    pub fn learn(&mut self, question: Question, answer: Recalled) {
         match (question, answer) {
-            (Question::Subject(name), Answer::Subject(lookup)) => drop(self.subjects.insert(name, lookup)),
-            (Question::Schema(key), Answer::Schema(found)) => drop(self.schemas.insert(key, found)),
+            (Question::Subject(name), Recalled::Subject(lookup)) => drop(self.subjects.insert(name, lookup)),
+            (Question::Schema(key), Recalled::Schema(found)) => drop(self.schemas.insert(key, found)),
             _ => {}
         }
     }

@@ -41,7 +41,7 @@ pub fn root(location: &Location) -> Result<PathBuf> {
 
 /// A finished file without its final name.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Part {
+pub struct LakePart {
     /// Its name under `.evt`.
     pub part: String,
     /// The day of its rows, since 1970.
@@ -138,7 +138,7 @@ impl Lake {
             match entry.extension().and_then(|extension| extension.to_str()) {
                 Some("part") => parts.push(entry),
                 Some("prepared") => {
-                    let parts: Option<Vec<Part>> = read_json(&entry)?;
+                    let parts: Option<Vec<LakePart>> = read_json(&entry)?;
                     prepared.extend(parts.into_iter().flatten().map(|part| part.part));
                 }
                 _ => {}
@@ -185,7 +185,7 @@ impl Lake {
     }
 
     /// Renames a part to its final name. A part that no longer exists has been published.
-    pub fn publish(&mut self, part: &Part) -> Result<Published> {
+    pub fn publish(&mut self, part: &LakePart) -> Result<Published> {
         let from = self.hidden(&part.part);
         let target = self.file(part.day, &part.name);
         let there = target.exists();
@@ -209,7 +209,7 @@ impl Lake {
     }
 
     /// Replaces each day by its parts, which must be synced; a day without parts becomes empty.
-    pub fn replace(&self, days: &BTreeMap<i64, Vec<Part>>) -> Result<()> {
+    pub fn replace(&self, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<()> {
         let mut staged = Staged::new(&self.root)?;
         for (day, parts) in days {
             let version = staged.add(*day)?;
@@ -222,7 +222,7 @@ impl Lake {
     }
 
     /// Makes the bytes of `parts` durable before they are renamed. Parts whose rows exist already are not needed.
-    pub fn sync_parts(&self, parts: &[Part]) -> Result<()> {
+    pub fn sync_parts(&self, parts: &[LakePart]) -> Result<()> {
         let new = parts.iter().filter(|part| part.replace || !self.file(part.day, &part.name).exists());
         sync_each(&self.root, new.map(|part| self.hidden(&part.part)).collect())
     }
@@ -233,12 +233,12 @@ impl Lake {
     }
 
     /// Records `parts` as those of `epoch`.
-    pub fn write_prepared(&self, epoch: Epoch, parts: &[Part]) -> Result<()> {
+    pub fn write_prepared(&self, epoch: Epoch, parts: &[LakePart]) -> Result<()> {
         self.write_json(&self.manifest(epoch), &parts)
     }
 
     /// Returns the parts prepared for `epoch`, by this process or by one that died.
-    pub fn prepared(&self, epoch: Epoch) -> Result<Vec<Part>> {
+    pub fn prepared(&self, epoch: Epoch) -> Result<Vec<LakePart>> {
         Ok(read_json(&self.hidden(&self.manifest(epoch)))?.unwrap_or_default())
     }
 

@@ -10,7 +10,7 @@
 
 use crate::error::{Error, Result};
 use crate::kind::Kind;
-use crate::store::lake::directory::{Lake, Part};
+use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::disk::failed;
 use crate::store::rows;
 use arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
@@ -28,7 +28,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// The limits of a stream. None depends on time or on the division into batches.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct FileLimits {
     /// Bytes between two decisions.
     pub step_bytes: usize,
     /// Maximum bytes of scattered rows.
@@ -43,7 +43,7 @@ pub struct Limits {
     pub row_group_bytes: usize,
 }
 
-const LIMITS: Limits = Limits {
+const LIMITS: FileLimits = FileLimits {
     step_bytes: 4 << 20,
     scattered_bytes: 64 << 20,
     many_rows: 1024,
@@ -92,10 +92,10 @@ impl Writing {
     }
 
     /// Finishes the file; it must still be synced and renamed.
-    pub fn finish(mut self, lake: &Lake) -> Result<Part> {
+    pub fn finish(mut self, lake: &Lake) -> Result<LakePart> {
         let name = name(&self.digest);
         self.writer.finish().map_err(|e| parquet_failed(lake.root(), e))?;
-        Ok(Part { part: self.part, day: self.day, name, replace: false, inserted: self.rows })
+        Ok(LakePart { part: self.part, day: self.day, name, replace: false, inserted: self.rows })
     }
 
     fn bytes(&self) -> usize {
@@ -112,14 +112,14 @@ pub fn name(digest: &Xxh3) -> String {
 pub struct Stream {
     kind: Kind,
     roll: Roll,
-    limits: Limits,
+    limits: FileLimits,
     step: Vec<RecordBatch>,
     step_bytes: usize,
     writes: u64,
     scattered: Vec<RecordBatch>,
     scattered_bytes: usize,
     files: BTreeMap<i64, Writing>,
-    finished: Vec<Part>,
+    finished: Vec<LakePart>,
     /// When the first row arrived that is in no finished file.
     since: Option<i64>,
 }
@@ -144,12 +144,12 @@ impl Stream {
 
     /// Replaces the limits, for small tests.
     #[cfg(test)]
-    pub fn with_limits(self, limits: Limits) -> Self {
+    pub fn with_limits(self, limits: FileLimits) -> Self {
         Self { limits, ..self }
     }
 
     /// Takes rows; returns the finished files.
-    pub fn push(&mut self, lake: &mut Lake, batch: &RecordBatch, now: i64) -> Result<Vec<Part>> {
+    pub fn push(&mut self, lake: &mut Lake, batch: &RecordBatch, now: i64) -> Result<Vec<LakePart>> {
         let mut start = 0;
         for (row, weight) in weights(batch).into_iter().enumerate() {
             self.step_bytes += weight;
@@ -168,7 +168,7 @@ impl Stream {
 
     /// Finishes the files if they are old enough; returns the finished ones. The age depends on the clock: it is the only
     /// property of files that a repeated run does not repeat.
-    pub fn roll_old(&mut self, lake: &mut Lake, now: i64) -> Result<Vec<Part>> {
+    pub fn roll_old(&mut self, lake: &mut Lake, now: i64) -> Result<Vec<LakePart>> {
         match (self.since, self.roll.age) {
             (Some(since), Some(age)) if now - since >= age => self.finish(lake),
             _ => Ok(std::mem::take(&mut self.finished)),
@@ -176,7 +176,7 @@ impl Stream {
     }
 
     /// Finishes all files.
-    pub fn finish(&mut self, lake: &mut Lake) -> Result<Vec<Part>> {
+    pub fn finish(&mut self, lake: &mut Lake) -> Result<Vec<LakePart>> {
         self.since = None;
         self.take_step(lake)?;
         self.spill(lake, 0)?;

@@ -4,8 +4,8 @@
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
-use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
-use crate::store::lake::directory::{Lake, Part};
+use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
+use crate::store::lake::directory::{Lake, LakePart};
 use crate::store::lake::file::Writing;
 use crate::store::lake::read as lake_read;
 use crate::store::rows;
@@ -79,12 +79,12 @@ impl Results {
                 judge_row(there, entry.taken_back, stored)
             };
             match fate {
-                Fate::Inserted | Fate::Updated => entry.row = Some(columns.row(row, &mut self.names)?),
-                Fate::Deleted => entry.row = None,
-                Fate::Unchanged | Fate::Stale | Fate::Outnumbered => {}
+                RowFate::Inserted | RowFate::Updated => entry.row = Some(columns.row(row, &mut self.names)?),
+                RowFate::Deleted => entry.row = None,
+                RowFate::Unchanged | RowFate::Stale | RowFate::Outnumbered => {}
             }
             self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
-            counts.add(fate);
+            fate.count_in(counts);
         }
         if self.entries.len() > KEYS {
             let message = format!("parquet: a run has more than {KEYS} results, which must be in memory until its end");
@@ -95,7 +95,7 @@ impl Results {
 
     /// Writes one part per day and drops the rows. If the lake has a file of the same keys (a repetition or a backfill), the
     /// guard decides row by row, unless `replace` says that the run replaces the day.
-    pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<Part>> {
+    pub fn finish(&mut self, lake: &mut Lake, replace: bool, counts: &mut SinkCounts) -> Result<Vec<LakePart>> {
         let mut days: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
         for row in std::mem::take(&mut self.entries).into_values().filter_map(|entry| entry.row) {
             days.entry(row.start.div_euclid(DAY)).or_default().push(row);
@@ -143,10 +143,10 @@ impl Results {
             // The row was counted as inserted within the run: replace that by its fate in the lake.
             counts.taken -= 1;
             counts.inserted -= 1;
-            counts.add(fate);
+            fate.count_in(counts);
             match there {
-                Some(there) if matches!(fate, Fate::Unchanged | Fate::Stale | Fate::Outnumbered) => {
-                    if fate == Fate::Outnumbered {
+                Some(there) if matches!(fate, RowFate::Unchanged | RowFate::Stale | RowFate::Outnumbered) => {
+                    if fate == RowFate::Outnumbered {
                         self.overlap.judged(row.id, fate, || row.shown());
                     }
                     *row = there;

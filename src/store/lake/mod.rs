@@ -28,12 +28,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::kind::dead::Rejected;
 use crate::parse::size;
-use crate::store::lake::directory::{Lake, OPTIONS, Part, Published, SCHEME, root};
+use crate::store::lake::directory::{Lake, LakePart, OPTIONS, Published, SCHEME, root};
 use crate::store::lake::file::{Roll, Stream};
 use crate::store::lake::metric::Results;
 use crate::store::lake::read::{self as lake_read, Day};
 use crate::store::lake::replace::{Brought, Loss};
-use crate::store::{Epoch, Location, Notice, OpenOptions, Outcome, Sink, Store, rows};
+use crate::store::{Epoch, Location, Notice, OpenOptions, Sink, SinkOutcome, Store, rows};
 use crate::time::parse_duration;
 use arrow::array::RecordBatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,9 +74,9 @@ struct Parquet {
     stream: Option<Stream>,
     results: Results,
     /// Finished parts, not published and not part of an epoch.
-    parts: Vec<Part>,
+    parts: Vec<LakePart>,
     /// Parts of prepared epochs that are not committed yet.
-    prepared: BTreeMap<Epoch, Vec<Part>>,
+    prepared: BTreeMap<Epoch, Vec<LakePart>>,
     counts: SinkCounts,
     tally: Tally,
 }
@@ -170,7 +170,7 @@ impl Parquet {
     }
 
     /// Renames synced parts to their names and syncs the directories.
-    fn publish(&mut self, parts: Vec<Part>) -> Result<()> {
+    fn publish(&mut self, parts: Vec<LakePart>) -> Result<()> {
         for part in parts {
             let published = self.lake.publish(&part)?;
             self.count(published, &part);
@@ -178,7 +178,7 @@ impl Parquet {
         self.lake.sync_names()
     }
 
-    fn count(&mut self, published: Published, part: &Part) {
+    fn count(&mut self, published: Published, part: &LakePart) {
         match published {
             Published::New => self.tally.new += 1,
             Published::Replaced => {
@@ -195,8 +195,8 @@ impl Parquet {
     }
 
     /// Replaces all days of the run by its rows, or none.
-    fn replace_days(&mut self, replace: Replace) -> Result<Outcome> {
-        let mut days: BTreeMap<i64, Vec<Part>> = replace.touched.iter().map(|day| (*day, vec![])).collect();
+    fn replace_days(&mut self, replace: Replace) -> Result<SinkOutcome> {
+        let mut days: BTreeMap<i64, Vec<LakePart>> = replace.touched.iter().map(|day| (*day, vec![])).collect();
         for part in std::mem::take(&mut self.parts) {
             let parts = days.entry(part.day).or_default();
             // Two rolled files have the same keys: their rows were read twice.
@@ -217,14 +217,15 @@ impl Parquet {
             }
             self.tally.removed += old.len() as u64;
         }
-        let parts: Vec<Part> = days.values().flatten().map(|part| Part { replace: true, ..part.clone() }).collect();
+        let parts: Vec<LakePart> =
+            days.values().flatten().map(|part| LakePart { replace: true, ..part.clone() }).collect();
         self.lake.sync_parts(&parts)?;
         self.lake.replace(&days)?;
         Ok(self.outcome())
     }
 
     /// Returns the first day that would lose rows, unless `shrink=ok`.
-    fn first_loss(&self, replace: &Replace, days: &BTreeMap<i64, Vec<Part>>) -> Result<Option<Loss>> {
+    fn first_loss(&self, replace: &Replace, days: &BTreeMap<i64, Vec<LakePart>>) -> Result<Option<Loss>> {
         let Some(kind) = self.kind.filter(|_| !replace.may_shrink) else { return Ok(None) };
         for (day, parts) in days {
             let path = self.lake.day(*day);
@@ -240,7 +241,7 @@ impl Parquet {
     }
 
     /// Ends the run without publishing any of its rows.
-    fn refuse(&mut self, why: String) -> Outcome {
+    fn refuse(&mut self, why: String) -> SinkOutcome {
         self.counts.refuse_all();
         self.tally = Tally::default();
         let mut outcome = self.outcome();
@@ -248,13 +249,13 @@ impl Parquet {
         outcome
     }
 
-    fn outcome(&self) -> Outcome {
+    fn outcome(&self) -> SinkOutcome {
         let mut notices = self.results.overlap.notices();
         if self.lake.finished() > 0 {
             let text = format!("finished the replacement of {} days that a killed run had begun", self.lake.finished());
             notices.push(Notice { text, fails: false });
         }
-        Outcome { counts: self.counts, remark: Some(self.remark()), notices }
+        SinkOutcome { counts: self.counts, remark: Some(self.remark()), notices }
     }
 
     fn remark(&self) -> String {
@@ -338,7 +339,7 @@ impl Sink for Parquet {
         self.counts
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Outcome> {
+    fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
         self.finish_parts()?;
         if let Some(replace) = self.replace.take() {
             return self.replace_days(replace);
@@ -349,7 +350,7 @@ impl Sink for Parquet {
         Ok(self.outcome())
     }
 
-    fn finish_stopped(mut self: Box<Self>) -> Result<Outcome> {
+    fn finish_stopped(mut self: Box<Self>) -> Result<SinkOutcome> {
         if self.replace.is_none() {
             return self.finish();
         }

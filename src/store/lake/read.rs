@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::kind::Kind;
 use crate::store::Batches;
-use crate::store::lake::directory::{Lake, Part, root};
+use crate::store::lake::directory::{Lake, LakePart, root};
 use crate::store::lake::disk;
 use crate::store::lake::file::parquet_failed;
 use crate::store::{Location, Tables, rows};
@@ -101,7 +101,7 @@ impl Day {
     }
 
     /// Lists a new version of a day: parts without their final names.
-    pub fn of_parts(lake: &Lake, parts: &[Part]) -> Result<Self> {
+    pub fn of_parts(lake: &Lake, parts: &[LakePart]) -> Result<Self> {
         let path = lake.root().join(".evt");
         let directory = File::open(&path).map_err(|e| disk::failed(&path, "cannot list", &e))?;
         let files = parts.iter().map(|part| part.part.clone().into()).collect();

@@ -2,8 +2,8 @@ use super::{Lake, Roll, STORE, Stream, parse_roll};
 use crate::error::ErrorKind;
 use crate::kind::Kind;
 use crate::store::conformance::Bench;
-use crate::store::lake::Part;
-use crate::store::lake::file::Limits;
+use crate::store::lake::LakePart;
+use crate::store::lake::file::FileLimits;
 use crate::store::sample::{as_text, events, metrics, rows, scattered};
 use arrow::array::RecordBatch;
 use proptest::prelude::*;
@@ -45,7 +45,7 @@ fn cut(batch: &RecordBatch, sizes: &[usize]) -> Vec<RecordBatch> {
 
 /// Returns the parts that a stream makes of `batches`: day, name and bytes of each, in the order they were finished.
 fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
-    let limits = Limits {
+    let limits = FileLimits {
         step_bytes: 100 << 10,
         scattered_bytes: 400 << 10,
         many_rows: 64,
@@ -62,7 +62,7 @@ fn parts(batches: &[RecordBatch]) -> Vec<(i64, String, Vec<u8>)> {
         finished.extend(stream.push(&mut lake, batch, 0).unwrap());
     }
     finished.extend(stream.finish(&mut lake).unwrap());
-    let bytes = |part: &Part| std::fs::read(directory.path().join(".evt").join(&part.part)).unwrap();
+    let bytes = |part: &LakePart| std::fs::read(directory.path().join(".evt").join(&part.part)).unwrap();
     finished.iter().map(|part| (part.day, part.name.clone(), bytes(part))).collect()
 }
 

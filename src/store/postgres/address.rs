@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::store::location::Location;
-use crate::store::postgres::link::Server;
+use crate::store::postgres::link::PostgresServer;
 use crate::store::remote::Trouble;
 
 /// The options of its URIs.
@@ -11,7 +11,7 @@ pub const OPTIONS: [&str; 7] = ["table", "schema", "sslmode", "sslrootcert", "co
 /// A server, and its URI for messages.
 pub struct PostgresAddress {
     /// The server and its connection settings.
-    pub server: Server,
+    pub server: PostgresServer,
     /// The URI without secrets.
     pub shown: String,
 }
@@ -20,7 +20,7 @@ impl PostgresAddress {
     /// Parses a location.
     pub fn try_new(location: &Location) -> Result<Self> {
         location.check_options(&location.scheme, &OPTIONS)?;
-        Ok(Self { server: Server::try_new(location)?, shown: location.to_string() })
+        Ok(Self { server: PostgresServer::try_new(location)?, shown: location.to_string() })
     }
 
     /// Converts the failure of a single attempt.

@@ -104,7 +104,7 @@ fn classify_connection(error: &tokio_postgres::Error) -> Trouble {
 }
 
 /// A server, its connection settings and its timeouts.
-pub struct Server {
+pub struct PostgresServer {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     /// Its timeouts.
@@ -112,7 +112,7 @@ pub struct Server {
     schema: Option<String>,
 }
 
-impl Server {
+impl PostgresServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if certificates cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;

@@ -3,7 +3,7 @@
 
 use crate::error::Result;
 use crate::kind::metric::column;
-use crate::store::guard::{Fate, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{RowFate, Stored, Version, judge_retraction, judge_row};
 use crate::store::postgres::cell::{Cell, CopyText, instant_bytes};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::postgres::write::copy_in;
@@ -85,9 +85,9 @@ pub struct Writer<'a> {
 
 /// The outcome of a batch.
 #[derive(Default)]
-pub struct Written {
+pub struct WrittenMetrics {
     /// The fate of each row.
-    pub fates: Vec<Fate>,
+    pub fates: Vec<RowFate>,
     /// Replaced rows of other runs: the index of the new row, and the number of events in the old one.
     pub replaced: Vec<(usize, i64)>,
 }
@@ -171,16 +171,16 @@ struct Key {
 }
 
 /// Writes a batch whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
-pub async fn write_new(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
+pub async fn write_new(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
     let rows: Vec<usize> = (0..columns.batch.num_rows()).collect();
     insert(link, columns, writer, &rows).await?;
-    Ok(Written { fates: vec![Fate::Inserted; rows.len()], replaced: Vec::new() })
+    Ok(WrittenMetrics { fates: vec![RowFate::Inserted; rows.len()], replaced: Vec::new() })
 }
 
 /// Writes a batch in the present transaction.
-pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<Written, Failure> {
+pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> Result<WrittenMetrics, Failure> {
     let mut keys = look(link, columns, writer).await?;
-    let mut written = Written::default();
+    let mut written = WrittenMetrics::default();
     for row in 0..columns.batch.num_rows() {
         let key = keys.entry(columns.id(row).map(Id)?).or_default();
         let fate = if columns.retracted.value(row) {
@@ -194,9 +194,9 @@ pub async fn write(link: &Link, columns: &Columns<'_>, writer: &Writer<'_>) -> R
     Ok(written)
 }
 
-fn put(key: &mut Key, row: Stored, index: usize, written: &mut Written) -> Fate {
+fn put(key: &mut Key, row: Stored, index: usize, written: &mut WrittenMetrics) -> RowFate {
     let fate = judge_row(key.now.map(|(stored, _)| stored), key.taken_back, row);
-    if matches!(fate, Fate::Inserted | Fate::Updated) {
+    if matches!(fate, RowFate::Inserted | RowFate::Updated) {
         if let Some((old, false)) = key.now {
             written.replaced.push((index, old.version.rows));
         }
@@ -206,9 +206,9 @@ fn put(key: &mut Key, row: Stored, index: usize, written: &mut Written) -> Fate 
     fate
 }
 
-fn take_back(key: &mut Key, version: Version) -> Fate {
+fn take_back(key: &mut Key, version: Version) -> RowFate {
     let fate = judge_retraction(key.now.map(|(stored, _)| stored), version);
-    if fate == Fate::Deleted {
+    if fate == RowFate::Deleted {
         key.now = None;
         key.from = None;
     }

@@ -28,13 +28,13 @@ use crate::kind::dead::{ErrorType, Fault, Rejected};
 use crate::store::guard::Overlap;
 use crate::store::postgres::address::{OPTIONS, PostgresAddress};
 use crate::store::postgres::link::{Failure, Link};
-use crate::store::postgres::metric::{Columns, Writer, Written};
+use crate::store::postgres::metric::{Columns, Writer, WrittenMetrics};
 use crate::store::postgres::read as postgres_read;
 use crate::store::postgres::schema as postgres_schema;
 use crate::store::postgres::write::{holdable_letters, insert_new, insert_once, split_unholdable};
 use crate::store::remote::{Persistence, Trouble};
 use crate::store::repeat::Conflicts;
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, rows};
 use arrow::array::RecordBatch;
 
 /// The row in [`super::ALL`].
@@ -207,12 +207,12 @@ impl Postgres {
         if guessed {
             self.guess.was(new);
         }
-        let Written { fates, replaced } = match written {
+        let WrittenMetrics { fates, replaced } = match written {
             Ok(written) => written,
             Err(cause) => return Ok(Err(cause)),
         };
         for (row, fate) in fates.into_iter().enumerate() {
-            self.counts.add(fate);
+            fate.count_in(&mut self.counts);
             self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
         }
         for (row, before) in replaced {
@@ -330,7 +330,7 @@ impl Sink for Postgres {
         self.counts
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Outcome> {
+    fn finish(mut self: Box<Self>) -> Result<SinkOutcome> {
         if self.retracts {
             let run = self.options.run.clone();
             self.with_link(|link| {
@@ -339,7 +339,7 @@ impl Sink for Postgres {
             })?;
         }
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
-        Ok(Outcome { counts: self.counts, notices, ..Outcome::default() })
+        Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }
 }
 

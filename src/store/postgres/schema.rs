@@ -4,7 +4,7 @@
 //! start together one does the work; all steps are one transaction.
 
 use crate::error::{Error, Result};
-use crate::store::postgres::link::{Failure, Link, Server};
+use crate::store::postgres::link::{Failure, Link, PostgresServer};
 use crate::store::remote::Trouble;
 
 /// One migration.
@@ -47,7 +47,7 @@ pub fn names(steps: &[&Migration]) -> String {
 }
 
 /// Does the pending migrations.
-pub fn migrate(link: &mut Link, server: &Server) -> Result<(), Trouble> {
+pub fn migrate(link: &mut Link, server: &PostgresServer) -> Result<(), Trouble> {
     if link.run(pending).map_err(Failure::into_trouble)?.is_empty() {
         return Ok(());
     }

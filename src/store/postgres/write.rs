@@ -4,7 +4,7 @@ use crate::counts::SinkCounts;
 use crate::error::Result;
 use crate::kind::Kind;
 use crate::kind::dead::{self, ErrorType, Fault, Rejected};
-use crate::store::guard::Fate;
+use crate::store::guard::RowFate;
 use crate::store::postgres::cell::{Cell, CopyText, canonical_dimensions};
 use crate::store::postgres::link::{Failure, Link};
 use crate::store::repeat::{CONTENT, has_content};
@@ -94,7 +94,7 @@ fn columns(kind: Kind, batch: &RecordBatch) -> String {
 }
 
 /// The outcome of a batch.
-pub struct Written {
+pub struct WriteOutcome {
     /// The fates of its rows.
     pub counts: SinkCounts,
     /// One of the rows whose key is stored with other content, for messages.
@@ -102,16 +102,16 @@ pub struct Written {
 }
 
 /// Inserts rows whose keys are expected to be new, with one COPY. A stored key is a conflict, [`Failure::Raced`].
-pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
+pub async fn insert_new(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", kind.table(), columns(kind, batch));
     copy_in(link, &copy, copy_text(kind, batch)?).await?;
     let rows = batch.num_rows() as u64;
-    Ok(Written { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
+    Ok(WriteOutcome { counts: SinkCounts { taken: rows, inserted: rows, ..SinkCounts::default() }, conflict: None })
 }
 
 /// Inserts the rows whose key is not stored, in the present transaction; a letter replaces one with fewer attempts. COPY cannot
 /// handle conflicts, so the rows are first copied into a temporary table.
-pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<Written, Failure> {
+pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result<WriteOutcome, Failure> {
     let (table, names) = (kind.table(), columns(kind, batch));
     let incoming = format!("evt_incoming_{table}");
     // This must come first: statements that name the table are prepared once per connection.
@@ -136,25 +136,25 @@ pub async fn insert_once(link: &Link, kind: Kind, batch: &RecordBatch) -> Result
     };
     let insert = link.prepare(&insert).await?;
     let (mut counts, mut conflict) = (SinkCounts::default(), None);
-    let mut add = |fate: Fate, rows: usize| (0..rows).for_each(|_| counts.add(fate));
+    let mut add = |fate: RowFate, rows: usize| (0..rows).for_each(|_| fate.count_in(&mut counts));
     let rows = batch.num_rows();
     if kind == Kind::Dead {
         let changed = link.client.query(&insert, &[]).await?;
         let inserted = changed.iter().filter(|row| row.get::<_, bool>(0)).count();
-        add(Fate::Inserted, inserted);
-        add(Fate::Updated, changed.len() - inserted);
-        add(Fate::Unchanged, rows - changed.len());
+        add(RowFate::Inserted, inserted);
+        add(RowFate::Updated, changed.len() - inserted);
+        add(RowFate::Unchanged, rows - changed.len());
     } else {
         let inserted = usize::try_from(link.client.execute(&insert, &[]).await?).unwrap_or(rows);
-        add(Fate::Inserted, inserted);
+        add(RowFate::Inserted, inserted);
         let mut conflicts = 0;
         if inserted < rows && has_content(kind) {
             (conflicts, conflict) = conflicts_of(link, kind, &incoming).await?;
         }
-        add(Fate::Unchanged, (rows - inserted).saturating_sub(conflicts));
+        add(RowFate::Unchanged, (rows - inserted).saturating_sub(conflicts));
         counts.add_conflicts(conflicts as u64);
     }
-    Ok(Written { counts, conflict })
+    Ok(WriteOutcome { counts, conflict })
 }
 
 /// Counts the rows of the table `incoming` that differ from the stored row of their key, and returns one of them. Properties

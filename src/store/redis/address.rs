@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::store::location::Location;
-use crate::store::redis::key::Keys;
-use crate::store::redis::wire::Server;
+use crate::store::redis::key::RedisKeys;
+use crate::store::redis::wire::RedisServer;
 use crate::time::{HOUR, MILLISECOND, parse_duration};
 
 /// The options of its URIs.
@@ -14,9 +14,9 @@ const TTL: i64 = 48 * HOUR;
 /// A server, and the keys used there.
 pub struct RedisAddress {
     /// The server and its connection settings.
-    pub server: Server,
+    pub server: RedisServer,
     /// The names of the keys.
-    pub keys: Keys,
+    pub keys: RedisKeys,
     /// Time to live of a row (ms).
     pub ttl: i64,
     /// The URI without secrets.
@@ -36,6 +36,11 @@ impl RedisAddress {
             let message = format!("{location}: prefix: braces would be the hash tag of every key");
             return Err(Error::usage(message));
         }
-        Ok(Self { server: Server::try_new(location)?, keys: Keys { prefix }, ttl, shown: location.to_string() })
+        Ok(Self {
+            server: RedisServer::try_new(location)?,
+            keys: RedisKeys { prefix },
+            ttl,
+            shown: location.to_string(),
+        })
     }
 }

@@ -61,12 +61,12 @@ pub fn hash(dimensions: &str) -> String {
 
 /// The keys of one store, all with its prefix.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub struct RedisKeys {
     /// `?prefix=`.
     pub prefix: String,
 }
 
-impl Keys {
+impl RedisKeys {
     /// Returns the key of the index of metric names.
     pub fn names(&self) -> String {
         format!("{}metric:names", self.prefix)
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn keys_of_a_series_share_one_hash_tag() {
-        let keys = Keys { prefix: "p:".to_owned() };
+        let keys = RedisKeys { prefix: "p:".to_owned() };
         let series = keys.windows("a:b{c} d\n%", &hash("{}"));
         assert_eq!(series, "p:metric:{a%3Ab%7Bc%7D%20d%0A%25:bf21a9e8fbc5a3846fb05b4fa0859e09}");
         assert_eq!(keys.series("count(*)"), "p:metric:{count(*)}");

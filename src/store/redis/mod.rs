@@ -33,7 +33,7 @@ use crate::store::redis::address::{OPTIONS, RedisAddress};
 use crate::store::redis::read as redis_read;
 use crate::store::redis::write::{Columns, Session};
 use crate::store::remote::{Persistence, Trouble};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, rows};
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, rows};
 use crate::time::format_instant;
 use ::redis::Value;
 use arrow::array::RecordBatch;
@@ -122,7 +122,7 @@ impl Sink for Redis {
         for (row, fate) in fates.into_iter().enumerate() {
             match fate {
                 Ok(write::Done { fate, rows_before }) => {
-                    self.counts.add(fate);
+                    fate.count_in(&mut self.counts);
                     self.overlap.judged(columns.id(row)?, fate, || columns.key(row));
                     if let Some(before) = rows_before {
                         self.overlap.replaced(|| columns.key(row), before, columns.rows_of(row));
@@ -172,8 +172,8 @@ impl Sink for Redis {
         self.counts
     }
 
-    fn finish(self: Box<Self>) -> Result<Outcome> {
-        Ok(Outcome { counts: self.counts, notices: self.overlap.notices(), ..Outcome::default() })
+    fn finish(self: Box<Self>) -> Result<SinkOutcome> {
+        Ok(SinkOutcome { counts: self.counts, notices: self.overlap.notices(), ..SinkOutcome::default() })
     }
 }
 

@@ -75,13 +75,13 @@ impl Refusal {
 }
 
 /// A server and its timeouts.
-pub struct Server {
+pub struct RedisServer {
     client: Client,
     patience: Patience,
     shown: String,
 }
 
-impl Server {
+impl RedisServer {
     /// Parses a location. Errors: exit status 2 if it names no server, 78 if the certificate cannot be read.
     pub fn try_new(location: &Location) -> Result<Self> {
         let patience = Patience::try_new(location)?;

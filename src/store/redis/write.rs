@@ -2,10 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::kind::dead::{ErrorType, Fault};
-use crate::store::guard::Fate;
+use crate::store::guard::RowFate;
 use crate::store::redis::address::RedisAddress;
 use crate::store::redis::key;
-use crate::store::redis::wire::{Answer, Pipe, Refusal, Server, ServerClock, Wire, refused, text};
+use crate::store::redis::wire::{Answer, Pipe, RedisServer, Refusal, ServerClock, Wire, refused, text};
 use crate::store::remote::Trouble;
 use crate::store::{OpenOptions, rows};
 use crate::time::{format_instant, write_instant};
@@ -108,7 +108,7 @@ impl<'a> Columns<'a> {
 /// The outcome of a row.
 pub struct Done {
     /// Its fate.
-    pub fate: Fate,
+    pub fate: RowFate,
     /// The number of events in the row of another run that it replaced.
     pub rows_before: Option<i64>,
 }
@@ -137,7 +137,7 @@ pub struct Session {
 
 impl Session {
     /// Connects and loads the scripts.
-    pub fn open(server: &Server) -> Result<Self, Trouble> {
+    pub fn open(server: &RedisServer) -> Result<Self, Trouble> {
         let mut wire = server.connect()?;
         let mut load = |script: &str| {
             let name = wire.call(&["SCRIPT", "LOAD", script])?;
@@ -325,15 +325,15 @@ fn read_fate(answer: &Answer) -> Result<Result<Done, Fault>> {
     let done = |fate| Ok(Ok(Done { fate, rows_before: None }));
     match answer {
         Err(refusal) => Ok(Err(Fault::new(ErrorType::SinkError, format!("Redis: {}", refusal.text)))),
-        Ok(Value::Int(0)) => done(Fate::Inserted),
-        Ok(Value::Int(1)) => done(Fate::Updated),
-        Ok(Value::Int(2)) => done(Fate::Unchanged),
-        Ok(Value::Int(3)) => done(Fate::Deleted),
-        Ok(Value::Int(4)) => done(Fate::Stale),
-        Ok(Value::Int(5)) => done(Fate::Outnumbered),
+        Ok(Value::Int(0)) => done(RowFate::Inserted),
+        Ok(Value::Int(1)) => done(RowFate::Updated),
+        Ok(Value::Int(2)) => done(RowFate::Unchanged),
+        Ok(Value::Int(3)) => done(RowFate::Deleted),
+        Ok(Value::Int(4)) => done(RowFate::Stale),
+        Ok(Value::Int(5)) => done(RowFate::Outnumbered),
         Ok(Value::Array(before)) => {
             let rows_before = before.first().and_then(text).and_then(|rows| rows.parse().ok());
-            Ok(Ok(Done { fate: Fate::Updated, rows_before }))
+            Ok(Ok(Done { fate: RowFate::Updated, rows_before }))
         }
         Ok(_) => Err(Error::broken("put.lua answers with a number")),
     }

@@ -30,7 +30,7 @@ use crate::store::sqlite::file::{OPTIONS, SCHEME, SqliteFile};
 use crate::store::sqlite::read as sqlite_read;
 use crate::store::sqlite::schema as sqlite_schema;
 use crate::store::sqlite::write::{Metrics, insert_once};
-use crate::store::{Epoch, Location, OpenOptions, Outcome, Sink, Store, room, rows};
+use crate::store::{Epoch, Location, OpenOptions, Sink, SinkOutcome, Store, room, rows};
 use crate::time::format_instant;
 use arrow::array::RecordBatch;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
@@ -182,7 +182,7 @@ impl Sink for Sqlite {
         self.counts
     }
 
-    fn finish(self: Box<Self>) -> Result<Outcome> {
+    fn finish(self: Box<Self>) -> Result<SinkOutcome> {
         // Copies the log to the file as far as readers permit; what stays in the log is synced there.
         self.db
             .execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(PASSIVE)")
@@ -194,7 +194,7 @@ impl Sink for Sqlite {
             _ => {}
         }
         let notices = self.overlap.notices().into_iter().chain(self.conflicts.notice()).collect();
-        Ok(Outcome { counts: self.counts, notices, ..Outcome::default() })
+        Ok(SinkOutcome { counts: self.counts, notices, ..SinkOutcome::default() })
     }
 }
 

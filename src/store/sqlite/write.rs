@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::kind::Kind;
 use crate::kind::metric::column;
 use crate::store::cells::Cells;
-use crate::store::guard::{Fate, Overlap, Stored, Version, judge_retraction, judge_row};
+use crate::store::guard::{Overlap, RowFate, Stored, Version, judge_retraction, judge_row};
 use crate::store::repeat::{Conflicts, has_content};
 use crate::store::rows;
 use crate::store::sqlite::cell::{bind, real, write_id};
@@ -64,7 +64,7 @@ pub fn insert_once(
         }
         record.bind(&mut insert, row)?;
         if insert.raw_execute()? == 1 {
-            counts.add(Fate::Inserted);
+            RowFate::Inserted.count_in(counts);
         } else if let Some(repeats) = &mut repeats {
             is_stored = repeats.judge(row, counts, conflicts)?;
             if !is_stored {
@@ -73,9 +73,10 @@ pub fn insert_once(
         } else if kind == Kind::Dead {
             let mut update = tx.prepare_cached(UPDATE_LETTER)?;
             record.bind(&mut update, row)?;
-            counts.add(if update.raw_execute()? == 1 { Fate::Updated } else { Fate::Unchanged });
+            let fate = if update.raw_execute()? == 1 { RowFate::Updated } else { RowFate::Unchanged };
+            fate.count_in(counts);
         } else {
-            counts.add(Fate::Unchanged);
+            RowFate::Unchanged.count_in(counts);
         }
     }
     Ok(())
@@ -224,7 +225,7 @@ impl<'a> Metrics<'a> {
             let take_back = columns.retracted.value(row);
             let fate = if take_back { self.take_back(&columns, row)? } else { self.put(&columns, row)? };
             self.overlap.judged(rows::id(columns.ids, row)?, fate, || columns.key(row));
-            counts.add(fate);
+            fate.count_in(counts);
         }
         Ok(())
     }
@@ -249,10 +250,10 @@ impl<'a> Metrics<'a> {
         Ok(found.optional()?)
     }
 
-    fn take_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+    fn take_back(&mut self, columns: &Columns<'_>, row: usize) -> Result<RowFate, Failure> {
         let version = columns.row(row).version;
         let fate = judge_retraction(self.stored(columns, row)?.map(|(stored, _)| stored), version);
-        if fate == Fate::Deleted {
+        if fate == RowFate::Deleted {
             let mut delete = self.tx.prepare_cached(DELETE)?;
             columns.bind(KEY, row, &mut delete, &mut self.text)?;
             delete.raw_execute()?;
@@ -263,13 +264,13 @@ impl<'a> Metrics<'a> {
         Ok(fate)
     }
 
-    fn put(&mut self, columns: &Columns<'_>, row: usize) -> Result<Fate, Failure> {
+    fn put(&mut self, columns: &Columns<'_>, row: usize) -> Result<RowFate, Failure> {
         let new = columns.row(row);
         let there = self.stored(columns, row)?;
         let fate = judge_row(there.map(|(stored, _)| stored), self.taken_back(columns, row)?, new);
         let statement = match fate {
-            Fate::Inserted => &mut self.insert,
-            Fate::Updated => &mut self.update,
+            RowFate::Inserted => &mut self.insert,
+            RowFate::Updated => &mut self.update,
             _ => return Ok(fate),
         };
         columns.bind(1..=STORED_COLUMNS, row, statement, &mut self.text)?;
