@@ -18,7 +18,7 @@ use arrow::datatypes::Int32Type;
 use arrow::datatypes::Int64Type;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::Duration;
 
 /// Letters held before they are written, in bytes.
 const HELD_BYTES: usize = 256 << 10;
@@ -67,7 +67,7 @@ struct Held {
     rows: usize,
     bytes: usize,
     /// When the first of them came.
-    since: Option<Instant>,
+    since: Option<Duration>,
 }
 
 /// Letters that could not be written.
@@ -290,7 +290,7 @@ impl DeadLetters {
         let held = &mut self.held;
         held.rows += rows;
         held.bytes += bytes;
-        held.since.get_or_insert_with(Instant::now);
+        held.since.get_or_insert(self.run.clock.monotonic());
         if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
@@ -364,7 +364,9 @@ impl DeadLetters {
     /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
     pub fn flush_due(&mut self) -> Result<()> {
         let is_held = matches!(self.outlet, Outlet::Unopened(_));
-        if !is_held && self.held.since.is_some_and(|since| since.elapsed() >= Run::LINGER) {
+        if !is_held
+            && self.held.since.is_some_and(|since| self.run.clock.monotonic().saturating_sub(since) >= Run::LINGER)
+        {
             self.flush()
         } else {
             Ok(())

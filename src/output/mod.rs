@@ -10,6 +10,7 @@ mod file;
 pub mod identity;
 mod spec;
 
+use crate::clock::Clock;
 use crate::console::Console;
 use crate::counts::SinkCounts;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +39,6 @@ use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
 
 /// An output that was looked at and is not open yet: nothing has been made or written.
 ///
@@ -248,7 +248,7 @@ impl Checked {
             up.set(true);
         }
         let own_headers = headers::is_in(schema);
-        Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone() })
+        Ok(Output { name, sink, rows: 0, own_headers, metrics: run.metrics.clone(), clock: run.clock.clone() })
     }
 }
 
@@ -344,6 +344,7 @@ pub struct Output {
     /// Whether headers are a column of the rows themselves, and no addition of the stage's.
     own_headers: bool,
     metrics: Metrics,
+    clock: Clock,
 }
 
 enum Target {
@@ -385,13 +386,13 @@ impl Output {
     /// Writes a batch; rows a store cannot hold come back.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.rows += batch.num_rows() as u64;
-        let asked = Instant::now();
+        let start = self.clock.monotonic();
         let bare = if self.own_headers { None } else { headers::without(batch)? };
         let refused = match &bare {
             None => self.write_rows(batch, None)?,
             Some(bare) => self.write_rows(bare, headers::HeaderRows::of(batch))?,
         };
-        self.metrics.blocked("output", asked.elapsed());
+        self.metrics.blocked("output", self.clock.monotonic().saturating_sub(start));
         Ok(refused)
     }
 

@@ -2,11 +2,12 @@
 //!
 //! The stage whose standard output is not a pipe draws it, from the source's progress frames.
 
+use crate::clock::Clock;
 use crate::frame::Progress;
 use crate::run::Run;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Interval of updates.
 const EVERY: Duration = Duration::from_millis(200);
@@ -14,9 +15,10 @@ const EVERY: Duration = Duration::from_millis(200);
 /// The progress line of a stage, drawn or not.
 pub struct ProgressLine {
     bar: Option<ProgressBar>,
+    clock: Clock,
     rows: u64,
-    start: Instant,
-    next: Instant,
+    start: Duration,
+    next: Duration,
 }
 
 impl ProgressLine {
@@ -25,21 +27,23 @@ impl ProgressLine {
         let watched = !quiet && !run.console.is_json() && std::io::stderr().is_terminal() && !stdout_is_pipe();
         let bar = watched.then(|| ProgressBar::new_spinner().with_style(style("{spinner} {elapsed} {msg}")));
         run.console.set_progress(bar.clone());
-        Self { bar, rows: 0, start: Instant::now(), next: Instant::now() + EVERY }
+        let start = run.clock.monotonic();
+        Self { bar, clock: run.clock.clone(), rows: 0, start, next: start + EVERY }
     }
 
     /// Creates a line that is never drawn, for a tool with its own output on the terminal.
     pub fn hidden() -> Self {
-        Self { bar: None, rows: 0, start: Instant::now(), next: Instant::now() }
+        Self { bar: None, clock: Clock::System, rows: 0, start: Duration::ZERO, next: Duration::ZERO }
     }
 
     /// Counts more rows.
     pub fn rows(&mut self, count: usize) {
         self.rows += count as u64;
         let Some(bar) = &self.bar else { return };
-        if Instant::now() >= self.next {
-            self.next = Instant::now() + EVERY;
-            let rate = self.rows as f64 / self.start.elapsed().as_secs_f64();
+        let now = self.clock.monotonic();
+        if now >= self.next {
+            self.next = now + EVERY;
+            let rate = self.rows as f64 / now.saturating_sub(self.start).as_secs_f64();
             bar.set_message(format!("{} rows, {}/s", HumanCount(self.rows), HumanCount(rate as u64)));
             bar.tick();
         }
