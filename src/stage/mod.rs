@@ -221,7 +221,6 @@ impl Stage {
 
     fn advance(&mut self) -> Result<Progress> {
         self.set_metrics();
-        self.outputs.repeats_partitions = self.source.repeats_partitions();
         match self.next() {
             Ok(Polled::Item(sent)) => self.take(sent),
             Ok(Polled::Progress) => Ok(Progress::Ready),
@@ -263,6 +262,8 @@ impl Stage {
         if let Item::Batch(batch) = &item {
             self.see_time(batch);
         }
+        // The item may be the progress message that names a partition for the second time.
+        self.outputs.repeats_partitions = self.source.repeats_partitions();
         let (operator, outputs) = self.parts()?;
         let mut fates = Counts::default();
         match item {

@@ -239,7 +239,7 @@ fn a_time_that_needs_a_flag_is_reported_with_the_flag_that_reads_it() {
     ] {
         dir.write("in.jsonl", format!("{{\"t\":{value}}}\n"));
         let run = dir.run("evt-ingest", &["in.jsonl", "--time", "t", "--to", "null:"]).ends_with(1);
-        assert!(run.stderr().contains(&format!("needs {flags}\n")), "{run}");
+        assert!(run.stderr().contains(&format!(" {flags}\n")), "{run}");
         dir.shell(&format!("evt-ingest in.jsonl --time t {flags} -q --to null:")).succeeds();
     }
     dir.write("in.jsonl", "{\"t\":\"yesterday\"}\n");
