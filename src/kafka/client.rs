@@ -338,7 +338,7 @@ impl Requester for BaseConsumer<Context> {
 
     fn drain_events(&self) -> Option<Code> {
         let codes = (0..EVENTS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
-        // Every poll counts, since it removes an event.
+        // The fold runs the iterator to its end, because each poll removes one event from the queue.
         codes.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
     }
 }
