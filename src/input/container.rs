@@ -83,7 +83,7 @@ pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, 
 struct CarriedPartitions(AHashSet<(String, String)>);
 
 impl CarriedPartitions {
-    /// Adds the partitions of a batch; one of another kind than events has none.
+    /// Adds the partitions of a batch of events; ignores batches of other kinds.
     fn learn(&mut self, batch: &RecordBatch) {
         if Kind::of(batch.schema_ref()) != Some(Kind::Event) {
             return;

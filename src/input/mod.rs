@@ -5,14 +5,14 @@
 //!                                                    ├─► frames     rows with their stamps           │
 //!                                                    └─► container  rows of Parquet, Avro, …         ├─► Ingest ─► batches,
 //! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   dead letters,
-//! store ───────────────────────────────────────────────► container  rows of a query                  │   control messages
-//! HTTP server ─► crate::spool ─────────────────────────► spool      records of acknowledged requests │
+//! store ───────────────────────────────────────────────► container  rows of a table                  │   control messages
+//! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │
 //! topics ──────────────────────────────────────────────► crate::kafka::input                         ┘
 //! ```
 //!
 //! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for more. A step
-//! on a compressed pipe may wait, because its decompressor cannot stop inside a block; so does the opening of a container from a
-//! pipe, which is first copied to a temporary file.
+//! on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a container from a pipe
+//! waits for all of it, and copies it to a temporary file.
 
 pub mod buffer_pool;
 pub mod bytes;
@@ -56,8 +56,8 @@ pub trait Input {
     /// Returns the number of bytes read, and the total if it is known.
     fn progress(&self) -> ByteProgress;
 
-    /// Whether the next rows may arrive late, as from a pipe. A file that is read to its end is not live: its batches, and so the
-    /// panes of its windows, must not depend on the load of the machine.
+    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that is read to its end is not live: its
+    /// batches, and so the panes of its windows, must not depend on the load of the machine.
     fn is_live(&self) -> bool {
         true
     }

@@ -33,8 +33,8 @@ pub struct TextInput {
     started: bool,
     /// The line number of the last record in this file, from 1.
     line: i64,
-    /// The lines of the partition that other files contributed before this file's first line. A record's offset is the sum of
-    /// this and its line.
+    /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the sum of this
+    /// and its line.
     lines_before: i64,
     partition: u32,
 }
