@@ -294,7 +294,7 @@ pub fn describe(code: Code) -> String {
     inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_lowercase()
 }
 
-/// Whether an error is transient, so that it ends by itself once brokers are reachable.
+/// Whether an error is transient: it ends once brokers are reachable.
 pub fn is_passing(code: Code) -> bool {
     matches!(
         code,

@@ -506,7 +506,7 @@ impl Input for KafkaInput {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&*self.cluster) {
             Ok(()) => self.release_revoked(ingest),
-            // The group has removed this member: another member reads again what was not committed.
+            // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.run.console.say(error);
                 self.release_revoked(ingest)

@@ -86,7 +86,7 @@ impl<'a> Batch<'a> {
         self.attributes & 0x20 != 0
     }
 
-    /// Returns its records, which are in `body`: its own bytes, or what they decompressed to.
+    /// Returns its records. `body` is the batch's own record bytes, decompressed if necessary.
     pub fn records<'b>(&self, body: &'b [u8]) -> BatchRecords<'b> {
         let is_fact = self.attributes & 0x08 != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });

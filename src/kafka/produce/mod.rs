@@ -432,7 +432,7 @@ impl KafkaOutput {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// Does what is due by time: polls the producer, repeats the progress, resends returned messages.
+    /// Does the periodic work: polls the producer, repeats the progress, resends returned messages.
     pub fn tick(&mut self) -> Result<()> {
         self.producer.poll(Duration::ZERO);
         if let Body::Frames { table, told } = &mut self.body
