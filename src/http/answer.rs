@@ -94,7 +94,7 @@ impl Tally {
     }
 }
 
-/// What the response needs to know of a record.
+/// The parts of a record that the response depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
     event_id: Option<[u8; 16]>,

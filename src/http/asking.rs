@@ -38,7 +38,7 @@ pub struct Questions {
     state: Arc<Mutex<State>>,
 }
 
-/// The queries in progress, and what the last ones say about the registry.
+/// The queries in progress, and whether the last ones reached the registry.
 #[derive(Default)]
 struct State {
     open: HashMap<Question, Open>,

@@ -42,7 +42,7 @@ enum Form {
     Avro,
 }
 
-/// Serves a request with events; stores the token's name in `name` as soon as it is known.
+/// Serves `POST /v1/events`; stores the token's name in `name` once the request is authorized, for the log.
 pub async fn post(
     front: &Arc<Front>,
     trace: &Trace,

@@ -182,7 +182,7 @@ fn reload_on_hangup(front: Arc<Front>) -> Result<()> {
     Ok(())
 }
 
-/// Accepts connections until it is told to stop.
+/// Accepts connections until the server closes.
 async fn accept(
     front: Arc<Front>,
     listener: TcpListener,

@@ -2,7 +2,7 @@
 //! acknowledges them.
 //!
 //! It runs on threads of its own and talks to two neighbours: a [`Keeper`](crate::spool::request::Keeper) that keeps requests,
-//! and the stage loop, which reads what was kept and calls [`Server::drain`] after a signal. Everything is bounded:
+//! and the stage loop, which reads the kept requests and calls [`Server::drain`] after a signal. Everything is bounded:
 //! connections, the bytes of all bodies in progress, the records of a request, heads, and the time of each.
 //!
 //! ```text

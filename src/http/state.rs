@@ -47,7 +47,7 @@ pub struct Options {
     pub request_time: Duration,
     /// Whether each request is logged.
     pub log: bool,
-    /// What records are validated by.
+    /// The options of the validation.
     pub edge: EdgeOptions,
 }
 

@@ -1,35 +1,42 @@
-//! A buffer that is read into and then lent, as it is, to the rows made of what it holds.
+//! Read buffers that are lent to the rows made of their bytes.
 //!
-//! What rows keep of a record is then a range and no copy: of evt-validate's work on records of 517 bytes that are passed
-//! on as they came a fifth was copying them. A buffer that rows hold is read into again when the last of them is gone.
+//! ```text
+//! buffer ─ lend ─► rows ─ take_back ─┬─ no row holds it ─► buffer, as it was
+//!                                    └─ rows hold it ────► lent; reused once the last of them is dropped
+//! ```
+//!
+//! A row refers to a range of a lent buffer instead of copying its record. With records of 517 bytes that evt-validate passes on
+//! unchanged, copying took a fifth of the work.
 
 use arrow::buffer::Buffer;
 use std::collections::VecDeque;
 
-/// Buffers that come back are kept up to this many: about what two batches of rows hold.
+/// Maximum number of lent buffers that are kept for reuse: about as many as two batches of rows hold.
 const KEPT: usize = 12;
 
-/// The buffer that is read into, and those that rows hold.
+/// The current read buffer, and those that rows hold.
 pub struct BufferPool {
-    /// What is read into; empty while it is lent.
+    /// The current read buffer; empty while it is lent.
     pub buffer: Vec<u8>,
+    /// Minimum size of a buffer in bytes.
     length: usize,
+    /// Buffers that rows held when they came back, the oldest first.
     lent: VecDeque<Buffer>,
 }
 
 impl BufferPool {
-    /// Buffers of `length` bytes.
+    /// Makes a pool of buffers of `length` bytes.
     pub fn new(length: usize) -> Self {
         Self { buffer: vec![0; length], length, lent: VecDeque::new() }
     }
 
-    /// Gives the buffer out; nothing is read until it is back.
+    /// Lends the read buffer. Nothing can be read before [`BufferPool::take_back`].
     pub fn lend(&mut self) -> Buffer {
         Buffer::from_vec(std::mem::take(&mut self.buffer))
     }
 
-    /// Takes back what was lent. Where rows hold it, another buffer takes its place, with what stands at `rest` moved
-    /// there; where that starts in the buffer that is read into now.
+    /// Takes back a lent buffer, whose unread bytes are at `rest`. If rows hold the buffer, another one replaces it and the unread
+    /// bytes are copied there. Returns where the unread bytes start in the current buffer.
     pub fn take_back(&mut self, lent: Buffer, rest: std::ops::Range<usize>) -> usize {
         match lent.into_vec::<u8>() {
             Ok(buffer) => {
@@ -49,7 +56,7 @@ impl BufferPool {
         }
     }
 
-    /// The buffer lent first, if it is free again, else a new one.
+    /// Returns the oldest lent buffer if no row holds it any more, else a new, empty one.
     fn another(&mut self) -> Vec<u8> {
         match self.lent.pop_front().map(Buffer::into_vec) {
             Some(Ok(buffer)) => buffer,

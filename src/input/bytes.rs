@@ -1,4 +1,4 @@
-//! Inputs: bytes of a file or of standard input, packed or not, that can be waited for.
+//! The bytes of a file or of standard input, decompressed if necessary. Reading can wait for a pipe, with a timeout.
 
 use crate::error::{Error, Result};
 use crate::format::unpack::Unpacked;
@@ -16,32 +16,32 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// What a read ended with.
+/// The result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunk {
-    /// This many bytes.
+    /// This many bytes were read.
     Bytes(usize),
-    /// Nothing for a while.
+    /// Nothing arrived within the timeout.
     Idle,
-    /// The input is at its end.
+    /// The input has ended.
     End,
-    /// A signal asks to stop.
+    /// A signal stopped the reading.
     Stopped,
 }
 
-/// One input, unpacked on the way.
+/// The decompressed bytes of one input.
 pub struct Bytes {
     name: String,
     wire: Wire,
     reader: Unpacked<Wire>,
-    /// Unpacked bytes that were looked at and not yet read.
+    /// Decompressed bytes that [`Bytes::read_head`] has read and [`Bytes::read`] has not returned yet.
     front: Vec<u8>,
 }
 
-/// How many unpacked bytes tell a format.
+/// Number of decompressed bytes that determine a format.
 const HEAD: usize = 8;
 
-/// The bytes as they come, waited for where they come through a pipe.
+/// The bytes before decompression. Reading from anything but a regular file first waits until bytes arrive.
 #[derive(Clone)]
 struct Wire(Rc<RefCell<WireState>>);
 
@@ -50,13 +50,16 @@ struct WireState {
     regular: bool,
     run: Rc<Run>,
     progress: ByteProgress,
+    /// Whether a signal stops the reading.
     heed: bool,
+    /// Maximum wait of one read; `None` without a limit.
     timeout: Option<Duration>,
+    /// How the wait of the last read ended.
     woken: Cell<Woken>,
 }
 
-/// Looks whether a file that is named can be read: a later one shall not be found missing after hours. One that is
-/// followed may come later.
+/// Checks that the file exists and is readable, so that a missing one fails the run at its start instead of hours later. A
+/// followed file (`follow`) may be created later. Errors: exit status 74.
 pub fn check(uri: &Uri, follow: bool) -> Result<()> {
     let Uri::File(path) = uri else { return Ok(()) };
     let looked_at = std::fs::metadata(path).and_then(|found| match found.is_dir() {
@@ -69,8 +72,8 @@ pub fn check(uri: &Uri, follow: bool) -> Result<()> {
     }
 }
 
-/// Opens a file for reading. A FIFO without a writer is waited for later, by whoever reads: a wait in here would not
-/// heed the signal that asks to stop.
+/// Opens a file for reading. It does not wait for the writer of a FIFO, because a signal could not interrupt that wait; the
+/// first read waits instead.
 pub fn open(path: &Path) -> std::io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(path)?;
     fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
@@ -78,7 +81,8 @@ pub fn open(path: &Path) -> std::io::Result<File> {
 }
 
 impl Bytes {
-    /// Opens a path or standard input. `heed` says whether a signal stops the reading.
+    /// Opens a path or standard input. `heed`: a signal stops the reading. Errors: exit status 2 for any other URI, 74 if the file
+    /// cannot be opened.
     pub fn open(uri: &Uri, run: Rc<Run>, heed: bool) -> Result<Self> {
         let name = uri.to_string();
         let failed = |error: std::io::Error| Error::io(name.clone(), &error);
@@ -91,7 +95,7 @@ impl Bytes {
         Self::of(name, stream, run, heed)
     }
 
-    /// Reads a file that is open; a signal stops the reading.
+    /// Reads an open file; a signal stops the reading.
     pub fn of_file(name: String, file: File, run: Rc<Run>) -> Result<Self> {
         Self::of(name, Box::new(file), run, true)
     }
@@ -118,38 +122,38 @@ impl Bytes {
         Ok(Self { name, reader, wire, front: vec![] })
     }
 
-    /// Its name, as the user gave it.
+    /// Returns the name that the user gave.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether the bytes come as they stand in a regular file.
+    /// Whether it is a regular file without compression.
     pub fn is_plain_file(&self) -> bool {
         !self.reader.is_packed() && self.is_regular()
     }
 
-    /// Whether it is a file that can be read again: no pipe, no terminal.
+    /// Whether it is a regular file, which can be read again, and not a pipe or terminal.
     pub fn is_regular(&self) -> bool {
         self.wire.0.borrow().regular
     }
 
-    /// Whether a file that is packed by its name has ended before its first bytes could tell how.
+    /// Whether the name of the file promises compression, but the file is shorter than a magic number.
     fn is_cut_short(&self) -> bool {
         let packed_name = [".gz", ".zst"].iter().any(|extension| self.name.ends_with(extension));
         packed_name && self.is_plain_file() && self.progress().done < 4
     }
 
-    /// Whether a signal stops the reading, from here on.
+    /// Sets whether a signal stops the reading from now on.
     pub fn set_heed(&self, heed: bool) {
         self.wire.0.borrow_mut().heed = heed;
     }
 
-    /// Returns how much has been read.
+    /// Returns the number of bytes read before decompression, and the size of a regular file when it was opened.
     pub fn progress(&self) -> ByteProgress {
         self.wire.0.borrow().progress
     }
 
-    /// Waits until bytes can be read, a signal arrives, or `timeout` has passed.
+    /// Waits until bytes can be read, a signal arrives, or `timeout` has passed. Returns at once for a regular file.
     pub fn wait(&self, timeout: Duration) -> Result<()> {
         let state = self.wire.0.borrow();
         match state.regular {
@@ -158,12 +162,12 @@ impl Bytes {
         }
     }
 
-    /// Returns the size of the file.
+    /// Returns the present size of the file.
     pub fn length(&self) -> Result<u64> {
         self.file()?.metadata().map(|metadata| metadata.len()).map_err(|error| Error::io(self.name.clone(), &error))
     }
 
-    /// Reads the file from its start again.
+    /// Rewinds the file to its start.
     pub fn restart(&mut self) -> Result<()> {
         self.file()?.rewind().map_err(|error| Error::io(self.name.clone(), &error))?;
         self.wire.0.borrow_mut().progress.done = 0;
@@ -173,15 +177,15 @@ impl Bytes {
         Ok(())
     }
 
-    /// Returns another handle of the file, which shares its position.
+    /// Duplicates the handle of the file; both share one position.
     fn file(&self) -> Result<File> {
         let file = self.wire.0.borrow().stream.file().map(File::try_clone);
         let file = file.unwrap_or_else(|| Err(std::io::ErrorKind::Unsupported.into()));
         file.map_err(|error| Error::io(self.name.clone(), &error))
     }
 
-    /// Reads the first decompressed bytes, which will be read again: they tell the format. Ends with `Bytes` or `End` once they
-    /// are there, as far as the input has so many.
+    /// Reads the first decompressed bytes, which determine the format; [`Bytes::read`] returns them again. Returns `Bytes` once all 8
+    /// have been read, or `End` if the input is shorter.
     pub fn read_head(&mut self, timeout: Option<Duration>) -> Result<Chunk> {
         while self.front.len() < HEAD {
             let mut rest = [0; HEAD];
@@ -193,12 +197,13 @@ impl Bytes {
         Ok(Chunk::Bytes(HEAD))
     }
 
-    /// Returns what [`Bytes::read_head`] has read.
+    /// Returns the bytes that [`Bytes::read_head`] has read.
     pub fn head(&self) -> &[u8] {
         &self.front
     }
 
-    /// All of the input as a file of its own: itself, or spooled to disk where it is packed or a pipe.
+    /// Returns the whole input as a file, at its start: the file itself, or a temporary copy of a pipe or a compressed file.
+    /// Errors: exit status 65 if a signal stops the copying.
     pub fn whole_file(&mut self) -> Result<File> {
         let failed = |error: std::io::Error| Error::io("spooling to disk", &error);
         if self.is_plain_file() {
@@ -222,7 +227,7 @@ impl Bytes {
         Ok(spool)
     }
 
-    /// Reads into `buffer`, waiting at most `timeout` (for ever where there is none).
+    /// Reads into `buffer`; waits at most `timeout`, without limit if it is `None` or the input is compressed.
     pub fn read(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
         if !self.front.is_empty() {
             let count = self.front.len().min(buffer.len());
@@ -236,7 +241,7 @@ impl Bytes {
     fn read_on(&mut self, buffer: &mut [u8], timeout: Option<Duration>) -> Result<Chunk> {
         {
             let mut state = self.wire.0.borrow_mut();
-            // A decompressor may not be interrupted in the middle of a block.
+            // A decompressor cannot continue after a read that fails inside a block.
             state.timeout = if self.reader.is_packed() { None } else { timeout };
             state.woken.set(Woken::Ready);
         }

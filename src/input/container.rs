@@ -1,4 +1,4 @@
-//! Rows of a container (Parquet, Avro, …) or of a store, read a batch at a time.
+//! Rows of a container (Parquet, Avro, …) or of a store, read batch by batch.
 
 use super::{Input, Step};
 use crate::error::Result;
@@ -14,20 +14,21 @@ use arrow::datatypes::SchemaRef;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Rows as a container or a store gives them.
+/// The batches of a container or a store.
 pub type RowIterator = Box<dyn Iterator<Item = Result<Rows>>>;
 
-/// An input of rows that are all there.
+/// An input of rows that can be read without waiting.
 pub struct RowInput {
     rows: RowIterator,
     name: String,
+    /// The partition of rows that are text.
     partition: u32,
     run: Rc<Run>,
     carried: CarriedPartitions,
 }
 
 impl RowInput {
-    /// Makes an input of `rows`; those without stamps are of `partition`.
+    /// Makes an input of `rows`; those that are text belong to `partition`.
     pub fn new(rows: RowIterator, name: String, partition: u32, run: Rc<Run>) -> Self {
         Self { rows, name, partition, run, carried: CarriedPartitions::default() }
     }
@@ -70,19 +71,19 @@ impl Input for RowInput {
     }
 }
 
-/// Takes the schema of a container or a store, if its rows are of a kind of ours. `is_mapped_anew`: the rows are text and become
-/// other events, whose raw records are their own.
+/// Passes the schema of a container or a store to `ingest` if it declares one of evt's kinds. `is_mapped_anew`: the rows are text
+/// that is mapped to new events, so that their raw column is not taken over.
 pub fn take_schema(schema: Option<SchemaRef>, is_mapped_anew: bool, name: &str, ingest: &mut Ingest) -> Result<()> {
     let Some((kind, schema)) = schema.and_then(|schema| Some((Kind::of(&schema)?, schema))) else { return Ok(()) };
     ingest.take_schema(kind.schema_with(has_raw(&schema) && !is_mapped_anew), name)
 }
 
-/// The partitions in the rows of an input that brings no progress messages.
+/// The partitions (origin, name) found in the rows of an input without progress messages.
 #[derive(Default)]
 struct CarriedPartitions(AHashSet<(String, String)>);
 
 impl CarriedPartitions {
-    /// Learns the partitions of a batch of events.
+    /// Adds the partitions of a batch of events; ignores batches of other kinds.
     fn learn(&mut self, batch: &RecordBatch) {
         if Kind::of(batch.schema_ref()) != Some(Kind::Event) {
             return;
@@ -98,7 +99,7 @@ impl CarriedPartitions {
         }
     }
 
-    /// Reports all of them as ended, in the order of their names.
+    /// Reports all partitions as ended, ordered by origin and name.
     fn report_ended(&mut self, ingest: &mut Ingest) {
         let mut names: Vec<(String, String)> = self.0.drain().collect();
         names.sort_unstable();

@@ -1,5 +1,5 @@
-//! Frames from a file or a pipe: rows with their stamps, and what their stream says of its partitions. Rows of other programs
-//! are read as text.
+//! Frames from a file or a pipe: rows with their stamps, and control messages about their partitions. Rows of other programs are
+//! read as text.
 
 use super::bytes::{Bytes, Chunk};
 use super::{Input, InputEnd, Step};
@@ -16,17 +16,17 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Frames as they are read.
+/// A reader of frames.
 pub struct FrameReader {
     bytes: Bytes,
     decoder: Decoder,
 }
 
-/// What a reader of frames gives.
+/// The result of reading a frame.
 pub enum Framed {
     /// A frame.
     Frame(Frame),
-    /// The end, proven or Arrow's.
+    /// The end of the stream: proven by evt's `end` frame, or only by Arrow's marker.
     End(Finish),
     /// There is nothing to read now.
     Idle,
@@ -35,13 +35,12 @@ pub enum Framed {
 }
 
 impl FrameReader {
-    /// Reads `bytes` as frames; columns may be decompressed to at most `ratio_max` times their size.
+    /// Makes a reader of `bytes`; a column may decompress to at most `ratio_max` times its size.
     pub fn new(bytes: Bytes, ratio_max: u64) -> Self {
         Self { bytes, decoder: Decoder::new(ratio_max) }
     }
 
-    /// Reads the next frame; waits at most `timeout`, without limit if there is none. Errors: exit status 65 if the stream is
-    /// torn.
+    /// Reads the next frame; waits at most `timeout`, without limit if it is `None`. Errors: exit status 65 if the stream is torn.
     pub fn read(&mut self, timeout: Option<Duration>) -> Result<Framed> {
         loop {
             let read = self.bytes.read(self.decoder.space(), timeout)?;
@@ -60,13 +59,13 @@ impl FrameReader {
     }
 }
 
-/// What the rows of a stream are.
+/// The origin of the rows of a stream.
 enum Rows {
     /// The schema has not been read yet.
     Unknown,
-    /// Rows of a kind of ours, with their stamps.
+    /// Rows of one of evt's kinds, with their stamps.
     Own,
-    /// Rows of another program: the batch that is being read as text.
+    /// Rows of another program; holds the batch that is being converted to text.
     Foreign(Pieces),
 }
 
@@ -75,7 +74,7 @@ pub struct FrameInput {
     reader: FrameReader,
     run: Rc<Run>,
     origin: String,
-    /// Whether a signal stops the reading at once; else a stage before this one ends the stream.
+    /// Whether a signal stops the reading at once. If not, a pipe is read to the end that the stage before this one sends.
     raw_only: bool,
     rows: Rows,
     /// The partition of rows of another program.
@@ -84,7 +83,7 @@ pub struct FrameInput {
 }
 
 impl FrameInput {
-    /// Makes an input of `bytes`; rows of other programs are of `origin`. `raw_only`: a signal stops the reading at once.
+    /// Makes an input of `bytes`; rows of other programs get `origin`. `raw_only`: a signal stops the reading at once.
     pub fn new(bytes: Bytes, run: Rc<Run>, origin: &str, raw_only: bool) -> Self {
         let reader = FrameReader::new(bytes, run.ratio_max);
         let origin = origin.to_owned();
@@ -111,10 +110,10 @@ impl FrameInput {
         }
     }
 
-    /// Learns from the schema what the rows are.
+    /// Determines from the schema whether the rows are evt's own.
     fn begin(&mut self, schema: &SchemaRef, ingest: &mut Ingest) -> Result<()> {
         let bytes = &self.reader.bytes;
-        // A stage that has begun to send frames through a pipe also sends their end.
+        // A stage that sends frames through a pipe stops at the signal too, and sends their end: read up to it.
         let heeds_signals = self.raw_only || bytes.is_plain_file();
         bytes.set_heed(heeds_signals);
         self.run.stop.set_behind_pipe(!heeds_signals);
@@ -130,7 +129,8 @@ impl FrameInput {
         Ok(())
     }
 
-    /// Checks JSON columns: rows before the first control message may have been changed by another program.
+    /// Checks that columns of JSON hold JSON, because another program may have changed the rows. A stream that has had a control
+    /// message comes from evt and is not checked. Errors: exit status 65.
     fn check_json(&self, batch: &RecordBatch) -> Result<()> {
         if self.reader.decoder.is_controlled() || jsonl::is_proved(batch) {
             return Ok(());
@@ -184,7 +184,7 @@ impl Input for FrameInput {
     }
 
     fn end(&self) -> InputEnd {
-        // Rows of no kind may be from a stage of ours all the same: mapped, and proven.
+        // A stream of foreign rows can still have evt's proof of its end.
         match self.finish {
             Some(Finish::Ended(End { how, verdict, .. })) => InputEnd { how, is_proven: true, verdict },
             finish => InputEnd { how: How::Exhausted, is_proven: finish != Some(Finish::Foreign), verdict: 0 },
@@ -192,8 +192,9 @@ impl Input for FrameInput {
     }
 }
 
-/// Returns the kind whose columns a stream has, or pretends to have. Another program may have removed or added columns, or
-/// written them with other types: such rows are read by their columns.
+/// Returns the kind that the schema declares; `None` if the rows must be read as foreign rows, by the names of their columns. That
+/// is the case without a kind, and if another program has removed, added or retyped columns and the remaining names still
+/// indicate that kind.
 fn own_kind(schema: &Schema) -> Option<Kind> {
     let kind = Kind::of(schema)?;
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();

@@ -1,4 +1,4 @@
-//! How far reading is behind the end of a topic.
+//! The lag of reading behind the end of a topic.
 
 use std::ops::Range;
 
@@ -17,8 +17,8 @@ pub struct Lag {
 }
 
 impl Lag {
-    /// Computes the lag of a partition whose `unread` offsets go from the next one to its end. `last` is the time of the last
-    /// record read, `now` the current time (both µs).
+    /// Computes the lag of a partition. `unread` is the range from the next offset to the end offset, `last` the Kafka timestamp
+    /// of the last record read, `now` the current time (both µs).
     pub fn new(topic: &str, partition: i32, unread: Range<i64>, last: Option<i64>, now: i64) -> Self {
         let records = u64::try_from(unread.end.saturating_sub(unread.start)).unwrap_or(0);
         let behind = |last: i64| now.saturating_sub(last).max(0) as f64 / 1e6;

@@ -1,13 +1,18 @@
-//! Inputs: what a stage reads, one file for each sort.
+//! Inputs of a stage: one [`Input`] for each kind of source.
 //!
 //! ```text
-//! bytes (a file, a pipe) ─► text      records of a text format    ┐
-//!                        ─► frames    rows with their stamps      ├─► Ingest ─► batches, dead letters, control messages
-//!                        ─► container rows of Parquet, Avro, …    ┘
+//! file, pipe ─► bytes ─► unopened: finds the format ─┬─► text       records of a text format         ┐
+//!                                                    ├─► frames     rows with their stamps           │
+//!                                                    └─► container  rows of Parquet, Avro, …         ├─► Ingest ─► batches,
+//! --follow ─► follow::watch ─► unopened ───────────────► follow     lines of all files of one name   │   dead letters,
+//! store ───────────────────────────────────────────────► container  rows of a table                  │   control messages
+//! HTTP server ─► crate::spool ─────────────────────────► spool      records of kept requests         │
+//! topics ──────────────────────────────────────────────► crate::kafka::input                         ┘
 //! ```
 //!
-//! Every input reads what is there and never waits in [`Input::step`]; [`Input::wait`] waits. What it reads goes to the
-//! [`Ingest`] that all inputs of a run share.
+//! All inputs of a run share one [`Ingest`]. [`Input::step`] reads what is available and [`Input::wait`] waits for more. A step
+//! on a compressed pipe may wait, because its decompressor cannot stop inside a block. A step that opens a container from a pipe
+//! waits for all of it, and copies it to a temporary file.
 
 pub mod buffer_pool;
 pub mod bytes;
@@ -26,33 +31,33 @@ use std::time::Duration;
 
 pub use lag::Lag;
 
-/// How a step of an input ended.
+/// The result of a step of an input.
 pub enum Step {
     /// There may be more.
     More,
     /// There is nothing to read now.
     Idle,
-    /// The input is at its end.
+    /// The input has ended.
     End,
     /// A signal stopped the reading.
     Stopped,
-    /// The format is known: this input takes the place of the one that found it.
+    /// The format is known: this input replaces the one that found it.
     Opened(Box<dyn Input>),
 }
 
 /// One input of a run.
 pub trait Input {
-    /// Reads what is there, at most about a batch, into `ingest`. Does not wait for more.
+    /// Reads what is available into `ingest`, at most about a batch. Does not wait for more.
     fn step(&mut self, ingest: &mut Ingest) -> Result<Step>;
 
     /// Waits until there may be something to read, a signal arrives, or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> Result<()>;
 
-    /// Returns how much of it has been read.
+    /// Returns the number of bytes read, and the total if it is known.
     fn progress(&self) -> ByteProgress;
 
-    /// Whether the next rows may be a while in coming. A file that is read to its end has them all: its batches, and with them
-    /// the panes of its windows, do not depend on how busy the machine is.
+    /// Whether an unknown time may pass before the next rows, as with a pipe. A file that is read to its end is not live: its
+    /// batches, and so the panes of its windows, must not depend on the load of the machine.
     fn is_live(&self) -> bool {
         true
     }
@@ -62,57 +67,57 @@ pub trait Input {
         false
     }
 
-    /// Whether it never ends, so that the other inputs must have their turn while it is read (`--follow`).
+    /// Whether the input never ends, so that the source must read other inputs in between (`--follow`).
     fn takes_turns(&self) -> bool {
         false
     }
 
-    /// Returns what is known of its end, once it has ended or was stopped.
+    /// Returns the outcome of the input, once it has ended or was stopped.
     fn end(&self) -> InputEnd {
         InputEnd { how: How::Exhausted, is_proven: true, verdict: 0 }
     }
 
-    /// Whether it commits positions. Such an input is kept until the run has ended.
+    /// Whether the input commits positions. Such an input is kept until the run has ended.
     fn commits(&self) -> bool {
         false
     }
 
-    /// Notes the positions before which every record has been handed to `ingest`, if a commit is due; returns whether it did.
+    /// Notes the positions before which `ingest` has received every record, if a commit is due; returns whether it did.
     fn note(&mut self, _ingest: &mut Ingest) -> Result<bool> {
         Ok(false)
     }
 
-    /// Whether positions are noted and not committed yet.
+    /// Whether noted positions wait for their commit.
     fn has_noted(&self) -> bool {
         false
     }
 
-    /// Commits the noted positions: the outputs have made every row before them durable.
+    /// Commits the noted positions. The caller has made every row before them durable in the outputs.
     fn commit(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
     }
 
-    /// Commits the last positions: the run has ended and its outputs are durable.
+    /// Commits the last positions, after the run has ended and its outputs are durable.
     fn commit_end(&mut self, _ingest: &mut Ingest) -> Result<()> {
         Ok(())
     }
 
-    /// Returns how far reading is behind, by partition of a topic; `now` is the current time (µs).
+    /// Returns the lag of each partition of a topic; `now` is the current time (µs).
     fn lag(&self, _now: i64) -> Vec<Lag> {
         vec![]
     }
 
-    /// Reports the records that were acknowledged and that the outputs lack: the run fails.
+    /// Reports, in a run that fails, the acknowledged records that the outputs do not have.
     fn report_lost(&mut self) {}
 }
 
-/// What is known of the end of an input.
+/// The outcome of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InputEnd {
     /// How the stages before this one ended.
     pub how: How,
     /// Whether it is proven that nothing is missing.
     pub is_proven: bool,
-    /// The worst verdict of the stages before this one, and of the input itself.
+    /// The worst exit verdict of the stages before this one and of the input itself.
     pub verdict: u8,
 }

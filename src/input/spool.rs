@@ -1,4 +1,4 @@
-//! Acknowledged requests of the HTTP server as an input, in the order in which the spool holds them.
+//! The requests in the spool of the HTTP server as an input, in the order of their offsets.
 
 use super::{Input, InputEnd, Step};
 use crate::error::Result;
@@ -17,53 +17,55 @@ use std::time::Duration;
 
 /// Maximum number of entries per step.
 const ENTRIES: usize = 1024;
-/// Interval of commits while requests are acknowledged once they are on disk.
+/// Time from the first uncommitted record to a commit if requests are acknowledged once they are on disk.
 const RELAXED: Duration = Duration::from_secs(1);
-/// Longest time from the first unsettled record to a commit while clients wait for it.
+/// Maximum time from the first uncommitted record to a commit if clients wait for it.
 const EAGER: Duration = Duration::from_millis(50);
-/// How long a stopped run reads on in a spool on disk: the next run reads the rest.
+/// How long a run reads on from a closed spool on disk; the next run reads the rest.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a failed run waits until requests under way are stored, so that it can count them.
+/// How long a failed run waits until requests in progress are stored, so that it can count them.
 const LAST_KEPT: Duration = Duration::from_secs(1);
 
-/// The name of the origin where `--origin` gives none.
+/// The origin of records without `--origin`.
 pub const ORIGIN: &str = "http";
 
-/// Shuts the HTTP server down, once, at a signal: it accepts no more requests, answers those under way, and closes its end of
-/// the spool.
+/// Shuts the HTTP server down, once, at a signal: the server accepts no more requests, answers those in progress, and closes its
+/// end of the spool.
 pub type Shutdown = Box<dyn FnOnce()>;
 
-/// A spool being read.
+/// An input that reads a spool.
 pub struct SpoolInput {
     run: Rc<Run>,
     reader: SpoolReader,
     shutdown: Option<Shutdown>,
     name: String,
-    /// The number of its one partition.
+    /// The index of its only partition in the run's stamper.
     stamp: u32,
     /// The offset read next.
     next: i64,
     /// Records before this offset are committed.
     settled: i64,
+    /// A position that waits for its commit.
     noted: Option<Position>,
     /// When the first record after the last noted position was read, on the monotonic clock.
     since: Option<Duration>,
-    /// Whether all records have been read.
+    /// Whether the last step found no further entry.
     idle: bool,
-    /// When the spool was closed, on the same clock.
+    /// When this input first saw that the spool is closed, on the same clock.
     closed: Option<Duration>,
     /// Whether the last commit failed.
     is_failing: bool,
+    /// Payload bytes read.
     bytes: u64,
 }
 
 impl SpoolInput {
-    /// Reads what `reader` has, as the one partition of `origin`; calls `shutdown` at a signal.
+    /// Makes an input of `reader`, as the only partition of `origin`; calls `shutdown` at a signal.
     pub fn new(run: Rc<Run>, reader: SpoolReader, shutdown: Shutdown, origin: &str, ingest: &mut Ingest) -> Self {
         let stamp = ingest.stamper.partition(origin, "0");
         let Position { offset, stream_time } = reader.start();
         ingest.stamper.resume(stamp, stream_time);
-        // The kind of the rows is known: requests are acknowledged before the first record has come.
+        // Decide the schema now: the kind of the rows is known, and requests are acknowledged before the first record is read.
         ingest.decide_schema();
         Self {
             run,
@@ -82,7 +84,8 @@ impl SpoolInput {
         }
     }
 
-    /// Whether the run was stopped and what is left must be read by the next one, because the outputs are slow.
+    /// Whether reading must stop before `end`, because the outputs are too slow to drain the closed spool within
+    /// [`DRAIN_TIMEOUT`]. If so, it reports how many records the next run must read.
     fn gives_up(&mut self, end: i64) -> bool {
         let now = self.run.clock.monotonic();
         let closed = self.closed.get_or_insert(now);
@@ -94,12 +97,12 @@ impl SpoolInput {
         gives_up
     }
 
-    /// Whether the next run can read what this one leaves.
+    /// Whether the next run can read the rest, because the spool is on disk.
     fn is_left_behind(&self) -> bool {
         self.reader.pace() == Pace::Relaxed
     }
 
-    /// Reads the next entry, if there is one.
+    /// Reads the next entry; returns whether there was one.
     fn take(&mut self, to: &mut Ingest) -> Result<bool> {
         let Some(entry) = self.reader.next()? else { return Ok(false) };
         if entry.end() > self.next {
@@ -121,7 +124,7 @@ impl SpoolInput {
         }
     }
 
-    /// Returns the position before which every record has been handed to `ingest`.
+    /// Returns the position before which `ingest` has passed on every record.
     fn position(&self, ingest: &mut Ingest) -> Position {
         let offset = ingest.first_held(self.stamp).unwrap_or(self.next);
         Position { offset, stream_time: ingest.stamper.stream_time(self.stamp) }
@@ -136,7 +139,7 @@ impl Input for SpoolInput {
             shutdown();
         }
         hear(self.reader.bell());
-        // Asked before reading: what came before the end is read after this.
+        // Get the end before reading: if the spool is closed now, the loop finds every entry before that end.
         let end = self.reader.end();
         if let Some(end) = end
             && self.gives_up(end)
@@ -202,7 +205,7 @@ impl Input for SpoolInput {
                 self.is_failing = false;
             }
             Err(error) => {
-                // The next commit contains this one; the last one of a run must succeed.
+                // The next commit covers this one. Only the last one of a run must succeed.
                 if !std::mem::replace(&mut self.is_failing, true) {
                     self.run.console.say(format!("{error}; retrying"));
                 }
@@ -247,7 +250,7 @@ impl Input for SpoolInput {
     }
 }
 
-/// Headers of a request.
+/// The headers of a request.
 struct EntryHeaders<'a>(&'a Entry<'a>);
 
 impl Headers for EntryHeaders<'_> {
@@ -256,7 +259,7 @@ impl Headers for EntryHeaders<'_> {
     }
 }
 
-/// Hands the records of an entry from offset `from` on to `ingest`; returns their payload bytes.
+/// Passes the records of an entry, from offset `from` on, to `ingest`; returns their payload bytes.
 fn feed(entry: &Entry<'_>, (name, partition): (&str, u32), from: i64, ingest: &mut Ingest) -> Result<u64> {
     let around = EntryHeaders(entry);
     let arrival = Some(Arrival { at: entry.arrived_at, is_fact: true });

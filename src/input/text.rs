@@ -1,4 +1,4 @@
-//! Raw input: records of a text format, mapped onto rows.
+//! Raw input: records of a text format, which the ingest maps to rows.
 
 use super::buffer_pool::BufferPool;
 use super::bytes::{Bytes, Chunk};
@@ -10,40 +10,46 @@ use crate::ingest::{ByteProgress, Ingest, Spot};
 use crate::kind::dead::{ErrorType, Fault};
 use std::time::Duration;
 
-/// Bytes read at once: a buffer of this size stays in the cache.
+/// Size of the read buffer in bytes: it fits into the CPU's cache.
 const READ_BYTES: usize = 256 << 10;
 
-/// What some editors put before UTF-8 text.
+/// The byte order mark that some editors write before UTF-8 text.
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// One text input being read.
+/// A text input being read.
 pub struct TextInput {
     bytes: Bytes,
     splitter: Box<dyn Splitter>,
     records: Records,
     chunk: BufferPool,
+    /// The range of `chunk` that is read and not yet mapped: `start..end`.
     start: usize,
     end: usize,
-    /// Bytes of a record that is too long, found so far; none while records fit.
+    /// The record being skipped because it is too long.
     oversized: Option<Oversized>,
-    /// Whether records are JSON lines, so that an array is worth a word.
+    /// Whether the format is JSON lines: an input that is one JSON array gets its own message.
     json: bool,
+    /// Whether the start of the file has been checked for a byte order mark and a JSON array.
     started: bool,
-    /// The number of the last record's line in this file.
+    /// The line number of the last record in this file, from 1.
     line: i64,
-    /// Lines of other files of the partition before this one's: an offset is the line and this.
+    /// The lines of the partition from other files, and from this file before a restart. The offset of a record is the sum of this
+    /// and its line.
     lines_before: i64,
     partition: u32,
 }
 
+/// A record that is too long.
 struct Oversized {
+    /// Its first bytes (`--max-record`).
     payload: Vec<u8>,
+    /// Its bytes so far.
     length: u64,
     line: i64,
 }
 
 impl TextInput {
-    /// Reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition number `partition`.
+    /// Makes an input that reads `bytes` as records of `splitter` (`json`: JSON lines), all of partition `partition`.
     pub fn new(bytes: Bytes, (splitter, json): (Box<dyn Splitter>, bool), partition: u32) -> Self {
         Self {
             bytes,
@@ -61,22 +67,22 @@ impl TextInput {
         }
     }
 
-    /// The bytes behind it.
+    /// Returns the bytes that it reads.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Lines of the partition, this file's records so far included.
+    /// Returns the number of lines of the partition, including those of this file so far.
     pub fn lines(&self) -> i64 {
         self.lines_before + self.line
     }
 
-    /// The next record is one that comes after `lines` lines of the partition.
+    /// Sets the number of lines of the partition before the next record of this file.
     pub fn count_from(&mut self, lines: i64) {
         self.lines_before = lines - self.line;
     }
 
-    /// Reads once, without waiting, and maps the whole records; an unfinished line waits for its rest.
+    /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
     pub fn read(&mut self, ingest: &mut Ingest) -> Result<Chunk> {
         self.make_room(ingest.line_max());
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
@@ -88,12 +94,12 @@ impl TextInput {
         Ok(chunk)
     }
 
-    /// Nothing more comes: an unfinished last line is a record.
+    /// Maps the rest of the buffer after the end of the file: an incomplete last line is a record too.
     pub fn close(&mut self, ingest: &mut Ingest) -> Result<()> {
         self.take(true, ingest)
     }
 
-    /// Begins the file again.
+    /// Rewinds the file to its start, with a new splitter. Line numbers of the partition continue.
     pub fn restart(&mut self, splitter: Box<dyn Splitter>) -> Result<()> {
         self.bytes.restart()?;
         self.splitter = splitter;
@@ -102,7 +108,7 @@ impl TextInput {
         Ok(())
     }
 
-    /// Moves what is left to the front, and grows the buffer to hold the longest record allowed.
+    /// Moves the unmapped bytes to the front of the buffer, and grows a full buffer, up to the longest line allowed and one read.
     fn make_room(&mut self, line_max: usize) {
         let buffer = &mut self.chunk.buffer;
         if self.start > 0 {
@@ -116,7 +122,8 @@ impl TextInput {
         }
     }
 
-    /// A byte order mark is no part of the first record. A JSON array is the one wrong format worth a word of its own.
+    /// Skips a byte order mark at the start of the file. Errors: exit status 65 if JSON lines are expected and the file is one
+    /// JSON array.
     fn check_start(&mut self) -> Result<()> {
         let head = &self.chunk.buffer[self.start..self.end];
         if self.started || head.len() < BOM.len() && BOM.starts_with(head) {
@@ -132,10 +139,10 @@ impl TextInput {
         Ok(())
     }
 
-    /// Maps the whole records in the buffer.
+    /// Maps the complete records in the buffer; all of them if this is the `last` call.
     fn take(&mut self, last: bool, ingest: &mut Ingest) -> Result<()> {
         let chunk = self.chunk.lend();
-        // A row that keeps a little of it keeps all of it.
+        // A row that refers to a few bytes keeps the whole buffer in memory, so a buffer that is less than half full is not lent.
         ingest.lend((self.end - self.start >= chunk.len() / 2).then(|| chunk.clone()));
         let taken = self.take_from(&chunk, last, ingest);
         ingest.lend(None);
@@ -177,7 +184,7 @@ impl TextInput {
         }
     }
 
-    /// Passes over the rest of a record that is too long; true once its end is found.
+    /// Skips the rest of a record that is too long, and refuses it at its end; returns whether the end was found.
     fn skip(&mut self, chunk: &[u8], last: bool, ingest: &mut Ingest) -> Result<bool> {
         let (count, found) = self.splitter.skip(&chunk[self.start..self.end]);
         self.start += count;
@@ -221,7 +228,7 @@ impl Input for TextInput {
     }
 
     fn end(&self) -> InputEnd {
-        // Text does not say whether its last line was the last one.
+        // A text format has no mark at its end, so a truncated file cannot be detected.
         InputEnd { how: How::Exhausted, is_proven: false, verdict: 0 }
     }
 }

@@ -1,4 +1,4 @@
-//! A file or a pipe whose format is not known yet.
+//! A file or a pipe whose format is not known yet: reads its first bytes, and opens the input of their format.
 
 use super::bytes::{Bytes, Chunk};
 use super::container::{RowInput, take_schema};
@@ -14,7 +14,7 @@ use crate::run::Run;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How files and pipes are read.
+/// Options for reading files and pipes.
 #[derive(Clone, Copy)]
 pub struct ReadOptions {
     /// `-f`.
@@ -24,7 +24,9 @@ pub struct ReadOptions {
 }
 
 impl ReadOptions {
-    /// Returns the format of an input whose head has been read: the given one, by its first bytes, by its name, else JSON lines.
+    /// Returns the format of an input whose head has been read. The order is: `-f`, a magic at its start, the extension of its
+    /// name, the part of a magic; frames for an empty input unless `raw_only`; else JSON lines. Errors: exit status 65 if only the
+    /// last byte of a magic differs.
     pub fn format_of(&self, bytes: &Bytes) -> Result<&'static Format> {
         if let Some(format) = self.format {
             return Ok(format);
@@ -33,7 +35,7 @@ impl ReadOptions {
         if let Some(format) = format::by_magic(head) {
             return Ok(format);
         }
-        // The name of a format that is only written says nothing about an input.
+        // An extension of an output-only format does not determine an input.
         let named = format::by_extension(bytes.name());
         if let Some(format) = named.filter(|format| !matches!(format.input, Decoder::None)) {
             return Ok(format);
@@ -48,33 +50,35 @@ impl ReadOptions {
     }
 }
 
-/// Returns what bounds the reading of a container.
+/// Returns the limits for reading a container.
 pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
     Limits { ratio: run.ratio_max, text: ingest.line_max() }
 }
 
-/// Where the bytes come from.
+/// The source of the bytes.
 enum From {
     Bytes(Bytes),
-    /// A followed name that no file has had yet.
+    /// A followed name without a file so far.
     Awaited(Watch),
     /// The first file of a followed name.
     Watched(WatchedFile),
+    /// The input has been opened.
     Taken,
 }
 
-/// An input that becomes another one when its first bytes have told the format.
+/// An input that another one replaces as soon as its first bytes have determined the format.
 pub struct UnopenedInput {
     run: Rc<Run>,
     options: ReadOptions,
     name: String,
     origin: String,
     from: From,
+    /// Whether the wait for the first file of a followed name has been reported.
     has_reported: bool,
 }
 
 impl UnopenedInput {
-    /// Makes an input of `bytes`; its records are of `origin`.
+    /// Makes an input of `bytes`; its records get `origin`.
     pub fn new(run: Rc<Run>, options: ReadOptions, origin: String, bytes: Bytes) -> Self {
         let name = bytes.name().to_owned();
         Self { run, options, name, origin, from: From::Bytes(bytes), has_reported: false }
@@ -85,7 +89,8 @@ impl UnopenedInput {
         Self { run, options, name, origin, from: From::Awaited(watch), has_reported: false }
     }
 
-    /// Opens the first file of a followed name, if one has had it; returns whether one has.
+    /// Takes the first file of a followed name from the watching thread; returns false if there has been none yet. Errors: exit
+    /// status 74 if the file cannot be opened.
     fn find(&mut self) -> Result<bool> {
         let From::Awaited(watch) = &self.from else { return Ok(true) };
         let (opened, refusal) = watch.with(|watched| (watched.name.pop(), watched.refusal.take()));
@@ -111,7 +116,7 @@ impl UnopenedInput {
         }
     }
 
-    /// Opens the input as its format wants it.
+    /// Makes the input that reads `format`. Only text in regular files is followed. Errors: exit status 2 for an output-only format.
     fn open(&mut self, format: &'static Format, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         let file = match std::mem::replace(&mut self.from, From::Taken) {
             From::Watched(file) if matches!(format.input, Decoder::Text(_)) && file.bytes.is_regular() => Ok(file),
@@ -149,7 +154,7 @@ impl UnopenedInput {
         }
     }
 
-    /// Prepares the reading of text: a signal stops it at once.
+    /// Returns how text of this format is read; from now on a signal stops the reading at once.
     fn reading(
         &self,
         bytes: &Bytes,

@@ -294,7 +294,7 @@ pub fn describe(code: Code) -> String {
     inner.trim_start_matches("Local: ").trim_start_matches("Broker: ").to_lowercase()
 }
 
-/// Whether an error is transient, so that it ends by itself once brokers are reachable.
+/// Whether an error is transient: it ends once brokers are reachable.
 pub fn is_passing(code: Code) -> bool {
     matches!(
         code,
@@ -338,7 +338,7 @@ impl Requester for BaseConsumer<Context> {
 
     fn drain_events(&self) -> Option<Code> {
         let codes = (0..EVENTS).filter_map(|_| self.poll(Duration::ZERO)?.err()?.rdkafka_error_code());
-        // Every poll counts, since it removes an event.
+        // The fold runs the iterator to its end, because each poll removes one event from the queue.
         codes.filter(|code| !is_passing(*code)).fold(None, |_, code| Some(code))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! All rows of one partition of the pipeline are in one partition of the topic, in order. So their stream time is right in
 //! whatever order a reader reads the topic's partitions. The progress of the source's partitions is repeated in every partition
-//! of the topic; stream time and state are included only where the rows are, and elsewhere it is only an announcement.
+//! of the topic. It has stream time and state only in the topic partition that holds the rows; elsewhere it only announces the
+//! partition.
 
 use super::position::PartitionId;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! Membership in a consumer group: what is committed, and when revoked partitions are released.
+//! Membership in a consumer group: commits offsets, and decides when revoked partitions are released.
 //!
 //! A committed offset states that the outputs hold all rows before it. So positions ([`CommitPoint`]) are noted when every row
 //! before them has been passed on, and committed only after the outputs have confirmed these rows.
@@ -88,7 +88,7 @@ pub struct Membership {
 impl Membership {
     /// Makes the membership of a run; `subscribed` says whether the group assigns the partitions.
     ///
-    /// Offsets are committed every `auto.commit.interval.ms` (5 s by default), although librdkafka never commits by itself here.
+    /// Offsets are committed every `auto.commit.interval.ms` (5 s by default), although librdkafka's own auto-commit is off here.
     /// Revoked partitions are released within two fifths of `max.poll.interval.ms`, so that a rebalance ends before the group
     /// removes this member.
     pub fn new(address: &Address, run: &Run, subscribed: bool) -> Self {

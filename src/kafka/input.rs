@@ -316,7 +316,7 @@ impl KafkaInput {
         Ok(false)
     }
 
-    /// Acts on what a poll ended with.
+    /// Acts on the result of a poll.
     fn handle(&mut self, event: SourceEvent, ingest: &mut Ingest) -> Result<Step> {
         match event {
             SourceEvent::Records => {
@@ -353,8 +353,8 @@ impl KafkaInput {
         Err(Error::new(ErrorKind::Unavailable, message).because(why))
     }
 
-    /// Handles an offset that no longer exists. The source has stopped reading there and does not say in which partition, so
-    /// that all partitions are checked.
+    /// Handles an offset that no longer exists. The source has stopped reading there and does not report the partition, so all
+    /// partitions are checked.
     fn skip_gaps(&mut self, ingest: &mut Ingest) -> Result<()> {
         for cursor in &mut self.partitions.cursors {
             if cursor.ended || self.waiting.contains(&cursor.id.topic) {
@@ -506,7 +506,7 @@ impl Input for KafkaInput {
         let Some(group) = &mut self.group else { return Ok(()) };
         match group.commit_noted(&*self.cluster) {
             Ok(()) => self.release_revoked(ingest),
-            // The group has removed this member: another member reads again what was not committed.
+            // The group has removed this member. Another member reads the uncommitted records again.
             Err(error) if error.kind() == ErrorKind::Fenced => {
                 self.run.console.say(error);
                 self.release_revoked(ingest)

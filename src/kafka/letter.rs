@@ -10,9 +10,9 @@ use crate::kind::headers::{Headers, Stored};
 use arrow::array::{Array, AsArray, RecordBatch};
 use rdkafka::message::{Header, OwnedHeaders};
 
-/// Prefix of a column's name in the name of its header.
+/// Prefix of evt's headers; the name of the column follows.
 const OURS: &str = "evt.";
-/// Prefix of Kafka Connect's names.
+/// Prefix of Kafka Connect's headers.
 const CONNECT: &str = "__connect.errors.";
 
 /// The columns that become headers, with their names in Kafka Connect.

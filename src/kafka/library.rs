@@ -232,7 +232,7 @@ fn list_of(context: &Context, starts: &[Start]) -> Result<TopicPartitionList> {
 pub struct LibrarySource {
     client: Arc<Client>,
     address: Address,
-    /// What a wait or the end of a poll took from the queue.
+    /// The message or error that a wait or the end of a poll has taken from the queue and the next poll returns.
     waited: Option<KafkaResult<OwnedMessage>>,
 }
 

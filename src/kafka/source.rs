@@ -49,7 +49,7 @@ impl Message<'_> {
     }
 }
 
-/// Takes the records of a poll.
+/// The receiver of the records of a poll.
 pub trait RecordSink {
     /// Takes a record. Returns whether the reading of its partition ends with it.
     fn record(&mut self, id: PartitionId, message: &Message<'_>) -> Result<bool>;
@@ -59,7 +59,7 @@ pub trait RecordSink {
     fn read_to(&mut self, id: PartitionId, next: Option<i64>, high: i64) -> Result<bool>;
 }
 
-/// How a poll ended.
+/// The result of a poll.
 pub enum SourceEvent {
     /// Records were read, and there may be more.
     Records,
@@ -67,28 +67,28 @@ pub enum SourceEvent {
     Idle,
     /// No broker can be reached.
     Unreachable,
-    /// The offset of some partition does not exist.
+    /// The next offset of some partition does not exist.
     OutOfRange,
     /// The partition with this number, of the topic that is read, is at its present end.
     PartitionEnd(i32),
     /// librdkafka reports an error.
     Failed(KafkaError),
-    /// The source cannot read on, for this reason: [`RecordSource::fall_back`] returns another one.
+    /// The source cannot read on, for this reason; [`RecordSource::fall_back`] returns its replacement.
     Unsupported(String),
 }
 
 /// Reads the records of assigned partitions.
 pub trait RecordSource {
-    /// Adds partitions to those that are read. A member of a group must confirm an assignment of no partitions too.
+    /// Adds partitions to those that are read. A group member calls this for an empty assignment too, to confirm it.
     fn assign(&mut self, starts: &[Start]) -> Result<()>;
 
-    /// Reads all partitions from new offsets. `starts` are all partitions that are read.
+    /// Continues at new offsets. `starts` lists all partitions that are read.
     fn reset(&mut self, starts: &[Start]) -> Result<()>;
 
     /// Stops the reading of partitions that stay assigned.
     fn pause(&mut self, partitions: &[PartitionId]) -> Result<()>;
 
-    /// Gives partitions back. Without a group these are all partitions that are read.
+    /// Stops reading partitions and releases them. Without a group, `partitions` lists all partitions that are read.
     fn revoke(&mut self, partitions: &[PartitionId]) -> Result<()>;
 
     /// Passes records to `sink`, at most about [`RECORDS_PER_POLL`]. Does not wait for more.
@@ -97,7 +97,9 @@ pub trait RecordSource {
     /// Waits until there may be something to poll, for at most `timeout`.
     fn wait(&mut self, timeout: Duration) -> Result<()>;
 
-    /// Returns the source that takes the place of this one, if there is one. It has the same partitions, which must be reset.
+    /// Returns the source that replaces this one, if there is one. It has the same partitions; the caller must [`reset`] them.
+    ///
+    /// [`reset`]: RecordSource::reset
     fn fall_back(&mut self) -> Option<Box<dyn RecordSource>> {
         None
     }
@@ -113,7 +115,7 @@ pub trait RecordSource {
     }
 }
 
-/// The cluster beside its records: offsets, the consumer group, statistics.
+/// What the reader needs of the cluster besides records: offsets, the consumer group, statistics.
 pub trait Cluster {
     /// Returns what callbacks have noted: rebalances, statistics, errors.
     fn context(&self) -> &Context;

@@ -1,4 +1,4 @@
-//! Fakes of [`RecordSource`] and [`Cluster`] that do what a test says and note what they are asked.
+//! Fakes of [`RecordSource`] and [`Cluster`] that follow the script of a test and record their calls.
 
 use super::client::Context;
 use super::position::{ByPartition, Committed, Extent, PartitionId, Position};
@@ -22,7 +22,7 @@ pub fn start(number: i32, offset: i64) -> Start {
     Start { id: partition(number), offset }
 }
 
-/// A call that a fake has had.
+/// A recorded call of a fake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     Assign(Vec<Start>),
@@ -35,7 +35,7 @@ pub enum Call {
     Abandon,
 }
 
-/// What a poll of the fake source does.
+/// A step of the script: the effect of one poll of the fake source.
 pub enum Polled {
     /// Passes records (offset, value) of a partition.
     Records(PartitionId, Vec<(i64, Option<String>)>),
@@ -62,7 +62,7 @@ impl FakeSource {
         Ok(())
     }
 
-    /// Takes the calls since the last time.
+    /// Takes the calls recorded since the last time.
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.0.borrow_mut().calls)
     }

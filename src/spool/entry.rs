@@ -45,7 +45,7 @@ const OWN_FAULT: u8 = 1 << 4;
 /// Bit of an error code: the payload is only the beginning of a record, and the record's length follows.
 const IS_CUT: u8 = 1 << 7;
 
-/// What an entry depends on besides its request.
+/// The fields of an entry that do not come from its request.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot {
     /// The seed of the segment.
@@ -179,7 +179,7 @@ fn count(count: usize) -> [u8; 4] {
     u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes()
 }
 
-/// What a range of bytes begins with.
+/// The result of looking for an entry at the start of some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntrySpan {
     /// An entry of this many bytes, provided that all of them are present and valid.

@@ -63,7 +63,7 @@ impl Log {
         Self { shelf, bell, clock, start, first, entries: None }
     }
 
-    /// Returns the length of the next entry, if there is one; its segment is then open.
+    /// Finds the next entry and opens its segment. Returns its length in bytes; `None` if there is no entry at present.
     fn look(&mut self) -> Result<Option<usize>> {
         loop {
             let (Some(segment), following) = self.shelf.segment(self.first) else { return Ok(None) };

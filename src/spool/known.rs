@@ -159,7 +159,7 @@ impl IdempotencyKeys {
 
     /// Drops a key whose request could not be written or has been removed.
     pub fn forget(&mut self, token: &str, key: &str) {
-        // Its old element in `order` stays: a key that is used again may expire early by that.
+        // Its old element in `order` stays, so a key that is used again may expire early.
         self.known.remove(&self.key(token, key));
     }
 }

@@ -40,7 +40,7 @@ struct Used {
     size: usize,
 }
 
-/// What both ends change under the lock.
+/// The state under the lock.
 #[derive(Default)]
 struct State {
     next: i64,
@@ -225,7 +225,7 @@ impl Inlet for MemoryInlet {
     }
 }
 
-/// The stage has ended: waiting clients are answered so, and further requests are refused.
+/// Dropping the reading end answers waiting clients with `shutting down` and refuses further requests.
 impl Drop for MemoryInlet {
     fn drop(&mut self) {
         let mut state = self.store.state();

@@ -4,7 +4,7 @@ use super::shelf::Bounds;
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
-/// What must have a request before it is acknowledged (`--ack`).
+/// The place that a request must have reached before it is acknowledged (`--ack`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ack {
     /// The outputs.
@@ -26,7 +26,7 @@ pub struct Keeping {
     pub ack: Option<Ack>,
 }
 
-/// What has a request when it is acknowledged.
+/// The place that holds a request when it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Promise {
     /// The spool, on disk.

@@ -14,7 +14,7 @@ const QUEUE_BYTES: usize = 64 << 20;
 /// Maximum bytes of requests that are written and synced together.
 const GROUP_BYTES: usize = 8 << 20;
 
-/// The callback of a request. If it is dropped without an answer it reports that shutting down.
+/// The callback of a request. If it is dropped without an answer, the answer is `shutting down`.
 pub struct Done(Option<Box<dyn FnOnce(Answer) + Send>>);
 
 impl Done {
@@ -54,7 +54,7 @@ pub struct Asked {
     pub done: Done,
 }
 
-/// The queued requests, their bytes (of unanswered ones too), and whether the queue is closed.
+/// The queued requests; the bytes of all unanswered requests, queued or being written; and whether the queue is closed.
 #[derive(Default)]
 struct State {
     asked: VecDeque<Asked>,
@@ -104,7 +104,7 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Closes the queue and answers the waiting requests that shutting down.
+    /// Closes the queue and answers the waiting requests with `shutting down`.
     pub fn abandon(&self) {
         self.close();
         let waiting = std::mem::take(&mut self.state().asked);

@@ -55,7 +55,7 @@ impl Look<'_> {
         }
         let length = fs::metadata(&path).map_err(|error| failed(&path, &error))?.len();
         let mut found = Segment { first: self.first, bytes: HEADER, newest: i64::MIN, keyed: false };
-        // Bytes after the first offset of the next segment are left of a failed write.
+        // Bytes after the first offset of the next segment are the remains of a failed write.
         while self.following != Some(next) {
             let byte = entries.byte();
             let looked = entries.next(length)?;
@@ -97,7 +97,8 @@ impl Look<'_> {
         Ok(next)
     }
 
-    /// Handles a segment without a whole header: the run was killed when it began it, or it is damaged.
+    /// Handles a segment without a valid header: an earlier run was killed while it created the last segment, or the header is
+    /// damaged. Errors: exit status 65 if it is damaged.
     fn without_header(&self, path: &Path, next: i64) -> Result<i64> {
         let length = fs::metadata(path).map_err(|error| failed(path, &error))?.len();
         if length > HEADER || self.following.is_some() {
@@ -107,7 +108,7 @@ impl Look<'_> {
         Ok(next)
     }
 
-    /// Truncates a torn write. Errors: exit status 65 if it is not one.
+    /// Truncates a torn write. Errors: exit status 65 if the damage is not a torn write.
     fn cut(&self, entries: &mut Entries, path: &Path, length: u64) -> Result<()> {
         let byte = entries.byte();
         if self.following.is_some() || entries.is_damage(byte)? {
@@ -124,7 +125,7 @@ impl Look<'_> {
     }
 }
 
-/// Adds what the user can do about damage in a segment whose records the outputs have.
+/// Adds advice to an error about a damaged segment: the outputs have all its records.
 #[cold]
 fn unneeded(error: Error) -> Error {
     match error.kind() {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Its name is the offset of its first record. It ends where the next segment begins: bytes after the last entry before that
-//! offset are left of a failed write.
+//! offset are the remains of a failed write.
 
 use super::entry::{self, Entry, EntrySpan};
 use crate::error::{Error, Result};
@@ -100,10 +100,10 @@ pub struct Entries {
     at: u64,
 }
 
-/// What follows in a segment.
+/// The next item of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// What appears to be an entry of this many bytes; [`Entries::take`] verifies it.
+    /// Apparently an entry of this many bytes; [`Entries::take`] verifies it.
     Entry(usize),
     /// Nothing up to the limit.
     Nothing,

@@ -99,7 +99,7 @@ pub struct Shelf {
     _lock: File,
 }
 
-/// What the writer and the reading end share.
+/// The state that the writer and the reading end share.
 #[derive(Default)]
 struct State {
     segments: VecDeque<Segment>,

@@ -38,7 +38,7 @@ pub struct Edge {
     rows: Vec<usize>,
 }
 
-/// What records are validated by.
+/// The options of the validation.
 pub struct EdgeOptions {
     /// The mapping of the stage.
     pub mapping: mapping::Options,
@@ -252,7 +252,7 @@ impl Gauge {
 
 /// Maximum number of times that the bytes of a record occur in its row: as properties, raw, and as columns and key.
 const TIMES_MAX: usize = 8;
-/// Maximum bytes of a row from elsewhere: instants, ids, constants of flags.
+/// Maximum bytes of a row that do not come from the record: instants, ids, constants of flags.
 const BESIDE_MAX: usize = 16 << 10;
 
 /// Makes the fault of a record whose source its token is not for.

@@ -1,8 +1,12 @@
-//! `--follow`: like `tail -F`, through rotation and truncation.
+//! `--follow`: reads a file like `tail -F`, across rotation and truncation.
 //!
-//! A followed name is one partition. A thread opens files as they take the name ([`watch`]); they are read in that order
-//! ([`turns`]), and the lines of all of them are counted on. A file that lost the name stays open while writers append to
-//! it.
+//! ```text
+//! directory ─► watch (thread): opens each file that takes the name ─► queue of name ─► FollowedInput ─► Ingest
+//!                                                                                      turns: which file is next
+//! ```
+//!
+//! A followed name is one partition. The files are read in the order in which they took the name, and line numbers continue from
+//! one file to the next. A file that has lost the name stays open as long as writers append to it.
 
 mod name;
 #[cfg(test)]
@@ -25,49 +29,53 @@ use watch::{LOOK_EVERY, Watch};
 
 pub use name::FileId;
 
-/// How long no file must have the name before it is said: a rotation takes it away for a moment.
+/// The name must have no file for this long before that is reported: during a rotation it has none for a moment.
 const GONE: Duration = Duration::from_secs(1);
 
-/// How the files of a name are read.
+/// How the files of a followed name are read.
 pub struct Reading {
-    /// Cuts records.
+    /// Makes the splitter that finds the records of one file.
     pub splitter: fn() -> Box<dyn Splitter>,
-    /// Whether they are JSON lines.
+    /// Whether the format is JSON lines.
     pub json: bool,
-    /// The number of the partition.
+    /// The index of the partition in the run's stamper.
     pub partition: u32,
 }
 
-/// A followed name and the file that has it.
+/// A followed name and its first file.
 pub struct WatchedFile {
     /// The name.
     pub watch: Watch,
-    /// What tells the file from others.
+    /// The identity of the file.
     pub id: FileId,
-    /// The file itself.
+    /// The bytes of the file.
     pub bytes: Bytes,
 }
 
-/// A followed name and its files, as an input.
+/// An input that reads the files of a followed name.
 pub struct FollowedInput {
     run: Rc<Run>,
     watch: Watch,
     reading: Reading,
+    /// The open files, at the same indices as in `turns`.
     files: Vec<TextInput>,
     turns: Turns,
-    /// The file that was read last.
+    /// The index of the file that was read last.
     last: usize,
-    /// Lines of the partition so far.
+    /// The number of lines of the partition so far.
     lines: i64,
+    /// When following began, on the run's monotonic clock.
     began: Duration,
+    /// Whether it has been reported that no file has the name.
     told_gone: bool,
+    /// Whether it has been reported that too many files are open.
     told_full: bool,
-    /// Files that were gone before they could be opened.
+    /// The number of files that lost the name before they could be opened.
     missed: u64,
 }
 
 impl FollowedInput {
-    /// Follows a name from its first file on.
+    /// Makes an input that follows a name, beginning with its first file.
     pub fn new(run: Rc<Run>, watched: WatchedFile, reading: Reading) -> Self {
         let WatchedFile { watch, id, bytes } = watched;
         let began = run.clock.monotonic();
@@ -94,17 +102,17 @@ impl FollowedInput {
         self.turns.push(id);
     }
 
-    /// Returns the time since the name is followed.
+    /// Returns the time since following began.
     fn elapsed(&self) -> Duration {
         self.run.clock.monotonic().saturating_sub(self.began)
     }
 
-    /// The file that was read last.
+    /// Returns the file that was read last.
     fn bytes(&self) -> &Bytes {
         self.files[self.last].bytes()
     }
 
-    /// Takes over what the thread has opened and found.
+    /// Takes the files that the thread has opened, and reports what it has found.
     fn take_arrivals(&mut self) -> Result<()> {
         let name = self.bytes().name().to_owned();
         let (opened, missed, refusal, gone) = self.watch.with(|watched| {
@@ -133,7 +141,7 @@ impl FollowedInput {
         Ok(())
     }
 
-    /// Whether a file is shorter than what was read of it.
+    /// Whether a file was truncated: it is shorter than the bytes read from it. Reports it.
     fn is_cut(&self, at: usize) -> Result<bool> {
         let bytes = self.files[at].bytes();
         let length = bytes.length()?;
@@ -144,6 +152,7 @@ impl FollowedInput {
         Ok(is_cut)
     }
 
+    /// Reads a truncated file from its start, after the incomplete last line in the buffer.
     fn restart(&mut self, at: usize, ingest: &mut Ingest) -> Result<()> {
         let file = &mut self.files[at];
         file.close(ingest)?;
@@ -151,7 +160,7 @@ impl FollowedInput {
         file.restart((self.reading.splitter)())
     }
 
-    /// Closes files that lost the name and to which nothing has come for long enough.
+    /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
     fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
         loop {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
@@ -207,7 +216,7 @@ impl Input for FollowedInput {
     }
 
     fn end(&self) -> InputEnd {
-        // A file that was gone before it could be opened is lost.
+        // The records of a file that was gone before it could be opened are lost.
         InputEnd { how: How::Stopped, is_proven: true, verdict: u8::from(self.missed > 0) }
     }
 }

@@ -1,31 +1,31 @@
-//! A followed name: which file has it, which files had it, and how many were gone before they could be opened.
+//! The state of a followed name: the file that has it, the open files that had it, and the number of files that were gone before
+//! they could be opened.
 //!
-//! The directory is passed in: nothing here reads a file or a clock.
+//! The caller passes the directory, so that nothing here accesses files or a clock.
 
 use std::collections::VecDeque;
 use std::io::Result;
 
-/// How many files of one name are held open at most. While that many are, a further one is opened as soon as one of them
-/// is closed.
+/// Maximum number of open files of one name. A further file is opened only after one of them has been closed.
 pub const HELD_MAX: usize = 256;
 
-/// What tells one file from another.
+/// The identity of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// The number of its device.
     pub device: u64,
-    /// The number of its inode. It is not used again while the file is open.
+    /// The number of its inode. The system does not reuse it while the file is open.
     pub inode: u64,
 }
 
-/// What a directory tells of a name.
+/// A change of a name in its directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A file was made under the name.
+    /// A file was created under the name.
     Created,
     /// A file was renamed to the name.
     MovedIn,
-    /// The file of the name was renamed or deleted.
+    /// The file that had the name was renamed or deleted.
     Left,
 }
 
@@ -33,16 +33,16 @@ pub enum Change {
 pub trait Directory {
     /// An open file.
     type File;
-    /// The file that has the name now, if one has.
+    /// Returns the file that has the name now, if there is one.
     fn id(&mut self) -> Result<Option<FileId>>;
-    /// Opens the file that has the name now, if one has.
+    /// Opens the file that has the name now, if there is one.
     fn open(&mut self) -> Result<Option<Opened<Self::File>>>;
 }
 
-/// A file that took the name.
+/// An open file that took the name.
 #[derive(Debug)]
 pub struct Opened<F> {
-    /// What tells it from others.
+    /// Its identity.
     pub id: FileId,
     /// The file itself.
     pub file: F,
@@ -52,13 +52,16 @@ pub struct Opened<F> {
 pub struct Name<F> {
     /// The file that has the name, or had it last.
     owner: Option<FileId>,
+    /// Whether no file has the name.
     is_gone: bool,
-    /// Files that are open: those in the queue and those that the reader holds.
+    /// The open files: those in the queue and those that the reader has taken.
     held: Vec<FileId>,
+    /// Opened files that the reader has not taken yet.
     queue: VecDeque<Opened<F>>,
-    /// Files that arrived, as far as the directory told, less the files that were opened.
+    /// The number of arrivals that the directory has reported, less the number of files opened.
     unopened: i64,
     last_change: Option<Change>,
+    /// Files that were gone before they could be opened.
     missed: u64,
 }
 
@@ -77,14 +80,14 @@ impl<F> Default for Name<F> {
 }
 
 impl<F> Name<F> {
-    /// Notes what the directory told of the name since the last look.
+    /// Notes a change that the directory reported.
     pub fn note(&mut self, change: Change) {
         self.unopened += i64::from(change != Change::Left);
         self.last_change = Some(change);
     }
 
-    /// Opens the file that has the name, if it is not open yet. `is_told` says whether the directory tells of every
-    /// change: then a file that came and went between two looks is counted.
+    /// Opens the file that has the name, if it is not open yet. `is_told`: the directory reports every change, so that a file that
+    /// arrived and left between two calls is counted as missed.
     pub fn look(&mut self, directory: &mut impl Directory<File = F>, is_told: bool) -> Result<()> {
         if self.held.len() >= HELD_MAX {
             return Ok(());
@@ -101,29 +104,29 @@ impl<F> Name<F> {
                 self.unopened -= 1;
             }
         } else if found.is_some() && self.last_change == Some(Change::MovedIn) && self.unopened > 0 {
-            // An open file was given the name again.
+            // A file that is still open was renamed back to the name.
             self.unopened -= 1;
         }
         self.is_gone = found.is_none();
         self.owner = found.or(self.owner);
         self.last_change = None;
         self.missed += u64::try_from(self.unopened).unwrap_or(0);
-        // A file may be found before the directory tells of its arrival; no more than one is.
+        // A file may be opened before the directory reports its arrival; that holds for at most one file.
         self.unopened = if is_told { self.unopened.clamp(-1, 0) } else { 0 };
         Ok(())
     }
 
-    /// The next file that took the name.
+    /// Takes the next file from the queue.
     pub fn pop(&mut self) -> Option<Opened<F>> {
         self.queue.pop_front()
     }
 
-    /// Forgets a file that the reader closes.
+    /// Removes a file that the reader closes.
     pub fn close(&mut self, id: FileId) {
         self.held.retain(|held| *held != id);
     }
 
-    /// The file that has the name, or had it last.
+    /// Returns the file that has the name, or had it last.
     pub fn owner(&self) -> Option<FileId> {
         self.owner
     }
@@ -133,12 +136,12 @@ impl<F> Name<F> {
         self.is_gone
     }
 
-    /// Whether no further file can be opened before one is closed.
+    /// Whether [`HELD_MAX`] files are open, so that no further one is opened.
     pub fn is_full(&self) -> bool {
         self.held.len() >= HELD_MAX
     }
 
-    /// Files that were gone before they could be opened, since this was asked last.
+    /// Returns the number of files that were gone before they could be opened, since the last call.
     pub fn take_missed(&mut self) -> u64 {
         std::mem::take(&mut self.missed)
     }

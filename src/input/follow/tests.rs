@@ -1,14 +1,14 @@
-//! Scripts of rotations against a directory and a clock that are simulated.
+//! Random rotations of a followed name, in a simulated directory and with a simulated clock.
 
 use super::name::{Change, Directory, FileId, HELD_MAX, Name, Opened};
 use super::turns::{QUIET, Turns};
 use crate::generate::random::Random;
 use std::time::Duration;
 
-/// Milliseconds of a step of the simulation.
+/// Duration of a step of the simulation in milliseconds.
 const STEP: u64 = 10;
 
-/// A directory with one followed name. A file is the number of lines in it.
+/// A directory with one followed name. A file is represented by its number of lines.
 #[derive(Default)]
 struct Disk {
     files: Vec<u32>,
@@ -47,14 +47,14 @@ impl Directory for Disk {
     }
 }
 
-/// The thread and the reader, driven by hand.
+/// The watching thread and the reader; the test calls both.
 #[derive(Default)]
 struct Reader {
     name: Name<usize>,
     turns: Turns,
-    /// Open files, with how many of their lines were read.
+    /// The open files, each with the number of lines read from it.
     open: Vec<(usize, u32)>,
-    /// Every line that was read: the number of its file, and its own.
+    /// All lines read: file number and line number.
     lines: Vec<(usize, u32)>,
 }
 
@@ -68,7 +68,7 @@ impl Reader {
         self.name.look(disk, is_told).expect("the disk is sound");
     }
 
-    /// One round: at most `most` lines at once.
+    /// Reads until all files are at their end, at most `most` lines of a file at once; then closes quiet files.
     fn read(&mut self, disk: &Disk, now: Duration, most: u32) {
         while let Some(opened) = self.name.pop() {
             self.turns.push(opened.id);
@@ -93,7 +93,7 @@ impl Reader {
     }
 }
 
-/// Writers of the script: the file each has open, and until when it does not reopen the name.
+/// A simulation. Each writer has its open file and the time (ms) at which it closes it; 0 while the file has the name.
 struct Script {
     disk: Disk,
     reader: Reader,
@@ -116,7 +116,7 @@ impl Script {
         script
     }
 
-    /// Renames, deletes, or does so twice in a row 200 ms apart; one writer in two goes on with the old file for a while.
+    /// Replaces the file of the name by a new one. One time in two the writer keeps appending to the old file for up to 30 s.
     fn rotate(&mut self, now: u64) {
         if self.random.below(2) == 0 {
             let late = now + self.random.below(30_000);
@@ -145,7 +145,7 @@ impl Script {
                     self.disk.files[*file] += self.random.below(4) as u32;
                 }
             }
-            // The thread is told of changes, or looks every 100 ms; the reader may be busy for seconds.
+            // The thread is notified of changes, or checks every 100 ms; the reader may be busy for seconds.
             if is_told || now.is_multiple_of(100) {
                 self.reader.watch(&mut self.disk, is_told);
             }

@@ -1,21 +1,23 @@
-//! Which of the files of a followed name is read next, and when a file is closed.
+//! Decides which file of a followed name is read next, and when a file is closed.
 //!
-//! A file is begun when the one before it has been read to its end. From then on the files take turns, since writers may
-//! still append to any of them. The clock is passed in.
+//! Reading of a file begins once the file before it has been read to its end. From then on both are read in turns, because
+//! writers may still append to either. A round ends once every such file is at its end, or as soon as one has new bytes. The
+//! caller passes the time.
 
 use super::name::FileId;
 use std::time::Duration;
 
-/// How long a renamed file stays open after the last byte that came to it.
+/// How long a renamed file stays open after its last new byte.
 pub const QUIET: Duration = Duration::from_secs(60);
 
+/// The state of one file.
 struct Turn {
     id: FileId,
-    /// Whether it was read to its end once.
+    /// Whether it has been read to its end at least once.
     ended: bool,
-    /// Whether it was looked at in this round, and found at its end.
+    /// Whether it was found at its end in this round.
     looked: bool,
-    /// Since when it is at its end.
+    /// Since when it has been at its end; `None` if it had new bytes at the last read.
     quiet: Option<Duration>,
 }
 
@@ -23,16 +25,17 @@ struct Turn {
 #[derive(Default)]
 pub struct Turns {
     files: Vec<Turn>,
+    /// The index of the file that is preferred next.
     cursor: usize,
 }
 
 impl Turns {
-    /// One more file has the name.
+    /// Adds a file that took the name.
     pub fn push(&mut self, id: FileId) {
         self.files.push(Turn { id, ended: false, looked: false, quiet: None });
     }
 
-    /// The place of the file to read next; none when all are at their end, which ends a round.
+    /// Returns the index of the file to read next; `None` if all are at their end, which ends the round.
     pub fn next(&mut self) -> Option<usize> {
         let begun = self.files.iter().position(|file| !file.ended).map_or(self.files.len(), |first| first + 1);
         let next = (0..begun).map(|step| (self.cursor + step) % begun).find(|at| !self.files[*at].looked);
@@ -42,7 +45,8 @@ impl Turns {
         next
     }
 
-    /// Something was read from a file.
+    /// Notes that bytes were read from a file, which ends the round. The file keeps the turn until it has been at its end once;
+    /// after that, the next file gets the turn.
     pub fn came(&mut self, at: usize) {
         self.files[at].quiet = None;
         self.cursor = if self.files[at].ended { at + 1 } else { at };
@@ -53,15 +57,15 @@ impl Turns {
         self.files.iter_mut().for_each(|file| file.looked = false);
     }
 
-    /// A file was found at its end.
+    /// Notes that a file was found at its end.
     pub fn ended(&mut self, at: usize, now: Duration) {
         let file = &mut self.files[at];
         (file.ended, file.looked) = (true, true);
         file.quiet.get_or_insert(now);
     }
 
-    /// The place of a file to be closed: one that lost the name and has been quiet for long enough, or for the longest
-    /// time where one must be closed (`is_full`). The round must be over.
+    /// Returns the index of a file to close: of those that have lost the name the one that has been quiet longest, if that is
+    /// [`QUIET`] or more, or if a file must be closed (`is_full`). Call it between rounds only.
     pub fn to_close(&self, owner: Option<FileId>, now: Duration, is_full: bool) -> Option<usize> {
         let quiet = |at: usize| Some((self.files[at].quiet?, at));
         let others = (0..self.files.len()).filter(|at| Some(self.files[*at].id) != owner);
@@ -69,7 +73,7 @@ impl Turns {
         (is_full || now.saturating_sub(since) >= QUIET).then_some(at)
     }
 
-    /// A file is closed.
+    /// Removes a file that is closed; returns its identity.
     pub fn remove(&mut self, at: usize) -> FileId {
         self.cursor -= usize::from(self.cursor > at);
         self.files.remove(at).id

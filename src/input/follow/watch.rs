@@ -1,7 +1,7 @@
-//! The thread that opens files as they take a followed name, however long the stage is busy with what it has read.
+//! The thread that opens files as they take a followed name, even while the stage is busy for a long time.
 //!
-//! Linux tells of changes in a directory (inotify); each name is looked at every 100 ms as well, since a link may lead into
-//! another directory, and a directory may not be there yet.
+//! inotify reports changes in the directory of a name. The thread also checks every name each 100 ms, because a symbolic link may
+//! point into another directory, and the directory may not exist yet.
 
 use super::name::{Change, Directory, FileId, Name, Opened};
 use crate::error::{Error, Result};
@@ -19,29 +19,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use std::time::Instant;
 
-/// How often a file at its end is looked at again.
+/// Interval between two checks of a name, and of a file at its end.
 pub const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A name that is followed, shared with the thread that watches it.
+/// A followed name, shared with the thread that watches it.
 #[derive(Clone)]
 pub struct Watch {
     names: Arc<Mutex<Vec<Watched>>>,
+    /// The index of the name in `names`.
     number: usize,
 }
 
-/// A name in its directory.
+/// The state of a followed name, which the thread updates.
 pub struct Watched {
-    /// What is known of the name.
+    /// The files of the name.
     pub name: Name<File>,
-    /// Why the file that has the name could not be opened, until it is told.
+    /// Why the file of the name could not be opened; the reader takes it and reports it.
     pub refusal: Option<std::io::Error>,
-    /// Since when no file has the name.
+    /// Since when no file has had the name.
     pub gone: Option<Instant>,
     path: PathBuf,
     file_name: OsString,
-    /// The number of the watch of its directory.
+    /// The inotify watch of its directory; `None` if there is none.
     watch: Option<i32>,
+    /// Whether the last attempt to open the file failed.
     is_refused: bool,
+    /// Whether the name is no longer watched.
     is_forgotten: bool,
 }
 
@@ -60,6 +63,7 @@ impl Watched {
         }
     }
 
+    /// Checks the name, and watches its directory if that is not watched yet.
     fn look(&mut self, inotify: Option<&OwnedFd>) {
         if self.is_forgotten {
             return;
@@ -71,7 +75,7 @@ impl Watched {
             let flags = changes | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
             self.watch = inotify::add_watch(inotify, parent.unwrap_or(Path::new(".")), flags).ok();
             if self.watch.is_some() {
-                // What came before the directory was watched is told by no change.
+                // inotify does not report changes from before the watch was added.
                 self.look_once();
             }
         }
@@ -87,6 +91,7 @@ impl Watched {
         self.gone = self.name.is_gone().then(|| self.gone.unwrap_or_else(Instant::now));
     }
 
+    /// Applies one inotify event of the directory with this watch.
     fn note(&mut self, watch: i32, name: Option<&[u8]>, flags: ReadFlags) {
         if self.watch != Some(watch) {
             return;
@@ -103,7 +108,7 @@ impl Watched {
     }
 }
 
-/// The directory of a path, as a name is looked up in it.
+/// A path as a [`Directory`] that holds its last component.
 struct Place<'a>(&'a Path);
 
 impl Directory for Place<'_> {
@@ -127,6 +132,7 @@ fn id_of(metadata: &std::fs::Metadata) -> FileId {
     FileId { device: metadata.dev(), inode: metadata.ino() }
 }
 
+/// Converts the error `NotFound` to `None`.
 fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
@@ -136,10 +142,10 @@ fn found<T>(result: std::io::Result<T>) -> std::io::Result<Option<T>> {
 }
 
 impl Watch {
-    /// Opens the files that have these names, and watches the names from here on: one for each.
+    /// Opens the files that have these names now, and starts the thread that watches the names. Returns one watch per path.
     pub fn start(paths: &[PathBuf]) -> Result<Vec<Self>> {
         let mut names: Vec<_> = paths.iter().map(|path| Watched::new(path)).collect();
-        // Where there is none, names are looked at every 100 ms.
+        // Without inotify the names are only checked every 100 ms.
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
         names.iter_mut().for_each(|name| name.look(inotify.as_ref()));
         let names = Arc::new(Mutex::new(names));
@@ -150,12 +156,12 @@ impl Watch {
         Ok((0..paths.len()).map(|number| Self { names: names.clone(), number }).collect())
     }
 
-    /// Looks at the name, or changes it.
+    /// Calls `act` with the state of the name, under the lock.
     pub fn with<T>(&self, act: impl FnOnce(&mut Watched) -> T) -> T {
         act(&mut lock(&self.names)[self.number])
     }
 
-    /// Watches the name no longer: what it leads to is no file that others replace.
+    /// Stops watching the name: its file is not followed, because it is a pipe or not text.
     pub fn end(&self) {
         self.with(|watched| {
             watched.is_forgotten = true;
@@ -168,10 +174,10 @@ fn lock(names: &Mutex<Vec<Watched>>) -> MutexGuard<'_, Vec<Watched>> {
     names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a change, then looks at every name; false when the reader is gone.
+/// Waits for a change, at most [`LOOK_EVERY`], then checks every name; returns false once all readers are dropped.
 fn look_again(watched: &Weak<Mutex<Vec<Watched>>>, inotify: Option<&OwnedFd>) -> bool {
     let mut fds: Vec<_> = inotify.iter().map(|inotify| PollFd::new(*inotify, PollFlags::IN)).collect();
-    // A wait that a signal ends is as good as one that is over.
+    // An error does not matter: if a signal interrupts the wait, the names are only checked earlier.
     let _ = poll(&mut fds, Timespec::try_from(LOOK_EVERY).ok().as_ref());
     let Some(names) = watched.upgrade() else { return false };
     let mut names = lock(&names);
@@ -182,10 +188,11 @@ fn look_again(watched: &Weak<Mutex<Vec<Watched>>>, inotify: Option<&OwnedFd>) ->
     true
 }
 
+/// Reads the pending inotify events and applies them to the names.
 fn note_changes(inotify: &OwnedFd, names: &mut [Watched]) {
     let mut buffer = [MaybeUninit::uninit(); 8 << 10];
     let mut changes = inotify::Reader::new(inotify, &mut buffer);
-    // Ends with EAGAIN when all is read.
+    // The reader returns EAGAIN once all events have been read.
     while let Ok(change) = changes.next() {
         let name = change.file_name().map(std::ffi::CStr::to_bytes);
         names.iter_mut().for_each(|watched| watched.note(change.wd(), name, change.events()));

@@ -34,7 +34,7 @@ pub struct Batch<'a> {
     pub body: &'a [u8],
 }
 
-/// What a range of bytes begins with.
+/// The result of looking for a batch at the start of some bytes.
 pub enum Found<'a> {
     /// A batch, and its size in bytes.
     Batch(Batch<'a>, usize),
@@ -86,7 +86,7 @@ impl<'a> Batch<'a> {
         self.attributes & 0x20 != 0
     }
 
-    /// Returns its records, which are in `body`: its own bytes, or what they decompressed to.
+    /// Returns its records. `body` is the batch's own record bytes, decompressed if necessary.
     pub fn records<'b>(&self, body: &'b [u8]) -> BatchRecords<'b> {
         let is_fact = self.attributes & 0x08 != 0;
         let (base, base_time) = (self.base, if is_fact { self.max_time } else { self.base_time });
@@ -220,7 +220,7 @@ pub struct Aborted {
 }
 
 impl Aborted {
-    /// Makes it of a list of (producer, first offset).
+    /// Makes the set from a list of (producer, first offset).
     pub fn new(list: &[(i64, i64)]) -> Self {
         let mut coming: Vec<(i64, i64)> = list.iter().map(|(producer, first)| (*first, *producer)).collect();
         coming.sort_unstable_by(|a, b| b.cmp(a));

@@ -40,7 +40,8 @@ use wire::{FetchLimits, Fetched};
 const LIMITS: FetchLimits = FetchLimits { wait: 500, bytes: 4 << 20, partition_bytes: 2 << 20 };
 /// Interval between look-ups of leaders.
 const LOOKUP_INTERVAL: Duration = Duration::from_millis(200);
-/// Connections that were not served for this long do not count as silent.
+/// If the caller did not serve the connections for this long, their silence timeouts restart. A caller that does not wait looks
+/// up leaders only once the look-up is overdue by this time.
 const UNSERVED: Duration = Duration::from_secs(1);
 /// How long a topic may be unknown before it counts as missing: brokers learn of a new topic one after the other.
 const UNKNOWN: Duration = Duration::from_secs(30);
@@ -222,7 +223,7 @@ impl Fetcher {
         }
     }
 
-    /// Reads a partition from an offset on, instead of where it was read before.
+    /// Reads a partition from an offset on; replaces its previous position if it has one.
     pub fn read(&mut self, start: Start) {
         let leader = self.partitions.iter().find(|one| one.id == start.id).and_then(|one| one.leader);
         self.remove(start.id);
@@ -257,7 +258,7 @@ impl Fetcher {
             return Ok(SourceEvent::OutOfRange);
         }
         let mut now = self.network.now();
-        // A look-up takes time. A caller that does not wait makes one only if nobody has waited for long.
+        // A look-up blocks. A caller that does not wait makes one only if no other call has made it in time.
         let patience = if timeout.is_zero() { UNSERVED } else { Duration::ZERO };
         if now >= self.lookups.next + patience
             && !self.look_up_leaders(now)?

@@ -15,9 +15,9 @@ const EVENTS: usize = 8;
 /// Reads records through the fetcher. librdkafka's partitions are paused: it only keeps the group.
 pub struct FetchSource {
     fetcher: Fetcher,
-    /// The source that keeps the group, and takes the place of this one if the fetcher cannot read on.
+    /// librdkafka's source. It keeps the group, and replaces this one if the fetcher cannot read on.
     library: Option<Box<dyn RecordSource>>,
-    /// What the last wait ended with.
+    /// The result of the last wait.
     waited: Option<SourceEvent>,
 }
 

@@ -1,4 +1,4 @@
-//! Brokers in memory: they speak the wire protocol, and their clock advances only when somebody waits.
+//! Brokers in memory: they speak the wire protocol, and their clock advances only while a caller waits.
 
 use super::batch::tests::{batch, body};
 use super::broker::{Connected, Network, Stream};
@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Bytes that a connection gives at a time: an answer arrives in pieces.
+/// Maximum bytes per read of a connection, so that an answer arrives in pieces.
 const PIECE: usize = 37;
 const FETCH: i16 = 1;
 
@@ -168,12 +168,12 @@ struct FakeStream {
     broker: i32,
     request: Vec<u8>,
     answer: Vec<u8>,
-    /// When the request came that is not answered yet.
+    /// When the unanswered request arrived.
     since: Option<Instant>,
 }
 
 impl FakeStream {
-    /// Answers a whole request, if there is something to answer.
+    /// Answers the request if it is complete and its answer is due.
     fn serve(&mut self) {
         let Some(length) = self.request.first_chunk::<LENGTH>() else { return };
         let length = LENGTH + u32::from_be_bytes(*length) as usize;
@@ -200,7 +200,7 @@ impl FakeStream {
         body
     }
 
-    /// Answers a fetch: at once if there is something to say, else when its time is over.
+    /// Returns the answer to a fetch: at once if it has news, else once the request's maximum wait has passed.
     fn fetch(&mut self) -> Option<Vec<u8>> {
         let mut state = self.kafka.state();
         let mut cursor = Cursor(&self.request[12..]);

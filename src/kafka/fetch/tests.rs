@@ -11,7 +11,7 @@ use crate::kafka::test_data::{Call, FakeSource, partition, start};
 struct Taken {
     records: Vec<(i32, i64, String)>,
     read_to: Vec<(i32, Option<i64>, i64)>,
-    /// The reading of a partition ends before this offset.
+    /// The sink ends the reading of a partition before this offset.
     end: Option<i64>,
 }
 
@@ -50,7 +50,7 @@ impl Rig {
         self.source.poll(&mut self.taken).unwrap()
     }
 
-    /// Polls and waits for some time; returns the first event that is not the arrival of records.
+    /// Polls and waits for this time; returns the first event other than records, or `Idle`.
     fn run_for(&mut self, time: Duration) -> SourceEvent {
         let until = self.kafka.state().now + time;
         while self.kafka.state().now < until {
@@ -63,7 +63,7 @@ impl Rig {
         SourceEvent::Idle
     }
 
-    /// Reads for two seconds in which nothing but records may come; returns the records since the last time.
+    /// Reads for two seconds, in which no event other than records may occur; returns the records since the last call.
     fn read(&mut self) -> Vec<(i32, i64, String)> {
         assert!(matches!(self.run_for(Duration::from_secs(2)), SourceEvent::Idle));
         std::mem::take(&mut self.taken.records)

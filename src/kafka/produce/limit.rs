@@ -78,8 +78,8 @@ impl Limit {
         self.bytes.store(self.said.unwrap_or(topic), Ordering::Relaxed);
     }
 
-    /// Asks the brokers for the topic's limit and applies it. Without an answer, or without permission to ask, the limit stays
-    /// as it is.
+    /// Asks the brokers for the topic's limit and applies it. Without an answer, or without permission to ask, the limit
+    /// does not change.
     pub fn learn(&self, address: &Address, run: &Run, topic: &str) -> Result<Option<usize>> {
         let learned = ask(address, run, topic)?.map(|bytes| bytes.min(MOST));
         if let Some(bytes) = learned {

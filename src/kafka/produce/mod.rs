@@ -432,7 +432,7 @@ impl KafkaOutput {
         Err(Error::new(ErrorKind::Unavailable, message).because(cause))
     }
 
-    /// Does what is due by time: polls the producer, repeats the progress, resends returned messages.
+    /// Does the periodic work: polls the producer, repeats the progress, resends returned messages.
     pub fn tick(&mut self) -> Result<()> {
         self.producer.poll(Duration::ZERO);
         if let Body::Frames { table, told } = &mut self.body
@@ -485,8 +485,8 @@ impl KafkaOutput {
         }
         self.look()?;
         if waiting > 0 {
-            // A falling number in flight is not a sign of a reachable broker while waiting, because errors and statistics count
-            // too.
+            // Only now: inside the loop a falling number in flight does not prove a reachable broker, because errors and statistics
+            // count too.
             self.health.note_success(&self.address, &self.run);
         }
         Ok(())
