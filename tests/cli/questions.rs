@@ -123,7 +123,10 @@ fn a_subject_that_is_not_avro_refuses_its_records_and_nothing_else() {
     assert_eq!(response.status, 422, "{response:?}");
     let fault = &response.json()["errors"][0];
     assert_eq!(fault["error_type"], "UnknownSchemaError");
-    assert!(fault["reason"].as_str().is_some_and(|why| why.contains("version 1: expected an Avro schema, found type JSON")), "{response:?}");
+    assert!(
+        fault["reason"].as_str().is_some_and(|why| why.contains("version 1: expected an Avro schema, found type JSON")),
+        "{response:?}"
+    );
     let response = door.json(&format!("{{\"events\":[{page},{click}]}}"));
     assert_eq!((response.status, &response.json()["rejected"]), (200, &json!(1)), "{response:?}");
     door.stop();

@@ -162,7 +162,8 @@ impl FollowedInput {
 
     /// Closes files that have lost the name and have been quiet for [`turns::QUIET`]; earlier if too many files are open.
     fn close_quiet(&mut self, ingest: &mut Ingest) -> Result<()> {
-        loop {
+        // One stays open: the thread may have found the next file, which is taken over in the next step.
+        while self.files.len() > 1 {
             let (owner, is_full) = self.watch.with(|watched| (watched.name.owner(), watched.name.is_full()));
             let Some(at) = self.turns.to_close(owner, self.elapsed(), is_full) else { return Ok(()) };
             if is_full && !std::mem::replace(&mut self.told_full, true) {
@@ -177,6 +178,7 @@ impl FollowedInput {
             self.last = self.files.len().saturating_sub(1);
             self.watch.with(|watched| watched.name.close(id));
         }
+        Ok(())
     }
 }
 
