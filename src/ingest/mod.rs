@@ -427,7 +427,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Drops the held records of a revoked partition: its next reader reads them again.
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
         self.counts.taken -= forgotten as u64;
