@@ -75,6 +75,7 @@ impl Outbox {
         self.progress(stamper, complete || self.rest.complete);
     }
 
+    /// Queues a progress message with the partitions that are new or have ended.
     fn progress(&mut self, stamper: &mut Stamper, complete: bool) {
         let ByteProgress { done, total } = self.bytes;
         let progress = Progress { partitions: stamper.news(), complete, bytes_done: done, bytes_total: total };

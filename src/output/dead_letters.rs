@@ -243,6 +243,7 @@ impl DeadLetters {
         released.iter().try_for_each(|(_, letter)| self.push_batch(letter))
     }
 
+    /// Counts letters, reports them if they are not written or `--report all`, and buffers them if they are written.
     fn push_batch(&mut self, letters: &RecordBatch) -> Result<()> {
         if letters.num_rows() == 0 {
             return Ok(());

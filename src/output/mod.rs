@@ -1,9 +1,11 @@
 //! Outputs: frames to a pipe, a format to a file, rows to a store or a topic.
 //!
 //! ```text
-//! OutputSpec, URI ─► Checked::try_new ─► Checked::open ─► Output::write ─► Output::finish
-//!                    (and ask: servers)       │            │   └► rejected rows, at once (stores) or later (topics)
-//!                                             └► Target: ──┴► standard output, text file, NAME.part, store, topic
+//! URI, OutputSpec ─► Checked ─open─► Output ─finish─► OutputReport
+//!                                      │ rows, control messages
+//!                                      ├─► frames, text ─► Plain: standard output, appended file, NAME.part
+//!                                      ├─► store ────────► rejected rows, at once
+//!                                      └─► topic ────────► rejected rows, at once or later (Output::bounced)
 //! ```
 //!
 //! A text file is appended to: each batch is written under one lock, and an incomplete last line is removed first. Any other file
@@ -55,6 +57,7 @@ pub struct Checked {
     first: Option<String>,
 }
 
+/// What the URI of an output names.
 enum Place {
     Null,
     Standard(&'static Format),
@@ -287,6 +290,8 @@ fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Res
     Ok(bytes)
 }
 
+/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status 2 if it has
+/// another header.
 fn encoded(
     mut file: Plain,
     format: &'static Format,
@@ -352,6 +357,7 @@ pub struct Output {
     clock: Clock,
 }
 
+/// Where an open output writes.
 enum Target {
     Null,
     Frames { encoder: FrameEncoder, file: Plain },
@@ -365,7 +371,7 @@ enum Target {
 pub struct OutputReport {
     /// The output's URI, without secrets.
     pub name: String,
-    /// Rows written.
+    /// Rows passed to the output, including those that it rejected.
     pub rows: u64,
     /// Fates of the rows in a store.
     pub counts: Option<SinkCounts>,

@@ -99,6 +99,7 @@ impl Bench {
     }
 }
 
+/// Makes a record with the event id `id` in every byte, or with no id if `id` is 0.
 fn record(id: u8, fault: Option<&str>) -> Record {
     let uuid = format!("{id:02x}").repeat(16);
     let uuid = format!("{}-{}-{}-{}-{}", &uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]);
@@ -114,6 +115,7 @@ fn record(id: u8, fault: Option<&str>) -> Record {
     }
 }
 
+/// Sends a request that arrived at `at` (µs); returns where its answer arrives.
 fn ask(keeper: &Arc<dyn Keeper>, at: i64, records: Vec<Record>) -> Receiver<Answer> {
     let (send, answer) = channel();
     let headers = vec![("traceparent".to_owned(), "00-ab".to_owned())];

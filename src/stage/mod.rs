@@ -298,7 +298,7 @@ impl Stage {
     }
 
     /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of counts, ends the
-    /// outputs, writes the summary. Errors: an internal error if the counts do not add up.
+    /// outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
