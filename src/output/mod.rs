@@ -373,7 +373,7 @@ pub struct OutputReport {
     pub name: String,
     /// Rows passed to the output, including those that it rejected.
     pub rows: u64,
-    /// Fates of the rows in a store.
+    /// Counts of the rows by fate; `None` for a file or standard output.
     pub counts: Option<SinkCounts>,
     /// `appended`, `new`, `replaced` or `not replaced` for a file; a store's own remark.
     pub remark: Option<String>,

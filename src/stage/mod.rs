@@ -60,7 +60,7 @@ pub struct Learned<'a> {
 }
 
 impl Learned<'_> {
-    /// Refuses rows of another kind. Errors: exit status 2.
+    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
             found if found == kind => Ok(()),
