@@ -105,7 +105,7 @@ impl Outputs {
         self.dead.tick()
     }
 
-    /// Makes every row so far durable.
+    /// Makes every row and dead letter so far durable, except the rows of the side output.
     pub fn settle(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(Output::settle)?;
         self.take_bounced()?;
