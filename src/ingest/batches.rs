@@ -1,4 +1,6 @@
-//! Rows that inputs bring as batches, with their stamps: checked and made alike.
+//! Checks the batches of inputs whose rows have stamps already (frames, containers, stores), and gives them one schema.
+//!
+//! All batches of a run have the same columns: those of the kind, with raw records if the first rows had them.
 
 use crate::console::Console;
 use crate::counts::Counts;
@@ -8,19 +10,20 @@ use crate::kind::{Kind, letters};
 use arrow::array::{RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, SchemaRef};
 
-/// The rows that the inputs of a run brought as batches.
+/// The schema and the counts of the batches that inputs deliver.
 #[derive(Default)]
 pub(super) struct Batches {
-    /// The schema of the first input that brought one.
+    /// The schema of the first input that delivers batches.
     pub(super) schema: Option<SchemaRef>,
+    /// The counts of their rows.
     pub(super) counts: Counts,
-    /// Whether a message has said that raw records are left out.
+    /// Whether the warning about dropped raw records has been printed.
     reported_raw: bool,
 }
 
 impl Batches {
-    /// Takes the schema of an input. Errors: exit status 65 if it lacks the columns of its kind, 2 if an input before has rows of
-    /// another kind.
+    /// Checks the schema of an input and keeps the first one. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
+    /// earlier input has rows of another kind.
     pub(super) fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         let Some(kind) = Kind::of(&schema) else {
             return Err(Error::corrupt("rows of no known kind").at(name));
@@ -64,7 +67,7 @@ impl Batches {
         }
     }
 
-    /// Adds or removes the raw records, so that all rows of a run have those columns that the first ones have.
+    /// Adds or removes the column `raw`, so that all rows of a run have the columns of the first ones.
     fn conform(
         &mut self,
         batch: RecordBatch,

@@ -1,21 +1,21 @@
-//! Control lines between the records of text (`--control`).
+//! Control lines between the records of text (`--control`): `{"$evt":{"watermark":"2030-01-01T00:00:00Z"}}`.
 
 use crate::error::{Error, Result};
 use crate::time::parse_instant;
 
-/// Control lines that evt-view shows and that say nothing of their own in text.
+/// Control lines that evt-view prints and that have no meaning in an input of text.
 const PASSED_OVER: [&str; 3] = ["progress", "barrier", "end"];
 
-/// What a control line says.
+/// A parsed control line.
 pub(super) enum ControlLine {
-    /// Nothing that matters to a reader of text.
+    /// A control line that is ignored.
     PassedOver,
-    /// No event before this instant (µs) comes any more.
+    /// No event before this instant (µs since 1970) follows.
     Watermark(i64),
 }
 
-/// Parses line number `line` of the input `name`; `None` if it is no control line. Errors: exit status 65 if it begins as one and
-/// is none.
+/// Parses line number `line` of the input `name`; returns `None` if it is no control line. Errors: exit status 65 if it begins
+/// like a control line and is invalid.
 pub(super) fn parse(text: &str, name: &str, line: i64) -> Result<Option<ControlLine>> {
     let Some(rest) = text.trim_start().strip_prefix("{\"$evt\"") else { return Ok(None) };
     let shown = || rest.chars().take(60).collect::<String>();

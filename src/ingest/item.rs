@@ -1,21 +1,21 @@
-//! What inputs hand to a stage.
+//! The items that a source gives to a stage: batches, dead letters, control messages, idle, end.
 
 use super::Dead;
 use crate::frame::{Control, End};
 use arrow::array::RecordBatch;
 
-/// What a source gives to a stage.
+/// An item of a source.
 #[derive(Debug)]
 pub enum Item {
     /// Rows of the source's kind.
     Batch(RecordBatch),
     /// Records that could not become rows.
     Dead(Dead),
-    /// A control message, never an end.
+    /// A control message other than an end.
     Control(Control),
-    /// Nothing has come for a while.
+    /// No input has had a record for a while, or the source wants to commit the items before this one.
     Idle,
-    /// The proven end; nothing follows.
+    /// The end of all inputs; nothing follows.
     End(End),
 }
 
@@ -24,15 +24,15 @@ pub enum Item {
 pub struct Sent {
     /// The input's number, from 0.
     pub input: u32,
-    /// What came.
+    /// The item.
     pub item: Item,
 }
 
 /// How many bytes of an input have been read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByteProgress {
-    /// Bytes read, as they are stored: compressed ones count as such.
+    /// Bytes read from the file or pipe, before decompression.
     pub done: u64,
-    /// The size of the input; `None` if it is not known.
+    /// The size of the input before decompression; `None` if it is not known.
     pub total: Option<u64>,
 }

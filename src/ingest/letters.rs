@@ -1,4 +1,6 @@
-//! Letters of records that become no rows, until they are handed out.
+//! The buffer of dead letters of records that could not become rows.
+//!
+//! Each letter has the number of rows before its record, so that a stage can put letters and rows in order again.
 
 use crate::error::Result;
 use crate::kind::dead::Letter;
@@ -11,18 +13,20 @@ use arrow::array::RecordBatch;
 pub struct Dead {
     /// Rows of kind dead.
     pub letters: RecordBatch,
-    /// For each letter, how many rows of the source came before its record: ascending.
+    /// For each letter, the number of rows of the source before its record; ascending.
     pub after: Vec<u64>,
 }
 
-/// Letters in one batch at the most, and their bytes.
+/// Number of letters that makes the buffer full.
 const ROWS: usize = 1024;
+/// Bytes of letters that make the buffer full.
 const BYTES: usize = 256 << 10;
 
 /// The letters of one source.
 pub(super) struct Letters {
     builder: Builder,
     after: Vec<u64>,
+    /// Rows of the source that came as batches.
     rows_before: u64,
 }
 
@@ -31,12 +35,13 @@ impl Letters {
         Self { builder: Builder::new(stage, &Run::host()), after: vec![], rows_before: 0 }
     }
 
-    /// Takes one letter whose record came after `rows` rows of raw records.
+    /// Adds a letter whose record came after `rows` rows of raw records; `now` is the current time (µs).
     pub(super) fn push(&mut self, rows: u64, letter: &Letter<'_>, now: i64) -> Result<()> {
         self.after.push(rows + self.rows_before);
         self.builder.push(letter, now)
     }
 
+    /// Sets the number of rows of the source that came as batches.
     pub(super) fn set_rows_before(&mut self, rows: u64) {
         self.rows_before = rows;
     }
@@ -49,7 +54,7 @@ impl Letters {
         self.after.len() >= ROWS || self.builder.bytes() >= BYTES
     }
 
-    /// All of them.
+    /// Returns all letters and empties the buffer; `None` if there are none.
     pub(super) fn take(&mut self) -> Result<Option<Dead>> {
         if self.is_empty() {
             return Ok(None);

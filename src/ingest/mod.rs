@@ -1,4 +1,6 @@
-//! What all inputs of a run share: records come in, batches, dead letters and control messages go out, through one queue.
+//! The part of reading that all inputs of a run share: records in; batches, dead letters and control messages out, in one queue.
+//!
+//! Raw records are mapped to rows and stamped here. Rows that have stamps already pass as batches.
 //!
 //! ```text
 //! text, messages, requests ─► records ─► mapper ─► rows ──────┐
@@ -46,10 +48,10 @@ pub use letters::Dead;
 pub use outbox::Rest;
 pub use wrapper::{Spot, Wrapper};
 
-/// Bytes of the columns beside the longest one of a row, about.
+/// Approximate bytes of a row's JSON without its longest column.
 const COLUMNS_BYTES: usize = 8 << 10;
 
-/// Maps records onto events, for one input after another.
+/// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
 pub struct Ingest {
     run: Rc<Run>,
     mapper: Mapper,
@@ -57,32 +59,35 @@ pub struct Ingest {
     pub stamper: Stamper,
     filter: Option<Filter>,
     keep_raw: KeepRaw,
-    /// Whether rows bring their raw records; none until the first input tells.
+    /// Whether records carry their raw records as a field or column; `None` until the first rows decide it.
     brings_raw: Option<bool>,
+    /// `--control`: text may contain control lines.
     control: bool,
     /// Whether a flag maps the partition or the origin of a record.
     is_mapped: bool,
     outbox: Outbox,
-    /// The input of the rows that wait in a batch: a batch is of one input.
+    /// The input of the rows in the incomplete batch. A batch has rows of one input only.
     input: u32,
     batches: Batches,
+    /// Counts of records; those of batches are in `batches`.
     counts: Counts,
     letters: Letters,
+    /// The time of reading of the current records (µs).
     now: i64,
-    /// What the records are; none until the first one tells.
+    /// The kind of the records; `None` until the first record decides it.
     kind: Option<Kind>,
-    /// Builds rows of the other kinds.
+    /// Builds rows of kinds other than event.
     rows: Option<row::Builder>,
-    /// Where the event time is looked for.
+    /// The name of the field with the event time, for messages.
     time: String,
+    /// Whether the message about held records has been printed.
     told_held: bool,
-    /// Since when rows wait in a batch that is not full.
+    /// Monotonic time since which rows wait in an incomplete batch.
     since: Option<Duration>,
 }
 
 impl Ingest {
-    /// An ingest by these mapping options; rows `filter` refuses are left out. The first record's names tell the kind
-    /// where none is given.
+    /// Creates an ingest. Rows that `filter` rejects are left out. Without `kind`, the field names of the first record decide it.
     pub fn new(
         run: Rc<Run>,
         mut options: mapping::Options,
@@ -90,7 +95,7 @@ impl Ingest {
         (control, kind): (bool, Option<Kind>),
     ) -> Result<Self> {
         let keep_raw = options.keep_raw;
-        // A row that a rule turns into a dead letter has to show its record.
+        // If the filter makes a dead letter of a row, the letter needs the raw record.
         if filter.is_some() && keep_raw == KeepRaw::No {
             options.keep_raw = KeepRaw::Within;
         }
@@ -130,7 +135,7 @@ impl Ingest {
         })
     }
 
-    /// The schema of the batches; right once a record has been seen or an input has brought a schema.
+    /// Returns the schema of the batches. It is final once a record has been read or [`Ingest::has_schema`] is true.
     pub fn schema(&self) -> SchemaRef {
         match (&self.batches.schema, self.kind) {
             (Some(schema), _) => schema.clone(),
@@ -139,24 +144,25 @@ impl Ingest {
         }
     }
 
-    /// Whether an input has brought a schema.
+    /// Whether the schema was set by an input or by [`Ingest::decide_schema`].
     pub fn has_schema(&self) -> bool {
         self.batches.schema.is_some()
     }
 
-    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 or 2 if it does not fit.
+    /// Takes the schema of an input whose rows have stamps. Errors: exit status 65 if it lacks the columns of its kind, 2 if an
+    /// earlier input has rows of another kind.
     pub fn take_schema(&mut self, schema: SchemaRef, name: &str) -> Result<()> {
         self.batches.take_schema(schema.clone(), name)?;
         self.decide_raw(has_raw(&schema));
         Ok(())
     }
 
-    /// Decides that the rows are events as the mapping makes them, before the first record has come.
+    /// Sets the schema to that of mapped events, before the first record is read.
     pub fn decide_schema(&mut self) {
         self.batches.schema = Some(self.schema());
     }
 
-    /// Takes rows that have stamps. Errors: exit status 65 if a time lies outside of the calendar.
+    /// Queues rows that have stamps. Errors: exit status 65 if a time lies outside of the calendar.
     pub fn batch(&mut self, batch: RecordBatch, name: &str) -> Result<()> {
         let of_event = matches!(Kind::of(batch.schema_ref()), Some(Kind::Event | Kind::Late));
         let has_raw = of_event && self.decide_raw(has_raw(batch.schema_ref()));
@@ -166,7 +172,8 @@ impl Ingest {
         Ok(())
     }
 
-    /// Whether rows bring their raw records: the first call decides for all inputs of the run, because they have one schema.
+    /// Returns whether rows carry their raw records. The first call decides with `brings` for all inputs of the run, because they have
+    /// one schema.
     pub fn decide_raw(&mut self, brings: bool) -> bool {
         if let Some(decided) = self.brings_raw {
             return decided;
@@ -178,80 +185,80 @@ impl Ingest {
         *self.brings_raw.insert(brings)
     }
 
-    /// Records and rows so far, with the fates they met here.
+    /// Returns the counts of records and rows so far, by fate within the source.
     pub fn counts(&self) -> Counts {
         let Batches { counts, .. } = &self.batches;
         Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
     }
 
-    /// `--max-record`.
+    /// Returns `--max-record` (bytes).
     pub fn record_max(&self) -> usize {
         self.run.record_max
     }
 
-    /// How long a line may be. One of ours may hold a record with its quotes escaped (a dead letter, an event with its raw
-    /// record), and its columns, properties among them: what is written of the longest one must be read again.
+    /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a dead letter, or an
+    /// event with its raw record) and further columns; evt must be able to read what it wrote of the longest record.
     pub fn line_max(&self) -> usize {
         self.run.record_max.saturating_mul(3).saturating_add(COLUMNS_BYTES)
     }
 
-    /// Which defaults have been used so far.
+    /// Returns the defaults that the mapping has used so far.
     pub fn defaults(&self) -> mapping::Defaults {
         self.mapper.defaults()
     }
 
-    /// Bits of the columns of whose name some record has had a property.
+    /// Returns the bits of the columns whose name some record has had as a property.
     pub fn shadowed(&self) -> u32 {
         self.mapper.shadowed()
     }
 
-    /// Whether rows or letters wait in a batch that is not full.
+    /// Whether rows or letters wait in an incomplete batch.
     pub fn has_rows(&self) -> bool {
         !self.letters.is_empty() || self.mapper.rows() > 0 || self.rows.as_ref().is_some_and(|rows| !rows.is_empty())
     }
 
-    /// Hands out rows that have waited for long enough, however steadily others come.
+    /// Queues the incomplete batch if it has waited for [`Run::LINGER`], even if records keep coming.
     pub fn flush_due(&mut self) -> Result<()> {
         let waited = self.waited(self.run.clock.monotonic());
         if waited.is_some_and(|waited| waited >= Run::LINGER) { self.flush() } else { Ok(()) }
     }
 
-    /// Returns how long rows have waited in a batch that is not full, if there are any.
+    /// Returns how long rows or letters have waited in an incomplete batch; `None` if there are none.
     pub fn waited(&mut self, now: Duration) -> Option<Duration> {
         self.has_rows().then(|| now.saturating_sub(*self.since.get_or_insert(now)))
     }
 
-    /// Queues a sign that nothing comes for now, or that the items before it may be committed.
+    /// Queues [`Item::Idle`]: no records come for now, or the items before it may be committed.
     pub fn idle(&mut self) {
         self.outbox.send(self.input, Item::Idle);
     }
 
-    /// Names in the rule that had no value in any row.
+    /// Returns the names in the filter that had no value in any row.
     pub fn always_null(&self) -> Vec<String> {
         self.filter.as_ref().map_or(vec![], Filter::always_null)
     }
 
-    /// Whether something is ready.
+    /// Whether the queue has an item.
     pub fn is_ready(&self) -> bool {
         self.outbox.is_ready()
     }
 
-    /// Whether letters wait to be handed out.
+    /// Whether letters wait that are not queued yet.
     pub fn has_letters(&self) -> bool {
         !self.letters.is_empty()
     }
 
-    /// The next thing that is ready.
+    /// Returns the next item of the queue.
     pub fn pop(&mut self) -> Option<Sent> {
         self.outbox.pop()
     }
 
-    /// Records that come now stand in `block`, and rows may hold on to it.
+    /// Sets the read buffer that the next records lie in; rows may share it. With `None` raw records are copied.
     pub fn lend(&mut self, block: Option<Buffer>) {
         self.mapper.lend(block);
     }
 
-    /// Maps `records`, found in `input`; `whole` is the same as text if all of it is UTF-8.
+    /// Maps `records`, which are ranges of `input`; `whole` is `input` as text if all of it is UTF-8.
     pub fn records(&mut self, records: &Records, (input, whole): (&[u8], Option<&str>), spot: Spot<'_>) -> Result<()> {
         self.now = self.run.clock.now();
         for record in &records.rows {
@@ -271,14 +278,14 @@ impl Ingest {
                 }
                 Body::Fault(fault) => Err(fault.clone()),
             };
-            // A container's record has no bytes of its own: its JSON text is what a dead letter shows.
+            // A container's record has no raw bytes: a dead letter gets its JSON text.
             let raw = text.as_ref().map_or(raw, |text| if record.raw.is_empty() { text.as_bytes() } else { raw });
             self.record(record.line as i64, (raw, text), spot)?;
         }
         Ok(())
     }
 
-    /// One record: its bytes, and its JSON text or why there is none.
+    /// Maps a record, given its bytes and its JSON text or the fault that there is none.
     #[inline]
     fn record(&mut self, offset: i64, (raw, text): (&[u8], Result<&str, Fault>), spot: Spot<'_>) -> Result<()> {
         if self.control && self.control_line(text.as_deref().unwrap_or(""), spot, offset)? {
@@ -298,7 +305,7 @@ impl Ingest {
         self.map(text, place, spot)
     }
 
-    /// Whether the records are rows of ours that hold a record beside their columns.
+    /// Whether the records are rows that evt wrote and that contain a record: these may be longer than `--max-record`.
     #[cold]
     fn may_be_longer(&mut self, text: &str) -> bool {
         if self.is_unknown() {
@@ -307,7 +314,7 @@ impl Ingest {
         self.rows.is_some() || self.brings_raw == Some(true)
     }
 
-    /// A record of another kind than event.
+    /// Adds a record of a kind other than event.
     fn row(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
         let Some(rows) = &mut self.rows else { return Ok(()) };
         match rows.push(text) {
@@ -317,12 +324,12 @@ impl Ingest {
         }
     }
 
-    /// Whether no record has told yet what columns there are; those of events are known.
+    /// Whether the kind is not known yet, or is not event and the columns are not known yet.
     fn is_unknown(&self) -> bool {
         self.kind.is_none_or(|kind| kind != Kind::Event && self.rows.is_none())
     }
 
-    /// Learns from the first record that is one what the records are, unless their kind was given.
+    /// Decides the kind and the columns from the field names of the first JSON object. Ignores text that is no JSON object.
     fn learn(&mut self, text: &str) {
         if !text.trim_start().starts_with('{') || !is_json(text) {
             return;
@@ -338,6 +345,7 @@ impl Ingest {
         }
     }
 
+    /// Maps a record's JSON text to a row, a dead letter, or a record that waits for its verdict.
     fn map(&mut self, text: &str, place: RecordPosition<'_>, spot: Spot<'_>) -> Result<()> {
         if self.is_unknown() {
             self.learn(text);
@@ -364,6 +372,7 @@ impl Ingest {
         }
     }
 
+    /// Copies a record whose verdict by `--max-future` needs more rows of its partition; maps the one that gets its verdict now.
     fn hold(&mut self, text: &str, place: RecordPosition<'_>, (spot, judged): (Spot<'_>, Judged)) -> Result<()> {
         let raw = (place.raw != text.as_bytes()).then(|| place.raw.to_vec());
         let (offset, input, now) = (place.offset, place.partition, place.now);
@@ -375,6 +384,7 @@ impl Ingest {
         }
     }
 
+    /// Maps a held record after its verdict, or makes a dead letter of it.
     fn release(&mut self, (held, verdict): (Held, Result<(), Fault>)) -> Result<()> {
         let kept = held.wrapping.as_deref();
         let wrapper = kept.map(|kept| Wrapper { key: kept.key.as_deref(), headers: kept, arrival: kept.arrival });
@@ -387,7 +397,7 @@ impl Ingest {
         self.map(&held.text, place, Spot { name: "", partition, wrapper })
     }
 
-    /// Gives the records that wait for more rows of their partition their verdict: none will come.
+    /// Releases all held records: no more rows of their partitions follow.
     pub fn drain(&mut self) -> Result<()> {
         for partition in self.mapper.lookahead().map(|lookahead| lookahead.waiting()).unwrap_or_default() {
             self.drain_one(partition)?;
@@ -395,7 +405,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// The same for the records of one partition.
+    /// Releases the held records of one partition.
     pub fn drain_one(&mut self, partition: u32) -> Result<()> {
         while let Some(released) = self.mapper.lookahead().and_then(|lookahead| lookahead.pop(partition)) {
             self.release(released)?;
@@ -403,8 +413,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// Nothing comes for now: hands out the rows there are, and says once that others wait for a verdict, because they
-    /// may wait for long.
+    /// Queues the incomplete batch because no records come for now. Reports once if records are held, because they may wait for long.
     pub fn rest(&mut self) -> Result<()> {
         self.flush()?;
         let held = self.mapper.lookahead().map_or(0, |lookahead| lookahead.held());
@@ -418,36 +427,36 @@ impl Ingest {
         Ok(())
     }
 
-    /// Forgets the records of a partition that wait for their verdict: whoever reads it next reads them again.
+    /// Drops the held records of a partition that this run stops reading: the next reader of the partition reads them again.
     pub fn forget(&mut self, partition: u32) {
         let forgotten = self.mapper.lookahead().map_or(0, |lookahead| lookahead.forget(partition));
         self.counts.taken -= forgotten as u64;
     }
 
-    /// The offset of the first record of a partition that waits for its verdict.
+    /// Returns the offset of the first held record of a partition.
     pub fn first_held(&mut self, partition: u32) -> Option<i64> {
         self.mapper.lookahead()?.first(partition).map(|held| held.offset)
     }
 
-    /// Maps one record of a topic: `payload` is one JSON object, `offset` its number in its partition.
+    /// Maps a record of a topic, whose `payload` is one JSON object.
     pub fn message(&mut self, payload: &[u8], offset: i64, spot: Spot<'_>) -> Result<()> {
         let text = one_line(payload);
         let text = text.as_ref().map(AsRef::as_ref).map_err(Clone::clone);
         self.record(offset, (payload, text), spot)
     }
 
-    /// Maps one record of a topic whose JSON text is `text`, made of its payload and what stands around it.
+    /// Maps a record of a topic with the JSON text that its input made of the payload and the metadata.
     pub fn text(&mut self, (payload, text): (&[u8], &str), offset: i64, spot: Spot<'_>) -> Result<()> {
         self.record(offset, (payload, Ok(text)), spot)
     }
 
-    /// A record of a topic that never reached the mapper.
+    /// Makes a dead letter of a record that cannot be mapped.
     pub fn refuse(&mut self, (payload, offset): (&[u8], i64), fault: &Fault, spot: Spot<'_>) -> Result<()> {
         self.counts.taken += 1;
         self.letter(payload, fault, (spot.partition, offset), spot.wrapper)
     }
 
-    /// Whether the records are, or from here on will be, of `kind`: they cannot be once something else was said or seen.
+    /// Sets the kind of the records if it is not known yet; returns whether it is `kind` now.
     pub fn becomes(&mut self, kind: Kind) -> bool {
         if self.kind.is_none() && kind != Kind::Event {
             self.rows = Some(row::Builder::new(kind));
@@ -455,23 +464,24 @@ impl Ingest {
         *self.kind.get_or_insert(kind) == kind
     }
 
-    /// Counts a record that holds nothing, on purpose: it says that a key is no more.
+    /// Counts a tombstone, a record without a payload that deletes its key, as filtered.
     pub fn tombstone(&mut self) {
         self.counts.taken += 1;
         self.counts.filtered += 1;
     }
 
-    /// Counts a record that repeats one that was taken before.
+    /// Counts a record that repeats an earlier one.
     pub fn duplicate(&mut self) {
         self.counts.taken += 1;
         self.counts.duplicate += 1;
     }
 
-    /// The time of reading of the records that follow.
+    /// Sets the time of reading of the records that follow to the current time.
     pub fn look_at_clock(&mut self) {
         self.now = self.run.clock.now();
     }
 
+    /// Counts a dead record and adds its letter.
     fn letter(
         &mut self,
         raw: &[u8],
@@ -490,7 +500,7 @@ impl Ingest {
         if self.letters.is_full() { self.send_letters() } else { Ok(()) }
     }
 
-    /// Hands out the letters and the rows so far, the letters first.
+    /// Queues the letters and the rows of the incomplete batch, the letters first.
     pub fn flush(&mut self) -> Result<()> {
         self.since = None;
         if let Some(rows) = self.rows.as_mut().filter(|rows| !rows.is_empty()) {
@@ -499,7 +509,7 @@ impl Ingest {
             self.counts.out += batch.num_rows() as u64;
             self.outbox.send(self.input, Item::Batch(batch));
         }
-        // A row that the rule refuses comes behind the letters of its batch.
+        // The letter of a row that the filter rejects follows the letters of its batch.
         let rows_before = self.counts.out + self.mapper.rows() as u64;
         let (counts, letters, now) = (&mut self.counts, &mut self.letters, self.run.clock.now());
         let mut rule = self.filter.as_mut().map(|filter| {
@@ -530,12 +540,12 @@ impl Ingest {
         Ok(())
     }
 
-    /// Reading has failed: hands out the letters so far, and the rows where they are wanted.
+    /// Queues the letters so far after reading has failed, and the rows if `with_rows`.
     pub fn end(&mut self, with_rows: bool) -> Result<()> {
         if with_rows { self.flush() } else { self.send_letters() }
     }
 
-    /// Hands out the letters so far.
+    /// Queues the letters so far.
     fn send_letters(&mut self) -> Result<()> {
         if let Some(dead) = self.letters.take()? {
             self.outbox.send(self.input, Item::Dead(dead));
@@ -543,7 +553,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// What is read from here on is of input number `input`, of which `bytes` have been read; `rest` follows.
+    /// Makes `input` the current input, of which `bytes` have been read; `rest` describes the inputs that are not open yet.
     pub fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         self.stamper.set_input(input);
         self.outbox.turn_to(input, bytes, rest);
@@ -554,12 +564,12 @@ impl Ingest {
         self.is_mapped
     }
 
-    /// Returns the partition of records of `origin` that name none.
+    /// Returns the number of the partition for records of `origin` that name none.
     pub fn partition(&mut self, origin: &str) -> u32 {
         if self.is_mapped { self.stamper.unnamed(origin) } else { self.stamper.partition(origin, "0") }
     }
 
-    /// Reports new partitions, and from time to time how far the input is.
+    /// Queues a progress message if partitions are new or have ended, or enough bytes have been read. Does nothing before the first record.
     pub fn report_progress(&mut self, bytes: ByteProgress) {
         // The kind of the rows is not known before the first record.
         if self.counts.taken > 0 {
@@ -567,22 +577,22 @@ impl Ingest {
         }
     }
 
-    /// The input that is read is at its end, `bytes` from its start: its partitions have ended.
+    /// Ends the partitions of the current input, after `bytes` bytes; `complete` if no input follows.
     pub fn end_input(&mut self, bytes: ByteProgress, complete: bool) {
         self.outbox.end_input(&mut self.stamper, bytes, complete);
     }
 
-    /// Takes a control message of an input. Only the last input completes the partitions.
+    /// Queues a control message of the current input. Partitions are complete only if no input is pending.
     pub fn control(&mut self, control: Control) {
         self.outbox.control(&mut self.stamper, control);
     }
 
-    /// Withdraws the partitions announced for the input that is read: its stream has named its own.
+    /// Withdraws the partitions announced for the current input, because its stream reports its own.
     pub fn withdraw(&mut self) {
         self.outbox.withdraw(&mut self.stamper);
     }
 
-    /// Whether `text` is a control line (`--control`); if so, it has been acted on.
+    /// Executes `text` if it is a control line (`--control`); returns whether it is one.
     fn control_line(&mut self, text: &str, spot: Spot<'_>, line: i64) -> Result<bool> {
         match control_line::parse(text, spot.name, line)? {
             None => return Ok(false),

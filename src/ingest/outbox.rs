@@ -1,31 +1,31 @@
-//! The queue of what the inputs of a run hand out, and the progress messages between their rows.
+//! The queue of items from the inputs of a run to the stage, and the progress messages between them.
 
 use super::{ByteProgress, Item, Sent};
 use crate::frame::{Control, Progress};
 use crate::mapping::Stamper;
 use std::collections::VecDeque;
 
-/// How many bytes of input lie between two progress messages at most.
+/// Maximum bytes of input between two progress messages.
 const PROGRESS_BYTES: u64 = 16 << 20;
-/// How many progress messages an input of known size gets at least.
+/// Minimum number of progress messages of an input of known size.
 const PROGRESS_STEPS: u64 = 64;
 
-/// What the inputs of a run that were not read yet may bring.
+/// What the inputs that were not opened yet may still add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rest {
-    /// Whether inputs follow that were not opened yet.
+    /// Whether there are inputs that were not opened yet.
     pub pending: bool,
-    /// Whether every partition there will be is known, as far as raw inputs can tell.
+    /// Whether all partitions of raw inputs are known already.
     pub complete: bool,
 }
 
 /// The queue, in the order of the records.
 pub(super) struct Outbox {
     queue: VecDeque<Sent>,
-    /// The input that is read.
+    /// The number of the current input.
     current: u32,
     rest: Rest,
-    /// How much of it was read at the last progress message.
+    /// The position in the current input at its last progress message.
     bytes: ByteProgress,
 }
 
@@ -35,11 +35,12 @@ impl Outbox {
         Self { queue: VecDeque::new(), current: 0, rest, bytes: ByteProgress::default() }
     }
 
+    /// Queues an item of input number `input`.
     pub(super) fn send(&mut self, input: u32, item: Item) {
         self.queue.push_back(Sent { input, item });
     }
 
-    /// Queues an item of the input that is read.
+    /// Queues an item of the current input.
     pub(super) fn send_of_current(&mut self, item: Item) {
         self.send(self.current, item);
     }
@@ -52,11 +53,12 @@ impl Outbox {
         self.queue.pop_front()
     }
 
+    /// Makes `input` the current input, of which `bytes` have been read.
     pub(super) fn turn_to(&mut self, input: u32, bytes: ByteProgress, rest: Rest) {
         (self.current, self.bytes, self.rest) = (input, bytes, rest);
     }
 
-    /// Queues a progress message if one is due: partitions are new, or many bytes have been read since the last one.
+    /// Queues a progress message if partitions are new or have ended, or if enough bytes have been read since the last one.
     pub(super) fn report_progress(&mut self, stamper: &mut Stamper, bytes: ByteProgress) {
         let step = bytes.total.map_or(PROGRESS_BYTES, |total| PROGRESS_BYTES.min(total / PROGRESS_STEPS).max(1));
         let is_far = bytes.done < self.bytes.done || bytes.done.saturating_sub(self.bytes.done) >= step;
@@ -66,18 +68,22 @@ impl Outbox {
         }
     }
 
+    /// Ends the partitions of the current input and queues a progress message; `complete` if no partition can follow.
     pub(super) fn end_input(&mut self, stamper: &mut Stamper, bytes: ByteProgress, complete: bool) {
         stamper.end(self.current);
         self.bytes = bytes;
         self.progress(stamper, complete || self.rest.complete);
     }
 
+    /// Queues a progress message with the partitions that are new or have ended.
     fn progress(&mut self, stamper: &mut Stamper, complete: bool) {
         let ByteProgress { done, total } = self.bytes;
         let progress = Progress { partitions: stamper.news(), complete, bytes_done: done, bytes_total: total };
         self.send_of_current(Item::Control(Control::Progress(progress)));
     }
 
+    /// Queues a control message of the current input's stream. Progress gets the number of the input, and is complete only if no input
+    /// is pending. The stream reports its partitions itself from now on, so those announced for the input are taken back.
     pub(super) fn control(&mut self, stamper: &mut Stamper, control: Control) {
         let Control::Progress(mut progress) = control else {
             return self.send_of_current(Item::Control(control));
@@ -94,6 +100,7 @@ impl Outbox {
         }
     }
 
+    /// Withdraws the partitions announced for the current input; queues a progress message if one of them was already reported.
     pub(super) fn withdraw(&mut self, stamper: &mut Stamper) {
         if stamper.withdraw(self.current) {
             self.progress(stamper, self.rest.complete);

@@ -1,4 +1,7 @@
 //! Dead letters of a stage: written to `--dlq`, or reported and counted as dropped.
+//!
+//! Letters of the source (records that could not become rows) and letters of the stage (rows that it or an output rejected) are
+//! buffered and written together. An output that is not open yet is opened by the first row or by a full buffer.
 
 use super::{Output, OutputReport};
 use crate::console::Faulty;
@@ -20,11 +23,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Letters held before they are written, in bytes.
+/// Buffered letters are written when they reach this size (bytes of payloads; letters of the stage also count headers and messages).
 const HELD_BYTES: usize = 256 << 10;
-/// Letters held before they are written.
+/// Buffered letters are written when they reach this number.
 const HELD_ROWS: usize = 1024;
-/// Without `--dlq`, one line this often after the first ones (µs).
+/// Interval of the lines about faulty records after the first ones (µs).
 const REPORT_EVERY: i64 = 60_000_000;
 
 /// Opens the output of dead letters.
@@ -32,9 +35,9 @@ pub type Opening = Box<dyn FnOnce() -> Result<Output>>;
 
 /// Where letters are written.
 enum Outlet {
-    /// Nowhere: they are dropped.
+    /// No output: they are dropped.
     Nowhere,
-    /// An output that is not open until the first row, or more letters than are held, have come.
+    /// An output that is opened by the first row, or when the buffer is full.
     Unopened(Opening),
     /// An open output.
     Open(Box<Output>),
@@ -42,31 +45,34 @@ enum Outlet {
     Ended,
 }
 
-/// Where a stage's faulty records go.
+/// The output of a stage's faulty records.
 pub struct DeadLetters {
     run: Rc<Run>,
     outlet: Outlet,
     held: Held,
-    /// Letters of the stage, which come behind those that are held.
+    /// Builds letters of the stage; they follow the batches in `held`.
     builder: Builder,
+    /// Faulty records that were reported, or would have been below the limit.
     reported: u64,
+    /// Time of the next line about faulty records (µs).
     next_report: i64,
-    /// Letters that no output could hold, however short.
+    /// Letters that the output rejected even after truncation.
     lost: Lost,
     counts: BTreeMap<ErrorType, u64>,
-    /// Letters of records that the source could not make rows of.
+    /// Letters of records that the source could not make rows of, without those that still wait in `hold`.
     from_source: u64,
     hold: Option<Hold>,
 }
 
-/// Letters that wait to be written together.
+/// The buffer of letters that will be written together.
 #[derive(Default)]
 struct Held {
     batches: Vec<RecordBatch>,
-    /// Letters among them and in the builder, and their bytes.
+    /// Letters in `batches` and in the builder.
     rows: usize,
+    /// Their bytes, as [`HELD_BYTES`] counts them.
     bytes: usize,
-    /// When the first of them came.
+    /// Monotonic time at which the first of them was added.
     since: Option<Duration>,
 }
 
@@ -75,36 +81,37 @@ struct Held {
 pub struct Lost {
     /// Of records that the stage found faulty.
     pub of_stage: u64,
-    /// Of rows that an output refused.
+    /// Of rows that an output rejected.
     pub of_outputs: u64,
 }
 
 impl Lost {
-    /// All of them.
+    /// Returns the number of all of them.
     pub fn total(&self) -> u64 {
         self.of_stage + self.of_outputs
     }
 }
 
-/// Letters that wait until it is known that the rows before them are looked at.
+/// Letters of the source that wait until the operator has processed the rows before them.
 struct Hold {
-    /// Letters that come before row number `end` are not held.
+    /// Letters before row number `end` are released.
     end: u64,
+    /// Waiting letters, each with the number of rows before it.
     waiting: VecDeque<(u64, RecordBatch)>,
 }
 
-/// What a line says of a letter.
+/// The facts of a letter that its line on stderr shows.
 struct Reported<'a> {
     error_type: ErrorType,
     message: &'a str,
     origin: &'a str,
     partition: &'a str,
-    /// None where it goes by its name alone.
+    /// `None` if the record has no position, only a name.
     offset: Option<i64>,
     has_headers: bool,
 }
 
-/// The same for each letter of a batch.
+/// The columns of a batch of letters from which [`Reported`] is made.
 struct Reports<'a> {
     error_types: Texts<'a>,
     messages: &'a StringArray,
@@ -145,7 +152,7 @@ impl<'a> Reports<'a> {
 }
 
 impl DeadLetters {
-    /// Letters of this run, written to what `opening` opens if there is such a thing.
+    /// Creates the output of a run's letters; `opening` opens it. Without `opening` letters are dropped.
     pub fn new(run: Rc<Run>, opening: Option<Opening>) -> Self {
         let builder = Builder::new(run.console.tool(), &Run::host());
         let counts = BTreeMap::new();
@@ -163,7 +170,7 @@ impl DeadLetters {
         }
     }
 
-    /// Opens the output, if that has not been done.
+    /// Opens the output, if there is one that is not open yet.
     pub fn open(&mut self) -> Result<()> {
         self.outlet = match std::mem::replace(&mut self.outlet, Outlet::Nowhere) {
             Outlet::Unopened(open) => Outlet::Open(Box::new(open()?)),
@@ -176,44 +183,44 @@ impl DeadLetters {
         if let Outlet::Open(output) = &mut self.outlet { Some(output) } else { None }
     }
 
-    /// Forgets the letters that are held where the output has not been opened: the run ends before anything is written.
+    /// Drops an output that was not opened, so that its buffered letters are never written: the run fails with a usage error.
     pub fn discard(&mut self) {
         if let Outlet::Unopened(_) = self.outlet {
             self.outlet = Outlet::Nowhere;
         }
     }
 
-    /// Whether they are written; if not, they are `dropped`.
+    /// Whether letters are written; if not, their records count as `dropped`.
     pub fn is_written(&self) -> bool {
         !matches!(self.outlet, Outlet::Nowhere)
     }
 
-    /// Letters so far.
+    /// Returns the number of letters so far.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
-    /// Letters among them that could not be written.
+    /// Returns the numbers of letters that could not be written.
     pub fn lost(&self) -> Lost {
         self.lost
     }
 
-    /// Letters so far, by what was wrong.
+    /// Returns the number of letters so far by error type.
     pub fn by_type(&self) -> &BTreeMap<ErrorType, u64> {
         &self.counts
     }
 
-    /// From here on letters of the source wait until the row before them is looked at.
+    /// Makes letters of the source wait until [`DeadLetters::release_before`] releases them.
     pub fn hold(&mut self) {
         self.hold = Some(Hold { end: 0, waiting: VecDeque::new() });
     }
 
-    /// Letters of records that the source could not make rows of, those that wait left out.
+    /// Returns the number of letters of the source, without those that wait.
     pub fn from_source(&self) -> u64 {
         self.from_source
     }
 
-    /// Takes letters of the source.
+    /// Adds letters of the source.
     pub fn take(&mut self, dead: &Dead) -> Result<()> {
         let Some(hold) = &mut self.hold else {
             self.from_source += dead.letters.num_rows() as u64;
@@ -226,7 +233,7 @@ impl DeadLetters {
         self.push_batch(&dead.letters.slice(0, released))
     }
 
-    /// Takes the letters that waited and come before row number `end`, counted from 0.
+    /// Adds the waiting letters that come before row number `end`, counted from 0.
     pub fn release_before(&mut self, end: u64) -> Result<()> {
         let Some(hold) = &mut self.hold else { return Ok(()) };
         hold.end = hold.end.max(end);
@@ -236,6 +243,7 @@ impl DeadLetters {
         released.iter().try_for_each(|(_, letter)| self.push_batch(letter))
     }
 
+    /// Counts letters, reports them if they are not written or `--report all`, and buffers them if they are written.
     fn push_batch(&mut self, letters: &RecordBatch) -> Result<()> {
         if letters.num_rows() == 0 {
             return Ok(());
@@ -256,7 +264,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Takes one letter, of something that has a position or goes by its name alone.
+    /// Adds one letter; `has_position` is false if its record has only a name.
     fn push(&mut self, letter: &Letter<'_>, has_position: bool) -> Result<()> {
         *self.counts.entry(letter.fault.error_type).or_default() += 1;
         if !self.is_written() || self.run.report == Report::All {
@@ -277,7 +285,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Letters of the stage come behind those of the source that are held.
+    /// Moves the letters in the builder behind the buffered batches, so that the order is kept.
     fn end_batch(&mut self) -> Result<()> {
         if !self.builder.is_empty() {
             self.held.batches.push(self.builder.finish()?);
@@ -285,7 +293,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Holds so many letters more, unless they are too many.
+    /// Counts letters that were added to the buffer; writes the buffer if it is full.
     fn hold_on(&mut self, rows: usize, bytes: usize) -> Result<()> {
         let held = &mut self.held;
         held.rows += rows;
@@ -294,12 +302,12 @@ impl DeadLetters {
         if held.rows >= HELD_ROWS || held.bytes >= HELD_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Takes the letter of a row of the stage.
+    /// Adds the letter of a row that the stage or an output rejected.
     pub fn push_row(&mut self, batch: &RecordBatch, row: usize, fault: &Fault) -> Result<()> {
         with_letter(batch, row, fault, None, |letter, has_position| self.push(letter, has_position))
     }
 
-    /// Counts one more faulty record: dead where letters are written, else dropped.
+    /// Counts one faulty record: as dead if letters are written, otherwise as dropped.
     pub fn count(&self, counts: &mut Counts) {
         if self.is_written() {
             counts.dead += 1;
@@ -308,7 +316,7 @@ impl DeadLetters {
         }
     }
 
-    /// Takes the letter of a row that an output took and refused later.
+    /// Adds the letter of a row that an output accepted and its brokers rejected later.
     pub fn push_bounced(&mut self, bounced: &Bounced) -> Result<()> {
         let Bounced { row, fault, payload, key, headers, topic } = bounced;
         let headers = headers.is_some().then_some(bounced as &dyn Headers);
@@ -320,12 +328,13 @@ impl DeadLetters {
         self.push(&letter, false)
     }
 
+    /// Prints a line about a faulty record, as `--report` limits them.
     fn report(&mut self, reported: &Reported<'_>) {
         let console = &self.run.console;
         let line = || {
             let Reported { error_type, message, origin, partition, offset, has_headers } = *reported;
             let position = match (partition, offset) {
-                // A metric has its name alone.
+                // A metric has only a name.
                 (_, None) => origin.to_owned(),
                 // A file has no partitions.
                 ("0", Some(offset)) if !has_headers => format!("{origin}:{offset}"),
@@ -337,7 +346,7 @@ impl DeadLetters {
         self.reported += 1;
         match self.run.report {
             Report::All => line(),
-            // Nothing but the summary is wanted.
+            // Only the summary reports faulty records.
             Report::First(0) => {}
             Report::First(limit) if self.reported <= limit => line(),
             Report::First(limit) => {
@@ -353,7 +362,7 @@ impl DeadLetters {
         }
     }
 
-    /// Does what is due by the clock.
+    /// Does time-driven work: writes letters that have waited long enough, and that of the output itself.
     pub fn tick(&mut self) -> Result<()> {
         self.flush_due()?;
         self.output().map_or(Ok(()), Output::tick)?;
@@ -361,7 +370,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes what has been held for long enough: a batch of one letter costs as much as a hundred rows.
+    /// Writes the buffer if its oldest letter has waited for [`Run::LINGER`]. Letters are not written one by one, because a batch of
+    /// one letter costs as much as a hundred rows. Does nothing before the output is open.
     pub fn flush_due(&mut self) -> Result<()> {
         let is_held = matches!(self.outlet, Outlet::Unopened(_));
         if !is_held
@@ -373,7 +383,7 @@ impl DeadLetters {
         }
     }
 
-    /// Writes what is held.
+    /// Writes the buffered letters; opens the output if necessary.
     pub fn flush(&mut self) -> Result<()> {
         self.end_batch()?;
         if self.held.batches.is_empty() {
@@ -393,7 +403,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Letters that brokers could not be given, however short.
+    /// Counts the letters that brokers rejected even after truncation.
     fn take_bounced(&mut self) {
         let bounced = self.output().map_or(vec![], Output::bounced);
         for lost in &bounced {
@@ -401,7 +411,7 @@ impl DeadLetters {
         }
     }
 
-    /// A letter for which there is no place: said once, and counted.
+    /// Counts a letter that cannot be written, and warns of the first one.
     fn lose(&mut self, fault: &Fault, of_output: bool) {
         match of_output {
             true => self.lost.of_outputs += 1,
@@ -413,7 +423,7 @@ impl DeadLetters {
         }
     }
 
-    /// Writes what is held, and makes all letters so far safe.
+    /// Writes the buffered letters and makes all letters so far durable.
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         self.output().map_or(Ok(()), Output::settle)?;
@@ -421,7 +431,7 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Ends the output at a proven end; says what became of it, if there is one.
+    /// Ends the output at `end`; returns its report, or `None` if there is no output.
     pub fn finish(&mut self, end: &End) -> Result<Option<OutputReport>> {
         self.flush()?;
         self.open()?;
@@ -436,14 +446,14 @@ impl DeadLetters {
         output.finish(end).map(Some)
     }
 
-    /// `FutureTimestampError 41, ParseError 2`: for the summary.
+    /// Returns the counts by error type for the summary: `FutureTimestampError 41, ParseError 2`.
     pub fn describe(&self) -> String {
         let each: Vec<_> = self.counts.iter().map(|(error_type, n)| format!("{} {n}", error_type.name())).collect();
         each.join(", ")
     }
 }
 
-/// A run that ends in an error has still found these letters dead.
+/// Writes the buffered letters of a run that ends with an error.
 impl Drop for DeadLetters {
     fn drop(&mut self) {
         // The error that ended the run is the one to report.
@@ -457,7 +467,7 @@ fn payload_bytes(letters: &RecordBatch) -> usize {
     offsets.first().zip(offsets.last()).map_or(0, |(first, last)| (last - first) as usize)
 }
 
-/// Whether a letter is that of a row which an output refused.
+/// Whether a letter is that of a row that an output rejected.
 fn is_of_output(letters: &RecordBatch, row: usize) -> bool {
     let types = letters.column(column::ERROR_TYPE).as_any_dictionary_opt();
     types.is_some_and(|types| {

@@ -1,4 +1,6 @@
-//! Bytes to standard output, to a file that is appended to, or to one that appears at the end.
+//! Bytes to standard output, to a file that is appended to, or to `NAME.part`, which is renamed at the end.
+//!
+//! Writers lock a file with `flock`: for one batch if they append, for the whole run if they write a part.
 
 use crate::console::Console;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,55 +19,55 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often it is tried again whether a pipe takes more.
+/// Interval between two attempts to open a FIFO that has no reader.
 const TRY_EVERY: Duration = Duration::from_millis(100);
-/// Plain bytes: standard output, a file that is appended to, or a file that appears at the end.
+/// Where the bytes of an output go.
 pub enum Plain {
     /// Standard output.
     Standard(Box<dyn Write>),
-    /// A batch is written under one lock; `length` is what was there before.
+    /// A file that is appended to, a batch under one lock; or a device or FIFO.
     Appended {
-        /// The file itself.
+        /// The open file.
         file: File,
         /// The disk it is on.
         disk: Disk,
-        /// Its name.
+        /// Its path.
         path: PathBuf,
-        /// Bytes it had when it was opened.
+        /// Bytes it had after [`Plain::begin`] repaired its end; 0 before.
         length: u64,
-        /// What comes first where the first write finds it empty.
+        /// The header; the first write puts it before its rows if the file is empty. Empty after that write.
         header: Vec<u8>,
     },
-    /// `NAME.part` until the end.
+    /// A file that is written as `NAME.part` until the end.
     Part {
-        /// `NAME.part`.
+        /// The open part.
         part: PartFile,
-        /// Whether a file of the name will be replaced.
+        /// Whether an existing file `NAME` will be replaced.
         existed: bool,
     },
 }
 
-/// A file without its name: locked, so that a second run cannot write it too, and removed where the run fails.
+/// An open `NAME.part`. It is locked, so that a second run cannot write it too, and deleted on drop unless it is kept.
 pub struct PartFile {
     file: File,
     disk: Disk,
-    /// The name to be.
+    /// The final path, `NAME`.
     path: PathBuf,
-    /// Whether it stays, as `NAME.part` or under its name.
+    /// Whether the file remains on drop: renamed, or as `NAME.part`.
     kept: bool,
 }
 
 impl Drop for PartFile {
     fn drop(&mut self) {
         if !self.kept && is_same(&self.file, &part_of(&self.path)) {
-            // What ended the run is the error to report; the next run takes over what stays.
+            // The error that ended the run is the one to report; the next run overwrites a part that remains.
             let _ = std::fs::remove_file(part_of(&self.path));
         }
     }
 }
 
 impl PartFile {
-    /// Gives the file its name.
+    /// Syncs the part and renames it to its final path.
     fn name(mut self) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(self.path.display().to_string(), &error);
         self.disk.check().and_then(|()| self.file.sync_all()).map_err(failed)?;
@@ -75,7 +77,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// Leaves the file as `NAME.part`, whole.
+    /// Syncs the part and leaves it as `NAME.part`; the existing file is not replaced.
     fn keep(mut self) -> Result<Ended> {
         let part = part_of(&self.path);
         let failed = |error: std::io::Error| Error::io(part.display().to_string(), &error);
@@ -87,19 +89,21 @@ impl PartFile {
 }
 
 impl Plain {
-    /// Whether a file of `format` could be written at `path`; changes nothing.
+    /// Checks that a file of `format` could be written at `path`; changes nothing. Errors: exit status 2 if the file exists and must
+    /// not be replaced.
     pub fn check(path: &Path, format: &Format, overwrite: bool) -> Result<()> {
         let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
         room::for_file(path).map_err(failed)?;
         if is_appended(path, format, overwrite) {
             return Ok(());
         }
-        // The file itself is replaced, not written to.
+        // A rename replaces the file, so its directory must be writable.
         room::in_directory(room::parent(path)).map_err(failed)?;
         is_replaced(path, overwrite).map(|_| ())
     }
 
-    /// Opens a file of `format` at `path`.
+    /// Opens a file of `format` at `path`. Errors: exit status 2 if it exists and must not be replaced, 75 if another run is writing
+    /// its part.
     pub fn create(path: PathBuf, format: &Format, overwrite: bool, run: &Run) -> Result<Self> {
         let disk = run.io.disk();
         if !is_regular(&path) {
@@ -111,20 +115,20 @@ impl Plain {
             let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
             let file = options.map_err(failed)?;
             if file.metadata().map_err(failed)?.len() == 0 {
-                // Before any row: a file that another run has just made holds none either until its name is durable.
+                // Before any row is written. Another run may have created the file and not synced its name yet.
                 durable::sync_name(&path).map_err(failed)?;
             }
             return Ok(Plain::Appended { file, disk, path, length: 0, header: vec![] });
         }
         let part = create_part(path, disk)?;
-        // Asked once more: another run may have ended since the first look.
+        // Checked again: another run may have created the file since `Plain::check`.
         let existed = is_replaced(&part.path, overwrite)?;
         Ok(Plain::Part { part, existed })
     }
 
-    /// Mends the end of a file that is appended to, and takes the header of one that others may append to as well: whether it
-    /// is there is known when the first rows are written, under the lock. False where only this run writes: its encoder
-    /// begins the file. Exit 2 where the header is another.
+    /// Repairs the end of a file that is appended to, and stores the header that `bytes` returns. The first write writes the header
+    /// if it finds the file empty under the lock, because other runs may append to it too. Returns false if the encoder has to
+    /// write the header: no other run writes this output. Errors: exit status 2 if the file has another header.
     pub fn begin(
         &mut self,
         bytes: impl FnOnce() -> Result<Vec<u8>>,
@@ -150,7 +154,7 @@ impl Plain {
         Ok(true)
     }
 
-    /// What it is called in messages.
+    /// Returns its name for messages.
     pub fn name(&self) -> String {
         match self {
             Plain::Standard(_) => "stdout".to_owned(),
@@ -159,16 +163,16 @@ impl Plain {
         }
     }
 
-    /// Writes the pieces as one.
+    /// Writes the pieces under one lock.
     pub fn write_pieces(&mut self, pieces: &[Buffer]) -> Result<()> {
         let slices: Vec<&[u8]> = pieces.iter().map(Buffer::as_slice).collect();
         self.write(&slices)
     }
 
-    /// Writes the pieces as one.
+    /// Writes the pieces under one lock.
     pub fn write(&mut self, pieces: &[&[u8]]) -> Result<()> {
         match self {
-            // Whoever else appends to the same file shall not come between.
+            // One call: another process that appends to the same file must not write between the pieces.
             Plain::Standard(out) => {
                 write_all(out, &Disk::default(), pieces, usize::MAX).map_err(|error| Error::io("stdout", &error))
             }
@@ -182,7 +186,7 @@ impl Plain {
         }
     }
 
-    /// Makes what was appended safe.
+    /// Syncs a file that is appended to; does nothing for other outputs.
     pub fn settle(&mut self) -> Result<()> {
         match self {
             Plain::Appended { file, disk, path, .. } if is_regular(path) => disk
@@ -193,13 +197,13 @@ impl Plain {
         }
     }
 
-    /// Gives the file its name, unless the source was stopped and a file of that name is there; says what became of it.
+    /// Syncs the file and renames a part to its final path. Keeps the part if the source was stopped and the file exists.
     pub fn finish(self, how: How) -> Result<Ended> {
         let remark = match self {
             Plain::Standard(_) => return Ok(Ended::default()),
             Plain::Appended { mut file, disk, path, length, mut header } => {
                 if is_regular(&path) {
-                    // No rows have come: the header stands above none.
+                    // If no rows were written, the file gets its header now.
                     append_locked(&mut file, &disk, &path.display().to_string(), &mut header, &[])?;
                     disk.check()
                         .and_then(|()| file.sync_data())
@@ -217,21 +221,21 @@ impl Plain {
     }
 }
 
-/// What became of a file.
+/// The result of a file.
 #[derive(Default)]
 pub struct Ended {
-    /// For the summary.
+    /// A remark for the summary: `appended`, `new`, `replaced` or `not replaced`.
     pub remark: Option<String>,
-    /// What is said even without a summary.
+    /// A message that is printed even without a summary.
     pub notice: Option<Notice>,
 }
 
-/// Whether rows are added to what is there.
+/// Whether an output writes to the file itself instead of a part: it appends, or the file is a device or FIFO.
 pub fn is_appended(path: &Path, format: &Format, overwrite: bool) -> bool {
     format.appendable && !overwrite || !is_regular(path)
 }
 
-/// Whether a file is there that will be replaced; exit 2 where it must not be.
+/// Whether the file exists and will be replaced. Errors: exit status 2 if it exists and must not be replaced.
 fn is_replaced(path: &Path, overwrite: bool) -> Result<bool> {
     match (path.exists(), overwrite) {
         (true, false) => Err(Error::usage(format!("{}: already exists; --overwrite replaces it", path.display()))),
@@ -245,7 +249,7 @@ fn part_of(path: &Path) -> PathBuf {
     part.into()
 }
 
-/// Makes `NAME.part`, or takes over what a killed run left; exit 75 where another run is writing it.
+/// Creates `NAME.part`, or empties one that a killed run left. Errors: exit status 75 if another run is writing it.
 fn create_part(path: PathBuf, disk: Disk) -> Result<PartFile> {
     let part = part_of(&path);
     let shown = path.display();
@@ -261,7 +265,7 @@ fn create_part(path: PathBuf, disk: Disk) -> Result<PartFile> {
             }
             Err(errno) => return Err(failed(errno.into())),
         }
-        // The run that held the lock may have ended in between: given this very file its name, or removed it.
+        // Between open and lock, another run may have renamed or deleted this file.
         if is_same(&file, &part) {
             file.set_len(0).map_err(failed)?;
             return Ok(PartFile { file, disk, path, kept: false });
@@ -269,7 +273,7 @@ fn create_part(path: PathBuf, disk: Disk) -> Result<PartFile> {
     }
 }
 
-/// Whether `path` still names `file`.
+/// Whether `path` still names the open `file`.
 fn is_same(file: &File, path: &Path) -> bool {
     match (file.metadata(), std::fs::metadata(path)) {
         (Ok(mine), Ok(now)) => (mine.dev(), mine.ino()) == (now.dev(), now.ino()),
@@ -277,13 +281,12 @@ fn is_same(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Devices, FIFOs and sockets are written to, not replaced.
+/// Whether `path` is no device, FIFO or socket, which are written to and never replaced. True if nothing exists there.
 fn is_regular(path: &Path) -> bool {
     std::fs::metadata(path).map_or(true, |metadata| metadata.is_file() || metadata.is_dir())
 }
 
-/// Opens a device or a FIFO for writing. A FIFO's reader is waited for here: the system's own wait would not heed the
-/// signal that asks to stop.
+/// Opens a device or a FIFO for writing. Polls until a FIFO has a reader, because a blocking `open` would ignore the stop signal.
 fn open_special(path: &Path, run: &Run) -> Result<File> {
     let failed = |error: std::io::Error| Error::io(path.display().to_string(), &error);
     let is_fifo = std::fs::metadata(path).map_err(failed)?.file_type().is_fifo();
@@ -306,12 +309,12 @@ fn open_special(path: &Path, run: &Run) -> Result<File> {
     }
 }
 
-/// How much of a file that is ours alone, or locked, is written in a call. The page cache takes what comes in one call into
-/// pages of that size, and large ones are dear to come by. The system's CPU-s a million records of evt-validate: 0.63 in calls of
-/// 128 KiB where 1 MiB took 0.72; 0.41 in calls of 64 KiB where 128 KiB took 0.46; 0.79 in calls of 8 KiB.
+/// Maximum bytes of one write call to a part or a locked file. The page cache allocates pages of the size of the call, and large
+/// pages are expensive to allocate. System CPU seconds per million records of evt-validate: 0.63 with calls of 128 KiB and 0.72 with
+/// 1 MiB; in another measurement 0.41 with 64 KiB and 0.46 with 128 KiB; 0.79 with 8 KiB.
 const CALL_BYTES: usize = 64 << 10;
 
-/// Writes all pieces, in calls of so many bytes.
+/// Writes all pieces, in calls of at most `call_bytes` bytes.
 fn write_all(out: &mut impl Write, disk: &Disk, pieces: &[&[u8]], call_bytes: usize) -> std::io::Result<()> {
     let length = pieces.iter().map(|piece| piece.len()).sum();
     if let Some(torn) = disk.begin(length) {
@@ -338,8 +341,9 @@ fn write_all(out: &mut impl Write, disk: &Disk, pieces: &[&[u8]], call_bytes: us
     Ok(())
 }
 
-/// Written under one lock, after `header` where it is the first and finds the file empty; what a full disk took of it is cut
-/// off again, so that no half line stays.
+/// Appends the pieces under one lock. Writes `header` before them if the file is empty, and empties `header`. If the write fails,
+/// truncates the file to its length before, so that no incomplete line remains. Errors: exit status 2 if the file has another
+/// header.
 fn append_locked(file: &mut File, disk: &Disk, shown: &str, header: &mut Vec<u8>, pieces: &[&[u8]]) -> Result<()> {
     if header.is_empty() && pieces.iter().all(|piece| piece.is_empty()) {
         return Ok(());
@@ -349,7 +353,7 @@ fn append_locked(file: &mut File, disk: &Disk, shown: &str, header: &mut Vec<u8>
     let header = std::mem::take(header);
     let is_first = length == Some(0);
     if !is_first && length.is_some() && !begins_with(file, &header).map_err(|error| Error::io(shown, &error))? {
-        // Another run has begun it since.
+        // Another run has written its header since `Plain::begin`.
         unlock(file);
         return Err(other_columns(shown));
     }
@@ -372,7 +376,7 @@ fn lock(file: &File, shown: &str) -> Result<()> {
 }
 
 fn unlock(file: &File) {
-    // Closing the file would do it as well.
+    // Closing the file would release the lock as well.
     let _ = flock(file, FlockOperation::Unlock);
 }
 
@@ -390,19 +394,19 @@ fn other_columns(shown: &str) -> Error {
     Error::usage(format!("{shown}: the header has other columns than these rows; use another file or --overwrite"))
 }
 
-/// What a file that is appended to had after its last newline.
+/// What a file that is appended to had after its last complete line.
 enum Tail {
-    /// It has another header: not ours to touch.
+    /// Not examined: the file has another header and was not changed.
     Foreign,
-    /// Nothing: it ends with a whole line, or is empty.
+    /// Nothing: it ends with a newline, or is empty.
     Whole,
-    /// A line that is whole but for its end, which it now has.
+    /// A complete JSON object without a newline, which was added.
     Ended,
-    /// This many bytes of a line that a killed writer left: they are cut.
+    /// This many bytes of an incomplete line of a killed writer, which were removed.
     Cut(u64),
 }
 
-/// Looks at what stands after the last newline; returns it with the length that is left.
+/// Repairs the end of a file whose records are lines. Returns what followed the last newline, and the file's new length.
 fn mend_last_line(file: &mut File, is_json: bool) -> std::io::Result<(Tail, u64)> {
     let length = file.metadata()?.len();
     let whole = whole_lines(file, length)?;
@@ -418,8 +422,8 @@ fn mend_last_line(file: &mut File, is_json: bool) -> std::io::Result<(Tail, u64)
     Ok((Tail::Cut(length - whole), whole))
 }
 
-/// Looks at what stands behind the last record of a file whose records may hold line breaks within quotes: all quotes before
-/// an end are closed. A file of ours has none but in pairs.
+/// Repairs the end of a file whose records may hold line breaks within quotes (CSV). A newline ends a record if the number of quotes
+/// before it is even, because evt writes quotes only in pairs. Returns what followed the last record, and the file's new length.
 fn mend_last_record(file: &mut File, header: &[u8]) -> std::io::Result<(Tail, u64)> {
     let length = file.metadata()?.len();
     let mut head = vec![0; header.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
@@ -450,9 +454,10 @@ fn mend_last_record(file: &mut File, header: &[u8]) -> std::io::Result<(Tail, u6
     Ok((Tail::Cut(length - whole), whole))
 }
 
-/// The longest last line that is looked at before it is cut.
+/// The longest incomplete last line that is parsed; a longer one is removed unparsed.
 const LINE_MAX: u64 = 64 << 20;
 
+/// Whether the bytes from `start` to `end` are one JSON object.
 fn is_object(file: &mut File, start: u64, end: u64) -> std::io::Result<bool> {
     let mut line = vec![0; (end - start) as usize];
     file.seek(SeekFrom::Start(start))?;
@@ -460,7 +465,7 @@ fn is_object(file: &mut File, start: u64, end: u64) -> std::io::Result<bool> {
     Ok(std::str::from_utf8(&line).is_ok_and(|line| line.starts_with('{') && crate::json::scan::is_json(line)))
 }
 
-/// The length of the file up to and including its last newline.
+/// Returns the length of the file up to and including its last newline.
 fn whole_lines(file: &mut File, length: u64) -> std::io::Result<u64> {
     let mut end = length;
     let mut buffer = vec![0; 64 << 10];

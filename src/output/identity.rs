@@ -1,5 +1,6 @@
-//! Which file a name means: an output must be no input and no other output. A run that reads what it writes has no end,
-//! and two writers of one run do not know of each other.
+//! Identities of files and topics: an output must be neither an input nor another output of the run.
+//!
+//! A run that reads its own output would never end, and two outputs of one run would overwrite each other.
 
 use crate::error::{Error, Result};
 use crate::store::room;
@@ -9,17 +10,17 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-/// What can be told apart. Devices, sockets and terminals have none: what is written there does not come back.
+/// The identity of an input or output. Devices, sockets and terminals have none: a run cannot read there what it wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// A file or a FIFO that is there: device and inode, whatever leads to it.
+    /// An existing file or FIFO: device and inode, equal for all links to it.
     Inode(u64, u64),
-    /// A file that is not there yet, a store, or standard output that is no file.
+    /// A file that does not exist yet, a topic, or standard output that is no file.
     Name(PathBuf),
 }
 
 impl Identity {
-    /// What `path` leads to.
+    /// Returns the identity of the file that `path` leads to; `None` for a device or socket.
     pub fn of_path(path: &Path) -> Option<Self> {
         match std::fs::metadata(path) {
             Ok(found) => Self::of(&found),
@@ -31,16 +32,17 @@ impl Identity {
         }
     }
 
-    /// What a standard stream is joined to.
+    /// Returns the identity of the file that a standard stream is connected to.
     fn of_stream(stream: impl AsFd) -> Option<Self> {
         Self::of(&File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()?)
     }
 
-    /// What standard output is joined to, or its name.
+    /// Returns the identity of the file that standard output is connected to, or of the name `-`.
     pub fn of_output() -> Self {
         Self::of_stream(std::io::stdout()).unwrap_or_else(|| Self::Name("-".into()))
     }
 
+    /// Returns the identities of an input: several for several topics, none for a store or the HTTP server.
     fn of_input(input: &Uri) -> Vec<Self> {
         match input {
             Uri::Standard => Self::of_stream(std::io::stdin()).into_iter().collect(),
@@ -50,7 +52,7 @@ impl Identity {
         }
     }
 
-    /// A topic; its brokers may have other names, which nobody here knows.
+    /// Returns the identity of a topic. Compares brokers by name only: two names of one broker give two identities.
     pub fn of_topic(brokers: &str, topic: &str) -> Self {
         Self::Name(format!("kafka://{brokers}/{topic}").into())
     }
@@ -60,7 +62,7 @@ impl Identity {
     }
 }
 
-/// What a run has named so far.
+/// The identities of the inputs and outputs of a run.
 #[derive(Default)]
 pub struct Named {
     inputs: Vec<Identity>,
@@ -68,17 +70,17 @@ pub struct Named {
 }
 
 impl Named {
-    /// The inputs of a run.
+    /// Creates it with the inputs of a run and no outputs.
     pub fn inputs(inputs: &[Uri]) -> Self {
         Self { inputs: inputs.iter().flat_map(Identity::of_input).collect(), outputs: vec![] }
     }
 
-    /// Whether this is an input.
+    /// Whether `identity` is that of an input.
     pub fn is_input(&self, identity: Option<&Identity>) -> bool {
         identity.is_some_and(|identity| self.inputs.contains(identity))
     }
 
-    /// Takes one more output; exit 2 where it is an input, or named before.
+    /// Adds an output. Errors: exit status 2 if it is an input or another output.
     pub fn output(&mut self, name: &str, identity: Option<Identity>) -> Result<()> {
         if self.is_input(identity.as_ref()) {
             return Err(Error::usage(format!("{name}: also an input; the run would read its own output")));
@@ -92,12 +94,12 @@ impl Named {
     }
 }
 
-/// The file that is written where `path` is: the one a link leads to, whether it is there or not.
+/// Returns the path of the file that is written if `path` is opened: follows symbolic links, even to a file that does not exist.
 pub fn target(path: &Path) -> PathBuf {
     let leads_to = std::fs::metadata(path);
     match (std::fs::read_link(path), leads_to) {
         (Ok(_), Ok(found)) if found.is_file() => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
-        // The chain ends somewhere: one that does not is another error.
+        // Terminates: a cycle of links fails with another error than `NotFound`.
         (Ok(link), Err(error)) if error.kind() == std::io::ErrorKind::NotFound => {
             target(&room::parent(path).join(link))
         }

@@ -1,9 +1,16 @@
-//! Outputs: frames to a pipe, a format to a file, rows to a store.
+//! Outputs: frames to a pipe, a format to a file, rows to a store or a topic.
 //!
-//! Text files are appended to, a batch under one lock, a torn last line cut first; any other file appears under its
-//! name at the proven end and stands as `NAME.part` until then. At the end of a source that was stopped nothing is
-//! replaced: a file of that name stays, and so does the part. Dropping an output without [`Output::finish`] leaves
-//! nothing that looks whole, and no part that fills the disk.
+//! ```text
+//! URI, OutputSpec ─► Checked ─open─► Output ─finish─► OutputReport
+//!                                      │ rows, control messages
+//!                                      ├─► frames, text ─► Plain: standard output, appended file, NAME.part
+//!                                      ├─► store ────────► rejected rows, at once
+//!                                      └─► topic ────────► rejected rows, at once or later (Output::bounced)
+//! ```
+//!
+//! A text file is appended to: each batch is written under one lock, and an incomplete last line is removed first. Any other file
+//! is written as `NAME.part` and renamed to `NAME` at the proven end. If the source was stopped before its end, an existing file
+//! is not replaced; it and the part both remain. If an output is dropped without [`Output::finish`], its part is deleted.
 
 pub mod dead_letters;
 mod file;
@@ -40,10 +47,9 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// An output that was looked at and is not open yet: nothing has been made or written.
+/// An output that was checked and is not open yet: nothing has been created or written.
 ///
-/// What rows are is known only when the first ones have come, perhaps after hours; that they cannot be written shall be
-/// known before.
+/// The schema is known only with the first rows, perhaps after hours. The check finds an output that cannot be written before that.
 pub struct Checked {
     name: String,
     place: Place,
@@ -51,6 +57,7 @@ pub struct Checked {
     first: Option<String>,
 }
 
+/// What the URI of an output names.
 enum Place {
     Null,
     Standard(&'static Format),
@@ -60,7 +67,7 @@ enum Place {
 }
 
 impl Place {
-    /// Whether a server holds it.
+    /// Whether it is on a server.
     fn is_remote(&self) -> bool {
         match self {
             Place::Null | Place::Standard(_) | Place::File(..) => false,
@@ -71,8 +78,8 @@ impl Place {
 }
 
 impl Checked {
-    /// Looks at what `text` names: whether it is an output, and whether rows could be written there now. No server is
-    /// asked: see [`Checked::ask`].
+    /// Checks that the URI `text` names an output that could be written now. Contacts no server: see [`Checked::ask`].
+    /// Errors: exit status 2 if it is not an output, or a file that must not be replaced.
     pub fn try_new(text: impl AsRef<OsStr>, spec: &OutputSpec, run: &Run) -> Result<Self> {
         let uri = Uri::parse(text)?;
         let name = uri.to_string();
@@ -105,7 +112,7 @@ impl Checked {
         Ok(Self { name, place, spec: spec.clone(), first })
     }
 
-    /// Asks the servers it is held by whether rows could be written there now; they may be away for a while.
+    /// Asks the brokers or the store's server whether rows could be written now. Retries if the server is unavailable.
     pub fn ask(mut self, run: &Rc<Run>) -> Result<Self> {
         self.show_server(&run.metrics);
         match &self.place {
@@ -116,7 +123,7 @@ impl Checked {
         Ok(self)
     }
 
-    /// Waits for its servers without limit where its URI does not say how long: what comes meanwhile is kept.
+    /// Retries an unavailable server without a limit, unless the URI sets one. For runs whose input is stored meanwhile.
     pub fn without_limit(mut self) -> Self {
         match &mut self.place {
             Place::Kafka(address, _) => address.options.set_without_limit(),
@@ -128,22 +135,23 @@ impl Checked {
         self
     }
 
-    /// Whether it is the terminal on standard output.
+    /// Whether it is standard output and that is a terminal.
     pub fn is_terminal(&self) -> bool {
         matches!(self.place, Place::Standard(_)) && std::io::stdout().is_terminal()
     }
 
-    /// Its name, as the user gave it, without secrets.
+    /// Returns its URI as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// What opening it would do first, if anything.
+    /// Returns what opening it would do first, such as creating a table; `None` if nothing.
     pub fn first(&self) -> Option<&str> {
         self.first.as_deref()
     }
 
-    /// Which file it is; none where it does not matter how often it is named. A store has a place for each kind of row.
+    /// Returns its identity, to find duplicate outputs. `None` if an output may be named twice: a store holds a table for each
+    /// kind of row.
     pub fn identity(&self) -> Option<Identity> {
         match &self.place {
             Place::Null | Place::Store(..) => None,
@@ -153,7 +161,7 @@ impl Checked {
         }
     }
 
-    /// Returns the format that is written, if it is not a store's or a topic's.
+    /// Returns the format of a file or of standard output; `None` for a store or a topic.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.place {
             Place::Standard(format) | Place::File(_, format) => Some(format),
@@ -161,17 +169,17 @@ impl Checked {
         }
     }
 
-    /// Whether it writes raw records, so that rows have to bring them.
+    /// Whether its format writes raw records, so that rows need the column `raw`.
     pub fn asks_raw(&self) -> bool {
         matches!(&self.place, Place::Standard(format) | Place::File(_, format) if format.is_raw)
     }
 
-    /// Whether it can carry the headers of records beside their rows.
+    /// Whether it can write the headers of records with their rows.
     pub fn takes_headers(&self) -> bool {
         matches!(&self.place, Place::Kafka(address, _) if address.options.form != Some(Form::Frames))
     }
 
-    /// Whether it can say that rows are safe before the run ends, so that a source may be done with them.
+    /// Whether it can make rows durable before the run ends ([`Output::settle`]), so that a source may commit its position.
     pub fn acknowledges(&self) -> bool {
         match &self.place {
             Place::Null | Place::Kafka(..) => true,
@@ -181,17 +189,17 @@ impl Checked {
         }
     }
 
-    /// Whether it replaces the rows of other runs at the end, so that the source has to have one.
+    /// Whether it replaces the rows of other runs at the end, so that the source must be bounded.
     pub fn replaces(&self) -> bool {
         matches!(&self.place, Place::Store(store, location) if (store.replaces)(location))
     }
 
-    /// Whether it holds what the source knows of all partitions, so that one run has to read them all.
+    /// Whether it is a topic of frames. Its control frames describe all partitions of the source, so one run must read them all.
     pub fn is_framed(&self) -> bool {
         matches!(&self.place, Place::Kafka(address, _) if address.options.form == Some(Form::Frames))
     }
 
-    /// How large an event may be that it holds; none where it holds any.
+    /// Returns the limit of the size of a row; `None` if there is none.
     pub fn row_limit(&self) -> Option<RowLimit> {
         match &self.place {
             Place::Kafka(address, limit) => Some(row_limit(address, limit)),
@@ -199,7 +207,7 @@ impl Checked {
         }
     }
 
-    /// Shows its metrics before it is open: no row is written, and its server has not answered yet.
+    /// Sets its metrics before it is open: no row is written, and its server has not answered yet.
     pub fn show(&self, metrics: &Metrics) {
         let outcomes = match &self.place {
             Place::Store(..) => SinkCounts::default().outcomes().map(|(outcome, _)| outcome).to_vec(),
@@ -209,14 +217,14 @@ impl Checked {
         self.show_server(metrics);
     }
 
-    /// Shows whether its server has answered, if it has one.
+    /// Sets the metric of its server, if it has one, to down: the server has not answered yet.
     pub fn show_server(&self, metrics: &Metrics) {
         if self.place.is_remote() {
             Up::new(metrics, &self.name).set(false);
         }
     }
 
-    /// Opens it for rows of `schema`; nothing is written to a file's own name before its end.
+    /// Opens it for rows of `schema`. Errors: exit status 2 if a store does not hold rows of this kind.
     pub fn open(self, schema: &SchemaRef, run: &Rc<Run>) -> Result<Output> {
         let Self { name, place, spec, .. } = self;
         let up = Up::new(&run.metrics, &name);
@@ -252,13 +260,13 @@ impl Checked {
     }
 }
 
-/// A server that was given up: how many rows it may not have.
+/// Adds to the error of an unavailable server how many rows it did not acknowledge.
 #[cold]
 fn unwritten(error: Error, name: &str, rows: u64) -> Error {
     given_up(error, name, &format!("{rows} rows were not acknowledged and are not counted as written"))
 }
 
-/// The error about a server that was given up, with what that means for the output `name`; other errors stay as they are.
+/// Adds `outcome`, the consequence for the output `name`, to the error of an unavailable server. Returns other errors unchanged.
 #[cold]
 pub fn given_up(error: Error, name: &str, outcome: &str) -> Error {
     if error.kind() != ErrorKind::Unavailable {
@@ -275,13 +283,15 @@ fn open_options(run: &Run, up: Up) -> OpenOptions {
     OpenOptions { up, pipeline, run, epochs: false, clock: std::sync::Arc::new(move || clock.now()), console }
 }
 
-/// The bytes that begin a file of rows: a header, where the format has one that stands apart.
+/// Returns the header of a file in a text format; empty if the format has none.
 fn beginning(open: format::Output, schema: &SchemaRef, spec: &OutputSpec) -> Result<Vec<u8>> {
     let mut bytes = vec![];
     open(schema, &spec.encode)?.encode(&RecordBatch::new_empty(schema.clone()), &mut bytes)?;
     Ok(bytes)
 }
 
+/// Makes the target of a file or of standard output: repairs and checks a file that is appended to. Errors: exit status 2 if it has
+/// another header.
 fn encoded(
     mut file: Plain,
     format: &'static Format,
@@ -298,7 +308,7 @@ fn encoded(
     if format.appendable {
         append = match begin(schema) {
             Err(error) if error.kind() == ErrorKind::Usage && Kind::of(schema) == Some(Kind::Dead) => {
-                // A file of letters that an older evt has begun goes on as it began.
+                // An older version of evt wrote the header, without original_length.
                 let older = dead::column::ORIGINAL_LENGTH;
                 narrow = Some(older);
                 begin(&SchemaRef::new(schema.project(&Vec::from_iter(0..older))?)).map_err(|_| error)?
@@ -316,7 +326,7 @@ fn encoded(
     Ok(Target::Encoded { format, encoder, file, buffer: vec![], control })
 }
 
-/// Writes the first columns of rows, where the file has no others.
+/// Encodes only the first `columns` columns, for a file whose header has no others.
 struct Narrow {
     encoder: Box<dyn format::Encoder>,
     columns: usize,
@@ -341,12 +351,13 @@ pub struct Output {
     name: String,
     sink: Target,
     rows: u64,
-    /// Whether headers are a column of the rows themselves, and no addition of the stage's.
+    /// Whether headers are a column of the rows' own kind; if not, the stage added them.
     own_headers: bool,
     metrics: Metrics,
     clock: Clock,
 }
 
+/// Where an open output writes.
 enum Target {
     Null,
     Frames { encoder: FrameEncoder, file: Plain },
@@ -355,18 +366,18 @@ enum Target {
     Kafka(Box<KafkaOutput>),
 }
 
-/// What became of an output, for the summary.
+/// The result of an output, for the summary.
 #[derive(Clone, Debug, Default)]
 pub struct OutputReport {
-    /// Its name.
+    /// The output's URI, without secrets.
     pub name: String,
-    /// Rows written.
+    /// Rows passed to the output, including those that it rejected.
     pub rows: u64,
-    /// Fates of the rows in a store.
+    /// Counts of the rows by fate; `None` for a file or standard output.
     pub counts: Option<SinkCounts>,
-    /// `appended`, `new`, `replaced`, and what a store has to say.
+    /// `appended`, `new`, `replaced` or `not replaced` for a file; a store's own remark.
     pub remark: Option<String>,
-    /// What a store has to say even where `-q` leaves the summary out.
+    /// Messages that are printed even if `-q` leaves the summary out.
     pub notices: Vec<Notice>,
 }
 
@@ -378,12 +389,12 @@ impl OutputReport {
 }
 
 impl Output {
-    /// Its name, as the user gave it.
+    /// Returns its URI as the user gave it, without secrets.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Writes a batch; rows a store cannot hold come back.
+    /// Writes a batch; returns the rows that the output rejected.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<Vec<Rejected>> {
         self.rows += batch.num_rows() as u64;
         let start = self.clock.monotonic();
@@ -396,22 +407,22 @@ impl Output {
         Ok(refused)
     }
 
-    /// Rows since the last call that were taken and are refused after all.
+    /// Returns the rows that brokers have rejected since the last call, after [`Output::write`] accepted them.
     pub fn bounced(&mut self) -> Vec<Bounced> {
         if let Target::Kafka(topic) = &mut self.sink { topic.bounced() } else { vec![] }
     }
 
-    /// Waits for all that may still be refused.
+    /// Waits until the brokers have acknowledged or rejected every row.
     pub fn conclude(&mut self) -> Result<()> {
         if let Target::Kafka(topic) = &mut self.sink { topic.settle() } else { Ok(()) }
     }
 
-    /// Rows written so far.
+    /// Returns the number of rows passed to [`Output::write`] so far.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// What became of them so far, where a store says so.
+    /// Returns the counts of a store's rows by fate; `None` for other outputs.
     pub fn fates(&self) -> Option<SinkCounts> {
         match &self.sink {
             Target::Store { sink, .. } => Some(sink.counts()),
@@ -454,7 +465,7 @@ impl Output {
         Ok(vec![])
     }
 
-    /// Passes a control message on, where the format can carry it.
+    /// Writes a control message if the output can carry it: frames, topics, and watermarks as lines of text with `--control`.
     pub fn control(&mut self, message: &Control) -> Result<()> {
         match &mut self.sink {
             Target::Frames { encoder, file } => {
@@ -473,7 +484,7 @@ impl Output {
         }
     }
 
-    /// Does what is due by the clock.
+    /// Does time-driven work of a store or a topic.
     pub fn tick(&mut self) -> Result<()> {
         match &mut self.sink {
             Target::Store { sink, .. } => sink.tick().map_err(|error| error.at(self.name.clone())),
@@ -482,7 +493,7 @@ impl Output {
         }
     }
 
-    /// Makes what was written visible to a reader that waits.
+    /// Writes the rows that the encoder holds back, so that a waiting reader gets them.
     pub fn flush(&mut self) -> Result<()> {
         let Target::Encoded { encoder, file, buffer, .. } = &mut self.sink else { return Ok(()) };
         encoder.flush(buffer);
@@ -491,7 +502,7 @@ impl Output {
         written
     }
 
-    /// Makes every row so far safe, where the output said that it can ([`Checked::acknowledges`]).
+    /// Makes every row so far durable, if the output can ([`Checked::acknowledges`]).
     pub fn settle(&mut self) -> Result<()> {
         self.flush()?;
         match &mut self.sink {
@@ -502,7 +513,7 @@ impl Output {
         }
     }
 
-    /// The format that is written; none where nothing is, or into a store.
+    /// Returns the format of a file or of standard output; `None` for a store, a topic or no output.
     pub fn format(&self) -> Option<&'static Format> {
         match &self.sink {
             Target::Null | Target::Store { .. } | Target::Kafka(_) => None,
@@ -511,14 +522,14 @@ impl Output {
         }
     }
 
-    /// Writes text of the tool's own after the rows so far; frames and stores hold none.
+    /// Writes the tool's own text after the rows so far; frames, stores and topics ignore it.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.flush()?;
         let Target::Encoded { file, .. } = &mut self.sink else { return Ok(()) };
         file.write(&[text.as_bytes()]).map_err(|error| error.at(self.name.clone()))
     }
 
-    /// Ends the output: the end is proven, a file gets its name.
+    /// Ends the output at `end`: writes the last bytes or control message, and renames a part to its file's name.
     pub fn finish(self, end: &End) -> Result<OutputReport> {
         let mut report = OutputReport { name: self.name, rows: self.rows, ..OutputReport::default() };
         match self.sink {

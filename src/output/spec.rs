@@ -1,31 +1,33 @@
-//! The requested outputs, and the formats that follow from them.
+//! The flags of outputs, and the format that each output gets.
+//!
+//! `-o` decides first, then the file's extension, then the default of the tool for a terminal or for pipes and files.
 
 use crate::error::{Error, Result};
 use crate::format::{self, EncodeOptions, Format};
 use crate::run::io::Io;
 use std::path::Path;
 
-/// How rows are written, where their URI leaves a choice.
+/// The flags that apply to every output of a tool.
 #[derive(Clone)]
 pub struct OutputSpec {
     /// `-o`, if given.
     pub format: Option<&'static Format>,
-    /// What a terminal gets where no format is named.
+    /// The default format on a terminal.
     pub terminal_format: &'static Format,
-    /// What a pipe or a file without a telling name gets.
+    /// The default format of a pipe, and of a file whose extension names no format.
     pub pipe_format: &'static Format,
     /// `--overwrite`.
     pub overwrite: bool,
-    /// `--control`: control messages are written as lines in text.
+    /// `--control`: watermarks are written as lines in JSON text.
     pub control: bool,
-    /// How tables look.
+    /// Options of the text formats.
     pub encode: EncodeOptions,
 }
 
 impl OutputSpec {
-    /// The format of a file; exit 2 where its name promises another one than it would get.
+    /// Returns the format of a file. Errors: exit status 2 if the extension is misleading, or unknown where the default is frames.
     pub(super) fn file_format(&self, path: &Path, name: &str) -> Result<&'static Format> {
-        // A pipe or a device has any name.
+        // The name of a FIFO or a device says nothing of a format.
         let is_special = std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file());
         if let Some(wrong) = format::misnomer(path).filter(|_| !is_special) {
             return Err(Error::usage(wrong));
@@ -45,7 +47,7 @@ impl OutputSpec {
     }
 }
 
-/// The format, if it is one that is written.
+/// Returns the format. Errors: exit status 2 if it is for input only.
 pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     match format.is_written() {
         true => Ok(format),
@@ -53,6 +55,7 @@ pub(super) fn written(format: &'static Format) -> Result<&'static Format> {
     }
 }
 
+/// Returns the format of standard output. Errors: exit status 74 if it is closed, 2 if frames would go to a terminal.
 pub(super) fn standard_format(spec: &OutputSpec, io: &Io) -> Result<&'static Format> {
     io.stdout()?;
     let terminal = io.has_terminal();

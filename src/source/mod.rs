@@ -4,7 +4,8 @@
 //! URIs ─► open ─► Box<dyn Input> ─step─► Ingest ─► queue ─► Source::poll ─► stage
 //! ```
 //!
-//! An input is opened when the one before it has ended. Inputs that are followed never end: they are all open and take turns.
+//! An input is opened when the one before it has ended. Inputs with `--follow` never end: they are all open and take turns.
+//! [`Source::poll`] never blocks; [`Source::wait`] waits for input. Consumer groups and spools commit positions.
 
 use crate::counts::Counts;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,13 +38,13 @@ mod open;
 mod options;
 mod origin;
 
-/// What a source gives when it is polled.
+/// The result of polling a source.
 pub enum Polled {
     /// An item, and the number of the input argument that it came from.
     Item(Sent),
-    /// Nothing yet; there may be something at once.
+    /// No item yet; poll again at once.
     Progress,
-    /// Nothing can be read now. Something is due at the latest after this time.
+    /// Nothing can be read now. Wait for input, and poll again after this time at the latest.
     Waiting(Duration),
 }
 
@@ -63,19 +64,21 @@ pub struct Source {
     running: VecDeque<Running>,
     /// Inputs that have ended and commit positions at the end of the run.
     ended: Vec<Box<dyn Input>>,
-    /// How many inputs in turn had nothing to read.
+    /// The number of successive inputs that had nothing to read.
     idle_turns: usize,
-    /// Since when nothing could be read, on the monotonic clock.
+    /// The monotonic time since which nothing could be read.
     idle_since: Option<Duration>,
     /// The partitions that the inputs have named.
     named: Named,
     ingest: Ingest,
-    /// Names in expressions that are a column's and may be a property's too.
+    /// Detects properties that have the name of a column in an expression.
     shadows: Shadows,
-    /// The error of an input; returned after the items that came before it.
+    /// The error of an input, returned after the items before it.
     failure: Option<Error>,
+    /// The worst exit status of the inputs so far.
     verdict: u8,
     how: How,
+    /// Whether every input so far had a proof of its end.
     is_proven: bool,
 }
 
@@ -85,10 +88,10 @@ impl Source {
         let mut mapping = options.mapping.clone();
         let is_raw = |uri: &Uri| matches!(uri, Uri::Kafka(address) if address.options.form != Some(Form::Frames));
         if matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful) && inputs.iter().any(is_raw) {
-            // A topic is raw input, stamped anew: what its partitions interleave was in order elsewhere.
+            // Records of a topic get new stamps: those they carry are in order per original partition, which topics interleave.
             mapping.provenance = mapping::Provenance::Overwrite;
         }
-        // evt-ingest makes events, whatever the records look like.
+        // evt-ingest makes events of all records, whatever their field names.
         let kind = options.kind.or(options.raw_only.then_some(Kind::Event));
         let shadows = Shadows::new(options.filter.as_ref().map_or(0, Filter::columns));
         let ingest = Ingest::new(run.clone(), mapping, options.filter.take(), (options.control, kind))?;
@@ -110,7 +113,7 @@ impl Source {
         };
         origin::check(inputs, &source.opener.options, &source.ingest, &source.run)?;
         source.announce(inputs)?;
-        // Named inputs exist; the first of them may have nothing to read for hours. An HTTP server is ready when it listens.
+        // All inputs exist, so the service is ready; the first record may follow hours later. An HTTP server is ready when it listens.
         if !inputs.iter().any(|input| matches!(input, Uri::Http(_))) {
             source.run.service.ready();
         }
@@ -122,7 +125,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Makes a source of nothing but the requests in a spool; `shutdown` is called at a signal.
+    /// Makes a source that reads only the requests in a spool; calls `shutdown` at a signal.
     pub fn of_spool(reader: SpoolReader, shutdown: Shutdown, options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let mut source = Self::open(&[], SourceOptions { raw_only: true, ..options }, run)?;
         let input = source.opener.spool(reader, shutdown, &mut source.ingest);
@@ -131,7 +134,7 @@ impl Source {
         Ok(source)
     }
 
-    /// Announces the partitions that are known from the start: each file is one, and mapped ones are if the user names them.
+    /// Announces the partitions that are known at the start: one for each file, those of topics, and those of `--partitions`.
     fn announce(&mut self, inputs: &[Uri]) -> Result<()> {
         for (number, input) in (0..).zip(inputs) {
             self.ingest.turn_to(number, ByteProgress::default(), Rest { pending: true, complete: false });
@@ -140,7 +143,7 @@ impl Source {
                     self.opener.announce_topics(address, &mut self.ingest)?;
                     continue;
                 }
-                // Its one partition is announced when it is opened.
+                // The HTTP server has one partition, announced when it is opened.
                 Uri::Http(_) => continue,
                 _ => {}
             }
@@ -158,7 +161,7 @@ impl Source {
         Ok(())
     }
 
-    /// Returns what the inputs that were not opened yet may bring. Frames of a topic name their partitions when they are read.
+    /// Returns what the inputs that were not opened yet may add. Partitions in the frames of a topic are known only when it is read.
     fn rest(&self) -> Rest {
         let is_named = !self.ingest.is_mapped() || self.opener.options.partitions.is_some();
         let complete = is_named && !self.opener.has_framed_topics();
@@ -174,7 +177,7 @@ impl Source {
         Ok(())
     }
 
-    /// Returns the schema of the batches; it is right once [`Source::has_schema`] or a batch has come.
+    /// Returns the schema of the batches. It is final if [`Source::has_schema`], or after the first batch.
     pub fn schema(&self) -> SchemaRef {
         let schema = self.ingest.schema();
         if !self.opener.options.control {
@@ -185,27 +188,27 @@ impl Source {
         Arc::new(Schema::new_with_metadata(schema.fields().clone(), metadata))
     }
 
-    /// Whether an input has brought the schema; else the first rows tell it.
+    /// Whether the schema is known before the first rows.
     pub fn has_schema(&self) -> bool {
         self.ingest.has_schema()
     }
 
-    /// Returns the kind of the rows; it is right once the schema is.
+    /// Returns the kind of the rows. It is final once the schema is.
     pub fn kind(&self) -> Kind {
         Kind::of(&self.schema()).unwrap_or(Kind::Event)
     }
 
-    /// Whether watermarks come from control lines or frames alone.
+    /// Whether watermarks come only from control lines or control frames.
     pub fn is_explicit(&self) -> bool {
         self.schema().metadata().contains_key(WATERMARK_KEY)
     }
 
-    /// Whether every input came with the proof of its end.
+    /// Whether every input had a proof of its end.
     pub fn is_proven(&self) -> bool {
         self.is_proven
     }
 
-    /// Returns how many records came in, and what was lost on the way into batches.
+    /// Returns the counts of records read, by fate within the source.
     pub fn counts(&self) -> Counts {
         self.ingest.counts()
     }
@@ -220,23 +223,23 @@ impl Source {
         self.ingest.always_null()
     }
 
-    /// Sets the columns that expressions name: a property with the name of one is worth a warning.
+    /// Sets the columns that expressions name, as bits: a property with such a name causes a warning.
     pub fn set_named(&mut self, columns: u32) {
         self.shadows = Shadows::new(columns);
     }
 
-    /// Warns of properties in a batch that have the name of a column that expressions name.
+    /// Warns of properties in a batch that have the name of a column in an expression.
     pub fn warn_of_shadows(&mut self, batch: &RecordBatch) {
         let met = self.shadows.met(batch) | self.ingest.shadowed();
         self.shadows.warnings(met).for_each(|warning| self.run.console.say(warning));
     }
 
-    /// Whether two inputs named one partition: in one stream of both its stream time goes back.
+    /// Whether two inputs reported the same partition. In one stream of both, the partition's stream time goes back.
     pub fn repeats_partitions(&self) -> bool {
         self.named.is_repeated()
     }
 
-    /// Returns the next item, or lets an input read on. Never waits; the end comes last.
+    /// Returns the next item, or does one step of reading. Does not block. The end is the last item.
     pub fn poll(&mut self) -> Result<Polled> {
         if let Some(sent) = self.ingest.pop() {
             return Ok(self.take(sent).map_or(Polled::Progress, Polled::Item));
@@ -268,7 +271,7 @@ impl Source {
         }
     }
 
-    /// Returns an item to the stage, unless it promises what only the last input can promise.
+    /// Returns the item for the stage; `None` for a watermark of an input that is not the last one, which may not speak for the others.
     fn take(&mut self, sent: Sent) -> Option<Sent> {
         match &sent.item {
             Item::Batch(batch) => self.warn_of_shadows(batch),
@@ -279,11 +282,12 @@ impl Source {
         Some(sent)
     }
 
-    /// Whether no input follows the one that is read, or takes turns with it.
+    /// Whether the current input is the only open one and none is pending.
     fn is_last(&self) -> bool {
         self.pending.is_empty() && self.running.len() <= 1
     }
 
+    /// Opens the next input, or does one step of the current one.
     fn step(&mut self) -> Result<Polled> {
         let Some(Running { input, .. }) = self.running.front_mut() else {
             self.open_next()?;
@@ -318,7 +322,8 @@ impl Source {
         Ok(Polled::Progress)
     }
 
-    /// Nothing can be read from the first input: the others have their turn, then rows that have waited are handed out.
+    /// Handles an input with nothing to read: turns to the next one. If none has anything, queues rows that have waited for
+    /// [`Run::LINGER`], and an idle item.
     fn idle(&mut self) -> Result<Polled> {
         self.idle_turns += 1;
         if self.idle_turns < self.running.len() {
@@ -342,10 +347,10 @@ impl Source {
         Ok(Polled::Progress)
     }
 
-    /// Turns to the input that has waited longest.
+    /// Makes the input that has waited longest the current one.
     fn turn(&mut self) -> Result<()> {
         if self.running.len() > 1 {
-            // The rows of a batch are of one input.
+            // A batch has rows of one input only.
             self.ingest.flush()?;
             self.running.rotate_left(1);
             self.turn_to_first();
@@ -353,6 +358,7 @@ impl Source {
         Ok(())
     }
 
+    /// Tells the ingest which input is the current one.
     fn turn_to_first(&mut self) {
         let rest = self.rest();
         if let Some(Running { number, input }) = self.running.front() {
@@ -360,7 +366,7 @@ impl Source {
         }
     }
 
-    /// The first input is at its end: its partitions have ended.
+    /// Ends the current input and its partitions.
     fn end_input(&mut self) -> Result<()> {
         let Some(Running { input, .. }) = self.running.pop_front() else { return Ok(()) };
         let InputEnd { how, is_proven, verdict } = input.end();
@@ -379,7 +385,7 @@ impl Source {
         Ok(())
     }
 
-    /// Ends the reading of all inputs at a signal.
+    /// Ends all inputs at a signal.
     fn stop(&mut self) -> Result<()> {
         self.ingest.drain()?;
         self.ingest.flush()?;
@@ -394,35 +400,37 @@ impl Source {
         Ok(())
     }
 
+    /// Returns the ended and the open inputs.
     fn inputs(&self) -> impl Iterator<Item = &dyn Input> {
         let running = self.running.iter().map(|running| running.input.as_ref());
         self.ended.iter().map(AsRef::as_ref).chain(running)
     }
 
-    /// Whether positions are noted and every row before them has been taken: the outputs may be asked to make them durable.
+    /// Whether the current input has noted positions and the stage has taken every row and letter before them. The stage then makes
+    /// its outputs durable and calls [`Source::commit`].
     pub fn can_commit(&self) -> bool {
         let noted = self.running.front().is_some_and(|running| running.input.has_noted());
         noted && !self.ingest.is_ready() && !self.ingest.has_letters()
     }
 
-    /// Commits the noted positions: the outputs have made every row before them durable.
+    /// Commits the noted positions. Call it only after the outputs have made every row before them durable.
     pub fn commit(&mut self) -> Result<()> {
         let Some(Running { input, .. }) = self.running.front_mut() else { return Ok(()) };
         input.commit(&mut self.ingest)
     }
 
-    /// Commits the last positions: the run has ended and its outputs are durable.
+    /// Commits the last positions of all inputs. Call it only after the outputs have ended and are durable.
     pub fn commit_end(&mut self) -> Result<()> {
         let running = self.running.iter_mut().map(|running| &mut running.input);
         self.ended.iter_mut().chain(running).try_for_each(|input| input.commit_end(&mut self.ingest))
     }
 
-    /// Returns how far reading is behind in each partition of a topic; `now` is the current time (µs).
+    /// Returns the lag of each partition of the topics; `now` is the current time (µs).
     pub fn lag(&self, now: i64) -> Vec<Lag> {
         self.inputs().flat_map(|input| input.lag(now)).collect()
     }
 
-    /// Reports the records that were acknowledged and that the outputs lack: the run fails.
+    /// Reports records that were acknowledged to clients and are lost because the run fails before the outputs have them.
     pub fn report_lost(&mut self) {
         let running = self.running.iter_mut().map(|running| &mut running.input);
         self.ended.iter_mut().chain(running).for_each(|input| input.report_lost());

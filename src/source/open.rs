@@ -1,4 +1,6 @@
 //! Opens the inputs of a source.
+//!
+//! Topics and followed files are prepared at the start of the run; everything else is opened when it becomes the current input.
 
 use super::options::SourceOptions;
 use crate::error::{Error, Result};
@@ -23,17 +25,18 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Opens inputs, each when it is its turn.
+/// Opens inputs, each when the one before it has ended.
 pub(super) struct Opener {
     run: Rc<Run>,
     pub(super) options: SourceOptions,
-    /// Topics that were not begun yet: their partitions are known from the start.
+    /// Topics that were opened to get their partitions and are not read yet, in the order of the command line.
     topics: VecDeque<Box<KafkaInput>>,
-    /// Names that are followed, watched before the first of them is read.
+    /// Followed files with their watches, which start before the first file is read.
     watches: Vec<(PathBuf, Watch)>,
 }
 
 impl Opener {
+    /// Creates an opener and starts watching the files to be followed.
     pub(super) fn new(inputs: &[Uri], options: SourceOptions, run: Rc<Run>) -> Result<Self> {
         let file = |uri: &Uri| if let Uri::File(path) = uri { Some(path.clone()) } else { None };
         let paths: Vec<PathBuf> = inputs.iter().filter_map(file).filter(|_| options.follow).collect();
@@ -42,7 +45,7 @@ impl Opener {
         Ok(Self { run, options, topics: VecDeque::new(), watches })
     }
 
-    /// Asks the brokers which partitions the topics have; the topics are begun when it is their turn.
+    /// Gets the partitions of the topics from the brokers. Errors: exit status 2 for `group=` with flags that map the partition.
     pub(super) fn announce_topics(&mut self, address: &Address, ingest: &mut Ingest) -> Result<()> {
         let Self { options, run, .. } = self;
         let commits = matches!(options.read_mode, ReadMode::Commit | ReadMode::Stateful);
@@ -62,12 +65,12 @@ impl Opener {
         Ok(())
     }
 
-    /// Whether topics of frames were not begun yet: they name their partitions when they are read.
+    /// Whether topics of frames are not read yet: the partitions in their frames are not known.
     pub(super) fn has_framed_topics(&self) -> bool {
         self.topics.iter().any(|input| input.is_framed())
     }
 
-    /// Opens an input whose turn it is; `is_last` if none follows.
+    /// Opens the next input; `is_last` if none follows.
     pub(super) fn open(&mut self, uri: &Uri, is_last: bool, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
         match uri {
             Uri::Store(store, location) => rows(store, location, uri, &self.run, ingest),
@@ -77,7 +80,7 @@ impl Opener {
         }
     }
 
-    /// Opens a file or a pipe; a followed name may not exist yet.
+    /// Opens a file or a pipe. A followed file may not exist yet.
     fn bytes(&self, uri: &Uri) -> Result<Box<dyn Input>> {
         let (options, run) = (self.options.reading(), self.run.clone());
         let heeds_signals = options.raw_only || !matches!(uri, Uri::Standard);
@@ -93,6 +96,7 @@ impl Opener {
         }))
     }
 
+    /// Returns the next announced topics. Errors: exit status 2 if they never end and an input follows.
     fn begin_topics(&mut self, is_last: bool) -> Result<Box<dyn Input>> {
         let input = self.topics.pop_front().ok_or_else(|| Error::broken("topics were not announced"))?;
         match input.is_endless() && !is_last {
@@ -115,14 +119,14 @@ impl Opener {
         Ok(self.spool(reader, Box::new(move || server.drain()), ingest))
     }
 
-    /// Makes the input that reads a spool. It never ends by itself: nothing can follow it.
+    /// Makes the input that reads a spool. It ends only at a signal, so no input can follow it.
     pub(super) fn spool(&self, reader: SpoolReader, shutdown: Shutdown, ingest: &mut Ingest) -> Box<dyn Input> {
         let origin = self.options.origin.as_deref().unwrap_or(ORIGIN);
         Box::new(SpoolInput::new(self.run.clone(), reader, shutdown, origin, ingest))
     }
 }
 
-/// Opens the rows of a store.
+/// Opens the rows of a store as an input.
 fn rows(store: &Store, location: &Location, uri: &Uri, run: &Rc<Run>, ingest: &mut Ingest) -> Result<Box<dyn Input>> {
     let (kind, rows) = store.rows(location)?;
     let name = uri.to_string();

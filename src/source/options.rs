@@ -1,4 +1,4 @@
-//! What a source is told.
+//! The settings of a source: flags of the user, and what the tool sets.
 
 use crate::expr::Filter;
 use crate::format::Format;
@@ -11,7 +11,7 @@ use crate::mapping::{self, Lean};
 use crate::spool::promise::{Keeping, Promise};
 use crate::uri::Uri;
 
-/// What a source is told.
+/// Settings of a source.
 #[derive(Default)]
 pub struct SourceOptions {
     /// The mapping flags.
@@ -20,38 +20,38 @@ pub struct SourceOptions {
     pub format: Option<&'static Format>,
     /// `--kind`.
     pub kind: Option<Kind>,
-    /// Whether the stage may turn a row into a dead letter: it has to show its record, which then stands beside the row
-    /// (`KeepRaw::Within`) where there are dead letters at all.
+    /// Whether the stage may make a dead letter of a row. The letter needs the raw record, so with `--dlq` rows keep it within the
+    /// stage (`KeepRaw::Within`).
     pub shows_records: bool,
-    /// What the mapping may leave out where nothing of a row is written but its raw record.
+    /// The columns that the stage reads if only raw records are written; the mapping may leave out the others.
     pub raw_lean: Option<Lean>,
-    /// `--origin`: the name of the origin instead of the input's.
+    /// `--origin`: the origin of all records, instead of one from the input's name.
     pub origin: Option<String>,
-    /// `--partitions`: every partition there will be, where a flag maps them.
+    /// `--partitions`: the names of all partitions, if a flag maps the partition.
     pub partitions: Option<Vec<String>>,
     /// `--control`.
     pub control: bool,
     /// `--follow`.
     pub follow: bool,
-    /// Whether every input is raw, so that a signal stops the reading at once (evt-ingest).
+    /// Whether all inputs are raw (evt-ingest). A signal then stops reading at once, even from a pipe.
     pub raw_only: bool,
-    /// Rows left out before they are stamped (`--where` of evt-ingest).
+    /// The filter of rows before they are stamped (`--where` of evt-ingest).
     pub filter: Option<Filter>,
-    /// Whether rows go out with the headers of their records, where an output can carry them.
+    /// Whether rows carry the headers of their records to outputs that can write them.
     pub headers: bool,
     /// How the tool reads topics.
     pub read_mode: ReadMode,
     /// Whether and how offsets of a consumer group are committed.
     pub commit_mode: CommitMode,
-    /// What the flags say of keeping requests that came in over HTTP.
+    /// The flags for storing and acknowledging HTTP requests.
     pub keeping: Keeping,
-    /// What an acknowledgement of such a request promises, where the flags or the inputs ask for it.
+    /// What must hold an HTTP request before it is acknowledged, if an input or a flag needs it.
     pub promise: Option<Promise>,
-    /// How the front door is set up, where there is one (evt-ingest).
+    /// The options of the HTTP server, if there is one (evt-ingest).
     pub http: Option<Box<http::Options>>,
-    /// Whether an input that breaks first gives the rows before the break (evt-view).
+    /// Whether an input that fails first gives the rows before the failure (evt-view).
     pub salvage: bool,
-    /// Whether letters wait until the rows before them have been looked at (`--head` of evt-view).
+    /// Whether dead letters wait until the rows before them have been processed (`--head` of evt-view).
     pub holds_letters: bool,
 }
 

@@ -1,4 +1,6 @@
-//! Checks that two raw inputs of a run have two origins.
+//! Checks that the raw inputs of a run have different origins.
+//!
+//! An event's position is (origin, partition, offset); two raw inputs of one origin would give two events the same position.
 
 use super::SourceOptions;
 use crate::error::{Error, Result};
@@ -16,11 +18,11 @@ use crate::uri::Uri;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Bytes of an input in which its first record is looked for.
+/// The first record of an input is searched for in this many bytes.
 const FIRST_BYTES: usize = 64 << 10;
 
-/// Errors: exit status 2 if two raw inputs have one origin: their events would have the same positions, and could get the same
-/// ids.
+/// Checks that no two raw inputs have the same origin: their events would have the same positions, and could get the same ids.
+/// Errors: exit status 2.
 pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<()> {
     let mut first: HashMap<String, &Uri> = HashMap::new();
     for input in inputs.iter().filter(|input| matches!(input, Uri::File(_) | Uri::Standard)) {
@@ -39,7 +41,7 @@ pub(super) fn check(inputs: &[Uri], options: &SourceOptions, ingest: &Ingest, ru
     Ok(())
 }
 
-/// Whether an input has records that are stamped here. A pipe cannot be looked into beforehand.
+/// Whether an input has records without stamps, which this run stamps. True for a pipe, because its records cannot be read in advance.
 fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) -> Result<bool> {
     let Uri::File(path) = input else { return Ok(true) };
     if !std::fs::metadata(path).is_ok_and(|found| found.is_file()) {
@@ -63,7 +65,7 @@ fn is_raw(input: &Uri, options: &SourceOptions, ingest: &Ingest, run: &Rc<Run>) 
     }
 }
 
-/// Whether the first record of a text is stamped here.
+/// Whether the first record of a text has no stamps, so that this run stamps it.
 fn is_raw_text(bytes: &mut Bytes, mut splitter: Box<dyn Splitter>, options: &SourceOptions) -> Result<bool> {
     let mut head = vec![0; FIRST_BYTES];
     let mut length = 0;

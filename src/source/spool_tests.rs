@@ -1,4 +1,4 @@
-//! A source that reads a spool, with clients on threads.
+//! Tests of a source that reads a spool: fates of records, restart after a crash, stop, and acknowledgement after output.
 
 use super::*;
 use crate::clock::{Clock, SimulatedClock};
@@ -31,7 +31,7 @@ fn at(clock: Clock) -> Rc<Run> {
     Rc::new(Run::unwatched("evt-ingest", clock))
 }
 
-/// Returns the next item; waits for it.
+/// Waits for the next item and returns it.
 fn next_item(source: &mut Source) -> Item {
     loop {
         match source.poll().unwrap() {
@@ -42,7 +42,7 @@ fn next_item(source: &mut Source) -> Item {
     }
 }
 
-/// A stage of which the outputs are a list of batches.
+/// A stage whose output is a list of batches.
 struct Bench {
     source: Source,
     dead: DeadLetters,
@@ -75,7 +75,7 @@ impl Bench {
         Self { source, dead, batches: vec![], settled: 0 }
     }
 
-    /// What a stage does between two items, and the next item; its end, if it is that.
+    /// Commits if possible, and processes one item as a stage does. Returns the end if that is the item.
     fn turn(&mut self) -> Option<End> {
         if self.source.can_commit() {
             self.dead.settle().unwrap();
@@ -99,6 +99,7 @@ impl Bench {
     }
 }
 
+/// Makes a record with the event id `id` in every byte, or with no id if `id` is 0.
 fn record(id: u8, fault: Option<&str>) -> Record {
     let uuid = format!("{id:02x}").repeat(16);
     let uuid = format!("{}-{}-{}-{}-{}", &uuid[..8], &uuid[8..12], &uuid[12..16], &uuid[16..20], &uuid[20..]);
@@ -114,6 +115,7 @@ fn record(id: u8, fault: Option<&str>) -> Record {
     }
 }
 
+/// Sends a request that arrived at `at` (µs); returns where its answer arrives.
 fn ask(keeper: &Arc<dyn Keeper>, at: i64, records: Vec<Record>) -> Receiver<Answer> {
     let (send, answer) = channel();
     let headers = vec![("traceparent".to_owned(), "00-ab".to_owned())];
@@ -126,11 +128,11 @@ fn spool(dir: &Path) -> Promise {
     Promise::Spool { dir: dir.join("spool"), bounds: Bounds { bytes: 1 << 20, dedup: Some(60 * SECOND) } }
 }
 
-/// What the last run left in its spool.
+/// Opens the spool that the last run left.
 fn left(dir: &Path, run: &Rc<Run>) -> SpoolReader {
     loop {
         match open(&spool(dir), run) {
-            // The writer's thread lets go of the lock in its own time.
+            // The writer's thread has not released the lock yet.
             Err(_) => std::thread::yield_now(),
             Ok((_, reader)) => break reader,
         }
@@ -181,7 +183,7 @@ fn what_was_in_flight_at_a_crash_comes_again_under_the_same_ids_and_nothing_else
     while bench.batches.len() < 2 {
         bench.turn();
     }
-    // No commit, no end: what a kill leaves.
+    // Neither commit nor end, as after a kill.
     let ids = |batch: &RecordBatch| batch.column(column::EVENT_ID).clone();
     let first = ids(&bench.batches[1]);
     drop((keeper, bench));
@@ -200,7 +202,7 @@ fn a_run_that_is_told_to_stop_leaves_what_would_take_too_long_for_the_next_one()
     let letters = dir.path().join("dead.jsonl");
     let (keeper, reader) = open(&spool(dir.path()), &run).unwrap();
     let kept = |answer: Receiver<Answer>| assert!(matches!(answer.recv().unwrap(), Answer::Kept(_)));
-    // One more than a step takes.
+    // One more than one step of the input reads.
     let answers: Vec<_> = (0..1025).map(|_| ask(&keeper, SECOND, vec![record(0, None)])).collect();
     answers.into_iter().for_each(kept);
     drop(keeper);

@@ -6,8 +6,8 @@
 //!          └ dead letters of records ────┴──────────────► dead letters
 //! ```
 //!
-//! [`Stage::step`] never waits for input: [`Stage::run`] is `step` and `wait`. A simulation steps several stages in one process.
-//! The stage keeps the counts and checks the law of counts at its end.
+//! [`Stage::step`] never blocks on input; [`Stage::run`] alternates `step` and `wait`. A simulation steps several stages in one
+//! process. The stage keeps the counts and checks the law of counts at its end.
 
 pub mod operator;
 pub mod outputs;
@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use summary::Summary;
 
-/// Control messages that are kept while the first rows are awaited; they decide what the text of an input holds.
+/// Maximum number of control messages that are buffered until the first rows. After that the operator is made without rows.
 const AHEAD_MAX: usize = 64;
 
 /// Returns the schema that this stage writes: appends the stage's name to those before it.
@@ -53,14 +53,14 @@ pub fn stamped(schema: &SchemaRef, run: &Run) -> SchemaRef {
 
 /// What is known when the operator is made.
 pub struct Learned<'a> {
-    /// The source; its schema and kind are right.
+    /// The source; its schema and kind are final.
     pub source: &'a mut Source,
-    /// The first rows, unless the schema was known before, or there are none.
+    /// The first rows; `None` if the schema was known before them, or if there are none.
     pub first: Option<&'a RecordBatch>,
 }
 
 impl Learned<'_> {
-    /// Refuses rows of another kind. Errors: exit status 2.
+    /// Checks that the rows are of `kind`. Errors: exit status 2 with the message `why`, if they are not.
     pub fn expect(&self, kind: Kind, why: &str) -> Result<()> {
         match self.source.kind() {
             found if found == kind => Ok(()),
@@ -69,7 +69,7 @@ impl Learned<'_> {
     }
 }
 
-/// An operator and what it writes.
+/// An operator and its outputs.
 pub struct Started {
     /// The operator.
     pub operator: Box<dyn Operator>,
@@ -100,18 +100,21 @@ pub struct StageOptions {
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Something was done; there may be more at once.
+    /// Something was done; step again at once.
     Ready,
-    /// There is no input. Something is due at the latest after this time.
+    /// There is no input. Wait for it, and step again after this time at the latest.
     Waiting(Duration),
     /// The stage has ended with this exit status.
     Ended(u8),
 }
 
+/// The phase of a stage.
 enum Phase {
-    /// The rows are not known yet.
+    /// The schema of the rows is not known yet.
     Learning(Start),
+    /// The operator processes rows.
     Running(Box<dyn Operator>),
+    /// The stage has ended with this exit status.
     Ended(u8),
 }
 
@@ -124,7 +127,9 @@ pub struct Stage {
     phase: Phase,
     /// Items that were read before the operator was made.
     ahead: VecDeque<Sent>,
+    /// The fates of rows so far; those of records that became no rows are in the source.
     counts: Counts,
+    /// The largest stream time so far (µs), for the metric.
     stream_time: Option<i64>,
 }
 
@@ -162,7 +167,7 @@ impl Stage {
         waited
     }
 
-    /// Does one step: takes one item, or lets an input read on. Does not wait for input.
+    /// Does one step: processes one item, or does one step of reading. Does not block on input.
     pub fn step(&mut self) -> Result<Progress> {
         let step = match &self.phase {
             Phase::Learning(_) => self.learn(),
@@ -172,13 +177,13 @@ impl Stage {
         step.inspect_err(|_| self.source.report_lost())
     }
 
-    /// Reads towards the first rows.
+    /// Does one step before the operator is made: reads until the schema is known.
     fn learn(&mut self) -> Result<Progress> {
         if self.source.has_schema() && !self.options.needs_rows {
             return self.start(None);
         }
         if self.source.can_commit() {
-            // Only dead letters and records without content came: no output has rows to write.
+            // So far there were only dead letters and records without rows: no output has anything to make durable.
             self.outputs.dead.settle()?;
             self.source.commit()?;
         }
@@ -219,6 +224,7 @@ impl Stage {
         Ok(Progress::Ready)
     }
 
+    /// Does one step with the operator.
     fn advance(&mut self) -> Result<Progress> {
         self.set_metrics();
         match self.next() {
@@ -234,12 +240,12 @@ impl Stage {
         }
     }
 
-    /// Does what is due, commits what can be committed, and returns what comes next.
+    /// Does the time-driven work of the outputs, commits if possible, and returns the next item.
     fn next(&mut self) -> Result<Polled> {
         self.outputs.tick()?;
         if let Some(sent) = self.ahead.pop_front() {
             if let Item::Batch(batch) = &sent.item {
-                // Which columns the expressions name was not known when it was read.
+                // The columns that expressions name were not known when the batch was read.
                 self.source.warn_of_shadows(batch);
             }
             return Ok(Polled::Item(sent));
@@ -251,6 +257,7 @@ impl Stage {
         self.source.poll()
     }
 
+    /// Returns the operator and the outputs.
     fn parts(&mut self) -> Result<(&mut Box<dyn Operator>, &mut Outputs)> {
         match &mut self.phase {
             Phase::Running(operator) => Ok((operator, &mut self.outputs)),
@@ -258,6 +265,7 @@ impl Stage {
         }
     }
 
+    /// Processes an item.
     fn take(&mut self, Sent { input, item }: Sent) -> Result<Progress> {
         if let Item::Batch(batch) = &item {
             self.see_time(batch);
@@ -284,14 +292,14 @@ impl Stage {
         }
     }
 
-    /// Adds the fates of rows, with the dead ones since the last call.
+    /// Adds the fates of rows, and the dead rows since the last call.
     fn count(&mut self, fates: &Counts) {
         self.counts.add(fates);
         self.counts.add(&std::mem::take(&mut self.outputs.dead_rows));
     }
 
-    /// Ends the stage at the proven end, or early because the operator needs no more rows: checks the law of counts, ends the
-    /// outputs, writes the summary.
+    /// Ends the stage at the end of the input, or early because the operator needs no more rows: checks the law of counts, ends the
+    /// outputs, writes the summary. Errors: exit status 70 if the counts do not add up.
     fn finish(&mut self, end: End, is_early: bool) -> Result<Progress> {
         self.outputs.progress = ProgressLine::hidden();
         let rows = self.source.counts().out;
@@ -341,8 +349,8 @@ impl Stage {
         Ok(Progress::Ended(end.verdict))
     }
 
-    /// Returns the fates so far, with those of records that were lost before they became rows. At an early end only records
-    /// before the last row count.
+    /// Returns the fates so far, including those of records that became no rows. At an early end only the records before the last row
+    /// count.
     fn with_lost(&self, is_early: bool) -> Counts {
         let mut lost = self.source.counts();
         if is_early {
@@ -356,7 +364,7 @@ impl Stage {
         counts
     }
 
-    /// Sets the metrics and tells the service manager.
+    /// Sets the metrics and the status of the service manager.
     fn set_metrics(&self) {
         let run = &self.run;
         if run.stop.signal().is_some() {
@@ -372,6 +380,7 @@ impl Stage {
         }
     }
 
+    /// Sets the metric of records by fate.
     fn set_counts(&self, counts: &Counts) {
         let metrics = &self.run.metrics;
         for (outcome, records) in counts.outcomes() {
@@ -379,7 +388,7 @@ impl Stage {
         }
     }
 
-    /// Records the stream time of a batch's last row, which is the largest of its partition so far.
+    /// Sets the metric of stream time from a batch's last row, which has the largest stream time of its partition so far.
     fn see_time(&mut self, batch: &RecordBatch) {
         let Some(times) = batch.column_by_name("stream_time").filter(|_| self.run.metrics.is_on()) else { return };
         let times = times.as_primitive_opt::<TimestampMicrosecondType>();

@@ -1,6 +1,6 @@
-//! What a tool does with its rows: an operator, which gives its results to a collector.
+//! Operators, which process the rows of a tool, and collectors, which take their results.
 //!
-//! An operator knows no files, no outputs and no clock of its own. So the same operator runs in a tool and in a simulation.
+//! An operator has no access to files, outputs or the system clock, so the same operator runs in a tool and in a simulation.
 
 use crate::counts::Counts;
 use crate::error::Result;
@@ -15,26 +15,26 @@ use std::time::Duration;
 
 /// Processes the rows of one stage.
 pub trait Operator {
-    /// Processes a batch of input argument number `input`; returns the fates of its rows. Dead ones are counted by
-    /// [`Collector::dead`].
+    /// Processes a batch of input number `input`; returns the fates of its rows, without the dead ones, which [`Collector::dead`]
+    /// counts.
     fn on_batch(&mut self, batch: RecordBatch, input: u32, out: &mut dyn Collector) -> Result<Counts>;
 
-    /// Processes a control message, never an end.
+    /// Processes a control message other than an end. Passes it on by default.
     fn on_control(&mut self, message: Control, out: &mut dyn Collector) -> Result<()> {
         out.control(&message)
     }
 
-    /// Does what is due by the clock: nothing has come for a while.
+    /// Does time-driven work. Called if no record has come for a while, or before a commit.
     fn on_idle(&mut self, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
 
-    /// Emits what is left at the end of the input; returns the fates of rows that had none before.
+    /// Emits the remaining results at the end of the input; returns the fates of rows that had none before.
     fn on_end(&mut self, _end: &InputEnded, _out: &mut dyn Collector) -> Result<Counts> {
         Ok(Counts::default())
     }
 
-    /// Shows what it has: reading has failed.
+    /// Shows the results so far after reading has failed (evt-view).
     fn on_failure(&mut self, _out: &mut dyn Collector) -> Result<()> {
         Ok(())
     }
@@ -44,7 +44,7 @@ pub trait Operator {
         false
     }
 
-    /// Returns its state; empty if it has none.
+    /// Returns its serialized state; empty if it has none.
     fn snapshot(&mut self) -> Vec<u8> {
         vec![]
     }
@@ -54,12 +54,12 @@ pub trait Operator {
     fn restore(self: Box<Self>, state: &[u8]) -> Result<Box<dyn Operator>>;
 }
 
-/// How the input of an operator ended.
+/// The end of an operator's input.
 #[derive(Clone, Copy, Debug)]
 pub struct InputEnded {
-    /// The end; `rows` is the number of rows that were read.
+    /// The end; its `rows` is the number of rows that were read.
     pub end: End,
-    /// Whether it is proven that nothing is missing.
+    /// Whether every input was read to a proven end, so that no row is missing.
     pub is_proven: bool,
 }
 
@@ -89,13 +89,13 @@ pub trait Collector {
     /// Makes a dead letter of a row that the side output rejected.
     fn rejected(&mut self, batch: &RecordBatch, rejected: &Rejected) -> Result<()>;
 
-    /// Writes the held dead letters of records that come before row number `end` of the input.
+    /// Writes the waiting dead letters of records before row number `end` of the input, counted from 0.
     fn release_letters(&mut self, end: u64) -> Result<()>;
 
-    /// Makes the rows and dead letters so far visible to a waiting reader.
+    /// Writes buffered rows and dead letters, so that a waiting reader gets them.
     fn flush(&mut self) -> Result<()>;
 
-    /// Writes text of the tool itself; `text` returns it for the format of an output, or `None`.
+    /// Writes the tool's own text to the outputs; `text` returns it for the format of an output, or `None`.
     fn text(&mut self, text: &dyn Fn(&Format) -> Option<String>) -> Result<()>;
 
     /// Returns the format of each output that has one.
@@ -113,16 +113,16 @@ pub trait Collector {
     /// Returns the metrics of the run.
     fn metrics(&self) -> &Metrics;
 
-    /// Reports something at once.
+    /// Prints a message at once.
     fn report(&mut self, message: Message);
 
-    /// Adds something to the report at the end of the run.
+    /// Adds a message to the report at the end of the run.
     fn note(&mut self, message: Message);
 
     /// Adds an entry to `--stats`.
     fn detail(&mut self, name: &str, value: serde_json::Value);
 
-    /// Makes the exit verdict at least `verdict`.
+    /// Raises the exit status of the run to at least `verdict`.
     fn set_verdict(&mut self, verdict: u8);
 }
 

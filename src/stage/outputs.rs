@@ -1,4 +1,6 @@
 //! The outputs of a stage: rows, dead letters, a side output, control messages, and the report at the end.
+//!
+//! [`Outputs`] is the collector of an operator in a tool. A row that an output rejects, at once or later, becomes a dead letter.
 
 use super::operator::{Collector, Message};
 use super::progress::ProgressLine;
@@ -21,37 +23,40 @@ use std::time::Duration;
 /// The outputs of a stage.
 pub struct Outputs {
     run: Rc<Run>,
-    /// Outputs until [`Outputs::open`].
+    /// The outputs before [`Outputs::open`].
     checked: Vec<Checked>,
-    /// Outputs after it.
+    /// The outputs after [`Outputs::open`].
     outputs: Vec<Output>,
+    /// The side output of late rows.
     side: Option<Output>,
+    /// Rows that the side output has accepted.
     side_rows: u64,
     /// The output of faulty records.
     pub dead: DeadLetters,
+    /// The schema of the rows that are written.
     schema: SchemaRef,
     pub(super) progress: ProgressLine,
-    /// Whether two inputs named one partition.
+    /// Whether two inputs reported the same partition.
     pub(super) repeats_partitions: bool,
-    /// Rows of the input that became dead letters, not counted by the stage yet.
+    /// Rows of the input that became dead letters and that the stage has not counted yet.
     pub(super) dead_rows: Counts,
-    /// Rows that outputs refused.
+    /// Rows that outputs rejected.
     pub(super) refused: u64,
-    /// Rows that outputs refused and whose dead letters could not be written, as far as no output has counted them.
+    /// Rows that outputs rejected and whose dead letters could not be written, until an output counts them as dropped.
     lost_rows: u64,
     pub(super) report: EndReport,
 }
 
-/// What a stage reports at its end.
+/// The operator's report at the end of a stage.
 #[derive(Default)]
 pub struct EndReport {
     /// Lines about lost rows, which `-q` keeps.
     pub warnings: Vec<String>,
     /// Lines that `-q` leaves out.
     pub notes: Vec<String>,
-    /// Entries that the operator adds to the statistics.
+    /// Entries that the operator adds to `--stats`.
     pub details: serde_json::Map<String, serde_json::Value>,
-    /// The verdict of the operator.
+    /// The lowest exit status that the run may have.
     pub verdict: u8,
 }
 
@@ -93,21 +98,21 @@ impl Outputs {
         Ok(())
     }
 
-    /// Does what is due by the clock.
+    /// Does the time-driven work of all outputs.
     pub fn tick(&mut self) -> Result<()> {
         self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::tick)?;
         self.take_bounced()?;
         self.dead.tick()
     }
 
-    /// Makes every row so far durable.
+    /// Makes every row and dead letter so far durable, except the rows of the side output.
     pub fn settle(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(Output::settle)?;
         self.take_bounced()?;
         self.dead.settle()
     }
 
-    /// Makes dead letters of rows that outputs took and their brokers rejected later.
+    /// Makes dead letters of rows that outputs accepted and their brokers rejected later.
     fn take_bounced(&mut self) -> Result<()> {
         let bounced: Vec<Bounced> = self.outputs.iter_mut().flat_map(Output::bounced).collect();
         let of_side = self.side.as_mut().map_or(vec![], Output::bounced);
@@ -194,6 +199,7 @@ impl Outputs {
         }
     }
 
+    /// Sets the metric of an output's rows by fate.
     fn set_fates(&self, output: &str, counts: &SinkCounts) {
         for (outcome, rows) in counts.outcomes() {
             self.run.metrics.set(&metrics::SINK_ROWS, &[output, outcome], rows as f64);
@@ -226,8 +232,8 @@ impl Collector for Outputs {
             return self.outputs.iter_mut().try_for_each(|output| output.control(message));
         };
         self.progress.progress(progress);
-        // The output is one stream: if two inputs named one partition, its stream time goes back there, so no watermark may be
-        // computed from it before its end.
+        // The output is one stream. If two inputs reported the same partition, its stream time goes back in this stream, so no
+        // watermark may be computed from it before its end.
         let complete = progress.complete && !self.repeats_partitions;
         let message = Control::Progress(Progress { complete, ..progress.clone() });
         self.outputs.iter_mut().try_for_each(|output| output.control(&message))

@@ -1,6 +1,6 @@
-//! The progress line: one per pipe, if stderr is a terminal.
+//! The progress line on stderr: one per pipeline, if stderr is a terminal.
 //!
-//! The stage whose standard output is not a pipe draws it, from the source's progress frames.
+//! The last stage, whose standard output is not a pipe, draws it from the source's progress frames.
 
 use crate::clock::Clock;
 use crate::frame::Progress;
@@ -9,15 +9,18 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// Interval of updates.
+/// Minimum interval between two updates.
 const EVERY: Duration = Duration::from_millis(200);
 
 /// The progress line of a stage, drawn or not.
 pub struct ProgressLine {
+    /// `None` if the line is not drawn.
     bar: Option<ProgressBar>,
     clock: Clock,
     rows: u64,
+    /// Monotonic time at which counting began.
     start: Duration,
+    /// Monotonic time of the next update.
     next: Duration,
 }
 
@@ -36,7 +39,7 @@ impl ProgressLine {
         Self { bar: None, clock: Clock::System, rows: 0, start: Duration::ZERO, next: Duration::ZERO }
     }
 
-    /// Counts more rows.
+    /// Counts rows, and updates the line if the interval has passed.
     pub fn rows(&mut self, count: usize) {
         self.rows += count as u64;
         let Some(bar) = &self.bar else { return };
@@ -52,7 +55,7 @@ impl ProgressLine {
     /// Shows the progress of the source.
     pub fn progress(&mut self, progress: &Progress) {
         let Some(bar) = &self.bar else { return };
-        // Several inputs report one after another; the last known total stays.
+        // Inputs report in turn, some without a total: the bar keeps the last one.
         let Some(total) = progress.bytes_total.filter(|total| *total > 0) else { return };
         if bar.length() != Some(total) {
             bar.set_style(style("{bar:30} {percent}% {bytes}/{total_bytes} eta {eta} {msg}"));

@@ -1,4 +1,6 @@
-//! The report of a stage at its end: warnings, notes, one line of counts, and the same as JSON for `--stats`.
+//! The report of a stage at its end: warnings, notes, a line of counts on stderr, and the counts as JSON for `--stats`.
+//!
+//! The line has the counts by fate, the dead letters by type, the result of each output, and how the input ended.
 
 use super::outputs::EndReport;
 use crate::clock::Clock;
@@ -20,16 +22,16 @@ pub struct Summary<'a> {
     pub dead: &'a DeadLetters,
     /// Counts of the records read, by fate.
     pub counts: &'a Counts,
-    /// What the operator reports.
+    /// The operator's report.
     pub report: &'a EndReport,
-    /// The end, with the verdict.
+    /// The end, with the exit status.
     pub end: &'a End,
     /// The report of each output.
     pub outputs: &'a [OutputReport],
 }
 
 impl Summary<'_> {
-    /// Prints it; `quiet` keeps only lines about lost rows.
+    /// Prints the report; `quiet` keeps only the warnings about lost rows.
     pub fn say(&self, quiet: bool) {
         let console = &self.run.console;
         self.report.warnings.iter().for_each(|warning| console.warn(warning));
@@ -39,6 +41,7 @@ impl Summary<'_> {
         }
     }
 
+    /// Returns the line of counts.
     fn line(&self) -> String {
         let mut line = self.counts.to_string();
         if self.dead.total() > 0 {
@@ -62,7 +65,7 @@ impl Summary<'_> {
         line
     }
 
-    /// Returns it as JSON.
+    /// Returns the report as JSON.
     pub fn stats(&self) -> serde_json::Value {
         let seconds = metrics::cpu_seconds();
         let millions = self.counts.taken as f64 / 1e6;
@@ -89,7 +92,7 @@ impl Summary<'_> {
             "cpu_seconds_per_million": if millions > 0.0 { Some(seconds / millions) } else { None },
         });
         if let Some(object) = stats.as_object_mut() {
-            // Kafka's timestamps are from real clocks, whatever --now says.
+            // Kafka's timestamps come from real clocks, so lag ignores --now.
             let lag = self.source.lag(Clock::System.now());
             if !lag.is_empty() {
                 object.insert("lag".to_owned(), serde_json::json!(lag));
@@ -100,6 +103,7 @@ impl Summary<'_> {
     }
 }
 
+/// Returns the result of an output, with its name; empty if there is nothing to say.
 fn describe(report: &OutputReport) -> String {
     let told: Vec<String> = report.counts.iter().map(ToString::to_string).chain(report.remark.clone()).collect();
     if told.is_empty() { String::new() } else { format!("; {}: {}", report.name, told.join(", ")) }
