@@ -105,9 +105,9 @@ impl Outputs {
         self.dead.tick()
     }
 
-    /// Makes every row and dead letter so far durable, except the rows of the side output.
+    /// Makes every row and dead letter so far durable.
     pub fn settle(&mut self) -> Result<()> {
-        self.outputs.iter_mut().try_for_each(Output::settle)?;
+        self.outputs.iter_mut().chain(&mut self.side).try_for_each(Output::settle)?;
         self.take_bounced()?;
         self.dead.settle()
     }
