@@ -250,9 +250,9 @@ says() { until [[ $(grep -c "$2" "$1") -ge $3 ]]; do :; done; }
     until [[ $(redis-cli -u "$EVT_REDIS" EXISTS silent:metric:names) == 1 ]]; do :; done
     services pause redis postgres
     tail -n +"$((half + 1))" metrics.jsonl & rest=$!
-    says silent.log 'redis.*no answer' 1
+    says silent.log 'redis.*no response' 1
     services resume redis
-    says silent.log 'postgres.*no answer' 1
+    says silent.log 'postgres.*no response' 1
     services resume postgres
     wait $rest
 } | evt-sink -f jsonl --to "$EVT_REDIS?timeout=2s&prefix=silent:" --to "$EVT_POSTGRES?timeout=2s&schema=silent" 2>silent.log
