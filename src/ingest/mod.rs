@@ -48,9 +48,6 @@ pub use letters::Dead;
 pub use outbox::Rest;
 pub use wrapper::{Spot, Wrapper};
 
-/// Approximate bytes of a row's JSON without its longest column.
-const COLUMNS_BYTES: usize = 8 << 10;
-
 /// Maps the records of all inputs to rows, and queues rows, dead letters and control messages for the stage.
 pub struct Ingest {
     run: Rc<Run>,
@@ -191,15 +188,9 @@ impl Ingest {
         Counts { taken: self.counts.taken + counts.taken, out: self.counts.out + counts.out, ..self.counts }
     }
 
-    /// Returns `--max-record` (bytes).
-    pub fn record_max(&self) -> usize {
-        self.run.record_max
-    }
-
-    /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a dead letter, or an
-    /// event with its raw record) and further columns; evt must be able to read what it wrote of the longest record.
-    pub fn line_max(&self) -> usize {
-        self.run.record_max.saturating_mul(3).saturating_add(COLUMNS_BYTES)
+    /// Returns the context of the run.
+    pub fn run(&self) -> &Run {
+        &self.run
     }
 
     /// Returns the defaults that the mapping has used so far.
@@ -271,7 +262,7 @@ impl Ingest {
                 Body::Text(range) => Ok(&records.text[range.clone()]),
                 Body::Cut(range) => {
                     let start = &records.text.as_bytes()[range.clone()][..self.run.record_max];
-                    let fault = too_large(&format!("more than {}", self.line_max()), self.run.record_max)
+                    let fault = too_large(&format!("more than {}", self.run.line_max()), self.run.record_max)
                         .of_cut(range.len() as u64);
                     self.refuse((start, record.line as i64), &fault, spot)?;
                     continue;

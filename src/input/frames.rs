@@ -119,7 +119,7 @@ impl FrameInput {
         self.run.stop.set_behind_pipe(!heeds_signals);
         let schema = letters::widened_schema(schema);
         self.rows = match own_kind(&schema) {
-            None => Rows::Foreign(Pieces::new(ingest.line_max())),
+            None => Rows::Foreign(Pieces::new(ingest.run().line_max())),
             Some(_) => {
                 ingest.take_schema(schema, bytes.name())?;
                 Rows::Own

@@ -84,7 +84,7 @@ impl TextInput {
 
     /// Reads once, without waiting, and maps the complete records. An incomplete line stays in the buffer.
     pub fn read(&mut self, ingest: &mut Ingest) -> Result<Chunk> {
-        self.make_room(ingest.line_max());
+        self.make_room(ingest.run().line_max());
         let chunk = self.bytes.read(&mut self.chunk.buffer[self.end..], Some(Duration::ZERO))?;
         if let Chunk::Bytes(count) = chunk {
             self.end += count;
@@ -173,11 +173,11 @@ impl TextInput {
             self.line = last_line.unwrap_or(self.line);
             self.start += done;
             let rest = self.end - self.start;
-            if rest <= ingest.line_max() || last {
+            if rest <= ingest.run().line_max() || last {
                 return Ok(());
             }
             self.oversized = Some(Oversized {
-                payload: chunk[self.start..self.start + ingest.record_max()].to_vec(),
+                payload: chunk[self.start..self.start + ingest.run().record_max].to_vec(),
                 length: 0,
                 line: self.line + 1,
             });
@@ -195,8 +195,10 @@ impl TextInput {
             return Ok(false);
         }
         let length = oversized.length - u64::from(found);
-        let message =
-            format!("the record has {length} bytes (--max-record {}); the payload is truncated", ingest.record_max());
+        let message = format!(
+            "the record has {length} bytes (--max-record {}); the payload is truncated",
+            ingest.run().record_max
+        );
         let fault = Fault::new(ErrorType::TooLargeError, message).of_cut(length);
         self.line = oversized.line;
         let spot = Spot { name: self.bytes.name(), partition: self.partition, wrapper: None };

@@ -52,7 +52,7 @@ impl ReadOptions {
 
 /// Returns the limits for reading a container.
 pub fn limits(run: &Run, ingest: &Ingest) -> Limits {
-    Limits { ratio: run.ratio_max, text: ingest.line_max() }
+    Limits { ratio: run.ratio_max, text: ingest.run().line_max() }
 }
 
 /// The source of the bytes.

@@ -16,6 +16,9 @@ use crate::service::Service;
 use crate::stop::Stop;
 use std::time::Duration;
 
+/// Approximate bytes of a row's JSON without its longest column.
+const COLUMNS_BYTES: usize = 8 << 10;
+
 /// How many faulty records are reported individually.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -62,6 +65,12 @@ impl Run {
     pub const LINGER: Duration = Duration::from_millis(100);
     /// How long a stage waits for input before it checks what is due by time.
     pub const TICK: Duration = Duration::from_millis(200);
+
+    /// Returns the maximum length of a line (bytes). A line that evt wrote may hold a record with escaped quotes (a dead letter, or an
+    /// event with its raw record) and further columns; evt must be able to read what it wrote of the longest record.
+    pub fn line_max(&self) -> usize {
+        self.record_max.saturating_mul(3).saturating_add(COLUMNS_BYTES)
+    }
 
     /// Makes a run with default settings, without signals and metrics: for tests and fuzz targets.
     pub fn unwatched(tool: &'static str, clock: Clock) -> Self {
